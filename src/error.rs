@@ -1,0 +1,102 @@
+//! The one error type: a documented exit code and one line of text.
+//!
+//! An operating error says where, what was found, what was expected and what to try. Broken
+//! invariants are asserts, not errors.
+
+use std::fmt;
+
+/// The documented exit codes (README, "Exit codes").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Wrong command line or job file.
+    Usage = 2,
+    /// Wrong launch or environment (several tasks, each alone in its world).
+    Launch = 3,
+    /// Input data are missing, malformed or damaged.
+    Input = 4,
+    /// The file system refused or failed.
+    Storage = 5,
+    /// A checkpoint, model or run directory can't be used.
+    RunDirectory = 6,
+    /// NaN, infinity or diverged replicas.
+    Numeric = 7,
+    /// Another rank was lost or has stalled.
+    Peer = 8,
+    /// Memory, threads or file handles ran out.
+    Resources = 9,
+    /// A broken invariant of the program itself.
+    Bug = 70,
+    /// Stopped early, on request, with a good checkpoint.
+    Stopped = 75,
+}
+
+impl Exit {
+    /// The exit code that has this number, `Bug` for any other number.
+    pub fn from_code(code: u8) -> Exit {
+        use Exit::*;
+        [Usage, Launch, Input, Storage, RunDirectory, Numeric, Peer, Resources, Stopped]
+            .into_iter()
+            .find(|exit| *exit as u8 == code)
+            .unwrap_or(Bug)
+    }
+}
+
+/// An operating error: its exit code and its one line of text, without the leading `reelscale: `.
+#[derive(Clone, Debug)]
+pub struct Error {
+    pub exit: Exit,
+    pub text: String,
+    /// True once every rank holds this same error, so that one of them alone prints it.
+    pub agreed: bool,
+}
+
+/// The result of everything that reads, writes or is told something by a user.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub fn new(exit: Exit, text: impl Into<String>) -> Error {
+        Error { exit, text: text.into(), agreed: false }
+    }
+
+    /// Exit 2: command line or job file.
+    pub fn usage(text: impl Into<String>) -> Error {
+        Error::new(Exit::Usage, text)
+    }
+
+    /// Exit 4: input data.
+    pub fn input(text: impl Into<String>) -> Error {
+        Error::new(Exit::Input, text)
+    }
+
+    /// Exit 5: storage.
+    pub fn storage(text: impl Into<String>) -> Error {
+        Error::new(Exit::Storage, text)
+    }
+
+    /// Exit 6: checkpoint, model or run directory.
+    pub fn run_directory(text: impl Into<String>) -> Error {
+        Error::new(Exit::RunDirectory, text)
+    }
+
+    /// Appends what to try.
+    pub fn hint(mut self, text: impl fmt::Display) -> Error {
+        self.text = format!("{}; hint: {text}", self.text);
+        self
+    }
+
+    /// Joins the errors of many places into one of the first one's exit code, a line each.
+    pub fn all(errors: Vec<Error>) -> Result<()> {
+        let Some(first) = errors.first() else { return Ok(()) };
+        let lines: Vec<&str> = errors.iter().map(|error| error.text.as_str()).collect();
+        Err(Error::new(first.exit, lines.join("\n  ")))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,31 @@
+//! One video as formats give it and shards keep it.
+
+use serde::{Deserialize, Serialize};
+
+/// A named run of feature columns, such as rgb with 1024.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeaturePart {
+    pub name: String,
+    pub size: usize,
+}
+
+/// The features of one video, parts concatenated in their order (rgb first).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Video level: D numbers.
+    Video(Vec<f32>),
+    /// Frame level: T x D bytes, frame after frame, to be dequantised as `q * SCALE + OFFSET`.
+    Frames(Vec<u8>),
+}
+
+/// Dequantisation of YouTube-8M's and AudioSet's bytes (method.md, section 2): q * 4/255 + 4/512 - 2.
+pub const BYTE_SCALE: f32 = 4.0 / 255.0;
+pub const BYTE_OFFSET: f32 = 4.0 / 512.0 - 2.0;
+
+/// One video: its id, its true classes (ascending, distinct), its features.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    pub id: Vec<u8>,
+    pub labels: Vec<u32>,
+    pub values: Values,
+}

@@ -1,0 +1,3 @@
+//! The model: shared layers and mixtures of experts, forward and backward.
+
+pub mod spec;

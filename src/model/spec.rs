@@ -1,0 +1,45 @@
+//! What a model is made of, as values.
+
+use serde::{Deserialize, Serialize};
+
+/// What follows a dense layer's product and bias, element by element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    Identity,
+    Relu,
+    Relu6,
+    Sigmoid,
+    Tanh,
+}
+
+/// One of the shared layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+pub enum Layer {
+    /// y = activation(W x + b), of `units` outputs.
+    Dense { units: usize, activation: Activation },
+    /// Context gating: y = x * sigmoid(W x + b), as wide as its input.
+    Gating,
+}
+
+/// The gate state in which the label is absent (method.md, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dummy {
+    /// It has a gate vector of its own.
+    Learned,
+    /// Its gate logit is 0.
+    Zero,
+    /// There is none: gates sum to one over the experts. A single expert then has no gate at all.
+    None,
+}
+
+/// How a row's features are scaled before the first layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Normalize {
+    /// x / sqrt(max(sum x^2, 1e-12)).
+    L2,
+    None,
+}

@@ -1,0 +1,13 @@
+//! Optimizers: states that are told gradients and give steps.
+
+use serde::{Deserialize, Serialize};
+
+/// Which optimizer the expert step runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Solver {
+    Adagrad,
+    Adam,
+    /// Full batch, per class.
+    Lbfgs,
+}
