@@ -1,3 +1,13 @@
 //! The model: shared layers and mixtures of experts, forward and backward.
 
+pub mod gemm;
+pub mod initial;
+pub mod layout;
+pub mod matrix;
+pub mod mixture;
+pub mod plain;
+pub mod plain_shared;
+pub mod shared;
 pub mod spec;
+pub mod sweep;
+pub mod vector;

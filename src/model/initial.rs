@@ -1,0 +1,52 @@
+//! Initial values: Glorot uniform weights, zero biases (method.md, sections 2 and 3).
+//!
+//! Every class draws from a stream of its own and every shared layer from its own, so that nothing
+//! depends on how classes are cut into blocks or dealt to ranks.
+
+use super::layout::Layout;
+use super::shared::SharedLayers;
+use crate::rng::{Purpose, Stream};
+
+/// Uniform in +-sqrt(6 / (fan_in + fan_out)).
+fn glorot(fan_in: usize, fan_out: usize) -> f32 {
+    (6.0 / (fan_in + fan_out) as f64).sqrt() as f32
+}
+
+fn symmetric(stream: &mut Stream, limit: f32) -> f32 {
+    (2.0 * stream.uniform() - 1.0) * limit
+}
+
+/// New parameters of the shared layers.
+pub fn shared(layers: &SharedLayers, seed: u64) -> Vec<f32> {
+    let mut parameters = vec![0.0; layers.parameters()];
+    for (index, place) in layers.places.iter().enumerate() {
+        let mut stream = Stream::new(seed, Purpose::SharedLayers, index as u64);
+        let limit = glorot(place.inputs, place.outputs);
+        for output in 0..place.outputs {
+            for input in 0..place.inputs {
+                parameters[place.weight_at(input, output)] = symmetric(&mut stream, limit);
+            }
+        }
+    }
+    parameters
+}
+
+/// New parameters of one class block. `columns` is the number of real columns (gates and experts) of
+/// all K classes; `generation` is 0 for pretraining and r for round r.
+pub fn experts(layout: &Layout, columns: usize, seed: u64, generation: u64) -> Vec<f32> {
+    let mut parameters = layout.empty_parameters();
+    let limit = glorot(layout.width, columns);
+    let mut stream = Stream::new(seed, Purpose::Experts, 0);
+    let mut current = None;
+    for (class, _, panel, lane) in layout.real_columns() {
+        if current != Some(class) {
+            let name = generation << 32 | (layout.classes.start + class) as u64;
+            stream = Stream::new(seed, Purpose::Experts, name);
+            current = Some(class);
+        }
+        for k in 0..layout.width {
+            parameters[layout.weight_at(panel, lane, k)] = symmetric(&mut stream, limit);
+        }
+    }
+    parameters
+}
