@@ -5,6 +5,8 @@
 
 // floor 5: one file per subcommand
 pub mod commands;
+// floor 3: the two flows, checkpoints
+pub mod flow;
 // floor 2: communication, data, job, report
 pub mod comm;
 pub mod job;
@@ -16,4 +18,5 @@ pub mod optim;
 pub mod partition;
 // floor 0
 pub mod error;
+pub mod parallel;
 pub mod rng;

@@ -1,5 +1,10 @@
 //! Optimizers: states that are told gradients and give steps.
 
+pub mod adagrad;
+pub mod adam;
+pub mod irprop;
+pub mod lbfgs;
+
 use serde::{Deserialize, Serialize};
 
 /// Which optimizer the expert step runs.

@@ -1,0 +1,85 @@
+//! Adam (Kingma and Ba 2015, algorithm 1, with the step size of its section 2).
+
+use crate::model::vector::Instructions;
+use crate::vectorised;
+
+const BETA_1: f32 = 0.9;
+const BETA_2: f32 = 0.999;
+const EPSILON: f32 = 1e-8;
+
+/// First and second moments of one parameter vector.
+#[derive(Clone, Debug)]
+pub struct Adam {
+    first: Vec<f32>,
+    second: Vec<f32>,
+    /// 1 - BETA^t, as running products: no library power function decides the bits.
+    beta_1_power: f64,
+    beta_2_power: f64,
+}
+
+impl Adam {
+    pub fn new(parameters: usize) -> Adam {
+        let zeros = vec![0.0; parameters];
+        Adam { first: zeros.clone(), second: zeros, beta_1_power: 1.0, beta_2_power: 1.0 }
+    }
+
+    /// One step along `scale` times `gradient`, plus `l2` times the parameter for the first
+    /// `decayed` parameters.
+    pub fn step(
+        &mut self,
+        instructions: Instructions,
+        parameters: &mut [f32],
+        gradient: &[f32],
+        learning_rate: f32,
+        scale: f32,
+        (l2, decayed): (f32, usize),
+    ) {
+        self.beta_1_power *= f64::from(BETA_1);
+        self.beta_2_power *= f64::from(BETA_2);
+        let correction = (1.0 - self.beta_2_power).sqrt() / (1.0 - self.beta_1_power);
+        let rate = (f64::from(learning_rate) * correction) as f32;
+        assert!(parameters.len() == gradient.len() && gradient.len() == self.first.len());
+        for (l2, range) in [(l2, 0..decayed), (0.0, decayed..parameters.len())] {
+            let (w, g) = (&mut parameters[range.clone()], &gradient[range.clone()]);
+            let (m, v) = (&mut self.first[range.clone()], &mut self.second[range]);
+            vectorised!(
+                instructions,
+                |w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: [f32; 3]| {
+                    update(w, g, m, v, c)
+                };
+                w, g, m, v, [rate, scale, l2]
+            );
+        }
+    }
+}
+
+#[inline(always)]
+fn update(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], [rate, scale, l2]: [f32; 3]) {
+    for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+        let g = l2.mul_add(*w, g * scale);
+        *m = BETA_1.mul_add(*m, (1.0 - BETA_1) * g);
+        *v = BETA_2.mul_add(*v, (1.0 - BETA_2) * (g * g));
+        *w -= rate * *m / (v.sqrt() + EPSILON);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against the algorithm as printed, in float64.
+    #[test]
+    fn three_steps_follow_the_paper() {
+        let (mut w, mut m, mut v) = (1.0f64, 0.0, 0.0);
+        let mut found = [1.0f32];
+        let mut adam = Adam::new(1);
+        for (t, g) in [(1, 0.5f64), (2, -0.25), (3, 2.0)] {
+            m = 0.9 * m + 0.1 * g;
+            v = 0.999 * v + 0.001 * g * g;
+            let rate = 0.01 * (1.0 - 0.999f64.powi(t)).sqrt() / (1.0 - 0.9f64.powi(t));
+            w -= rate * m / (v.sqrt() + 1e-8);
+            adam.step(Instructions::Plain, &mut found, &[2.0 * g as f32], 0.01, 0.5, (0.0, 1));
+        }
+        assert!((f64::from(found[0]) - w).abs() < 1e-6, "{} {w}", found[0]);
+    }
+}

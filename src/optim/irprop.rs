@@ -1,0 +1,113 @@
+//! iRprop+ (Igel and Huesken 2003): steps by the signs of full-batch gradients (method.md, section 4).
+//!
+//! ```text
+//!   g g' > 0 :  D = min(1.2 D, D_max);  dw = -sign(g) D;  w += dw;  g' = g
+//!   g g' < 0 :  D = max(0.5 D, D_min);  if E > E' then w -= dw_previous;  g' = 0
+//!   else     :  dw = -sign(g) D;        w += dw;          g' = g
+//! ```
+
+/// Bounds of the steps D.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Steps {
+    pub initial: f32,
+    pub min: f32,
+    pub max: f32,
+}
+
+/// The state of one parameter vector. Equal gradients and losses give equal steps on every rank.
+#[derive(Clone, Debug)]
+pub struct Irprop {
+    steps: Steps,
+    /// D of each weight.
+    sizes: Vec<f32>,
+    /// g' of each weight.
+    gradients: Vec<f32>,
+    /// The last dw of each weight, 0 where it was left in place.
+    moves: Vec<f32>,
+    /// E', the loss before the last step.
+    loss: f64,
+}
+
+impl Irprop {
+    pub fn new(parameters: usize, steps: Steps) -> Irprop {
+        Irprop {
+            steps,
+            sizes: vec![steps.initial; parameters],
+            gradients: vec![0.0; parameters],
+            moves: vec![0.0; parameters],
+            loss: f64::INFINITY,
+        }
+    }
+
+    /// One step, given the gradient and the loss over all rows at `parameters`.
+    pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], loss: f64) {
+        assert!(parameters.len() == gradient.len() && gradient.len() == self.sizes.len());
+        let rose = loss > self.loss;
+        for (index, (w, g)) in parameters.iter_mut().zip(gradient).enumerate() {
+            let (size, before) = (&mut self.sizes[index], &mut self.gradients[index]);
+            let last = &mut self.moves[index];
+            // Signs, not the product, which can underflow.
+            let turned = (*g > 0.0 && *before < 0.0) || (*g < 0.0 && *before > 0.0);
+            if turned {
+                *size = (*size * 0.5).max(self.steps.min);
+                if rose {
+                    *w -= *last;
+                }
+                *last = 0.0;
+                *before = 0.0;
+                continue;
+            }
+            if *g != 0.0 && *before != 0.0 {
+                *size = (*size * 1.2).min(self.steps.max);
+            }
+            *last = if *g > 0.0 {
+                -*size
+            } else if *g < 0.0 {
+                *size
+            } else {
+                0.0
+            };
+            *w += *last;
+            *before = *g;
+        }
+        self.loss = loss;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEPS: Steps = Steps { initial: 0.1, min: 1e-6, max: 1.0 };
+
+    #[test]
+    fn each_case_of_the_table_moves_as_written() {
+        let (mut w, mut irprop) = ([0.0f32], Irprop::new(1, STEPS));
+        irprop.step(&mut w, &[2.0], 5.0);
+        assert_eq!(w, [-0.1], "else: one initial step down the gradient");
+        irprop.step(&mut w, &[1.0], 4.0);
+        assert_eq!(w, [-0.1 - 0.1 * 1.2], "same sign: the step grows");
+        let before = w;
+        irprop.step(&mut w, &[-1.0], 4.5);
+        assert_eq!(w, [before[0] + 0.1 * 1.2], "the sign turned and the loss rose: taken back");
+        irprop.step(&mut w, &[-1.0], 4.0);
+        let half = before[0] + 0.1 * 1.2 + 0.06;
+        assert!((w[0] - half).abs() < 1e-7, "then a step of half the size: {w:?} {half}");
+        let before = w;
+        irprop.step(&mut w, &[1.0], 3.0);
+        assert_eq!(w, before, "the sign turned without a rise: left where it is");
+    }
+
+    #[test]
+    fn it_finds_the_minimum_of_a_bent_bowl() {
+        let loss = |w: &[f32]| f64::from(w[0] * w[0] + 50.0 * (w[1] - w[0]) * (w[1] - w[0]));
+        let (mut w, mut irprop) = ([3.0f32, -2.0], Irprop::new(2, STEPS));
+        for _ in 0..400 {
+            let slope = 100.0 * (w[1] - w[0]);
+            let value = loss(&w);
+            let gradient = [2.0 * w[0] - slope, slope];
+            irprop.step(&mut w, &gradient, value);
+        }
+        assert!(loss(&w) < 1e-6, "{w:?}");
+    }
+}
