@@ -21,8 +21,9 @@ use bytemuck::Pod;
 
 use crate::error::{Error, Exit, Result};
 
+pub use mpi::{abort_all, library_version};
 pub use ordered_sum::OrderedSum;
-pub use threads::run_threads;
+pub use threads::{run_threads, run_threads_limited};
 
 /// Work that goes on while a message travels. It calls what it is given between its pieces, so that
 /// a library which moves data only inside its own calls can do so.

@@ -1,12 +1,122 @@
 //! Ranks as MPI processes. The only file that names the `mpi` crate.
 
-use super::serial::Serial;
-use crate::error::Result;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-pub struct World;
+use mpi::Threading;
+use mpi::collective::{CommunicatorCollectives, Root};
+use mpi::datatype::{Partition, PartitionMut};
+use mpi::environment::Universe;
+use mpi::request::{Request, scope};
+use mpi::topology::{Communicator, SimpleCommunicator};
+
+use super::{Backend, Work};
+use crate::error::{Error, Exit, Result};
+
+/// Whether MPI is initialised and not yet finalised.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// MPI_COMM_WORLD. Dropping it finalises MPI.
+pub struct World {
+    communicator: SimpleCommunicator,
+    _universe: Universe,
+}
 
 impl World {
-    pub fn start() -> Result<Serial> {
-        Ok(Serial)
+    /// Initialises MPI; one thread of each rank talks (MPI_THREAD_FUNNELED).
+    ///
+    /// # Errors
+    /// Exit 3 where MPI is initialised already.
+    pub fn start() -> Result<World> {
+        let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)
+            .ok_or_else(|| Error::new(Exit::Launch, "MPI is initialised already"))?;
+        STARTED.store(true, Ordering::SeqCst);
+        Ok(World { communicator: universe.world(), _universe: universe })
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        STARTED.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Ends all ranks of the run, if MPI is running, or else this process.
+pub fn abort_all(code: i32) -> ! {
+    if STARTED.load(Ordering::SeqCst) {
+        SimpleCommunicator::world().abort(code);
+    }
+    std::process::exit(code)
+}
+
+/// The MPI library's own description of itself.
+pub fn library_version() -> Option<String> {
+    let started = STARTED.load(Ordering::SeqCst);
+    let version = started.then(|| mpi::environment::library_version().ok()).flatten()?;
+    Some(version.trim_end_matches('\0').lines().next().unwrap_or_default().to_string())
+}
+
+fn counts_of(lengths: &[usize]) -> Vec<i32> {
+    lengths.iter().map(|length| i32::try_from(*length).expect("messages are split")).collect()
+}
+
+fn places_of(counts: &[i32]) -> Vec<i32> {
+    counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect()
+}
+
+/// Runs `work`, asking after the request whenever `work` lets it; then waits.
+fn finish<'a, D: ?Sized, S: mpi::request::Scope<'a>>(request: Request<'a, D, S>, work: Work) {
+    let mut pending = Some(request);
+    work(&mut || {
+        if let Some(request) = pending.take() {
+            pending = request.test().err();
+        }
+    });
+    if let Some(request) = pending {
+        request.wait();
+    }
+}
+
+impl Backend for World {
+    fn rank(&self) -> usize {
+        self.communicator.rank() as usize
+    }
+
+    fn size(&self) -> usize {
+        self.communicator.size() as usize
+    }
+
+    fn count_max(&self) -> usize {
+        i32::MAX as usize
+    }
+
+    fn barrier(&self) {
+        self.communicator.barrier();
+    }
+
+    fn broadcast(&self, root: usize, data: &mut [u8], work: Work) {
+        let root = self.communicator.process_at_rank(root as i32);
+        scope(|scope| finish(root.immediate_broadcast_into(scope, data), work));
+    }
+
+    fn all_gather_v(&self, mine: &[u8], lengths: &[usize], all: &mut [u8], work: Work) {
+        let counts = counts_of(lengths);
+        let places = places_of(&counts);
+        let mut all = PartitionMut::new(all, counts, places);
+        scope(|scope| {
+            let communicator = &self.communicator;
+            finish(communicator.immediate_all_gather_varcount_into(scope, mine, &mut all), work);
+        });
+    }
+
+    fn all_to_all_v(&self, send: &[u8], to: &[usize], received: &mut [u8], from: &[usize]) {
+        let (to, from) = (counts_of(to), counts_of(from));
+        let (to_places, from_places) = (places_of(&to), places_of(&from));
+        let send = Partition::new(send, to, to_places);
+        let mut received = PartitionMut::new(received, from, from_places);
+        self.communicator.all_to_all_varcount_into(&send, &mut received);
+    }
+
+    fn abort(&self, code: i32) -> ! {
+        abort_all(code)
     }
 }

@@ -1,8 +1,9 @@
 //! The ordered sum: leaves 0..n are added along one fixed binary tree, whoever owns them.
 //!
-//! Node (level l, index i) is the sum of leaves i 2^l .. (i + 1) 2^l that exist; a node is its left
-//! child plus its right child. Aligned runs reduce at home as the leaves come, like the carries of a
-//! binary counter, so that a rank holds at most one partial sum per level.
+//! Node (level l, index i) is the sum of the leaves i 2^l .. (i + 1) 2^l that exist: its left child
+//! plus its right child, or its left child alone. Aligned runs reduce at home as the leaves come, like
+//! the carries of a binary counter, so that a rank holds at most two partial sums per level; only
+//! those cross ranks, cut into one slice per rank, where they are added along the same tree.
 
 use std::ops::{AddAssign, Range};
 
@@ -10,55 +11,131 @@ use bytemuck::Pod;
 
 use super::{Comm, Runs};
 
+/// Where a partial sum stands in the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Node {
+    level: u32,
+    index: usize,
+}
+
+impl Node {
+    /// The node of which `self` (left) and `right` are the children, if they are.
+    fn joined(self, right: Node) -> Option<Node> {
+        let siblings =
+            self.level == right.level && self.index % 2 == 0 && right.index == self.index + 1;
+        siblings.then_some(Node { level: self.level + 1, index: self.index / 2 })
+    }
+}
+
+/// Partial sums that aren't siblings of each other, left to right.
+struct Partials<V> {
+    nodes: Vec<(Node, V)>,
+}
+
+impl<V> Partials<V> {
+    /// Appends the next node to the right and joins siblings as long as there are any.
+    fn push(&mut self, mut node: Node, mut value: V, plus: impl Fn(V, V) -> V) {
+        while let Some((parent, left)) = self.pop_sibling(node) {
+            (node, value) = (parent, plus(left, value));
+        }
+        self.nodes.push((node, value));
+    }
+
+    fn pop_sibling(&mut self, right: Node) -> Option<(Node, V)> {
+        let parent = self.nodes.last()?.0.joined(right)?;
+        Some((parent, self.nodes.pop()?.1))
+    }
+
+    /// The sum of all nodes: where a right subtree is incomplete it is joined as it is.
+    fn total(self, plus: impl Fn(V, V) -> V) -> Option<V> {
+        self.nodes.into_iter().rev().map(|node| node.1).reduce(|right, left| plus(left, right))
+    }
+}
+
+/// The nodes that are left of a run of leaves once siblings have been joined.
+fn nodes_of(run: Range<usize>) -> Vec<Node> {
+    let mut partials = Partials { nodes: Vec::new() };
+    run.for_each(|leaf| partials.push(Node { level: 0, index: leaf }, (), |(), ()| ()));
+    partials.nodes.into_iter().map(|node| node.0).collect()
+}
+
+fn plus<T: Pod + AddAssign>(mut left: Vec<T>, right: Vec<T>) -> Vec<T> {
+    left.iter_mut().zip(right).for_each(|(left, right)| *left += right);
+    left
+}
+
 /// A sum of equally long vectors over leaves 0..n, of which this rank adds a contiguous run.
+///
+/// Every rank sends each other one its slice of its partial sums, (number of own nodes) x length / P
+/// elements each, and with `finish` its slice of the result: for P a power of two and aligned runs
+/// that is 2 (P - 1) / P of the vector in all, what a ring all-reduce sends.
 pub struct OrderedSum<T> {
     runs: Runs,
     next: usize,
+    end: usize,
     length: usize,
-    /// Partial sums not yet joined, left to right: (level, index, sum).
-    nodes: Vec<(u32, usize, Vec<T>)>,
+    partials: Partials<Vec<T>>,
 }
 
 impl<T: Pod + AddAssign> OrderedSum<T> {
-    /// A sum of vectors of `length` elements; `runs[r]` are the leaves that rank r adds.
+    /// A sum of vectors of `length` elements; `runs[r]` are the leaves that rank r adds, in order and
+    /// without gaps.
     pub fn new(comm: &Comm, runs: Runs, length: usize) -> OrderedSum<T> {
-        let next = runs[comm.rank()].start;
-        OrderedSum { runs, next, length, nodes: Vec::new() }
+        assert!(
+            runs.len() == comm.size() && runs.windows(2).all(|pair| pair[0].end == pair[1].start)
+        );
+        let Range { start: next, end } = runs[comm.rank()].clone();
+        OrderedSum { runs, next, end, length, partials: Partials { nodes: Vec::new() } }
     }
 
     /// Adds the next leaf of this rank's run.
     pub fn add(&mut self, leaf: Vec<T>) {
-        assert_eq!(leaf.len(), self.length);
-        let (mut level, mut index, mut sum) = (0, self.next, leaf);
+        assert!(leaf.len() == self.length && self.next < self.end, "a leaf too many or too long");
+        self.partials.push(Node { level: 0, index: self.next }, leaf, plus);
         self.next += 1;
-        while let Some((_, _, left)) =
-            self.nodes.pop_if(|node| index % 2 == 1 && (node.0, node.1) == (level, index - 1))
-        {
-            sum = plus(left, &sum);
-            (level, index) = (level + 1, index / 2);
-        }
-        self.nodes.push((level, index, sum));
     }
 
-    /// The whole sum, on every rank.
+    /// The whole sum, on every rank; zeros where there are no leaves.
     pub fn finish(self, comm: &Comm) -> Vec<T> {
-        let _ = &self.runs;
-        assert_eq!(comm.size(), 1, "to be written");
-        self.nodes
-            .into_iter()
-            .rev()
-            .map(|node| node.2)
-            .reduce(|right, left| plus(left, &right))
-            .unwrap()
+        let (size, length) = (comm.size(), self.length);
+        let slices: Vec<Range<usize>> =
+            (0..size).map(|rank| rank * length / size..(rank + 1) * length / size).collect();
+        let counts: Vec<usize> = slices.iter().map(Range::len).collect();
+        let mine = self.finish_scattered(comm, &slices);
+        if size == 1 {
+            return mine;
+        }
+        let mut all = vec![T::zeroed(); length];
+        comm.all_gather_v(&mine, &counts, &mut all);
+        all
     }
 
-    /// The part `slices[rank]` of the whole sum, on each rank.
+    /// The part `slices[rank]` of the whole sum, on each rank. Slices may be empty.
     pub fn finish_scattered(self, comm: &Comm, slices: &[Range<usize>]) -> Vec<T> {
-        self.finish(comm)[slices[comm.rank()].clone()].to_vec()
+        assert_eq!(self.next, self.end, "a leaf is missing");
+        let mine = slices[comm.rank()].len();
+        if comm.size() == 1 {
+            let total = self.partials.total(plus);
+            return total.map_or(vec![T::zeroed(); mine], |sum| sum[slices[0].clone()].to_vec());
+        }
+        let nodes: Vec<Vec<Node>> = self.runs.iter().map(|run| nodes_of(run.clone())).collect();
+        let mut send = Vec::new();
+        for slice in slices {
+            self.partials
+                .nodes
+                .iter()
+                .for_each(|(_, sum)| send.extend_from_slice(&sum[slice.clone()]));
+        }
+        let own = nodes[comm.rank()].len();
+        let send_counts: Vec<usize> = slices.iter().map(|slice| own * slice.len()).collect();
+        let received_counts: Vec<usize> = nodes.iter().map(|nodes| nodes.len() * mine).collect();
+        let mut received = vec![T::zeroed(); received_counts.iter().sum()];
+        comm.all_to_all_v(&send, &send_counts, &mut received, &received_counts);
+        let mut partials = Partials { nodes: Vec::new() };
+        for (index, node) in nodes.iter().flatten().enumerate() {
+            let part = received[index * mine..(index + 1) * mine].to_vec();
+            partials.push(*node, part, plus);
+        }
+        partials.total(plus).unwrap_or(vec![T::zeroed(); mine])
     }
-}
-
-fn plus<T: Pod + AddAssign>(mut left: Vec<T>, right: &[T]) -> Vec<T> {
-    left.iter_mut().zip(right).for_each(|(left, right)| *left += *right);
-    left
 }

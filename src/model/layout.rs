@@ -113,20 +113,46 @@ impl Layout {
     /// the gates first.
     pub fn real_columns(&self) -> Vec<(usize, Role, usize, usize)> {
         let mut columns = Vec::new();
-        for (class, experts) in self.experts.iter().enumerate() {
+        for class in 0..self.experts.len() {
             let (group, lane) = (&self.groups[class / LANES], class % LANES);
             for (offset, role) in self.roles(group).into_iter().enumerate() {
-                let real = match role {
-                    Role::Dummy => true,
-                    Role::Gate(h) => h < *experts && (self.dummy != Dummy::None || *experts > 1),
-                    Role::Expert(h) => h < *experts,
-                };
-                if real {
+                if self.is_real(class, role) {
                     columns.push((class, role, group.first_panel + offset, lane));
                 }
             }
         }
         columns
+    }
+
+    /// Where one class's numbers lie in the block's parameters: its weights (how many is returned
+    /// too), then its experts' biases.
+    pub fn places_of(&self, class: usize) -> (Vec<usize>, usize) {
+        let group = &self.groups[class / LANES];
+        let (mut weights, mut biases) = (Vec::new(), Vec::new());
+        let lane = class % LANES;
+        for (offset, role) in self.roles(group).into_iter().enumerate() {
+            if !self.is_real(class, role) {
+                continue;
+            }
+            let panel = group.first_panel + offset;
+            weights.extend((0..self.width).map(|k| self.weight_at(panel, lane, k)));
+            if matches!(role, Role::Expert(_)) {
+                biases.push(self.bias_at(panel, lane));
+            }
+        }
+        let count = weights.len();
+        weights.append(&mut biases);
+        (weights, count)
+    }
+
+    /// Whether a class really has a column of this role.
+    fn is_real(&self, class: usize, role: Role) -> bool {
+        let experts = self.experts[class];
+        match role {
+            Role::Dummy => true,
+            Role::Gate(h) => h < experts && (self.dummy != Dummy::None || experts > 1),
+            Role::Expert(h) => h < experts,
+        }
     }
 
     /// Parameters all zero but for the biases that switch off gates of experts that don't exist.

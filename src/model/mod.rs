@@ -1,5 +1,6 @@
 //! The model: shared layers and mixtures of experts, forward and backward.
 
+pub mod annotator;
 pub mod experts;
 pub mod gemm;
 pub mod initial;

@@ -1,0 +1,395 @@
+//! The HDF5 files of a model directory: written block by block, so that no rank ever holds more than
+//! its own blocks and one visitor; read by the classes that a rank owns.
+
+use std::fs;
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+
+use hdf5::Dataset;
+use ndarray::{ArrayView1, ArrayView2, s};
+use sha2::{Digest, Sha256};
+
+use super::content::hex;
+use super::manifest::{FileEntry, Manifest};
+use crate::comm::Comm;
+use crate::error::{Error, Result};
+use crate::model::annotator::Annotator;
+use crate::model::experts::Experts;
+use crate::model::layout::{Layout, Role};
+use crate::model::mixture::Block;
+use crate::model::shared::SharedLayers;
+use crate::partition::owner;
+
+/// Numbers in a chunk of a matrix: 1 MiB.
+const CHUNK: usize = 1 << 18;
+
+fn storage(path: &Path) -> impl Fn(&dyn std::fmt::Display) -> Error + '_ {
+    move |error| Error::storage(format!("{}: {error}", path.display()))
+}
+
+fn damaged(path: &Path) -> impl Fn(&dyn std::fmt::Display) -> Error + '_ {
+    move |error| Error::run_directory(format!("{}: {error}", path.display()))
+}
+
+/// Makes the temporary directory anew; refuses if `path` exists.
+pub fn prepare(path: &Path, temporary: &Path) -> Result<()> {
+    if path.exists() {
+        return Err(Error::run_directory(format!("{}: exists already", path.display())));
+    }
+    let made = match fs::remove_dir_all(temporary) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => fs::create_dir_all(temporary),
+    };
+    made.map_err(|error| storage(temporary)(&error))
+}
+
+/// Syncs the finished directory and gives it its name.
+pub fn put_in_place(temporary: &Path, path: &Path) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::File::open(temporary)
+        .and_then(|directory| directory.sync_all())
+        .and_then(|()| fs::rename(temporary, path))
+        .and_then(|()| fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all())
+        .map_err(|error| storage(path)(&error))
+}
+
+/// Syncs a file and describes it.
+fn entry(path: &Path, classes: Option<Range<usize>>) -> Result<FileEntry> {
+    fs::File::open(path).and_then(|file| file.sync_all()).map_err(|e| storage(path)(&e))?;
+    let (bytes, sha256) = digest(path).map_err(|error| storage(path)(&error))?;
+    let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+    Ok(FileEntry { name, bytes, sha256, classes })
+}
+
+fn digest(path: &Path) -> std::io::Result<(u64, String)> {
+    let (mut file, mut sha, mut bytes) = (fs::File::open(path)?, Sha256::new(), 0);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((bytes, hex(&sha.finalize()))),
+            read => {
+                sha.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+}
+
+/// Compares this rank's share of the files with what the manifest says of them.
+pub fn verify(directory: &Path, manifest: &Manifest, rank: usize, size: usize) -> Result<()> {
+    for file in manifest.files.iter().skip(rank).step_by(size) {
+        let path = directory.join(&file.name);
+        let (bytes, sha256) = digest(&path).map_err(|error| damaged(&path)(&error))?;
+        if (bytes, &sha256) != (file.bytes, &file.sha256) {
+            let expected = format!("{} bytes, SHA-256 {}", file.bytes, file.sha256);
+            let found = format!("found {bytes} bytes, SHA-256 {sha256}, expected {expected}");
+            return Err(damaged(&path)(&found).hint("the file was changed or is damaged"));
+        }
+    }
+    Ok(())
+}
+
+/// Makes a checksummed matrix [rows, columns].
+fn matrix(group: &hdf5::Group, name: &str, rows: usize, columns: usize) -> hdf5::Result<Dataset> {
+    let builder = group.new_dataset::<f32>().shape((rows, columns));
+    if rows * columns == 0 {
+        return builder.create(name);
+    }
+    let chunk = (CHUNK / columns).clamp(1, rows);
+    builder.chunk((chunk, columns)).fletcher32().create(name)
+}
+
+/// Writes a checksummed vector.
+fn vector<T: hdf5::H5Type>(group: &hdf5::Group, name: &str, values: &[T]) -> hdf5::Result<()> {
+    let builder = group.new_dataset_builder();
+    if values.is_empty() {
+        return builder.empty::<T>().shape(0).create(name).map(drop);
+    }
+    let chunk = values.len().min(CHUNK);
+    builder.chunk(chunk).fletcher32().with_data(values).create(name).map(drop)
+}
+
+/// Writes `shared.h5`.
+pub fn write_shared(directory: &Path, annotator: &Annotator) -> Result<FileEntry> {
+    let path = directory.join("shared.h5");
+    let write = || -> hdf5::Result<()> {
+        let file = hdf5::File::create_excl(&path)?;
+        for (index, place) in annotator.layers.places.iter().enumerate() {
+            let group = file.create_group(&format!("layer_{index}"))?;
+            let mut weights = Vec::with_capacity(place.inputs * place.outputs);
+            for input in 0..place.inputs {
+                let row = (0..place.outputs).map(|output| place.weight_at(input, output));
+                weights.extend(row.map(|at| annotator.shared[at]));
+            }
+            let view = ArrayView2::from_shape((place.inputs, place.outputs), &weights);
+            matrix(&group, "weights", place.inputs, place.outputs)?.write(view.expect("whole"))?;
+            vector(&group, "biases", &annotator.shared[place.biases()][..place.outputs])?;
+            let layer = serde_json::to_string(&place.layer).expect("a layer is plain data");
+            let text: hdf5::types::VarLenUnicode = layer.parse().expect("JSON holds no NUL");
+            group.new_attr::<hdf5::types::VarLenUnicode>().create("layer")?.write_scalar(&text)?;
+        }
+        file.close()
+    };
+    write().map_err(|error| storage(&path)(&error))?;
+    entry(&path, None)
+}
+
+/// Reads `shared.h5` into the layers' parameters.
+pub fn read_shared(directory: &Path, layers: &SharedLayers) -> Result<Vec<f32>> {
+    let path = directory.join("shared.h5");
+    let read = || -> hdf5::Result<Vec<f32>> {
+        let mut parameters = vec![0.0; layers.parameters()];
+        let file = hdf5::File::open(&path)?;
+        for (index, place) in layers.places.iter().enumerate() {
+            let group = file.group(&format!("layer_{index}"))?;
+            let weights = group.dataset("weights")?.read_2d::<f32>()?;
+            let biases = group.dataset("biases")?.read_1d::<f32>()?;
+            if weights.dim() != (place.inputs, place.outputs) || biases.len() != place.outputs {
+                let found = format!("layer_{index}: found weights {:?}", weights.dim());
+                return Err(format!("{found}, expected {:?}", (place.inputs, place.outputs)).into());
+            }
+            for ((input, output), weight) in weights.indexed_iter() {
+                parameters[place.weight_at(input, output)] = *weight;
+            }
+            let to = place.biases().start;
+            biases.iter().enumerate().for_each(|(output, bias)| parameters[to + output] = *bias);
+        }
+        Ok(parameters)
+    };
+    read().map_err(|error| damaged(&path)(&error))
+}
+
+/// The mixtures of some classes as files hold them: rows by class.
+#[derive(Default)]
+struct Rows {
+    gates: Vec<f32>,
+    experts: Vec<f32>,
+    biases: Vec<f32>,
+}
+
+fn is_gate(role: Role) -> bool {
+    !matches!(role, Role::Expert(_))
+}
+
+/// A class block's weights, turned to rows.
+fn to_rows(block: Block) -> Rows {
+    let mut rows = Rows::default();
+    for (_, role, panel, lane) in block.layout.real_columns() {
+        let to = if is_gate(role) { &mut rows.gates } else { &mut rows.experts };
+        let places = (0..block.layout.width).map(|k| block.layout.weight_at(panel, lane, k));
+        to.extend(places.map(|place| block.parameters[place]));
+        if !is_gate(role) {
+            rows.biases.push(block.parameters[block.layout.bias_at(panel, lane)]);
+        }
+    }
+    rows
+}
+
+/// Number of gates and of experts of each class of a block.
+fn counts(layout: &Layout) -> Vec<(usize, usize)> {
+    let mut counts = vec![(0, 0); layout.classes.len()];
+    for (class, role, _, _) in layout.real_columns() {
+        let (gates, experts) = &mut counts[class];
+        *(if is_gate(role) { gates } else { experts }) += 1;
+    }
+    counts
+}
+
+fn offsets(counts: impl Iterator<Item = usize>) -> Vec<i64> {
+    let mut offsets = vec![0];
+    counts.for_each(|count| offsets.push(offsets[offsets.len() - 1] + count as i64));
+    offsets
+}
+
+/// Writes all experts files; returns their entries on every rank.
+pub fn write_experts(
+    comm: &Comm,
+    directory: &Path,
+    experts: &Experts,
+    file_bytes: usize,
+) -> Result<Vec<FileEntry>> {
+    let mut cuts = vec![0];
+    let mut bytes = 0;
+    for (block, layout) in experts.layouts.iter().enumerate() {
+        if bytes >= file_bytes {
+            cuts.push(block);
+            bytes = 0;
+        }
+        bytes += 4 * layout.parameters();
+    }
+    cuts.push(experts.layouts.len());
+    let mut entries = Vec::new();
+    for (index, cut) in cuts.windows(2).enumerate() {
+        let path = directory.join(format!("experts-{index:05}.h5"));
+        let mine = write_experts_file(comm, &path, experts, cut[0]..cut[1])?;
+        let text = serde_json::to_vec(&mine).expect("an entry is plain data");
+        let writer = owner(cut[0], experts.layouts.len(), comm.size());
+        let text = comm.all_gather_any(&text).swap_remove(writer);
+        entries.push(serde_json::from_slice::<Option<FileEntry>>(&text).expect("as written"));
+    }
+    Ok(entries.into_iter().map(|entry| entry.expect("its writer has described it")).collect())
+}
+
+/// Writes one experts file on the rank that owns its first block; others send it theirs.
+fn write_experts_file(
+    comm: &Comm,
+    path: &Path,
+    experts: &Experts,
+    blocks: Range<usize>,
+) -> Result<Option<FileEntry>> {
+    let count = experts.layouts.len();
+    let writer = owner(blocks.start, count, comm.size());
+    let layouts = &experts.layouts[blocks.clone()];
+    let classes = layouts[0].classes.start..layouts[layouts.len() - 1].classes.end;
+    let made = (comm.rank() == writer).then(|| ExpertsFile::create(path, layouts));
+    let mut file = comm.agree(made.transpose().map_err(|error| storage(path)(&error)))?;
+    let mut outcome = Ok(());
+    for block in blocks {
+        let mut parts = vec![Vec::new(); comm.size()];
+        if experts.own.contains(&block) {
+            parts[writer] = experts.block(block).parameters.to_vec();
+        }
+        let sender = owner(block, count, comm.size());
+        let parameters = comm.all_to_all(&parts).swap_remove(sender);
+        if let (Some(file), Ok(())) = (&mut file, &outcome) {
+            let layout = &experts.layouts[block];
+            outcome = file.push(Block { layout, parameters: &parameters });
+        }
+    }
+    let finished = match file {
+        Some(file) => outcome
+            .and_then(|()| file.file.close())
+            .map_err(|error| storage(path)(&error))
+            .and_then(|()| entry(path, Some(classes)))
+            .map(Some),
+        None => Ok(None),
+    };
+    comm.agree(finished)
+}
+
+/// An experts file under way.
+struct ExpertsFile {
+    file: hdf5::File,
+    gates: Dataset,
+    experts: Dataset,
+    biases: Dataset,
+    /// Gate and expert rows written so far.
+    at: (usize, usize),
+}
+
+impl ExpertsFile {
+    fn create(path: &Path, layouts: &[Layout]) -> hdf5::Result<ExpertsFile> {
+        let counts: Vec<(usize, usize)> = layouts.iter().flat_map(counts).collect();
+        let (gates, experts) = counts.iter().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
+        let width = layouts[0].width;
+        let file = hdf5::File::create_excl(path)?;
+        vector(&file, "gate_offsets", &offsets(counts.iter().map(|count| count.0)))?;
+        vector(&file, "expert_offsets", &offsets(counts.iter().map(|count| count.1)))?;
+        let first = layouts[0].classes.start as u64;
+        file.new_attr::<u64>().create("first_class")?.write_scalar(&first)?;
+        let biases = file.new_dataset::<f32>().shape(experts);
+        Ok(ExpertsFile {
+            gates: matrix(&file, "gate_weights", gates, width)?,
+            experts: matrix(&file, "expert_weights", experts, width)?,
+            biases: biases.chunk(experts.min(CHUNK)).fletcher32().create("expert_biases")?,
+            file,
+            at: (0, 0),
+        })
+    }
+
+    fn push(&mut self, block: Block) -> hdf5::Result<()> {
+        let (rows, width) = (to_rows(block), block.layout.width);
+        let gates = rows.gates.len() / width;
+        let (gate, expert) = self.at;
+        let end = (gate + gates, expert + rows.biases.len());
+        if gates > 0 {
+            let view = ArrayView2::from_shape((gates, width), &rows.gates).expect("whole rows");
+            self.gates.write_slice(view, s![gate..end.0, ..])?;
+        }
+        let view = ArrayView2::from_shape((rows.biases.len(), width), &rows.experts);
+        self.experts.write_slice(view.expect("whole rows"), s![expert..end.1, ..])?;
+        self.biases.write_slice(ArrayView1::from(&rows.biases), s![expert..end.1])?;
+        self.at = end;
+        Ok(())
+    }
+}
+
+/// Number of experts of every class, from all files.
+pub fn read_expert_counts(directory: &Path, manifest: &Manifest) -> Result<Vec<usize>> {
+    let mut counts = Vec::new();
+    for (file, classes) in manifest.expert_files() {
+        let path = directory.join(&file.name);
+        let offsets = || hdf5::File::open(&path)?.dataset("expert_offsets")?.read_raw::<i64>();
+        let offsets = offsets().map_err(|error| damaged(&path)(&error))?;
+        let rising = offsets.windows(2).all(|pair| pair[0] < pair[1]);
+        if !rising || offsets.len() != classes.len() + 1 || classes.start != counts.len() {
+            let found = format!("expert_offsets: found {} numbers", offsets.len());
+            return Err(damaged(&path)(&format!("{found}, expected classes {classes:?}")));
+        }
+        counts.extend(offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize));
+    }
+    Ok(counts)
+}
+
+/// The parameters of the class blocks `own`.
+pub fn read_experts(
+    directory: &Path,
+    manifest: &Manifest,
+    own: &[Layout],
+) -> Result<Vec<Vec<f32>>> {
+    let mut parameters: Vec<Vec<f32>> = own.iter().map(Layout::empty_parameters).collect();
+    for (file, classes) in manifest.expert_files() {
+        let path = directory.join(&file.name);
+        let here = own.iter().zip(&mut parameters).filter(|(layout, _)| {
+            classes.start <= layout.classes.start && layout.classes.end <= classes.end
+        });
+        let read = |(layout, parameters): (&Layout, &mut Vec<f32>)| {
+            read_block(&hdf5::File::open(&path)?, classes.start, layout, parameters)
+        };
+        here.map(read).collect::<hdf5::Result<()>>().map_err(|error| damaged(&path)(&error))?;
+    }
+    Ok(parameters)
+}
+
+fn read_block(
+    file: &hdf5::File,
+    first_class: usize,
+    layout: &Layout,
+    parameters: &mut [f32],
+) -> hdf5::Result<()> {
+    let span = |name: &str| -> hdf5::Result<Range<usize>> {
+        let offsets = file.dataset(name)?.read_raw::<i64>()?;
+        let at = |class: usize| offsets[class - first_class] as usize;
+        Ok(at(layout.classes.start)..at(layout.classes.end))
+    };
+    let (gates, experts) = (span("gate_offsets")?, span("expert_offsets")?);
+    let rows = |name: &str, rows: Range<usize>| {
+        file.dataset(name)?.read_slice_2d::<f32, _>(s![rows.start..rows.end, ..])
+    };
+    let gate_rows = rows("gate_weights", gates)?;
+    let expert_rows = rows("expert_weights", experts.clone())?;
+    let biases =
+        file.dataset("expert_biases")?.read_slice_1d::<f32, _>(s![experts.start..experts.end])?;
+    let columns = layout.real_columns();
+    let gate_count = columns.iter().filter(|column| is_gate(column.1)).count();
+    let expected = ([gate_count, layout.width], [columns.len() - gate_count, layout.width]);
+    if (gate_rows.shape(), expert_rows.shape()) != (&expected.0[..], &expected.1[..]) {
+        let found = format!("found {:?} and {:?}", gate_rows.shape(), expert_rows.shape());
+        return Err(format!("weights: {found}, expected {expected:?}").into());
+    }
+    let (mut gate, mut expert) = (0, 0);
+    for (_, role, panel, lane) in columns {
+        let row = if is_gate(role) { gate_rows.row(gate) } else { expert_rows.row(expert) };
+        for (k, weight) in row.iter().enumerate() {
+            parameters[layout.weight_at(panel, lane, k)] = *weight;
+        }
+        if is_gate(role) {
+            gate += 1;
+        } else {
+            parameters[layout.bias_at(panel, lane)] = biases[expert];
+            expert += 1;
+        }
+    }
+    Ok(())
+}

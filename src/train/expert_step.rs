@@ -1,0 +1,293 @@
+//! Stage 1, the expert step (method.md, section 4): shared layers frozen, activations travel past
+//! the class blocks, which stay with their owner rank and learn. No gradient crosses ranks.
+
+use std::ops::Range;
+
+use super::losses::total_over_blocks;
+use crate::comm::Comm;
+use crate::flow::rows_travel::{Order, OwnRows, Travel, Window};
+use crate::job::ExpertsJob;
+use crate::model::experts::Experts;
+use crate::model::layout::Layout;
+use crate::model::mixture::{Block, Kernel};
+use crate::model::vector::LANES;
+use crate::optim::Solver;
+use crate::optim::adagrad::Adagrad;
+use crate::optim::adam::Adam;
+use crate::optim::lbfgs::Lbfgs;
+use crate::parallel::work_off;
+use crate::rng::{Permutation, Purpose};
+
+/// What an expert step works on.
+pub struct ExpertStep<'a> {
+    pub comm: &'a Comm,
+    pub job: &'a ExpertsJob,
+    pub seed: u64,
+    /// Round 1, 2, ...: part of what the order of rows is drawn from.
+    pub round: usize,
+    /// This rank's rows.
+    pub own: &'a OwnRows,
+    /// The rows of each rank.
+    pub runs: &'a [Range<usize>],
+}
+
+/// One thread's kernel with the gradient that it makes.
+struct Worker<'a> {
+    kernel: &'a mut Kernel,
+    gradient: Vec<f32>,
+}
+
+enum Optimizer {
+    Adam(Adam),
+    Adagrad(Adagrad),
+}
+
+/// A class block that learns by mini-batches.
+struct Learner<'a> {
+    layout: &'a Layout,
+    parameters: &'a mut Vec<f32>,
+    optimizer: Optimizer,
+    /// [groups][16] losses of the epoch under way, before each mini-batch's step.
+    losses: Vec<f64>,
+    /// The same of the epoch before.
+    last_losses: Vec<f64>,
+    converged: bool,
+}
+
+impl ExpertStep<'_> {
+    /// Trains the class blocks in `experts`. `told` is called after every epoch (or full-batch pass)
+    /// with its number and its mean training loss; it returns false to stop.
+    pub fn run(
+        &self,
+        experts: &mut Experts,
+        kernels: &mut [Kernel],
+        told: &mut dyn FnMut(usize, f64) -> bool,
+    ) {
+        match self.job.solver {
+            Solver::Lbfgs => self.full_batch(experts, kernels, told),
+            Solver::Adam | Solver::Adagrad => self.mini_batches(experts, kernels, told),
+        }
+    }
+
+    fn total_rows(&self) -> usize {
+        self.runs.last().expect("a run for each rank").end
+    }
+
+    fn travel(&self, order: Order) -> Travel<'_> {
+        let window = (self.job.window / self.job.batch).max(1) * self.job.batch;
+        Travel { comm: self.comm, own: self.own, runs: self.runs, order, window }
+    }
+
+    fn mini_batches(
+        &self,
+        experts: &mut Experts,
+        kernels: &mut [Kernel],
+        told: &mut dyn FnMut(usize, f64) -> bool,
+    ) {
+        let (own, count) = (experts.own.clone(), experts.layouts.len());
+        let mut learners: Vec<Learner> = experts.layouts[own]
+            .iter()
+            .zip(&mut experts.parameters)
+            .map(|(layout, parameters)| Learner::new(layout, parameters, self.job.solver))
+            .collect();
+        let mut workers: Vec<Worker> =
+            kernels.iter_mut().map(|kernel| Worker { kernel, gradient: Vec::new() }).collect();
+        for epoch in 0..self.job.epochs {
+            let stream = (self.round << 20 | epoch) as u64;
+            let rows = self.total_rows();
+            let order = Permutation::new(self.seed, Purpose::RowOrder, stream, rows);
+            self.travel(Order::Shuffled(order)).windows(|window, poll| {
+                let items = learners.iter_mut().filter(|learner| !learner.converged).collect();
+                work_off(
+                    &mut workers,
+                    items,
+                    |worker, learner: &mut Learner| learner.learn(worker, window, self.job),
+                    poll,
+                );
+            });
+            let losses = learners.iter().map(Learner::loss).collect();
+            let loss = total_over_blocks(self.comm, count, losses) / rows as f64;
+            learners.iter_mut().for_each(|learner| learner.end_epoch(self.job.tolerance));
+            let left = learners.iter().filter(|learner| !learner.converged).count();
+            if !told(epoch, loss) || self.comm.max(left as u64) == 0 {
+                break;
+            }
+        }
+    }
+
+    fn full_batch(
+        &self,
+        experts: &mut Experts,
+        kernels: &mut [Kernel],
+        told: &mut dyn FnMut(usize, f64) -> bool,
+    ) {
+        let (own, count) = (experts.own.clone(), experts.layouts.len());
+        let mut searches: Vec<BlockSearch> = experts.layouts[own]
+            .iter()
+            .zip(&mut experts.parameters)
+            .map(|(layout, parameters)| BlockSearch::new(layout, parameters, self.job.tolerance))
+            .collect();
+        let rows = self.total_rows();
+        for pass in 0..self.job.epochs {
+            self.travel(Order::Natural).windows(|window, poll| {
+                let items = searches.iter_mut().filter(|search| !search.converged()).collect();
+                work_off(
+                    kernels,
+                    items,
+                    |kernel, search: &mut BlockSearch| search.evaluate(kernel, window),
+                    poll,
+                );
+            });
+            let items = searches.iter_mut().filter(|search| !search.converged()).collect();
+            let l2 = f64::from(self.job.l2);
+            work_off(
+                kernels,
+                items,
+                |_, search: &mut BlockSearch| search.advance(rows, l2),
+                &mut || (),
+            );
+            let losses = searches.iter().map(BlockSearch::value).collect();
+            let loss = total_over_blocks(self.comm, count, losses);
+            let left = searches.iter().filter(|search| !search.converged()).count();
+            if !told(pass, loss) || self.comm.max(left as u64) == 0 {
+                break;
+            }
+        }
+        searches.iter_mut().for_each(BlockSearch::settle);
+    }
+}
+
+impl<'a> Learner<'a> {
+    fn new(layout: &'a Layout, parameters: &'a mut Vec<f32>, solver: Solver) -> Learner<'a> {
+        let optimizer = match solver {
+            Solver::Adam => Optimizer::Adam(Adam::new(parameters.len())),
+            _ => Optimizer::Adagrad(Adagrad::new(parameters.len())),
+        };
+        let losses = vec![0.0; layout.groups.len() * LANES];
+        let last_losses = vec![f64::INFINITY; losses.len()];
+        Learner { layout, parameters, optimizer, losses, last_losses, converged: false }
+    }
+
+    /// Runs through the mini-batches of a window while weights and optimizer state are hot.
+    fn learn(&mut self, worker: &mut Worker, window: &Window, job: &ExpertsJob) {
+        let rows = window.labels.rows();
+        let instructions = worker.kernel.gemm().instructions();
+        for from in (0..rows).step_by(job.batch) {
+            let batch = from..(from + job.batch).min(rows);
+            let scale = 1.0 / batch.len() as f32;
+            worker.gradient.clear();
+            worker.gradient.resize(self.parameters.len(), 0.0);
+            let gradient = &mut worker.gradient;
+            let block = Block { layout: self.layout, parameters: self.parameters };
+            let losses = &mut self.losses;
+            worker.kernel.expert_gradient(block, window.passing(), batch, gradient, losses);
+            let (rate, decay) = (job.learning_rate, (job.l2, self.layout.biases()));
+            match &mut self.optimizer {
+                Optimizer::Adam(adam) => {
+                    adam.step(instructions, self.parameters, gradient, rate, scale, decay);
+                }
+                Optimizer::Adagrad(adagrad) => {
+                    adagrad.step(instructions, self.parameters, gradient, rate, scale, decay);
+                }
+            }
+        }
+    }
+
+    /// Loss of the epoch, summed over the block's classes and all rows.
+    fn loss(&self) -> f64 {
+        self.losses.iter().sum()
+    }
+
+    /// A block whose every class fell by less than `tolerance` has converged; its loss stays.
+    fn end_epoch(&mut self, tolerance: f64) {
+        if self.converged {
+            return;
+        }
+        let settled = |(now, before): (&f64, &f64)| before - now <= tolerance * now;
+        self.converged = tolerance > 0.0
+            && self.losses.iter().zip(&self.last_losses).all(settled);
+        if !self.converged {
+            self.last_losses.copy_from_slice(&self.losses);
+            self.losses.fill(0.0);
+        }
+    }
+}
+
+/// A class block whose classes search by L-BFGS, each by itself.
+struct BlockSearch<'a> {
+    layout: &'a Layout,
+    parameters: &'a mut Vec<f32>,
+    gradient: Vec<f32>,
+    /// [groups][16]
+    losses: Vec<f64>,
+    classes: Vec<ClassSearch>,
+}
+
+/// One class: where its numbers lie in the block's parameters, weights first, and its search.
+struct ClassSearch {
+    places: Vec<usize>,
+    /// The first so many of `places` are weights, the rest biases.
+    weights: usize,
+    search: Lbfgs,
+}
+
+impl<'a> BlockSearch<'a> {
+    fn new(layout: &'a Layout, parameters: &'a mut Vec<f32>, tolerance: f64) -> BlockSearch<'a> {
+        let classes = (0..layout.classes.len())
+            .map(|class| {
+                let (places, weights) = layout.places_of(class);
+                let point = places.iter().map(|place| parameters[*place]).collect();
+                ClassSearch { places, weights, search: Lbfgs::new(point, tolerance) }
+            })
+            .collect();
+        let gradient = vec![0.0; parameters.len()];
+        let losses = vec![0.0; layout.groups.len() * LANES];
+        BlockSearch { layout, parameters, gradient, losses, classes }
+    }
+
+    fn converged(&self) -> bool {
+        self.classes.iter().all(|class| class.search.converged())
+    }
+
+    /// Objectives at the last accepted points, summed over classes.
+    fn value(&self) -> f64 {
+        self.classes.iter().map(|class| class.search.value()).sum()
+    }
+
+    fn evaluate(&mut self, kernel: &mut Kernel, window: &Window) {
+        let block = Block { layout: self.layout, parameters: self.parameters };
+        let rows = 0..window.labels.rows();
+        let (gradient, losses) = (&mut self.gradient, &mut self.losses);
+        kernel.expert_gradient(block, window.passing(), rows, gradient, losses);
+    }
+
+    /// Tells every class its objective, mean loss + l2 |w|^2 / 2, and moves it to its next trial.
+    fn advance(&mut self, rows: usize, l2: f64) {
+        for (index, class) in self.classes.iter_mut().enumerate() {
+            let scale = 1.0 / rows as f64;
+            let (mut value, mut gradient) = (self.losses[index] * scale, Vec::new());
+            for (position, place) in class.places.iter().enumerate() {
+                let mut slope = f64::from(self.gradient[*place]) * scale;
+                if position < class.weights {
+                    let weight = f64::from(self.parameters[*place]);
+                    value += 0.5 * l2 * weight * weight;
+                    slope += l2 * weight;
+                }
+                gradient.push(slope as f32);
+            }
+            class.search.told(value, &gradient);
+            let trial = class.search.trial();
+            class.places.iter().zip(trial).for_each(|(place, w)| self.parameters[*place] = w);
+        }
+        self.gradient.fill(0.0);
+        self.losses.fill(0.0);
+    }
+
+    /// Puts every class at its last accepted point.
+    fn settle(&mut self) {
+        for class in &self.classes {
+            let point = class.search.point();
+            class.places.iter().zip(point).for_each(|(place, w)| self.parameters[*place] = *w);
+        }
+    }
+}

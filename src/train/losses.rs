@@ -1,0 +1,17 @@
+//! Losses over blocks: numbers summed along the one fixed tree.
+
+use crate::comm::{Comm, OrderedSum};
+use crate::partition::owned;
+
+/// The sum over class blocks 0..`count` of one number each, given those of this rank's own run.
+pub fn total_over_blocks(comm: &Comm, count: usize, own: Vec<f64>) -> f64 {
+    sums_over_blocks(comm, count, own.into_iter().map(|number| vec![number]).collect(), 1)[0]
+}
+
+/// As `total_over_blocks`, of `length` numbers each.
+pub fn sums_over_blocks(comm: &Comm, count: usize, own: Vec<Vec<f64>>, length: usize) -> Vec<f64> {
+    let runs = (0..comm.size()).map(|rank| owned(count, comm.size(), rank)).collect();
+    let mut sum = OrderedSum::new(comm, runs, length);
+    own.into_iter().for_each(|numbers| sum.add(numbers));
+    sum.finish(comm)
+}
