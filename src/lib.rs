@@ -9,6 +9,7 @@ pub mod commands;
 pub mod flow;
 // floor 2: communication, data, job, report
 pub mod comm;
+pub mod data;
 pub mod job;
 // floor 1: arithmetic, which knows no file, rank or clock
 pub mod example;

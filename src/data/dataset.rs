@@ -1,0 +1,214 @@
+//! Many shards as rows 0..N.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::reader::ShardReader;
+use super::schema::{Kind, ShardInfo};
+use crate::error::{Error, Result};
+use crate::example::FeaturePart;
+use crate::labels::Labels;
+
+/// Files kept open by a reader.
+const OPEN_MAX: usize = 16;
+
+/// Consecutive rows of one shard.
+#[derive(Clone, Debug, PartialEq)]
+struct Segment {
+    shard: usize,
+    /// First row within the shard.
+    from: usize,
+    /// First row within the dataset.
+    at: usize,
+    rows: usize,
+}
+
+/// Rows of shards that agree in features and classes, in the order of the shards.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    shards: Arc<Vec<ShardInfo>>,
+    segments: Vec<Segment>,
+    rows: usize,
+}
+
+impl Dataset {
+    /// All rows of `shards`.
+    ///
+    /// # Errors
+    /// Exit 4: no shard, or shards that don't agree (all of them are listed).
+    pub fn new(shards: Vec<ShardInfo>) -> Result<Dataset> {
+        let Some(first) = shards.first() else { return Err(Error::input("no shard")) };
+        let mut errors = Vec::new();
+        let describe = |shard: &ShardInfo| {
+            let part = |part: &FeaturePart| format!("{}:{}", part.name, part.size);
+            let parts: Vec<String> = shard.parts.iter().map(part).collect();
+            format!("{:?} {} of {} classes", shard.kind, parts.join(","), shard.class_count)
+        };
+        for shard in &shards {
+            if describe(shard) != describe(first) {
+                errors.push(Error::input(format!(
+                    "{}: found {}, expected {} as in {}",
+                    shard.path.display(),
+                    describe(shard),
+                    describe(first),
+                    first.path.display()
+                )));
+            }
+        }
+        Error::all(errors)?;
+        let mut dataset = Dataset { segments: Vec::new(), rows: 0, shards: Arc::new(shards) };
+        for shard in 0..dataset.shards.len() {
+            dataset.append(shard, 0, dataset.shards[shard].rows);
+        }
+        Ok(dataset)
+    }
+
+    fn append(&mut self, shard: usize, from: usize, rows: usize) {
+        if rows > 0 {
+            self.segments.push(Segment { shard, from, at: self.rows, rows });
+            self.rows += rows;
+        }
+    }
+
+    /// The rows of `ranges` of this dataset, in that order, as a dataset.
+    pub fn subset(&self, ranges: &[Range<usize>]) -> Dataset {
+        let mut subset = Dataset { segments: Vec::new(), rows: 0, shards: self.shards.clone() };
+        for range in ranges {
+            self.pieces(range)
+                .for_each(|(shard, rows)| subset.append(shard, rows.start, rows.len()));
+        }
+        subset
+    }
+
+    /// The pieces of shards that make up `rows`, in order: (shard, rows of it).
+    fn pieces(&self, rows: &Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+        assert!(rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        let first =
+            self.segments.partition_point(|segment| segment.at + segment.rows <= rows.start);
+        let rows = rows.clone();
+        self.segments[first..].iter().take_while(move |segment| segment.at < rows.end).map({
+            let rows = rows.clone();
+            move |segment| {
+                let from = rows.start.max(segment.at) - segment.at + segment.from;
+                let to = rows.end.min(segment.at + segment.rows) - segment.at + segment.from;
+                (segment.shard, from..to)
+            }
+        })
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of features D.
+    pub fn width(&self) -> usize {
+        self.shards[0].width()
+    }
+
+    pub fn class_count(&self) -> usize {
+        self.shards[0].class_count
+    }
+
+    pub fn parts(&self) -> &[FeaturePart] {
+        &self.shards[0].parts
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.shards[0].kind
+    }
+
+    pub fn shards(&self) -> &[ShardInfo] {
+        &self.shards
+    }
+
+    /// A reader of its own; files are opened when they are needed.
+    pub fn reader(&self) -> Reader {
+        Reader { dataset: self.clone(), open: Vec::new() }
+    }
+}
+
+/// Reads rows of a dataset.
+pub struct Reader {
+    dataset: Dataset,
+    /// The shards read last, the latest at the end.
+    open: Vec<(usize, ShardReader)>,
+}
+
+impl Reader {
+    fn shard(&mut self, shard: usize) -> Result<&mut ShardReader> {
+        match self.open.iter().position(|open| open.0 == shard) {
+            Some(at) => {
+                let open = self.open.remove(at);
+                self.open.push(open);
+            }
+            None => {
+                if self.open.len() == OPEN_MAX {
+                    self.open.remove(0);
+                }
+                let reader = ShardReader::open(&self.dataset.shards[shard])?;
+                self.open.push((shard, reader));
+            }
+        }
+        Ok(&mut self.open.last_mut().expect("just pushed").1)
+    }
+
+    fn each(
+        &mut self,
+        rows: &Range<usize>,
+        mut visit: impl FnMut(&mut ShardReader, Range<usize>) -> Result<()>,
+    ) -> Result<()> {
+        let pieces: Vec<_> = self.dataset.pieces(rows).collect();
+        for (shard, rows) in pieces {
+            visit(self.shard(shard)?, rows)?;
+        }
+        Ok(())
+    }
+
+    /// Features of `rows` into `features` [rows][D] and their labels appended to `labels`.
+    ///
+    /// # Errors
+    /// Exit 4: damaged or wrong values, with file, dataset, row.
+    pub fn read(
+        &mut self,
+        rows: Range<usize>,
+        features: &mut [f32],
+        labels: &mut Labels,
+    ) -> Result<()> {
+        let width = self.dataset.width();
+        assert_eq!(features.len(), rows.len() * width);
+        let mut at = 0;
+        self.each(&rows, |shard, rows| {
+            let end = at + rows.len() * width;
+            shard.features(rows.clone(), &mut features[at..end])?;
+            at = end;
+            shard.labels(rows, labels)
+        })
+    }
+
+    /// Appends the labels of `rows` to `labels`.
+    pub fn labels(&mut self, rows: Range<usize>, labels: &mut Labels) -> Result<()> {
+        self.each(&rows, |shard, rows| shard.labels(rows, labels))
+    }
+
+    /// The ids of `rows`.
+    pub fn ids(&mut self, rows: Range<usize>) -> Result<Vec<Vec<u8>>> {
+        let mut ids = Vec::new();
+        self.each(&rows, |shard, rows| {
+            ids.extend(shard.ids(rows)?);
+            Ok(())
+        })?;
+        Ok(ids)
+    }
+
+    /// The frames of each of `rows`, as bytes.
+    pub fn frames(&mut self, rows: Range<usize>) -> Result<Vec<Vec<u8>>> {
+        let mut frames = Vec::new();
+        self.each(&rows, |shard, rows| {
+            for row in rows {
+                frames.push(shard.frames(row)?);
+            }
+            Ok(())
+        })?;
+        Ok(frames)
+    }
+}
