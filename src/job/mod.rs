@@ -1,132 +1,42 @@
-//! The job: what a run computes. Text becomes a `JobFile`, `check` makes it a `Job`, only a `Job` runs.
+//! The job: what a run computes. Text becomes a `JobFile` (what stands where), `check` makes it a
+//! `Job`, only a `Job` runs.
 
-use serde::Serialize;
+mod check;
+mod checked;
+mod file;
+mod keys;
 
-use crate::model::spec::{Dummy, Layer, Normalize};
-use crate::optim::Solver;
+use std::path::Path;
 
-/// A checked job. Every field is in range and all fields fit together.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Job {
-    pub data: DataJob,
-    pub model: ModelJob,
-    pub pretrain: PretrainJob,
-    pub experts: ExpertsJob,
-    pub shared: SharedJob,
-    pub rounds: RoundsJob,
-    pub run: RunJob,
-}
+pub use checked::{
+    DataJob, ExpertsJob, Job, ModelJob, PretrainJob, RoundsJob, RunJob, SharedJob, Validation,
+};
+pub use keys::documented;
 
-/// `[data]`: which rows train and which validate.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DataJob {
-    /// Paths or globs of shards.
-    pub train: Vec<String>,
-    pub validation: Validation,
-    /// Default: l2.
-    pub normalize: Normalize,
-}
+use crate::error::{Error, Result};
 
-/// Where validation rows come from.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Validation {
-    /// `validation = ["glob", ...]`
-    Globs(Vec<String>),
-    /// `validation_fraction = 0.1`: this share of the training rows, by row block, seeded.
-    Fraction(f64),
-    /// Neither key: no validation; stopping rules then look at the training loss.
-    None,
-}
+impl Job {
+    /// Reads the job file `path`; each of `overrides` is a `section.key=value` of the command line.
+    ///
+    /// # Errors
+    /// Exit 2: all that is wrong with the file and the overrides, a line each.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Job> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::usage(format!("{name}: {error}")))?;
+        Job::parse(&text, &name, overrides)
+    }
 
-/// `[model]`
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ModelJob {
-    /// `shared = [{ dense = 2048, activation = "relu" }, { gating = true }]`; may be empty (default).
-    pub shared: Vec<Layer>,
-    /// Default: learned.
-    pub dummy: Dummy,
-    /// eps of the loss; default 1e-5, 0 for the exact log-space form.
-    pub epsilon: f32,
-}
-
-/// `[pretrain]`: joint mini-batch Adam with a small mixture.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PretrainJob {
-    /// Default 5; 0 leaves pretraining out.
-    pub epochs: usize,
-    /// Experts per class, 1..=5, default 2.
-    pub experts: usize,
-    /// Rows of a mini-batch, default 1024.
-    pub batch: usize,
-    /// Default 0.01.
-    pub learning_rate: f32,
-    /// The learning rate is multiplied by this ... (default 0.95)
-    pub decay: f32,
-    /// ... every so many rows (default 4,000,000).
-    pub decay_rows: usize,
-    /// Each variable's gradient is scaled down to this norm; 0 leaves it. Default 1.0.
-    pub clip_norm: f32,
-    /// Default 1e-8.
-    pub l2: f32,
-    /// Epochs without a better validation before it stops; 0 never stops early. Default 2.
-    pub patience: usize,
-}
-
-/// `[experts]`: stage 1.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ExpertsJob {
-    /// Experts per class. Default 4.
-    pub count: usize,
-    /// Epochs (for lbfgs: full-batch passes at most). Default 5.
-    pub epochs: usize,
-    /// Default: adagrad.
-    pub solver: Solver,
-    /// Default 256.
-    pub batch: usize,
-    /// Default 1.0 for adagrad, 0.01 for adam; unused by lbfgs.
-    pub learning_rate: f32,
-    /// Default 1e-8.
-    pub l2: f32,
-    /// True (default): every round starts from new mixtures. False: it continues the last ones.
-    pub restart: bool,
-    /// A class whose loss falls by less than this share in an epoch drops out; 0 never. Default 0.
-    pub tolerance: f64,
-    /// Rows of a window that travels at once. Default 8192.
-    pub window: usize,
-}
-
-/// `[shared]`: stage 2, iRprop+.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SharedJob {
-    /// Full-batch iterations a round. Default 10; 0 leaves the step out.
-    pub iterations: usize,
-    /// Defaults 1e-4, 1e-9, 0.1.
-    pub step_initial: f32,
-    pub step_min: f32,
-    pub step_max: f32,
-}
-
-/// `[rounds]`
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RoundsJob {
-    /// Default 2; 0 leaves the pretrained model as it is.
-    pub count: usize,
-    /// Rounds without a better validation before it stops; 0 never stops early. Default 0.
-    pub patience: usize,
-}
-
-/// `[run]`: where and how, never what.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RunJob {
-    /// Default 1.
-    pub seed: u64,
-    /// Threads per rank; 0 (default) takes what the affinity mask gives.
-    pub threads: usize,
-    /// Byte budget of a rank in GiB; 0 (default) means no limit.
-    pub memory_gib: f64,
-    /// Default 256. Part of what is computed: sums follow these blocks.
-    pub row_blocks: usize,
-    /// Default 64. Part of what is computed, as `row_blocks`.
-    pub class_blocks: usize,
+    /// As `read`, of the text of a file called `name`.
+    pub fn parse(text: &str, name: &str, overrides: &[String]) -> Result<Job> {
+        let mut errors = Vec::new();
+        let mut file = file::JobFile::default();
+        file.read(text, &|line, column| format!("{name}:{line}:{column}"), &mut errors);
+        for assignment in overrides {
+            file.set(assignment, &mut errors);
+        }
+        let job = check::check(&file, name, &mut errors);
+        Error::all(errors.into_iter().map(Error::usage).collect())?;
+        Ok(job.expect("a job without errors"))
+    }
 }

@@ -1,0 +1,134 @@
+//! The checked job. What each key means to a user stands in `keys.rs`.
+
+use serde::Serialize;
+
+use crate::model::spec::{Dummy, Layer, Normalize};
+use crate::optim::Solver;
+
+/// A checked job. Every field is in range and all fields fit together.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Job {
+    pub data: DataJob,
+    pub model: ModelJob,
+    pub pretrain: PretrainJob,
+    pub experts: ExpertsJob,
+    pub shared: SharedJob,
+    pub rounds: RoundsJob,
+    pub run: RunJob,
+}
+
+/// `[data]`: which rows train and which validate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DataJob {
+    /// Paths or globs of shards.
+    pub train: Vec<String>,
+    pub validation: Validation,
+    /// Default: l2.
+    pub normalize: Normalize,
+}
+
+/// Where validation rows come from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Validation {
+    /// `validation = ["glob", ...]`
+    Globs(Vec<String>),
+    /// `validation_fraction = 0.1`: this share of the training rows, by row block, seeded.
+    Fraction(f64),
+    /// Neither key: no validation; stopping rules then look at the training loss.
+    None,
+}
+
+/// `[model]`
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelJob {
+    /// `shared = [{ dense = 2048, activation = "relu" }, { gating = true }]`; may be empty (default).
+    pub shared: Vec<Layer>,
+    /// Default: learned.
+    pub dummy: Dummy,
+    /// eps of the loss; default 1e-5, 0 for the exact log-space form.
+    pub epsilon: f32,
+}
+
+/// `[pretrain]`: joint mini-batch Adam with a small mixture.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PretrainJob {
+    /// Default 5; 0 leaves pretraining out.
+    pub epochs: usize,
+    /// Experts per class, 1..=5, default 2.
+    pub experts: usize,
+    /// Rows of a mini-batch, default 1024.
+    pub batch: usize,
+    /// Default 0.01.
+    pub learning_rate: f32,
+    /// The learning rate is multiplied by this ... (default 0.95)
+    pub decay: f32,
+    /// ... every so many rows (default 4,000,000).
+    pub decay_rows: usize,
+    /// Each variable's gradient is scaled down to this norm; 0 leaves it. Default 1.0.
+    pub clip_norm: f32,
+    /// Default 1e-8.
+    pub l2: f32,
+    /// Epochs without a better validation before it stops; 0 never stops early. Default 2.
+    pub patience: usize,
+}
+
+/// `[experts]`: stage 1.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExpertsJob {
+    /// Experts per class. Default 4.
+    pub count: usize,
+    /// Epochs (for lbfgs: full-batch passes at most). Default 5.
+    pub epochs: usize,
+    /// Default: adagrad.
+    pub solver: Solver,
+    /// Default 256.
+    pub batch: usize,
+    /// Default 1.0 for adagrad, 0.01 for adam; unused by lbfgs.
+    pub learning_rate: f32,
+    /// Default 1e-8.
+    pub l2: f32,
+    /// True (default): every round starts from new mixtures. False: it continues the last ones.
+    pub restart: bool,
+    /// A class whose loss falls by less than this share in an epoch drops out; 0 never. Default 0.
+    pub tolerance: f64,
+    /// Epochs without a better validation before the step stops and goes back to the best; 0: none.
+    pub patience: usize,
+    /// Rows of a window that travels at once. Default 8192.
+    pub window: usize,
+}
+
+/// `[shared]`: stage 2, iRprop+.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SharedJob {
+    /// Full-batch iterations a round. Default 10; 0 leaves the step out.
+    pub iterations: usize,
+    /// Defaults 1e-4, 1e-9, 0.1.
+    pub step_initial: f32,
+    pub step_min: f32,
+    pub step_max: f32,
+}
+
+/// `[rounds]`
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RoundsJob {
+    /// Default 2; 0 leaves the pretrained model as it is.
+    pub count: usize,
+    /// Rounds without a better validation before it stops; 0 never stops early. Default 0.
+    pub patience: usize,
+}
+
+/// `[run]`: where and how, never what.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunJob {
+    /// Default 1.
+    pub seed: u64,
+    /// Threads per rank; 0 (default) takes what the affinity mask gives.
+    pub threads: usize,
+    /// Byte budget of a rank in GiB; 0 (default) means no limit.
+    pub memory_gib: f64,
+    /// Default 256. Part of what is computed: sums follow these blocks.
+    pub row_blocks: usize,
+    /// Default 64. Part of what is computed, as `row_blocks`.
+    pub class_blocks: usize,
+}

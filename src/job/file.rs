@@ -1,0 +1,241 @@
+//! A job file as written: which key stands where with which value. Only what single keys take is
+//! checked here; how they fit together is for `check`.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{ACTIVATIONS, KEYS, Key, Takes};
+use crate::model::spec::{Activation, Layer};
+
+/// A value of what its key takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Integer(i64),
+    Number(f64),
+    Boolean(bool),
+    Text(String),
+    Texts(Vec<String>),
+    Layers(Vec<Layer>),
+}
+
+/// Values by key, each with the place that errors about it name.
+#[derive(Default)]
+pub struct JobFile {
+    pub values: BTreeMap<&'static str, (Value, String)>,
+}
+
+/// Turns a line and a column into the place that an error names.
+type Place<'a> = &'a dyn Fn(usize, usize) -> String;
+
+impl JobFile {
+    /// Takes in all of `text`; what is wrong with it is added to `errors`.
+    pub fn read(&mut self, text: &str, place: Place, errors: &mut Vec<String>) {
+        let at = |span: Range<usize>| {
+            let before = &text[..span.start];
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            place(line, column)
+        };
+        let table = match DeTable::parse(text) {
+            Ok(table) => table.into_inner(),
+            Err(error) => {
+                let message = error.message().replace('\n', " ");
+                errors.push(format!("{}: {message}", at(error.span().unwrap_or(0..0))));
+                return;
+            }
+        };
+        for (section, content) in &table {
+            let sections =
+                KEYS.iter().filter_map(|key| key.name.split_once('.').map(|name| name.0));
+            if !sections.clone().any(|known| known == section.get_ref().as_ref()) {
+                let hint = suggestion(section.get_ref(), sections);
+                errors.push(format!(
+                    "{}: {}: unknown section{hint}",
+                    at(section.span()),
+                    section.get_ref()
+                ));
+                continue;
+            }
+            let Some(keys) = content.get_ref().as_table() else {
+                let found = content.get_ref().type_str();
+                let name = section.get_ref();
+                errors.push(format!(
+                    "{}: {name}: found {found}, expected a section",
+                    at(section.span())
+                ));
+                continue;
+            };
+            for (name, value) in keys {
+                let full = format!("{}.{}", section.get_ref(), name.get_ref());
+                let Some(key) = KEYS.iter().find(|key| key.name == full) else {
+                    let hint = suggestion(&full, KEYS.iter().map(|key| key.name));
+                    errors.push(format!("{}: {full}: unknown key{hint}", at(name.span())));
+                    continue;
+                };
+                match take(key, value) {
+                    Ok(value) => {
+                        self.values.insert(key.name, (value, at(name.span())));
+                    }
+                    Err((span, text)) => errors.push(format!("{}: {full}: {text}", at(span))),
+                }
+            }
+        }
+    }
+
+    /// Takes in `section.key=value` of the command line. A value that isn't TOML is a text.
+    pub fn set(&mut self, assignment: &str, errors: &mut Vec<String>) {
+        let place = format!("--set {assignment}");
+        let Some((name, value)) = assignment.split_once('=') else {
+            errors.push(format!("{place}: expected section.key=value"));
+            return;
+        };
+        let (name, value) = (name.trim(), value.trim());
+        let Some((section, key)) = name.split_once('.').filter(|_| is_plain(name)) else {
+            errors.push(format!("{place}: found {name:?}, expected section.key"));
+            return;
+        };
+        let whole = |value: &str| format!("[{section}]\n{key} = {value}");
+        let text = match DeTable::parse(&whole(value)) {
+            Ok(_) => whole(value),
+            Err(_) => whole(&toml::Value::from(value).to_string()),
+        };
+        self.read(&text, &|_, _| place.clone(), errors);
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+/// `; hint: did you mean ...`, if something is near.
+fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let near = known.map(|known| (strsim::damerau_levenshtein(found, known), known)).min();
+    match near {
+        Some((distance, known)) if distance <= 4 => format!("; hint: did you mean {known}?"),
+        _ => String::new(),
+    }
+}
+
+type Wrong = (Range<usize>, String);
+
+/// The value of `key`, if it is what the key takes.
+fn take(key: &Key, value: &Spanned<DeValue>) -> Result<Value, Wrong> {
+    let wrong = |expected: String| {
+        Err((value.span(), format!("found {}, expected {expected}", shown(value.get_ref()))))
+    };
+    match key.takes {
+        Takes::Integer(least, most) => match integer(value.get_ref()) {
+            Some(number) if (least..=most).contains(&number) => Ok(Value::Integer(number)),
+            _ => wrong(format!("a whole number from {least} to {most}")),
+        },
+        Takes::Number(least, most) => match number(value.get_ref()) {
+            Some(number) if (least..=most).contains(&number) => Ok(Value::Number(number)),
+            _ => wrong(format!("a number from {least} to {most}")),
+        },
+        Takes::Boolean => match value.get_ref().as_bool() {
+            Some(flag) => Ok(Value::Boolean(flag)),
+            None => wrong("true or false".into()),
+        },
+        Takes::Choice(choices) => match value.get_ref().as_str() {
+            Some(text) if choices.contains(&text) => Ok(Value::Text(text.into())),
+            _ => wrong(format!("one of {}", choices.join(", "))),
+        },
+        Takes::Texts => {
+            let texts = value.get_ref().as_array().and_then(|array| {
+                array.iter().map(|text| text.get_ref().as_str().map(String::from)).collect()
+            });
+            match texts {
+                Some(texts) => Ok(Value::Texts(texts)),
+                None => wrong("a list of texts such as [\"hdf5-data/*.h5\"]".into()),
+            }
+        }
+        Takes::Layers => match value.get_ref().as_array() {
+            Some(array) => Ok(Value::Layers(array.iter().map(layer).collect::<Result<_, _>>()?)),
+            None => wrong("a list of layers such as [{ dense = 1024 }]".into()),
+        },
+    }
+}
+
+fn layer(value: &Spanned<DeValue>) -> Result<Layer, Wrong> {
+    let wrong = |span: Range<usize>, text: String| Err((span, text));
+    let Some(table) = value.get_ref().as_table() else {
+        let found = shown(value.get_ref());
+        return wrong(
+            value.span(),
+            format!("found {found}, expected a layer such as {{ dense = 1024 }}"),
+        );
+    };
+    let (mut units, mut activation, mut gating) = (None, None, false);
+    for (name, value) in table {
+        let found = shown(value.get_ref());
+        match name.get_ref().as_ref() {
+            "dense" => match integer(value.get_ref()) {
+                Some(number @ 1..=1_048_576) => units = Some(number as usize),
+                _ => {
+                    let text =
+                        format!("dense: found {found}, expected a whole number from 1 to 1048576");
+                    return wrong(value.span(), text);
+                }
+            },
+            "activation" => match value.get_ref().as_str().and_then(activation_named) {
+                Some(named) => activation = Some(named),
+                None => {
+                    let expected = ACTIVATIONS.join(", ");
+                    let text = format!("activation: found {found}, expected one of {expected}");
+                    return wrong(value.span(), text);
+                }
+            },
+            "gating" if value.get_ref().as_bool() == Some(true) => gating = true,
+            other => {
+                let hint = suggestion(other, ["dense", "activation", "gating"].into_iter());
+                return wrong(
+                    name.span(),
+                    format!("{other}: unknown in a layer, or not true{hint}"),
+                );
+            }
+        }
+    }
+    match (units, activation, gating) {
+        (Some(units), activation, false) => {
+            Ok(Layer::Dense { units, activation: activation.unwrap_or(Activation::Relu) })
+        }
+        (None, None, true) => Ok(Layer::Gating),
+        _ => wrong(
+            value.span(),
+            "expected { dense = UNITS, activation = ... } or { gating = true }".into(),
+        ),
+    }
+}
+
+fn activation_named(name: &str) -> Option<Activation> {
+    use Activation::{Identity, Relu, Relu6, Sigmoid, Tanh};
+    let at = ACTIVATIONS.iter().position(|known| *known == name)?;
+    Some([Identity, Relu, Relu6, Sigmoid, Tanh][at])
+}
+
+fn integer(value: &DeValue) -> Option<i64> {
+    let integer = value.as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+fn number(value: &DeValue) -> Option<f64> {
+    let number = match value.as_float() {
+        Some(float) => float.as_str().parse().ok()?,
+        None => integer(value)? as f64,
+    };
+    Some(number).filter(|number: &f64| number.is_finite())
+}
+
+/// A value as an error shows it.
+fn shown(value: &DeValue) -> String {
+    match value {
+        DeValue::String(text) => format!("{:?}", text.chars().take(60).collect::<String>()),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        other => format!("a value of type {}", other.type_str()),
+    }
+}

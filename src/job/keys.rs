@@ -1,0 +1,195 @@
+//! Every key of a job file: its section, what it takes, its default and its meaning. Parsing, error
+//! texts and `jobs/all-keys.toml` are made from this one table.
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Takes {
+    Integer(i64, i64),
+    Number(f64, f64),
+    Boolean,
+    Choice(&'static [&'static str]),
+    /// A list of texts.
+    Texts,
+    /// A list of layers.
+    Layers,
+}
+
+/// One key.
+pub struct Key {
+    /// `section.name`
+    pub name: &'static str,
+    pub takes: Takes,
+    /// As written in TOML; empty where the key has no default.
+    pub default: &'static str,
+    pub meaning: &'static str,
+}
+
+const fn key(
+    name: &'static str,
+    takes: Takes,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { name, takes, default, meaning }
+}
+
+use Takes::{Boolean, Choice, Integer, Layers, Number, Texts};
+
+pub const ACTIVATIONS: &[&str] = &["identity", "relu", "relu6", "sigmoid", "tanh"];
+const EPOCHS: Takes = Integer(0, 1_000_000);
+const BATCH: Takes = Integer(1, 1 << 20);
+const RATE: Takes = Number(0.0, 1e6);
+const BLOCKS: Takes = Integer(1, 1 << 20);
+const PATIENCE: Takes = Integer(0, 1_000_000);
+
+/// All keys, by section.
+pub const KEYS: &[Key] = &[
+    key("data.train", Texts, "", "Shards to train on: paths or globs. Required."),
+    key(
+        "data.validation",
+        Texts,
+        "",
+        "Shards to validate on. This or validation_fraction, or neither.",
+    ),
+    key(
+        "data.validation_fraction",
+        Number(0.0, 0.9),
+        "",
+        "Or this share of the training rows, by row block, drawn with the seed.",
+    ),
+    key(
+        "data.normalize",
+        Choice(&["l2", "none"]),
+        "\"l2\"",
+        "Scale each row's features to length 1, or leave them.",
+    ),
+    key(
+        "model.shared",
+        Layers,
+        "[]",
+        "Shared layers: { dense = 2048, activation = \"relu\" } (or identity, relu6, sigmoid, tanh)\n\
+         or { gating = true }. Empty: mixtures on the features themselves.",
+    ),
+    key(
+        "model.dummy",
+        Choice(&["learned", "zero", "none"]),
+        "\"learned\"",
+        "Gate state \"label absent\": with a gate vector, with the logit 0, or none.",
+    ),
+    key(
+        "model.epsilon",
+        Number(0.0, 0.1),
+        "1e-5",
+        "eps of the loss; 0 for the exact cross entropy.",
+    ),
+    key("pretrain.epochs", EPOCHS, "5", "0 leaves pretraining out."),
+    key("pretrain.experts", Integer(1, 5), "2", "Experts per class while pretraining."),
+    key("pretrain.batch", BATCH, "1024", "Rows of a mini-batch."),
+    key("pretrain.learning_rate", RATE, "0.01", "Of Adam."),
+    key("pretrain.decay", Number(0.0, 1.0), "0.95", "The learning rate is multiplied by this"),
+    key("pretrain.decay_rows", Integer(1, 1 << 50), "4000000", "every so many rows."),
+    key("pretrain.clip_norm", RATE, "1.0", "Longest gradient of a variable; 0 for any."),
+    key("pretrain.l2", RATE, "1e-8", "Penalty on the weights of gates and experts."),
+    key(
+        "pretrain.patience",
+        PATIENCE,
+        "2",
+        "Epochs without better validation before it stops; 0 never stops early.",
+    ),
+    key("experts.count", Integer(1, 1024), "4", "Experts per class in the expert step."),
+    key(
+        "experts.epochs",
+        Integer(1, 1_000_000),
+        "5",
+        "Epochs; for lbfgs full-batch passes at most.",
+    ),
+    key(
+        "experts.solver",
+        Choice(&["adagrad", "adam", "lbfgs"]),
+        "\"adagrad\"",
+        "Mini-batch AdaGrad or Adam, or full-batch L-BFGS for each class.",
+    ),
+    key("experts.batch", BATCH, "256", "Rows of a mini-batch."),
+    key(
+        "experts.learning_rate",
+        RATE,
+        "",
+        "Default: 1.0 for adagrad, 0.01 for adam; lbfgs has none.",
+    ),
+    key("experts.l2", RATE, "1e-8", "Penalty on the weights of gates and experts."),
+    key(
+        "experts.restart",
+        Boolean,
+        "true",
+        "New mixtures every round, or go on with the last ones.",
+    ),
+    key(
+        "experts.tolerance",
+        Number(0.0, 1.0),
+        "0.0",
+        "What falls by a smaller share has converged and drops out: a class (lbfgs), a class block.",
+    ),
+    key(
+        "experts.patience",
+        PATIENCE,
+        "0",
+        "Epochs without better validation before the step stops, going back to the best; 0: none.",
+    ),
+    key("experts.window", BATCH, "8192", "Rows that travel at once."),
+    key(
+        "shared.iterations",
+        EPOCHS,
+        "10",
+        "Full-batch iRprop+ iterations a round; 0: no shared step.",
+    ),
+    key("shared.step_initial", Number(1e-30, 1e3), "1e-4", "First step of every weight,"),
+    key("shared.step_min", Number(1e-30, 1e3), "1e-9", "smallest"),
+    key("shared.step_max", Number(1e-30, 1e3), "0.1", "and largest."),
+    key("rounds.count", EPOCHS, "2", "Rounds of expert step and shared step; 0: only pretrain."),
+    key(
+        "rounds.patience",
+        PATIENCE,
+        "0",
+        "Rounds without better validation before it stops; 0: none.",
+    ),
+    key("run.seed", Integer(0, i64::MAX), "1", "Of everything random."),
+    key("run.threads", Integer(0, 4096), "0", "Threads of a rank; 0: the cores it may run on."),
+    key(
+        "run.memory_gib",
+        Number(0.0, 1e6),
+        "0.0",
+        "Bytes that a wave of rows may take on a rank, in GiB; 0: 1 GiB.",
+    ),
+    key("run.row_blocks", BLOCKS, "256", "Row blocks. Part of what is computed: sums follow them."),
+    key(
+        "run.class_blocks",
+        BLOCKS,
+        "64",
+        "Class blocks. Part of what is computed: sums follow them.",
+    ),
+];
+
+/// The text of `jobs/all-keys.toml`: every key with its meaning and its default.
+pub fn documented() -> String {
+    let mut text = String::from(
+        "# Every key of a job file with its default. Generated from src/job/keys.rs.\n\
+         # Keys without a default are commented out; data.train is required.\n",
+    );
+    let mut section = "";
+    for key in KEYS {
+        let (of, name) = key.name.split_once('.').expect("section.name");
+        if of != section {
+            section = of;
+            text += &format!("\n[{section}]\n");
+        }
+        for line in key.meaning.lines() {
+            text += &format!("# {line}\n");
+        }
+        text += &match (key.name, key.default) {
+            ("data.train", _) => "train = [\"hdf5-data/train/*.h5\"]\n".to_string(),
+            (_, "") => format!("# {name} = ...\n"),
+            (_, default) => format!("{name} = {default}\n"),
+        };
+    }
+    text
+}
