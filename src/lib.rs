@@ -5,19 +5,29 @@
 
 // floor 5: one file per subcommand
 pub mod commands;
+// floor 4: what runs do
+pub mod evaluate;
+pub mod train;
 // floor 3: the two flows, checkpoints
+pub mod checkpoint;
 pub mod flow;
 // floor 2: communication, data, job, report
 pub mod comm;
 pub mod data;
+pub mod formats;
 pub mod job;
+pub mod launch;
+pub mod report;
 // floor 1: arithmetic, which knows no file, rank or clock
 pub mod example;
 pub mod labels;
+pub mod metrics;
 pub mod model;
 pub mod optim;
 pub mod partition;
+pub mod synthetic;
 // floor 0
 pub mod error;
+pub mod human;
 pub mod parallel;
 pub mod rng;

@@ -4,7 +4,7 @@ use crate::comm::Comm;
 use crate::error::{Error, Exit, Result};
 
 /// Shows what a shard, dataset or model holds
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {}
 
 pub fn run(_comm: &Comm, _args: Args) -> Result<()> {

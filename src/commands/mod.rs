@@ -10,19 +10,77 @@ mod train;
 
 use clap::{Parser, Subcommand};
 
-use crate::comm::Comm;
+use crate::comm::{Comm, run_threads};
 use crate::error::Result;
+use crate::{launch, report};
 
 /// Trains video annotators too large for one machine.
 #[derive(Debug, Parser)]
 #[command(name = "reelscale", version)]
 pub struct Arguments {
+    /// What ranks are: auto (MPI if a launcher of MPI started it), serial, mpi, or threads=N.
+    #[arg(long, global = true, default_value = "auto", value_parser = Ranks::parse)]
+    comm: Ranks,
     #[command(subcommand)]
-    pub command: Command,
+    command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Command {
+/// What ranks are.
+#[derive(Clone, Copy, Debug)]
+enum Ranks {
+    Auto,
+    Serial,
+    Mpi,
+    Threads(usize),
+}
+
+impl Ranks {
+    fn parse(text: &str) -> std::result::Result<Ranks, String> {
+        match (text, text.strip_prefix("threads=").map(str::parse)) {
+            ("auto", _) => Ok(Ranks::Auto),
+            ("serial", _) => Ok(Ranks::Serial),
+            ("mpi", _) => Ok(Ranks::Mpi),
+            (_, Some(Ok(count @ 1..=1024))) => Ok(Ranks::Threads(count)),
+            _ => Err("expected auto, serial, mpi or threads=N".into()),
+        }
+    }
+}
+
+impl Arguments {
+    /// Runs the command on the ranks asked for.
+    ///
+    /// # Errors
+    /// What the command gives; it comes back on every rank that has to end.
+    pub fn run(self) -> Result<()> {
+        let mpi = matches!(self.comm, Ranks::Mpi)
+            || matches!(self.comm, Ranks::Auto) && launch::by_launcher();
+        if let Ranks::Threads(size) = self.comm {
+            report::install(0, 1);
+            return run_threads(size, |comm| self.command.clone().run(comm)).map(drop);
+        }
+        let comm = if mpi { Comm::mpi()? } else { Comm::serial() };
+        report::install(comm.rank(), comm.size());
+        if !matches!(self.command, Command::Inspect(_)) {
+            launch::check_world(comm.size())?;
+        }
+        match self.command.run(&comm) {
+            // One rank speaks for all; the others leave with the same code.
+            Err(error) if error.agreed && !comm.is_root() => {
+                let code = error.exit as i32;
+                drop(comm);
+                std::process::exit(code)
+            }
+            Err(error) if !error.agreed && comm.size() > 1 => {
+                eprintln!("reelscale: rank {}: {error}", comm.rank());
+                comm.abort(error.exit as i32)
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
     Convert(convert::Args),
     Synthesize(synthesize::Args),
     Train(train::Args),
@@ -33,7 +91,7 @@ pub enum Command {
 
 impl Command {
     /// Runs the command on this rank.
-    pub fn run(self, comm: &Comm) -> Result<()> {
+    fn run(self, comm: &Comm) -> Result<()> {
         match self {
             Command::Convert(args) => convert::run(comm, args),
             Command::Synthesize(args) => synthesize::run(comm, args),

@@ -1,12 +1,92 @@
 //! `reelscale synthesize`.
 
+use std::path::{Path, PathBuf};
+
 use crate::comm::Comm;
-use crate::error::{Error, Exit, Result};
+use crate::data::{Kind, ShardHeader, ShardWriter};
+use crate::error::{Error, Result};
+use crate::partition::owned;
+use crate::synthetic::Planted;
 
-/// Makes shards of examples drawn from a planted model
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+/// Makes shards of examples drawn from a planted model.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Number of examples.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    rows: u64,
+    /// Number of classes.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    classes: u32,
+    /// Number of features of an example.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    features: u32,
+    /// Experts of each planted class.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    experts: u32,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Folder for the shards; it must be new or empty.
+    #[arg(long)]
+    output: PathBuf,
+    /// Rows of a shard.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    rows_per_shard: u64,
+}
 
-pub fn run(_comm: &Comm, _args: Args) -> Result<()> {
-    Err(Error::new(Exit::Bug, "synthesize: to be written"))
+/// Each rank writes its own shards; which rows a shard holds doesn't depend on the ranks.
+pub fn run(comm: &Comm, args: Args) -> Result<()> {
+    let prepared = if comm.is_root() { prepare_output(&args.output) } else { Ok(()) };
+    comm.agree(prepared)?;
+    let [classes, features, experts] =
+        [args.classes, args.features, args.experts].map(|n| n as usize);
+    let planted = Planted::new(args.seed, features, classes, experts);
+    let source = format!(
+        "synthesize --rows {} --classes {classes} --features {features} --experts {experts} --seed {}",
+        args.rows, args.seed
+    );
+    let header =
+        ShardHeader { parts: planted.parts(), class_count: classes, kind: Kind::Video, source };
+    let shards = args.rows.div_ceil(args.rows_per_shard) as usize;
+    let mut positives = 0;
+    let mut write = |shard: usize| -> Result<()> {
+        let path = args.output.join(format!("synthetic-{shard:05}.h5"));
+        let mut writer = ShardWriter::create(&path, &header)?;
+        let from = shard as u64 * args.rows_per_shard;
+        for row in from..(from + args.rows_per_shard).min(args.rows) {
+            let example = planted.example(row);
+            positives += example.labels.len() as u64;
+            writer.push(&example)?;
+        }
+        writer.finish()
+    };
+    let mut mine = owned(shards, comm.size(), comm.rank());
+    comm.agree(mine.try_for_each(&mut write))?;
+    let mut sums = [positives];
+    comm.sum(&mut sums);
+    if comm.is_root() {
+        println!(
+            "{}: {} rows, {} labels, {shards} shards",
+            args.output.display(),
+            args.rows,
+            sums[0]
+        );
+    }
+    Ok(())
+}
+
+/// Makes an output folder, or takes one that is empty.
+///
+/// # Errors
+/// Exit 2: something is there; exit 5: the file system refuses.
+pub fn prepare_output(path: &Path) -> Result<()> {
+    let name = path.display();
+    match std::fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => Err(Error::usage(format!("{name}: found a folder that isn't empty"))
+            .hint("choose another --output")),
+        Ok(false) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => std::fs::create_dir_all(path)
+            .map_err(|error| Error::storage(format!("{name}: {error}"))),
+        Err(error) => Err(Error::usage(format!("{name}: {error}"))),
+    }
 }

@@ -12,4 +12,10 @@ pub use dataset::{Dataset, Reader};
 pub use find::find;
 pub use reader::ShardReader;
 pub use schema::{Kind, ShardHeader, ShardInfo};
-pub use writer::ShardWriter;
+pub use writer::{ShardWriter, write_annotations};
+
+/// The version of the HDF5 library in use.
+pub fn library_version() -> String {
+    let (major, minor, patch) = hdf5::library_version();
+    format!("{major}.{minor}.{patch}")
+}

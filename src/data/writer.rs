@@ -246,3 +246,52 @@ fn write_ids(file: &hdf5::File, ids: &[Vec<u8>]) -> hdf5::Result<()> {
     }
     super::reader::write_whole(&dataset, &bytes)
 }
+
+/// Writes annotations: /ids [rows], /classes and /scores [rows, top], best first. Under a temporary
+/// name first; `path` must not exist.
+///
+/// # Errors
+/// Exit 5 where the file system refuses.
+pub fn write_annotations(
+    path: &Path,
+    ids: &[Vec<u8>],
+    classes: &[u32],
+    scores: &[f32],
+    top: usize,
+) -> Result<()> {
+    let temporary = path.with_extension(format!("h5.{}.tmp", std::process::id()));
+    let all = || -> hdf5::Result<()> {
+        let file = hdf5::File::create(&temporary)?;
+        file.new_attr::<VarLenUnicode>()
+            .create("format")?
+            .write_scalar(&text("reelscale-annotations"))?;
+        write_ids(&file, ids)?;
+        matrix(&file, "classes", classes, ids.len(), top)?;
+        matrix(&file, "scores", scores, ids.len(), top)?;
+        file.close()
+    };
+    let outcome = all().map_err(|error| failed(path, error)).and_then(|()| {
+        fs::File::open(&temporary)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| fs::hard_link(&temporary, path))
+            .map_err(|error| Error::storage(format!("{}: {error}", path.display())))
+    });
+    let _ = fs::remove_file(&temporary);
+    outcome
+}
+
+fn matrix<T: H5Type>(
+    file: &hdf5::File,
+    name: &str,
+    values: &[T],
+    rows: usize,
+    width: usize,
+) -> hdf5::Result<()> {
+    let builder = file.new_dataset::<T>().shape((rows, width));
+    if rows == 0 {
+        return builder.create(name).map(drop);
+    }
+    let chunk = (CHUNK_ELEMENTS / width).clamp(1, rows);
+    let view = ArrayView2::from_shape((rows, width), values).expect("whole rows");
+    builder.chunk((chunk, width)).fletcher32().create(name)?.write(view)
+}

@@ -112,7 +112,11 @@ impl HomeRows {
 }
 
 /// Features [rows][D] and labels of some rows.
-pub fn read_rows(reader: &mut Reader, width: usize, rows: Range<usize>) -> Result<(Matrix, Labels)> {
+pub fn read_rows(
+    reader: &mut Reader,
+    width: usize,
+    rows: Range<usize>,
+) -> Result<(Matrix, Labels)> {
     let mut features = vec![0.0; rows.len() * width];
     let mut labels = Labels::new();
     reader.read(rows, &mut features, &mut labels)?;

@@ -1,4 +1,6 @@
-//! The two flows: what is frozen travels, what is learned stays home.
+//! The two flows, and what they need of rows: what is frozen travels, what is learned stays home.
 
 pub mod experts_travel;
+pub mod home_rows;
+pub mod rankings;
 pub mod rows_travel;

@@ -49,22 +49,23 @@ impl Kernel {
         &mut self.gemm
     }
 
-    /// p of `rows` and all classes of the block into `scores` [rows][classes]; losses are added to
-    /// `class_loss` [groups][16].
+    /// p of `rows` and all classes of the block into `scores` [rows][classes]; each row's loss over
+    /// these classes is added to `row_loss` [rows].
     pub fn scores(
         &mut self,
         block: Block,
         passing: Passing,
         rows: Range<usize>,
         scores: &mut [f32],
-        class_loss: &mut [f64],
+        row_loss: &mut [f64],
     ) {
         let classes = block.layout.classes.len();
         for tile in tiles(block.layout, rows.clone()) {
-            let to = (tile.start - rows.start) * classes..(tile.end - rows.start) * classes;
+            let own = tile.start - rows.start..tile.end - rows.start;
+            let to = own.start * classes..own.end * classes;
             self.logits(block, passing, tile.clone());
             let instructions = self.gemm.instructions();
-            let mut tile = self.tile(block.layout, passing, tile, class_loss);
+            let mut tile = self.tile(block.layout, passing, tile, &mut row_loss[own]);
             sweep::scores(instructions, &mut tile, &mut scores[to]);
         }
     }
@@ -160,10 +161,10 @@ impl Kernel {
         layout: &'a Layout,
         passing: Passing<'a>,
         rows: Range<usize>,
-        class_loss: &'a mut [f64],
+        losses: &'a mut [f64],
     ) -> Tile<'a> {
         let labels = passing.labels;
-        Tile { layout, logits: &mut self.logits, labels, rows, epsilon: self.epsilon, class_loss }
+        Tile { layout, logits: &mut self.logits, labels, rows, epsilon: self.epsilon, losses }
     }
 
     /// dW += V' dZ and db += column sums of dZ, for a tile.

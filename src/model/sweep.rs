@@ -18,7 +18,7 @@ use std::ops::Range;
 use super::layout::{Group, Layout};
 use super::spec::Dummy;
 use super::vector::{
-    Instructions, LANES, Lanes, exp, load, log, map, map2, smaller_sigmoid, store,
+    Instructions, LANES, Lanes, exp, load, log, map, map2, smaller_sigmoid, store, sum,
 };
 use crate::labels::Labels;
 use crate::vectorised;
@@ -36,8 +36,9 @@ pub struct Tile<'a> {
     pub rows: Range<usize>,
     /// eps of the loss.
     pub epsilon: f32,
-    /// [groups][16]: each class's loss is added to its lane, row after row.
-    pub class_loss: &'a mut [f64],
+    /// A gradient sweep adds each class's loss to its lane, row after row: [groups][16]. A score
+    /// sweep adds each row's loss over the block's classes: [rows].
+    pub losses: &'a mut [f64],
 }
 
 /// Turns logits into their gradients (of the summed, not averaged, loss) and adds up the loss.
@@ -74,13 +75,14 @@ fn rows<const GRADIENTS: bool>(tile: &mut Tile, scores: &mut [f32]) {
                 positives = &positives[here..];
                 mixture::<true>(logits, group, layout.dummy, tile.epsilon, y)
             };
-            for lane in 0..LANES {
-                let loss = state.loss[lane] * group.mask[lane];
-                tile.class_loss[index * LANES + lane] += f64::from(loss);
-            }
+            let loss = map2(state.loss, group.mask, |loss, mask| loss * mask);
             if GRADIENTS {
+                for lane in 0..LANES {
+                    tile.losses[index * LANES + lane] += f64::from(loss[lane]);
+                }
                 logit_gradients(logits, group, layout.dummy, &state);
             } else {
+                tile.losses[row] += f64::from(sum(loss));
                 let live = LANES.min(classes - index * LANES);
                 let to = row * classes + index * LANES;
                 scores[to..to + live].copy_from_slice(&state.p[..live]);

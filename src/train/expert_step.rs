@@ -31,6 +31,9 @@ pub struct ExpertStep<'a> {
     pub runs: &'a [Range<usize>],
 }
 
+/// Is told of every epoch: its number, its mean training loss, the experts and the threads' kernels.
+type Told<'a> = &'a mut dyn FnMut(usize, f64, &Experts, &mut [Kernel]) -> bool;
+
 /// One thread's kernel with the gradient that it makes.
 struct Worker<'a> {
     kernel: &'a mut Kernel,
@@ -42,10 +45,8 @@ enum Optimizer {
     Adagrad(Adagrad),
 }
 
-/// A class block that learns by mini-batches.
-struct Learner<'a> {
-    layout: &'a Layout,
-    parameters: &'a mut Vec<f32>,
+/// What a class block that learns by mini-batches has besides its weights.
+struct Learner {
     optimizer: Optimizer,
     /// [groups][16] losses of the epoch under way, before each mini-batch's step.
     losses: Vec<f64>,
@@ -56,13 +57,8 @@ struct Learner<'a> {
 
 impl ExpertStep<'_> {
     /// Trains the class blocks in `experts`. `told` is called after every epoch (or full-batch pass)
-    /// with its number and its mean training loss; it returns false to stop.
-    pub fn run(
-        &self,
-        experts: &mut Experts,
-        kernels: &mut [Kernel],
-        told: &mut dyn FnMut(usize, f64) -> bool,
-    ) {
+    /// with its number, its mean training loss and the experts; it returns false to stop.
+    pub fn run(&self, experts: &mut Experts, kernels: &mut [Kernel], told: Told) {
         match self.job.solver {
             Solver::Lbfgs => self.full_batch(experts, kernels, told),
             Solver::Adam | Solver::Adagrad => self.mini_batches(experts, kernels, told),
@@ -78,30 +74,27 @@ impl ExpertStep<'_> {
         Travel { comm: self.comm, own: self.own, runs: self.runs, order, window }
     }
 
-    fn mini_batches(
-        &self,
-        experts: &mut Experts,
-        kernels: &mut [Kernel],
-        told: &mut dyn FnMut(usize, f64) -> bool,
-    ) {
-        let (own, count) = (experts.own.clone(), experts.layouts.len());
-        let mut learners: Vec<Learner> = experts.layouts[own]
+    fn mini_batches(&self, experts: &mut Experts, kernels: &mut [Kernel], told: Told) {
+        let (own, count, rows) = (experts.own.clone(), experts.layouts.len(), self.total_rows());
+        let mut learners: Vec<Learner> = experts.layouts[own.clone()]
             .iter()
-            .zip(&mut experts.parameters)
-            .map(|(layout, parameters)| Learner::new(layout, parameters, self.job.solver))
+            .map(|layout| Learner::new(layout, self.job.solver))
             .collect();
-        let mut workers: Vec<Worker> =
-            kernels.iter_mut().map(|kernel| Worker { kernel, gradient: Vec::new() }).collect();
         for epoch in 0..self.job.epochs {
             let stream = (self.round << 20 | epoch) as u64;
-            let rows = self.total_rows();
             let order = Permutation::new(self.seed, Purpose::RowOrder, stream, rows);
+            let mut workers: Vec<Worker> =
+                kernels.iter_mut().map(|kernel| Worker { kernel, gradient: Vec::new() }).collect();
+            let layouts = &experts.layouts[own.clone()];
             self.travel(Order::Shuffled(order)).windows(|window, poll| {
-                let items = learners.iter_mut().filter(|learner| !learner.converged).collect();
+                let blocks = layouts.iter().zip(&mut experts.parameters);
+                let items = learners.iter_mut().zip(blocks).filter(|item| !item.0.converged);
                 work_off(
                     &mut workers,
-                    items,
-                    |worker, learner: &mut Learner| learner.learn(worker, window, self.job),
+                    items.collect(),
+                    |worker, (learner, (layout, parameters)): (&mut Learner, _)| {
+                        learner.learn(worker, layout, parameters, window, self.job);
+                    },
                     poll,
                 );
             });
@@ -109,85 +102,91 @@ impl ExpertStep<'_> {
             let loss = total_over_blocks(self.comm, count, losses) / rows as f64;
             learners.iter_mut().for_each(|learner| learner.end_epoch(self.job.tolerance));
             let left = learners.iter().filter(|learner| !learner.converged).count();
-            if !told(epoch, loss) || self.comm.max(left as u64) == 0 {
+            if !told(epoch, loss, experts, kernels) || self.comm.max(left as u64) == 0 {
                 break;
             }
         }
     }
 
-    fn full_batch(
-        &self,
-        experts: &mut Experts,
-        kernels: &mut [Kernel],
-        told: &mut dyn FnMut(usize, f64) -> bool,
-    ) {
-        let (own, count) = (experts.own.clone(), experts.layouts.len());
-        let mut searches: Vec<BlockSearch> = experts.layouts[own]
+    fn full_batch(&self, experts: &mut Experts, kernels: &mut [Kernel], told: Told) {
+        let (own, count, rows) = (experts.own.clone(), experts.layouts.len(), self.total_rows());
+        let mut searches: Vec<BlockSearch> = experts.layouts[own.clone()]
             .iter()
-            .zip(&mut experts.parameters)
+            .zip(&experts.parameters)
             .map(|(layout, parameters)| BlockSearch::new(layout, parameters, self.job.tolerance))
             .collect();
-        let rows = self.total_rows();
         for pass in 0..self.job.epochs {
+            let layouts = &experts.layouts[own.clone()];
             self.travel(Order::Natural).windows(|window, poll| {
-                let items = searches.iter_mut().filter(|search| !search.converged()).collect();
+                let blocks = layouts.iter().zip(&experts.parameters);
+                let items = searches.iter_mut().zip(blocks).filter(|item| !item.0.converged());
                 work_off(
                     kernels,
-                    items,
-                    |kernel, search: &mut BlockSearch| search.evaluate(kernel, window),
+                    items.collect(),
+                    |kernel, (search, (layout, parameters)): (&mut BlockSearch, _)| {
+                        search.evaluate(kernel, Block { layout, parameters }, window);
+                    },
                     poll,
                 );
             });
-            let items = searches.iter_mut().filter(|search| !search.converged()).collect();
+            let items = searches.iter_mut().zip(&mut experts.parameters);
+            let items = items.filter(|item| !item.0.converged()).collect();
             let l2 = f64::from(self.job.l2);
-            work_off(
-                kernels,
-                items,
-                |_, search: &mut BlockSearch| search.advance(rows, l2),
-                &mut || (),
-            );
+            let advance =
+                |_: &mut Kernel, (search, parameters): (&mut BlockSearch, &mut Vec<f32>)| {
+                    search.advance(parameters, rows, l2);
+                };
+            work_off(kernels, items, advance, &mut || ());
             let losses = searches.iter().map(BlockSearch::value).collect();
             let loss = total_over_blocks(self.comm, count, losses);
             let left = searches.iter().filter(|search| !search.converged()).count();
-            if !told(pass, loss) || self.comm.max(left as u64) == 0 {
+            if !told(pass, loss, experts, kernels) || self.comm.max(left as u64) == 0 {
                 break;
             }
         }
-        searches.iter_mut().for_each(BlockSearch::settle);
+        for (search, parameters) in searches.iter().zip(&mut experts.parameters) {
+            search.settle(parameters);
+        }
     }
 }
 
-impl<'a> Learner<'a> {
-    fn new(layout: &'a Layout, parameters: &'a mut Vec<f32>, solver: Solver) -> Learner<'a> {
+impl Learner {
+    fn new(layout: &Layout, solver: Solver) -> Learner {
         let optimizer = match solver {
-            Solver::Adam => Optimizer::Adam(Adam::new(parameters.len())),
-            _ => Optimizer::Adagrad(Adagrad::new(parameters.len())),
+            Solver::Adam => Optimizer::Adam(Adam::new(layout.parameters())),
+            _ => Optimizer::Adagrad(Adagrad::new(layout.parameters())),
         };
         let losses = vec![0.0; layout.groups.len() * LANES];
         let last_losses = vec![f64::INFINITY; losses.len()];
-        Learner { layout, parameters, optimizer, losses, last_losses, converged: false }
+        Learner { optimizer, losses, last_losses, converged: false }
     }
 
     /// Runs through the mini-batches of a window while weights and optimizer state are hot.
-    fn learn(&mut self, worker: &mut Worker, window: &Window, job: &ExpertsJob) {
+    fn learn(
+        &mut self,
+        worker: &mut Worker,
+        layout: &Layout,
+        parameters: &mut [f32],
+        window: &Window,
+        job: &ExpertsJob,
+    ) {
         let rows = window.labels.rows();
         let instructions = worker.kernel.gemm().instructions();
+        let (rate, decay) = (job.learning_rate, (job.l2, layout.biases()));
         for from in (0..rows).step_by(job.batch) {
             let batch = from..(from + job.batch).min(rows);
             let scale = 1.0 / batch.len() as f32;
-            worker.gradient.clear();
-            worker.gradient.resize(self.parameters.len(), 0.0);
             let gradient = &mut worker.gradient;
-            let block = Block { layout: self.layout, parameters: self.parameters };
-            let losses = &mut self.losses;
+            gradient.clear();
+            gradient.resize(parameters.len(), 0.0);
+            let (block, losses) = (Block { layout, parameters }, &mut self.losses);
             worker.kernel.expert_gradient(block, window.passing(), batch, gradient, losses);
-            let (rate, decay) = (job.learning_rate, (job.l2, self.layout.biases()));
             match &mut self.optimizer {
                 Optimizer::Adam(adam) => {
-                    adam.step(instructions, self.parameters, gradient, rate, scale, decay);
+                    adam.step(instructions, parameters, gradient, rate, scale, decay);
                 }
                 Optimizer::Adagrad(adagrad) => {
-                    adagrad.step(instructions, self.parameters, gradient, rate, scale, decay);
+                    adagrad.step(instructions, parameters, gradient, rate, scale, decay);
                 }
             }
         }
@@ -204,8 +203,7 @@ impl<'a> Learner<'a> {
             return;
         }
         let settled = |(now, before): (&f64, &f64)| before - now <= tolerance * now;
-        self.converged = tolerance > 0.0
-            && self.losses.iter().zip(&self.last_losses).all(settled);
+        self.converged = tolerance > 0.0 && self.losses.iter().zip(&self.last_losses).all(settled);
         if !self.converged {
             self.last_losses.copy_from_slice(&self.losses);
             self.losses.fill(0.0);
@@ -213,10 +211,9 @@ impl<'a> Learner<'a> {
     }
 }
 
-/// A class block whose classes search by L-BFGS, each by itself.
-struct BlockSearch<'a> {
-    layout: &'a Layout,
-    parameters: &'a mut Vec<f32>,
+/// A class block whose classes search by L-BFGS, each by itself. The block's parameters stand at the
+/// trial points.
+struct BlockSearch {
     gradient: Vec<f32>,
     /// [groups][16]
     losses: Vec<f64>,
@@ -231,8 +228,8 @@ struct ClassSearch {
     search: Lbfgs,
 }
 
-impl<'a> BlockSearch<'a> {
-    fn new(layout: &'a Layout, parameters: &'a mut Vec<f32>, tolerance: f64) -> BlockSearch<'a> {
+impl BlockSearch {
+    fn new(layout: &Layout, parameters: &[f32], tolerance: f64) -> BlockSearch {
         let classes = (0..layout.classes.len())
             .map(|class| {
                 let (places, weights) = layout.places_of(class);
@@ -240,9 +237,8 @@ impl<'a> BlockSearch<'a> {
                 ClassSearch { places, weights, search: Lbfgs::new(point, tolerance) }
             })
             .collect();
-        let gradient = vec![0.0; parameters.len()];
         let losses = vec![0.0; layout.groups.len() * LANES];
-        BlockSearch { layout, parameters, gradient, losses, classes }
+        BlockSearch { gradient: vec![0.0; parameters.len()], losses, classes }
     }
 
     fn converged(&self) -> bool {
@@ -254,22 +250,21 @@ impl<'a> BlockSearch<'a> {
         self.classes.iter().map(|class| class.search.value()).sum()
     }
 
-    fn evaluate(&mut self, kernel: &mut Kernel, window: &Window) {
-        let block = Block { layout: self.layout, parameters: self.parameters };
+    fn evaluate(&mut self, kernel: &mut Kernel, block: Block, window: &Window) {
         let rows = 0..window.labels.rows();
         let (gradient, losses) = (&mut self.gradient, &mut self.losses);
         kernel.expert_gradient(block, window.passing(), rows, gradient, losses);
     }
 
     /// Tells every class its objective, mean loss + l2 |w|^2 / 2, and moves it to its next trial.
-    fn advance(&mut self, rows: usize, l2: f64) {
+    fn advance(&mut self, parameters: &mut [f32], rows: usize, l2: f64) {
+        let scale = 1.0 / rows as f64;
         for (index, class) in self.classes.iter_mut().enumerate() {
-            let scale = 1.0 / rows as f64;
             let (mut value, mut gradient) = (self.losses[index] * scale, Vec::new());
             for (position, place) in class.places.iter().enumerate() {
                 let mut slope = f64::from(self.gradient[*place]) * scale;
                 if position < class.weights {
-                    let weight = f64::from(self.parameters[*place]);
+                    let weight = f64::from(parameters[*place]);
                     value += 0.5 * l2 * weight * weight;
                     slope += l2 * weight;
                 }
@@ -277,17 +272,17 @@ impl<'a> BlockSearch<'a> {
             }
             class.search.told(value, &gradient);
             let trial = class.search.trial();
-            class.places.iter().zip(trial).for_each(|(place, w)| self.parameters[*place] = w);
+            class.places.iter().zip(trial).for_each(|(place, weight)| parameters[*place] = weight);
         }
         self.gradient.fill(0.0);
         self.losses.fill(0.0);
     }
 
     /// Puts every class at its last accepted point.
-    fn settle(&mut self) {
+    fn settle(&self, parameters: &mut [f32]) {
         for class in &self.classes {
             let point = class.search.point();
-            class.places.iter().zip(point).for_each(|(place, w)| self.parameters[*place] = *w);
+            class.places.iter().zip(point).for_each(|(place, weight)| parameters[*place] = *weight);
         }
     }
 }

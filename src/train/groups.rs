@@ -19,7 +19,6 @@ const RUNS_SHUFFLED: usize = 8;
 
 /// A group's rows on their way out, in one epoch's order.
 pub struct GroupRows {
-    reader: Reader,
     width: usize,
     stream: Stream,
     /// Runs not read yet, the next one last.
@@ -32,13 +31,19 @@ pub struct GroupRows {
 
 impl GroupRows {
     /// The rows `rows` of `dataset`, in the order of this epoch.
-    pub fn new(dataset: &Dataset, rows: Range<usize>, seed: u64, epoch: usize, group: usize) -> GroupRows {
-        let mut stream = Stream::new(seed, Purpose::RowOrder, 1 << 47 | (epoch << 20 | group) as u64);
+    pub fn new(
+        dataset: &Dataset,
+        rows: Range<usize>,
+        seed: u64,
+        epoch: usize,
+        group: usize,
+    ) -> GroupRows {
+        let mut stream =
+            Stream::new(seed, Purpose::RowOrder, 1 << 47 | (epoch << 20 | group) as u64);
         let mut runs: Vec<Range<usize>> =
             rows.clone().step_by(RUN).map(|from| from..(from + RUN).min(rows.end)).collect();
         stream.shuffle(&mut runs);
         GroupRows {
-            reader: dataset.reader(),
             width: dataset.width(),
             stream,
             runs,
@@ -49,12 +54,12 @@ impl GroupRows {
     }
 
     /// The next `count` rows: features [count][D] and labels.
-    pub fn next(&mut self, count: usize) -> Result<(Matrix, Labels)> {
+    pub fn next(&mut self, reader: &mut Reader, count: usize) -> Result<(Matrix, Labels)> {
         let mut features = Matrix::zeros(count, self.width);
         let mut labels = Labels::new();
         for row in 0..count {
             if self.order.is_empty() {
-                self.refill()?;
+                self.refill(reader)?;
             }
             let from = self.order.pop().expect("a group gives out each row once an epoch");
             features.row_mut(row).copy_from_slice(self.features.row(from));
@@ -63,12 +68,12 @@ impl GroupRows {
         Ok((features, labels))
     }
 
-    fn refill(&mut self) -> Result<()> {
+    fn refill(&mut self, reader: &mut Reader) -> Result<()> {
         self.features.resize(0);
         self.labels.clear();
         for _ in 0..RUNS_SHUFFLED {
             let Some(run) = self.runs.pop() else { break };
-            let (features, labels) = read_rows(&mut self.reader, self.width, run)?;
+            let (features, labels) = read_rows(reader, self.width, run)?;
             let at = self.features.rows();
             self.features.resize(at + features.rows());
             let stride = features.stride();

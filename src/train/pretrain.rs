@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::groups::GroupRows;
 use super::losses::{sums_over_blocks, total_over_blocks};
 use crate::comm::{Comm, OrderedSum};
-use crate::data::Dataset;
+use crate::data::{Dataset, Reader};
 use crate::error::Result;
 use crate::job::PretrainJob;
 use crate::labels::Labels;
@@ -82,8 +82,18 @@ impl Pretrain<'_> {
                 .flat_map(|place| [place.weights().len(), place.biases().len()])
                 .map(Adam::new)
                 .collect(),
-            experts: annotator.experts.parameters.iter().map(|block| Adam::new(block.len())).collect(),
-            gradients: annotator.experts.parameters.iter().map(|block| vec![0.0; block.len()]).collect(),
+            experts: annotator
+                .experts
+                .parameters
+                .iter()
+                .map(|block| Adam::new(block.len()))
+                .collect(),
+            gradients: annotator
+                .experts
+                .parameters
+                .iter()
+                .map(|block| vec![0.0; block.len()])
+                .collect(),
             rows_seen: 0,
         };
         let count = (self.job.batch / GROUP_SHARE).clamp(1, GROUPS_MAX);
@@ -92,6 +102,7 @@ impl Pretrain<'_> {
         let own = owned(groups.len(), self.comm.size(), self.comm.rank());
         let total = self.row_blocks.items();
         let steps = total.div_ceil(self.job.batch);
+        let mut reader = self.dataset.reader();
         for epoch in 0..self.job.epochs {
             let mut sources: Vec<GroupRows> = own
                 .clone()
@@ -103,7 +114,7 @@ impl Pretrain<'_> {
                     let rows = rows_of(group).len();
                     (step + 1) * rows / steps - step * rows / steps
                 };
-                let batch = self.read(&groups, &share, &mut sources)?;
+                let batch = self.read(&groups, &share, &mut reader, &mut sources)?;
                 loss += self.step(annotator, kernels, &mut learning, &groups, batch);
             }
             if !told(epoch, loss / total as f64, annotator, kernels)? {
@@ -117,6 +128,7 @@ impl Pretrain<'_> {
         &self,
         groups: &Blocks,
         share: &dyn Fn(usize) -> usize,
+        reader: &mut Reader,
         sources: &mut [GroupRows],
     ) -> Result<Batch> {
         let size = self.comm.size();
@@ -129,7 +141,7 @@ impl Pretrain<'_> {
             })
             .collect();
         let own = owned(groups.len(), size, self.comm.rank());
-        let read = own.zip(sources).map(|(group, source)| source.next(share(group)));
+        let read = own.zip(sources).map(|(group, source)| source.next(reader, share(group)));
         Ok(Batch { rows, runs, groups: read.collect::<Result<_>>()? })
     }
 
@@ -176,7 +188,8 @@ impl Pretrain<'_> {
     ) -> (Matrix, Labels) {
         let mut activations = Matrix::zeros(batch.rows, annotator.layers.outputs());
         let stride = activations.stride();
-        let mine: Vec<f32> = tapes.iter().flat_map(|tape| tape.output().data.iter().copied()).collect();
+        let mine: Vec<f32> =
+            tapes.iter().flat_map(|tape| tape.output().data.iter().copied()).collect();
         let counts: Vec<usize> = batch.runs.iter().map(|run| run.len() * stride).collect();
         self.comm.all_gather_v(&mine, &counts, &mut activations.data);
         let mut words = Vec::new();
@@ -289,11 +302,8 @@ impl Pretrain<'_> {
         rows: usize,
     ) {
         let instructions = kernels[0].gemm().instructions();
-        let variables = annotator
-            .layers
-            .places
-            .iter()
-            .flat_map(|place| [place.weights(), place.biases()]);
+        let variables =
+            annotator.layers.places.iter().flat_map(|place| [place.weights(), place.biases()]);
         for (variable, adam) in variables.zip(&mut learning.shared) {
             let gradient = &gradient[variable.clone()];
             let scale = self.clipped(square(gradient), rows);

@@ -1,0 +1,170 @@
+//! Metrics over rows that are spread over ranks: exact, with the same bits for any number of ranks,
+//! and without any rank holding all pairs.
+//!
+//! GAP orders the 20 best pairs of every row globally by a sample sort; MAP@20 sends pairs to the rank
+//! that their class falls to; full MAP counts where class blocks visit the rows.
+
+use crate::comm::Comm;
+use crate::labels::Labels;
+use crate::metrics::{
+    ExactSum, FullRanking, Metrics, Pair, RowSums, TopLists, precision_terms, share,
+};
+
+/// Rows of this rank with their best classes.
+pub struct Ranked<'a> {
+    /// Number of the first of them among all rows.
+    pub first_row: u64,
+    pub top: &'a TopLists,
+    pub labels: &'a Labels,
+}
+
+/// What class blocks said while they visited, if they did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Visited {
+    pub map_full: Option<f64>,
+    pub loss: Option<f64>,
+}
+
+/// All metrics of the rows of all ranks, `top_k` pairs a row for GAP and MAP.
+pub fn metrics(
+    comm: &Comm,
+    ranked: &Ranked,
+    class_count: usize,
+    top_k: usize,
+    visited: Visited,
+) -> Metrics {
+    let own = RowSums::of(ranked.top, ranked.labels);
+    let mut parts = own.parts();
+    comm.sum(&mut parts);
+    let rows = RowSums::from_parts(parts, exact_total(comm, own.perr));
+    let pairs = pairs_of(ranked, top_k);
+    let (map_at_20, map_classes) = mean_average_precision(comm, ranked.labels, &pairs, class_count);
+    let gap = global_precision(comm, pairs);
+    Metrics {
+        gap_at_20: share(gap.value(), rows.positives),
+        map_at_20,
+        map_full: visited.map_full,
+        map_classes,
+        hit_at_1: share(rows.hits_at_1 as f64, rows.videos),
+        hit_at_5: share(rows.hits_at_5 as f64, rows.videos),
+        perr: share(rows.perr.value(), rows.videos),
+        perr_labelled: share(rows.perr.value(), rows.labelled),
+        loss: visited.loss,
+        videos: rows.videos,
+        positives: rows.positives,
+    }
+}
+
+/// The sum over ranks.
+pub fn exact_total(comm: &Comm, own: ExactSum) -> ExactSum {
+    let mut total = ExactSum::default();
+    for words in comm.all_gather(&own.words()).chunks_exact(2) {
+        total.merge(ExactSum::from_words([words[0], words[1]]));
+    }
+    total
+}
+
+fn pairs_of(ranked: &Ranked, top_k: usize) -> Vec<Pair> {
+    let mut pairs = Vec::with_capacity(ranked.top.rows() * top_k);
+    for row in 0..ranked.top.rows() {
+        let labels = ranked.labels.row(row);
+        for (score, class) in ranked.top.row(row).iter().take(top_k) {
+            let hit = labels.binary_search(class).is_ok();
+            pairs.push(Pair::new(*score, *class, ranked.first_row + row as u64, hit));
+        }
+    }
+    pairs
+}
+
+/// Precision at every hit among all pairs of all ranks, summed.
+fn global_precision(comm: &Comm, pairs: Vec<Pair>) -> ExactSum {
+    let pairs = sorted_globally(comm, pairs);
+    let hits = pairs.iter().filter(|pair| pair.hit()).count();
+    let counts = comm.all_gather(&[pairs.len() as u64, hits as u64]);
+    let before = &counts[..2 * comm.rank()];
+    let positions = before.iter().step_by(2).sum();
+    let hits = before.iter().skip(1).step_by(2).sum();
+    exact_total(comm, precision_terms(&pairs, positions, hits))
+}
+
+/// Sample sort: afterwards each rank holds a contiguous run of all pairs in order.
+fn sorted_globally(comm: &Comm, mut pairs: Vec<Pair>) -> Vec<Pair> {
+    pairs.sort_unstable();
+    let size = comm.size();
+    if size == 1 {
+        return pairs;
+    }
+    // Pairs are distinct (a row names a class once), so regular samples bound every rank's share to
+    // twice the mean, however many scores tie.
+    let sample: Vec<Pair> =
+        (0..size).filter_map(|part| pairs.get(part * pairs.len() / size).copied()).collect();
+    let mut samples = comm.all_gather_any(&sample).concat();
+    samples.sort_unstable();
+    let splitters: Vec<Pair> =
+        (1..size).filter_map(|part| samples.get(part * samples.len() / size).copied()).collect();
+    let mut parts = vec![Vec::new(); size];
+    for pair in pairs {
+        parts[splitters.partition_point(|splitter| *splitter <= pair)].push(pair);
+    }
+    let mut received = comm.all_to_all(&parts).concat();
+    received.sort_unstable();
+    received
+}
+
+/// Mean over classes with positives of the average precision of the pairs that name the class.
+fn mean_average_precision(
+    comm: &Comm,
+    labels: &Labels,
+    pairs: &[Pair],
+    class_count: usize,
+) -> (f64, u64) {
+    let mut positives = vec![0u64; class_count];
+    labels.classes().iter().for_each(|class| positives[*class as usize] += 1);
+    comm.sum(&mut positives);
+    let size = comm.size();
+    let mut parts = vec![Vec::new(); size];
+    pairs.iter().for_each(|pair| parts[pair.class() as usize % size].push(*pair));
+    let mut own = comm.all_to_all(&parts).concat();
+    own.sort_unstable_by_key(Pair::by_class);
+    let mut sum = ExactSum::default();
+    for class in own.chunk_by(|a, b| a.class() == b.class()) {
+        let all = positives[class[0].class() as usize];
+        if all > 0 {
+            sum.add(precision_terms(class, 0, 0).value() / all as f64);
+        }
+    }
+    let classes = positives.iter().filter(|count| **count > 0).count() as u64;
+    (share(exact_total(comm, sum).value(), classes), classes)
+}
+
+/// Average precision over all rows of each class of a block that visits: `scores` are this rank's
+/// [rows][classes], `first_class` the block's first.
+pub fn full_precisions(
+    comm: &Comm,
+    first_row: u64,
+    labels: &Labels,
+    classes: std::ops::Range<usize>,
+    scores: &[f32],
+) -> Vec<Option<f64>> {
+    let width = classes.len();
+    let mut own = Vec::new();
+    for row in 0..labels.rows() {
+        for class in labels.row_within(row, &classes) {
+            let class = *class as usize - classes.start;
+            let score = scores[row * width + class];
+            own.push([class as u64, u64::from(score.to_bits()), first_row + row as u64]);
+        }
+    }
+    let all = comm.all_gather_any(&own).concat();
+    let positives = all
+        .iter()
+        .map(|[class, score, row]| (*class as usize, f32::from_bits(*score as u32), *row));
+    let mut ranking = FullRanking::new(width, positives);
+    for (row, scores) in scores.chunks_exact(width).enumerate() {
+        ranking.count(first_row + row as u64, scores);
+    }
+    if !ranking.counters().is_empty() {
+        comm.sum(ranking.counters());
+    }
+    ranking.average_precisions()
+}

@@ -1,0 +1,3 @@
+//! Formats of others: each a stream of examples, or of predictions. Nothing here writes shards.
+
+pub mod submission;

@@ -1,0 +1,51 @@
+//! Numbers as people read them.
+
+/// A count with at most three figures: 41.2k.
+pub fn count(number: f64) -> String {
+    let units = ["", "k", "M", "G", "T"];
+    let mut scaled = number;
+    let mut unit = 0;
+    while scaled >= 999.5 && unit + 1 < units.len() {
+        scaled /= 1000.0;
+        unit += 1;
+    }
+    match scaled {
+        _ if unit == 0 && scaled.fract() == 0.0 => format!("{scaled:.0}"),
+        scaled if scaled < 9.995 => format!("{scaled:.2}{}", units[unit]),
+        scaled if scaled < 99.95 => format!("{scaled:.1}{}", units[unit]),
+        scaled => format!("{scaled:.0}{}", units[unit]),
+    }
+}
+
+/// Bytes in binary units: 1.27 GiB.
+pub fn bytes(number: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut scaled = number as f64;
+    let mut unit = 0;
+    while scaled >= 1024.0 && unit + 1 < units.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{number} B") } else { format!("{scaled:.2} {}", units[unit]) }
+}
+
+/// Hours, minutes and seconds: 0:12:40.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round().max(0.0) as u64;
+    format!("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(
+            [0.0, 7.0, 41_234.0, 999_900.0, 1.5e9].map(count),
+            ["0", "7", "41.2k", "1.00M", "1.50G"]
+        );
+        assert_eq!([12, 1536, 1_363_148_800].map(bytes), ["12 B", "1.50 KiB", "1.27 GiB"]);
+        assert_eq!([0.4, 760.0, 36_000.0].map(duration), ["0:00:00", "0:12:40", "10:00:00"]);
+    }
+}

@@ -1,0 +1,68 @@
+//! Each row's best classes.
+
+/// The k best (score, class) pairs of each row, best first; ties go to the lower class. Filled by
+/// blocks of classes in any order, with the same result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopLists {
+    limit: usize,
+    entries: Vec<(f32, u32)>,
+    lengths: Vec<u32>,
+}
+
+impl TopLists {
+    /// Empty lists of at most `limit` pairs for each of `rows` rows.
+    pub fn new(rows: usize, limit: usize) -> TopLists {
+        assert!(limit > 0, "a list holds something");
+        TopLists { limit, entries: vec![(0.0, 0); rows * limit], lengths: vec![0; rows] }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// The pairs of one row, best first.
+    pub fn row(&self, row: usize) -> &[(f32, u32)] {
+        &self.entries[row * self.limit..][..self.lengths[row] as usize]
+    }
+
+    /// Offers scores of consecutive classes from `first_class` on to one row.
+    pub fn offer(&mut self, row: usize, first_class: usize, scores: &[f32]) {
+        for (index, score) in scores.iter().enumerate() {
+            self.offer_one(row, *score, (first_class + index) as u32);
+        }
+    }
+
+    /// Offers one score.
+    pub fn offer_one(&mut self, row: usize, score: f32, class: u32) {
+        let length = self.lengths[row] as usize;
+        let list = &mut self.entries[row * self.limit..(row + 1) * self.limit];
+        let better = |entry: &(f32, u32)| entry.0 > score || entry.0 == score && entry.1 < class;
+        if length == self.limit && better(&list[length - 1]) {
+            return;
+        }
+        let at = list[..length].partition_point(better);
+        let end = (length + 1).min(self.limit);
+        list.copy_within(at..end - 1, at + 1);
+        list[at] = (score, class);
+        self.lengths[row] = end as u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_in_any_order_give_the_sorted_best() {
+        let scores: Vec<f32> = (0..100).map(|class| ((class * 37) % 11) as f32).collect();
+        let mut expected: Vec<(f32, u32)> = scores.iter().copied().zip(0..).collect();
+        expected.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        for (limit, blocks) in [(20, [0, 1, 2, 3]), (7, [3, 1, 0, 2]), (200, [2, 3, 1, 0])] {
+            let mut top = TopLists::new(1, limit);
+            for block in blocks {
+                top.offer(0, block * 25, &scores[block * 25..(block + 1) * 25]);
+            }
+            assert_eq!(top.row(0), &expected[..limit.min(100)]);
+        }
+    }
+}

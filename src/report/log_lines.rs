@@ -1,0 +1,42 @@
+//! Plain log lines on standard error.
+
+use std::sync::OnceLock;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+struct Lines {
+    rank: usize,
+    size: usize,
+}
+
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+impl Log for Lines {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        // What all ranks would say alike is said once.
+        self.rank == 0 || metadata.level() <= Level::Warn
+    }
+
+    fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let rank = if self.size > 1 && record.level() <= Level::Warn {
+            format!("rank {}: ", self.rank)
+        } else {
+            String::new()
+        };
+        eprintln!("{:<5} {rank}{}", record.level(), record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sends log lines to standard error: information from rank 0 only, warnings from every rank with its
+/// number. Further calls in the same process change nothing.
+pub fn install(rank: usize, size: usize) {
+    let lines = LINES.get_or_init(|| Lines { rank, size });
+    if log::set_logger(lines).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
+}

@@ -1,0 +1,124 @@
+//! What a run tells of itself: log lines, one live line on a terminal, `metrics.jsonl`, timers, and
+//! the run record. Only rank 0 speaks; numbers over ranks are gathered by others.
+
+mod log_lines;
+mod record;
+mod run_directory;
+mod timers;
+
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+pub use log_lines::install;
+pub use record::{Machine, RunRecord};
+pub use run_directory::RunDirectory;
+pub use timers::{Timers, table};
+
+/// The report of one run on one rank.
+pub struct Report {
+    started: Instant,
+    phase: String,
+    events: Option<File>,
+    /// Over all events without their timing: the same for equal runs.
+    hash: Sha256,
+    live: Option<ProgressBar>,
+    pub timers: Timers,
+    last: Instant,
+}
+
+impl Report {
+    /// A report that keeps events in `events` (on rank 0) and shows a live line on a terminal there.
+    pub fn new(events: Option<File>) -> Report {
+        let live = (events.is_some() && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::new_spinner();
+            bar.set_style(
+                ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}").expect("valid"),
+            );
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        let now = Instant::now();
+        let (phase, hash, timers) = ("pretrain".into(), Sha256::new(), Timers::default());
+        Report { started: now, phase, events, hash, live, timers, last: now }
+    }
+
+    /// Names what the following events belong to.
+    pub fn phase(&mut self, name: &str) {
+        self.phase = name.to_string();
+    }
+
+    /// Adds an event: to `metrics.jsonl` with the time it came at, and as a log line. What it holds
+    /// must have the same bits on any number of ranks.
+    pub fn event(&mut self, event: &Value) {
+        let text = event.to_string();
+        self.hash.update(text.as_bytes());
+        let (elapsed, since) = (self.started.elapsed(), self.last.elapsed());
+        self.last = Instant::now();
+        self.timers.add(event["step"].as_str().unwrap_or("other"), since.as_secs_f64());
+        let Some(file) = &mut self.events else { return };
+        let mut whole = event.clone();
+        let seconds = |time: Duration| (time.as_secs_f64() * 1e3).round() / 1e3;
+        whole["timing"] = json!({ "at_seconds": seconds(elapsed), "seconds": seconds(since) });
+        // A line that can't be written is no reason to stop days of work.
+        if let Err(error) = writeln!(file, "{whole}") {
+            log::warn!("metrics.jsonl: {error}");
+        }
+        let line = line_of(&self.phase, event, since);
+        match &self.live {
+            Some(bar) => {
+                bar.suspend(|| log::info!("{line}"));
+                bar.set_message(line);
+            }
+            None => log::info!("{line}"),
+        }
+    }
+
+    /// SHA-256 over all events so far, as hex digits.
+    pub fn events_hash(&self) -> String {
+        self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Takes the live line off the terminal.
+    pub fn end(&mut self) {
+        if let Some(bar) = self.live.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `round 1/2  expert step  epoch 3  loss 3.5142  GAP@20 0.6312  1.2 s`
+fn line_of(phase: &str, event: &Value, since: Duration) -> String {
+    let mut parts = vec![phase.to_string()];
+    match event["step"].as_str() {
+        Some("experts") => parts.push("expert step".into()),
+        Some("shared") => parts.push("shared step".into()),
+        _ => {}
+    }
+    for name in ["epoch", "iteration"] {
+        if let Some(number) = event[name].as_u64() {
+            parts.push(format!("{name} {number}"));
+        }
+    }
+    if let Some(loss) = event["loss"].as_f64() {
+        parts.push(format!("loss {loss:.5}"));
+    }
+    let validation = &event["validation"];
+    for (key, name) in
+        [("gap_at_20", "GAP@20"), ("hit_at_1", "Hit@1"), ("map_full", "MAP"), ("loss", "loss")]
+    {
+        if let Some(number) = validation[key].as_f64() {
+            parts.push(format!("validation {name} {number:.4}"));
+        }
+    }
+    parts.push(format!("{:.1} s", since.as_secs_f64()));
+    parts.join("  ")
+}

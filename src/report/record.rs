@@ -1,0 +1,65 @@
+//! `run.json`: what ran where, how long it took and what came out.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde::Serialize;
+
+use crate::job::Job;
+
+/// The machine of rank 0.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    pub host: String,
+    pub processor: String,
+    /// Cores that rank 0 may run on.
+    pub cores: usize,
+    pub memory_bytes: u64,
+    pub kernel: String,
+}
+
+impl Machine {
+    /// This machine, as far as /proc and the system tell.
+    pub fn here(cores: usize) -> Machine {
+        let system = rustix::system::uname();
+        let field = |file: &str, name: &str| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line.split_once(':').map_or(String::new(), |(_, value)| value.trim().to_string())
+        };
+        let memory = field("/proc/meminfo", "MemTotal");
+        let kibibytes: u64 = memory.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        Machine {
+            host: system.nodename().to_string_lossy().into_owned(),
+            processor: field("/proc/cpuinfo", "model name"),
+            cores,
+            memory_bytes: kibibytes * 1024,
+            kernel: system.release().to_string_lossy().into_owned(),
+        }
+    }
+}
+
+/// The whole record.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunRecord<'a> {
+    pub format: &'static str,
+    pub creator: &'static str,
+    pub job: &'a Job,
+    pub machine: Machine,
+    pub ranks: usize,
+    pub threads_per_rank: usize,
+    /// MPI library, HDF5, instructions of the kernels.
+    pub versions: BTreeMap<&'static str, String>,
+    pub started_unix_seconds: u64,
+    pub seconds: f64,
+    /// Seconds of each timer on every rank.
+    pub timers: BTreeMap<String, Vec<f64>>,
+    /// Collective calls and bytes of every rank.
+    pub messages: Vec<u64>,
+    pub bytes_sent: Vec<u64>,
+    /// SHA-256 over every logged loss and metric and the model's content.
+    pub result_hash: String,
+    pub model_hash: String,
+    pub reason: String,
+    pub exit: u8,
+}

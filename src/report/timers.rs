@@ -1,0 +1,61 @@
+//! Seconds by name, and their table over ranks.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Seconds and calls by name. Names with a slash are parts of what stands before it.
+#[derive(Clone, Debug, Default)]
+pub struct Timers(BTreeMap<String, (f64, u64)>);
+
+impl Timers {
+    /// Adds time that was measured elsewhere.
+    pub fn add(&mut self, name: &str, seconds: f64) {
+        let entry = self.0.entry(name.to_string()).or_default();
+        entry.0 += seconds;
+        entry.1 += 1;
+    }
+
+    /// Times `work`.
+    pub fn time<T>(&mut self, name: &str, work: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = work();
+        self.add(name, started.elapsed().as_secs_f64());
+        result
+    }
+
+    /// (name, seconds, calls), by name.
+    pub fn totals(&self) -> Vec<(String, f64, u64)> {
+        self.0.iter().map(|(name, (seconds, calls))| (name.clone(), *seconds, *calls)).collect()
+    }
+}
+
+/// Mean, least (rank) and most (rank) of each timer, given every rank's seconds of it.
+pub fn table(timers: &[(String, Vec<f64>)]) -> String {
+    let mut text =
+        format!("{:<20} {:>10} {:>17} {:>17}\n", "seconds", "mean", "min (rank)", "max (rank)");
+    for (name, ranks) in timers {
+        let mean = ranks.iter().sum::<f64>() / ranks.len().max(1) as f64;
+        let by = |better: fn(&f64, &f64) -> bool| {
+            let first = ranks.iter().enumerate().next().map(|(rank, seconds)| (rank, *seconds));
+            ranks.iter().enumerate().fold(first.unwrap_or_default(), |best, (rank, seconds)| {
+                if better(seconds, &best.1) { (rank, *seconds) } else { best }
+            })
+        };
+        let (least, most) = (by(|a, b| a < b), by(|a, b| a > b));
+        let cell = |(rank, seconds): (usize, f64)| format!("{seconds:.2} ({rank})");
+        text += &format!("{name:<20} {mean:>10.2} {:>17} {:>17}\n", cell(least), cell(most));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_the_fastest_and_the_slowest_rank() {
+        let text = table(&[("wait".into(), vec![2.0, 1.0, 4.5])]);
+        let row: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(row, ["wait", "2.50", "1.00", "(1)", "4.50", "(2)"]);
+    }
+}

@@ -1,0 +1,201 @@
+//! What a training run holds besides the model: rows, threads, the report, the best model so far.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use crate::comm::Comm;
+use crate::data::Dataset;
+use crate::error::{Error, Exit, Result};
+use crate::evaluate::evaluate;
+use crate::flow::home_rows::{HomeRows, open};
+use crate::job::{Job, Validation};
+use crate::model::annotator::{Annotator, Shape};
+use crate::model::experts::{Experts, layouts};
+use crate::model::initial;
+use crate::model::mixture::Kernel;
+use crate::model::vector::Instructions;
+use crate::partition::{Blocks, owned};
+use crate::report::Report;
+use crate::rng::{Purpose, Stream};
+
+/// Bytes that a wave of rows may take where the job sets no limit.
+const WAVE_BYTES: f64 = (1u64 << 30) as f64;
+
+/// Training and validation rows, divided over ranks.
+#[derive(Clone)]
+pub struct Data {
+    pub train: Rc<HomeRows>,
+    pub validation: Option<Rc<HomeRows>>,
+}
+
+impl Data {
+    /// Opens what the job names.
+    ///
+    /// # Errors
+    /// Exit 4, common to all ranks.
+    pub fn open(comm: &Comm, job: &Job) -> Result<Data> {
+        let all = open(comm, &job.data.train)?;
+        let (train, validation) = match &job.data.validation {
+            Validation::None => (all, None),
+            Validation::Globs(globs) => {
+                let validation = open(comm, globs)?;
+                let shards = all.shards().iter().chain(validation.shards());
+                comm.agree(Dataset::new(shards.cloned().collect()))?;
+                (all, Some(validation))
+            }
+            Validation::Fraction(fraction) => {
+                let (train, validation) = split(&all, *fraction, job);
+                (train, Some(validation))
+            }
+        };
+        let home = |dataset| Rc::new(HomeRows::new(comm, dataset, job.run.row_blocks));
+        if train.rows() == 0 {
+            return comm.agree(Err(Error::input("data.train: found no row to train on")));
+        }
+        Ok(Data { train: home(train), validation: validation.map(home) })
+    }
+}
+
+/// Takes a share of row blocks, drawn with the seed, for validation.
+fn split(all: &Dataset, fraction: f64, job: &Job) -> (Dataset, Dataset) {
+    let blocks = Blocks::even(all.rows(), job.run.row_blocks);
+    let count = ((blocks.len() as f64 * fraction).round() as usize).clamp(1, blocks.len());
+    let mut order: Vec<usize> = (0..blocks.len()).collect();
+    Stream::new(job.run.seed, Purpose::ValidationSplit, 0).shuffle(&mut order);
+    let rows = |validation: bool| {
+        let wanted = |block: &usize| order[..count].contains(block) == validation;
+        (0..blocks.len()).filter(wanted).map(|block| blocks.block(block)).collect::<Vec<_>>()
+    };
+    (all.subset(&rows(false)), all.subset(&rows(true)))
+}
+
+/// One kernel for each thread of this rank.
+pub fn kernels(threads: usize, epsilon: f32) -> Vec<Kernel> {
+    (0..threads.max(1)).map(|_| Kernel::new(Instructions::detect(), epsilon)).collect()
+}
+
+pub struct State<'a> {
+    pub comm: &'a Comm,
+    pub job: &'a Job,
+    pub data: Data,
+    pub kernels: Vec<Kernel>,
+    pub report: &'a mut Report,
+    shape: Shape,
+    /// The training loss told last.
+    last_loss: f64,
+}
+
+impl<'a> State<'a> {
+    pub fn new(comm: &'a Comm, job: &'a Job, data: Data, report: &'a mut Report) -> State<'a> {
+        let dataset = data.train.dataset();
+        let shape = Shape {
+            parts: dataset.parts().to_vec(),
+            class_count: dataset.class_count(),
+            normalize: job.data.normalize,
+            layers: job.model.shared.clone(),
+            dummy: job.model.dummy,
+            epsilon: job.model.epsilon,
+            class_blocks: job.run.class_blocks,
+        };
+        let kernels = kernels(job.run.threads, job.model.epsilon);
+        State { comm, job, data, kernels, report, shape, last_loss: f64::INFINITY }
+    }
+
+    /// The model before any training.
+    pub fn initial(&self) -> Annotator {
+        let layers = self.shape.shared_layers();
+        Annotator {
+            shared: initial::shared(&layers, self.job.run.seed),
+            experts: self.new_experts(self.job.pretrain.experts, 0),
+            layers,
+            shape: self.shape.clone(),
+        }
+    }
+
+    /// Newly initialised mixtures with `count` experts a class.
+    pub fn new_experts(&self, count: usize, generation: u64) -> Experts {
+        let counts = vec![count; self.shape.class_count];
+        let width = self.shape.shared_layers().outputs();
+        let layouts = layouts(&counts, self.shape.dummy, width, self.shape.class_blocks);
+        let own = owned(layouts.len(), self.comm.size(), self.comm.rank());
+        Experts::new(layouts, own, self.job.run.seed, generation)
+    }
+
+    /// Row blocks of a wave: as many as the byte budget holds, at least one.
+    pub fn wave(&self, annotator: &Annotator) -> usize {
+        let given = self.job.run.memory_gib * (1u64 << 30) as f64;
+        let budget = if given > 0.0 { given } else { WAVE_BYTES };
+        let width = annotator.layers.tape_width() + annotator.layers.outputs();
+        let rows = self.data.train.rows().div_ceil(self.data.train.blocks.len());
+        ((budget / (4 * width * rows) as f64) as usize).max(1)
+    }
+
+    /// Reports a loss.
+    ///
+    /// # Errors
+    /// Exit 7 where it isn't a number.
+    pub fn tell(&mut self, event: Value, loss: f64) -> Result<()> {
+        self.report.event(&event);
+        self.last_loss = loss;
+        if loss.is_finite() {
+            return Ok(());
+        }
+        let text = format!("{event}: the loss is not a number; hint: a smaller learning rate");
+        self.comm.agree(Err(Error::new(Exit::Numeric, text)))
+    }
+
+    /// Evaluates the model on the validation rows and keeps it if it is the best so far; without
+    /// validation rows the last one counts as the best. Returns whether it was kept.
+    pub fn validate(
+        &mut self,
+        annotator: &Annotator,
+        kernels: &mut [Kernel],
+        best: &mut Best,
+        mut event: Value,
+    ) -> Result<bool> {
+        let loss = event["loss"].as_f64().unwrap_or(self.last_loss);
+        let Some(rows) = self.data.validation.clone() else {
+            self.tell(event, loss)?;
+            let better = -loss > best.score;
+            best.keep(annotator, -loss);
+            return Ok(better);
+        };
+        let metrics = evaluate(self.comm, annotator, &rows, kernels)?;
+        event["validation"] = json!(metrics);
+        self.tell(event, loss)?;
+        let better = metrics.gap_at_20 > best.score;
+        if better {
+            best.keep(annotator, metrics.gap_at_20);
+        }
+        Ok(better)
+    }
+}
+
+/// The model as it was last and as it was best.
+pub struct Best {
+    pub last: Annotator,
+    kept: Option<Annotator>,
+    /// GAP@20 on the validation rows of what is kept.
+    pub score: f64,
+    pub rounds_without: usize,
+}
+
+impl Best {
+    pub fn new(annotator: Annotator) -> Best {
+        Best { last: annotator, kept: None, score: f64::NEG_INFINITY, rounds_without: 0 }
+    }
+
+    fn keep(&mut self, annotator: &Annotator, score: f64) {
+        (self.kept, self.score) = (Some(annotator.clone()), score);
+    }
+
+    /// The best model so far.
+    pub fn annotator(&self) -> &Annotator {
+        self.kept.as_ref().unwrap_or(&self.last)
+    }
+
+    pub fn into_annotator(self) -> Annotator {
+        self.kept.unwrap_or(self.last)
+    }
+}
