@@ -259,7 +259,7 @@ fn write_experts_file(
     }
     let finished = match file {
         Some(file) => outcome
-            .and_then(|()| file.file.close())
+            .and_then(|()| file.close())
             .map_err(|error| storage(path)(&error))
             .and_then(|()| entry(path, Some(classes)))
             .map(Some),
@@ -296,6 +296,12 @@ impl ExpertsFile {
             file,
             at: (0, 0),
         })
+    }
+
+    /// Closes the file, whose last bytes are only written once its datasets are closed.
+    fn close(self) -> hdf5::Result<()> {
+        drop((self.gates, self.experts, self.biases));
+        self.file.close()
     }
 
     fn push(&mut self, block: Block) -> hdf5::Result<()> {

@@ -21,9 +21,8 @@ pub struct ShardWriter {
     path: PathBuf,
     temporary: PathBuf,
     header: ShardHeader,
-    /// None once finished.
-    file: Option<hdf5::File>,
-    values: Dataset,
+    /// The file and its features or frames; None once finished.
+    file: Option<(hdf5::File, Dataset)>,
     /// Rows of `values` written so far and rows of a chunk.
     written: usize,
     chunk: usize,
@@ -72,8 +71,7 @@ impl ShardWriter {
             path: path.to_path_buf(),
             temporary,
             header: header.clone(),
-            file: Some(file),
-            values,
+            file: Some((file, values)),
             written: 0,
             chunk,
             floats: Vec::new(),
@@ -125,10 +123,11 @@ impl ShardWriter {
             return Ok(());
         }
         let (from, to) = (self.written, self.written + rows);
-        self.values.resize((to, width))?;
+        let (_, values) = self.file.as_ref().expect("not finished yet");
+        values.resize((to, width))?;
         match self.header.kind {
-            Kind::Video => put(&self.values, &mut self.floats, from, rows, width)?,
-            Kind::Frames => put(&self.values, &mut self.bytes, from, rows, width)?,
+            Kind::Video => put(values, &mut self.floats, from, rows, width)?,
+            Kind::Frames => put(values, &mut self.bytes, from, rows, width)?,
         }
         self.written = to;
         Ok(())
@@ -153,7 +152,9 @@ impl ShardWriter {
 
     fn write_rest(&mut self) -> hdf5::Result<()> {
         self.flush(true)?;
-        let file = self.file.take().expect("finished once");
+        let (file, values) = self.file.take().expect("finished once");
+        // The file's last bytes are only written once its datasets are closed.
+        drop(values);
         vector(&file, "label_offsets", &self.label_offsets)?;
         vector(&file, "labels", &self.labels)?;
         if self.header.kind == Kind::Frames {
