@@ -63,6 +63,17 @@ fn places_of(counts: &[i32]) -> Vec<i32> {
     counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect()
 }
 
+/// Memory for buffers without content: an empty Rust slice points to address 1, which is MPI_IN_PLACE.
+static NOWHERE: [u8; 8] = [0; 8];
+
+fn sent(buffer: &[u8]) -> &[u8] {
+    if buffer.is_empty() { &NOWHERE[..0] } else { buffer }
+}
+
+fn received<'a>(buffer: &'a mut [u8], nowhere: &'a mut [u8; 8]) -> &'a mut [u8] {
+    if buffer.is_empty() { &mut nowhere[..0] } else { buffer }
+}
+
 /// Runs `work`, asking after the request whenever `work` lets it; then waits.
 fn finish<'a, D: ?Sized, S: mpi::request::Scope<'a>>(request: Request<'a, D, S>, work: Work) {
     let mut pending = Some(request);
@@ -95,25 +106,30 @@ impl Backend for World {
 
     fn broadcast(&self, root: usize, data: &mut [u8], work: Work) {
         let root = self.communicator.process_at_rank(root as i32);
+        let mut nowhere = NOWHERE;
+        let data = received(data, &mut nowhere);
         scope(|scope| finish(root.immediate_broadcast_into(scope, data), work));
     }
 
     fn all_gather_v(&self, mine: &[u8], lengths: &[usize], all: &mut [u8], work: Work) {
         let counts = counts_of(lengths);
         let places = places_of(&counts);
-        let mut all = PartitionMut::new(all, counts, places);
+        let (mine, mut nowhere) = (sent(mine), NOWHERE);
+        let mut all = PartitionMut::new(received(all, &mut nowhere), counts, places);
         scope(|scope| {
             let communicator = &self.communicator;
             finish(communicator.immediate_all_gather_varcount_into(scope, mine, &mut all), work);
         });
     }
 
-    fn all_to_all_v(&self, send: &[u8], to: &[usize], received: &mut [u8], from: &[usize]) {
+    fn all_to_all_v(&self, send: &[u8], to: &[usize], arriving: &mut [u8], from: &[usize]) {
         let (to, from) = (counts_of(to), counts_of(from));
         let (to_places, from_places) = (places_of(&to), places_of(&from));
-        let send = Partition::new(send, to, to_places);
-        let mut received = PartitionMut::new(received, from, from_places);
-        self.communicator.all_to_all_varcount_into(&send, &mut received);
+        let mut nowhere = NOWHERE;
+        let send = Partition::new(sent(send), to, to_places);
+        let arriving = received(arriving, &mut nowhere);
+        let mut arriving = PartitionMut::new(arriving, from, from_places);
+        self.communicator.all_to_all_varcount_into(&send, &mut arriving);
     }
 
     fn abort(&self, code: i32) -> ! {
