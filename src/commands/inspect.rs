@@ -1,12 +1,140 @@
 //! `reelscale inspect`.
 
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint;
 use crate::comm::Comm;
-use crate::error::{Error, Exit, Result};
+use crate::data::{Dataset, Kind, ShardInfo, find};
+use crate::error::{Error, Result};
+use crate::human;
+use crate::labels::Labels;
 
-/// Shows what a shard, dataset or model holds
+/// Shows what a shard, dataset or model holds.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// A shard, a folder of shards, or the directory of a model.
+    path: PathBuf,
+    /// Print only a hash of the content, the same for equal contents however shards are cut.
+    #[arg(long)]
+    hash: bool,
+}
 
-pub fn run(_comm: &Comm, _args: Args) -> Result<()> {
-    Err(Error::new(Exit::Bug, "inspect: to be written"))
+pub fn run(comm: &Comm, args: Args) -> Result<()> {
+    let path = &args.path;
+    if path.join("manifest.json").exists() {
+        return model(comm, path, args.hash);
+    }
+    let dataset = comm.agree(dataset(path))?;
+    if !comm.is_root() {
+        return Ok(());
+    }
+    if args.hash {
+        println!("{}", content_hash(&dataset)?);
+    } else {
+        describe(path, &dataset);
+    }
+    Ok(())
+}
+
+fn model(comm: &Comm, path: &Path, hash: bool) -> Result<()> {
+    if hash {
+        let found = checkpoint::content_hash(comm, &checkpoint::load(comm, path)?);
+        if comm.is_root() {
+            println!("{found}");
+        }
+        return Ok(());
+    }
+    let manifest = comm.agree(checkpoint::Manifest::read(path))?;
+    if comm.is_root() {
+        let shape = &manifest.shape;
+        let layers = serde_json::to_string(&shape.layers).expect("layers are plain data");
+        let bytes = manifest.files.iter().map(|file| file.bytes).sum();
+        println!("model      {} ({})", path.display(), manifest.creator);
+        println!("features   {}", parts_of(&shape.parts));
+        println!("classes    {}", shape.class_count);
+        println!("experts    {} in all, dummy {:?}", manifest.experts, shape.dummy);
+        println!("shared     {layers}");
+        println!("files      {}, {}", manifest.files.len(), human::bytes(bytes));
+        println!("content    {}", manifest.content_hash);
+    }
+    Ok(())
+}
+
+fn dataset(path: &Path) -> Result<Dataset> {
+    let text = path.to_string_lossy();
+    let patterns = match path.is_dir() {
+        true => vec![format!("{}/*.h5", glob::Pattern::escape(&text))],
+        false => vec![text.into_owned()],
+    };
+    let (mut infos, mut errors) = (Vec::new(), Vec::new());
+    for path in find(&patterns)? {
+        match ShardInfo::read(&path) {
+            Ok(info) => infos.push(info),
+            Err(error) => errors.push(error),
+        }
+    }
+    Error::all(errors)?;
+    Dataset::new(infos)
+}
+
+fn parts_of(parts: &[crate::example::FeaturePart]) -> String {
+    let parts: Vec<String> =
+        parts.iter().map(|part| format!("{}:{}", part.name, part.size)).collect();
+    parts.join(",")
+}
+
+fn describe(path: &Path, dataset: &Dataset) {
+    let shards = dataset.shards();
+    let sum = |number: fn(&ShardInfo) -> usize| shards.iter().map(number).sum::<usize>();
+    let values = match shards[0].quantised {
+        Some((scale, offset)) => format!("u8 * {scale} + {offset}"),
+        None => "f32".into(),
+    };
+    println!("shards     {} in {}", shards.len(), path.display());
+    println!("rows       {}", dataset.rows());
+    println!("features   {} ({}, {values})", parts_of(dataset.parts()), shards[0].values());
+    println!("classes    {}", dataset.class_count());
+    println!("labels     {}", sum(|shard| shard.positives));
+    if dataset.kind() == Kind::Frames {
+        println!("frames     {}", sum(|shard| shard.frames));
+    }
+    println!("checksums  Fletcher-32 of every chunk");
+    println!("source     {}", shards[0].source);
+}
+
+/// Rows that are hashed at once.
+const ROWS: usize = 256;
+
+/// SHA-256 over features, classes and every row's id, labels and values, however shards are cut.
+fn content_hash(dataset: &Dataset) -> Result<String> {
+    let mut sha = Sha256::new();
+    let kind = format!("{:?}", dataset.kind());
+    let head = format!("{kind} {} {}", parts_of(dataset.parts()), dataset.class_count());
+    sha.update(head.as_bytes());
+    let mut reader = dataset.reader();
+    for from in (0..dataset.rows()).step_by(ROWS) {
+        let rows = from..(from + ROWS).min(dataset.rows());
+        let (ids, mut labels) = (reader.ids(rows.clone())?, Labels::new());
+        let values: Vec<Vec<u8>> = match dataset.kind() {
+            Kind::Frames => {
+                reader.labels(rows.clone(), &mut labels)?;
+                reader.frames(rows)?
+            }
+            Kind::Video => {
+                let mut features = vec![0.0; rows.len() * dataset.width()];
+                reader.read(rows, &mut features, &mut labels)?;
+                let row = |row: &[f32]| row.iter().flat_map(|x| x.to_le_bytes()).collect();
+                features.chunks_exact(dataset.width()).map(row).collect()
+            }
+        };
+        for (row, (id, values)) in ids.iter().zip(&values).enumerate() {
+            for field in [id, bytemuck::cast_slice(labels.row(row)), values] {
+                sha.update((field.len() as u64).to_le_bytes());
+                sha.update(field);
+            }
+        }
+    }
+    Ok(sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,3 +1,6 @@
 //! Formats of others: each a stream of examples, or of predictions. Nothing here writes shards.
 
 pub mod submission;
+pub mod svmlight;
+pub mod tf_example;
+pub mod tfrecord;

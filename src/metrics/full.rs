@@ -1,13 +1,13 @@
 //! Average precision over all scores by counting, without ever holding all scores.
 //!
-//! For each class the positives are sorted as the ranking is (descending score, then row). Every row
+//! For each class the positives are sorted as the ranking is (descending score, then row, the later first). Every row
 //! that isn't a positive falls before some of them; counting where gives each positive's position.
 
-use super::descending;
+use super::{descending, later_first};
 
 /// The rankings of a run of classes.
 pub struct FullRanking {
-    /// For each class its positives: (descending score, row), sorted.
+    /// For each class its positives: (descending score, row as `later_first` has it), sorted.
     positives: Vec<Vec<(u32, u64)>>,
     /// Where each class's counters begin.
     starts: Vec<usize>,
@@ -19,7 +19,9 @@ impl FullRanking {
     /// Rankings of `classes` classes, given all their positives as (class, score, row), in any order.
     pub fn new(classes: usize, all: impl Iterator<Item = (usize, f32, u64)>) -> FullRanking {
         let mut positives = vec![Vec::new(); classes];
-        all.for_each(|(class, score, row)| positives[class].push((descending(score), row)));
+        all.for_each(|(class, score, row)| {
+            positives[class].push((descending(score), later_first(row)))
+        });
         let mut starts = vec![0];
         for class in &mut positives {
             class.sort_unstable();
@@ -35,7 +37,7 @@ impl FullRanking {
             if positives.is_empty() {
                 continue;
             }
-            let own = (descending(*score), row);
+            let own = (descending(*score), later_first(row));
             let at = positives.partition_point(|positive| *positive < own);
             if at < positives.len() {
                 self.counters[self.starts[class] + at] += 1;
