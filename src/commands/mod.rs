@@ -8,10 +8,12 @@ mod inspect;
 mod synthesize;
 mod train;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
-use crate::comm::{Comm, run_threads};
-use crate::error::Result;
+use crate::comm::{Comm, abort_all, run_threads};
+use crate::error::{Exit, Result};
 use crate::{launch, report};
 
 /// Trains video annotators too large for one machine.
@@ -59,24 +61,61 @@ impl Arguments {
             return run_threads(size, |comm| self.command.clone().run(comm)).map(drop);
         }
         let comm = if mpi { Comm::mpi()? } else { Comm::serial() };
-        report::install(comm.rank(), comm.size());
-        if !matches!(self.command, Command::Inspect(_)) {
-            launch::check_world(comm.size())?;
+        let alone_is_fine = matches!(self.command, Command::Inspect(_));
+        on_ranks(comm, |comm| {
+            if !alone_is_fine {
+                launch::check_world(comm.size())?;
+            }
+            self.command.run(comm)
+        })
+    }
+}
+
+/// Runs `body` on this rank and makes all ranks end together: with an error that all have agreed on
+/// every rank leaves with its code, and rank 0 returns it; with an error of its own a rank tells it
+/// and aborts the others.
+///
+/// # Errors
+/// What `body` gives, where this rank is to tell it.
+pub fn on_ranks(comm: Comm, body: impl FnOnce(&Comm) -> Result<()>) -> Result<()> {
+    report::install(comm.rank(), comm.size());
+    match body(&comm) {
+        Err(error) if error.agreed && !comm.is_root() => {
+            let code = error.exit as i32;
+            drop(comm);
+            std::process::exit(code)
         }
-        match self.command.run(&comm) {
-            // One rank speaks for all; the others leave with the same code.
-            Err(error) if error.agreed && !comm.is_root() => {
-                let code = error.exit as i32;
-                drop(comm);
-                std::process::exit(code)
-            }
-            Err(error) if !error.agreed && comm.size() > 1 => {
-                eprintln!("reelscale: rank {}: {error}", comm.rank());
-                comm.abort(error.exit as i32)
-            }
-            outcome => outcome,
+        Err(error) if !error.agreed && comm.size() > 1 => {
+            eprintln!("reelscale: rank {}: {error}", comm.rank());
+            comm.abort(error.exit as i32)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Tells an error in one line and gives the exit code of the process.
+pub fn exit_code(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("reelscale: {error}");
+            ExitCode::from(error.exit as u8)
         }
     }
+}
+
+/// Makes a panic on any rank end all of them: one that unwinds would wait in MPI_Finalize for others
+/// that wait for it. A closed standard output is no bug: the process ends quietly.
+pub fn end_all_ranks_on_panic() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.contains("Broken pipe")) {
+            abort_all(0);
+        }
+        default(panic);
+        abort_all(Exit::Bug as i32);
+    }));
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -60,9 +60,9 @@ impl Records {
         }
         if length.saturating_add(4) > self.left {
             let left = self.left;
-            return Err(
-                self.wrong(&format!("data: found a length of {length}, {left} bytes are left"))
-            );
+            return Err(self.wrong(&format!(
+                "data: found a length of {length}, {left} bytes are left: the file is cut"
+            )));
         }
         let mut data = std::mem::take(&mut self.data);
         data.resize(length as usize, 0);

@@ -1,0 +1,43 @@
+# Two commands matter: `make demo` runs the main job, `make test` passes the tests.
+# Each installs what it needs where apt is there.
+
+PACKAGES = openmpi-bin libopenmpi-dev libclang-dev libhdf5-dev hdf5-tools pkg-config gcc libc6-dev \
+           python3-h5py
+SERIAL_HDF5 = /usr/lib/x86_64-linux-gnu/hdf5/serial
+
+# Beside the parallel HDF5, pkg-config finds that one: name the serial one where Debian keeps it.
+ifneq ($(wildcard $(SERIAL_HDF5)),)
+export HDF5_DIR ?= $(SERIAL_HDF5)
+endif
+# Open MPI refuses root and more ranks than cores unless it is told otherwise.
+export OMPI_ALLOW_RUN_AS_ROOT = 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
+export OMPI_MCA_mpi_yield_when_idle = 1
+
+.PHONY: build demo test check install-deps
+
+build: install-deps
+	cargo build --release
+
+demo: build
+	./jobs/demo.sh
+
+test: check
+	cargo test
+
+check: install-deps
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+# Installs only what is missing; where there is no apt it says what to install.
+install-deps:
+	@missing=; for package in $(PACKAGES); do \
+	  dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+	  command -v mpirun >/dev/null && command -v h5cc >/dev/null && exit 0; \
+	  echo "install Open MPI 4, HDF5 1.10 or newer and libclang, with headers (Debian:$$missing)"; \
+	  exit 1; fi; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y --no-install-recommends $$missing

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The main job, small: synthesize videos, train on 2 ranks, evaluate, annotate. Run by `make demo`.
+set -eu
+reelscale=target/release/reelscale
+data=hdf5-data/quickstart
+run=runs/quickstart-$(date +%Y%m%d-%H%M%S)
+ranks="mpirun -n 2 --oversubscribe --bind-to none"
+
+if [ ! -e $data/train ] || [ ! -e $data/test ]; then
+  rm -rf $data
+  $ranks $reelscale synthesize --rows 20000 --classes 400 --features 64 --experts 2 --seed 1 \
+    --rows-per-shard 2500 --output $data/all
+  mkdir -p $data/train $data/test
+  mv $data/all/synthetic-0000[0-6].h5 $data/train
+  mv $data/all/synthetic-00007.h5 $data/test
+  rmdir $data/all
+fi
+$ranks $reelscale train jobs/quickstart.toml --output "$run"
+$ranks $reelscale annotate --model "$run/model" --data "$data/test/*.h5" --output "$run/annotations.csv"
+echo
+head -n 3 "$run/annotations.csv" | cut -c 1-90
+echo
+echo "on videos that weren't trained on:"
+$ranks $reelscale evaluate --model "$run/model" --data "$data/test/*.h5"
+$reelscale inspect "$run/model"
