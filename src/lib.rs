@@ -6,7 +6,6 @@
 // floor 5: one file per subcommand
 pub mod commands;
 // floor 4: what runs do
-pub mod evaluate;
 pub mod train;
 // floor 3: the two flows, checkpoints
 pub mod checkpoint;

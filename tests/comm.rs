@@ -121,7 +121,7 @@ proptest! {
     ) {
         let value = |leaf: usize, at: usize| {
             let mixed = (leaf as u32 * 7919 + at as u32).wrapping_mul(seed | 1).wrapping_mul(2654435761);
-            f32::from_bits(mixed % 0x0800_0000 + 0x3b00_0000 | mixed & 0x8000_0000)
+            f32::from_bits((mixed % 0x0800_0000 + 0x3b00_0000) | (mixed & 0x8000_0000))
         };
         let leaves: Vec<Vec<f32>> =
             (0..count).map(|leaf| (0..length).map(|at| value(leaf, at)).collect()).collect();

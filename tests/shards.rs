@@ -57,7 +57,7 @@ proptest! {
         let dataset = Dataset::new(infos).unwrap();
         prop_assert_eq!(dataset.rows(), rows);
         let cut = cut.min(rows);
-        let turned = dataset.subset(&[cut..rows, 0..cut]).subset(&[0..rows]);
+        let turned = dataset.subset(&[cut..rows, 0..cut]).subset(&[0..rows, 0..0]);
         let (mut features, mut labels) = (vec![0.0; rows * WIDTH], Labels::new());
         turned.reader().read(0..rows, &mut features, &mut labels).unwrap();
         let ids = turned.reader().ids(0..rows).unwrap();

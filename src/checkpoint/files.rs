@@ -347,13 +347,13 @@ pub fn read_experts(
     let mut parameters: Vec<Vec<f32>> = own.iter().map(Layout::empty_parameters).collect();
     for (file, classes) in manifest.expert_files() {
         let path = directory.join(&file.name);
-        let here = own.iter().zip(&mut parameters).filter(|(layout, _)| {
+        let mut here = own.iter().zip(&mut parameters).filter(|(layout, _)| {
             classes.start <= layout.classes.start && layout.classes.end <= classes.end
         });
         let read = |(layout, parameters): (&Layout, &mut Vec<f32>)| {
             read_block(&hdf5::File::open(&path)?, classes.start, layout, parameters)
         };
-        here.map(read).collect::<hdf5::Result<()>>().map_err(|error| damaged(&path)(&error))?;
+        here.try_for_each(read).map_err(|error| damaged(&path)(&error))?;
     }
     Ok(parameters)
 }

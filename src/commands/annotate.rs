@@ -9,7 +9,7 @@ use crate::checkpoint;
 use crate::comm::Comm;
 use crate::data::write_annotations;
 use crate::error::{Error, Result};
-use crate::evaluate::score;
+use crate::flow::scoring::score;
 use crate::formats::submission;
 use crate::launch;
 use crate::train::kernels;

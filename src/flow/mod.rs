@@ -4,3 +4,4 @@ pub mod experts_travel;
 pub mod home_rows;
 pub mod rankings;
 pub mod rows_travel;
+pub mod scoring;

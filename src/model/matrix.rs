@@ -70,7 +70,7 @@ impl Matrix {
     pub fn normalise_l2(&mut self, instructions: Instructions) {
         let stride = self.stride();
         vectorised!(instructions, |matrix: &mut [f32], stride: usize| {
-            matrix.chunks_exact_mut(stride.max(1)).for_each(|row| normalise_row(row))
+            matrix.chunks_exact_mut(stride.max(1)).for_each(normalise_row)
         }; &mut self.data, stride);
     }
 }

@@ -83,7 +83,9 @@ impl Lbfgs {
         }
         let first = self.value == f64::INFINITY;
         let slope = dot(&self.gradient, &self.direction);
-        if !first && !(value <= self.value + DECREASE * self.step * slope) {
+        // A value that is no number isn't enough either.
+        let enough = value <= self.value + DECREASE * self.step * slope;
+        if !first && !enough {
             self.halvings += 1;
             self.step *= 0.5;
             if self.halvings == HALVINGS {

@@ -43,6 +43,9 @@ pub struct Pretrain<'a> {
 /// experts, all biases.
 const EXPERT_VARIABLES: usize = 3;
 
+/// Is told of every epoch: its number, its mean training loss, the annotator, the threads' kernels.
+type Told<'a> = &'a mut dyn FnMut(usize, f64, &Annotator, &mut [Kernel]) -> Result<bool>;
+
 /// The learning state beside the annotator's weights.
 struct Learning {
     shared: Vec<Adam>,
@@ -68,12 +71,7 @@ impl Pretrain<'_> {
     ///
     /// # Errors
     /// What reading rows gives.
-    pub fn run(
-        &self,
-        annotator: &mut Annotator,
-        kernels: &mut [Kernel],
-        told: &mut dyn FnMut(usize, f64, &Annotator, &mut [Kernel]) -> Result<bool>,
-    ) -> Result<()> {
+    pub fn run(&self, annotator: &mut Annotator, kernels: &mut [Kernel], told: Told) -> Result<()> {
         let mut learning = Learning {
             shared: annotator
                 .layers

@@ -1,0 +1,136 @@
+//! House rules that run as tests: floors and borders (ARCHITECTURE.md), sizes, openings.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floor of each module; a module imports only from lower ones.
+const FLOORS: &[(&[&str], u8)] = &[
+    (&["commands"], 5),
+    (&["train"], 4),
+    (&["flow", "checkpoint"], 3),
+    (&["comm", "data", "formats", "job", "report", "launch"], 2),
+    (&["model", "optim", "metrics", "partition", "synthetic", "example", "labels"], 1),
+    (&["error", "rng", "parallel", "human"], 0),
+];
+
+/// Imports within a floor that are meant: which module may use which of its own floor.
+const NEIGHBOURS: &[(&str, &str)] = &[
+    // Arithmetic on rows needs their labels; optimizers and the planted model its vector functions.
+    ("model", "labels"),
+    ("model", "partition"),
+    ("model", "example"),
+    ("metrics", "labels"),
+    ("optim", "model"),
+    ("synthetic", "model"),
+    ("synthetic", "example"),
+    // The run record holds the job.
+    ("report", "job"),
+];
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    let mut entries: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Path relative to the project, and text, of every Rust file below `folder`.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    files(&root.join(folder), &mut found);
+    assert!(!found.is_empty(), "{folder} holds files");
+    let name = |path: &PathBuf| path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
+    found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
+}
+
+fn floor_of(module: &str) -> Option<u8> {
+    FLOORS.iter().find(|floor| floor.0.contains(&module)).map(|floor| floor.1)
+}
+
+/// `src/model/gemm.rs` -> `model`.
+fn module_of(path: &str) -> &str {
+    let inner = path.strip_prefix("src/").unwrap();
+    inner.split(['/', '.']).next().unwrap()
+}
+
+#[test]
+fn modules_import_from_lower_floors_only() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources("src") {
+        let own = module_of(&path);
+        if ["lib", "main"].contains(&own) {
+            continue;
+        }
+        let floor = floor_of(own).unwrap_or_else(|| panic!("{path} has no floor"));
+        for (index, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with("//") {
+                continue;
+            }
+            for part in line.split("crate::").skip(1) {
+                let names =
+                    part.trim_start_matches('{').split(',').filter(|_| part.starts_with('{'));
+                let first = part.split(|c: char| !c.is_alphanumeric() && c != '_').next();
+                let names: Vec<&str> =
+                    names.chain(first).map(|n| n.trim().trim_end_matches("};")).collect();
+                for name in names {
+                    let Some(other) = floor_of(name) else { continue };
+                    let meant = NEIGHBOURS.contains(&(own, name));
+                    if name != own && other >= floor && !meant {
+                        wrong.push(format!("{path}:{}: {own} imports {name}", index + 1));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is named, and the places that may name it.
+const BORDERS: &[(&str, &[&str])] = &[
+    ("mpi::", &["src/comm/mpi.rs", "src/comm/mod.rs"]),
+    ("hdf5::", &["src/data/", "src/checkpoint/"]),
+    ("hdf5_sys::", &["src/data/reader.rs"]),
+    ("clap::", &["src/commands/", "src/main.rs"]),
+    ("println!", &["src/commands/"]),
+    ("print!", &["src/commands/"]),
+];
+
+#[test]
+fn borders_hold() {
+    for (path, text) in sources("src") {
+        for (name, places) in BORDERS {
+            let told = |line: &str| {
+                line.match_indices(name)
+                    .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+            };
+            let named = text.lines().any(|line| !line.trim_start().starts_with("//") && told(line));
+            let allowed = places.iter().any(|place| path.starts_with(place));
+            assert!(!named || allowed, "{path} names {name}");
+        }
+    }
+}
+
+#[test]
+fn files_are_small_and_say_what_they_are_for() {
+    for folder in ["src", "tests", "examples"] {
+        for (path, text) in sources(folder) {
+            assert!(text.starts_with("//! "), "{path} doesn't say what it answers for");
+            let lines = text.lines().count();
+            assert!(lines <= 450, "{path} has {lines} lines");
+            let unfinished = ["todo", "unimplemented"].map(|name| format!("{name}!("));
+            for (index, line) in text.lines().enumerate() {
+                let width = line.chars().count();
+                // Messages in tests and formats may not be broken by rustfmt.
+                assert!(width <= 120, "{path}:{}: {width} columns", index + 1);
+                assert!(!unfinished.iter().any(|word| line.contains(word)), "{path}:{}", index + 1);
+            }
+        }
+    }
+}
