@@ -6,6 +6,8 @@ use clap::Parser;
 use reelscale::commands::{Arguments, end_all_ranks_on_panic, exit_code};
 
 fn main() -> ExitCode {
+    // SAFETY: nothing has started a thread yet.
+    unsafe { reelscale::data::without_file_locks() };
     end_all_ranks_on_panic();
     exit_code(Arguments::parse().run())
 }

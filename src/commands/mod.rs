@@ -8,7 +8,9 @@ mod inspect;
 mod synthesize;
 mod train;
 
+use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -71,26 +73,31 @@ impl Arguments {
     }
 }
 
-/// Runs `body` on this rank and makes all ranks end together: with an error that all have agreed on
-/// every rank leaves with its code, and rank 0 returns it; with an error of its own a rank tells it
-/// and aborts the others.
+/// Runs `body` on this rank and makes all ranks end together. An error that all have agreed on is
+/// told by rank 0 before any of them leaves with its code; an error of one rank alone is told by that
+/// rank, which then aborts the others.
 ///
 /// # Errors
-/// What `body` gives, where this rank is to tell it.
+/// What `body` gives, where there is one rank only.
 pub fn on_ranks(comm: Comm, body: impl FnOnce(&Comm) -> Result<()>) -> Result<()> {
     report::install(comm.rank(), comm.size());
-    match body(&comm) {
-        Err(error) if error.agreed && !comm.is_root() => {
-            let code = error.exit as i32;
-            drop(comm);
-            std::process::exit(code)
-        }
-        Err(error) if !error.agreed && comm.size() > 1 => {
-            eprintln!("reelscale: rank {}: {error}", comm.rank());
-            comm.abort(error.exit as i32)
-        }
-        outcome => outcome,
+    let outcome = body(&comm);
+    let Err(error) = &outcome else { return outcome };
+    if comm.size() == 1 {
+        return outcome;
     }
+    let code = error.exit as i32;
+    if !error.agreed {
+        tell(&format!("rank {}: {error}", comm.rank()));
+        comm.abort(code);
+    }
+    if comm.is_root() {
+        tell(&error.text);
+    }
+    // A launcher kills the others as soon as one rank has left with a code.
+    comm.barrier();
+    drop(comm);
+    std::process::exit(code)
 }
 
 /// Tells an error in one line and gives the exit code of the process.
@@ -98,9 +105,20 @@ pub fn exit_code(outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("reelscale: {error}");
+            tell(&error.text);
             ExitCode::from(error.exit as u8)
         }
+    }
+}
+
+/// What mpirun gets to pass on a line before the rank that wrote it leaves; without it lines are lost.
+const PASSED_ON: Duration = Duration::from_millis(300);
+
+/// The one error line, in one write: a rank may be killed at any moment after.
+fn tell(text: &str) {
+    let _ = std::io::stderr().write_all(format!("reelscale: {text}\n").as_bytes());
+    if launch::by_launcher() {
+        std::thread::sleep(PASSED_ON);
     }
 }
 
@@ -114,6 +132,9 @@ pub fn end_all_ranks_on_panic() {
             abort_all(0);
         }
         default(panic);
+        if launch::by_launcher() {
+            std::thread::sleep(PASSED_ON);
+        }
         abort_all(Exit::Bug as i32);
     }));
 }

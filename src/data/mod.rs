@@ -14,6 +14,15 @@ pub use reader::ShardReader;
 pub use schema::{Kind, ShardHeader, ShardInfo};
 pub use writer::{ShardWriter, write_annotations};
 
+/// Switches off HDF5's file locks, which network file systems lack or get wrong and which a forked child
+/// keeps. Shards and models never change once they have their names, so nothing needs them.
+///
+/// # Safety
+/// Called while the process has one thread: it sets an environment variable.
+pub unsafe fn without_file_locks() {
+    unsafe { std::env::set_var("HDF5_USE_FILE_LOCKING", "FALSE") };
+}
+
 /// The version of the HDF5 library in use.
 pub fn library_version() -> String {
     let (major, minor, patch) = hdf5::library_version();

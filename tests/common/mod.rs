@@ -91,6 +91,9 @@ impl TestCommand {
     /// Runs it to its end.
     pub fn output(&self) -> Output {
         let mut command = self.command();
+        // Several mpiruns at once would make and remove one another's session directory.
+        let session = tempfile::tempdir().expect("a temporary directory");
+        command.env("OMPI_MCA_orte_tmpdir_base", session.path());
         // A group of its own, so that all of it can be killed.
         command.process_group(0).stdin(Stdio::null());
         let mut child =
