@@ -23,7 +23,7 @@ fn solve(folder: &Path, normalize: &str, l2: f64) -> (Vec<f64>, usize) {
     let job = format!(
         "[data]\ntrain = [\"{}/data/*.h5\"]\nnormalize = \"{normalize}\"\n\
          [model]\ndummy = \"none\"\nepsilon = 0\n[pretrain]\nepochs = 0\n\
-         [experts]\ncount = 1\nsolver = \"lbfgs\"\nepochs = 1000\ntolerance = 1e-7\nl2 = {l2:e}\n\
+         [experts]\ncount = 1\nsolver = \"lbfgs\"\nepochs = 1000\ntolerance = 1e-8\nl2 = {l2:e}\n\
          [shared]\niterations = 0\n[rounds]\ncount = 1\n",
         folder.display()
     );

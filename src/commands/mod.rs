@@ -74,8 +74,8 @@ impl Arguments {
 }
 
 /// Runs `body` on this rank and makes all ranks end together. An error that all have agreed on is
-/// told by rank 0 before any of them leaves with its code; an error of one rank alone is told by that
-/// rank, which then aborts the others.
+/// told by rank 0, which leaves with its code, while the others leave quietly; an error of one rank
+/// alone is told by that rank, which then aborts the others.
 ///
 /// # Errors
 /// What `body` gives, where there is one rank only.
@@ -91,11 +91,14 @@ pub fn on_ranks(comm: Comm, body: impl FnOnce(&Comm) -> Result<()>) -> Result<()
         tell(&format!("rank {}: {error}", comm.rank()));
         comm.abort(code);
     }
-    if comm.is_root() {
+    // mpirun ends all ranks, and loses what they wrote, when the first one leaves with a code: so the
+    // rank that tells the error is the one that has the code.
+    let code = if comm.is_root() {
         tell(&error.text);
-    }
-    // A launcher kills the others as soon as one rank has left with a code.
-    comm.barrier();
+        code
+    } else {
+        0
+    };
     drop(comm);
     std::process::exit(code)
 }
