@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// The labels of rows 0..n in compressed sparse rows: row i has `classes[offsets[i]..offsets[i+1]]`,
-/// in ascending order and without repeats.
+/// The labels of rows 0..n in compressed sparse rows: row i has
+/// `classes[offsets[i]..offsets[i+1]]`, in ascending order and without repeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
     offsets: Vec<usize>,

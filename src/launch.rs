@@ -28,7 +28,8 @@ pub fn check_world(size: usize) -> Result<()> {
             let text =
                 format!("found a world of 1 rank beside {name}={tasks}, expected {tasks} ranks");
             return Err(Error::new(Exit::Launch, text).hint(
-                "start with `srun --mpi=pmix` or `mpirun`; for one rank on purpose `srun --ntasks=1`",
+                "start with `srun --mpi=pmix` or `mpirun`; for one rank on purpose \
+                 `srun --ntasks=1`",
             ));
         }
     }
@@ -42,7 +43,8 @@ pub fn cores() -> usize {
 }
 
 /// Threads for this rank: `wanted`, or if 0 its share of the cores in its affinity mask (ranks that
-/// aren't bound share a machine's cores), at most SLURM_CPUS_PER_TASK. Never more than the mask has.
+/// aren't bound share a machine's cores), at most SLURM_CPUS_PER_TASK. Never more than the mask
+/// has.
 pub fn threads(wanted: usize) -> usize {
     let cores = cores();
     if wanted > cores {

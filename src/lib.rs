@@ -1,4 +1,5 @@
-//! Trains video annotators too large for one machine: mixtures of experts over shared layers, on MPI.
+//! Trains video annotators too large for one machine: mixtures of experts over shared layers, on
+//! MPI.
 //!
 //! Table of contents, from the top floor down. A module imports only from lower floors
 //! (ARCHITECTURE.md; `tests/tidy.rs` checks it).

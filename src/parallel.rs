@@ -1,5 +1,5 @@
-//! The threads of one rank: items are worked off by whoever is free, each into a place of its own, so
-//! that no result depends on who did what or when.
+//! The threads of one rank: items are worked off by whoever is free, each into a place of its own,
+//! so that no result depends on who did what or when.
 
 use std::sync::Mutex;
 

@@ -11,15 +11,15 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// Cuts `items` into `blocks` runs whose lengths differ by at most one; fewer blocks where there
-    /// are fewer items, so that no block is empty.
+    /// Cuts `items` into `blocks` runs whose lengths differ by at most one; fewer blocks where
+    /// there are fewer items, so that no block is empty.
     pub fn even(items: usize, blocks: usize) -> Blocks {
         let blocks = blocks.clamp(1, items.max(1));
         Blocks { starts: (0..=blocks).map(|block| block * items / blocks).collect() }
     }
 
-    /// Cuts items of the given costs into at most `blocks` runs of about equal cost, at multiples of
-    /// `unit` items only. No block is empty.
+    /// Cuts items of the given costs into at most `blocks` runs of about equal cost, at multiples
+    /// of `unit` items only. No block is empty.
     pub fn by_cost(costs: &[usize], blocks: usize, unit: usize) -> Blocks {
         let units: Vec<usize> = costs.chunks(unit).map(|unit| unit.iter().sum()).collect();
         let total: usize = units.iter().sum();

@@ -1,4 +1,5 @@
-//! Random numbers by (seed, purpose, index): no state is shared, so nothing depends on who draws first.
+//! Random numbers by (seed, purpose, index): no state is shared, so nothing depends on who draws
+//! first.
 //!
 //! The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
 //! as 1, 2, 3", SC 2011): a stream is a key and a counter, and any position of it costs the same.
@@ -27,7 +28,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The stream of (`seed`, `purpose`, `index`), at its beginning. At most 2^48 indices a purpose.
+    /// The stream of (`seed`, `purpose`, `index`), at its beginning. At most 2^48 indices a
+    /// purpose.
     pub fn new(seed: u64, purpose: Purpose, index: u64) -> Stream {
         assert!(index < 1 << 48, "stream index {index} is above 2^48");
         let key = [seed as u32, (seed >> 32) as u32];

@@ -1,10 +1,12 @@
-//! Examples drawn from a planted model: shared layers, mixtures and Zipf class sizes that are known.
+//! Examples drawn from a planted model: shared layers, mixtures and Zipf class sizes that are
+//! known.
 //!
-//! A row has a latent code u of `LATENT` normal numbers. Its features are linear in u with noise; its
-//! labels come from a planted shared layer f = relu(A u') (u' is u with a little noise) and, per
-//! class, a hard mixture: the row has the label if w_h . f exceeds the class's threshold for any of
-//! its experts h. Thresholds are set on a sample so that class k has a share of the rows that falls
-//! as 1 / (k + 1)^0.8. Row i depends on (seed, i) alone, and no library function on its bits.
+//! A row has a latent code u of `LATENT` normal numbers. Its features are linear in u with noise;
+//! its labels come from a planted shared layer f = relu(A u') (u' is u with a little noise) and,
+//! per class, a hard mixture: the row has the label if w_h . f exceeds the class's threshold for
+//! any of its experts h. Thresholds are set on a sample so that class k has a share of the rows
+//! that falls as 1 / (k + 1)^0.8. Row i depends on (seed, i) alone, and no library function on its
+//! bits.
 
 use crate::example::{Example, FeaturePart, Values};
 use crate::model::vector::log;

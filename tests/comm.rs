@@ -120,7 +120,8 @@ proptest! {
         seed in any::<u32>(),
     ) {
         let value = |leaf: usize, at: usize| {
-            let mixed = (leaf as u32 * 7919 + at as u32).wrapping_mul(seed | 1).wrapping_mul(2654435761);
+            let place = leaf as u32 * 7919 + at as u32;
+            let mixed = place.wrapping_mul(seed | 1).wrapping_mul(2654435761);
             f32::from_bits((mixed % 0x0800_0000 + 0x3b00_0000) | (mixed & 0x8000_0000))
         };
         let leaves: Vec<Vec<f32>> =
@@ -135,7 +136,11 @@ proptest! {
             };
             let cut = length / 3;
             let slices: Vec<_> = (0..size)
-                .map(|rank| if rank == 0 { 0..cut } else if rank + 1 == size { cut..length } else { cut..cut })
+                .map(|rank| match rank {
+                    0 => 0..cut,
+                    rank if rank + 1 == size => cut..length,
+                    _ => cut..cut,
+                })
                 .collect();
             let part = make().finish_scattered(comm, &slices);
             let whole = make().finish(comm);

@@ -167,7 +167,8 @@ fn synthesized_shards_have_the_same_bytes_on_any_ranks() {
     let one = scratch.path("data");
     for ranks in [2, 3] {
         let output = scratch.path(&format!("data{ranks}"));
-        let arguments = "synthesize --rows 2300 --classes 40 --features 20 --seed 4 --rows-per-shard 500 --output";
+        let arguments = "synthesize --rows 2300 --classes 40 --features 20 --seed 4 \
+                         --rows-per-shard 500 --output";
         reelscale(arguments).path(&output).ranks(ranks).stdout();
         for entry in std::fs::read_dir(&one).unwrap() {
             let name = entry.unwrap().file_name();
@@ -198,10 +199,13 @@ fn a_model_says_what_it_is_and_opens_in_h5py() {
     assert_eq!(reelscale("inspect --hash").path(&model).ranks(3).stdout(), hash);
     let script = "import h5py, sys\n\
                   e = h5py.File(sys.argv[1] + '/experts-00000.h5')\n\
-                  assert e['expert_weights'].shape == (60, 24) and e['gate_weights'].shape == (80, 24)\n\
-                  assert list(e['expert_offsets'][:3]) == [0, 3, 6] and e['expert_biases'].shape == (60,)\n\
+                  assert e['expert_weights'].shape == (60, 24)\n\
+                   assert e['gate_weights'].shape == (80, 24)\n\
+                  assert list(e['expert_offsets'][:3]) == [0, 3, 6]\n\
+                   assert e['expert_biases'].shape == (60,)\n\
                   s = h5py.File(sys.argv[1] + '/shared.h5')\n\
-                  assert s['layer_0/weights'].shape == (20, 24) and 'relu' in s['layer_0'].attrs['layer']\n";
+                  assert s['layer_0/weights'].shape == (20, 24)\n\
+                   assert 'relu' in s['layer_0'].attrs['layer']\n";
     for python in ["python3", "/usr/bin/python3"] {
         let run = |code: &str| {
             std::process::Command::new(python).args(["-c", code]).arg(&model).output().unwrap()

@@ -1,5 +1,5 @@
-//! Bad input and bad launches: one clear line, the documented exit code, nothing overwritten, no rank
-//! left. The numbers are those of the list of faults that the program is held to.
+//! Bad input and bad launches: one clear line, the documented exit code, nothing overwritten, no
+//! rank left. The numbers are those of the list of faults that the program is held to.
 
 mod common;
 

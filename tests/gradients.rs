@@ -250,13 +250,16 @@ proptest! {
             let mut gemm = reelscale::model::gemm::Workspace::new(instructions);
             let tape = layers.forward(&mut gemm, &parameters, Matrix::from_rows(&x, inputs));
             let v: Vec<f64> =
-                (0..rows).flat_map(|row| wide(&tape.output().row(row)[..layers.outputs()])).collect();
+                (0..rows)
+                    .flat_map(|row| wide(&tape.output().row(row)[..layers.outputs()]))
+                    .collect();
             prop_assert!(distance(&v, &outputs) < 1e-5);
             let mut gradient = vec![0.0; parameters.len()];
             let transposed = layers.transpose(&parameters);
             let dv = Matrix::from_rows(&dv, layers.outputs());
             layers.backward(&mut gemm, &transposed, tape, dv, &mut gradient);
-            prop_assert!(exact.iter().all(|x| x.abs() < 1e-9) || distance(&wide(&gradient), &exact) < 1e-4);
+            let vanishes = exact.iter().all(|x| x.abs() < 1e-9);
+            prop_assert!(vanishes || distance(&wide(&gradient), &exact) < 1e-4);
         }
     }
 }

@@ -30,7 +30,8 @@ fn all_faults_are_told_at_once_with_line_and_column() {
                 [shared]\n\
                 step_min = 0.5\n";
     let expected = [
-        "a.toml:2:9: data.train: found \"a.h5\", expected a list of texts such as [\"hdf5-data/*.h5\"]",
+        "a.toml:2:9: data.train: found \"a.h5\", expected a list of texts such as \
+         [\"hdf5-data/*.h5\"]",
         "a.toml:12:2: expert: unknown section; hint: did you mean experts?",
         "a.toml:6:21: model.shared: dense: found 0, expected a whole number from 1 to 1048576",
         "a.toml:7:1: model.dumy: unknown key; hint: did you mean model.dummy?",
@@ -104,7 +105,10 @@ fn the_documented_keys_are_those_of_the_program() {
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(text in "[\\[\\]a-z=. \n\"{}0-9_-]{0,80}", assignment in "\\PC{0,20}") {
+    fn no_text_makes_it_panic(
+        text in "[\\[\\]a-z=. \n\"{}0-9_-]{0,80}",
+        assignment in "\\PC{0,20}",
+    ) {
         let _ = Job::parse(&text, "a.toml", &[assignment]);
     }
 }

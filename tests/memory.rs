@@ -13,7 +13,8 @@ use reelscale::synthetic::Planted;
 use reelscale::train::{Data, kernels, train};
 
 thread_local! {
-    /// Bytes that this thread has now, and had at most. Ranks are threads here, with one thread each.
+    /// Bytes that this thread has now, and had at most. Ranks are threads here, with one thread
+    /// each.
     static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
 }
 
@@ -73,7 +74,8 @@ fn no_rank_holds_all_experts_or_all_scores() {
     let folder = tempfile::tempdir().unwrap();
     let infos = shards(folder.path());
     let text = format!(
-        "[data]\ntrain = [\"{}/*.h5\"]\n[pretrain]\nepochs = 1\nexperts = 1\n[experts]\ncount = 16\nepochs = 1\n\
+        "[data]\ntrain = [\"{}/*.h5\"]\n[pretrain]\nepochs = 1\nexperts = 1\n[experts]\n\
+         count = 16\nepochs = 1\n\
          solver = \"adam\"\nwindow = 512\n[rounds]\ncount = 1\n[run]\nthreads = 1\n",
         folder.path().display()
     );
@@ -91,6 +93,7 @@ fn no_rank_holds_all_experts_or_all_scores() {
     println!("peak bytes: one rank {one}, of 16 ranks {many}; experts {experts}, N x K {scores}");
     assert!(one < scores, "one rank: {one} bytes, N x K scores are {scores}");
     assert!(many < experts, "of 16 ranks one held {many} bytes, all experts are {experts}");
-    // Weights, Adam's two moments and the best model so far are divided: most of what one rank holds.
+    // Weights, Adam's two moments and the best model so far are divided: most of what one rank
+    // holds.
     assert!(many * 6 < one, "{many} of 16 ranks, {one} alone");
 }

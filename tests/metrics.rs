@@ -1,4 +1,5 @@
-//! Metrics: the starter code's figures, an independent reference on ranks with heavy ties, the oracle.
+//! Metrics: the starter code's figures, an independent reference on ranks with heavy ties, the
+//! oracle.
 
 mod common;
 
@@ -208,7 +209,8 @@ fn bad_csv_is_told_with_its_line() {
         let told = run(text).fails_with(4);
         assert!(told.contains("p.csv: ") && told.contains(expected), "{told}");
     }
-    // A labelled video without prediction predicts nothing, a prediction without labels counts as unlabelled.
+    // A labelled video without prediction predicts nothing, a prediction without labels counts as
+    // unlabelled.
     let text = run("VideoId,LabelConfidencePairs\na,2 .5 7 .4\nc,1 .9\n")
         .arg("--format")
         .arg("json")

@@ -1,5 +1,5 @@
-//! A mixture with one expert, whose gate is switched off, is logistic regression: L-BFGS must come to
-//! the objectives that an independent float64 solver found on real data.
+//! A mixture with one expert, whose gate is switched off, is logistic regression: L-BFGS must come
+//! to the objectives that an independent float64 solver found on real data.
 
 mod common;
 
@@ -17,8 +17,8 @@ use reelscale::model::spec::Normalize;
 /// Relative distance from the optimum that is allowed.
 const TOLERANCE: f64 = 1e-5;
 
-/// Trains on the shards in `folder`/data and returns each class's objective, computed here in float64
-/// from the model's weights, and the number of full-batch passes.
+/// Trains on the shards in `folder`/data and returns each class's objective, computed here in
+/// float64 from the model's weights, and the number of full-batch passes.
 fn solve(folder: &Path, normalize: &str, l2: f64) -> (Vec<f64>, usize) {
     let job = format!(
         "[data]\ntrain = [\"{}/data/*.h5\"]\nnormalize = \"{normalize}\"\n\

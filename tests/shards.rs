@@ -45,7 +45,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn what_is_written_comes_back(counts in prop::collection::vec(0usize..900, 1..4), cut in 0usize..2000) {
+    fn what_is_written_comes_back(
+        counts in prop::collection::vec(0usize..900, 1..4),
+        cut in 0usize..2000,
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let (mut infos, mut rows) = (Vec::new(), 0);
         for (index, count) in counts.iter().enumerate() {
@@ -179,7 +182,8 @@ const FAULTS: [(&str, &str, &str); 11] = [
     ("a newer version", "f.attrs.modify('version', np.uint64(9))", "this program reads 1"),
     (
         "another filter",
-        "x = f['features'][:]; del f['features']; f.create_dataset('features', data=x, compression='lzf')",
+        "x = f['features'][:]; del f['features']; \
+         f.create_dataset('features', data=x, compression='lzf')",
         "which isn't known",
     ),
 ];

@@ -128,7 +128,7 @@ fn files_are_small_and_say_what_they_are_for() {
             for (index, line) in text.lines().enumerate() {
                 let width = line.chars().count();
                 // Messages in tests and formats may not be broken by rustfmt.
-                assert!(width <= 120, "{path}:{}: {width} columns", index + 1);
+                assert!(width <= 100, "{path}:{}: {width} columns", index + 1);
                 assert!(!unfinished.iter().any(|word| line.contains(word)), "{path}:{}", index + 1);
             }
         }

@@ -1,5 +1,5 @@
-//! The HDF5 files of a model directory: written block by block, so that no rank ever holds more than
-//! its own blocks and one visitor; read by the classes that a rank owns.
+//! The HDF5 files of a model directory: written block by block, so that no rank ever holds more
+//! than its own blocks and one visitor; read by the classes that a rank owns.
 
 use std::fs;
 use std::io::Read;

@@ -68,8 +68,8 @@ impl Manifest {
     /// Reads the manifest of the model directory `directory`.
     ///
     /// # Errors
-    /// Exit 6: there is none, it is damaged, of another format or of a newer version, or names files
-    /// outside its directory.
+    /// Exit 6: there is none, it is damaged, of another format or of a newer version, or names
+    /// files outside its directory.
     pub fn read(directory: &Path) -> Result<Manifest> {
         let path = directory.join("manifest.json");
         let refused = |what: String| Error::run_directory(format!("{}: {what}", path.display()));

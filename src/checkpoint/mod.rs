@@ -1,12 +1,13 @@
 //! The model on disk: a directory that any number of ranks writes and any other number reads.
 //!
 //! ```text
-//!   manifest.json          shape of the model, every file's classes, size and SHA-256, content hash
-//!   shared.h5              /layer_0/weights [inputs, outputs], /layer_0/biases [outputs], ...
-//!   experts-00000.h5 ...   classes in order, cut at about 1 GiB between class blocks, never by rank:
-//!                          /gate_weights [gates, d] and /gate_offsets [classes + 1]: gates of class k
-//!                          (the dummy state's first where it is learned); /expert_weights
-//!                          [experts, d], /expert_biases [experts], /expert_offsets [classes + 1]
+//!   manifest.json         shape of the model, every file's classes, size and SHA-256, content hash
+//!   shared.h5             /layer_0/weights [inputs, outputs], /layer_0/biases [outputs], ...
+//!   experts-00000.h5 ...  classes in order, cut at about 1 GiB between class blocks, never by
+//!                         rank: /gate_weights [gates, d] and /gate_offsets [classes + 1]: gates
+//!                         of class k (the dummy state's first where it is learned);
+//!                         /expert_weights [experts, d], /expert_biases [experts],
+//!                         /expert_offsets [classes + 1]
 //! ```
 //!
 //! It is written under a temporary name, synced and renamed. What is computed with the weights is
@@ -63,7 +64,8 @@ fn save_cut(comm: &Comm, path: &Path, annotator: &Annotator, file_bytes: usize) 
 /// Reads the model in `path`: the shared layers, and this rank's share of the class blocks.
 ///
 /// # Errors
-/// Exit 6 where the directory isn't a model, is damaged or is of a newer version; common to all ranks.
+/// Exit 6 where the directory isn't a model, is damaged or is of a newer version; common to all
+/// ranks.
 pub fn load(comm: &Comm, path: &Path) -> Result<Annotator> {
     let manifest = comm.agree(Manifest::read(path))?;
     comm.agree(files::verify(path, &manifest, comm.rank(), comm.size()))?;

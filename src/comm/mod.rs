@@ -5,8 +5,8 @@
 //! counted. Nothing above this folder knows whether ranks are threads or processes.
 //!
 //! Collectives don't return errors: a rank that can't go on ends the run (`Backend::abort`), so a
-//! call that returns has succeeded on this rank. Errors that all ranks can learn of in time are made
-//! common by `Comm::agree`.
+//! call that returns has succeeded on this rank. Errors that all ranks can learn of in time are
+//! made common by `Comm::agree`.
 
 mod mpi;
 mod ordered_sum;
@@ -271,8 +271,8 @@ impl Comm {
         }
     }
 
-    /// Makes an outcome common: if any rank has an error, every rank returns the error of the lowest
-    /// such rank. To be called where all ranks get, with or without an error of their own.
+    /// Makes an outcome common: if any rank has an error, every rank returns the error of the
+    /// lowest such rank. To be called where all ranks get, with or without an error of their own.
     pub fn agree<T>(&self, outcome: Result<T>) -> Result<T> {
         let code = outcome.as_ref().err().map_or(0, |error| error.exit as u8);
         let codes = self.all_gather(&[code]);

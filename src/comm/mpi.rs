@@ -63,7 +63,8 @@ fn places_of(counts: &[i32]) -> Vec<i32> {
     counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect()
 }
 
-/// Memory for buffers without content: an empty Rust slice points to address 1, which is MPI_IN_PLACE.
+/// Memory for buffers without content: an empty Rust slice points to address 1, which is
+/// MPI_IN_PLACE.
 static NOWHERE: [u8; 8] = [0; 8];
 
 fn sent(buffer: &[u8]) -> &[u8] {

@@ -1,9 +1,9 @@
 //! The ordered sum: leaves 0..n are added along one fixed binary tree, whoever owns them.
 //!
 //! Node (level l, index i) is the sum of the leaves i 2^l .. (i + 1) 2^l that exist: its left child
-//! plus its right child, or its left child alone. Aligned runs reduce at home as the leaves come, like
-//! the carries of a binary counter, so that a rank holds at most two partial sums per level; only
-//! those cross ranks, cut into one slice per rank, where they are added along the same tree.
+//! plus its right child, or its left child alone. Aligned runs reduce at home as the leaves come,
+//! like the carries of a binary counter, so that a rank holds at most two partial sums per level;
+//! only those cross ranks, cut into one slice per rank, where they are added along the same tree.
 
 use std::ops::{AddAssign, Range};
 
@@ -66,9 +66,9 @@ fn plus<T: Pod + AddAssign>(mut left: Vec<T>, right: Vec<T>) -> Vec<T> {
 
 /// A sum of equally long vectors over leaves 0..n, of which this rank adds a contiguous run.
 ///
-/// Every rank sends each other one its slice of its partial sums, (number of own nodes) x length / P
-/// elements each, and with `finish` its slice of the result: for P a power of two and aligned runs
-/// that is 2 (P - 1) / P of the vector in all, what a ring all-reduce sends.
+/// Every rank sends each other one its slice of its partial sums, (number of own nodes) x length /
+/// P elements each, and with `finish` its slice of the result: for P a power of two and aligned
+/// runs that is 2 (P - 1) / P of the vector in all, what a ring all-reduce sends.
 pub struct OrderedSum<T> {
     runs: Runs,
     next: usize,
@@ -78,8 +78,8 @@ pub struct OrderedSum<T> {
 }
 
 impl<T: Pod + AddAssign> OrderedSum<T> {
-    /// A sum of vectors of `length` elements; `runs[r]` are the leaves that rank r adds, in order and
-    /// without gaps.
+    /// A sum of vectors of `length` elements; `runs[r]` are the leaves that rank r adds, in order
+    /// and without gaps.
     pub fn new(comm: &Comm, runs: Runs, length: usize) -> OrderedSum<T> {
         assert!(
             runs.len() == comm.size() && runs.windows(2).all(|pair| pair[0].end == pair[1].start)

@@ -39,7 +39,8 @@ impl Meeting {
     }
 }
 
-/// What a rank unwinds with when another one has failed. It says nothing: the other has the message.
+/// What a rank unwinds with when another one has failed. It says nothing: the other has the
+/// message.
 struct PeerFailed;
 
 struct Thread {

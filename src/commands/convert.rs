@@ -34,7 +34,8 @@ pub struct Args {
     /// Rows of a shard at most.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     rows_per_shard: u64,
-    /// Files or globs; they are taken in the order of their names. After `--` names may begin with -.
+    /// Files or globs; they are taken in the order of their names. After `--` names may begin with
+    /// -.
     #[arg(required = true)]
     files: Vec<String>,
 }

@@ -91,8 +91,8 @@ pub fn on_ranks(comm: Comm, body: impl FnOnce(&Comm) -> Result<()>) -> Result<()
         tell(&format!("rank {}: {error}", comm.rank()));
         comm.abort(code);
     }
-    // mpirun ends all ranks, and loses what they wrote, when the first one leaves with a code: so the
-    // rank that tells the error is the one that has the code.
+    // mpirun ends all ranks, and loses what they wrote, when the first one leaves with a code: so
+    // the rank that tells the error is the one that has the code.
     let code = if comm.is_root() {
         tell(&error.text);
         code
@@ -114,7 +114,8 @@ pub fn exit_code(outcome: Result<()>) -> ExitCode {
     }
 }
 
-/// What mpirun gets to pass on a line before the rank that wrote it leaves; without it lines are lost.
+/// What mpirun gets to pass on a line before the rank that wrote it leaves; without it lines are
+/// lost.
 const PASSED_ON: Duration = Duration::from_millis(300);
 
 /// The one error line, in one write: a rank may be killed at any moment after.
@@ -125,8 +126,8 @@ fn tell(text: &str) {
     }
 }
 
-/// Makes a panic on any rank end all of them: one that unwinds would wait in MPI_Finalize for others
-/// that wait for it. A closed standard output is no bug: the process ends quietly.
+/// Makes a panic on any rank end all of them: one that unwinds would wait in MPI_Finalize for
+/// others that wait for it. A closed standard output is no bug: the process ends quietly.
 pub fn end_all_ranks_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -42,7 +42,8 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         [args.classes, args.features, args.experts].map(|n| n as usize);
     let planted = Planted::new(args.seed, features, classes, experts);
     let source = format!(
-        "synthesize --rows {} --classes {classes} --features {features} --experts {experts} --seed {}",
+        "synthesize --rows {} --classes {classes} --features {features} --experts {experts} \
+         --seed {}",
         args.rows, args.seed
     );
     let header =

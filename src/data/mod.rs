@@ -14,8 +14,8 @@ pub use reader::ShardReader;
 pub use schema::{Kind, ShardHeader, ShardInfo};
 pub use writer::{ShardWriter, write_annotations};
 
-/// Switches off HDF5's file locks, which network file systems lack or get wrong and which a forked child
-/// keeps. Shards and models never change once they have their names, so nothing needs them.
+/// Switches off HDF5's file locks, which network file systems lack or get wrong and which a forked
+/// child keeps. Shards and models never change once they have their names, so nothing needs them.
 ///
 /// # Safety
 /// Called while the process has one thread: it sets an environment variable.

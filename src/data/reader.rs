@@ -197,8 +197,8 @@ impl Drop for Space {
     }
 }
 
-/// Reads `rows` of a dataset into `out`: of a matrix `width` numbers each, of a vector (`width` 0) one.
-/// The safe interface of the crate would allocate anew for every read.
+/// Reads `rows` of a dataset into `out`: of a matrix `width` numbers each, of a vector (`width` 0)
+/// one. The safe interface of the crate would allocate anew for every read.
 fn read_rows<T: hdf5::H5Type>(
     dataset: &hdf5::Dataset,
     rows: Range<usize>,

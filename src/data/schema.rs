@@ -199,8 +199,8 @@ impl Attributes<'_> {
     }
 }
 
-/// The dataset `name`, if its type is one of `types` (none: any), little-endian as native, its shape
-/// `shape` (None: any extent), and its filters are known.
+/// The dataset `name`, if its type is one of `types` (none: any), little-endian as native, its
+/// shape `shape` (None: any extent), and its filters are known.
 fn checked_dataset(
     path: &Path,
     file: &hdf5::File,

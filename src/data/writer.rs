@@ -230,8 +230,8 @@ fn vector<T: H5Type>(file: &hdf5::File, name: &str, values: &[T]) -> hdf5::Resul
     dataset.write(ArrayView1::from(values))
 }
 
-/// Ids as fixed-length bytes, padded with NUL. Their length is only known here, so their type is made
-/// at run time and they are written as raw bytes through HDF5 itself.
+/// Ids as fixed-length bytes, padded with NUL. Their length is only known here, so their type is
+/// made at run time and they are written as raw bytes through HDF5 itself.
 fn write_ids(file: &hdf5::File, ids: &[Vec<u8>]) -> hdf5::Result<()> {
     let width = ids.iter().map(Vec::len).max().unwrap_or(0).max(1);
     let dtype = TypeDescriptor::FixedAscii(width);

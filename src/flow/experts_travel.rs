@@ -1,8 +1,8 @@
 //! What is frozen travels: every class block passes every rank, whose rows stay at home.
 //!
-//! Shared step and evaluation. The owner broadcasts a block while the one before it is worked on, so
-//! a rank holds two blocks besides its own. Blocks come in order, so what a row sums over them has
-//! the same bits whoever owns what.
+//! Shared step and evaluation. The owner broadcasts a block while the one before it is worked on,
+//! so a rank holds two blocks besides its own. Blocks come in order, so what a row sums over them
+//! has the same bits whoever owns what.
 
 use crate::comm::Comm;
 use crate::model::experts::Experts;

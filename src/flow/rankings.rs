@@ -1,8 +1,8 @@
 //! Metrics over rows that are spread over ranks: exact, with the same bits for any number of ranks,
 //! and without any rank holding all pairs.
 //!
-//! GAP orders the 20 best pairs of every row globally by a sample sort; MAP@20 sends pairs to the rank
-//! that their class falls to; full MAP counts where class blocks visit the rows.
+//! GAP orders the 20 best pairs of every row globally by a sample sort; MAP@20 sends pairs to the
+//! rank that their class falls to; full MAP counts where class blocks visit the rows.
 
 use crate::comm::Comm;
 use crate::labels::Labels;

@@ -1,5 +1,5 @@
-//! What is frozen travels: rows (activations and labels) pass every rank, whose class blocks stay at
-//! home and learn.
+//! What is frozen travels: rows (activations and labels) pass every rank, whose class blocks stay
+//! at home and learn.
 //!
 //! Expert step. Rows come in windows: every rank contributes those it holds and receives the whole
 //! window, put into the order that all ranks agree on; the next window is on its way while this one

@@ -41,7 +41,8 @@ pub fn evaluate(
     Ok(metrics(comm, &ranked, annotator.shape.class_count, TOP, scored.visited))
 }
 
-/// The `top` best classes of every row (more where a row has more labels, for PERR), full MAP, loss.
+/// The `top` best classes of every row (more where a row has more labels, for PERR), full MAP,
+/// loss.
 ///
 /// # Errors
 /// What reading rows gives.

@@ -1,4 +1,5 @@
-//! The submission csv of the YouTube-8M challenges (method.md, section 5) and the csv of true labels.
+//! The submission csv of the YouTube-8M challenges (method.md, section 5) and the csv of true
+//! labels.
 //!
 //! ```text
 //!   VideoId,LabelConfidencePairs        VideoId,Labels

@@ -1,6 +1,6 @@
 //! The Extreme Classification text format: a header "rows features labels", then a line a row,
-//! "label,label,... index:value index:value ...", all 0-based. A line that begins with a space has no
-//! labels. Values that aren't named are 0.
+//! "label,label,... index:value index:value ...", all 0-based. A line that begins with a space has
+//! no labels. Values that aren't named are 0.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};

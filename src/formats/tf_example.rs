@@ -8,8 +8,8 @@
 //!   Feature          { 1: BytesList, 2: FloatList, 3: Int64List }, each { 1: repeated value }
 //! ```
 //!
-//! Map keys come in any order; unknown fields are passed over; video-level records may carry an empty
-//! field 2. A record is frame-level if it has a feature list.
+//! Map keys come in any order; unknown fields are passed over; video-level records may carry an
+//! empty field 2. A record is frame-level if it has a feature list.
 
 use crate::example::{Example, FeaturePart, Values};
 

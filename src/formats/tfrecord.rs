@@ -43,8 +43,8 @@ impl Records {
     /// The next record's data, `None` at the end.
     ///
     /// # Errors
-    /// Exit 4 with record number and byte offset: a wrong checksum, a cut record, a length beyond the
-    /// end of the file. No memory is asked for on the word of a wrong length.
+    /// Exit 4 with record number and byte offset: a wrong checksum, a cut record, a length beyond
+    /// the end of the file. No memory is asked for on the word of a wrong length.
     // Not an Iterator: what it gives borrows from it.
     #[expect(clippy::should_implement_trait, reason = "a lending iterator")]
     pub fn next(&mut self) -> Result<Option<&[u8]>> {

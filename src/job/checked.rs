@@ -42,7 +42,8 @@ pub enum Validation {
 /// `[model]`
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelJob {
-    /// `shared = [{ dense = 2048, activation = "relu" }, { gating = true }]`; may be empty (default).
+    /// `shared = [{ dense = 2048, activation = "relu" }, { gating = true }]`; may be empty
+    /// (default).
     pub shared: Vec<Layer>,
     /// Default: learned.
     pub dummy: Dummy,

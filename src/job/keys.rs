@@ -67,7 +67,7 @@ pub const KEYS: &[Key] = &[
         "model.shared",
         Layers,
         "[]",
-        "Shared layers: { dense = 2048, activation = \"relu\" } (or identity, relu6, sigmoid, tanh)\n\
+        "Shared layers: { dense = 2048, activation = \"relu\" } (identity, relu6, sigmoid, tanh)\n\
          or { gating = true }. Empty: mixtures on the features themselves.",
     ),
     key(
@@ -127,7 +127,7 @@ pub const KEYS: &[Key] = &[
         "experts.tolerance",
         Number(0.0, 1.0),
         "0.0",
-        "What falls by a smaller share has converged and drops out: a class (lbfgs), a class block.",
+        "What falls by a smaller share has converged and drops out: class (lbfgs) or class block.",
     ),
     key(
         "experts.patience",

@@ -1,7 +1,8 @@
 //! Average precision over all scores by counting, without ever holding all scores.
 //!
-//! For each class the positives are sorted as the ranking is (descending score, then row, the later first). Every row
-//! that isn't a positive falls before some of them; counting where gives each positive's position.
+//! For each class the positives are sorted as the ranking is (descending score, then row, the later
+//! first). Every row that isn't a positive falls before some of them; counting where gives each
+//! positive's position.
 
 use super::{descending, later_first};
 
@@ -16,7 +17,8 @@ pub struct FullRanking {
 }
 
 impl FullRanking {
-    /// Rankings of `classes` classes, given all their positives as (class, score, row), in any order.
+    /// Rankings of `classes` classes, given all their positives as (class, score, row), in any
+    /// order.
     pub fn new(classes: usize, all: impl Iterator<Item = (usize, f32, u64)>) -> FullRanking {
         let mut positives = vec![Vec::new(); classes];
         all.for_each(|(class, score, row)| {

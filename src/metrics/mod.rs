@@ -82,9 +82,9 @@ pub fn share(part: f64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { part / of as f64 }
 }
 
-/// A scored pair in the order of the metrics: descending score, then class, then video, the later one
-/// first (which gives YouTube-8M's own evaluator's MAP on real predictions to the last digit; the
-/// other way round it differs in the eighth). Compares as (score, class), (row, hit).
+/// A scored pair in the order of the metrics: descending score, then class, then video, the later
+/// one first (which gives YouTube-8M's own evaluator's MAP on real predictions to the last digit;
+/// the other way round it differs in the eighth). Compares as (score, class), (row, hit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct Pair {
@@ -125,8 +125,8 @@ fn descending(score: f32) -> u32 {
     !ascending
 }
 
-/// Average precision without interpolation: the sum over hits of (hits so far) / (position), for the
-/// positions of hits among all pairs, both counted on from what came before.
+/// Average precision without interpolation: the sum over hits of (hits so far) / (position), for
+/// the positions of hits among all pairs, both counted on from what came before.
 pub fn precision_terms(pairs: &[Pair], positions: u64, hits: u64) -> ExactSum {
     let (mut sum, mut hits) = (ExactSum::default(), hits);
     for (index, pair) in pairs.iter().enumerate() {

@@ -16,7 +16,8 @@ pub struct Left<'a> {
     pub column: usize,
 }
 
-/// B read by panel: the sixteen numbers of (k, panel) begin at `data[panel * panel_stride + k * row]`.
+/// B read by panel: the sixteen numbers of (k, panel) begin at `data[panel * panel_stride + k *
+/// row]`.
 #[derive(Clone, Copy)]
 pub struct Panels<'a> {
     pub data: &'a [f32],
@@ -121,8 +122,8 @@ fn blocks(size: Size, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
     }
 }
 
-/// Copies rows x depth of A into strips of `TILE_ROWS` rows, each strip [depth][TILE_ROWS]; rows that
-/// don't exist are zero.
+/// Copies rows x depth of A into strips of `TILE_ROWS` rows, each strip [depth][TILE_ROWS]; rows
+/// that don't exist are zero.
 #[inline(always)]
 fn pack(a: Left, rows: usize, depth: usize, packed: &mut [f32]) {
     for (tile, strip) in

@@ -31,8 +31,8 @@ pub fn shared(layers: &SharedLayers, seed: u64) -> Vec<f32> {
     parameters
 }
 
-/// New parameters of one class block. `columns` is the number of real columns (gates and experts) of
-/// all K classes; `generation` is 0 for pretraining and r for round r.
+/// New parameters of one class block. `columns` is the number of real columns (gates and experts)
+/// of all K classes; `generation` is 0 for pretraining and r for round r.
 pub fn experts(layout: &Layout, columns: usize, seed: u64, generation: u64) -> Vec<f32> {
     let mut parameters = layout.empty_parameters();
     let limit = glorot(layout.width, columns);

@@ -3,8 +3,9 @@
 //! Sixteen classes make a group; a group has one panel of sixteen columns for every gate state and
 //! every expert of its largest class: [dummy] [gate 1..E] [expert 1..E], lane = class. So sums over
 //! a class's experts never cross lanes. A class with fewer experts has gates of bias -1e30 for the
-//! missing ones (its softmax gives them exactly nothing), and classes that fill up the last group are
-//! masked. All weights of a block are one vector: panels [panel][d][16], then biases [panel][16].
+//! missing ones (its softmax gives them exactly nothing), and classes that fill up the last group
+//! are masked. All weights of a block are one vector: panels [panel][d][16], then biases
+//! [panel][16].
 
 use std::ops::Range;
 
@@ -61,7 +62,8 @@ pub enum Role {
 }
 
 impl Layout {
-    /// The layout of `classes` with `experts[i]` experts for the i-th of them, on `width` activations.
+    /// The layout of `classes` with `experts[i]` experts for the i-th of them, on `width`
+    /// activations.
     pub fn new(classes: Range<usize>, experts: Vec<usize>, dummy: Dummy, width: usize) -> Layout {
         assert_eq!(classes.len(), experts.len());
         assert!(experts.iter().all(|count| *count > 0), "every class has an expert");
@@ -109,8 +111,8 @@ impl Layout {
             .collect()
     }
 
-    /// Every column that a class really has: (class of the block, role, panel, lane), by class, with
-    /// the gates first.
+    /// Every column that a class really has: (class of the block, role, panel, lane), by class,
+    /// with the gates first.
     pub fn real_columns(&self) -> Vec<(usize, Role, usize, usize)> {
         let mut columns = Vec::new();
         for class in 0..self.experts.len() {

@@ -1,8 +1,9 @@
 //! The mixtures of one class block: scores, and the gradient with respect to their weights, to the
 //! activations, or both.
 //!
-//! Rows go through in tiles whose logits stay in cache; logits of all rows never exist. Stage 1 asks
-//! for `expert_gradient`, stage 2 for `activation_gradient`, pretraining for both of one sweep.
+//! Rows go through in tiles whose logits stay in cache; logits of all rows never exist. Stage 1
+//! asks for `expert_gradient`, stage 2 for `activation_gradient`, pretraining for both of one
+//! sweep.
 
 use std::ops::Range;
 
@@ -70,8 +71,8 @@ impl Kernel {
         }
     }
 
-    /// Adds the gradient of the loss, summed over `rows`, to `gradient` (the parameters' layout; the
-    /// biases of gates, which aren't learned, get none) and the losses to `class_loss`.
+    /// Adds the gradient of the loss, summed over `rows`, to `gradient` (the parameters' layout;
+    /// the biases of gates, which aren't learned, get none) and the losses to `class_loss`.
     pub fn expert_gradient(
         &mut self,
         block: Block,

@@ -1,5 +1,5 @@
-//! The plain twin of the kernels: the formulas of method.md, section 3, in float64, one class of one
-//! row at a time. It checks the fast code and is checked itself by finite differences.
+//! The plain twin of the kernels: the formulas of method.md, section 3, in float64, one class of
+//! one row at a time. It checks the fast code and is checked itself by finite differences.
 
 use super::layout::{Layout, Role};
 use super::mixture::Block;
@@ -73,8 +73,8 @@ pub fn mixture(a: &[f64], z: &[f64], dummy: Dummy, epsilon: f64, positive: bool)
     }
 }
 
-/// What the kernels give for a class block: scores [row][class], the summed loss, and both gradients
-/// (of parameters in the layout's order, of activations [row][d]).
+/// What the kernels give for a class block: scores [row][class], the summed loss, and both
+/// gradients (of parameters in the layout's order, of activations [row][d]).
 pub struct Reference {
     pub scores: Vec<f64>,
     pub loss: f64,

@@ -254,7 +254,8 @@ fn through_activation(activation: Activation, y: &Matrix, dy: &mut Matrix) {
     dy.data.iter_mut().zip(&y.data).for_each(|(dy, y)| *dy *= slope(*y));
 }
 
-/// y = x s, s = sigmoid(z): dx = dy s (the part that doesn't pass W), and dy becomes dz = dy x s (1 - s).
+/// y = x s, s = sigmoid(z): dx = dy s (the part that doesn't pass W), and dy becomes dz = dy x s (1
+/// - s).
 fn through_gate(x: &Matrix, gate: &Matrix, dy: &mut Matrix, dx: &mut Matrix) {
     let inputs = x.data.iter().zip(&gate.data);
     for ((dy, dx), (x, s)) in dy.data.iter_mut().zip(&mut dx.data).zip(inputs) {

@@ -1,17 +1,21 @@
 //! One vectorised sweep over a tile of logits: softmax, sigmoid, mixture, loss and the gradients of
 //! the logits in place (method.md, section 3).
 //!
-//! With e_h = exp(a_h - max a), S = sum of e over all gate states, s_h = sigmoid(z_h), t_h = 1 - s_h:
+//! With e_h = exp(a_h - max a), S = sum of e over all gate states, s_h = sigmoid(z_h),
+//! t_h = 1 - s_h:
 //!
 //! ```text
-//!   p = sum e_h s_h / S          q = 1 - p = (e_dummy + sum e_h t_h) / S       both sums of positives
-//!   y = 0:  L = -log(q + eps)    dL/da_h = g_h (q - t_h) / (q + eps)   dL/dz_h =  g_h s_h t_h / (q + eps)
-//!   y = 1:  L = -log(p + eps)    dL/da_h = g_h (p - s_h) / (p + eps)   dL/dz_h = -g_h s_h t_h / (p + eps)
+//!   p = sum e_h s_h / S      q = 1 - p = (e_dummy + sum e_h t_h) / S     both sums of positives
+//!   y = 0:  L = -log(q + eps)
+//!           dL/da_h = g_h (q - t_h) / (q + eps)   dL/dz_h =  g_h s_h t_h / (q + eps)
+//!   y = 1:  L = -log(p + eps)
+//!           dL/da_h = g_h (p - s_h) / (p + eps)   dL/dz_h = -g_h s_h t_h / (p + eps)
 //! ```
 //!
-//! The dummy has t = 1, s = 0. Neither p nor q is made by subtraction, so that small ones keep their
-//! accuracy. With eps = 0 gate ratios stop at e^-40 and expert logits at +-40 within the sweep (so p
-//! and q stay above e^-81 and everything is finite); beyond, the loss goes on along its asymptote.
+//! The dummy has t = 1, s = 0. Neither p nor q is made by subtraction, so that small ones keep
+//! their accuracy. With eps = 0 gate ratios stop at e^-40 and expert logits at +-40 within the
+//! sweep (so p and q stay above e^-81 and everything is finite); beyond, the loss goes on along
+//! its asymptote.
 
 use std::ops::Range;
 
@@ -50,7 +54,11 @@ pub fn gradients(instructions: Instructions, tile: &mut Tile) {
 /// The logits are used up.
 pub fn scores(instructions: Instructions, tile: &mut Tile, scores: &mut [f32]) {
     assert_eq!(scores.len(), tile.rows.len() * tile.layout.classes.len());
-    vectorised!(instructions, |tile: &mut Tile, scores: &mut [f32]| rows::<false>(tile, scores); tile, scores);
+    vectorised!(
+        instructions,
+        |tile: &mut Tile, scores: &mut [f32]| rows::<false>(tile, scores);
+        tile, scores
+    );
 }
 
 #[inline(always)]

@@ -51,8 +51,8 @@ impl Instructions {
 }
 
 /// Compiles a body once per set of instructions and calls the one asked for:
-/// `vectorised!(instructions, |x: &[f32], y: &mut [f32]| body(x, y); x, y)`. The body must consist of
-/// `#[inline(always)]` code, so that it takes on the instructions of the function around it.
+/// `vectorised!(instructions, |x: &[f32], y: &mut [f32]| body(x, y); x, y)`. The body must consist
+/// of `#[inline(always)]` code, so that it takes on the instructions of the function around it.
 #[macro_export]
 macro_rules! vectorised {
     ($instructions:expr, |$($name:ident: $type:ty),* $(,)?| $body:expr; $($argument:expr),*) => {{
@@ -166,7 +166,8 @@ pub fn log(x: f32) -> f32 {
     n.mul_add(0.693_359_4, y)
 }
 
-/// The smaller of sigmoid(z) and sigmoid(-z), with full relative accuracy: e / (1 + e), e = exp(-|z|).
+/// The smaller of sigmoid(z) and sigmoid(-z), with full relative accuracy: e / (1 + e), e =
+/// exp(-|z|).
 #[inline(always)]
 pub fn smaller_sigmoid(z: f32) -> f32 {
     let e = exp(-z.abs());

@@ -1,7 +1,8 @@
 //! L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm 7.4) for one class's weights.
 //!
 //! Classes are independent, so each searches by itself while full-batch passes over all rows serve
-//! all of them: a class is told value and gradient at its trial point and answers with the next one.
+//! all of them: a class is told value and gradient at its trial point and answers with the next
+//! one.
 
 use std::collections::VecDeque;
 

@@ -32,8 +32,8 @@ impl Log for Lines {
     fn flush(&self) {}
 }
 
-/// Sends log lines to standard error: information from rank 0 only, warnings from every rank with its
-/// number. Further calls in the same process change nothing.
+/// Sends log lines to standard error: information from rank 0 only, warnings from every rank with
+/// its number. Further calls in the same process change nothing.
 pub fn install(rank: usize, size: usize) {
     let lines = LINES.get_or_init(|| Lines { rank, size });
     if log::set_logger(lines).is_ok() {

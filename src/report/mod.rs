@@ -32,7 +32,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report that keeps events in `events` (on rank 0) and shows a live line on a terminal there.
+    /// A report that keeps events in `events` (on rank 0) and shows a live line on a terminal
+    /// there.
     pub fn new(events: Option<File>) -> Report {
         let live = (events.is_some() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();

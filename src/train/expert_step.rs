@@ -31,7 +31,8 @@ pub struct ExpertStep<'a> {
     pub runs: &'a [Range<usize>],
 }
 
-/// Is told of every epoch: its number, its mean training loss, the experts and the threads' kernels.
+/// Is told of every epoch: its number, its mean training loss, the experts and the threads'
+/// kernels.
 type Told<'a> = &'a mut dyn FnMut(usize, f64, &Experts, &mut [Kernel]) -> bool;
 
 /// One thread's kernel with the gradient that it makes.
@@ -56,8 +57,8 @@ struct Learner {
 }
 
 impl ExpertStep<'_> {
-    /// Trains the class blocks in `experts`. `told` is called after every epoch (or full-batch pass)
-    /// with its number, its mean training loss and the experts; it returns false to stop.
+    /// Trains the class blocks in `experts`. `told` is called after every epoch (or full-batch
+    /// pass) with its number, its mean training loss and the experts; it returns false to stop.
     pub fn run(&self, experts: &mut Experts, kernels: &mut [Kernel], told: Told) {
         match self.job.solver {
             Solver::Lbfgs => self.full_batch(experts, kernels, told),
@@ -211,8 +212,8 @@ impl Learner {
     }
 }
 
-/// A class block whose classes search by L-BFGS, each by itself. The block's parameters stand at the
-/// trial points.
+/// A class block whose classes search by L-BFGS, each by itself. The block's parameters stand at
+/// the trial points.
 struct BlockSearch {
     gradient: Vec<f32>,
     /// [groups][16]

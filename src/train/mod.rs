@@ -1,4 +1,5 @@
-//! Training: prolog, pretrain, rounds of expert step and shared step, epilog (method.md, section 4).
+//! Training: prolog, pretrain, rounds of expert step and shared step, epilog (method.md, section
+//! 4).
 
 mod expert_step;
 mod groups;

@@ -1,10 +1,10 @@
 //! Pretraining (method.md, section 4): everything is learned, jointly, by mini-batch Adam with a
 //! small mixture.
 //!
-//! A mini-batch is a fixed number of groups of row blocks, each giving its share of rows; a rank runs
-//! whole groups. Activations go to all ranks, each class block takes its step and gives its part of
-//! dL/dv, which goes home (summed in order over class blocks), and the shared layers' gradients are
-//! summed in order over groups.
+//! A mini-batch is a fixed number of groups of row blocks, each giving its share of rows; a rank
+//! runs whole groups. Activations go to all ranks, each class block takes its step and gives its
+//! part of dL/dv, which goes home (summed in order over class blocks), and the shared layers'
+//! gradients are summed in order over groups.
 
 use std::ops::Range;
 
@@ -66,8 +66,8 @@ struct Batch {
 }
 
 impl Pretrain<'_> {
-    /// Trains `annotator`. `told` is called after every epoch with its number, its mean training loss
-    /// and the annotator; it returns false to stop.
+    /// Trains `annotator`. `told` is called after every epoch with its number, its mean training
+    /// loss and the annotator; it returns false to stop.
     ///
     /// # Errors
     /// What reading rows gives.

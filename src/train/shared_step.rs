@@ -1,6 +1,6 @@
 //! Stage 2, the shared step (method.md, section 4): mixtures frozen, every class block visits every
-//! rank's rows; only the shared layers' gradient is summed over ranks, then the same iRprop+ step is
-//! taken on every rank.
+//! rank's rows; only the shared layers' gradient is summed over ranks, then the same iRprop+ step
+//! is taken on every rank.
 
 use std::ops::Range;
 
