@@ -18,7 +18,8 @@ fn header(kind: Kind) -> ShardHeader {
 }
 
 fn example(row: usize, kind: Kind) -> Example {
-    let labels = (0u32..50).filter(|class| (row as u32 + 1) * (class + 3) % 17 == 0).collect();
+    let labels =
+        (0u32..50).filter(|class| ((row as u32 + 1) * (class + 3)).is_multiple_of(17)).collect();
     let value = |at: usize| ((row * WIDTH + at) % 1009) as f32 * 0.25 - 100.0;
     let values = match kind {
         Kind::Video => Values::Video((0..WIDTH).map(value).collect()),

@@ -21,8 +21,9 @@ struct Node {
 impl Node {
     /// The node of which `self` (left) and `right` are the children, if they are.
     fn joined(self, right: Node) -> Option<Node> {
-        let siblings =
-            self.level == right.level && self.index % 2 == 0 && right.index == self.index + 1;
+        let siblings = self.level == right.level
+            && self.index.is_multiple_of(2)
+            && right.index == self.index + 1;
         siblings.then_some(Node { level: self.level + 1, index: self.index / 2 })
     }
 }
