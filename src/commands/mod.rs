@@ -2,6 +2,7 @@
 //! writes to standard output.
 
 mod annotate;
+mod bench;
 mod convert;
 mod evaluate;
 mod inspect;
@@ -151,6 +152,7 @@ enum Command {
     Evaluate(evaluate::Args),
     Annotate(annotate::Args),
     Inspect(inspect::Args),
+    Bench(bench::Args),
 }
 
 impl Command {
@@ -163,6 +165,7 @@ impl Command {
             Command::Evaluate(args) => evaluate::run(comm, args),
             Command::Annotate(args) => annotate::run(comm, args),
             Command::Inspect(args) => inspect::run(comm, args),
+            Command::Bench(args) => bench::run(args),
         }
     }
 }

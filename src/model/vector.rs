@@ -18,6 +18,8 @@ pub enum Instructions {
     Plain,
     Avx2,
     Avx512,
+    /// 64-bit ARM, whose baseline has fused multiply-add: what `Plain` compiles to there.
+    Neon,
 }
 
 impl Instructions {
@@ -36,7 +38,32 @@ impl Instructions {
                 return Instructions::Avx2;
             }
         }
-        Instructions::Plain
+        if cfg!(target_arch = "aarch64") { Instructions::Neon } else { Instructions::Plain }
+    }
+
+    /// The instructions of this name, as `--kernel` and `run.kernel` take it; `auto` is `detect`.
+    ///
+    /// # Errors
+    /// What was expected, or that this processor has none of them.
+    pub fn parse(name: &str) -> Result<Instructions, String> {
+        if name == "auto" {
+            return Ok(Instructions::detect());
+        }
+        let available = Instructions::available();
+        available.iter().copied().find(|one| one.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = available.iter().map(|one| one.name()).collect();
+            format!("expected auto or what this processor has: {}", names.join(", "))
+        })
+    }
+
+    /// The name that `parse` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Instructions::Plain => "plain",
+            Instructions::Avx2 => "avx2",
+            Instructions::Avx512 => "avx512",
+            Instructions::Neon => "neon",
+        }
     }
 
     /// All that this processor has, the plain ones first.
@@ -46,6 +73,7 @@ impl Instructions {
             Plain => vec![Plain],
             Avx2 => vec![Plain, Avx2],
             Avx512 => vec![Plain, Avx2, Avx512],
+            Neon => vec![Plain, Neon],
         }
     }
 }

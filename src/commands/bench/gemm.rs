@@ -1,0 +1,51 @@
+//! `reelscale bench gemm`: the rate of matrix products of the shapes that the kernel multiplies.
+
+use std::hint::black_box;
+
+use serde_json::{Value, json};
+
+use super::Setting;
+use crate::model::gemm::{Left, Output, Panels, Size, Workspace};
+use crate::model::vector::LANES;
+use crate::rng::{Purpose, Stream};
+
+/// Matrix products rows x depth times depth x columns, on one thread.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[arg(long, default_value_t = 512)]
+    rows: usize,
+    #[arg(long, default_value_t = 1024)]
+    depth: usize,
+    /// Rounded up to whole panels of sixteen.
+    #[arg(long, default_value_t = 320)]
+    columns: usize,
+}
+
+pub fn run(setting: &Setting, args: &Args) -> Vec<Value> {
+    let panels = args.columns.div_ceil(LANES);
+    let (m, k, n) = (args.rows, args.depth, panels * LANES);
+    let mut stream = Stream::new(7, Purpose::PlantedRows, 0);
+    let mut random = |count: usize| (0..count).map(|_| stream.uniform() - 0.5).collect::<Vec<_>>();
+    let (a, b) = (random(m * k), random(k * n));
+    let mut c = vec![0.0; m * n];
+    let mut workspace = Workspace::new(setting.kernel);
+    // Rows times weights (logits), and the same rows turned (the weights' gradient).
+    [("row by row", k, 1), ("turned", 1, m)]
+        .map(|(left, row, column)| {
+            let seconds = setting.seconds(|| {
+                workspace.accumulate(
+                    Size { rows: m, depth: k, panels },
+                    Left { data: &a, row, column },
+                    Panels { data: &b, row: LANES, panel: k * LANES },
+                    &mut Output { data: &mut c, row: n, panel: LANES },
+                );
+                black_box(&c);
+            });
+            json!({
+                "kernel": setting.kernel.name(), "left": left, "rows": m, "depth": k,
+                "columns": n, "seconds": seconds,
+                "gflops": 2.0 * (m * k * n) as f64 / seconds / 1e9,
+            })
+        })
+        .to_vec()
+}

@@ -1,0 +1,136 @@
+//! `reelscale bench mixture`: one gradient of a tile of rows through all class blocks.
+
+use std::hint::black_box;
+
+use serde_json::{Value, json};
+
+use super::{Setting, at_least_one, peak_mib};
+use crate::error::Result;
+use crate::labels::Labels;
+use crate::model::experts::{Experts, layouts};
+use crate::model::matrix::Matrix;
+use crate::model::mixture::{Kernel, Passing, transpose};
+use crate::model::spec::Dummy;
+use crate::model::vector::LANES;
+use crate::parallel::work_off;
+use crate::rng::{Purpose, Stream};
+
+/// The mixture kernel: loss and one gradient of rows through K classes of E experts.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[arg(long, default_value_t = 3862)]
+    classes: usize,
+    #[arg(long, default_value_t = 2)]
+    experts: usize,
+    #[arg(long, default_value_t = 2048)]
+    rows: usize,
+    /// Width d of the activations.
+    #[arg(long, default_value_t = 1024)]
+    activations: usize,
+    /// 1: gradient of gates and experts; 2: of the activations.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    stage: u8,
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Labels of a row.
+    #[arg(long, default_value_t = 3)]
+    labels: usize,
+    /// Class blocks, as run.class_blocks.
+    #[arg(long, default_value_t = 64)]
+    class_blocks: usize,
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+}
+
+/// Rows that a thread takes at once in stage 2.
+const ROWS: usize = 240;
+
+pub fn run(setting: &Setting, args: &Args) -> Result<Vec<Value>> {
+    let (k, e, rows, d) = (args.classes, args.experts, args.rows, args.activations);
+    at_least_one(&[("classes", k), ("experts", e), ("rows", rows), ("activations", d)])?;
+    let layouts = layouts(&vec![e; k], Dummy::Learned, d, args.class_blocks);
+    let count = layouts.len();
+    let experts = Experts::new(layouts, 0..count, args.seed, 0);
+    let (activations, labels) = some_rows(args);
+    let passing = Passing { activations: &activations, labels: &labels };
+    let mut kernels: Vec<Kernel> =
+        (0..args.threads.max(1)).map(|_| Kernel::new(setting.kernel, 1e-5)).collect();
+    let mut loss = 0.0;
+    let seconds = match args.stage {
+        1 => setting.seconds(|| loss = stage_1(&mut kernels, &experts, passing)),
+        _ => setting.seconds(|| loss = stage_2(&mut kernels, &experts, passing)),
+    };
+    let flop = (4 * d * k * (2 * e + 1) * rows) as f64;
+    Ok(vec![json!({
+        "kernel": setting.kernel.name(), "stage": args.stage, "classes": k, "experts": e,
+        "rows": rows, "activations": d, "threads": kernels.len(), "seconds": seconds,
+        "rows_per_second": rows as f64 / seconds, "gflops": flop / seconds / 1e9,
+        "peak_mib": peak_mib(), "loss": loss / rows as f64,
+    })])
+}
+
+/// Activations of length 1, none negative, and `labels` labels a row.
+fn some_rows(args: &Args) -> (Matrix, Labels) {
+    let mut stream = Stream::new(args.seed, Purpose::PlantedRows, 0);
+    let mut activations = Matrix::zeros(args.rows, args.activations);
+    let mut labels = Labels::new();
+    for row in 0..args.rows {
+        let values = &mut activations.row_mut(row)[..args.activations];
+        values.iter_mut().for_each(|value| *value = stream.normal().max(0.0));
+        let mut own: Vec<u32> =
+            (0..args.labels).map(|_| stream.below(args.classes as u64) as u32).collect();
+        own.sort_unstable();
+        own.dedup();
+        labels.push(&own);
+    }
+    activations.normalise_l2(crate::model::vector::Instructions::detect());
+    (activations, labels)
+}
+
+/// Every block's gradient, one after the other in each thread's own room, as in the expert step.
+fn stage_1(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
+    let mut losses = vec![0.0; experts.own.len()];
+    let mut workers: Vec<(&mut Kernel, Vec<f32>)> =
+        kernels.iter_mut().map(|kernel| (kernel, Vec::new())).collect();
+    work_off(
+        &mut workers,
+        experts.own.clone().zip(&mut losses).collect(),
+        |(kernel, gradient), (block, loss)| {
+            let block = experts.block(block);
+            let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
+            gradient.clear();
+            gradient.resize(block.parameters.len(), 0.0);
+            let rows = 0..passing.labels.rows();
+            kernel.expert_gradient(block, passing, rows, gradient, &mut class_loss);
+            black_box(&gradient);
+            *loss = class_loss.iter().sum();
+        },
+        &mut || (),
+    );
+    losses.iter().sum()
+}
+
+/// The activations' gradient, a run of rows for each thread, as in the shared step.
+fn stage_2(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
+    let (rows, stride) = (passing.labels.rows(), passing.activations.stride());
+    let mut dv = vec![0.0; rows * stride];
+    let mut losses = vec![0.0; rows.div_ceil(ROWS)];
+    for block in experts.own.clone() {
+        let block = experts.block(block);
+        let transposed = transpose(block);
+        let runs = dv.chunks_mut(ROWS * stride).zip(&mut losses).enumerate();
+        work_off(
+            kernels,
+            runs.collect(),
+            |kernel, (run, (dv, loss)): (usize, (&mut [f32], &mut f64))| {
+                let rows = run * ROWS..run * ROWS + dv.len() / stride;
+                let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
+                kernel.activation_gradient(block, &transposed, passing, rows, dv, &mut class_loss);
+                *loss += class_loss.iter().sum::<f64>();
+            },
+            &mut || (),
+        );
+    }
+    black_box(&dv);
+    losses.iter().sum()
+}

@@ -1,0 +1,113 @@
+//! `reelscale bench`: how fast the parts are on this machine, each beside its measured limit.
+
+mod gemm;
+mod mixture;
+
+use std::time::Instant;
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::model::vector::Instructions;
+
+/// Measures the parts of the program on this machine.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    part: Part,
+    /// Table for people or one JSON object per line.
+    #[arg(long, value_enum, default_value = "text", global = true)]
+    format: Format,
+    /// Timed runs after one that isn't; the median counts.
+    #[arg(long, default_value_t = 5, global = true)]
+    repeat: usize,
+    /// Vector instructions: auto, plain, avx2, avx512 or neon.
+    #[arg(long, default_value = "auto", global = true, value_parser = Instructions::parse)]
+    kernel: Instructions,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Part {
+    Gemm(gemm::Args),
+    Mixture(mixture::Args),
+}
+
+/// What every part is told.
+pub struct Setting {
+    repeat: usize,
+    kernel: Instructions,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let setting = Setting { repeat: args.repeat.max(1), kernel: args.kernel };
+    let rows = match args.part {
+        Part::Gemm(part) => gemm::run(&setting, &part),
+        Part::Mixture(part) => mixture::run(&setting, &part)?,
+    };
+    match args.format {
+        Format::Json => rows.iter().for_each(|row| println!("{row}")),
+        Format::Text => print!("{}", table(&rows)),
+    }
+    Ok(())
+}
+
+impl Setting {
+    /// Median seconds of a run of `work`.
+    fn seconds(&self, mut work: impl FnMut()) -> f64 {
+        work();
+        let mut seconds: Vec<f64> = (0..self.repeat)
+            .map(|_| {
+                let started = Instant::now();
+                work();
+                started.elapsed().as_secs_f64()
+            })
+            .collect();
+        seconds.sort_by(f64::total_cmp);
+        seconds[seconds.len() / 2]
+    }
+}
+
+/// The most memory that this process had so far, in MiB.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+/// Refuses a size of zero.
+fn at_least_one(sizes: &[(&str, usize)]) -> Result<()> {
+    let wrong =
+        |(name, _): &(&str, usize)| Error::usage(format!("--{name}: found 0, expected at least 1"));
+    Error::all(sizes.iter().filter(|size| size.1 == 0).map(wrong).collect())
+}
+
+/// Objects of the same keys as columns.
+fn table(rows: &[Value]) -> String {
+    let Some(Value::Object(first)) = rows.first() else { return String::new() };
+    let cell = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => {
+            format!("{:.4}", number.as_f64().expect("a float"))
+        }
+        other => other.to_string(),
+    };
+    let names: Vec<String> = first.keys().cloned().collect();
+    let lines: Vec<Vec<String>> = std::iter::once(names.clone())
+        .chain(rows.iter().map(|row| names.iter().map(|name| cell(&row[name])).collect()))
+        .collect();
+    let widths: Vec<usize> = (0..names.len())
+        .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
+        .collect();
+    let line = |cells: &Vec<String>| {
+        let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}"));
+        cells.collect::<Vec<_>>().join("  ") + "\n"
+    };
+    lines.iter().map(line).collect()
+}
