@@ -5,6 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{TestCommand, json, real_data, reelscale};
+use reelscale::model::vector::Instructions;
 
 /// A small job over everything: shared layers of two kinds, pretraining, two rounds.
 const JOB: &str = "
@@ -68,7 +69,7 @@ fn result(output: &Path) -> String {
     json(&output.join("run.json"), "result_hash").as_str().expect("a hash").to_string()
 }
 
-/// `mpirun -n 1..4`, serial, thread ranks, threads within a rank: one result.
+/// `mpirun -n 1..4`, serial, thread ranks, threads within a rank, every kernel: one result.
 #[test]
 fn a_run_has_the_same_bits_on_any_ranks_and_threads() {
     let scratch = Scratch::with_data(1700, 70);
@@ -79,6 +80,11 @@ fn a_run_has_the_same_bits_on_any_ranks_and_threads() {
         let expected = result(&output("serial"));
         train(&job, &output("2t")).arg("--set").arg("run.threads=2").stdout();
         assert_eq!(result(&output("2t")), expected, "{solver}: two threads");
+        for kernel in Instructions::available() {
+            let path = output(kernel.name());
+            train(&job, &path).arg("--set").arg(format!("run.kernel={}", kernel.name())).stdout();
+            assert_eq!(result(&path), expected, "{solver}: {} kernel", kernel.name());
+        }
         for ranks in [2, 3, 5, 8] {
             let path = output(&format!("thread{ranks}"));
             train(&job, &path).arg("--comm").arg(format!("threads={ranks}")).stdout();

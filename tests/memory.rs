@@ -8,6 +8,7 @@ use reelscale::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardWriter};
 use reelscale::flow::home_rows::HomeRows;
 use reelscale::flow::scoring::evaluate;
 use reelscale::job::Job;
+use reelscale::model::vector::Instructions;
 use reelscale::report::Report;
 use reelscale::synthetic::Planted;
 use reelscale::train::{Data, kernels, train};
@@ -84,7 +85,8 @@ fn no_rank_holds_all_experts_or_all_scores() {
         let data = Data::open(comm, &job).unwrap();
         let trained = train(comm, &job, data, &mut Report::new(None)).unwrap();
         let rows = HomeRows::new(comm, Dataset::new(infos.clone()).unwrap(), 64);
-        evaluate(comm, &trained.annotator, &rows, &mut kernels(1, 1e-5)).unwrap();
+        evaluate(comm, &trained.annotator, &rows, &mut kernels(Instructions::detect(), 1, 1e-5))
+            .unwrap();
     };
     let experts = (CLASSES * (16 + 17) * FEATURES * 4) as isize;
     let scores = (ROWS * CLASSES * 4) as isize;

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::flow::scoring::score;
 use crate::formats::submission;
 use crate::launch;
+use crate::model::vector::Instructions;
 use crate::train::kernels;
 
 /// Writes each video's best classes.
@@ -53,7 +54,8 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     comm.agree(checked)?;
     let annotator = checkpoint::load(comm, &args.model)?;
     let rows = rows_for(comm, &annotator, &args.data)?;
-    let mut kernels = kernels(launch::threads(args.threads), annotator.shape.epsilon);
+    let mut kernels =
+        kernels(Instructions::detect(), launch::threads(args.threads), annotator.shape.epsilon);
     let top = (args.top as usize).min(annotator.shape.class_count);
     let scored = score(comm, &annotator, &rows, &mut kernels, top)?;
     let ids = rows.dataset().reader().ids(rows.own_rows())?;

@@ -13,6 +13,7 @@ use crate::labels::Labels;
 use crate::launch;
 use crate::metrics::{Metrics, TopLists};
 use crate::model::annotator::Annotator;
+use crate::model::vector::Instructions;
 use crate::partition::owned;
 use crate::train::kernels;
 
@@ -62,7 +63,8 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
 fn evaluate_model(comm: &Comm, model: &Path, data: &[String], threads: usize) -> Result<Metrics> {
     let annotator = checkpoint::load(comm, model)?;
     let rows = rows_for(comm, &annotator, data)?;
-    let mut kernels = kernels(launch::threads(threads), annotator.shape.epsilon);
+    let mut kernels =
+        kernels(Instructions::detect(), launch::threads(threads), annotator.shape.epsilon);
     evaluate(comm, &annotator, &rows, &mut kernels)
 }
 

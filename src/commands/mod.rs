@@ -165,7 +165,7 @@ impl Command {
             Command::Evaluate(args) => evaluate::run(comm, args),
             Command::Annotate(args) => annotate::run(comm, args),
             Command::Inspect(args) => inspect::run(comm, args),
-            Command::Bench(args) => bench::run(args),
+            Command::Bench(args) => bench::run(comm, args),
         }
     }
 }

@@ -12,9 +12,8 @@ use crate::error::Result;
 use crate::human;
 use crate::job::Job;
 use crate::launch;
-use crate::model::vector::Instructions;
 use crate::report::{Machine, Report, RunDirectory, RunRecord, table};
-use crate::train::{Data, train};
+use crate::train::{Data, instructions, train};
 
 /// Trains a model as a job file says.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,6 +33,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let mut job = comm.agree(Job::read(&args.job, &args.overrides))?;
     let whole_job = job.clone();
     job.run.threads = launch::threads(job.run.threads);
+    let kernel = comm.agree(instructions(&job))?.name();
     let data = Data::open(comm, &job)?;
     let directory = match comm.is_root() {
         true => comm.agree(RunDirectory::create(&args.output).map(Some))?,
@@ -47,11 +47,10 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let mut report = Report::new(comm.agree(directory.as_ref().map(prepare).transpose())?);
     let (rows, ranks, threads) = (data.train.rows(), comm.size(), job.run.threads);
     log::info!(
-        "{} rows of {} features, {} classes; {ranks} ranks x {threads} threads, {:?} kernels",
+        "{} rows of {} features, {} classes; {ranks} ranks x {threads} threads, {kernel} kernel",
         human::count(rows as f64),
         data.train.dataset().width(),
-        data.train.dataset().class_count(),
-        Instructions::detect()
+        data.train.dataset().class_count()
     );
     let trained = train(comm, &job, data, &mut report)?;
     let model_hash = checkpoint::save(comm, &args.output.join("model"), &trained.annotator)?;
@@ -66,7 +65,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         machine: Machine::here(launch::cores()),
         ranks,
         threads_per_rank: threads,
-        versions: versions(),
+        versions: versions(kernel),
         started_unix_seconds: started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         seconds: report.elapsed().as_secs_f64(),
         timers: timers.iter().cloned().collect(),
@@ -97,8 +96,8 @@ fn gathered(comm: &Comm, report: &Report) -> Vec<(String, Vec<f64>)> {
     totals.iter().enumerate().map(|(index, timer)| (timer.0.clone(), of(index))).collect()
 }
 
-fn versions() -> BTreeMap<&'static str, String> {
+fn versions(kernel: &str) -> BTreeMap<&'static str, String> {
     let mpi = library_version().unwrap_or("none: serial or thread ranks".into());
-    let kernels = format!("{:?}", Instructions::detect());
-    BTreeMap::from([("hdf5", crate::data::library_version()), ("mpi", mpi), ("kernels", kernels)])
+    let (hdf5, kernel) = (crate::data::library_version(), kernel.to_string());
+    BTreeMap::from([("hdf5", hdf5), ("mpi", mpi), ("kernel", kernel)])
 }

@@ -131,6 +131,7 @@ impl Values<'_> {
                 memory_gib: self.number("run.memory_gib"),
                 row_blocks: self.integer("run.row_blocks"),
                 class_blocks: self.integer("run.class_blocks"),
+                kernel: self.text("run.kernel").to_string(),
             },
         }
     }

@@ -130,6 +130,9 @@ pub struct RunJob {
     pub memory_gib: f64,
     /// Default 256. Part of what is computed: sums follow these blocks.
     pub row_blocks: usize,
-    /// Default 64. Part of what is computed, as `row_blocks`.
+    /// 0 (default) chooses from the model. Part of what is computed, as `row_blocks`.
     pub class_blocks: usize,
+    /// Name of the vector instructions, default auto. Whether this processor has them is seen when
+    /// the run starts.
+    pub kernel: String,
 }

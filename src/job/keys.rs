@@ -163,9 +163,15 @@ pub const KEYS: &[Key] = &[
     key("run.row_blocks", BLOCKS, "256", "Row blocks. Part of what is computed: sums follow them."),
     key(
         "run.class_blocks",
-        BLOCKS,
-        "64",
-        "Class blocks. Part of what is computed: sums follow them.",
+        Integer(0, 1 << 20),
+        "0",
+        "Class blocks; 0: at most 64, none narrower than 256 columns. Part of what is computed.",
+    ),
+    key(
+        "run.kernel",
+        Choice(&["auto", "plain", "avx2", "avx512", "neon"]),
+        "\"auto\"",
+        "Vector instructions; auto: the widest that the processor has. All give the same bits.",
     ),
 ];
 

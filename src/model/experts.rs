@@ -13,6 +13,11 @@ use crate::partition::Blocks;
 /// classes are cut into eight blocks or less, so that small models divide over ranks too.
 const MANY_CLASSES: usize = 128;
 
+/// Where the number of class blocks is left open: at most so many ...
+const BLOCKS_MAX: usize = 64;
+/// ... and none narrower, since a narrow block's products pass over the activations for little.
+const COLUMNS_MIN: usize = 256;
+
 /// What all mixtures are, and the weights of the class blocks in `own`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Experts {
@@ -25,11 +30,16 @@ pub struct Experts {
 }
 
 /// Cuts classes of the given numbers of experts into about `class_blocks` blocks of equal cost
-/// (2 E_k + 1) d. The cut depends on the model only.
+/// (2 E_k + 1) d; 0 chooses: blocks of `COLUMNS_MIN` columns or more, `BLOCKS_MAX` at most. The cut
+/// depends on the model only.
 pub fn layouts(experts: &[usize], dummy: Dummy, width: usize, class_blocks: usize) -> Vec<Layout> {
     let costs: Vec<usize> = experts.iter().map(|count| (2 * count + 1) * width).collect();
     let unit = if experts.len() < MANY_CLASSES { experts.len().div_ceil(8).max(1) } else { LANES };
-    let blocks = Blocks::by_cost(&costs, class_blocks, unit);
+    let columns: usize = experts.iter().map(|count| 2 * count + 1).sum();
+    let wide = (columns / COLUMNS_MIN).clamp(1, BLOCKS_MAX);
+    let chosen = if experts.len() < MANY_CLASSES { BLOCKS_MAX } else { wide };
+    let blocks = if class_blocks == 0 { chosen } else { class_blocks };
+    let blocks = Blocks::by_cost(&costs, blocks, unit);
     (0..blocks.len())
         .map(|block| blocks.block(block))
         .map(|classes| Layout::new(classes.clone(), experts[classes].to_vec(), dummy, width))

@@ -16,6 +16,10 @@ use crate::labels::Labels;
 
 /// Numbers of logits of one tile: 256 KiB.
 const TILE_LOGITS: usize = 65_536;
+/// Rows of a tile at least, unless there are fewer: every tile passes over all weights of a block.
+const TILE_ROWS_MIN: usize = 240;
+/// And at most.
+const TILE_ROWS_MAX: usize = 480;
 
 /// One thread's room for the work on tiles, made once.
 pub struct Kernel {
@@ -71,6 +75,24 @@ impl Kernel {
         }
     }
 
+    /// As `expert_gradient`, but `gradient` need not be zero before: it becomes that of `rows`, of
+    /// which there is at least one.
+    pub fn fresh_expert_gradient(
+        &mut self,
+        block: Block,
+        passing: Passing,
+        rows: Range<usize>,
+        gradient: &mut [f32],
+        class_loss: &mut [f64],
+    ) {
+        gradient[block.layout.biases()..].fill(0.0);
+        for tile in tiles(block.layout, rows.clone()) {
+            let fresh = tile.start == rows.start;
+            self.logit_gradients(block, passing, tile.clone(), class_loss);
+            self.add_expert_gradient(block.layout, passing.activations, tile, fresh, gradient);
+        }
+    }
+
     /// Adds the gradient of the loss, summed over `rows`, to `gradient` (the parameters' layout;
     /// the biases of gates, which aren't learned, get none) and the losses to `class_loss`.
     pub fn expert_gradient(
@@ -83,7 +105,7 @@ impl Kernel {
     ) {
         for tile in tiles(block.layout, rows) {
             self.logit_gradients(block, passing, tile.clone(), class_loss);
-            self.add_expert_gradient(block.layout, passing.activations, tile, gradient);
+            self.add_expert_gradient(block.layout, passing.activations, tile, false, gradient);
         }
     }
 
@@ -122,7 +144,8 @@ impl Kernel {
         for tile in tiles(block.layout, rows.clone()) {
             let dv = &mut dv[(tile.start - rows.start) * stride..(tile.end - rows.start) * stride];
             self.logit_gradients(block, passing, tile.clone(), class_loss);
-            self.add_expert_gradient(block.layout, passing.activations, tile.clone(), gradient);
+            let (layout, v) = (block.layout, passing.activations);
+            self.add_expert_gradient(layout, v, tile.clone(), false, gradient);
             self.add_activation_gradient(block.layout, transposed, tile.len(), dv);
         }
     }
@@ -168,22 +191,25 @@ impl Kernel {
         Tile { layout, logits: &mut self.logits, labels, rows, epsilon: self.epsilon, losses }
     }
 
-    /// dW += V' dZ and db += column sums of dZ, for a tile.
+    /// dW += V' dZ (= where fresh) and db += column sums of dZ, for a tile.
     fn add_expert_gradient(
         &mut self,
         layout: &Layout,
         activations: &Matrix,
         rows: Range<usize>,
+        fresh: bool,
         gradient: &mut [f32],
     ) {
         let (columns, stride) = (layout.columns(), activations.stride());
         let (weights, biases) = gradient.split_at_mut(layout.biases());
-        self.gemm.accumulate(
-            Size { rows: layout.width, depth: rows.len(), panels: layout.panels },
-            Left { data: activations.run(rows.clone()), row: 1, column: stride },
-            Panels { data: &self.logits, row: columns, panel: LANES },
-            &mut Output { data: weights, row: LANES, panel: layout.width * LANES },
-        );
+        let size = Size { rows: layout.width, depth: rows.len(), panels: layout.panels };
+        let turned = Left { data: activations.run(rows.clone()), row: 1, column: stride };
+        let slopes = Panels { data: &self.logits, row: columns, panel: LANES };
+        let mut sums = Output { data: weights, row: LANES, panel: layout.width * LANES };
+        match fresh {
+            true => self.gemm.multiply(size, turned, slopes, &mut sums),
+            false => self.gemm.accumulate(size, turned, slopes, &mut sums),
+        }
         for row in self.logits.chunks_exact(columns).take(rows.len()) {
             for group in &layout.groups {
                 for panel in group.first_panel + group.gates..group.end() {
@@ -214,9 +240,12 @@ impl Kernel {
     }
 }
 
-/// Cuts rows into tiles whose logits stay in cache.
+/// Cuts rows into about equal tiles whose logits stay in cache, whole register tiles but for the
+/// last.
 fn tiles(layout: &Layout, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let height = (TILE_LOGITS / layout.columns()).clamp(12, 240) / 12 * 12;
+    let most = (TILE_LOGITS / layout.columns()).clamp(TILE_ROWS_MIN, TILE_ROWS_MAX);
+    let count = rows.len().div_ceil(most).max(1);
+    let height = rows.len().div_ceil(count).next_multiple_of(12).max(12);
     rows.clone().step_by(height).map(move |from| from..(from + height).min(rows.end))
 }
 

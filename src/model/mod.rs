@@ -9,6 +9,7 @@ pub mod matrix;
 pub mod mixture;
 pub mod plain;
 pub mod plain_shared;
+mod registers;
 pub mod shared;
 pub mod spec;
 pub mod sweep;

@@ -178,10 +178,9 @@ impl Learner {
             let batch = from..(from + job.batch).min(rows);
             let scale = 1.0 / batch.len() as f32;
             let gradient = &mut worker.gradient;
-            gradient.clear();
             gradient.resize(parameters.len(), 0.0);
             let (block, losses) = (Block { layout, parameters }, &mut self.losses);
-            worker.kernel.expert_gradient(block, window.passing(), batch, gradient, losses);
+            worker.kernel.fresh_expert_gradient(block, window.passing(), batch, gradient, losses);
             match &mut self.optimizer {
                 Optimizer::Adam(adam) => {
                     adam.step(instructions, parameters, gradient, rate, scale, decay);

@@ -20,7 +20,7 @@ use expert_step::ExpertStep;
 use pretrain::Pretrain;
 use shared_step::SharedStep;
 use state::{Best, State};
-pub use state::{Data, kernels};
+pub use state::{Data, instructions, kernels};
 
 use crate::model::annotator::Annotator;
 
@@ -37,7 +37,7 @@ pub struct Trained {
 /// # Errors
 /// What reading rows gives; exit 7 where the loss is no number.
 pub fn train(comm: &Comm, job: &Job, data: Data, report: &mut Report) -> Result<Trained> {
-    let mut state = State::new(comm, job, data, report);
+    let mut state = State::new(comm, job, data, report)?;
     let mut best = Best::new(state.initial());
 
     if job.pretrain.epochs > 0 {

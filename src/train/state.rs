@@ -71,8 +71,19 @@ fn split(all: &Dataset, fraction: f64, job: &Job) -> (Dataset, Dataset) {
 }
 
 /// One kernel for each thread of this rank.
-pub fn kernels(threads: usize, epsilon: f32) -> Vec<Kernel> {
-    (0..threads.max(1)).map(|_| Kernel::new(Instructions::detect(), epsilon)).collect()
+pub fn kernels(instructions: Instructions, threads: usize, epsilon: f32) -> Vec<Kernel> {
+    (0..threads.max(1)).map(|_| Kernel::new(instructions, epsilon)).collect()
+}
+
+/// The vector instructions that the job names.
+///
+/// # Errors
+/// Exit 3 where this processor doesn't have them.
+pub fn instructions(job: &Job) -> Result<Instructions> {
+    let name = &job.run.kernel;
+    Instructions::parse(name).map_err(|expected| {
+        Error::new(Exit::Launch, format!("run.kernel: found {name:?}, {expected}"))
+    })
 }
 
 pub struct State<'a> {
@@ -87,7 +98,14 @@ pub struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    pub fn new(comm: &'a Comm, job: &'a Job, data: Data, report: &'a mut Report) -> State<'a> {
+    /// # Errors
+    /// Exit 3 where a processor doesn't have the instructions asked for.
+    pub fn new(
+        comm: &'a Comm,
+        job: &'a Job,
+        data: Data,
+        report: &'a mut Report,
+    ) -> Result<State<'a>> {
         let dataset = data.train.dataset();
         let shape = Shape {
             parts: dataset.parts().to_vec(),
@@ -98,8 +116,9 @@ impl<'a> State<'a> {
             epsilon: job.model.epsilon,
             class_blocks: job.run.class_blocks,
         };
-        let kernels = kernels(job.run.threads, job.model.epsilon);
-        State { comm, job, data, kernels, report, shape, last_loss: f64::INFINITY }
+        let instructions = comm.agree(instructions(job))?;
+        let kernels = kernels(instructions, job.run.threads, job.model.epsilon);
+        Ok(State { comm, job, data, kernels, report, shape, last_loss: f64::INFINITY })
     }
 
     /// The model before any training.

@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, default_value_t = 3)]
     labels: usize,
     /// Class blocks, as run.class_blocks.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 0)]
     class_blocks: usize,
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -44,6 +44,20 @@ pub struct Args {
 
 /// Rows that a thread takes at once in stage 2.
 const ROWS: usize = 240;
+
+impl Args {
+    /// The gradient of stage `stage` of `rows` rows, of this shape.
+    pub fn of(shape: [usize; 3], rows: usize, stage: u8, threads: usize) -> Args {
+        let [classes, experts, activations] = shape;
+        let (labels, class_blocks, seed) = (3, 0, 7);
+        Args { classes, experts, rows, activations, stage, threads, labels, class_blocks, seed }
+    }
+}
+
+/// Floating-point operations of one row past all classes, forward and one gradient.
+pub fn flop_per_row([classes, experts, activations]: [usize; 3]) -> f64 {
+    (4 * activations * classes * (2 * experts + 1)) as f64
+}
 
 pub fn run(setting: &Setting, args: &Args) -> Result<Vec<Value>> {
     let (k, e, rows, d) = (args.classes, args.experts, args.rows, args.activations);
@@ -60,7 +74,7 @@ pub fn run(setting: &Setting, args: &Args) -> Result<Vec<Value>> {
         1 => setting.seconds(|| loss = stage_1(&mut kernels, &experts, passing)),
         _ => setting.seconds(|| loss = stage_2(&mut kernels, &experts, passing)),
     };
-    let flop = (4 * d * k * (2 * e + 1) * rows) as f64;
+    let flop = flop_per_row([k, e, d]) * rows as f64;
     Ok(vec![json!({
         "kernel": setting.kernel.name(), "stage": args.stage, "classes": k, "experts": e,
         "rows": rows, "activations": d, "threads": kernels.len(), "seconds": seconds,
@@ -98,10 +112,9 @@ fn stage_1(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
         |(kernel, gradient), (block, loss)| {
             let block = experts.block(block);
             let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
-            gradient.clear();
             gradient.resize(block.parameters.len(), 0.0);
             let rows = 0..passing.labels.rows();
-            kernel.expert_gradient(block, passing, rows, gradient, &mut class_loss);
+            kernel.fresh_expert_gradient(block, passing, rows, gradient, &mut class_loss);
             black_box(&gradient);
             *loss = class_loss.iter().sum();
         },

@@ -2,12 +2,14 @@
 
 mod gemm;
 mod mixture;
+mod train;
 
 use std::time::Instant;
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
+use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::model::vector::Instructions;
 
@@ -37,6 +39,7 @@ enum Format {
 enum Part {
     Gemm(gemm::Args),
     Mixture(mixture::Args),
+    Train(train::Args),
 }
 
 /// What every part is told.
@@ -45,12 +48,16 @@ pub struct Setting {
     kernel: Instructions,
 }
 
-pub fn run(args: Args) -> Result<()> {
+pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let setting = Setting { repeat: args.repeat.max(1), kernel: args.kernel };
     let rows = match args.part {
         Part::Gemm(part) => gemm::run(&setting, &part),
         Part::Mixture(part) => mixture::run(&setting, &part)?,
+        Part::Train(part) => train::run(comm, &setting, &part)?,
     };
+    if !comm.is_root() {
+        return Ok(());
+    }
     match args.format {
         Format::Json => rows.iter().for_each(|row| println!("{row}")),
         Format::Text => print!("{}", table(&rows)),

@@ -1,0 +1,135 @@
+//! `reelscale bench train`: the expert step and the shared step of a real run, beside the rate of
+//! the kernel itself at the same shape on the same threads.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Setting, at_least_one, mixture, peak_mib};
+use crate::comm::Comm;
+use crate::data::{Kind, ShardHeader, ShardWriter};
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::report::Report;
+use crate::synthetic::Planted;
+use crate::train::{Data, train};
+
+/// Training on synthesized or given shards: optimizer, loss, input and all.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Shards; without any, rows are synthesized into a temporary folder.
+    #[arg(long, num_args = 1..)]
+    data: Vec<String>,
+    /// Rows to synthesize.
+    #[arg(long, default_value_t = 8192)]
+    rows: usize,
+    /// Classes of synthesized rows.
+    #[arg(long, default_value_t = 3862)]
+    classes: usize,
+    /// Features of synthesized rows, which are the activations of the expert step too.
+    #[arg(long, default_value_t = 1024)]
+    features: usize,
+    #[arg(long, default_value_t = 2)]
+    experts: usize,
+    /// Rows of a mini-batch of the expert step.
+    #[arg(long, default_value_t = 256)]
+    batch: usize,
+    #[arg(long, default_value = "adagrad")]
+    solver: String,
+    /// Threads of a rank.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Bytes that a rank may take, as run.memory_gib.
+    #[arg(long, default_value_t = 0.0)]
+    memory_gib: f64,
+}
+
+/// Rows of the kernel's own run.
+const KERNEL_ROWS: usize = 2048;
+
+pub fn run(comm: &Comm, setting: &Setting, args: &Args) -> Result<Vec<Value>> {
+    at_least_one(&[("rows", args.rows), ("classes", args.classes), ("features", args.features)])?;
+    let folder = std::env::temp_dir().join(format!("reelscale-bench-{}", std::process::id()));
+    std::fs::create_dir(&folder)
+        .map_err(|error| Error::storage(format!("{}: {error}", folder.display())))?;
+    let rows = measure(comm, setting, args, &folder);
+    let _ = std::fs::remove_dir_all(&folder);
+    rows
+}
+
+fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result<Vec<Value>> {
+    let patterns = match args.data.is_empty() {
+        true => vec![synthesize(args, folder)?],
+        false => args.data.clone(),
+    };
+    let text = format!(
+        "[data]\ntrain = {patterns:?}\n[model]\nshared = [{{ gating = true }}]\n\
+         [pretrain]\nepochs = 1\nexperts = 1\nbatch = 4096\n[experts]\ncount = {}\nbatch = {}\n\
+         solver = {:?}\nepochs = {}\n[shared]\niterations = {}\n[rounds]\ncount = 1\n\
+         [run]\nthreads = {}\nkernel = {:?}\nmemory_gib = {}\n",
+        args.experts,
+        args.batch,
+        args.solver,
+        setting.repeat + 1,
+        setting.repeat + 1,
+        args.threads,
+        setting.kernel.name(),
+        args.memory_gib,
+    );
+    let job = Job::parse(&text, "bench train", &[])?;
+    let data = Data::open(comm, &job)?;
+    let (rows, dataset) = (data.train.rows(), data.train.dataset());
+    let shape = [dataset.class_count(), args.experts, dataset.width()];
+    let events = folder.join(format!("events-{}.jsonl", comm.rank()));
+    let file = File::create_new(&events).map_err(|error| Error::storage(error.to_string()))?;
+    train(comm, &job, data, &mut Report::new(Some(file)))?;
+    let mut found = Vec::new();
+    for (step, counter, stage) in [("experts", "epoch", 1), ("shared", "iteration", 2)] {
+        let own = mixture::Args::of(shape, KERNEL_ROWS, stage, args.threads);
+        let kernel = &mixture::run(setting, &own)?[0];
+        let kernel_rows = kernel["rows_per_second"].as_f64().expect("a rate") * comm.size() as f64;
+        let seconds = median_seconds(&events, step, counter)?;
+        let rate = rows as f64 / seconds;
+        found.push(json!({
+            "step": step, "kernel": setting.kernel.name(), "ranks": comm.size(),
+            "threads": args.threads, "rows": rows, "classes": shape[0], "experts": shape[1],
+            "activations": shape[2], "batch": args.batch, "seconds": seconds,
+            "rows_per_second": rate, "gflops": mixture::flop_per_row(shape) * rate / 1e9,
+            "kernel_rows_per_second": kernel_rows, "share_of_kernel": rate / kernel_rows,
+            "peak_mib": peak_mib(),
+        }));
+    }
+    Ok(found)
+}
+
+/// Writes the rows to train on and returns the pattern that names them.
+fn synthesize(args: &Args, folder: &Path) -> Result<String> {
+    let planted = Planted::new(1, args.features, args.classes, 2);
+    let header = ShardHeader {
+        parts: planted.parts(),
+        class_count: args.classes,
+        kind: Kind::Video,
+        source: "bench train".into(),
+    };
+    let path = folder.join("rows.h5");
+    let mut writer = ShardWriter::create(&path, &header)?;
+    (0..args.rows as u64).try_for_each(|row| writer.push(&planted.example(row)))?;
+    writer.finish()?;
+    Ok(path.display().to_string())
+}
+
+/// Median time of the events of a step that have this counter, but for the first, which pays for
+/// what comes before.
+fn median_seconds(events: &Path, step: &str, counter: &str) -> Result<f64> {
+    let file = File::open(events).map_err(|error| Error::storage(error.to_string()))?;
+    let events = BufReader::new(file).lines().map_while(std::io::Result::ok);
+    let mut seconds: Vec<f64> = events
+        .map(|line| serde_json::from_str::<Value>(&line).expect("events are JSON"))
+        .filter(|event| event["step"] == step && event[counter].as_u64() > Some(1))
+        .map(|event| event["timing"]["seconds"].as_f64().expect("a time"))
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    Ok(seconds[seconds.len() / 2])
+}
