@@ -2,6 +2,9 @@
 //! so that no result depends on who did what or when.
 
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// Works off `items` on as many threads as there are `states`, each thread with a state of its own
 /// (kernels, scratch). The calling thread takes part and calls `poll` after each of its items and
@@ -46,9 +49,65 @@ pub fn work_off<S: Send, I: Send>(
     });
 }
 
+/// Items made ahead of their use by a thread of their own, in their order.
+pub struct Ahead<T> {
+    items: Option<Receiver<T>>,
+    maker: Option<JoinHandle<()>>,
+    wait_seconds: f64,
+}
+
+impl<T: Send + 'static> Ahead<T> {
+    /// Items as `make` gives them until it gives none, at most `depth` of them waiting.
+    pub fn new(depth: usize, mut make: impl FnMut() -> Option<T> + Send + 'static) -> Ahead<T> {
+        let (sender, items) = sync_channel(depth);
+        let maker = std::thread::spawn(move || {
+            // A closed channel: nobody wants more.
+            while let Some(item) = make()
+                && sender.send(item).is_ok()
+            {}
+        });
+        Ahead { items: Some(items), maker: Some(maker), wait_seconds: 0.0 }
+    }
+
+    /// Seconds that `next` has waited so far.
+    pub fn wait_seconds(&self) -> f64 {
+        self.wait_seconds
+    }
+}
+
+impl<T> Iterator for Ahead<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let started = Instant::now();
+        let item = self.items.as_ref().expect("there until it is dropped").recv().ok();
+        self.wait_seconds += started.elapsed().as_secs_f64();
+        item
+    }
+}
+
+impl<T> Drop for Ahead<T> {
+    fn drop(&mut self) {
+        self.items.take();
+        if let Some(maker) = self.maker.take() {
+            // A panic there has told itself.
+            let _ = maker.join();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn items_made_ahead_come_in_order_and_may_be_left() {
+        let mut numbers = 0..100;
+        let all: Vec<usize> = Ahead::new(3, move || numbers.next()).collect();
+        assert!(all.iter().copied().eq(0..100));
+        let mut endless = 0..;
+        assert_eq!(Ahead::new(2, move || endless.next()).nth(4), Some(4));
+    }
 
     #[test]
     fn every_item_is_done_once_by_any_number_of_threads() {

@@ -2,43 +2,77 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 use reelscale::comm::{Comm, run_threads};
 use reelscale::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardWriter};
 use reelscale::flow::home_rows::HomeRows;
 use reelscale::flow::scoring::evaluate;
 use reelscale::job::Job;
+use reelscale::model::experts::Experts;
 use reelscale::model::vector::Instructions;
 use reelscale::report::Report;
 use reelscale::synthetic::Planted;
-use reelscale::train::{Data, kernels, train};
+use reelscale::train::memory::Plan;
+use reelscale::train::{Data, kernels, shape_of, train};
 
 thread_local! {
-    /// Bytes that this thread has now, and had at most. Ranks are threads here, with one thread
-    /// each.
-    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+    /// The number of this thread: what it allocates counts for it, whoever frees it.
+    static NUMBER: Cell<usize> = const { Cell::new(0) };
 }
+
+/// Bytes held now and at most, by threads; thread 0 counts for all of them.
+static HELD: [[AtomicIsize; 2]; 4096] = [const { [const { AtomicIsize::new(0) }; 2] }; 4096];
+static THREADS: AtomicUsize = AtomicUsize::new(1);
 
 struct Counting;
 
-fn count(bytes: isize) {
-    // Threads that end free without their counters.
-    let _ = HELD.try_with(|held| {
-        let (now, most) = held.get();
-        held.set((now + bytes, most.max(now + bytes)));
+fn number() -> usize {
+    // Threads that end free without their number.
+    let own = NUMBER.try_with(|number| {
+        if number.get() == 0 {
+            number.set(THREADS.fetch_add(1, Relaxed));
+        }
+        number.get()
     });
+    own.unwrap_or(1) % HELD.len()
 }
 
-// SAFETY: everything is passed on to the system's allocator.
+fn count(thread: usize, bytes: isize) {
+    for [held, most] in [&HELD[thread], &HELD[0]] {
+        let now = held.fetch_add(bytes, Relaxed) + bytes;
+        most.fetch_max(now, Relaxed);
+    }
+}
+
+/// Bytes before what the program gets, where the allocating thread's number lies.
+fn with_number(layout: Layout) -> (Layout, usize) {
+    let align = layout.align().max(size_of::<usize>());
+    (Layout::from_size_align(layout.size() + align, align).unwrap(), align)
+}
+
+// SAFETY: everything is passed on to the system's allocator, with room for a number before it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc(layout) }
+        let thread = number();
+        count(thread, layout.size() as isize);
+        let (whole, before) = with_number(layout);
+        unsafe {
+            let place = System.alloc(whole);
+            place.cast::<usize>().write(thread);
+            place.add(before)
+        }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        unsafe { System.dealloc(place, layout) }
+        let (whole, before) = with_number(layout);
+        unsafe {
+            let place = place.sub(before);
+            count(place.cast::<usize>().read(), -(layout.size() as isize));
+            System.dealloc(place, whole)
+        }
     }
 }
 
@@ -49,13 +83,13 @@ const ROWS: usize = 6000;
 const CLASSES: usize = 2048;
 const FEATURES: usize = 32;
 
-fn shards(folder: &std::path::Path) -> Vec<ShardInfo> {
-    let planted = Planted::new(1, FEATURES, CLASSES, 2);
+fn shards(folder: &Path, rows: usize, classes: usize, features: usize) -> Vec<ShardInfo> {
+    let planted = Planted::new(1, features, classes, 2);
     let path = folder.join("a.h5");
     let (parts, source) = (planted.parts(), "test".to_string());
-    let header = ShardHeader { parts, class_count: CLASSES, kind: Kind::Video, source };
+    let header = ShardHeader { parts, class_count: classes, kind: Kind::Video, source };
     let mut writer = ShardWriter::create(&path, &header).unwrap();
-    (0..ROWS as u64).for_each(|row| writer.push(&planted.example(row)).unwrap());
+    (0..rows as u64).for_each(|row| writer.push(&planted.example(row)).unwrap());
     writer.finish().unwrap();
     vec![ShardInfo::read(&path).unwrap()]
 }
@@ -63,17 +97,23 @@ fn shards(folder: &std::path::Path) -> Vec<ShardInfo> {
 /// Peak bytes of each rank while `work` runs.
 fn peaks(ranks: usize, work: impl Fn(&Comm) + Sync) -> Vec<isize> {
     let peak = |comm: &Comm| {
-        HELD.with(|held| held.set((0, 0)));
+        let [held, most] = &HELD[number()];
+        let before = held.load(Relaxed);
+        most.store(before, Relaxed);
         work(comm);
-        Ok(HELD.with(|held| held.get().1))
+        Ok(most.load(Relaxed) - before)
     };
     run_threads(ranks, peak).unwrap()
 }
 
+/// Tests that count bytes one after the other.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn no_rank_holds_all_experts_or_all_scores() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let folder = tempfile::tempdir().unwrap();
-    let infos = shards(folder.path());
+    let infos = shards(folder.path(), ROWS, CLASSES, FEATURES);
     let text = format!(
         "[data]\ntrain = [\"{}/*.h5\"]\n[pretrain]\nepochs = 1\nexperts = 1\n[experts]\n\
          count = 16\nepochs = 1\n\
@@ -98,4 +138,72 @@ fn no_rank_holds_all_experts_or_all_scores() {
     // Weights, Adam's two moments and the best model so far are divided: most of what one rank
     // holds.
     assert!(many * 6 < one, "{many} of 16 ranks, {one} alone");
+}
+
+/// Trains alone and returns the run's hash of events, the experts, the plan's peak and the bytes
+/// of all threads at most.
+fn run_alone(job: &Job) -> (String, Experts, usize, usize) {
+    let comm = Comm::serial();
+    let data = Data::open(&comm, job).unwrap();
+    let mut report = Report::new(None);
+    let [held, most] = &HELD[0];
+    let before = held.load(Relaxed);
+    most.store(before, Relaxed);
+    let shape = shape_of(job, &data);
+    let plan = Plan::new(job, &shape, 1, &data.train, data.validation.as_deref()).unwrap();
+    let trained = train(&comm, job, data, &mut report).unwrap();
+    let most = (most.load(Relaxed) - before) as usize;
+    (report.events_hash(), trained.annotator.experts, plan.peak, most)
+}
+
+fn limited_job(folder: &Path, kib: f64, more: &str) -> Job {
+    let text = format!(
+        "[data]\ntrain = [\"{}/*.h5\"]\nvalidation_fraction = 0.02\n[model]\n\
+         shared = [{{ gating = true }}]\n[pretrain]\nepochs = 1\nexperts = 1\nbatch = 256\n\
+         [experts]\ncount = 2\nepochs = 2\nwindow = 512\n{more}[shared]\niterations = 2\n\
+         [run]\nthreads = 1\nmemory_gib = {}\n",
+        folder.display(),
+        kib / 1024.0 / 1024.0
+    );
+    Job::parse(&text, "job", &[]).unwrap()
+}
+
+/// Activations four times the budget go through a scratch file and waves: the same bits, and the
+/// budget is kept.
+#[test]
+fn a_budget_is_kept_and_changes_no_bit() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, features) = (60_000, 256);
+    shards(folder.path(), rows, 64, features);
+    let budget = rows * features * 4 / 4;
+    let free = run_alone(&limited_job(folder.path(), 0.0, ""));
+    let kept = run_alone(&limited_job(folder.path(), budget as f64 / 1024.0, ""));
+    println!("budget {budget}: free {} bytes, kept {}, planned {}", free.3, kept.3, kept.2);
+    assert!(free.3 > 3 * budget, "without a budget {} bytes", free.3);
+    assert!(kept.3 <= budget, "{} bytes of {budget}", kept.3);
+    assert!(kept.0 == free.0 && kept.1 == free.1, "the same losses, metrics and experts");
+    let less = limited_job(folder.path(), 100.0, "");
+    let data = Data::open(&Comm::serial(), &less).unwrap();
+    let error = Plan::new(&less, &shape_of(&less, &data), 1, &data.train, None).unwrap_err();
+    assert_eq!(error.exit as i32, 9);
+    assert!(error.text.contains("run.memory_gib: found"), "{}", error.text);
+}
+
+/// The plan's formula is within 10 % of what is measured, where model or rows dominate.
+#[test]
+fn memory_is_what_was_planned() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    for (rows, classes, features, more) in [
+        (3000, 2048, 128, "solver = \"adam\"\n"),
+        (3000, 2048, 128, "patience = 1\n"),
+        (60_000, 64, 128, ""),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        shards(folder.path(), rows, classes, features);
+        let (_, _, planned, measured) = run_alone(&limited_job(folder.path(), 0.0, more));
+        println!("{rows} x {classes} x {features}: planned {planned}, measured {measured}");
+        let share = planned as f64 / measured as f64;
+        assert!((0.9..1.1).contains(&share), "planned {planned}, measured {measured} bytes");
+    }
 }

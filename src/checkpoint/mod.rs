@@ -18,6 +18,7 @@ mod files;
 mod manifest;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use content::content_hash;
 pub use manifest::Manifest;
@@ -84,6 +85,7 @@ pub fn load(comm: &Comm, path: &Path) -> Result<Annotator> {
         let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
         let own = owned(layouts.len(), comm.size(), comm.rank());
         let parameters = files::read_experts(path, &manifest, &layouts[own.clone()])?;
+        let parameters = parameters.into_iter().map(Arc::new).collect();
         Ok(Annotator { experts: Experts { layouts, own, parameters }, shared, layers, shape })
     });
     comm.agree(read)

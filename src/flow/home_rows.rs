@@ -1,9 +1,10 @@
 //! The rows of a dataset at home: cut into row blocks once, read block by block by the rank that
 //! owns them, and taken to activations there.
 
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
-use super::rows_travel::OwnRows;
+use super::own_rows::{OwnRows, Room};
 use crate::comm::Comm;
 use crate::data::{Dataset, Reader, ShardInfo, find};
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::matrix::Matrix;
 use crate::model::mixture::Kernel;
-use crate::parallel::work_off;
+use crate::parallel::{Ahead, work_off};
 use crate::partition::{Blocks, owned};
 
 /// Opens the shards that `patterns` name; files are divided over ranks, and all errors are common.
@@ -42,13 +43,27 @@ pub struct HomeRows {
     /// The row blocks that this rank owns.
     pub own: Range<usize>,
     size: usize,
+    /// Where activations of these rows may lie.
+    pub room: RefCell<Room>,
+    wait_seconds: Cell<f64>,
 }
+
+/// Features and labels of the rows of one block, read ahead.
+pub type ReadRows = Result<(Matrix, Labels)>;
 
 impl HomeRows {
     pub fn new(comm: &Comm, dataset: Dataset, row_blocks: usize) -> HomeRows {
         let blocks = Blocks::even(dataset.rows(), row_blocks);
         let own = owned(blocks.len(), comm.size(), comm.rank());
-        HomeRows { dataset, blocks, own, size: comm.size() }
+        let (size, room) = (comm.size(), Room::unlimited());
+        HomeRows {
+            dataset,
+            blocks,
+            own,
+            size,
+            room: RefCell::new(room),
+            wait_seconds: Cell::new(0.0),
+        }
     }
 
     pub fn dataset(&self) -> &Dataset {
@@ -75,39 +90,55 @@ impl HomeRows {
         self.block_runs().into_iter().map(|run| self.blocks.run(run)).collect()
     }
 
-    /// Features and labels of the rows of one block.
-    pub fn read(&self, reader: &mut Reader, block: usize) -> Result<(Matrix, Labels)> {
-        read_rows(reader, self.dataset.width(), self.blocks.block(block))
+    /// Seconds that this rank has waited for rows so far.
+    pub fn wait_seconds(&self) -> f64 {
+        self.wait_seconds.get()
+    }
+
+    /// Adds seconds of waiting for these rows.
+    pub fn waited(&self, seconds: f64) {
+        self.wait_seconds.set(self.wait_seconds.get() + seconds);
+    }
+
+    /// The rows of each of this rank's blocks in order, while a thread reads the next ones.
+    pub fn read_ahead(&self, depth: usize) -> Ahead<ReadRows> {
+        let (dataset, blocks) = (self.dataset.clone(), self.blocks.clone());
+        let (mut reader, mut own) = (dataset.reader(), self.own.clone());
+        Ahead::new(depth, move || {
+            own.next().map(|block| read_rows(&mut reader, dataset.width(), blocks.block(block)))
+        })
     }
 
     /// The activations and labels of this rank's rows.
+    ///
+    /// # Errors
+    /// What reading rows gives, and keeping their activations.
     pub fn activations(&self, annotator: &Annotator, kernels: &mut [Kernel]) -> Result<OwnRows> {
-        let mut activations = Matrix::zeros(self.own_rows().len(), annotator.layers.outputs());
-        let mut labels = Labels::new();
-        let mut reader = self.dataset.reader();
-        let stride = activations.stride();
-        let mut rest = &mut activations.data[..];
-        let blocks: Vec<usize> = self.own.clone().collect();
-        for turn in blocks.chunks(2 * kernels.len()) {
-            let mut items = Vec::new();
-            for block in turn {
-                let (features, block_labels) = self.read(&mut reader, *block)?;
-                labels.extend(&block_labels);
-                let (here, after) = rest.split_at_mut(features.rows() * stride);
-                rest = after;
-                items.push((features, here));
+        let mut own =
+            OwnRows::new(self.own_rows(), annotator.layers.outputs(), &self.room.borrow())?;
+        let mut rows = self.read_ahead(kernels.len());
+        loop {
+            let turn = rows.by_ref().take(kernels.len()).collect::<Result<Vec<_>>>()?;
+            if turn.is_empty() {
+                break;
             }
+            let mut places: Vec<(Matrix, Labels, Option<Matrix>)> =
+                turn.into_iter().map(|(features, labels)| (features, labels, None)).collect();
             work_off(
                 kernels,
-                items,
-                |kernel, (features, here)| {
-                    let tape = annotator.forward(kernel.gemm(), features);
-                    here.copy_from_slice(&tape.output().data);
+                places.iter_mut().collect(),
+                |kernel, (features, _, place)| {
+                    let features = std::mem::take(features);
+                    *place = Some(annotator.forward(kernel.gemm(), features).into_output());
                 },
                 &mut || (),
             );
+            for (_, labels, activations) in places {
+                own.push(&activations.expect("every item was done"), &labels)?;
+            }
         }
-        Ok(OwnRows { rows: self.own_rows(), activations, labels })
+        self.waited(rows.wait_seconds());
+        Ok(own)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod experts_travel;
 pub mod home_rows;
+pub mod own_rows;
 pub mod rankings;
 pub mod rows_travel;
 pub mod scoring;

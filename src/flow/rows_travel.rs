@@ -7,21 +7,13 @@
 
 use std::ops::Range;
 
+use super::own_rows::OwnRows;
 use crate::comm::Comm;
+use crate::error::Result;
 use crate::labels::Labels;
-use crate::model::matrix::Matrix;
+use crate::model::matrix::{Matrix, stride_of};
 use crate::model::mixture::Passing;
 use crate::rng::Permutation;
-
-/// The rows that this rank holds: a contiguous run of all rows, with their activations.
-#[derive(Clone, Debug, Default)]
-pub struct OwnRows {
-    /// The global rows held here.
-    pub rows: Range<usize>,
-    /// [rows][d]
-    pub activations: Matrix,
-    pub labels: Labels,
-}
 
 /// The order in which rows pass.
 #[derive(Clone, Debug)]
@@ -75,7 +67,10 @@ struct Parts {
 
 impl Travel<'_> {
     /// Calls `visit` with every window in order, on every rank.
-    pub fn windows(&self, mut visit: impl FnMut(&Window, &mut dyn FnMut())) {
+    ///
+    /// # Errors
+    /// What reading back activations gives.
+    pub fn windows(&self, mut visit: impl FnMut(&Window, &mut dyn FnMut())) -> Result<()> {
         let total = self.runs.last().expect("a run for each rank").end;
         let spans: Vec<Range<usize>> = (0..total)
             .step_by(self.window)
@@ -87,27 +82,32 @@ impl Travel<'_> {
                 if let Some(window) = &here {
                     visit(window, poll);
                 }
-            });
+            })?;
             here = Some(next);
         }
         if let Some(window) = &here {
             visit(window, &mut || ());
         }
+        Ok(())
     }
 
     /// The rows at the positions `span`, while `during` runs.
-    fn fetch(&self, span: Range<usize>, during: &mut dyn FnMut(&mut dyn FnMut())) -> Window {
-        let stride = self.own.activations.stride();
-        let parts = self.parts(&span);
+    fn fetch(
+        &self,
+        span: Range<usize>,
+        during: &mut dyn FnMut(&mut dyn FnMut()),
+    ) -> Result<Window> {
+        let stride = stride_of(self.own.width());
+        let parts = self.parts(&span)?;
         let mut all = vec![0.0; span.len() * stride];
         self.comm.all_gather_v_during(&parts.mine, &parts.counts, &mut all, during);
-        put_in_order(&parts, &all, self.own.activations.width())
+        Ok(put_in_order(&parts, &all, self.own.width()))
     }
 
     /// Packs this rank's rows of a window and exchanges the labels, which are few.
-    fn parts(&self, span: &Range<usize>) -> Parts {
-        let stride = self.own.activations.stride();
-        let (mut mine, mut holders, mut label_words) = (Vec::new(), Vec::new(), Vec::new());
+    fn parts(&self, span: &Range<usize>) -> Result<Parts> {
+        let stride = stride_of(self.own.width());
+        let (mut rows, mut holders, mut label_words) = (Vec::new(), Vec::new(), Vec::new());
         let mut counts = vec![0; self.runs.len()];
         for position in span.clone() {
             let row = self.order.row(position);
@@ -116,14 +116,16 @@ impl Travel<'_> {
             counts[holder] += stride;
             if holder == self.comm.rank() {
                 let row = row - self.own.rows.start;
-                mine.extend_from_slice(self.own.activations.row(row));
+                rows.push(row);
                 let labels = self.own.labels.row(row);
                 label_words.push(labels.len() as u32);
                 label_words.extend_from_slice(labels);
             }
         }
+        let mut mine = Vec::with_capacity(counts[self.comm.rank()]);
+        self.own.copy(&rows, &mut mine)?;
         let labels = self.comm.all_gather_any(&label_words);
-        Parts { mine, counts, holders, labels }
+        Ok(Parts { mine, counts, holders, labels })
     }
 }
 

@@ -1,14 +1,16 @@
 //! Scores rows with a model: class blocks travel, rows stay home, each row keeps its best classes.
 
+use std::sync::Mutex;
+
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::flow::experts_travel::visit_blocks;
 use crate::flow::home_rows::HomeRows;
+use crate::flow::own_rows::OwnRows;
 use crate::flow::rankings::{Ranked, Visited, exact_total, full_precisions, metrics};
-use crate::flow::rows_travel::OwnRows;
 use crate::metrics::{ExactSum, Metrics, TopLists};
 use crate::model::annotator::Annotator;
-use crate::model::mixture::{Block, Kernel, Passing};
+use crate::model::mixture::{Block, Kernel};
 use crate::parallel::work_off;
 
 /// Pairs a row gives to GAP and MAP.
@@ -58,9 +60,16 @@ pub fn score(
     let mut lists =
         TopLists::new(own.labels.rows(), top.max(most).min(annotator.shape.class_count));
     let (mut loss, mut precision, mut classes) = (ExactSum::default(), ExactSum::default(), 0);
+    let mut outcome = Ok(());
     visit_blocks(comm, &annotator.experts, |block, poll| {
         let range = block.layout.classes.clone();
-        let (scores, losses) = block_scores(block, &own, kernels, poll);
+        let (scores, losses) = match block_scores(block, &own, kernels, poll) {
+            Ok(found) => found,
+            Err(error) => {
+                outcome = Err(error);
+                (vec![0.0; own.labels.rows() * range.len()], vec![0.0; own.labels.rows()])
+            }
+        };
         losses.iter().for_each(|row| loss.add(row.max(0.0)));
         for (row, scores) in scores.chunks_exact(range.len()).enumerate() {
             lists.offer(row, range.start, scores);
@@ -71,6 +80,7 @@ pub fn score(
             classes += 1;
         }
     });
+    outcome?;
     let mean = |sum: ExactSum, count: usize| sum.value() / count.max(1) as f64;
     let visited = Visited {
         map_full: Some(mean(precision, classes)),
@@ -85,7 +95,7 @@ fn block_scores(
     own: &OwnRows,
     kernels: &mut [Kernel],
     poll: &mut dyn FnMut(),
-) -> (Vec<f32>, Vec<f64>) {
+) -> Result<(Vec<f32>, Vec<f64>)> {
     let (rows, classes) = (own.labels.rows(), block.layout.classes.len());
     let (mut scores, mut losses) = (vec![0.0; rows * classes], vec![0.0; rows]);
     let items = scores
@@ -94,10 +104,14 @@ fn block_scores(
         .enumerate()
         .map(|(index, (scores, losses))| (index * ROWS, scores, losses))
         .collect();
-    let passing = Passing { activations: &own.activations, labels: &own.labels };
-    let work = |kernel: &mut Kernel, (from, scores, losses): (usize, &mut [f32], &mut [f64])| {
-        kernel.scores(block, passing, from..from + losses.len(), scores, losses);
-    };
+    let failure = Mutex::new(Ok(()));
+    let work =
+        |kernel: &mut Kernel, (from, scores, losses): (usize, &mut [f32], &mut [f64])| match own
+            .piece(from..from + losses.len())
+        {
+            Ok(piece) => kernel.scores(block, piece.passing(), piece.rows.clone(), scores, losses),
+            Err(error) => *failure.lock().expect("nobody panics with it") = Err(error),
+        };
     work_off(kernels, items, work, poll);
-    (scores, losses)
+    failure.into_inner().expect("nobody panics with it").map(|()| (scores, losses))
 }

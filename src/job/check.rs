@@ -129,6 +129,10 @@ impl Values<'_> {
                 seed: self.integer("run.seed") as u64,
                 threads: self.integer("run.threads"),
                 memory_gib: self.number("run.memory_gib"),
+                scratch: match self.0.values.contains_key("run.scratch") {
+                    true => self.text("run.scratch").to_string(),
+                    false => String::new(),
+                },
                 row_blocks: self.integer("run.row_blocks"),
                 class_blocks: self.integer("run.class_blocks"),
                 kernel: self.text("run.kernel").to_string(),

@@ -128,6 +128,8 @@ pub struct RunJob {
     pub threads: usize,
     /// Byte budget of a rank in GiB; 0 (default) means no limit.
     pub memory_gib: f64,
+    /// Folder for scratch files; empty (default): the system's.
+    pub scratch: String,
     /// Default 256. Part of what is computed: sums follow these blocks.
     pub row_blocks: usize,
     /// 0 (default) chooses from the model. Part of what is computed, as `row_blocks`.

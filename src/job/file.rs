@@ -143,6 +143,10 @@ fn take(key: &Key, value: &Spanned<DeValue>) -> Result<Value, Wrong> {
             Some(text) if choices.contains(&text) => Ok(Value::Text(text.into())),
             _ => wrong(format!("one of {}", choices.join(", "))),
         },
+        Takes::Text => match value.get_ref().as_str() {
+            Some(text) => Ok(Value::Text(text.into())),
+            None => wrong("a text".into()),
+        },
         Takes::Texts => {
             let texts = value.get_ref().as_array().and_then(|array| {
                 array.iter().map(|text| text.get_ref().as_str().map(String::from)).collect()

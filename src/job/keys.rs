@@ -8,6 +8,7 @@ pub enum Takes {
     Number(f64, f64),
     Boolean,
     Choice(&'static [&'static str]),
+    Text,
     /// A list of texts.
     Texts,
     /// A list of layers.
@@ -33,7 +34,7 @@ const fn key(
     Key { name, takes, default, meaning }
 }
 
-use Takes::{Boolean, Choice, Integer, Layers, Number, Texts};
+use Takes::{Boolean, Choice, Integer, Layers, Number, Text, Texts};
 
 pub const ACTIVATIONS: &[&str] = &["identity", "relu", "relu6", "sigmoid", "tanh"];
 const EPOCHS: Takes = Integer(0, 1_000_000);
@@ -158,7 +159,14 @@ pub const KEYS: &[Key] = &[
         "run.memory_gib",
         Number(0.0, 1e6),
         "0.0",
-        "Bytes that a wave of rows may take on a rank, in GiB; 0: 1 GiB.",
+        "Memory that a rank may take, in GiB: what doesn't fit goes to a scratch file or through in\n\
+         waves; a run that needs more is refused. 0: no limit.",
+    ),
+    key(
+        "run.scratch",
+        Text,
+        "",
+        "Folder on a disk of the node for activations that don't fit; default: the system's own.",
     ),
     key("run.row_blocks", BLOCKS, "256", "Row blocks. Part of what is computed: sums follow them."),
     key(

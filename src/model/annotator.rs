@@ -47,6 +47,16 @@ pub struct Annotator {
 }
 
 impl Annotator {
+    /// The same without any weights of experts: what stays of a model whose experts are replaced
+    /// or handed on.
+    pub fn hollow(&self) -> Annotator {
+        let own = self.experts.own.start..self.experts.own.start;
+        let experts =
+            Experts { layouts: self.experts.layouts.clone(), own, parameters: Vec::new() };
+        let (shape, layers) = (self.shape.clone(), self.layers.clone());
+        Annotator { shape, layers, shared: self.shared.clone(), experts }
+    }
+
     /// Scales the features [rows][D] as the model wants them and takes them to activations.
     pub fn forward(&self, gemm: &mut Workspace, mut features: Matrix) -> Tape {
         if self.shape.normalize == Normalize::L2 {

@@ -1,6 +1,7 @@
 //! The mixtures of all classes, cut into class blocks, with the weights of a run of them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::layout::Layout;
 use super::mixture::Block;
@@ -25,8 +26,9 @@ pub struct Experts {
     pub layouts: Vec<Layout>,
     /// The blocks whose weights are here.
     pub own: Range<usize>,
-    /// Their weights, `parameters[i]` those of block `own.start + i`.
-    pub parameters: Vec<Vec<f32>>,
+    /// Their weights, `parameters[i]` those of block `own.start + i`. Copies of a model share them
+    /// until one of them learns (`Arc::make_mut`), so that a best model kept costs nothing more.
+    pub parameters: Vec<Arc<Vec<f32>>>,
 }
 
 /// Cuts classes of the given numbers of experts into about `class_blocks` blocks of equal cost
@@ -53,7 +55,7 @@ impl Experts {
         let columns = columns(&layouts);
         let parameters = layouts[own.clone()]
             .iter()
-            .map(|layout| initial::experts(layout, columns, seed, generation))
+            .map(|layout| Arc::new(initial::experts(layout, columns, seed, generation)))
             .collect();
         Experts { layouts, own, parameters }
     }

@@ -2,10 +2,13 @@
 //! the class blocks, which stay with their owner rank and learn. No gradient crosses ranks.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::losses::total_over_blocks;
 use crate::comm::Comm;
-use crate::flow::rows_travel::{Order, OwnRows, Travel, Window};
+use crate::error::Result;
+use crate::flow::own_rows::OwnRows;
+use crate::flow::rows_travel::{Order, Travel, Window};
 use crate::job::ExpertsJob;
 use crate::model::experts::Experts;
 use crate::model::layout::Layout;
@@ -59,7 +62,10 @@ struct Learner {
 impl ExpertStep<'_> {
     /// Trains the class blocks in `experts`. `told` is called after every epoch (or full-batch
     /// pass) with its number, its mean training loss and the experts; it returns false to stop.
-    pub fn run(&self, experts: &mut Experts, kernels: &mut [Kernel], told: Told) {
+    ///
+    /// # Errors
+    /// What reading back activations gives.
+    pub fn run(&self, experts: &mut Experts, kernels: &mut [Kernel], told: Told) -> Result<()> {
         match self.job.solver {
             Solver::Lbfgs => self.full_batch(experts, kernels, told),
             Solver::Adam | Solver::Adagrad => self.mini_batches(experts, kernels, told),
@@ -75,7 +81,12 @@ impl ExpertStep<'_> {
         Travel { comm: self.comm, own: self.own, runs: self.runs, order, window }
     }
 
-    fn mini_batches(&self, experts: &mut Experts, kernels: &mut [Kernel], told: Told) {
+    fn mini_batches(
+        &self,
+        experts: &mut Experts,
+        kernels: &mut [Kernel],
+        told: Told,
+    ) -> Result<()> {
         let (own, count, rows) = (experts.own.clone(), experts.layouts.len(), self.total_rows());
         let mut learners: Vec<Learner> = experts.layouts[own.clone()]
             .iter()
@@ -93,12 +104,13 @@ impl ExpertStep<'_> {
                 work_off(
                     &mut workers,
                     items.collect(),
-                    |worker, (learner, (layout, parameters)): (&mut Learner, _)| {
+                    |worker, (learner, (layout, parameters)): (&mut Learner, (_, &mut Arc<_>))| {
+                        let parameters = Arc::make_mut(parameters);
                         learner.learn(worker, layout, parameters, window, self.job);
                     },
                     poll,
                 );
-            });
+            })?;
             let losses = learners.iter().map(Learner::loss).collect();
             let loss = total_over_blocks(self.comm, count, losses) / rows as f64;
             learners.iter_mut().for_each(|learner| learner.end_epoch(self.job.tolerance));
@@ -107,9 +119,10 @@ impl ExpertStep<'_> {
                 break;
             }
         }
+        Ok(())
     }
 
-    fn full_batch(&self, experts: &mut Experts, kernels: &mut [Kernel], told: Told) {
+    fn full_batch(&self, experts: &mut Experts, kernels: &mut [Kernel], told: Told) -> Result<()> {
         let (own, count, rows) = (experts.own.clone(), experts.layouts.len(), self.total_rows());
         let mut searches: Vec<BlockSearch> = experts.layouts[own.clone()]
             .iter()
@@ -129,13 +142,13 @@ impl ExpertStep<'_> {
                     },
                     poll,
                 );
-            });
+            })?;
             let items = searches.iter_mut().zip(&mut experts.parameters);
             let items = items.filter(|item| !item.0.converged()).collect();
             let l2 = f64::from(self.job.l2);
             let advance =
-                |_: &mut Kernel, (search, parameters): (&mut BlockSearch, &mut Vec<f32>)| {
-                    search.advance(parameters, rows, l2);
+                |_: &mut Kernel, (search, parameters): (&mut BlockSearch, &mut Arc<Vec<f32>>)| {
+                    search.advance(Arc::<Vec<f32>>::make_mut(parameters), rows, l2);
                 };
             work_off(kernels, items, advance, &mut || ());
             let losses = searches.iter().map(BlockSearch::value).collect();
@@ -146,8 +159,9 @@ impl ExpertStep<'_> {
             }
         }
         for (search, parameters) in searches.iter().zip(&mut experts.parameters) {
-            search.settle(parameters);
+            search.settle(Arc::<Vec<f32>>::make_mut(parameters));
         }
+        Ok(())
     }
 }
 

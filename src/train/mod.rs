@@ -4,6 +4,7 @@
 mod expert_step;
 mod groups;
 mod losses;
+pub mod memory;
 mod pretrain;
 mod shared_step;
 mod state;
@@ -20,7 +21,7 @@ use expert_step::ExpertStep;
 use pretrain::Pretrain;
 use shared_step::SharedStep;
 use state::{Best, State};
-pub use state::{Data, instructions, kernels};
+pub use state::{Data, instructions, kernels, shape_of};
 
 use crate::model::annotator::Annotator;
 
@@ -37,6 +38,7 @@ pub struct Trained {
 /// # Errors
 /// What reading rows gives; exit 7 where the loss is no number.
 pub fn train(comm: &Comm, job: &Job, data: Data, report: &mut Report) -> Result<Trained> {
+    let rows = data.clone();
     let mut state = State::new(comm, job, data, report)?;
     let mut best = Best::new(state.initial());
 
@@ -60,20 +62,15 @@ pub fn train(comm: &Comm, job: &Job, data: Data, report: &mut Report) -> Result<
             break;
         }
     }
+    state.report.timers.add("input wait", rows.wait_seconds());
     Ok(Trained { annotator: best.into_annotator(), reason })
 }
 
 /// Everything learned jointly, with a small mixture, until validation stops improving.
 fn pretrain(state: &mut State, best: &mut Best) -> Result<()> {
     let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
-    let step = Pretrain {
-        comm,
-        job: &job.pretrain,
-        seed: job.run.seed,
-        dataset: train.dataset(),
-        row_blocks: &train.blocks,
-    };
-    let mut annotator = best.last.clone();
+    let step = Pretrain { comm, job: &job.pretrain, seed: job.run.seed, rows: &train };
+    let mut annotator = best.take_last();
     let mut kernels = std::mem::take(&mut state.kernels);
     let mut without = 0;
     step.run(&mut annotator, &mut kernels, &mut |epoch, loss, annotator, kernels| {
@@ -83,7 +80,8 @@ fn pretrain(state: &mut State, best: &mut Best) -> Result<()> {
         Ok(job.pretrain.patience == 0 || without < job.pretrain.patience)
     })?;
     state.kernels = kernels;
-    best.last = if state.data.validation.is_some() { best.annotator().clone() } else { annotator };
+    let kept = best.kept().filter(|_| state.data.validation.is_some());
+    best.last = kept.cloned().unwrap_or(annotator);
     Ok(())
 }
 
@@ -98,8 +96,8 @@ fn expert_step(state: &mut State, best: &mut Best, round: usize) -> Result<()> {
     let runs = train.row_runs();
     let step =
         ExpertStep { comm, job: &job.experts, seed: job.run.seed, round, own: &own, runs: &runs };
-    let mut annotator = best.last.clone();
-    let mut epochs = Best::new(annotator.clone());
+    let mut annotator = best.take_last();
+    let mut epochs = Best::new(annotator.hollow());
     let (mut without, mut outcome) = (0, Ok(()));
     step.run(&mut annotator.experts, &mut kernels, &mut |epoch, loss, experts, kernels| {
         let event = json!({ "step": "experts", "round": round, "epoch": epoch + 1, "loss": loss });
@@ -113,9 +111,11 @@ fn expert_step(state: &mut State, best: &mut Best, round: usize) -> Result<()> {
             Err(error) => outcome = Err(error),
         }
         outcome.is_ok() && without < job.experts.patience
-    });
+    })?;
     outcome?;
-    best.last = if job.experts.patience > 0 { epochs.into_annotator() } else { annotator };
+    let kept = epochs.kept().filter(|_| job.experts.patience > 0);
+    best.last = kept.cloned().unwrap_or(annotator);
+    drop(epochs);
     let event = json!({ "step": "experts", "round": round });
     state.validate(&best.last.clone(), &mut kernels, best, event)?;
     state.kernels = kernels;
@@ -127,7 +127,7 @@ fn shared_step(state: &mut State, best: &mut Best, round: usize) -> Result<()> {
     let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
     let mut kernels = std::mem::take(&mut state.kernels);
     let mut annotator = best.last.clone();
-    let step = SharedStep { comm, rows: &train, wave: state.wave(&annotator) };
+    let step = SharedStep { comm, rows: &train, wave: state.plan.wave };
     let steps = Steps {
         initial: job.shared.step_initial,
         min: job.shared.step_min,

@@ -7,12 +7,13 @@
 //! gradients are summed in order over groups.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::groups::GroupRows;
 use super::losses::{sums_over_blocks, total_over_blocks};
 use crate::comm::{Comm, OrderedSum};
-use crate::data::{Dataset, Reader};
 use crate::error::Result;
+use crate::flow::home_rows::HomeRows;
 use crate::job::PretrainJob;
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
@@ -21,7 +22,7 @@ use crate::model::matrix::Matrix;
 use crate::model::mixture::{Block, Kernel, Passing, transpose};
 use crate::model::vector::LANES;
 use crate::optim::adam::Adam;
-use crate::parallel::work_off;
+use crate::parallel::{Ahead, work_off};
 use crate::partition::{Blocks, owned};
 
 /// Rows of a mini-batch that a group should have at least: fewer make the products inefficient.
@@ -34,9 +35,7 @@ pub struct Pretrain<'a> {
     pub comm: &'a Comm,
     pub job: &'a PretrainJob,
     pub seed: u64,
-    pub dataset: &'a Dataset,
-    /// All row blocks.
-    pub row_blocks: &'a Blocks,
+    pub rows: &'a HomeRows,
 }
 
 /// One variable of the mixtures, each of whose gradients is clipped by itself: all gates, all
@@ -63,6 +62,14 @@ struct Batch {
     runs: Vec<Range<usize>>,
     /// Features and labels of each own group.
     groups: Vec<(Matrix, Labels)>,
+}
+
+/// Features and labels of each own group's share of a mini-batch.
+type ReadGroups = Result<Vec<(Matrix, Labels)>>;
+
+/// Rows that a group of `rows` gives to one of `steps` mini-batches.
+fn share(rows: usize, step: usize, steps: usize) -> usize {
+    (step + 1) * rows / steps - step * rows / steps
 }
 
 impl Pretrain<'_> {
@@ -95,26 +102,20 @@ impl Pretrain<'_> {
             rows_seen: 0,
         };
         let count = (self.job.batch / GROUP_SHARE).clamp(1, GROUPS_MAX);
-        let groups = Blocks::even(self.row_blocks.len(), count);
-        let rows_of = |group: usize| self.row_blocks.run(groups.block(group));
-        let own = owned(groups.len(), self.comm.size(), self.comm.rank());
-        let total = self.row_blocks.items();
+        let groups = Blocks::even(self.rows.blocks.len(), count);
+        let total = self.rows.rows();
         let steps = total.div_ceil(self.job.batch);
-        let mut reader = self.dataset.reader();
         for epoch in 0..self.job.epochs {
-            let mut sources: Vec<GroupRows> = own
-                .clone()
-                .map(|group| GroupRows::new(self.dataset, rows_of(group), self.seed, epoch, group))
-                .collect();
+            let mut batches = self.read_ahead(&groups, steps, epoch);
             let mut loss = 0.0;
             for step in 0..steps {
-                let share = |group: usize| {
-                    let rows = rows_of(group).len();
-                    (step + 1) * rows / steps - step * rows / steps
-                };
-                let batch = self.read(&groups, &share, &mut reader, &mut sources)?;
+                let runs = self.runs(&groups, step, steps);
+                let rows = runs.last().expect("a run for each rank").end;
+                let own = batches.next().expect("a batch a step")?;
+                let batch = Batch { rows, runs, groups: own };
                 loss += self.step(annotator, kernels, &mut learning, &groups, batch);
             }
+            self.rows.waited(batches.wait_seconds());
             if !told(epoch, loss / total as f64, annotator, kernels)? {
                 break;
             }
@@ -122,25 +123,43 @@ impl Pretrain<'_> {
         Ok(())
     }
 
-    fn read(
-        &self,
-        groups: &Blocks,
-        share: &dyn Fn(usize) -> usize,
-        reader: &mut Reader,
-        sources: &mut [GroupRows],
-    ) -> Result<Batch> {
+    /// The rows of a group, of all rows.
+    fn rows_of(&self, groups: &Blocks, group: usize) -> Range<usize> {
+        self.rows.blocks.run(groups.block(group))
+    }
+
+    /// Where the rows of each rank lie among those of a step's mini-batch.
+    fn runs(&self, groups: &Blocks, step: usize, steps: usize) -> Vec<Range<usize>> {
         let size = self.comm.size();
-        let mut rows = 0;
-        let runs = (0..size)
+        let share = |group: usize| share(self.rows_of(groups, group).len(), step, steps);
+        let mut at = 0;
+        (0..size)
             .map(|rank| {
-                let from = rows;
-                rows += owned(groups.len(), size, rank).map(share).sum::<usize>();
-                from..rows
+                let from = at;
+                at += owned(groups.len(), size, rank).map(share).sum::<usize>();
+                from..at
+            })
+            .collect()
+    }
+
+    /// What this rank's groups give to the mini-batches of an epoch, while a thread reads the next.
+    fn read_ahead(&self, groups: &Blocks, steps: usize, epoch: usize) -> Ahead<ReadGroups> {
+        let dataset = self.rows.dataset();
+        let own = owned(groups.len(), self.comm.size(), self.comm.rank());
+        let mut sources: Vec<(usize, GroupRows)> = own
+            .map(|group| {
+                let rows = self.rows_of(groups, group);
+                (rows.len(), GroupRows::new(dataset, rows, self.seed, epoch, group))
             })
             .collect();
-        let own = owned(groups.len(), size, self.comm.rank());
-        let read = own.zip(sources).map(|(group, source)| source.next(reader, share(group)));
-        Ok(Batch { rows, runs, groups: read.collect::<Result<_>>()? })
+        let (mut reader, mut step) = (dataset.reader(), 0..steps);
+        Ahead::new(1, move || {
+            let step = step.next()?;
+            let next = |(rows, source): &mut (usize, GroupRows)| {
+                source.next(&mut reader, share(*rows, step, steps))
+            };
+            Some(sources.iter_mut().map(next).collect())
+        })
     }
 
     /// One joint step; returns the loss before it, summed over the mini-batch.
@@ -336,7 +355,8 @@ impl Pretrain<'_> {
         work_off(
             kernels,
             items,
-            |kernel, ((layout, parameters), (gradient, adam)): ((&Layout, &mut Vec<f32>), _)| {
+            |kernel, ((layout, parameters), (gradient, adam)): ((&Layout, &mut Arc<Vec<f32>>), _)| {
+                let parameters = Arc::make_mut(parameters);
                 let (gradient, adam): (&mut Vec<f32>, &mut Adam) = (gradient, adam);
                 scale_by_variable(layout, gradient, scales);
                 let instructions = kernel.gemm().instructions();

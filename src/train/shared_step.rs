@@ -5,17 +5,16 @@
 use std::ops::Range;
 
 use crate::comm::{Comm, OrderedSum};
-use crate::data::Reader;
 use crate::error::Result;
 use crate::flow::experts_travel::visit_blocks;
-use crate::flow::home_rows::HomeRows;
+use crate::flow::home_rows::{HomeRows, ReadRows};
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::matrix::Matrix;
 use crate::model::mixture::{Block, Kernel, Passing, transpose};
 use crate::model::shared::Tape;
 use crate::model::vector::LANES;
-use crate::parallel::work_off;
+use crate::parallel::{Ahead, work_off};
 
 /// The rows of one row block on their way through a full-batch pass.
 struct BlockRows {
@@ -50,36 +49,35 @@ impl SharedStep<'_> {
         let transposed = annotator.layers.transpose(&annotator.shared);
         let mut gradient = OrderedSum::new(self.comm, runs.clone(), parameters);
         let mut loss = OrderedSum::new(self.comm, runs, 1);
-        let mut reader = self.rows.dataset().reader();
+        let mut rows = self.rows.read_ahead(2 * kernels.len());
         for from in (0..longest).step_by(self.wave) {
-            let of_wave = |at: usize| (self.rows.own.start + at).min(self.rows.own.end);
-            let blocks = of_wave(from)..of_wave(from + self.wave);
-            let mut wave = self.forward(annotator, kernels, &mut reader, blocks)?;
+            let blocks = self.rows.own.len().saturating_sub(from).min(self.wave);
+            let mut wave = self.forward(annotator, kernels, &mut rows, blocks)?;
             visit_blocks(self.comm, &annotator.experts, |block, poll| {
                 visit(block, &mut wave, kernels, poll);
             });
             wave.iter().for_each(|rows| loss.add(vec![rows.loss]));
             self.backward(annotator, &transposed, kernels, wave, &mut gradient);
         }
+        self.rows.waited(rows.wait_seconds());
         let scale = 1.0 / self.rows.rows() as f64;
         let mut gradient = gradient.finish(self.comm);
         gradient.iter_mut().for_each(|slope| *slope *= scale as f32);
         Ok((loss.finish(self.comm)[0] * scale, gradient))
     }
 
-    /// Activations of the rows of `blocks`.
+    /// Activations of the rows of the next `blocks` row blocks.
     fn forward(
         &self,
         annotator: &Annotator,
         kernels: &mut [Kernel],
-        reader: &mut Reader,
-        blocks: Range<usize>,
+        rows: &mut Ahead<ReadRows>,
+        blocks: usize,
     ) -> Result<Vec<BlockRows>> {
-        let mut wave = Vec::new();
-        for from in blocks.clone().step_by(2 * kernels.len()) {
-            let turn = from..(from + 2 * kernels.len()).min(blocks.end);
-            let read: Result<Vec<_>> = turn.map(|block| self.rows.read(reader, block)).collect();
-            let read = read?;
+        let mut wave = Vec::with_capacity(blocks);
+        while wave.len() < blocks {
+            let turn = kernels.len().min(blocks - wave.len());
+            let read = rows.by_ref().take(turn).collect::<Result<Vec<_>>>()?;
             let mut places: Vec<Option<BlockRows>> = read.iter().map(|_| None).collect();
             let items = read.into_iter().zip(&mut places).collect();
             work_off(

@@ -4,11 +4,14 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
+use super::memory::Plan;
 use crate::comm::Comm;
 use crate::data::Dataset;
 use crate::error::{Error, Exit, Result};
 use crate::flow::home_rows::{HomeRows, open};
+use crate::flow::own_rows::Room;
 use crate::flow::scoring::evaluate;
+use crate::human;
 use crate::job::{Job, Validation};
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::{Experts, layouts};
@@ -19,9 +22,6 @@ use crate::partition::{Blocks, owned};
 use crate::report::Report;
 use crate::rng::{Purpose, Stream};
 
-/// Bytes that a wave of rows may take where the job sets no limit.
-const WAVE_BYTES: f64 = (1u64 << 30) as f64;
-
 /// Training and validation rows, divided over ranks.
 #[derive(Clone)]
 pub struct Data {
@@ -30,6 +30,24 @@ pub struct Data {
 }
 
 impl Data {
+    /// Where the job wants activations that don't fit in memory.
+    fn room(&self, job: &Job) -> Room {
+        match job.run.scratch.as_str() {
+            "" => Room::unlimited(),
+            folder => Room { scratch: folder.into(), ..Room::unlimited() },
+        }
+    }
+
+    fn keep_activations_in(&self, room: &Room) {
+        let rows = [Some(&self.train), self.validation.as_ref()].into_iter().flatten();
+        rows.for_each(|rows| *rows.room.borrow_mut() = room.clone());
+    }
+
+    /// Seconds that this rank has waited for rows.
+    pub fn wait_seconds(&self) -> f64 {
+        self.train.wait_seconds() + self.validation.as_ref().map_or(0.0, |rows| rows.wait_seconds())
+    }
+
     /// Opens what the job names.
     ///
     /// # Errors
@@ -75,6 +93,20 @@ pub fn kernels(instructions: Instructions, threads: usize, epsilon: f32) -> Vec<
     (0..threads.max(1)).map(|_| Kernel::new(instructions, epsilon)).collect()
 }
 
+/// What the model of a job on these data is.
+pub fn shape_of(job: &Job, data: &Data) -> Shape {
+    let dataset = data.train.dataset();
+    Shape {
+        parts: dataset.parts().to_vec(),
+        class_count: dataset.class_count(),
+        normalize: job.data.normalize,
+        layers: job.model.shared.clone(),
+        dummy: job.model.dummy,
+        epsilon: job.model.epsilon,
+        class_blocks: job.run.class_blocks,
+    }
+}
+
 /// The vector instructions that the job names.
 ///
 /// # Errors
@@ -92,6 +124,8 @@ pub struct State<'a> {
     pub data: Data,
     pub kernels: Vec<Kernel>,
     pub report: &'a mut Report,
+    /// What the phases may take of memory.
+    pub plan: Plan,
     shape: Shape,
     /// The training loss told last.
     last_loss: f64,
@@ -106,19 +140,15 @@ impl<'a> State<'a> {
         data: Data,
         report: &'a mut Report,
     ) -> Result<State<'a>> {
-        let dataset = data.train.dataset();
-        let shape = Shape {
-            parts: dataset.parts().to_vec(),
-            class_count: dataset.class_count(),
-            normalize: job.data.normalize,
-            layers: job.model.shared.clone(),
-            dummy: job.model.dummy,
-            epsilon: job.model.epsilon,
-            class_blocks: job.run.class_blocks,
-        };
+        let shape = shape_of(job, &data);
         let instructions = comm.agree(instructions(job))?;
+        let validation = data.validation.as_deref();
+        let plan = comm.agree(Plan::new(job, &shape, comm.size(), &data.train, validation))?;
+        let place = if plan.scratch { ", activations in a scratch file" } else { "" };
+        log::info!("memory planned {}{place}", human::bytes(plan.peak as u64));
+        data.keep_activations_in(&Room { bytes_max: plan.activations_max, ..data.room(job) });
         let kernels = kernels(instructions, job.run.threads, job.model.epsilon);
-        Ok(State { comm, job, data, kernels, report, shape, last_loss: f64::INFINITY })
+        Ok(State { comm, job, data, kernels, report, shape, plan, last_loss: f64::INFINITY })
     }
 
     /// The model before any training.
@@ -139,15 +169,6 @@ impl<'a> State<'a> {
         let layouts = layouts(&counts, self.shape.dummy, width, self.shape.class_blocks);
         let own = owned(layouts.len(), self.comm.size(), self.comm.rank());
         Experts::new(layouts, own, self.job.run.seed, generation)
-    }
-
-    /// Row blocks of a wave: as many as the byte budget holds, at least one.
-    pub fn wave(&self, annotator: &Annotator) -> usize {
-        let given = self.job.run.memory_gib * (1u64 << 30) as f64;
-        let budget = if given > 0.0 { given } else { WAVE_BYTES };
-        let width = annotator.layers.tape_width() + annotator.layers.outputs();
-        let rows = self.data.train.rows().div_ceil(self.data.train.blocks.len());
-        ((budget / (4 * width * rows) as f64) as usize).max(1)
     }
 
     /// Reports a loss.
@@ -209,9 +230,15 @@ impl Best {
         (self.kept, self.score) = (Some(annotator.clone()), score);
     }
 
-    /// The best model so far.
-    pub fn annotator(&self) -> &Annotator {
-        self.kept.as_ref().unwrap_or(&self.last)
+    /// The best model so far, if any has been kept.
+    pub fn kept(&self) -> Option<&Annotator> {
+        self.kept.as_ref()
+    }
+
+    /// Takes out the last model to be trained further: two copies would cost its memory twice.
+    pub fn take_last(&mut self) -> Annotator {
+        let hollow = self.last.hollow();
+        std::mem::replace(&mut self.last, hollow)
     }
 
     pub fn into_annotator(self) -> Annotator {
