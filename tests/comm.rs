@@ -29,7 +29,7 @@ fn check_collectives(comm: &Comm) {
     assert_eq!((all, worked), (expected, 1));
     let parts: Vec<Vec<u32>> =
         (0..size).map(|to| vec![(10 * rank + to) as u32; rank + to]).collect();
-    let received = comm.all_to_all(&parts);
+    let received = comm.all_to_all(parts);
     for (from, part) in received.iter().enumerate() {
         assert_eq!(*part, vec![(10 * from + rank) as u32; rank + from]);
     }

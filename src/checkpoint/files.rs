@@ -251,7 +251,7 @@ fn write_experts_file(
             parts[writer] = experts.block(block).parameters.to_vec();
         }
         let sender = owner(block, count, comm.size());
-        let parameters = comm.all_to_all(&parts).swap_remove(sender);
+        let parameters = comm.all_to_all(parts).swap_remove(sender);
         if let (Some(file), Ok(())) = (&mut file, &outcome) {
             let layout = &experts.layouts[block];
             outcome = file.push(Block { layout, parameters: &parameters });

@@ -35,7 +35,7 @@ struct Partials<V> {
 
 impl<V> Partials<V> {
     /// Appends the next node to the right and joins siblings as long as there are any.
-    fn push(&mut self, mut node: Node, mut value: V, plus: impl Fn(V, V) -> V) {
+    fn push(&mut self, mut node: Node, mut value: V, mut plus: impl FnMut(V, V) -> V) {
         while let Some((parent, left)) = self.pop_sibling(node) {
             (node, value) = (parent, plus(left, value));
         }
@@ -48,7 +48,7 @@ impl<V> Partials<V> {
     }
 
     /// The sum of all nodes: where a right subtree is incomplete it is joined as it is.
-    fn total(self, plus: impl Fn(V, V) -> V) -> Option<V> {
+    fn total(self, mut plus: impl FnMut(V, V) -> V) -> Option<V> {
         self.nodes.into_iter().rev().map(|node| node.1).reduce(|right, left| plus(left, right))
     }
 }
@@ -60,8 +60,12 @@ fn nodes_of(run: Range<usize>) -> Vec<Node> {
     partials.nodes.into_iter().map(|node| node.0).collect()
 }
 
+fn add<T: Pod + AddAssign>(left: &mut [T], right: &[T]) {
+    left.iter_mut().zip(right).for_each(|(left, right)| *left += *right);
+}
+
 fn plus<T: Pod + AddAssign>(mut left: Vec<T>, right: Vec<T>) -> Vec<T> {
-    left.iter_mut().zip(right).for_each(|(left, right)| *left += right);
+    add(&mut left, &right);
     left
 }
 
@@ -76,6 +80,8 @@ pub struct OrderedSum<T> {
     end: usize,
     length: usize,
     partials: Partials<Vec<T>>,
+    /// Memory of vectors that have been added, for further leaves.
+    free: Vec<Vec<T>>,
 }
 
 impl<T: Pod + AddAssign> OrderedSum<T> {
@@ -86,13 +92,24 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
             runs.len() == comm.size() && runs.windows(2).all(|pair| pair[0].end == pair[1].start)
         );
         let Range { start: next, end } = runs[comm.rank()].clone();
-        OrderedSum { runs, next, end, length, partials: Partials { nodes: Vec::new() } }
+        let partials = Partials { nodes: Vec::new() };
+        OrderedSum { runs, next, end, length, partials, free: Vec::new() }
+    }
+
+    /// A vector to make a leaf in. What it holds is left over from others.
+    pub fn room(&mut self) -> Vec<T> {
+        self.free.pop().unwrap_or_else(|| vec![T::zeroed(); self.length])
     }
 
     /// Adds the next leaf of this rank's run.
     pub fn add(&mut self, leaf: Vec<T>) {
         assert!(leaf.len() == self.length && self.next < self.end, "a leaf too many or too long");
-        self.partials.push(Node { level: 0, index: self.next }, leaf, plus);
+        let free = &mut self.free;
+        self.partials.push(Node { level: 0, index: self.next }, leaf, |mut left, right| {
+            add(&mut left, &right);
+            free.push(right);
+            left
+        });
         self.next += 1;
     }
 

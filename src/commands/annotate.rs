@@ -75,7 +75,7 @@ fn gather(comm: &Comm, own: Part, top: usize) -> Vec<Part> {
     fn to_root<T: bytemuck::Pod>(comm: &Comm, own: Vec<T>) -> Vec<Vec<T>> {
         let mut parts = vec![Vec::new(); comm.size()];
         parts[0] = own;
-        comm.all_to_all(&parts)
+        comm.all_to_all(parts)
     }
     let lengths = own.ids.iter().map(|id| id.len() as u32).collect();
     let lengths = to_root(comm, lengths);

@@ -283,7 +283,7 @@ fn warn_of_repeated_ids(comm: &Comm, paths: &[PathBuf], ids: Vec<IdPlace>) {
     let size = comm.size() as u64;
     let mut parts = vec![Vec::new(); comm.size()];
     ids.into_iter().for_each(|id| parts[(id[0] % size) as usize].push(id));
-    let mut own = comm.all_to_all(&parts).concat();
+    let mut own = comm.all_to_all(parts).concat();
     own.sort_unstable();
     let twice: Vec<[IdPlace; 2]> = own
         .windows(2)

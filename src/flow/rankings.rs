@@ -106,7 +106,7 @@ fn sorted_globally(comm: &Comm, mut pairs: Vec<Pair>) -> Vec<Pair> {
     for pair in pairs {
         parts[splitters.partition_point(|splitter| *splitter <= pair)].push(pair);
     }
-    let mut received = comm.all_to_all(&parts).concat();
+    let mut received = comm.all_to_all(parts).concat();
     received.sort_unstable();
     received
 }
@@ -124,7 +124,7 @@ fn mean_average_precision(
     let size = comm.size();
     let mut parts = vec![Vec::new(); size];
     pairs.iter().for_each(|pair| parts[pair.class() as usize % size].push(*pair));
-    let mut own = comm.all_to_all(&parts).concat();
+    let mut own = comm.all_to_all(parts).concat();
     own.sort_unstable_by_key(Pair::by_class);
     let mut sum = ExactSum::default();
     for class in own.chunk_by(|a, b| a.class() == b.class()) {

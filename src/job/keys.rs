@@ -159,8 +159,8 @@ pub const KEYS: &[Key] = &[
         "run.memory_gib",
         Number(0.0, 1e6),
         "0.0",
-        "Memory that a rank may take, in GiB: what doesn't fit goes to a scratch file or through in\n\
-         waves; a run that needs more is refused. 0: no limit.",
+        "Memory that a rank may take, in GiB: what doesn't fit goes to a scratch file or\n\
+         through in waves; a run that needs more is refused. 0: no limit.",
     ),
     key(
         "run.scratch",

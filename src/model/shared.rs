@@ -153,7 +153,7 @@ impl SharedLayers {
         tape
     }
 
-    /// Adds the gradient of the parameters to `gradient`, given dL/dv of the tape's rows. Uses up
+    /// Writes the gradient of the parameters to `gradient`, given dL/dv of the tape's rows. Uses up
     /// the tape. `transposed` is what `transpose` makes of the parameters.
     pub fn backward(
         &self,
@@ -163,6 +163,10 @@ impl SharedLayers {
         dv: Matrix,
         gradient: &mut [f32],
     ) {
+        if dv.rows() == 0 {
+            gradient.fill(0.0);
+            return;
+        }
         let mut dy = dv;
         for (index, place) in self.places.iter().enumerate().rev() {
             let (y, gate) = (tape.values.pop(), tape.gates.pop());
@@ -175,12 +179,13 @@ impl SharedLayers {
             }
             let (weights, biases) =
                 gradient[place.start..place.biases().end].split_at_mut(place.weights().len());
-            gemm.accumulate(
+            gemm.multiply(
                 Size { rows: place.inputs, depth: x.rows(), panels: place.panels() },
                 Left { data: &x.data, row: 1, column: x.stride() },
                 Panels { data: &dy.data, row: dy.stride(), panel: LANES },
                 &mut Output { data: weights, row: LANES, panel: place.inputs * LANES },
             );
+            biases.fill(0.0);
             for row in 0..dy.rows() {
                 biases.iter_mut().zip(dy.row(row)).for_each(|(sum, dy)| *sum += dy);
             }

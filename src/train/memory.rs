@@ -10,12 +10,14 @@
 //! expert step  W (new, kept from before, best epoch with patience, solver's state) + B r
 //!              + windows x d (3 and its own part) + activations at rest, or one file of them
 //! shared step  W (now, kept) + 3 B + (9 + r + tree) S + rows read ahead + wave x (t + d)
-//! scoring      W (now, kept, best epoch) + 2 B + rows x (best lists + scores of a block) + activations
+//! scoring      W (now, kept, best epoch) + 2 B + rows x (best lists + scores of a block)
+//!              + activations at rest, or one file of them
 //! ```
 //!
 //! The tree of an ordered sum over n leaves of a rank holds at most log2(n) + 1 partial sums.
 //! Activations that don't fit go to a scratch file; waves take what is left.
 
+use super::pretrain::GROUPS_MAX;
 use crate::error::{Error, Exit, Result};
 use crate::flow::home_rows::HomeRows;
 use crate::flow::scoring::TOP;
@@ -140,7 +142,7 @@ impl Sizes {
         let batch = job.pretrain.batch.min(self.rows * 2);
         let own = batch.min(self.rows);
         let sums = self.threads + tree(self.class_blocks) + 2;
-        let shared = self.threads + 7 + tree(job.pretrain.batch);
+        let shared = self.threads + 7 + tree(GROUPS_MAX);
         5 * self.small
             + self.kernels()
             + shared * self.shared

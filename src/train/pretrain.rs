@@ -28,7 +28,7 @@ use crate::partition::{Blocks, owned};
 /// Rows of a mini-batch that a group should have at least: fewer make the products inefficient.
 const GROUP_SHARE: usize = 32;
 /// Groups at most, and so ranks that pretraining can use.
-const GROUPS_MAX: usize = 64;
+pub const GROUPS_MAX: usize = 64;
 
 /// What pretraining works on.
 pub struct Pretrain<'a> {
@@ -246,7 +246,10 @@ impl Pretrain<'_> {
         let blocks: Vec<usize> = experts.own.clone().collect();
         for turn in blocks.chunks(kernels.len()) {
             let first = turn[0] - experts.own.start;
-            let mut parts = vec![vec![0.0; if wanted { length } else { 0 }]; turn.len()];
+            let mut parts: Vec<Vec<f32>> = match wanted {
+                true => turn.iter().map(|_| dv_sum.room()).collect(),
+                false => vec![Vec::new(); turn.len()],
+            };
             let gradients = &mut learning.gradients[first..first + turn.len()];
             let places = parts.iter_mut().zip(gradients).zip(&mut losses[first..]);
             work_off(
@@ -295,7 +298,7 @@ impl Pretrain<'_> {
             if turn.is_empty() {
                 break;
             }
-            let mut leaves = vec![vec![0.0; annotator.layers.parameters()]; turn.len()];
+            let mut leaves: Vec<Vec<f32>> = turn.iter().map(|_| sum.room()).collect();
             work_off(
                 kernels,
                 turn.into_iter().zip(&mut leaves).collect(),
@@ -392,10 +395,11 @@ fn gradients_of(
 ) -> f64 {
     let rows = 0..passing.labels.rows();
     let mut losses = vec![0.0; block.layout.groups.len() * LANES];
-    gradient.fill(0.0);
     if dv.is_empty() {
-        kernel.expert_gradient(block, passing, rows, gradient, &mut losses);
+        kernel.fresh_expert_gradient(block, passing, rows, gradient, &mut losses);
     } else {
+        gradient.fill(0.0);
+        dv.fill(0.0);
         let turned = transpose(block);
         kernel.both_gradients(block, &turned, passing, rows, gradient, dv, &mut losses);
     }

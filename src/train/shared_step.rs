@@ -110,7 +110,7 @@ impl SharedStep<'_> {
             if turn.is_empty() {
                 break;
             }
-            let mut leaves = vec![vec![0.0; annotator.layers.parameters()]; turn.len()];
+            let mut leaves: Vec<Vec<f32>> = turn.iter().map(|_| gradient.room()).collect();
             let items = turn.into_iter().zip(&mut leaves).collect();
             work_off(
                 kernels,

@@ -1,17 +1,22 @@
 //! `reelscale bench`: how fast the parts are on this machine, each beside its measured limit.
 
 mod gemm;
+mod metrics;
 mod mixture;
+mod sum;
 mod train;
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
 use crate::comm::Comm;
+use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::error::{Error, Result};
 use crate::model::vector::Instructions;
+use crate::synthetic::Planted;
 
 /// Measures the parts of the program on this machine.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,6 +44,8 @@ enum Format {
 enum Part {
     Gemm(gemm::Args),
     Mixture(mixture::Args),
+    Sum(sum::Args),
+    Metrics(metrics::Args),
     Train(train::Args),
 }
 
@@ -53,6 +60,8 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let rows = match args.part {
         Part::Gemm(part) => gemm::run(&setting, &part),
         Part::Mixture(part) => mixture::run(&setting, &part)?,
+        Part::Sum(part) => sum::run(&setting, &part)?,
+        Part::Metrics(part) => metrics::run(&setting, &part)?,
         Part::Train(part) => train::run(comm, &setting, &part)?,
     };
     if !comm.is_root() {
@@ -79,6 +88,40 @@ impl Setting {
         seconds.sort_by(f64::total_cmp);
         seconds[seconds.len() / 2]
     }
+}
+
+/// A folder of its own below the system's temporary one, gone with the value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Scratch> {
+        let path = std::env::temp_dir().join(format!("reelscale-bench-{}", std::process::id()));
+        std::fs::create_dir(&path)
+            .map_err(|error| Error::storage(format!("{}: {error}", path.display())))?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Writes `rows` rows drawn from a planted model and returns the shard.
+fn synthesize(folder: &Path, rows: usize, classes: usize, features: usize) -> Result<PathBuf> {
+    let planted = Planted::new(1, features, classes, 2);
+    let header = ShardHeader {
+        parts: planted.parts(),
+        class_count: classes,
+        kind: Kind::Video,
+        source: "bench".into(),
+    };
+    let path = folder.join("rows.h5");
+    let mut writer = ShardWriter::create(&path, &header)?;
+    (0..rows as u64).try_for_each(|row| writer.push(&planted.example(row)))?;
+    writer.finish()?;
+    Ok(path)
 }
 
 /// The most memory that this process had so far, in MiB.

@@ -7,13 +7,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Setting, at_least_one, mixture, peak_mib};
+use super::{Scratch, Setting, at_least_one, mixture, peak_mib, synthesize};
 use crate::comm::Comm;
-use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::report::Report;
-use crate::synthetic::Planted;
 use crate::train::{Data, train};
 
 /// Training on synthesized or given shards: optimizer, loss, input and all.
@@ -51,17 +49,16 @@ const KERNEL_ROWS: usize = 2048;
 
 pub fn run(comm: &Comm, setting: &Setting, args: &Args) -> Result<Vec<Value>> {
     at_least_one(&[("rows", args.rows), ("classes", args.classes), ("features", args.features)])?;
-    let folder = std::env::temp_dir().join(format!("reelscale-bench-{}", std::process::id()));
-    std::fs::create_dir(&folder)
-        .map_err(|error| Error::storage(format!("{}: {error}", folder.display())))?;
-    let rows = measure(comm, setting, args, &folder);
-    let _ = std::fs::remove_dir_all(&folder);
-    rows
+    let folder = Scratch::new()?;
+    measure(comm, setting, args, &folder.0)
 }
 
 fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result<Vec<Value>> {
     let patterns = match args.data.is_empty() {
-        true => vec![synthesize(args, folder)?],
+        true => {
+            let path = synthesize(folder, args.rows, args.classes, args.features)?;
+            vec![path.display().to_string()]
+        }
         false => args.data.clone(),
     };
     let text = format!(
@@ -102,22 +99,6 @@ fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result
         }));
     }
     Ok(found)
-}
-
-/// Writes the rows to train on and returns the pattern that names them.
-fn synthesize(args: &Args, folder: &Path) -> Result<String> {
-    let planted = Planted::new(1, args.features, args.classes, 2);
-    let header = ShardHeader {
-        parts: planted.parts(),
-        class_count: args.classes,
-        kind: Kind::Video,
-        source: "bench train".into(),
-    };
-    let path = folder.join("rows.h5");
-    let mut writer = ShardWriter::create(&path, &header)?;
-    (0..args.rows as u64).try_for_each(|row| writer.push(&planted.example(row)))?;
-    writer.finish()?;
-    Ok(path.display().to_string())
 }
 
 /// Median time of the events of a step that have this counter, but for the first, which pays for
