@@ -253,3 +253,26 @@ fn all_missing_and_repeated_files_are_listed() {
         assert!(error.text.contains(text), "{error}");
     }
 }
+
+/// Features stored as bytes come back as byte x scale + offset, to half a byte of what they were.
+#[test]
+fn features_may_be_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bytes.h5");
+    let mut writer = ShardWriter::create_bytes(&path, &header(Kind::Video)).unwrap();
+    let value = |at: usize| (at * 31 % 400) as f32 * 0.01 - 1.99;
+    for row in 0..700 {
+        let values = Values::Video((0..WIDTH).map(|at| value(row + at)).collect());
+        writer.push(&Example { values, ..example(row, Kind::Video) }).unwrap();
+    }
+    writer.finish().unwrap();
+    let info = ShardInfo::read(&path).unwrap();
+    assert!(info.quantised.is_some());
+    let mut features = vec![0.0; 700 * WIDTH];
+    let mut reader = Dataset::new(vec![info]).unwrap().reader();
+    reader.read(0..700, &mut features, &mut Labels::new()).unwrap();
+    for (at, found) in features.iter().enumerate() {
+        let expected = value(at / WIDTH + at % WIDTH);
+        assert!((found - expected).abs() <= 0.5001 * 4.0 / 255.0, "{at}: {found}, {expected}");
+    }
+}

@@ -4,6 +4,7 @@
 
 mod dataset;
 mod find;
+mod numbers;
 mod reader;
 mod schema;
 mod writer;

@@ -9,9 +9,11 @@ use hdf5_sys::h5i::hid_t;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::{H5S_ALL, H5S_SELECT_SET, H5Sclose, H5Screate_simple, H5Sselect_hyperslab};
 
-use super::schema::{Kind, ShardInfo, open, wrong};
+use super::numbers::{all_finite, from_bytes};
+use super::schema::{Kind, ShardInfo, open_chunked, wrong};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
+use crate::model::vector::Instructions;
 
 /// An open shard.
 pub struct ShardReader {
@@ -25,6 +27,7 @@ pub struct ShardReader {
     frame_offsets: Vec<i64>,
     /// Bytes of quantised values, before they are scaled.
     bytes: Vec<u8>,
+    instructions: Instructions,
 }
 
 impl ShardReader {
@@ -35,7 +38,7 @@ impl ShardReader {
         if now != *info {
             return Err(Error::input(format!("{}: changed since it was opened", path.display())));
         }
-        let file = open(path)?;
+        let file = open_chunked(path, info.chunk_bytes)?;
         let dataset = |name: &str| {
             file.dataset(name).map_err(|error| wrong(path, &format!("dataset {name:?}"), error))
         };
@@ -58,6 +61,7 @@ impl ShardReader {
             frame_offsets,
             info: info.clone(),
             bytes: Vec::new(),
+            instructions: Instructions::detect(),
         })
     }
 
@@ -78,7 +82,10 @@ impl ShardReader {
                 .hint("this version trains on video-level features only"));
         }
         self.matrix(rows.clone(), features)?;
-        if let Some(at) = features.iter().position(|value| !value.is_finite()) {
+        let not_finite = |features: &[f32]| features.iter().position(|value| !value.is_finite());
+        if !self.finite(features)
+            && let Some(at) = not_finite(features)
+        {
             let (row, column) = (rows.start + at / width, at % width);
             let text =
                 format!("row {row}, column {column}: found {}, expected a number", features[at]);
@@ -104,6 +111,15 @@ impl ShardReader {
         Ok(bytes)
     }
 
+    /// Whether all of `features` surely are numbers. Those made of bytes lie between the values of
+    /// the least and the largest byte, so they needn't be looked at.
+    fn finite(&self, features: &[f32]) -> bool {
+        match self.info.quantised {
+            None => all_finite(self.instructions, features),
+            Some((scale, offset)) => offset.is_finite() && (255.0 * scale + offset).is_finite(),
+        }
+    }
+
     fn matrix(&mut self, rows: Range<usize>, values: &mut [f32]) -> Result<()> {
         let width = self.info.width();
         let read = match self.info.quantised {
@@ -111,9 +127,7 @@ impl ShardReader {
             Some((scale, offset)) => {
                 self.bytes.resize(values.len(), 0);
                 let read = read_rows(&self.values, rows, width, &mut self.bytes);
-                for (value, byte) in values.iter_mut().zip(&self.bytes) {
-                    *value = f32::from(*byte) * scale + offset;
-                }
+                from_bytes(self.instructions, &self.bytes, values, [scale, offset]);
                 read
             }
         };

@@ -50,6 +50,8 @@ pub struct ShardInfo {
     pub frames: usize,
     /// Labels of all rows.
     pub positives: usize,
+    /// Bytes of a chunk of values; 0 where they aren't chunked.
+    pub chunk_bytes: usize,
     /// Whether values are bytes with scale and offset.
     pub quantised: Option<(f32, f32)>,
     pub source: String,
@@ -106,6 +108,7 @@ impl ShardInfo {
             rows: 0,
             frames: 0,
             positives: 0,
+            chunk_bytes: 0,
             quantised: None,
             source: attributes.text("source")?,
         };
@@ -137,6 +140,8 @@ impl ShardInfo {
             Kind::Frames => None,
         };
         let values = check(self.values(), &[float, byte.clone()], &[rows, Some(width)])?;
+        let size = values.dtype().map_or(0, |dtype| dtype.size());
+        self.chunk_bytes = values.chunk().map_or(0, |chunk| chunk.iter().product::<usize>() * size);
         if self.kind == Kind::Frames {
             self.frames = values.shape()[0];
             check("frame_offsets", &[int(IntSize::U8)], &[Some(self.rows + 1)])?;
@@ -156,8 +161,29 @@ impl ShardInfo {
     }
 }
 
+/// What HDF5 keeps of chunks it has read, for each open dataset, unless it is told otherwise.
+const CHUNK_CACHE: usize = 1 << 20;
+/// The largest chunk that is kept (hdf5-data/README.md: chunks of 256 KiB to 4 MiB).
+const CHUNK_CACHE_MAX: usize = 4 << 20;
+/// Places of the cache, a prime as HDF5 advises.
+const CHUNK_PLACES: usize = 521;
+
+/// How far chunks that have been read to their end make room before others: HDF5's own choice.
+/// With 1, chunks read in part are never given up, and the cache grows beyond its size.
+const CHUNK_PREFERENCE: f64 = 0.75;
+
 /// Opens an HDF5 file for reading, after a look at what HDF5 itself would stumble over.
 pub fn open(path: &Path) -> Result<hdf5::File> {
+    open_with(path, CHUNK_CACHE)
+}
+
+/// As `open`, for reads one after the other from chunks of `chunk_bytes`: the chunk that two of
+/// them share is kept, where it would otherwise be read and checked twice.
+pub fn open_chunked(path: &Path, chunk_bytes: usize) -> Result<hdf5::File> {
+    open_with(path, chunk_bytes.clamp(CHUNK_CACHE, CHUNK_CACHE_MAX))
+}
+
+fn open_with(path: &Path, cache_bytes: usize) -> Result<hdf5::File> {
     let plain = |text: &dyn std::fmt::Display| Error::input(format!("{}: {text}", path.display()));
     let mut file = File::open(path).map_err(|error| plain(&error))?;
     let size = file.metadata().map_err(|error| plain(&error))?.len();
@@ -173,7 +199,9 @@ pub fn open(path: &Path) -> Result<hdf5::File> {
         return Err(plain(&text).hint("its writer was stopped; write the shard anew"));
     }
     file.seek(SeekFrom::Start(0)).map_err(|error| plain(&error))?;
-    hdf5::File::open(path).map_err(|error| plain(&error))
+    let mut options = hdf5::File::with_options();
+    options.with_fapl(|access| access.chunk_cache(CHUNK_PLACES, cache_bytes, CHUNK_PREFERENCE));
+    options.open(path).map_err(|error| plain(&error))
 }
 
 struct Attributes<'a> {

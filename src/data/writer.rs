@@ -21,6 +21,8 @@ pub struct ShardWriter {
     path: PathBuf,
     temporary: PathBuf,
     header: ShardHeader,
+    /// Whether values are stored as bytes, as frames always are.
+    as_bytes: bool,
     /// The file and its features or frames; None once finished.
     file: Option<(hdf5::File, Dataset)>,
     /// Rows of `values` written so far and rows of a chunk.
@@ -35,11 +37,24 @@ pub struct ShardWriter {
 }
 
 impl ShardWriter {
-    /// Begins the shard `path`, which must not exist.
+    /// Begins the shard `path`, which must not exist. Features become 32-bit floats.
     ///
     /// # Errors
     /// Exit 5 where the file system refuses or the file exists.
     pub fn create(path: &Path, header: &ShardHeader) -> Result<ShardWriter> {
+        ShardWriter::begin(path, header, header.kind == Kind::Frames)
+    }
+
+    /// As `create`, with features as bytes of `BYTE_SCALE` and `BYTE_OFFSET`: each value goes to
+    /// the nearest byte, those beyond -1.99 and 2.01 to the last one.
+    ///
+    /// # Errors
+    /// Exit 5 where the file system refuses or the file exists.
+    pub fn create_bytes(path: &Path, header: &ShardHeader) -> Result<ShardWriter> {
+        ShardWriter::begin(path, header, true)
+    }
+
+    fn begin(path: &Path, header: &ShardHeader, as_bytes: bool) -> Result<ShardWriter> {
         if path.exists() {
             return Err(Error::storage(format!("{}: exists already", path.display())));
         }
@@ -47,23 +62,19 @@ impl ShardWriter {
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = path.with_file_name(name);
         let width = header.width();
-        let (kind, size) = match header.kind {
-            Kind::Video => ("features", size_of::<f32>()),
-            Kind::Frames => ("frames", 1),
-        };
+        let name = if header.kind == Kind::Video { "features" } else { "frames" };
+        let size = if as_bytes { 1 } else { size_of::<f32>() };
         let chunk = (CHUNK_BYTES / (width * size)).max(1);
         let create = || -> hdf5::Result<(hdf5::File, Dataset)> {
             let file = hdf5::File::create(&temporary)?;
             write_attributes(&file, header)?;
-            let values = match header.kind {
-                Kind::Video => growing::<f32>(&file, kind, width, chunk)?,
-                Kind::Frames => {
-                    let frames = growing::<u8>(&file, kind, width, chunk)?;
-                    frames.new_attr::<f32>().create("scale")?.write_scalar(&BYTE_SCALE)?;
-                    frames.new_attr::<f32>().create("offset")?.write_scalar(&BYTE_OFFSET)?;
-                    frames
-                }
-            };
+            if !as_bytes {
+                let values = growing::<f32>(&file, name, width, chunk)?;
+                return Ok((file, values));
+            }
+            let values = growing::<u8>(&file, name, width, chunk)?;
+            values.new_attr::<f32>().create("scale")?.write_scalar(&BYTE_SCALE)?;
+            values.new_attr::<f32>().create("offset")?.write_scalar(&BYTE_OFFSET)?;
             Ok((file, values))
         };
         let (file, values) = create().map_err(|error| failed(path, error))?;
@@ -71,6 +82,7 @@ impl ShardWriter {
             path: path.to_path_buf(),
             temporary,
             header: header.clone(),
+            as_bytes,
             file: Some((file, values)),
             written: 0,
             chunk,
@@ -98,7 +110,10 @@ impl ShardWriter {
         match (&example.values, self.header.kind) {
             (Values::Video(values), Kind::Video) => {
                 assert_eq!(values.len(), width, "width of a row");
-                self.floats.extend_from_slice(values);
+                match self.as_bytes {
+                    true => self.bytes.extend(values.iter().copied().map(nearest_byte)),
+                    false => self.floats.extend_from_slice(values),
+                }
             }
             (Values::Frames(bytes), Kind::Frames) => {
                 assert_eq!(bytes.len() % width, 0, "width of a frame");
@@ -125,9 +140,9 @@ impl ShardWriter {
         let (from, to) = (self.written, self.written + rows);
         let (_, values) = self.file.as_ref().expect("not finished yet");
         values.resize((to, width))?;
-        match self.header.kind {
-            Kind::Video => put(values, &mut self.floats, from, rows, width)?,
-            Kind::Frames => put(values, &mut self.bytes, from, rows, width)?,
+        match self.as_bytes {
+            true => put(values, &mut self.bytes, from, rows, width)?,
+            false => put(values, &mut self.floats, from, rows, width)?,
         }
         self.written = to;
         Ok(())
@@ -170,6 +185,11 @@ impl Drop for ShardWriter {
         self.file.take();
         let _ = fs::remove_file(&self.temporary);
     }
+}
+
+/// The byte whose value is nearest; a cast saturates.
+fn nearest_byte(value: f32) -> u8 {
+    ((value - BYTE_OFFSET) / BYTE_SCALE).round() as u8
 }
 
 fn failed(path: &Path, error: hdf5::Error) -> Error {
