@@ -1,22 +1,21 @@
 //! `reelscale bench`: how fast the parts are on this machine, each beside its measured limit.
 
 mod gemm;
+mod input;
 mod metrics;
 mod mixture;
 mod sum;
 mod train;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
 use crate::comm::Comm;
-use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::error::{Error, Result};
 use crate::model::vector::Instructions;
-use crate::synthetic::Planted;
 
 /// Measures the parts of the program on this machine.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,6 +42,7 @@ enum Format {
 #[derive(Clone, Debug, Subcommand)]
 enum Part {
     Gemm(gemm::Args),
+    Input(input::Args),
     Mixture(mixture::Args),
     Sum(sum::Args),
     Metrics(metrics::Args),
@@ -59,6 +59,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let setting = Setting { repeat: args.repeat.max(1), kernel: args.kernel };
     let rows = match args.part {
         Part::Gemm(part) => gemm::run(&setting, &part),
+        Part::Input(part) => input::run(&setting, &part)?,
         Part::Mixture(part) => mixture::run(&setting, &part)?,
         Part::Sum(part) => sum::run(&setting, &part)?,
         Part::Metrics(part) => metrics::run(&setting, &part)?,
@@ -106,22 +107,6 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// Writes `rows` rows drawn from a planted model and returns the shard.
-fn synthesize(folder: &Path, rows: usize, classes: usize, features: usize) -> Result<PathBuf> {
-    let planted = Planted::new(1, features, classes, 2);
-    let header = ShardHeader {
-        parts: planted.parts(),
-        class_count: classes,
-        kind: Kind::Video,
-        source: "bench".into(),
-    };
-    let path = folder.join("rows.h5");
-    let mut writer = ShardWriter::create(&path, &header)?;
-    (0..rows as u64).try_for_each(|row| writer.push(&planted.example(row)))?;
-    writer.finish()?;
-    Ok(path)
 }
 
 /// The most memory that this process had so far, in MiB.

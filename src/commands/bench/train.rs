@@ -3,15 +3,17 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Scratch, Setting, at_least_one, mixture, peak_mib, synthesize};
+use super::{Scratch, Setting, at_least_one, mixture, peak_mib};
 use crate::comm::Comm;
+use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::report::Report;
+use crate::synthetic::Planted;
 use crate::train::{Data, train};
 
 /// Training on synthesized or given shards: optimizer, loss, input and all.
@@ -55,10 +57,7 @@ pub fn run(comm: &Comm, setting: &Setting, args: &Args) -> Result<Vec<Value>> {
 
 fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result<Vec<Value>> {
     let patterns = match args.data.is_empty() {
-        true => {
-            let path = synthesize(folder, args.rows, args.classes, args.features)?;
-            vec![path.display().to_string()]
-        }
+        true => vec![synthesize(args, folder)?.display().to_string()],
         false => args.data.clone(),
     };
     let text = format!(
@@ -99,6 +98,22 @@ fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result
         }));
     }
     Ok(found)
+}
+
+/// Writes rows drawn from a planted model and returns the shard.
+fn synthesize(args: &Args, folder: &Path) -> Result<PathBuf> {
+    let planted = Planted::new(1, args.features, args.classes, 2);
+    let header = ShardHeader {
+        parts: planted.parts(),
+        class_count: args.classes,
+        kind: Kind::Video,
+        source: "bench train".into(),
+    };
+    let path = folder.join("rows.h5");
+    let mut writer = ShardWriter::create(&path, &header)?;
+    (0..args.rows as u64).try_for_each(|row| writer.push(&planted.example(row)))?;
+    writer.finish()?;
+    Ok(path)
 }
 
 /// Median time of the events of a step that have this counter, but for the first, which pays for
