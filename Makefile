@@ -14,7 +14,7 @@ export OMPI_ALLOW_RUN_AS_ROOT = 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
 export OMPI_MCA_mpi_yield_when_idle = 1
 
-.PHONY: build demo test check install-deps
+.PHONY: build demo test check bench install-deps
 
 build: install-deps
 	cargo build --release
@@ -24,6 +24,13 @@ demo: build
 
 test: check
 	cargo test
+
+# This machine's figures for BENCHMARKS.md; the comparison wants PyTorch and says so where it is absent.
+bench: build
+	for part in gemm mixture "mixture --stage 2" input sum metrics train; do \
+	  target/release/reelscale bench $$part || exit 1; done
+	cargo bench --bench kernels
+	python3 benches/compare.py
 
 check: install-deps
 	cargo fmt --check

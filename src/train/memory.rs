@@ -178,7 +178,7 @@ impl Sizes {
             + 3 * self.block
             + self.kernels()
             + shared * self.shared
-            + self.read_ahead(2 * self.threads)
+            + self.read_ahead(8 * self.threads)
     }
 
     /// Without activations at rest.

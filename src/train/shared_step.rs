@@ -11,7 +11,7 @@ use crate::flow::home_rows::{HomeRows, ReadRows};
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::matrix::Matrix;
-use crate::model::mixture::{Block, Kernel, Passing, transpose};
+use crate::model::mixture::{Block, Kernel, Passing, transpose_into};
 use crate::model::shared::Tape;
 use crate::model::vector::LANES;
 use crate::parallel::{Ahead, work_off};
@@ -49,12 +49,14 @@ impl SharedStep<'_> {
         let transposed = annotator.layers.transpose(&annotator.shared);
         let mut gradient = OrderedSum::new(self.comm, runs.clone(), parameters);
         let mut loss = OrderedSum::new(self.comm, runs, 1);
-        let mut rows = self.rows.read_ahead(2 * kernels.len());
+        let mut rows = self.rows.read_ahead(4 * kernels.len());
+        let mut turned = Vec::new();
         for from in (0..longest).step_by(self.wave) {
             let blocks = self.rows.own.len().saturating_sub(from).min(self.wave);
             let mut wave = self.forward(annotator, kernels, &mut rows, blocks)?;
             visit_blocks(self.comm, &annotator.experts, |block, poll| {
-                visit(block, &mut wave, kernels, poll);
+                transpose_into(block, &mut turned);
+                visit(block, &turned, &mut wave, kernels, poll);
             });
             wave.iter().for_each(|rows| loss.add(vec![rows.loss]));
             self.backward(annotator, &transposed, kernels, wave, &mut gradient);
@@ -76,7 +78,7 @@ impl SharedStep<'_> {
     ) -> Result<Vec<BlockRows>> {
         let mut wave = Vec::with_capacity(blocks);
         while wave.len() < blocks {
-            let turn = kernels.len().min(blocks - wave.len());
+            let turn = (4 * kernels.len()).min(blocks - wave.len());
             let read = rows.by_ref().take(turn).collect::<Result<Vec<_>>>()?;
             let mut places: Vec<Option<BlockRows>> = read.iter().map(|_| None).collect();
             let items = read.into_iter().zip(&mut places).collect();
@@ -127,13 +129,18 @@ impl SharedStep<'_> {
 }
 
 /// One class block passes the rows of a wave: its part of dL/dv and of the loss is added to theirs.
-fn visit(block: Block, wave: &mut [BlockRows], kernels: &mut [Kernel], poll: &mut dyn FnMut()) {
-    let transposed = transpose(block);
+fn visit(
+    block: Block,
+    transposed: &[f32],
+    wave: &mut [BlockRows],
+    kernels: &mut [Kernel],
+    poll: &mut dyn FnMut(),
+) {
     let work = |kernel: &mut Kernel, rows: &mut BlockRows| {
         let mut losses = vec![0.0; block.layout.groups.len() * LANES];
         let passing = Passing { activations: rows.tape.output(), labels: &rows.labels };
         let (all, dv) = (0..rows.labels.rows(), &mut rows.dv.data);
-        kernel.activation_gradient(block, &transposed, passing, all, dv, &mut losses);
+        kernel.activation_gradient(block, transposed, passing, all, dv, &mut losses);
         rows.loss += losses.iter().sum::<f64>();
     };
     work_off(kernels, wave.iter_mut().collect(), work, poll);

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::labels::Labels;
 use crate::model::experts::{Experts, layouts};
 use crate::model::matrix::Matrix;
-use crate::model::mixture::{Kernel, Passing, transpose};
+use crate::model::mixture::{Kernel, Passing, transpose_into};
 use crate::model::spec::Dummy;
 use crate::model::vector::LANES;
 use crate::parallel::work_off;
@@ -128,9 +128,10 @@ fn stage_2(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
     let (rows, stride) = (passing.labels.rows(), passing.activations.stride());
     let mut dv = vec![0.0; rows * stride];
     let mut losses = vec![0.0; rows.div_ceil(ROWS)];
+    let mut transposed = Vec::new();
     for block in experts.own.clone() {
         let block = experts.block(block);
-        let transposed = transpose(block);
+        transpose_into(block, &mut transposed);
         let runs = dv.chunks_mut(ROWS * stride).zip(&mut losses).enumerate();
         work_off(
             kernels,
