@@ -63,6 +63,30 @@ fn bad_jobs_and_outputs_are_refused_and_nothing_is_touched() {
     assert!(train("good.toml", "done").fails_with(6).contains("holds a run already"));
 }
 
+/// A budget that can't be kept, a scratch folder that isn't there, instructions that this processor
+/// doesn't have: refused before anything is computed.
+#[test]
+fn what_the_machine_lacks_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let arguments = "synthesize --rows 3000 --classes 9 --features 128 --output";
+    reelscale(arguments).path(&path("data")).stdout();
+    let glob = format!("[data]\ntrain = [\"{}/*.h5\"]\n", path("data").display());
+    fs::write(path("job.toml"), glob + "[pretrain]\nepochs = 0\n[experts]\nwindow = 100\n")
+        .unwrap();
+    let train = |run: &str, settings: &[&str]| {
+        let command = reelscale("train").path(&path("job.toml")).arg("--output").path(&path(run));
+        settings.iter().fold(command, |command, set| command.arg("--set").arg(*set)).ranks(2)
+    };
+    let text = train("a", &["run.memory_gib=0.0001"]).fails_with(9);
+    assert!(text.contains("run.memory_gib: found 0.0001, a rank of this job needs"), "{text}");
+    let lost = ["run.memory_gib=0.0015", "run.scratch=/no/such/folder"];
+    let text = train("b", &lost).fails_with(5);
+    assert!(text.contains("/no/such/folder") && text.contains("hint: run.scratch"), "{text}");
+    let text = train("c", &["run.kernel=neon"]).fails_with(3);
+    assert!(text.contains("run.kernel: found \"neon\", expected auto or"), "{text}");
+}
+
 /// 9: shards that are missing or named twice, all of them told before any arithmetic.
 #[test]
 fn missing_shards_are_all_listed() {

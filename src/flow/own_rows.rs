@@ -27,6 +27,14 @@ impl Room {
     pub fn unlimited() -> Room {
         Room { bytes_max: usize::MAX, scratch: std::env::temp_dir() }
     }
+
+    /// Sees whether a scratch file can be made, before days of work come to need one.
+    ///
+    /// # Errors
+    /// Exit 5, naming the folder.
+    pub fn check(&self) -> Result<()> {
+        unnamed_file(&self.scratch).map(drop)
+    }
 }
 
 enum Store {
@@ -160,7 +168,10 @@ fn unnamed_file(folder: &Path) -> Result<File> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!("reelscale-{}-{number}.scratch", std::process::id()));
-    let told = |error: std::io::Error| Error::storage(format!("{}: {error}", path.display()));
+    let told = |error: std::io::Error| {
+        Error::storage(format!("{}: {error}", path.display()))
+            .hint("run.scratch names a folder on a disk of the node")
+    };
     let file = File::options().read(true).write(true).create_new(true).open(&path);
     let file = file.map_err(told)?;
     fs::remove_file(&path).map_err(told)?;

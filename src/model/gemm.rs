@@ -307,29 +307,24 @@ mod tests {
             let (a, b) = (random(&mut stream, m * k), random(&mut stream, k * p * LANES));
             let start = random(&mut stream, m * p * LANES);
             for instructions in Instructions::available() {
-                let mut c = start.clone();
-                Workspace::new(instructions).accumulate(
-                    Size { rows: m, depth: k, panels: p },
-                    Left { data: &a, row: k, column: 1 },
-                    Panels { data: &b, row: p * LANES, panel: LANES },
-                    &mut Output { data: &mut c, row: p * LANES, panel: LANES },
-                );
+                let size = Size { rows: m, depth: k, panels: p };
+                let left = Left { data: &a, row: k, column: 1 };
+                let panels = Panels { data: &b, row: p * LANES, panel: LANES };
+                let product = |fresh: bool, left: Left, start: &[f32]| {
+                    let (mut c, mut workspace) = (start.to_vec(), Workspace::new(instructions));
+                    let output = &mut Output { data: &mut c, row: p * LANES, panel: LANES };
+                    match fresh {
+                        true => workspace.multiply(size, left, panels, output),
+                        false => workspace.accumulate(size, left, panels, output),
+                    }
+                    c
+                };
+                let c = product(false, left, &start);
                 if k > 0 {
-                    let mut fresh = start.clone();
-                    Workspace::new(instructions).multiply(
-                        Size { rows: m, depth: k, panels: p },
-                        Left { data: &a, row: k, column: 1 },
-                        Panels { data: &b, row: p * LANES, panel: LANES },
-                        &mut Output { data: &mut fresh, row: p * LANES, panel: LANES },
-                    );
-                    let mut from_zero = vec![0.0; start.len()];
-                    Workspace::new(instructions).accumulate(
-                        Size { rows: m, depth: k, panels: p },
-                        Left { data: &turned(&a, m, k), row: 1, column: m },
-                        Panels { data: &b, row: p * LANES, panel: LANES },
-                        &mut Output { data: &mut from_zero, row: p * LANES, panel: LANES },
-                    );
-                    assert!(fresh == from_zero, "{m} {k} {p}");
+                    let (turned, zeros) = (turned(&a, m, k), vec![0.0; start.len()]);
+                    let turned = Left { data: &turned, row: 1, column: m };
+                    let fresh = product(true, left, &start);
+                    assert!(fresh == product(false, turned, &zeros), "{m} {k} {p}");
                 }
                 for i in 0..m {
                     for j in 0..p * LANES {

@@ -86,11 +86,7 @@ impl Kernel {
         class_loss: &mut [f64],
     ) {
         gradient[block.layout.biases()..].fill(0.0);
-        for tile in tiles(block.layout, rows.clone()) {
-            let fresh = tile.start == rows.start;
-            self.logit_gradients(block, passing, tile.clone(), class_loss);
-            self.add_expert_gradient(block.layout, passing.activations, tile, fresh, gradient);
-        }
+        self.expert_gradients(block, passing, rows, true, gradient, class_loss);
     }
 
     /// Adds the gradient of the loss, summed over `rows`, to `gradient` (the parameters' layout;
@@ -103,9 +99,22 @@ impl Kernel {
         gradient: &mut [f32],
         class_loss: &mut [f64],
     ) {
-        for tile in tiles(block.layout, rows) {
+        self.expert_gradients(block, passing, rows, false, gradient, class_loss);
+    }
+
+    fn expert_gradients(
+        &mut self,
+        block: Block,
+        passing: Passing,
+        rows: Range<usize>,
+        fresh: bool,
+        gradient: &mut [f32],
+        class_loss: &mut [f64],
+    ) {
+        for tile in tiles(block.layout, rows.clone()) {
+            let fresh = fresh && tile.start == rows.start;
             self.logit_gradients(block, passing, tile.clone(), class_loss);
-            self.add_expert_gradient(block.layout, passing.activations, tile, false, gradient);
+            self.add_expert_gradient(block.layout, passing.activations, tile, fresh, gradient);
         }
     }
 

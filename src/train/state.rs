@@ -146,7 +146,9 @@ impl<'a> State<'a> {
         let plan = comm.agree(Plan::new(job, &shape, comm.size(), &data.train, validation))?;
         let place = if plan.scratch { ", activations in a scratch file" } else { "" };
         log::info!("memory planned {}{place}", human::bytes(plan.peak as u64));
-        data.keep_activations_in(&Room { bytes_max: plan.activations_max, ..data.room(job) });
+        let room = Room { bytes_max: plan.activations_max, ..data.room(job) };
+        comm.agree(if plan.scratch { room.check() } else { Ok(()) })?;
+        data.keep_activations_in(&room);
         let kernels = kernels(instructions, job.run.threads, job.model.epsilon);
         Ok(State { comm, job, data, kernels, report, shape, plan, last_loss: f64::INFINITY })
     }
