@@ -13,8 +13,9 @@
 //!                      -> 4 (L / P) A + 4 (L - L / P) + 8 (P - 1)            3
 //! ```
 //!
-//! a is the number of partial sums that this rank is left with, A that of all ranks: 1 and P where
-//! P is a power of two. (The part of the exchange that a rank keeps counts on both sides.)
+//! One rank alone makes no calls in the last two. a is the number of partial sums that this rank is
+//! left with, A that of all ranks: 1 and P where P is a power of two. (The part of the exchange
+//! that a rank keeps counts on both sides.)
 
 use std::ops::Range;
 
@@ -104,6 +105,9 @@ fn a_pass_of_the_shared_step_moves_each_class_block_once() {
             visit_blocks(comm, &experts, |_, _| ());
         });
         check("shared step", ranks, found, |rank| {
+            if ranks == 1 {
+                return [0, 0, 0];
+            }
             let own = 4 * PARAMETERS * owned(BLOCKS, ranks, rank).len();
             [own, 4 * PARAMETERS * BLOCKS - own, BLOCKS]
         });
