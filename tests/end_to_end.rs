@@ -85,6 +85,16 @@ fn a_run_has_the_same_bits_on_any_ranks_and_threads() {
             train(&job, &path).arg("--set").arg(format!("run.kernel={}", kernel.name())).stdout();
             assert_eq!(result(&path), expected, "{solver}: {} kernel", kernel.name());
         }
+        let limited = |name: &str, gib: &str| {
+            let sets = format!("--set run.threads=1 --set run.memory_gib={gib}");
+            sets.split(' ').fold(train(&job, &output(name)), |command, arg| command.arg(arg))
+        };
+        let refused = limited("limited", "1e-9").fails_with(9);
+        let (_, least) = refused.split_once("needs ").expect("the least that works");
+        let run = limited("limited", least.split_once(' ').expect("a number").0).output();
+        let told = String::from_utf8(run.stderr).unwrap();
+        assert!(told.contains("in a scratch file"), "{refused}\n{told}");
+        assert_eq!(result(&output("limited")), expected, "{solver}: least memory");
         for ranks in [2, 3, 5, 8] {
             let path = output(&format!("thread{ranks}"));
             train(&job, &path).arg("--comm").arg(format!("threads={ranks}")).stdout();

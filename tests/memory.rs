@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 use reelscale::comm::{Comm, run_threads};
 use reelscale::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardWriter};
 use reelscale::flow::home_rows::HomeRows;
+use reelscale::flow::own_rows::Room;
 use reelscale::flow::scoring::evaluate;
 use reelscale::job::Job;
 use reelscale::model::experts::Experts;
@@ -188,6 +189,31 @@ fn a_budget_is_kept_and_changes_no_bit() {
     let error = Plan::new(&less, &shape_of(&less, &data), 1, &data.train, None).unwrap_err();
     assert_eq!(error.exit as i32, 9);
     assert!(error.text.contains("run.memory_gib: found"), "{}", error.text);
+}
+
+/// Scores go through in waves, of activations in memory or in a file: the same metrics.
+#[test]
+fn scores_in_waves_give_the_same_metrics() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let folder = tempfile::tempdir().unwrap();
+    let infos = shards(folder.path(), 1500, 200, 32);
+    let job = limited_job(folder.path(), 0.0, "");
+    let comm = Comm::serial();
+    let data = Data::open(&comm, &job).unwrap();
+    let annotator = train(&comm, &job, data, &mut Report::new(None)).unwrap().annotator;
+    let rooms = [(usize::MAX, 1 << 24), (usize::MAX, 1), (0, 1), (0, 1 << 24)];
+    let mut found = Vec::new();
+    for (bytes_max, scores_max) in rooms {
+        let rows = HomeRows::new(&comm, Dataset::new(infos.clone()).unwrap(), 64);
+        let scratch = folder.path().to_path_buf();
+        *rows.room.borrow_mut() = Room { bytes_max, scores_max, scratch };
+        let mut kernels = kernels(Instructions::detect(), 2, 1e-5);
+        found.push(evaluate(&comm, &annotator, &rows, &mut kernels).unwrap());
+    }
+    assert!(found[0].map_full.unwrap() > 0.0);
+    assert!(found.iter().all(|metrics| metrics == &found[0]), "{found:?}");
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 1, "nothing but the shard");
 }
 
 /// The plan's formula is within 10 % of what is measured, where model or rows dominate.

@@ -13,7 +13,7 @@ use crate::human;
 use crate::job::Job;
 use crate::launch;
 use crate::report::{Machine, Report, RunDirectory, RunRecord, table};
-use crate::train::{Data, instructions, train};
+use crate::train::{Data, instructions, plan, train};
 
 /// Trains a model as a job file says.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +35,8 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     job.run.threads = launch::threads(job.run.threads);
     let kernel = comm.agree(instructions(&job))?.name();
     let data = Data::open(comm, &job)?;
+    // What can't run leaves no directory behind.
+    plan(comm, &job, &data)?;
     let directory = match comm.is_root() {
         true => comm.agree(RunDirectory::create(&args.output).map(Some))?,
         false => comm.agree(Ok(None))?,

@@ -35,6 +35,10 @@ pub fn open(comm: &Comm, patterns: &[String]) -> Result<Dataset> {
     comm.agree(Dataset::new(all.collect()))
 }
 
+/// Rows that a thread takes to activations at once: row blocks of large datasets are too long to
+/// be read ahead whole.
+pub const ROWS_AT_ONCE: usize = 480;
+
 /// A dataset cut into row blocks, of which this rank owns a run.
 pub struct HomeRows {
     dataset: Dataset,
@@ -102,10 +106,20 @@ impl HomeRows {
 
     /// The rows of each of this rank's blocks in order, while a thread reads the next ones.
     pub fn read_ahead(&self, depth: usize) -> Ahead<ReadRows> {
-        let (dataset, blocks) = (self.dataset.clone(), self.blocks.clone());
-        let (mut reader, mut own) = (dataset.reader(), self.own.clone());
+        self.read_runs_ahead(depth, usize::MAX)
+    }
+
+    /// As `read_ahead`, no more than `rows_max` rows of a block at once.
+    fn read_runs_ahead(&self, depth: usize, rows_max: usize) -> Ahead<ReadRows> {
+        let (dataset, mut reader) = (self.dataset.clone(), self.dataset.reader());
+        let blocks: Vec<Range<usize>> =
+            self.own.clone().map(|block| self.blocks.block(block)).collect();
+        let mut runs = blocks.into_iter().flat_map(move |block| {
+            let end = block.end;
+            block.step_by(rows_max).map(move |from| from..end.min(from.saturating_add(rows_max)))
+        });
         Ahead::new(depth, move || {
-            own.next().map(|block| read_rows(&mut reader, dataset.width(), blocks.block(block)))
+            runs.next().map(|run| read_rows(&mut reader, dataset.width(), run))
         })
     }
 
@@ -116,7 +130,7 @@ impl HomeRows {
     pub fn activations(&self, annotator: &Annotator, kernels: &mut [Kernel]) -> Result<OwnRows> {
         let mut own =
             OwnRows::new(self.own_rows(), annotator.layers.outputs(), &self.room.borrow())?;
-        let mut rows = self.read_ahead(kernels.len());
+        let mut rows = self.read_runs_ahead(kernels.len(), ROWS_AT_ONCE);
         loop {
             let turn = rows.by_ref().take(kernels.len()).collect::<Result<Vec<_>>>()?;
             if turn.is_empty() {

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
@@ -13,11 +14,16 @@ use crate::labels::Labels;
 use crate::model::matrix::{Matrix, stride_of};
 use crate::model::mixture::Passing;
 
+/// Numbers of scores of a class block that are held at once where nothing else is said: 64 MiB.
+pub const SCORES_MAX: usize = 1 << 24;
+
 /// Where activations may lie.
 #[derive(Clone, Debug)]
 pub struct Room {
     /// Bytes of activations that may lie in memory; more go to a file.
     pub bytes_max: usize,
+    /// Numbers of scores of a class block that may be held at once.
+    pub scores_max: usize,
     /// Folder of that file, on a disk of the node.
     pub scratch: PathBuf,
 }
@@ -25,7 +31,7 @@ pub struct Room {
 impl Room {
     /// All the memory that there is.
     pub fn unlimited() -> Room {
-        Room { bytes_max: usize::MAX, scratch: std::env::temp_dir() }
+        Room { bytes_max: usize::MAX, scores_max: SCORES_MAX, scratch: std::env::temp_dir() }
     }
 
     /// Sees whether a scratch file can be made, before days of work come to need one.
@@ -41,7 +47,13 @@ enum Store {
     Memory(Matrix),
     /// [rows][stride] numbers as this machine has them. The file has no name any more: it goes
     /// with the process, however that ends.
-    Scratch(File),
+    Scratch(Arc<ScratchRows>),
+}
+
+/// Activations in a scratch file.
+pub struct ScratchRows {
+    file: File,
+    stride: usize,
 }
 
 /// The rows that this rank holds: a contiguous run of all rows, with their activations.
@@ -51,6 +63,7 @@ pub struct OwnRows {
     pub labels: Labels,
     width: usize,
     store: Store,
+    waited_nanoseconds: AtomicU64,
 }
 
 /// Consecutive rows in memory, ready to pass class blocks: `rows` of `activations` and `labels`.
@@ -75,9 +88,13 @@ impl OwnRows {
         let bytes = rows.len() * stride_of(width) * size_of::<f32>();
         let store = match bytes <= room.bytes_max {
             true => Store::Memory(Matrix::zeros(rows.len(), width)),
-            false => Store::Scratch(unnamed_file(&room.scratch)?),
+            false => {
+                let file = unnamed_file(&room.scratch)?;
+                Store::Scratch(Arc::new(ScratchRows { file, stride: stride_of(width) }))
+            }
         };
-        Ok(OwnRows { rows, labels: Labels::new(), width, store })
+        let waited_nanoseconds = AtomicU64::new(0);
+        Ok(OwnRows { rows, labels: Labels::new(), width, store, waited_nanoseconds })
     }
 
     /// Width d of the activations.
@@ -87,6 +104,16 @@ impl OwnRows {
 
     fn stride(&self) -> usize {
         stride_of(self.width)
+    }
+
+    /// Seconds that was waited for windows of these rows out of a scratch file.
+    pub fn wait_seconds(&self) -> f64 {
+        self.waited_nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9
+    }
+
+    /// Adds seconds of such waiting.
+    pub fn waited(&self, seconds: f64) {
+        self.waited_nanoseconds.fetch_add((seconds * 1e9) as u64, Ordering::Relaxed);
     }
 
     /// Adds the next rows.
@@ -102,9 +129,10 @@ impl OwnRows {
                 all.data[to].copy_from_slice(&activations.data);
                 Ok(())
             }
-            Store::Scratch(file) => file
-                .write_all_at(bytemuck::cast_slice(&activations.data), (at * stride * 4) as u64)
-                .map_err(failed),
+            Store::Scratch(scratch) => {
+                let bytes = bytemuck::cast_slice(&activations.data);
+                scratch.file.write_all_at(bytes, (at * stride * 4) as u64).map_err(failed)
+            }
         }
     }
 
@@ -113,22 +141,35 @@ impl OwnRows {
     /// # Errors
     /// Exit 5: the scratch file can't be read.
     pub fn copy(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
-        let stride = self.stride();
         match &self.store {
             Store::Memory(all) => {
                 rows.iter().for_each(|row| to.extend_from_slice(all.row(*row)));
                 Ok(())
             }
-            Store::Scratch(file) => {
-                let from = to.len();
-                to.resize(from + rows.len() * stride, 0.0);
-                let mut places: Vec<(usize, &mut [f32])> =
-                    rows.iter().copied().zip(to[from..].chunks_exact_mut(stride)).collect();
-                // In the file's order, so that a disk reads forwards.
-                places.sort_unstable_by_key(|place| place.0);
-                places.into_iter().try_for_each(|(row, place)| read(file, row, stride, place))
-            }
+            Store::Scratch(scratch) => scratch.copy(rows, to),
         }
+    }
+
+    /// The scratch file, if the activations lie in one, for a thread that reads ahead.
+    pub fn scratch(&self) -> Option<Arc<ScratchRows>> {
+        match &self.store {
+            Store::Memory(_) => None,
+            Store::Scratch(scratch) => Some(scratch.clone()),
+        }
+    }
+
+    /// Single rows, counted from this rank's first, as a piece of their own.
+    ///
+    /// # Errors
+    /// Exit 5: the scratch file can't be read.
+    pub fn gathered(&self, rows: &[usize]) -> Result<Piece<'_>> {
+        let mut activations = Matrix::zeros(0, self.width);
+        self.copy(rows, &mut activations.data)?;
+        activations.resize(rows.len());
+        let mut labels = Labels::new();
+        rows.iter().for_each(|row| labels.push(self.labels.row(*row)));
+        let rows = 0..rows.len();
+        Ok(Piece { activations: Cow::Owned(activations), labels: Cow::Owned(labels), rows })
     }
 
     /// A run of rows, counted from this rank's first.
@@ -142,9 +183,9 @@ impl OwnRows {
                 labels: Cow::Borrowed(&self.labels),
                 rows,
             }),
-            Store::Scratch(file) => {
+            Store::Scratch(scratch) => {
                 let mut activations = Matrix::zeros(rows.len(), self.width);
-                read(file, rows.start, self.stride(), &mut activations.data)?;
+                scratch.read(rows.start, &mut activations.data)?;
                 let mut labels = Labels::new();
                 rows.clone().for_each(|row| labels.push(self.labels.row(row)));
                 let rows = 0..rows.len();
@@ -154,13 +195,35 @@ impl OwnRows {
     }
 }
 
-fn read(file: &File, row: usize, stride: usize, to: &mut [f32]) -> Result<()> {
-    file.read_exact_at(bytemuck::cast_slice_mut(to), (row * stride * 4) as u64).map_err(failed)
+impl ScratchRows {
+    /// Appends the activations of `rows`, counted from the rank's first, to `to`.
+    ///
+    /// # Errors
+    /// Exit 5: the file can't be read.
+    pub fn copy(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
+        let from = to.len();
+        to.resize(from + rows.len() * self.stride, 0.0);
+        let places = to[from..].chunks_exact_mut(self.stride.max(1));
+        let mut places: Vec<(usize, &mut [f32])> = rows.iter().copied().zip(places).collect();
+        // In the file's order, so that a disk reads forwards.
+        places.sort_unstable_by_key(|place| place.0);
+        places.into_iter().try_for_each(|(row, place)| self.read(row, place))
+    }
+
+    fn read(&self, row: usize, to: &mut [f32]) -> Result<()> {
+        let at = (row * self.stride * size_of::<f32>()) as u64;
+        self.file.read_exact_at(bytemuck::cast_slice_mut(to), at).map_err(failed)
+    }
 }
 
 fn failed(error: std::io::Error) -> Error {
-    Error::storage(format!("scratch file: {error}"))
-        .hint("run.scratch names a folder with room for the activations of a node's rows")
+    told("scratch file", error)
+}
+
+fn told(what: impl std::fmt::Display, error: std::io::Error) -> Error {
+    Error::storage(format!("{what}: {error}")).hint(
+        "run.scratch names a folder on a disk of the node, with room for its rows' activations",
+    )
 }
 
 /// A new file in `folder` that no other process can come by.
@@ -168,13 +231,9 @@ fn unnamed_file(folder: &Path) -> Result<File> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!("reelscale-{}-{number}.scratch", std::process::id()));
-    let told = |error: std::io::Error| {
-        Error::storage(format!("{}: {error}", path.display()))
-            .hint("run.scratch names a folder on a disk of the node")
-    };
     let file = File::options().read(true).write(true).create_new(true).open(&path);
-    let file = file.map_err(told)?;
-    fs::remove_file(&path).map_err(told)?;
+    let file = file.map_err(|error| told(path.display(), error))?;
+    fs::remove_file(&path).map_err(|error| told(path.display(), error))?;
     Ok(file)
 }
 
@@ -198,7 +257,10 @@ mod tests {
             let passing = piece.passing();
             let data = passing.activations.run(rows.clone()).to_vec();
             let classes: Vec<u32> = rows.flat_map(|row| passing.labels.row(row).to_vec()).collect();
-            (copied, data, classes)
+            let some = own.gathered(&[17, 3]).unwrap();
+            let gathered = some.passing().activations.clone();
+            assert_eq!(some.passing().labels.row(0), &[17, 22]);
+            (copied, data, classes, gathered)
         });
         assert_eq!(both[0], both[1]);
         assert_eq!(both[0].0.len(), 1 + 4 * 16);

@@ -4,6 +4,8 @@
 //! GAP orders the 20 best pairs of every row globally by a sample sort; MAP@20 sends pairs to the
 //! rank that their class falls to; full MAP counts where class blocks visit the rows.
 
+use std::ops::Range;
+
 use crate::comm::Comm;
 use crate::labels::Labels;
 use crate::metrics::{
@@ -138,31 +140,62 @@ fn mean_average_precision(
 }
 
 /// Average precision over all rows of each class of a block that visits: `scores` are this rank's
-/// [rows][classes], `first_class` the block's first.
+/// [rows][classes], `classes` the block's.
 pub fn full_precisions(
     comm: &Comm,
     first_row: u64,
     labels: &Labels,
-    classes: std::ops::Range<usize>,
+    classes: Range<usize>,
     scores: &[f32],
 ) -> Vec<Option<f64>> {
     let width = classes.len();
     let mut own = Vec::new();
     for row in 0..labels.rows() {
-        for class in labels.row_within(row, &classes) {
-            let class = *class as usize - classes.start;
-            let score = scores[row * width + class];
-            own.push([class as u64, u64::from(score.to_bits()), first_row + row as u64]);
-        }
+        let scores = &scores[row * width..(row + 1) * width];
+        own.extend(positives_of(first_row + row as u64, labels.row(row), &classes, scores));
     }
-    let all = comm.all_gather_any(&own).concat();
-    let positives = all
-        .iter()
-        .map(|[class, score, row]| (*class as usize, f32::from_bits(*score as u32), *row));
-    let mut ranking = FullRanking::new(width, positives);
+    let mut ranking = full_ranking(comm, width, &own);
     for (row, scores) in scores.chunks_exact(width).enumerate() {
         ranking.count(first_row + row as u64, scores);
     }
+    finish_full(comm, ranking)
+}
+
+/// A class of a block, counted from its first, the bits of the score of one of its positives, and
+/// the row, as ranks tell each other.
+pub type Positive = [u64; 3];
+
+/// What the row `row` of these labels adds to the positives of the block of `classes`, given its
+/// scores of all of them.
+pub fn positives_of<'a>(
+    row: u64,
+    labels: &'a [u32],
+    classes: &Range<usize>,
+    scores: &'a [f32],
+) -> impl Iterator<Item = Positive> + use<'a> {
+    let classes = classes.clone();
+    let within = labels.iter().map(|label| *label as usize).filter({
+        let classes = classes.clone();
+        move |label| classes.contains(label)
+    });
+    within.map(move |label| {
+        let class = label - classes.start;
+        [class as u64, u64::from(scores[class].to_bits()), row]
+    })
+}
+
+/// The rankings of a block of `classes` classes, given this rank's positives; every rank then
+/// counts each of its rows.
+pub fn full_ranking(comm: &Comm, classes: usize, own: &[Positive]) -> FullRanking {
+    let all = comm.all_gather_any(own).concat();
+    let positives = all
+        .iter()
+        .map(|[class, score, row]| (*class as usize, f32::from_bits(*score as u32), *row));
+    FullRanking::new(classes, positives)
+}
+
+/// The average precision of each class, once every rank has counted its rows.
+pub fn finish_full(comm: &Comm, mut ranking: FullRanking) -> Vec<Option<f64>> {
     if !ranking.counters().is_empty() {
         comm.sum(ranking.counters());
     }

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::labels::Labels;
 use crate::model::matrix::{Matrix, stride_of};
 use crate::model::mixture::Passing;
+use crate::parallel::Ahead;
 use crate::rng::Permutation;
 
 /// The order in which rows pass.
@@ -56,13 +57,20 @@ pub struct Travel<'a> {
     pub window: usize,
 }
 
-/// What this rank sends of a window, and what everyone's parts are.
+/// Whose rows make up a window.
 struct Parts {
-    mine: Vec<f32>,
+    /// Numbers of each rank's part.
     counts: Vec<usize>,
     /// For each position of the window the rank that holds its row.
     holders: Vec<usize>,
     labels: Vec<Vec<u32>>,
+}
+
+/// This rank's rows of one window after the other, rows end to end.
+enum Mine<'a> {
+    Memory(&'a OwnRows),
+    /// Read from the scratch file while the window before is worked on.
+    Scratch(Ahead<Result<Vec<f32>>>),
 }
 
 impl Travel<'_> {
@@ -71,43 +79,38 @@ impl Travel<'_> {
     /// # Errors
     /// What reading back activations gives.
     pub fn windows(&self, mut visit: impl FnMut(&Window, &mut dyn FnMut())) -> Result<()> {
+        let width = self.own.width();
         let total = self.runs.last().expect("a run for each rank").end;
         let spans: Vec<Range<usize>> = (0..total)
             .step_by(self.window)
             .map(|from| from..(from + self.window).min(total))
             .collect();
-        let mut here: Option<Window> = None;
+        let mut mine = self.mine(spans.clone());
+        // Two windows in all: the one that is worked on and the one that arrives, rank by rank.
+        let mut here = Window { activations: Matrix::zeros(0, width), labels: Labels::new() };
+        let mut arriving = Vec::new();
         for span in spans {
-            let next = self.fetch(span, &mut |poll| {
-                if let Some(window) = &here {
-                    visit(window, poll);
+            let parts = self.parts(&span);
+            let part = mine.next(self, &span)?;
+            arriving.resize(span.len() * stride_of(width), 0.0);
+            self.comm.all_gather_v_during(&part, &parts.counts, &mut arriving, |poll| {
+                if here.labels.rows() > 0 {
+                    visit(&here, poll);
                 }
-            })?;
-            here = Some(next);
+            });
+            here.put_in_order(&parts, &arriving);
         }
-        if let Some(window) = &here {
-            visit(window, &mut || ());
+        if here.labels.rows() > 0 {
+            visit(&here, &mut || ());
         }
+        self.own.waited(mine.wait_seconds());
         Ok(())
     }
 
-    /// The rows at the positions `span`, while `during` runs.
-    fn fetch(
-        &self,
-        span: Range<usize>,
-        during: &mut dyn FnMut(&mut dyn FnMut()),
-    ) -> Result<Window> {
+    /// Finds who holds the rows of a window, and exchanges their labels, which are few.
+    fn parts(&self, span: &Range<usize>) -> Parts {
         let stride = stride_of(self.own.width());
-        let parts = self.parts(&span)?;
-        let mut all = vec![0.0; span.len() * stride];
-        self.comm.all_gather_v_during(&parts.mine, &parts.counts, &mut all, during);
-        Ok(put_in_order(&parts, &all, self.own.width()))
-    }
-
-    /// Packs this rank's rows of a window and exchanges the labels, which are few.
-    fn parts(&self, span: &Range<usize>) -> Result<Parts> {
-        let stride = stride_of(self.own.width());
-        let (mut rows, mut holders, mut label_words) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut holders, mut label_words) = (Vec::with_capacity(span.len()), Vec::new());
         let mut counts = vec![0; self.runs.len()];
         for position in span.clone() {
             let row = self.order.row(position);
@@ -115,36 +118,71 @@ impl Travel<'_> {
             holders.push(holder);
             counts[holder] += stride;
             if holder == self.comm.rank() {
-                let row = row - self.own.rows.start;
-                rows.push(row);
-                let labels = self.own.labels.row(row);
+                let labels = self.own.labels.row(row - self.own.rows.start);
                 label_words.push(labels.len() as u32);
                 label_words.extend_from_slice(labels);
             }
         }
-        let mut mine = Vec::with_capacity(counts[self.comm.rank()]);
-        self.own.copy(&rows, &mut mine)?;
         let labels = self.comm.all_gather_any(&label_words);
-        Ok(Parts { mine, counts, holders, labels })
+        Parts { counts, holders, labels }
+    }
+
+    fn mine(&self, spans: Vec<Range<usize>>) -> Mine<'_> {
+        let Some(scratch) = self.own.scratch() else { return Mine::Memory(self.own) };
+        let (order, own) = (self.order.clone(), self.own.rows.clone());
+        let mut spans = spans.into_iter();
+        Mine::Scratch(Ahead::new(0, move || {
+            let rows = rows_within(&order, spans.next()?, &own);
+            let mut part = Vec::new();
+            Some(scratch.copy(&rows, &mut part).map(|()| part))
+        }))
     }
 }
 
-/// Lays rows that came rank by rank in the window's order.
-fn put_in_order(parts: &Parts, all: &[f32], width: usize) -> Window {
-    let mut activations = Matrix::zeros(parts.holders.len(), width);
-    let mut labels = Labels::new();
-    let stride = activations.stride();
-    let mut next: Vec<usize> =
-        parts.counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect();
-    let mut next_label = vec![0; parts.labels.len()];
-    for (position, holder) in parts.holders.iter().enumerate() {
-        let at = next[*holder];
-        activations.row_mut(position).copy_from_slice(&all[at..at + stride]);
-        next[*holder] += stride;
-        let (words, at) = (&parts.labels[*holder], next_label[*holder]);
-        let count = words[at] as usize;
-        labels.push(&words[at + 1..at + 1 + count]);
-        next_label[*holder] += 1 + count;
+impl Mine<'_> {
+    fn next(&mut self, travel: &Travel, span: &Range<usize>) -> Result<Vec<f32>> {
+        match self {
+            Mine::Memory(own) => {
+                let rows = rows_within(&travel.order, span.clone(), &own.rows);
+                let mut part = Vec::with_capacity(rows.len() * stride_of(own.width()));
+                own.copy(&rows, &mut part).map(|()| part)
+            }
+            Mine::Scratch(ahead) => ahead.next().expect("a part of every window"),
+        }
     }
-    Window { activations, labels }
+
+    fn wait_seconds(&self) -> f64 {
+        match self {
+            Mine::Memory(_) => 0.0,
+            Mine::Scratch(ahead) => ahead.wait_seconds(),
+        }
+    }
+}
+
+/// Those rows at the positions `span` that are among `own`, counted from its first.
+fn rows_within(order: &Order, span: Range<usize>, own: &Range<usize>) -> Vec<usize> {
+    let rows = span.map(|position| order.row(position)).filter(|row| own.contains(row));
+    rows.map(|row| row - own.start).collect()
+}
+
+impl Window {
+    /// Becomes the window whose rows came rank by rank, in the window's order.
+    fn put_in_order(&mut self, parts: &Parts, all: &[f32]) {
+        self.activations.resize(parts.holders.len());
+        self.labels.clear();
+        let stride = self.activations.stride();
+        let counts = parts.counts.iter();
+        let mut next: Vec<usize> =
+            counts.scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect();
+        let mut next_label = vec![0; parts.labels.len()];
+        for (position, holder) in parts.holders.iter().enumerate() {
+            let at = next[*holder];
+            self.activations.row_mut(position).copy_from_slice(&all[at..at + stride]);
+            next[*holder] += stride;
+            let (words, at) = (&parts.labels[*holder], next_label[*holder]);
+            let count = words[at] as usize;
+            self.labels.push(&words[at + 1..at + 1 + count]);
+            next_label[*holder] += 1 + count;
+        }
+    }
 }

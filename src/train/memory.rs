@@ -8,19 +8,22 @@
 //! pretrain     W (weights, two moments, gradient, best so far) + (7 + r + tree) S + B r
 //!              + rows of two batches read ahead + batch x d (2 + r + tree)
 //! expert step  W (new, kept from before, best epoch with patience, solver's state) + B r
-//!              + windows x d (3 and its own part) + activations at rest, or one file of them
+//!              + windows x d (2 and its own part) + activations at rest, or its part read ahead
 //! shared step  W (now, kept) + 3 B + (9 + r + tree) S + rows read ahead + wave x (t + d)
-//! scoring      W (now, kept, best epoch) + 2 B + rows x (best lists + scores of a block)
+//! scoring      W (now, kept, best epoch) + 2 B + rows x best lists + wave x scores of a block
 //!              + activations at rest, or one file of them
 //! ```
 //!
-//! The tree of an ordered sum over n leaves of a rank holds at most log2(n) + 1 partial sums.
-//! Activations that don't fit go to a scratch file; waves take what is left.
+//! Scoring happens within the steps too, while they hold what they learn with. The tree of an
+//! ordered sum over n leaves of a rank holds at most log2(n) + 1 partial sums. Activations that
+//! don't fit go to a scratch file; waves take what is left. What libraries take comes on top:
+//! MPI's buffers, and of HDF5 up to 4 MiB for each of at most 16 shards that a reader keeps open.
 
 use super::pretrain::GROUPS_MAX;
 use crate::error::{Error, Exit, Result};
-use crate::flow::home_rows::HomeRows;
-use crate::flow::scoring::TOP;
+use crate::flow::home_rows::{HomeRows, ROWS_AT_ONCE};
+use crate::flow::own_rows::SCORES_MAX;
+use crate::flow::scoring::{TOP, wave_rows};
 use crate::job::Job;
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
@@ -33,6 +36,8 @@ const FLOAT: usize = size_of::<f32>();
 const GIB: f64 = (1u64 << 30) as f64;
 /// What a wave takes at most where the job sets no limit.
 const WAVE_BYTES: usize = 1 << 30;
+/// Numbers of scores of a class block that are held at once under a limit: 4 MiB.
+const SCORES_LIMITED: usize = 1 << 20;
 /// Copies of a class's numbers that an L-BFGS search keeps: point, gradient, direction, places and
 /// ten pairs.
 const LBFGS_COPIES: usize = 25;
@@ -40,16 +45,22 @@ const LBFGS_COPIES: usize = 25;
 /// The plan of the rank that needs most.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Bytes that a rank may take; `usize::MAX` without a limit.
-    pub limit: usize,
-    /// Bytes of activations at rest that may lie in memory.
-    pub activations_max: usize,
+    /// Whether activations of training and of validation rows lie in memory, not in a file.
+    pub train_in_memory: bool,
+    pub validation_in_memory: bool,
+    /// Numbers of scores of a class block that are held at once.
+    pub scores_max: usize,
     /// Row blocks of a wave of the shared step.
     pub wave: usize,
     /// Bytes of the phase that takes most.
     pub peak: usize,
-    /// Whether activations go to a scratch file.
-    pub scratch: bool,
+}
+
+/// What a phase takes beside activations at rest, and whose activations rest meanwhile.
+struct Phase {
+    bytes: usize,
+    train: bool,
+    validation: bool,
 }
 
 /// Sizes that the formulas are made of.
@@ -68,12 +79,15 @@ struct Sizes {
     activations: usize,
     features: usize,
     tape: usize,
-    /// Rows of a rank and of one row block.
+    /// Rows of all ranks, of a rank and of one row block.
+    all_rows: usize,
     rows: usize,
     row_block: usize,
     row_blocks: usize,
     class_blocks: usize,
     validation_rows: usize,
+    /// Numbers of scores of a class block that are held at once.
+    scores_max: usize,
 }
 
 /// Most bytes of parameters on any of `size` ranks.
@@ -115,18 +129,25 @@ impl Sizes {
             activations: stride_of(layers.outputs()) * FLOAT,
             features: stride_of(shape.features()) * FLOAT,
             tape: layers.tape_width() * FLOAT,
+            all_rows: rows.rows(),
             rows: most_rows(rows),
             row_block: row_block.unwrap_or(0),
             row_blocks: rows.blocks.len().div_ceil(size),
             class_blocks: small.len().max(large.len()).div_ceil(size),
             validation_rows: other,
+            scores_max: if job.run.memory_gib > 0.0 { SCORES_LIMITED } else { SCORES_MAX },
         }
     }
 
-    /// Row blocks in the making: being read (twice, as it lies and in strides), waiting, and on
-    /// each thread with its tape.
-    fn read_ahead(&self, depth: usize) -> usize {
-        self.row_block * ((depth + 2) * self.features + self.threads * (self.tape + self.features))
+    /// Runs of `rows` rows in the making: being read (twice, as it lies and in strides), waiting,
+    /// and on each thread with its tape.
+    fn read_ahead(&self, depth: usize, rows: usize) -> usize {
+        rows * ((depth + 2) * self.features + self.threads * (self.tape + self.features))
+    }
+
+    /// Rows on their way to activations.
+    fn forward(&self) -> usize {
+        self.read_ahead(self.threads, self.row_block.min(ROWS_AT_ONCE))
     }
 
     /// Logits of a tile and packed numbers, on each thread.
@@ -135,65 +156,97 @@ impl Sizes {
         self.threads * (tile + 120 * 384) * FLOAT
     }
 
+    /// What pretraining learns with, while rows pass and while it is validated.
+    fn pretrained(&self) -> usize {
+        5 * self.small + (7 + tree(GROUPS_MAX)) * self.shared
+    }
+
     fn pretrain(&self, job: &Job) -> usize {
-        if job.pretrain.epochs == 0 {
-            return 0;
-        }
-        let batch = job.pretrain.batch.min(self.rows * 2);
+        let batch = job.pretrain.batch.min(self.all_rows);
         let own = batch.min(self.rows);
         let sums = self.threads + tree(self.class_blocks) + 2;
-        let shared = self.threads + 7 + tree(GROUPS_MAX);
-        5 * self.small
+        self.pretrained()
             + self.kernels()
-            + shared * self.shared
-            + self.threads * self.block
+            + self.threads * (self.shared + self.block)
             + own * (3 * self.features + self.tape + self.activations)
             + batch * self.activations * sums
             + self.rows.min(8 * batch) * self.features
     }
 
-    /// Without activations at rest.
-    fn expert_step(&self, job: &Job, kept: usize) -> usize {
-        let (state, copies) = match job.experts.solver {
-            Solver::Adam => (2, self.threads),
-            Solver::Adagrad => (1, self.threads),
-            Solver::Lbfgs => (LBFGS_COPIES, 0),
+    /// What the expert step learns with: weights, the solver's state, the best epoch.
+    fn learned(&self, job: &Job) -> usize {
+        let state = match job.experts.solver {
+            Solver::Adam => 2,
+            Solver::Adagrad => 1,
+            Solver::Lbfgs => LBFGS_COPIES,
         };
-        let window = job.experts.window.min(2 * self.rows);
-        let best = usize::from(job.experts.patience > 0);
-        let learning = (1 + state + best) * self.large + copies * self.block;
-        let windows = 3 * window + window.min(self.rows);
-        kept + self.kernels()
-            + learning.max(self.large + self.read_ahead(self.threads))
-            + windows * self.activations
+        (1 + state + usize::from(job.experts.patience > 0)) * self.large
+    }
+
+    /// Rows of a window of the expert step.
+    fn window(&self, job: &Job) -> usize {
+        let batches = (job.experts.window / job.experts.batch).max(1);
+        (batches * job.experts.batch).min(self.all_rows)
+    }
+
+    /// Rows of a window that one rank holds: its share, or where rows pass as they lie all of them.
+    fn own_part(&self, job: &Job) -> usize {
+        match job.experts.solver {
+            Solver::Lbfgs => self.window(job).min(self.rows),
+            _ => (self.window(job) * self.rows).div_ceil(self.all_rows.max(1)),
+        }
+    }
+
+    fn expert_step(&self, job: &Job, kept: usize) -> usize {
+        let copies = if job.experts.solver == Solver::Lbfgs { 0 } else { self.threads };
+        let learning = self.learned(job) + copies * self.block;
+        let windows = (2 * self.window(job) + self.own_part(job)) * self.activations;
+        kept + self.kernels() + (learning + windows).max(self.large + self.forward())
     }
 
     /// Without the wave.
-    fn shared_step(&self, job: &Job) -> usize {
-        if job.shared.iterations == 0 || self.shared == 0 {
-            return 0;
-        }
+    fn shared_step(&self) -> usize {
         let shared = self.threads + 9 + tree(self.row_blocks);
         2 * self.large
             + 3 * self.block
             + self.kernels()
             + shared * self.shared
-            + self.read_ahead(8 * self.threads)
+            + self.read_ahead(8 * self.threads, self.row_block)
     }
 
-    /// Without activations at rest.
-    fn scoring(&self, kept: usize) -> usize {
-        let scores = self.classes * FLOAT + 2 * size_of::<f64>();
+    /// Beside the model.
+    fn scoring(&self) -> usize {
+        let wave = wave_rows(self.scores_max, self.classes, self.threads).min(self.validation_rows);
+        let scores = self.classes * FLOAT + size_of::<f64>();
         let lists = TOP * (size_of::<(f32, u32)>() + 48);
-        kept + self.large
-            + 2 * self.block
-            + self.kernels()
-            + self.validation_rows * (scores + lists)
-            + self.read_ahead(self.threads)
+        let passing = 2 * self.block + wave * scores + self.validation_rows * lists;
+        self.kernels() + passing.max(self.forward())
     }
 
     fn labels(&self) -> usize {
         (self.rows + self.validation_rows) * 32
+    }
+
+    /// All phases but the shared step, and what that takes beside its wave, if there is one.
+    fn phases(&self, job: &Job, validation: bool) -> (Vec<Phase>, Option<usize>) {
+        let rounds = job.rounds.count > 0;
+        let kept = self.small.max(if job.rounds.count > 1 { self.large } else { 0 });
+        let labels = self.labels();
+        let mut phases = Vec::new();
+        let mut phase = |on: bool, bytes: usize, train: bool, validation: bool| {
+            if on {
+                phases.push(Phase { bytes: bytes + labels, train, validation });
+            }
+        };
+        let pretrain = job.pretrain.epochs > 0;
+        let watched = validation && job.experts.patience > 0;
+        phase(pretrain, self.pretrain(job), false, false);
+        phase(pretrain && validation, self.pretrained() + self.scoring(), false, true);
+        phase(rounds, self.expert_step(job, kept), true, false);
+        phase(rounds && watched, kept + self.learned(job) + self.scoring(), true, true);
+        phase(rounds && validation, kept + self.large + self.scoring(), false, true);
+        let shared = rounds && job.shared.iterations > 0 && self.shared > 0;
+        (phases, shared.then(|| self.shared_step() + labels))
     }
 }
 
@@ -214,45 +267,50 @@ impl Plan {
             given if given > 0.0 => (given * GIB) as usize,
             _ => usize::MAX,
         };
-        let rounds = job.rounds.count > 0;
-        let kept = sizes.small.max(if job.rounds.count > 1 { sizes.large } else { 0 });
-        let phase = |on: bool, bytes: usize| if on { bytes + sizes.labels() } else { 0 };
-        let resting = [
-            (phase(rounds, sizes.expert_step(job, kept)), usize::from(rounds) * sizes.rows),
-            (phase(validation.is_some(), sizes.scoring(kept)), sizes.validation_rows),
-        ];
-        let pretrain = phase(true, sizes.pretrain(job));
-        let shared = phase(rounds, sizes.shared_step(job));
         let block = sizes.row_block * (sizes.tape + sizes.activations);
-        let needs_wave = rounds && job.shared.iterations > 0 && sizes.shared > 0;
-        let wave_min = if needs_wave { shared + block } else { 0 };
-        let least = resting.iter().map(|rest| rest.0).chain([pretrain, wave_min]).max();
-        let least = least.expect("four phases");
+        let (phases, before_wave) = sizes.phases(job, validation.is_some());
+        let most = |train_in_memory: bool, validation_in_memory: bool| {
+            let at_rest = |phase: &Phase| match (phase.train, train_in_memory) {
+                (true, true) => sizes.rows,
+                // What is read ahead from the file.
+                (true, false) => sizes.own_part(job),
+                (false, _) => 0,
+            };
+            let validation = |phase: &Phase| {
+                usize::from(phase.validation && validation_in_memory) * sizes.validation_rows
+            };
+            let rows = |phase: &Phase| at_rest(phase) + validation(phase);
+            let bytes = phases.iter().map(|phase| phase.bytes + rows(phase) * sizes.activations);
+            bytes.max().unwrap_or(0)
+        };
+        let least = most(false, false).max(before_wave.map_or(0, |bytes| bytes + block));
         if least > limit {
             let text = format!(
-                "run.memory_gib: found {}, a rank of this job needs {:.3} at least",
+                "run.memory_gib: found {}, a rank of this job needs {:.6} at least",
                 job.run.memory_gib,
-                (least as f64 / GIB * 1e3).ceil() / 1e3
+                (least as f64 / GIB * 1e6).ceil() / 1e6
             );
             return Err(Error::new(Exit::Resources, text)
                 .hint("more ranks, a smaller experts.window or pretrain.batch, fewer threads"));
         }
-        let room = |rest: &(usize, usize)| limit - rest.0;
-        let activations_max = resting.iter().map(room).min().expect("two phases");
-        let bytes = |rest: &(usize, usize)| rest.1 * sizes.activations;
-        let scratch = resting.iter().any(|rest| bytes(rest) > activations_max);
-        let for_wave = (limit - shared.min(limit)).min(match limit {
+        // Every class block passes the validation rows, but only windows the others: if one of
+        // them has to lie in a file, the others.
+        let orders = [(true, true), (false, true), (true, false), (false, false)];
+        let fitting = orders.into_iter().find(|(train, other)| most(*train, *other) <= limit);
+        let (train_in_memory, validation_in_memory) = fitting.expect("nothing at rest fits");
+        let left = match limit {
             usize::MAX => WAVE_BYTES,
-            limit => limit,
-        });
-        let wave = (for_wave / block.max(1)).clamp(1, sizes.row_blocks.max(1));
-        let in_memory = |rest: &(usize, usize)| match bytes(rest) {
-            bytes if bytes > activations_max => rest.0,
-            bytes => rest.0 + bytes,
+            limit => limit - before_wave.unwrap_or(0).min(limit),
         };
-        let waves = if needs_wave { shared + wave * block } else { 0 };
-        let peak = resting.iter().map(in_memory).chain([pretrain, waves]).max();
-        let peak = peak.expect("four phases");
-        Ok(Plan { limit, activations_max, wave, peak, scratch })
+        let wave = (left / block.max(1)).clamp(1, sizes.row_blocks.max(1));
+        let waves = before_wave.map_or(0, |bytes| bytes + wave * block);
+        let peak = most(train_in_memory, validation_in_memory).max(waves);
+        let scores_max = sizes.scores_max;
+        Ok(Plan { train_in_memory, validation_in_memory, scores_max, wave, peak })
+    }
+
+    /// Whether any activations go to a scratch file.
+    pub fn scratch(&self) -> bool {
+        !(self.train_in_memory && self.validation_in_memory)
     }
 }

@@ -21,7 +21,7 @@ use expert_step::ExpertStep;
 use pretrain::Pretrain;
 use shared_step::SharedStep;
 use state::{Best, State};
-pub use state::{Data, instructions, kernels, shape_of};
+pub use state::{Data, instructions, kernels, plan, shape_of};
 
 use crate::model::annotator::Annotator;
 
@@ -113,6 +113,9 @@ fn expert_step(state: &mut State, best: &mut Best, round: usize) -> Result<()> {
         outcome.is_ok() && without < job.experts.patience
     })?;
     outcome?;
+    train.waited(own.wait_seconds());
+    // Validation needs the room that they take.
+    drop(own);
     let kept = epochs.kept().filter(|_| job.experts.patience > 0);
     best.last = kept.cloned().unwrap_or(annotator);
     drop(epochs);

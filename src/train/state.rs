@@ -30,17 +30,14 @@ pub struct Data {
 }
 
 impl Data {
-    /// Where the job wants activations that don't fit in memory.
-    fn room(&self, job: &Job) -> Room {
-        match job.run.scratch.as_str() {
-            "" => Room::unlimited(),
-            folder => Room { scratch: folder.into(), ..Room::unlimited() },
-        }
-    }
-
-    fn keep_activations_in(&self, room: &Room) {
-        let rows = [Some(&self.train), self.validation.as_ref()].into_iter().flatten();
-        rows.for_each(|rows| *rows.room.borrow_mut() = room.clone());
+    /// Has activations and scores kept where the plan wants them.
+    fn keep_activations(&self, plan: &Plan, room: &Room) {
+        let keep = |rows: &HomeRows, in_memory: bool| {
+            let bytes_max = if in_memory { usize::MAX } else { 0 };
+            *rows.room.borrow_mut() = Room { bytes_max, ..room.clone() };
+        };
+        keep(&self.train, plan.train_in_memory);
+        self.validation.iter().for_each(|rows| keep(rows, plan.validation_in_memory));
     }
 
     /// Seconds that this rank has waited for rows.
@@ -107,6 +104,15 @@ pub fn shape_of(job: &Job, data: &Data) -> Shape {
     }
 }
 
+/// What a job on these data may take of memory, and how it keeps to that.
+///
+/// # Errors
+/// Exit 9, common to all ranks: the byte budget can't be kept.
+pub fn plan(comm: &Comm, job: &Job, data: &Data) -> Result<Plan> {
+    let validation = data.validation.as_deref();
+    comm.agree(Plan::new(job, &shape_of(job, data), comm.size(), &data.train, validation))
+}
+
 /// The vector instructions that the job names.
 ///
 /// # Errors
@@ -142,13 +148,16 @@ impl<'a> State<'a> {
     ) -> Result<State<'a>> {
         let shape = shape_of(job, &data);
         let instructions = comm.agree(instructions(job))?;
-        let validation = data.validation.as_deref();
-        let plan = comm.agree(Plan::new(job, &shape, comm.size(), &data.train, validation))?;
-        let place = if plan.scratch { ", activations in a scratch file" } else { "" };
+        let plan = plan(comm, job, &data)?;
+        let place = if plan.scratch() { ", activations in a scratch file" } else { "" };
         log::info!("memory planned {}{place}", human::bytes(plan.peak as u64));
-        let room = Room { bytes_max: plan.activations_max, ..data.room(job) };
-        comm.agree(if plan.scratch { room.check() } else { Ok(()) })?;
-        data.keep_activations_in(&room);
+        let scratch = match job.run.scratch.as_str() {
+            "" => std::env::temp_dir(),
+            folder => folder.into(),
+        };
+        let room = Room { scores_max: plan.scores_max, scratch, ..Room::unlimited() };
+        comm.agree(if plan.scratch() { room.check() } else { Ok(()) })?;
+        data.keep_activations(&plan, &room);
         let kernels = kernels(instructions, job.run.threads, job.model.epsilon);
         Ok(State { comm, job, data, kernels, report, shape, plan, last_loss: f64::INFINITY })
     }
