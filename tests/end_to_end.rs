@@ -14,11 +14,14 @@ train = [\"TRAIN\"]
 validation_fraction = 0.2
 [model]
 shared = [{ dense = 24, activation = \"relu\" }, { gating = true }]
+initial_biases = \"frequency\"
 [pretrain]
 epochs = 2
 batch = 96
 [experts]
-count = 3
+count = 5
+positives_per_expert = 20
+averaging = 0.9
 epochs = 2
 solver = \"SOLVER\"
 batch = 64
@@ -205,7 +208,8 @@ fn a_model_says_what_it_is_and_opens_in_h5py() {
     // Without validation rows the last model is kept, not the best.
     let job = scratch.job("job", "adam");
     let text = std::fs::read_to_string(&job).unwrap();
-    std::fs::write(&job, text.replace("validation_fraction = 0.2", "")).unwrap();
+    let text = text.replace("validation_fraction = 0.2", "").replace("count = 5", "count = 3");
+    std::fs::write(&job, text.replace("positives_per_expert = 20", "")).unwrap();
     train(&job, &scratch.path("run")).ranks(2).stdout();
     let model = scratch.path("run/model");
     let text = reelscale("inspect").path(&model).stdout();

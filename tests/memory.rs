@@ -151,7 +151,8 @@ fn run_alone(job: &Job) -> (String, Experts, usize, usize) {
     let before = held.load(Relaxed);
     most.store(before, Relaxed);
     let shape = shape_of(job, &data);
-    let plan = Plan::new(job, &shape, 1, &data.train, data.validation.as_deref()).unwrap();
+    let validation = data.validation.as_deref();
+    let plan = Plan::new(job, &shape, &data.experts, 1, &data.train, validation).unwrap();
     let trained = train(&comm, job, data, &mut report).unwrap();
     let most = (most.load(Relaxed) - before) as usize;
     (report.events_hash(), trained.annotator.experts, plan.peak, most)
@@ -186,7 +187,8 @@ fn a_budget_is_kept_and_changes_no_bit() {
     assert!(kept.0 == free.0 && kept.1 == free.1, "the same losses, metrics and experts");
     let less = limited_job(folder.path(), 100.0, "");
     let data = Data::open(&Comm::serial(), &less).unwrap();
-    let error = Plan::new(&less, &shape_of(&less, &data), 1, &data.train, None).unwrap_err();
+    let (shape, experts) = (shape_of(&less, &data), &data.experts);
+    let error = Plan::new(&less, &shape, experts, 1, &data.train, None).unwrap_err();
     assert_eq!(error.exit as i32, 9);
     assert!(error.text.contains("run.memory_gib: found"), "{}", error.text);
 }

@@ -94,6 +94,19 @@ impl HomeRows {
         self.block_runs().into_iter().map(|run| self.blocks.run(run)).collect()
     }
 
+    /// Number of rows of all ranks that have each class.
+    ///
+    /// # Errors
+    /// What reading labels gives, common to all ranks.
+    pub fn positives(&self, comm: &Comm) -> Result<Vec<u64>> {
+        let mut labels = Labels::new();
+        comm.agree(self.dataset.reader().labels(self.own_rows(), &mut labels))?;
+        let mut positives = vec![0; self.dataset.class_count()];
+        labels.classes().iter().for_each(|class| positives[*class as usize] += 1);
+        comm.sum(&mut positives);
+        Ok(positives)
+    }
+
     /// Seconds that this rank has waited for rows so far.
     pub fn wait_seconds(&self) -> f64 {
         self.wait_seconds.get()

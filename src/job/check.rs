@@ -102,7 +102,12 @@ impl Values<'_> {
         };
         Job {
             data: self.data(),
-            model: ModelJob { shared, dummy, epsilon: self.single("model.epsilon") },
+            model: ModelJob {
+                shared,
+                dummy,
+                epsilon: self.single("model.epsilon"),
+                frequency_biases: self.text("model.initial_biases") == "frequency",
+            },
             pretrain: PretrainJob {
                 epochs: self.integer("pretrain.epochs"),
                 experts: self.integer("pretrain.experts"),
@@ -170,11 +175,13 @@ impl Values<'_> {
         let restart = self.get("experts.restart") == &Value::Boolean(true);
         ExpertsJob {
             count: self.integer("experts.count"),
+            positives_per_expert: self.integer("experts.positives_per_expert"),
             epochs: self.integer("experts.epochs"),
             solver,
             batch: self.integer("experts.batch"),
             learning_rate: if given { self.single(rate) } else { default },
             l2: self.single("experts.l2"),
+            averaging: self.single("experts.averaging"),
             restart,
             tolerance: self.number("experts.tolerance"),
             patience: self.integer("experts.patience"),

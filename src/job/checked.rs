@@ -49,6 +49,8 @@ pub struct ModelJob {
     pub dummy: Dummy,
     /// eps of the loss; default 1e-5, 0 for the exact log-space form.
     pub epsilon: f32,
+    /// Whether new experts' biases are the log odds of their class; default false: 0.
+    pub frequency_biases: bool,
 }
 
 /// `[pretrain]`: joint mini-batch Adam with a small mixture.
@@ -77,8 +79,10 @@ pub struct PretrainJob {
 /// `[experts]`: stage 1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExpertsJob {
-    /// Experts per class. Default 4.
+    /// Experts per class, of adaptive mixtures at most. Default 4.
     pub count: usize,
+    /// Positives that an expert of an adaptive mixture stands for; 0 (default): all have `count`.
+    pub positives_per_expert: usize,
     /// Epochs (for lbfgs: full-batch passes at most). Default 5.
     pub epochs: usize,
     /// Default: adagrad.
@@ -89,6 +93,8 @@ pub struct ExpertsJob {
     pub learning_rate: f32,
     /// Default 1e-8.
     pub l2: f32,
+    /// Share of the moving average of weights that stays at a mini-batch; 0 (default): no average.
+    pub averaging: f32,
     /// True (default): every round starts from new mixtures. False: it continues the last ones.
     pub restart: bool,
     /// A class whose loss falls by less than this share in an epoch drops out; 0 never. Default 0.

@@ -83,6 +83,13 @@ pub const KEYS: &[Key] = &[
         "1e-5",
         "eps of the loss; 0 for the exact cross entropy.",
     ),
+    key(
+        "model.initial_biases",
+        Choice(&["zero", "frequency"]),
+        "\"zero\"",
+        "Biases of new experts: 0, or the log odds of their class among the training rows, which\n\
+         saves many epochs where classes are rare.",
+    ),
     key("pretrain.epochs", EPOCHS, "5", "0 leaves pretraining out."),
     key("pretrain.experts", Integer(1, 5), "2", "Experts per class while pretraining."),
     key("pretrain.batch", BATCH, "1024", "Rows of a mini-batch."),
@@ -98,6 +105,13 @@ pub const KEYS: &[Key] = &[
         "Epochs without better validation before it stops; 0 never stops early.",
     ),
     key("experts.count", Integer(1, 1024), "4", "Experts per class in the expert step."),
+    key(
+        "experts.positives_per_expert",
+        Integer(0, 1 << 40),
+        "0",
+        "Adaptive mixtures: a class with n positives has n / this many experts, rounded up,\n\
+         from 1 to count. 0: all classes have count.",
+    ),
     key(
         "experts.epochs",
         Integer(1, 1_000_000),
@@ -118,6 +132,13 @@ pub const KEYS: &[Key] = &[
         "Default: 1.0 for adagrad, 0.01 for adam; lbfgs has none.",
     ),
     key("experts.l2", RATE, "1e-8", "Penalty on the weights of gates and experts."),
+    key(
+        "experts.averaging",
+        Number(0.0, 0.999999),
+        "0.0",
+        "The mixtures that the step leaves are a moving average of its weights over mini-batches:\n\
+         this much of it stays at each (0.99: about the last 100); 0: none. Not for lbfgs.",
+    ),
     key(
         "experts.restart",
         Boolean,
@@ -173,7 +194,7 @@ pub const KEYS: &[Key] = &[
         "run.class_blocks",
         Integer(0, 1 << 20),
         "0",
-        "Class blocks; 0: at most 64, none narrower than 256 columns. Part of what is computed.",
+        "Class blocks; 0: at most 256, none narrower than 256 columns. Part of what is computed.",
     ),
     key(
         "run.kernel",

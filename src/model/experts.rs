@@ -15,7 +15,7 @@ use crate::partition::Blocks;
 const MANY_CLASSES: usize = 128;
 
 /// Where the number of class blocks is left open: at most so many ...
-const BLOCKS_MAX: usize = 64;
+const BLOCKS_MAX: usize = 256;
 /// ... and none narrower, since a narrow block's products pass over the activations for little.
 const COLUMNS_MIN: usize = 256;
 
@@ -31,11 +31,46 @@ pub struct Experts {
     pub parameters: Vec<Arc<Vec<f32>>>,
 }
 
+/// How many experts the classes get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// All the same.
+    Uniform { count: usize },
+    /// E_k = clamp(ceil(positives_k / c), 1, E_max): one expert for every c positives (the rule of
+    /// US 11,295,171 B2 is lost; this one is ours).
+    Adaptive { positives_per_expert: u64, max: usize },
+}
+
+impl Rule {
+    /// E_k of every class, given its positives among the training rows.
+    pub fn counts(self, positives: &[u64]) -> Vec<usize> {
+        let count = |positives: &u64| match self {
+            Rule::Uniform { count } => count,
+            Rule::Adaptive { positives_per_expert, max } => {
+                positives.div_ceil(positives_per_expert).clamp(1, max as u64) as usize
+            }
+        };
+        positives.iter().map(count).collect()
+    }
+}
+
+/// What each class costs in a block: its share of the columns of its group of sixteen, all of
+/// which have the panels that the largest of them needs.
+fn costs(experts: &[usize], width: usize) -> Vec<usize> {
+    let groups = experts.chunks(LANES);
+    groups
+        .flat_map(|group| {
+            let most = group.iter().max().expect("no group is empty");
+            std::iter::repeat_n((2 * most + 1) * width, group.len())
+        })
+        .collect()
+}
+
 /// Cuts classes of the given numbers of experts into about `class_blocks` blocks of equal cost
-/// (2 E_k + 1) d; 0 chooses: blocks of `COLUMNS_MIN` columns or more, `BLOCKS_MAX` at most. The cut
-/// depends on the model only.
+/// (2 E + 1) d, E the largest E_k of a class's group; 0 chooses: blocks of `COLUMNS_MIN` columns or
+/// more, `BLOCKS_MAX` at most. The cut depends on the model only.
 pub fn layouts(experts: &[usize], dummy: Dummy, width: usize, class_blocks: usize) -> Vec<Layout> {
-    let costs: Vec<usize> = experts.iter().map(|count| (2 * count + 1) * width).collect();
+    let costs = costs(experts, width);
     let unit = if experts.len() < MANY_CLASSES { experts.len().div_ceil(8).max(1) } else { LANES };
     let columns: usize = experts.iter().map(|count| 2 * count + 1).sum();
     let wide = (columns / COLUMNS_MIN).clamp(1, BLOCKS_MAX);
@@ -58,6 +93,19 @@ impl Experts {
             .map(|layout| Arc::new(initial::experts(layout, columns, seed, generation)))
             .collect();
         Experts { layouts, own, parameters }
+    }
+
+    /// Gives all experts of a class the bias that `biases` holds for it, one for each class.
+    pub fn set_biases(&mut self, biases: &[f32]) {
+        let layouts = &self.layouts[self.own.clone()];
+        for (layout, parameters) in layouts.iter().zip(&mut self.parameters) {
+            let parameters = Arc::make_mut(parameters);
+            for class in 0..layout.classes.len() {
+                let (places, weights) = layout.places_of(class);
+                let bias = biases[layout.classes.start + class];
+                places[weights..].iter().for_each(|place| parameters[*place] = bias);
+            }
+        }
     }
 
     /// Number of classes K.
@@ -90,4 +138,29 @@ impl Experts {
 /// Number of real columns (gates and experts) of all classes: the fan-out of their initial values.
 fn columns(layouts: &[Layout]) -> usize {
     layouts.iter().map(|layout| layout.real_columns().len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adaptive_classes_get_an_expert_for_so_many_positives() {
+        let rule = Rule::Adaptive { positives_per_expert: 10, max: 4 };
+        assert_eq!(rule.counts(&[0, 1, 10, 11, 39, 41, 9_000]), [1, 1, 1, 2, 4, 4, 4]);
+        assert_eq!(Rule::Uniform { count: 3 }.counts(&[0, 5]), [3, 3]);
+    }
+
+    /// Ragged classes, frequent ones first as YouTube-8M lists them: a block exceeds the mean cost
+    /// by no more than the largest group of sixteen.
+    #[test]
+    fn blocks_of_ragged_classes_cost_about_the_same() {
+        let positives: Vec<u64> = (0..3862).map(|class| 100_000 / (1 + class)).collect();
+        let rule = Rule::Adaptive { positives_per_expert: 100, max: 64 };
+        let layouts = layouts(&rule.counts(&positives), Dummy::Learned, 8, 64);
+        let columns: Vec<usize> = layouts.iter().map(Layout::columns).collect();
+        let mean = columns.iter().sum::<usize>() as f64 / columns.len() as f64;
+        let most = *columns.iter().max().unwrap() as f64;
+        assert!(layouts.len() > 8 && most < 16.0 * 129.0 + mean, "{columns:?}");
+    }
 }

@@ -5,6 +5,7 @@
 
 use super::layout::Layout;
 use super::shared::SharedLayers;
+use super::vector::log;
 use crate::rng::{Purpose, Stream};
 
 /// Uniform in +-sqrt(6 / (fan_in + fan_out)).
@@ -49,4 +50,11 @@ pub fn experts(layout: &Layout, columns: usize, seed: u64, generation: u64) -> V
         }
     }
     parameters
+}
+
+/// The log odds of a class that `positives` of `rows` rows have, with half a row added to both
+/// sides so that it stays finite; as f32, from our own logarithm, whose bits are the same anywhere.
+pub fn log_odds(positives: u64, rows: usize) -> f32 {
+    let (with, without) = (positives as f32 + 0.5, (rows as u64 - positives) as f32 + 0.5);
+    log(with) - log(without)
 }

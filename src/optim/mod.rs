@@ -2,6 +2,7 @@
 
 pub mod adagrad;
 pub mod adam;
+pub mod average;
 pub mod irprop;
 pub mod lbfgs;
 

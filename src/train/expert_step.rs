@@ -17,6 +17,7 @@ use crate::model::vector::LANES;
 use crate::optim::Solver;
 use crate::optim::adagrad::Adagrad;
 use crate::optim::adam::Adam;
+use crate::optim::average::Average;
 use crate::optim::lbfgs::Lbfgs;
 use crate::parallel::work_off;
 use crate::rng::{Permutation, Purpose};
@@ -57,7 +58,12 @@ struct Learner {
     /// The same of the epoch before.
     last_losses: Vec<f64>,
     converged: bool,
+    /// Of the block's weights, where the job wants it.
+    average: Option<Average>,
 }
+
+/// A class block that passes a window: what it has, its layout and its weights.
+type Lesson<'a> = (&'a mut Learner, (&'a Layout, &'a mut Arc<Vec<f32>>));
 
 impl ExpertStep<'_> {
     /// Trains the class blocks in `experts`. `told` is called after every epoch (or full-batch
@@ -90,7 +96,7 @@ impl ExpertStep<'_> {
         let (own, count, rows) = (experts.own.clone(), experts.layouts.len(), self.total_rows());
         let mut learners: Vec<Learner> = experts.layouts[own.clone()]
             .iter()
-            .map(|layout| Learner::new(layout, self.job.solver))
+            .map(|layout| Learner::new(layout, self.job))
             .collect();
         for epoch in 0..self.job.epochs {
             let stream = (self.round << 20 | epoch) as u64;
@@ -101,23 +107,24 @@ impl ExpertStep<'_> {
             self.travel(Order::Shuffled(order)).windows(|window, poll| {
                 let blocks = layouts.iter().zip(&mut experts.parameters);
                 let items = learners.iter_mut().zip(blocks).filter(|item| !item.0.converged);
-                work_off(
-                    &mut workers,
-                    items.collect(),
-                    |worker, (learner, (layout, parameters)): (&mut Learner, (_, &mut Arc<_>))| {
-                        let parameters = Arc::make_mut(parameters);
-                        learner.learn(worker, layout, parameters, window, self.job);
-                    },
-                    poll,
-                );
+                let items = items.collect();
+                let learn = |worker: &mut Worker, (learner, (layout, parameters)): Lesson| {
+                    let parameters = Arc::make_mut(parameters);
+                    learner.learn(worker, layout, parameters, window, self.job);
+                };
+                work_off(&mut workers, items, learn, poll);
             })?;
             let losses = learners.iter().map(Learner::loss).collect();
             let loss = total_over_blocks(self.comm, count, losses) / rows as f64;
             learners.iter_mut().for_each(|learner| learner.end_epoch(self.job.tolerance));
             let left = learners.iter().filter(|learner| !learner.converged).count();
-            if !told(epoch, loss, experts, kernels) || self.comm.max(left as u64) == 0 {
+            // What is told of, and left at the end, is the average.
+            swap_averages(&mut learners, experts);
+            let go_on = told(epoch, loss, experts, kernels) && self.comm.max(left as u64) > 0;
+            if !go_on || epoch + 1 == self.job.epochs {
                 break;
             }
+            swap_averages(&mut learners, experts);
         }
         Ok(())
     }
@@ -165,15 +172,26 @@ impl ExpertStep<'_> {
     }
 }
 
+/// Exchanges the weights and their averages, where there are any.
+fn swap_averages(learners: &mut [Learner], experts: &mut Experts) {
+    for (learner, parameters) in learners.iter_mut().zip(&mut experts.parameters) {
+        if let Some(average) = &mut learner.average {
+            std::mem::swap(&mut average.weights, parameters);
+        }
+    }
+}
+
 impl Learner {
-    fn new(layout: &Layout, solver: Solver) -> Learner {
-        let optimizer = match solver {
+    fn new(layout: &Layout, job: &ExpertsJob) -> Learner {
+        let optimizer = match job.solver {
             Solver::Adam => Optimizer::Adam(Adam::new(layout.parameters())),
             _ => Optimizer::Adagrad(Adagrad::new(layout.parameters())),
         };
         let losses = vec![0.0; layout.groups.len() * LANES];
         let last_losses = vec![f64::INFINITY; losses.len()];
-        Learner { optimizer, losses, last_losses, converged: false }
+        let average =
+            (job.averaging > 0.0).then(|| Average::new(layout.parameters(), job.averaging));
+        Learner { optimizer, losses, last_losses, converged: false, average }
     }
 
     /// Runs through the mini-batches of a window while weights and optimizer state are hot.
@@ -202,6 +220,9 @@ impl Learner {
                 Optimizer::Adagrad(adagrad) => {
                     adagrad.step(instructions, parameters, gradient, rate, scale, decay);
                 }
+            }
+            if let Some(average) = &mut self.average {
+                average.step(instructions, parameters);
             }
         }
     }

@@ -108,13 +108,20 @@ fn tree(leaves: usize) -> usize {
 }
 
 impl Sizes {
-    fn of(job: &Job, shape: &Shape, size: usize, rows: &HomeRows, other: usize) -> Sizes {
+    /// `experts`: of each class in the expert step; `other`: validation rows.
+    fn of(
+        job: &Job,
+        shape: &Shape,
+        experts: &[usize],
+        size: usize,
+        rows: &HomeRows,
+        other: usize,
+    ) -> Sizes {
         let layers = shape.shared_layers();
-        let blocks = |experts| {
-            let counts = vec![experts; shape.class_count];
-            layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks)
-        };
-        let (small, large) = (blocks(job.pretrain.experts), blocks(job.experts.count));
+        let blocks =
+            |counts: &[usize]| layouts(counts, shape.dummy, layers.outputs(), shape.class_blocks);
+        let small = blocks(&vec![job.pretrain.experts; shape.class_count]);
+        let large = blocks(experts);
         let all = || small.iter().chain(&large);
         let most = |of: &dyn Fn(&Layout) -> usize| all().map(of).max().unwrap_or(0);
         let row_block = (0..rows.blocks.len()).map(|block| rows.blocks.block(block).len()).max();
@@ -173,14 +180,16 @@ impl Sizes {
             + self.rows.min(8 * batch) * self.features
     }
 
-    /// What the expert step learns with: weights, the solver's state, the best epoch.
+    /// What the expert step learns with: weights, their average, the solver's state, the best
+    /// epoch.
     fn learned(&self, job: &Job) -> usize {
         let state = match job.experts.solver {
             Solver::Adam => 2,
             Solver::Adagrad => 1,
             Solver::Lbfgs => LBFGS_COPIES,
         };
-        (1 + state + usize::from(job.experts.patience > 0)) * self.large
+        let average = usize::from(job.experts.averaging > 0.0);
+        (1 + average + state + usize::from(job.experts.patience > 0)) * self.large
     }
 
     /// Rows of a window of the expert step.
@@ -251,18 +260,20 @@ impl Sizes {
 }
 
 impl Plan {
-    /// What `job` takes on the largest of `size` ranks.
+    /// What `job` takes on the largest of `size` ranks; `experts` are those of each class in the
+    /// expert step.
     ///
     /// # Errors
     /// Exit 9 where the byte budget can't be kept, with the least that can.
     pub fn new(
         job: &Job,
         shape: &Shape,
+        experts: &[usize],
         size: usize,
         train: &HomeRows,
         validation: Option<&HomeRows>,
     ) -> Result<Plan> {
-        let sizes = Sizes::of(job, shape, size, train, validation.map_or(0, most_rows));
+        let sizes = Sizes::of(job, shape, experts, size, train, validation.map_or(0, most_rows));
         let limit = match job.run.memory_gib {
             given if given > 0.0 => (given * GIB) as usize,
             _ => usize::MAX,

@@ -89,7 +89,7 @@ fn pretrain(state: &mut State, best: &mut Best) -> Result<()> {
 fn expert_step(state: &mut State, best: &mut Best, round: usize) -> Result<()> {
     let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
     if job.experts.restart || round == 1 {
-        best.last.experts = state.new_experts(job.experts.count, round as u64);
+        best.last.experts = state.new_experts(&state.data.experts, round as u64);
     }
     let mut kernels = std::mem::take(&mut state.kernels);
     let own = train.activations(&best.last, &mut kernels)?;

@@ -14,7 +14,7 @@ use crate::flow::scoring::evaluate;
 use crate::human;
 use crate::job::{Job, Validation};
 use crate::model::annotator::{Annotator, Shape};
-use crate::model::experts::{Experts, layouts};
+use crate::model::experts::{Experts, Rule, layouts};
 use crate::model::initial;
 use crate::model::mixture::Kernel;
 use crate::model::vector::Instructions;
@@ -27,6 +27,10 @@ use crate::rng::{Purpose, Stream};
 pub struct Data {
     pub train: Rc<HomeRows>,
     pub validation: Option<Rc<HomeRows>>,
+    /// Number of experts of each class in the expert step.
+    pub experts: Rc<Vec<usize>>,
+    /// Biases that new experts of each class begin with; empty for 0.
+    biases: Rc<Vec<f32>>,
 }
 
 impl Data {
@@ -68,7 +72,26 @@ impl Data {
         if train.rows() == 0 {
             return comm.agree(Err(Error::input("data.train: found no row to train on")));
         }
-        Ok(Data { train: home(train), validation: validation.map(home) })
+        let (train, validation) = (home(train), validation.map(home));
+        let rule = rule_of(job);
+        let positives = match rule {
+            Rule::Uniform { .. } if !job.model.frequency_biases => {
+                vec![0; train.dataset().class_count()]
+            }
+            _ => train.positives(comm)?,
+        };
+        let rows = train.rows();
+        let biases = positives.iter().filter(|_| job.model.frequency_biases);
+        let biases = Rc::new(biases.map(|count| initial::log_odds(*count, rows)).collect());
+        Ok(Data { train, validation, experts: Rc::new(rule.counts(&positives)), biases })
+    }
+}
+
+fn rule_of(job: &Job) -> Rule {
+    let max = job.experts.count;
+    match job.experts.positives_per_expert as u64 {
+        0 => Rule::Uniform { count: max },
+        positives_per_expert => Rule::Adaptive { positives_per_expert, max },
     }
 }
 
@@ -110,7 +133,8 @@ pub fn shape_of(job: &Job, data: &Data) -> Shape {
 /// Exit 9, common to all ranks: the byte budget can't be kept.
 pub fn plan(comm: &Comm, job: &Job, data: &Data) -> Result<Plan> {
     let validation = data.validation.as_deref();
-    comm.agree(Plan::new(job, &shape_of(job, data), comm.size(), &data.train, validation))
+    let (shape, experts) = (shape_of(job, data), &data.experts);
+    comm.agree(Plan::new(job, &shape, experts, comm.size(), &data.train, validation))
 }
 
 /// The vector instructions that the job names.
@@ -167,19 +191,27 @@ impl<'a> State<'a> {
         let layers = self.shape.shared_layers();
         Annotator {
             shared: initial::shared(&layers, self.job.run.seed),
-            experts: self.new_experts(self.job.pretrain.experts, 0),
+            experts: self.new_experts(&self.small_experts(), 0),
             layers,
             shape: self.shape.clone(),
         }
     }
 
-    /// Newly initialised mixtures with `count` experts a class.
-    pub fn new_experts(&self, count: usize, generation: u64) -> Experts {
-        let counts = vec![count; self.shape.class_count];
+    /// Experts of each class while pretraining.
+    fn small_experts(&self) -> Vec<usize> {
+        vec![self.job.pretrain.experts; self.shape.class_count]
+    }
+
+    /// Newly initialised mixtures with so many experts for each class.
+    pub fn new_experts(&self, counts: &[usize], generation: u64) -> Experts {
         let width = self.shape.shared_layers().outputs();
-        let layouts = layouts(&counts, self.shape.dummy, width, self.shape.class_blocks);
+        let layouts = layouts(counts, self.shape.dummy, width, self.shape.class_blocks);
         let own = owned(layouts.len(), self.comm.size(), self.comm.rank());
-        Experts::new(layouts, own, self.job.run.seed, generation)
+        let mut experts = Experts::new(layouts, own, self.job.run.seed, generation);
+        if !self.data.biases.is_empty() {
+            experts.set_biases(&self.data.biases);
+        }
+        experts
     }
 
     /// Reports a loss.

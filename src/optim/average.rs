@@ -1,0 +1,59 @@
+//! A moving average of weights over the steps of an optimizer (Polyak and Juditsky 1992; with the
+//! exponential weights that deep learning gives it).
+
+use std::sync::Arc;
+
+use crate::model::vector::Instructions;
+use crate::vectorised;
+
+/// The average of one parameter vector: a plain mean of the first 1 / (1 - decay) steps, an
+/// exponential one from then on.
+#[derive(Clone, Debug)]
+pub struct Average {
+    pub weights: Arc<Vec<f32>>,
+    decay: f32,
+    steps: u64,
+}
+
+impl Average {
+    /// `decay` is what stays of the average at a step, from 0 to below 1.
+    pub fn new(parameters: usize, decay: f32) -> Average {
+        Average { weights: Arc::new(vec![0.0; parameters]), decay, steps: 0 }
+    }
+
+    /// Takes in the weights after a step.
+    pub fn step(&mut self, instructions: Instructions, weights: &[f32]) {
+        self.steps += 1;
+        let share = f32::max(1.0 - self.decay, 1.0 / self.steps as f32);
+        let average = Arc::make_mut(&mut self.weights).as_mut_slice();
+        assert_eq!(average.len(), weights.len());
+        vectorised!(
+            instructions,
+            |average: &mut [f32], weights: &[f32], share: f32| update(average, weights, share);
+            average, weights, share
+        );
+    }
+}
+
+#[inline(always)]
+fn update(average: &mut [f32], weights: &[f32], share: f32) {
+    for (average, weight) in average.iter_mut().zip(weights) {
+        *average = share.mul_add(*weight - *average, *average);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_a_mean_first_and_forgets_later() {
+        let mut average = Average::new(1, 0.75);
+        let steps = [8.0, 4.0, 0.0, 4.0, 8.0];
+        let found = steps.map(|weight| {
+            average.step(Instructions::Plain, &[weight]);
+            average.weights[0]
+        });
+        assert_eq!(found, [8.0, 6.0, 4.0, 4.0, 5.0]);
+    }
+}
