@@ -15,6 +15,8 @@ pub enum Purpose {
     PlantedModel = 5,
     PlantedRows = 6,
     Dropout = 7,
+    FrameSample = 8,
+    PlantedFrames = 9,
 }
 
 /// A stream of random numbers, told apart from all others by its seed, purpose and index.

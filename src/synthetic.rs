@@ -8,7 +8,7 @@
 //! that falls as 1 / (k + 1)^0.8. Row i depends on (seed, i) alone, and no library function on its
 //! bits.
 
-use crate::example::{Example, FeaturePart, Values};
+use crate::example::{BYTE_OFFSET, BYTE_SCALE, Example, FeaturePart, Values};
 use crate::model::vector::log;
 use crate::rng::{Purpose, Stream};
 
@@ -21,6 +21,8 @@ const SHARE_MAX: f64 = 0.3;
 const SAMPLE: usize = 2000;
 const LABEL_NOISE: f32 = 0.1;
 const FEATURE_NOISE: f32 = 0.5;
+/// Noise of each frame's features, uniform on both sides.
+const FRAME_NOISE: f32 = 0.5;
 
 /// The planted model.
 pub struct Planted {
@@ -82,6 +84,23 @@ impl Planted {
             .map(|loading| dot(loading, &code) + FEATURE_NOISE * (2.0 * stream.uniform() - 1.0))
             .collect();
         Example { id: format!("s{row:09}").into_bytes(), labels, values: Values::Video(values) }
+    }
+
+    /// As `example`, of 1 to `frames` frames whose mean is about the example's features: quantised
+    /// as YouTube-8M's. 0: video-level features.
+    pub fn example_of(&self, row: u64, frames: usize) -> Example {
+        let mut example = self.example(row);
+        if let (Values::Video(features), true) = (&example.values, frames > 0) {
+            let mut stream = Stream::new(self.seed, Purpose::PlantedFrames, row);
+            let count = 1 + stream.below(frames as u64) as usize;
+            let byte = |feature: &f32| {
+                let noisy = feature + FRAME_NOISE * (2.0 * stream.uniform() - 1.0);
+                ((noisy - BYTE_OFFSET) / BYTE_SCALE).clamp(0.0, 255.0).round() as u8
+            };
+            let bytes = std::iter::repeat_n(features, count).flatten().map(byte).collect();
+            example.values = Values::Frames(bytes);
+        }
+        example
     }
 
     fn shared(&self, code: &[f32; LATENT]) -> [f32; SHARED] {

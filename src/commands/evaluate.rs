@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint;
 use crate::comm::Comm;
+use crate::data::Kind;
 use crate::error::{Error, Result};
+use crate::example::FeaturePart;
 use crate::flow::home_rows::{HomeRows, open};
 use crate::flow::rankings::{Ranked, Visited, metrics};
 use crate::flow::scoring::{TOP, evaluate};
@@ -79,19 +81,22 @@ pub fn rows_for(comm: &Comm, annotator: &Annotator, data: &[String]) -> Result<H
     let dataset = open(comm, data)?;
     let shape = &annotator.shape;
     let (found, expected) = (dataset.parts(), &shape.parts[..]);
-    let fits = if found == expected && dataset.class_count() == shape.class_count {
+    let of_frames = (dataset.kind() == Kind::Frames, shape.pooling.is_some());
+    let same = found == expected && dataset.class_count() == shape.class_count;
+    let fits = if same && of_frames.0 == of_frames.1 {
         Ok(())
     } else {
-        let describe = |parts: &[crate::example::FeaturePart], classes| {
+        let describe = |parts: &[FeaturePart], of_frames, classes| {
             let parts: Vec<_> =
                 parts.iter().map(|part| format!("{}:{}", part.name, part.size)).collect();
-            format!("{} and {classes} classes", parts.join(","))
+            let kind = if of_frames { "frames of " } else { "" };
+            format!("{kind}{} and {classes} classes", parts.join(","))
         };
         Err(Error::input(format!(
             "{}: found {}, expected {} as the model has",
             dataset.shards()[0].path.display(),
-            describe(found, dataset.class_count()),
-            describe(expected, shape.class_count)
+            describe(found, of_frames.0, dataset.class_count()),
+            describe(expected, of_frames.1, shape.class_count)
         )))
     };
     comm.agree(fits)?;

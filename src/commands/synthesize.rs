@@ -23,6 +23,9 @@ pub struct Args {
     /// Experts of each planted class.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     experts: u32,
+    /// Frame-level: 1 to so many frames for each example; 0: video-level features.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=300))]
+    frames: u32,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -43,11 +46,11 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let planted = Planted::new(args.seed, features, classes, experts);
     let source = format!(
         "synthesize --rows {} --classes {classes} --features {features} --experts {experts} \
-         --seed {}",
-        args.rows, args.seed
+         --frames {} --seed {}",
+        args.rows, args.frames, args.seed
     );
-    let header =
-        ShardHeader { parts: planted.parts(), class_count: classes, kind: Kind::Video, source };
+    let kind = if args.frames > 0 { Kind::Frames } else { Kind::Video };
+    let header = ShardHeader { parts: planted.parts(), class_count: classes, kind, source };
     let shards = args.rows.div_ceil(args.rows_per_shard) as usize;
     let mut positives = 0;
     let mut write = |shard: usize| -> Result<()> {
@@ -55,7 +58,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         let mut writer = ShardWriter::create(&path, &header)?;
         let from = shard as u64 * args.rows_per_shard;
         for row in from..(from + args.rows_per_shard).min(args.rows) {
-            let example = planted.example(row);
+            let example = planted.example_of(row, args.frames as usize);
             positives += example.labels.len() as u64;
             writer.push(&example)?;
         }

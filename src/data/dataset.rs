@@ -8,6 +8,7 @@ use super::schema::{Kind, ShardInfo};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::labels::Labels;
+use crate::model::features::Frames;
 
 /// Files kept open by a reader.
 const OPEN_MAX: usize = 16;
@@ -183,6 +184,30 @@ impl Reader {
             at = end;
             shard.labels(rows, labels)
         })
+    }
+
+    /// As `read` for frame-level shards: frames as bytes, appended to `frames`.
+    ///
+    /// # Errors
+    /// As `read`; frames that aren't bytes.
+    pub fn read_frames(
+        &mut self,
+        rows: Range<usize>,
+        frames: &mut Frames,
+        labels: &mut Labels,
+    ) -> Result<()> {
+        self.each(&rows, |shard, rows| {
+            for row in rows.clone() {
+                let bytes = shard.frames(row)?;
+                frames.push(&bytes, shard.scaling().expect("frames are bytes"));
+            }
+            shard.labels(rows, labels)
+        })
+    }
+
+    /// The dataset that it reads.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
     }
 
     /// Appends the labels of `rows` to `labels`.

@@ -4,7 +4,6 @@
 
 mod dataset;
 mod find;
-mod numbers;
 mod reader;
 mod schema;
 mod writer;

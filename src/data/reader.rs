@@ -9,10 +9,10 @@ use hdf5_sys::h5i::hid_t;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::{H5S_ALL, H5S_SELECT_SET, H5Sclose, H5Screate_simple, H5Sselect_hyperslab};
 
-use super::numbers::{all_finite, from_bytes};
 use super::schema::{Kind, ShardInfo, open_chunked, wrong};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
+use crate::model::numbers::{all_finite, from_bytes};
 use crate::model::vector::Instructions;
 
 /// An open shard.
@@ -78,8 +78,7 @@ impl ShardReader {
         assert_eq!(features.len(), rows.len() * width);
         if self.info.kind == Kind::Frames {
             let text = "found frames, expected video-level features";
-            return Err(wrong(self.path(), "dataset \"frames\"", text)
-                .hint("this version trains on video-level features only"));
+            return Err(wrong(self.path(), "dataset \"frames\"", text));
         }
         self.matrix(rows.clone(), features)?;
         let not_finite = |features: &[f32]| features.iter().position(|value| !value.is_finite());
@@ -109,6 +108,11 @@ impl ShardReader {
         read_rows(&self.values, frames, width, &mut bytes)
             .map_err(|error| wrong(self.path(), &field, error))?;
         Ok(bytes)
+    }
+
+    /// Scale and offset of quantised values.
+    pub fn scaling(&self) -> Option<[f32; 2]> {
+        self.info.quantised.map(|(scale, offset)| [scale, offset])
     }
 
     /// Whether all of `features` surely are numbers. Those made of bytes lie between the values of

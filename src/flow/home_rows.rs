@@ -6,10 +6,11 @@ use std::ops::Range;
 
 use super::own_rows::{OwnRows, Room};
 use crate::comm::Comm;
-use crate::data::{Dataset, Reader, ShardInfo, find};
+use crate::data::{Dataset, Kind, Reader, ShardInfo, find};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
+use crate::model::features::{Features, Frames};
 use crate::model::matrix::Matrix;
 use crate::model::mixture::Kernel;
 use crate::parallel::{Ahead, work_off};
@@ -38,6 +39,8 @@ pub fn open(comm: &Comm, patterns: &[String]) -> Result<Dataset> {
 /// Rows that a thread takes to activations at once: row blocks of large datasets are too long to
 /// be read ahead whole.
 pub const ROWS_AT_ONCE: usize = 480;
+/// Rows of frames that are read at once.
+pub const FRAME_ROWS_AT_ONCE: usize = 32;
 
 /// A dataset cut into row blocks, of which this rank owns a run.
 pub struct HomeRows {
@@ -53,7 +56,7 @@ pub struct HomeRows {
 }
 
 /// Features and labels of the rows of one block, read ahead.
-pub type ReadRows = Result<(Matrix, Labels)>;
+pub type ReadRows = Result<(Features, Labels)>;
 
 impl HomeRows {
     pub fn new(comm: &Comm, dataset: Dataset, row_blocks: usize) -> HomeRows {
@@ -117,23 +120,25 @@ impl HomeRows {
         self.wait_seconds.set(self.wait_seconds.get() + seconds);
     }
 
-    /// The rows of each of this rank's blocks in order, while a thread reads the next ones.
-    pub fn read_ahead(&self, depth: usize) -> Ahead<ReadRows> {
-        self.read_runs_ahead(depth, usize::MAX)
+    /// Rows of this rank that a full-batch pass reads at once: whole row blocks of videos, few rows
+    /// of frames, each a hundred times as large.
+    pub fn pieces(&self, block: usize) -> Vec<Range<usize>> {
+        let rows_max = match self.dataset.kind() {
+            Kind::Video => usize::MAX,
+            Kind::Frames => FRAME_ROWS_AT_ONCE,
+        };
+        cut(self.blocks.block(block), rows_max).collect()
     }
 
-    /// As `read_ahead`, no more than `rows_max` rows of a block at once.
-    fn read_runs_ahead(&self, depth: usize, rows_max: usize) -> Ahead<ReadRows> {
-        let (dataset, mut reader) = (self.dataset.clone(), self.dataset.reader());
-        let blocks: Vec<Range<usize>> =
-            self.own.clone().map(|block| self.blocks.block(block)).collect();
-        let mut runs = blocks.into_iter().flat_map(move |block| {
-            let end = block.end;
-            block.step_by(rows_max).map(move |from| from..end.min(from.saturating_add(rows_max)))
-        });
-        Ahead::new(depth, move || {
-            runs.next().map(|run| read_rows(&mut reader, dataset.width(), run))
-        })
+    /// The pieces of each of this rank's blocks in order, while a thread reads the next ones.
+    pub fn read_ahead(&self, depth: usize) -> Ahead<ReadRows> {
+        let pieces = self.own.clone().flat_map(|block| self.pieces(block));
+        self.read_runs_ahead(depth, pieces.collect())
+    }
+
+    fn read_runs_ahead(&self, depth: usize, runs: Vec<Range<usize>>) -> Ahead<ReadRows> {
+        let (mut runs, mut reader) = (runs.into_iter(), self.dataset.reader());
+        Ahead::new(depth, move || runs.next().map(|run| read_rows(&mut reader, run)))
     }
 
     /// The activations and labels of this rank's rows.
@@ -143,25 +148,26 @@ impl HomeRows {
     pub fn activations(&self, annotator: &Annotator, kernels: &mut [Kernel]) -> Result<OwnRows> {
         let mut own =
             OwnRows::new(self.own_rows(), annotator.layers.outputs(), &self.room.borrow())?;
-        let mut rows = self.read_runs_ahead(kernels.len(), ROWS_AT_ONCE);
+        let pieces = self.own.clone().flat_map(|block| self.pieces(block));
+        let runs = pieces.flat_map(|piece| cut(piece, ROWS_AT_ONCE)).collect();
+        let mut rows = self.read_runs_ahead(kernels.len(), runs);
         loop {
             let turn = rows.by_ref().take(kernels.len()).collect::<Result<Vec<_>>>()?;
             if turn.is_empty() {
                 break;
             }
-            let mut places: Vec<(Matrix, Labels, Option<Matrix>)> =
-                turn.into_iter().map(|(features, labels)| (features, labels, None)).collect();
+            let (features, labels): (Vec<Features>, Vec<Labels>) = turn.into_iter().unzip();
+            let mut activations = vec![Matrix::default(); labels.len()];
             work_off(
                 kernels,
-                places.iter_mut().collect(),
-                |kernel, (features, _, place)| {
-                    let features = std::mem::take(features);
-                    *place = Some(annotator.forward(kernel.gemm(), features).into_output());
+                features.into_iter().zip(&mut activations).collect(),
+                |kernel, (features, place)| {
+                    *place = annotator.forward(kernel.gemm(), features).into_output();
                 },
                 &mut || (),
             );
-            for (_, labels, activations) in places {
-                own.push(&activations.expect("every item was done"), &labels)?;
+            for (activations, labels) in activations.iter().zip(&labels) {
+                own.push(activations, labels)?;
             }
         }
         self.waited(rows.wait_seconds());
@@ -169,14 +175,26 @@ impl HomeRows {
     }
 }
 
-/// Features [rows][D] and labels of some rows.
-pub fn read_rows(
-    reader: &mut Reader,
-    width: usize,
-    rows: Range<usize>,
-) -> Result<(Matrix, Labels)> {
-    let mut features = vec![0.0; rows.len() * width];
-    let mut labels = Labels::new();
-    reader.read(rows, &mut features, &mut labels)?;
-    Ok((Matrix::from_rows(&features, width), labels))
+/// `rows` in runs of at most `rows_max`.
+fn cut(rows: Range<usize>, rows_max: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = rows.end;
+    rows.step_by(rows_max).map(move |from| from..end.min(from.saturating_add(rows_max)))
+}
+
+/// Features and labels of some rows.
+pub fn read_rows(reader: &mut Reader, rows: Range<usize>) -> ReadRows {
+    let (width, mut labels) = (reader.dataset().width(), Labels::new());
+    let features = match reader.dataset().kind() {
+        Kind::Video => {
+            let mut features = vec![0.0; rows.len() * width];
+            reader.read(rows, &mut features, &mut labels)?;
+            Features::Videos(Matrix::from_rows(&features, width))
+        }
+        Kind::Frames => {
+            let mut frames = Frames::new(width);
+            reader.read_frames(rows, &mut frames, &mut labels)?;
+            Features::Frames(frames)
+        }
+    };
+    Ok((features, labels))
 }

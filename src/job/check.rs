@@ -5,7 +5,7 @@ use super::checked::{
 };
 use super::file::{JobFile, Value};
 use super::keys::KEYS;
-use crate::model::spec::{Dummy, Normalize};
+use crate::model::spec::{Dummy, Normalize, Pooling};
 use crate::optim::Solver;
 
 /// The checked job; `None` where `errors` isn't empty afterwards. `name` is the file's.
@@ -91,9 +91,15 @@ impl Values<'_> {
     }
 
     fn job(&self) -> Job {
-        let shared = match self.get("model.shared") {
+        let layers = |key: &str| match self.get(key) {
             Value::Layers(layers) => layers.clone(),
-            other => panic!("model.shared holds {other:?}"),
+            other => panic!("{key} holds {other:?}"),
+        };
+        let pooling = match self.text("model.pooling") {
+            "swap" => Pooling::Swap,
+            "average" => Pooling::Average,
+            "max" => Pooling::Max,
+            _ => Pooling::L2,
         };
         let dummy = match self.text("model.dummy") {
             "learned" => Dummy::Learned,
@@ -103,7 +109,9 @@ impl Values<'_> {
         Job {
             data: self.data(),
             model: ModelJob {
-                shared,
+                shared: layers("model.shared"),
+                frames: layers("model.frames"),
+                pooling,
                 dummy,
                 epsilon: self.single("model.epsilon"),
                 frequency_biases: self.text("model.initial_biases") == "frequency",
@@ -112,6 +120,7 @@ impl Values<'_> {
                 epochs: self.integer("pretrain.epochs"),
                 experts: self.integer("pretrain.experts"),
                 batch: self.integer("pretrain.batch"),
+                frames: self.integer("pretrain.frames"),
                 learning_rate: self.single("pretrain.learning_rate"),
                 decay: self.single("pretrain.decay"),
                 decay_rows: self.integer("pretrain.decay_rows"),

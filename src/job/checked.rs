@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::spec::{Dummy, Layer, Normalize};
+use crate::model::spec::{Dummy, Layer, Normalize, Pooling};
 use crate::optim::Solver;
 
 /// A checked job. Every field is in range and all fields fit together.
@@ -45,6 +45,10 @@ pub struct ModelJob {
     /// `shared = [{ dense = 2048, activation = "relu" }, { gating = true }]`; may be empty
     /// (default).
     pub shared: Vec<Layer>,
+    /// The frame network of frame-level shards; may be empty (default).
+    pub frames: Vec<Layer>,
+    /// How frames are pooled; default swap.
+    pub pooling: Pooling,
     /// Default: learned.
     pub dummy: Dummy,
     /// eps of the loss; default 1e-5, 0 for the exact log-space form.
@@ -62,6 +66,8 @@ pub struct PretrainJob {
     pub experts: usize,
     /// Rows of a mini-batch, default 1024.
     pub batch: usize,
+    /// Frames drawn of a row, default 30; 0: all.
+    pub frames: usize,
     /// Default 0.01.
     pub learning_rate: f32,
     /// The learning rate is multiplied by this ... (default 0.95)

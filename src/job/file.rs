@@ -172,7 +172,7 @@ fn layer(value: &Spanned<DeValue>) -> Result<Layer, Wrong> {
             format!("found {found}, expected a layer such as {{ dense = 1024 }}"),
         );
     };
-    let (mut units, mut activation, mut gating) = (None, None, false);
+    let (mut units, mut activation, mut plain) = (None, None, None);
     for (name, value) in table {
         let found = shown(value.get_ref());
         match name.get_ref().as_ref() {
@@ -192,9 +192,11 @@ fn layer(value: &Spanned<DeValue>) -> Result<Layer, Wrong> {
                     return wrong(value.span(), text);
                 }
             },
-            "gating" if value.get_ref().as_bool() == Some(true) => gating = true,
+            "gating" if value.get_ref().as_bool() == Some(true) => plain = Some(Layer::Gating),
+            "residual" if value.get_ref().as_bool() == Some(true) => plain = Some(Layer::Residual),
             other => {
-                let hint = suggestion(other, ["dense", "activation", "gating"].into_iter());
+                let hint =
+                    suggestion(other, ["dense", "activation", "gating", "residual"].into_iter());
                 return wrong(
                     name.span(),
                     format!("{other}: unknown in a layer, or not true{hint}"),
@@ -202,14 +204,16 @@ fn layer(value: &Spanned<DeValue>) -> Result<Layer, Wrong> {
             }
         }
     }
-    match (units, activation, gating) {
-        (Some(units), activation, false) => {
+    match (units, activation, plain) {
+        (Some(units), activation, None) => {
             Ok(Layer::Dense { units, activation: activation.unwrap_or(Activation::Relu) })
         }
-        (None, None, true) => Ok(Layer::Gating),
+        (None, None, Some(layer)) => Ok(layer),
         _ => wrong(
             value.span(),
-            "expected { dense = UNITS, activation = ... } or { gating = true }".into(),
+            "expected { dense = UNITS, activation = ... }, { gating = true } or\
+             { residual = true }"
+                .into(),
         ),
     }
 }

@@ -68,8 +68,20 @@ pub const KEYS: &[Key] = &[
         "model.shared",
         Layers,
         "[]",
-        "Shared layers: { dense = 2048, activation = \"relu\" } (identity, relu6, sigmoid, tanh)\n\
-         or { gating = true }. Empty: mixtures on the features themselves.",
+        "Shared layers: { dense = 2048, activation = \"relu\" } (identity, relu6, sigmoid, tanh),\n\
+         { gating = true } or { residual = true }. Empty: mixtures on the features themselves.",
+    ),
+    key(
+        "model.frames",
+        Layers,
+        "[]",
+        "Of frame-level shards: layers that every frame passes by itself before frames are pooled.",
+    ),
+    key(
+        "model.pooling",
+        Choice(&["swap", "average", "max", "l2"]),
+        "\"swap\"",
+        "Of frame-level shards: how frames become one vector, which model.shared then takes.",
     ),
     key(
         "model.dummy",
@@ -93,6 +105,12 @@ pub const KEYS: &[Key] = &[
     key("pretrain.epochs", EPOCHS, "5", "0 leaves pretraining out."),
     key("pretrain.experts", Integer(1, 5), "2", "Experts per class while pretraining."),
     key("pretrain.batch", BATCH, "1024", "Rows of a mini-batch."),
+    key(
+        "pretrain.frames",
+        Integer(0, 300),
+        "30",
+        "Frames drawn of a video, with replacement, whenever it passes; 0: all that it has.",
+    ),
     key("pretrain.learning_rate", RATE, "0.01", "Of Adam."),
     key("pretrain.decay", Number(0.0, 1.0), "0.95", "The learning rate is multiplied by this"),
     key("pretrain.decay_rows", Integer(1, 1 << 50), "4000000", "every so many rows."),

@@ -5,6 +5,7 @@
 
 use super::layout::Layout;
 use super::shared::SharedLayers;
+use super::spec::Layer;
 use super::vector::log;
 use crate::rng::{Purpose, Stream};
 
@@ -17,15 +18,24 @@ fn symmetric(stream: &mut Stream, limit: f32) -> f32 {
     (2.0 * stream.uniform() - 1.0) * limit
 }
 
-/// New parameters of the shared layers.
+/// New parameters of the shared layers. A dense layer on frames draws from N(0, 1 / D), every other
+/// from Glorot's interval.
 pub fn shared(layers: &SharedLayers, seed: u64) -> Vec<f32> {
     let mut parameters = vec![0.0; layers.parameters()];
     for (index, place) in layers.places.iter().enumerate() {
         let mut stream = Stream::new(seed, Purpose::SharedLayers, index as u64);
         let limit = glorot(place.inputs, place.outputs);
+        let projects = index == 0
+            && !layers.frame_network().is_empty()
+            && matches!(place.layer, Layer::Dense { .. });
+        let deviation = 1.0 / (place.inputs as f32).sqrt();
+        let mut draw = || match projects {
+            true => stream.normal() * deviation,
+            false => symmetric(&mut stream, limit),
+        };
         for output in 0..place.outputs {
             for input in 0..place.inputs {
-                parameters[place.weight_at(input, output)] = symmetric(&mut stream, limit);
+                parameters[place.weight_at(input, output)] = draw();
             }
         }
     }

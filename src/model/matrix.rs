@@ -38,6 +38,18 @@ impl Matrix {
         self.rows = rows;
     }
 
+    /// Appends the rows of `other`, which are as wide.
+    pub fn append(&mut self, other: Matrix) {
+        assert_eq!(self.width, other.width, "rows of another width");
+        match self.rows {
+            0 => *self = other,
+            _ => {
+                self.data.extend_from_slice(&other.data);
+                self.rows += other.rows;
+            }
+        }
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -64,6 +76,12 @@ impl Matrix {
     /// The numbers of a run of rows, padding included.
     pub fn run(&self, rows: Range<usize>) -> &[f32] {
         &self.data[rows.start * self.stride()..rows.end * self.stride()]
+    }
+
+    /// As `run`.
+    pub fn run_mut(&mut self, rows: Range<usize>) -> &mut [f32] {
+        let stride = self.stride();
+        &mut self.data[rows.start * stride..rows.end * stride]
     }
 
     /// Scales every row to length 1: x / sqrt(max(sum x^2, 1e-12)) (method.md, section 2).

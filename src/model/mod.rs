@@ -2,13 +2,16 @@
 
 pub mod annotator;
 pub mod experts;
+pub mod features;
 pub mod gemm;
 pub mod initial;
 pub mod layout;
 pub mod matrix;
 pub mod mixture;
+pub mod numbers;
 pub mod plain;
 pub mod plain_shared;
+pub mod pooling;
 mod registers;
 pub mod shared;
 pub mod spec;

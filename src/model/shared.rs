@@ -1,5 +1,9 @@
 //! The shared layers: features x to activations v, and the gradient back (method.md, section 2).
 //!
+//! Of frame-level input the first layers are a frame network, which every frame passes by itself;
+//! its outputs are pooled (`pooling.rs`), and the other layers, the video network, take a video's
+//! pooled vector. Video-level input passes the video network alone.
+//!
 //! All weights are one vector: for each layer panels of sixteen outputs [panel][inputs][16], then
 //! biases [panel][16]. Filling of the last panel is zero and gets no gradient.
 
@@ -8,7 +12,7 @@ use std::ops::Range;
 use super::gemm::{Left, Output, Panels, Size, Workspace};
 use super::matrix::Matrix;
 use super::mixture::transpose_panels;
-use super::spec::{Activation, Layer};
+use super::spec::{Activation, Layer, Pooling};
 use super::vector::{Instructions, LANES, load, sigmoid, store, tanh};
 use crate::vectorised;
 
@@ -48,7 +52,12 @@ impl Place {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SharedLayers {
     pub inputs: usize,
+    /// Frame network, then video network.
     pub places: Vec<Place>,
+    /// Of frame-level input how frames are pooled.
+    pub pooling: Option<Pooling>,
+    /// The first so many of `places` are the frame network.
+    frame_layers: usize,
 }
 
 /// What a forward pass leaves for the backward pass of the same rows.
@@ -56,7 +65,7 @@ pub struct SharedLayers {
 pub struct Tape {
     /// The input, then each layer's output.
     values: Vec<Matrix>,
-    /// Of a gating layer sigmoid(W x + b), else empty.
+    /// Of a gating layer sigmoid(W x + b), of a residual block relu(W x + b), else empty.
     gates: Vec<Matrix>,
 }
 
@@ -73,15 +82,27 @@ impl Tape {
 }
 
 impl SharedLayers {
-    /// `layers` on `inputs` features.
+    /// `layers` on `inputs` features of a video.
     pub fn new(inputs: usize, layers: &[Layer]) -> SharedLayers {
+        SharedLayers::on_frames(inputs, &[], None, layers)
+    }
+
+    /// `frames` on `inputs` features of a frame, `pooling`, `layers` on what is pooled.
+    pub fn on_frames(
+        inputs: usize,
+        frames: &[Layer],
+        pooling: Option<Pooling>,
+        layers: &[Layer],
+    ) -> SharedLayers {
+        assert!(pooling.is_some() || frames.is_empty(), "frames that nobody pools");
         let (mut width, mut start) = (inputs, 0);
-        let places = layers
+        let places = frames
             .iter()
+            .chain(layers)
             .map(|layer| {
                 let outputs = match layer {
                     Layer::Dense { units, .. } => *units,
-                    Layer::Gating => width,
+                    Layer::Gating | Layer::Residual => width,
                 };
                 let place = Place { layer: *layer, inputs: width, outputs, start };
                 start = place.biases().end;
@@ -89,7 +110,26 @@ impl SharedLayers {
                 place
             })
             .collect();
-        SharedLayers { inputs, places }
+        SharedLayers { inputs, places, pooling, frame_layers: frames.len() }
+    }
+
+    /// The frame network, empty for video-level input.
+    pub fn frame_network(&self) -> &[Place] {
+        &self.places[..self.frame_layers]
+    }
+
+    fn video_network(&self) -> &[Place] {
+        &self.places[self.frame_layers..]
+    }
+
+    /// Width of what the video network takes.
+    pub fn pooled(&self) -> usize {
+        self.frame_network().last().map_or(self.inputs, |place| place.outputs)
+    }
+
+    /// Numbers that a frame on its way through the frame network takes.
+    pub fn frame_tape_width(&self) -> usize {
+        tape_width(self.inputs, self.frame_network())
     }
 
     /// Width d of the activations.
@@ -102,10 +142,10 @@ impl SharedLayers {
         self.places.last().map_or(0, |place| place.biases().end)
     }
 
-    /// Numbers that a tape holds for each row: what a wave of rows costs in memory.
+    /// Numbers that a tape of the video network holds for each row: what a wave of rows costs in
+    /// memory.
     pub fn tape_width(&self) -> usize {
-        let gated = |place: &Place| 1 + usize::from(place.layer == Layer::Gating);
-        self.inputs + self.places.iter().map(|place| gated(place) * place.outputs).sum::<usize>()
+        tape_width(self.pooled(), self.video_network())
     }
 
     /// Weights turned for the backward pass, a layer each.
@@ -118,90 +158,156 @@ impl SharedLayers {
             .collect()
     }
 
-    /// v of the rows in `features`, and what the way back needs.
+    /// v of the rows whose features, or pooled frames, are `features`, and what the way back needs.
     pub fn forward(&self, gemm: &mut Workspace, parameters: &[f32], features: Matrix) -> Tape {
-        let mut tape = Tape { values: vec![features], gates: Vec::new() };
-        for place in &self.places {
-            let x = tape.output();
-            let mut y = Matrix::zeros(x.rows(), place.outputs);
-            let (stride, biases) = (y.stride(), &parameters[place.biases()]);
-            y.data.chunks_exact_mut(stride).for_each(|row| row.copy_from_slice(biases));
-            gemm.accumulate(
-                Size { rows: x.rows(), depth: place.inputs, panels: place.panels() },
-                Left { data: &x.data, row: x.stride(), column: 1 },
-                Panels {
-                    data: &parameters[place.weights()],
-                    row: LANES,
-                    panel: place.inputs * LANES,
-                },
-                &mut Output { data: &mut y.data, row: stride, panel: LANES },
-            );
-            let mut gate = Matrix::default();
-            match place.layer {
-                Layer::Dense { activation, .. } => {
-                    activate(gemm.instructions(), activation, &mut y)
-                }
-                Layer::Gating => {
-                    activate(gemm.instructions(), Activation::Sigmoid, &mut y);
-                    gate = y.clone();
-                    y.data.iter_mut().zip(&x.data).for_each(|(y, x)| *y *= x);
-                }
-            }
-            tape.values.push(y);
-            tape.gates.push(gate);
-        }
-        tape
+        forward(self.video_network(), gemm, parameters, features)
     }
 
-    /// Writes the gradient of the parameters to `gradient`, given dL/dv of the tape's rows. Uses up
-    /// the tape. `transposed` is what `transpose` makes of the parameters.
+    /// What frames are before they are pooled, and what the way back needs.
+    pub fn forward_frames(&self, gemm: &mut Workspace, parameters: &[f32], frames: Matrix) -> Tape {
+        forward(self.frame_network(), gemm, parameters, frames)
+    }
+
+    /// Writes the gradient of the video network's parameters to its part of `gradient`, given dL/dv
+    /// of the tape's rows. Uses up the tape. `transposed` is what `transpose` makes of the
+    /// parameters. Returns the gradient of what was pooled where there is a frame network to take
+    /// it, else nothing.
     pub fn backward(
         &self,
         gemm: &mut Workspace,
         transposed: &[Vec<f32>],
-        mut tape: Tape,
+        tape: Tape,
         dv: Matrix,
         gradient: &mut [f32],
-    ) {
+    ) -> Matrix {
+        let on_frames = self.frame_layers > 0;
+        let own = self.video_network();
         if dv.rows() == 0 {
-            gradient.fill(0.0);
-            return;
+            gradient[own.first().map_or(self.parameters(), |place| place.start)..].fill(0.0);
+            return Matrix::zeros(0, self.pooled());
         }
-        let mut dy = dv;
-        for (index, place) in self.places.iter().enumerate().rev() {
-            let (y, gate) = (tape.values.pop(), tape.gates.pop());
-            let (y, gate) = (y.expect("an output a layer"), gate.expect("a gate a layer"));
-            let x = tape.output();
-            let mut dx = Matrix::zeros(x.rows(), place.inputs);
-            match place.layer {
-                Layer::Dense { activation, .. } => through_activation(activation, &y, &mut dy),
-                Layer::Gating => through_gate(x, &gate, &mut dy, &mut dx),
-            }
-            let (weights, biases) =
-                gradient[place.start..place.biases().end].split_at_mut(place.weights().len());
-            gemm.multiply(
-                Size { rows: place.inputs, depth: x.rows(), panels: place.panels() },
-                Left { data: &x.data, row: 1, column: x.stride() },
-                Panels { data: &dy.data, row: dy.stride(), panel: LANES },
-                &mut Output { data: weights, row: LANES, panel: place.inputs * LANES },
-            );
-            biases.fill(0.0);
-            for row in 0..dy.rows() {
-                biases.iter_mut().zip(dy.row(row)).for_each(|(sum, dy)| *sum += dy);
-            }
-            if index > 0 {
-                let columns = place.panels() * LANES;
-                let (row, panels) = (dx.stride(), place.inputs.div_ceil(LANES));
-                gemm.accumulate(
-                    Size { rows: x.rows(), depth: columns, panels },
-                    Left { data: &dy.data, row: dy.stride(), column: 1 },
-                    Panels { data: &transposed[index], row: LANES, panel: columns * LANES },
-                    &mut Output { data: &mut dx.data, row, panel: LANES },
-                );
-            }
-            dy = dx;
-        }
+        let (turned, way) = (&transposed[self.frame_layers..], Way { fresh: true, on_frames });
+        backward(own, gemm, turned, tape, dv, way, gradient)
     }
+
+    /// As `backward`, for the frame network and dL/d of each frame's output; where not `fresh` it
+    /// adds to the gradient. There is at least one frame.
+    pub fn backward_frames(
+        &self,
+        gemm: &mut Workspace,
+        transposed: &[Vec<f32>],
+        tape: Tape,
+        dy: Matrix,
+        fresh: bool,
+        gradient: &mut [f32],
+    ) {
+        let way = Way { fresh, on_frames: false };
+        backward(self.frame_network(), gemm, transposed, tape, dy, way, gradient);
+    }
+
+    /// Parameters of the frame network: those from 0 on.
+    pub fn frame_parameters(&self) -> usize {
+        self.frame_network().last().map_or(0, |place| place.biases().end)
+    }
+}
+
+/// How a way back goes: whether gradients are written or added, and whether the first layer's input
+/// wants one too.
+#[derive(Clone, Copy)]
+struct Way {
+    fresh: bool,
+    on_frames: bool,
+}
+
+fn tape_width(inputs: usize, places: &[Place]) -> usize {
+    let gated = |place: &Place| 1 + usize::from(!matches!(place.layer, Layer::Dense { .. }));
+    inputs + places.iter().map(|place| gated(place) * place.outputs).sum::<usize>()
+}
+
+fn forward(places: &[Place], gemm: &mut Workspace, parameters: &[f32], features: Matrix) -> Tape {
+    let mut tape = Tape { values: vec![features], gates: Vec::new() };
+    for place in places {
+        let x = tape.output();
+        let mut y = Matrix::zeros(x.rows(), place.outputs);
+        let (stride, biases) = (y.stride(), &parameters[place.biases()]);
+        y.data.chunks_exact_mut(stride).for_each(|row| row.copy_from_slice(biases));
+        gemm.accumulate(
+            Size { rows: x.rows(), depth: place.inputs, panels: place.panels() },
+            Left { data: &x.data, row: x.stride(), column: 1 },
+            Panels { data: &parameters[place.weights()], row: LANES, panel: place.inputs * LANES },
+            &mut Output { data: &mut y.data, row: stride, panel: LANES },
+        );
+        let mut gate = Matrix::default();
+        match place.layer {
+            Layer::Dense { activation, .. } => activate(gemm.instructions(), activation, &mut y),
+            Layer::Gating => {
+                activate(gemm.instructions(), Activation::Sigmoid, &mut y);
+                gate = y.clone();
+                y.data.iter_mut().zip(&x.data).for_each(|(y, x)| *y *= x);
+            }
+            Layer::Residual => {
+                activate(gemm.instructions(), Activation::Relu, &mut y);
+                gate = y.clone();
+                y.data.iter_mut().zip(&x.data).for_each(|(y, x)| *y += x);
+            }
+        }
+        tape.values.push(y);
+        tape.gates.push(gate);
+    }
+    tape
+}
+
+fn backward(
+    places: &[Place],
+    gemm: &mut Workspace,
+    transposed: &[Vec<f32>],
+    mut tape: Tape,
+    dv: Matrix,
+    way: Way,
+    gradient: &mut [f32],
+) -> Matrix {
+    let mut dy = dv;
+    for (index, place) in places.iter().enumerate().rev() {
+        let (y, gate) = (tape.values.pop(), tape.gates.pop());
+        let (y, gate) = (y.expect("an output a layer"), gate.expect("a gate a layer"));
+        let x = tape.output();
+        let mut dx = Matrix::zeros(x.rows(), place.inputs);
+        match place.layer {
+            Layer::Dense { activation, .. } => through_activation(activation, &y, &mut dy),
+            Layer::Gating => through_gate(x, &gate, &mut dy, &mut dx),
+            Layer::Residual => {
+                dx.data.copy_from_slice(&dy.data);
+                through_activation(Activation::Relu, &gate, &mut dy);
+            }
+        }
+        let (weights, biases) =
+            gradient[place.start..place.biases().end].split_at_mut(place.weights().len());
+        let size = Size { rows: place.inputs, depth: x.rows(), panels: place.panels() };
+        let turned = Left { data: &x.data, row: 1, column: x.stride() };
+        let slopes = Panels { data: &dy.data, row: dy.stride(), panel: LANES };
+        let mut sums = Output { data: weights, row: LANES, panel: place.inputs * LANES };
+        if way.fresh {
+            gemm.multiply(size, turned, slopes, &mut sums);
+            biases.fill(0.0);
+        } else {
+            gemm.accumulate(size, turned, slopes, &mut sums);
+        }
+        for row in 0..dy.rows() {
+            biases.iter_mut().zip(dy.row(row)).for_each(|(sum, dy)| *sum += dy);
+        }
+        if index > 0 || way.on_frames {
+            let columns = place.panels() * LANES;
+            let (row, panels) = (dx.stride(), place.inputs.div_ceil(LANES));
+            gemm.accumulate(
+                Size { rows: x.rows(), depth: columns, panels },
+                Left { data: &dy.data, row: dy.stride(), column: 1 },
+                Panels { data: &transposed[index], row: LANES, panel: columns * LANES },
+                &mut Output { data: &mut dx.data, row, panel: LANES },
+            );
+        }
+        dy = dx;
+    }
+    dy
 }
 
 /// y = f(z), in place. Filling beyond the width is set to zero.

@@ -21,6 +21,20 @@ pub enum Layer {
     Dense { units: usize, activation: Activation },
     /// Context gating: y = x * sigmoid(W x + b), as wide as its input.
     Gating,
+    /// Residual block: y = x + relu(W x + b), as wide as its input.
+    Residual,
+}
+
+/// How the frames of a video become one vector, element by element (method.md, section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// Self-weighted average: sum x |x| / sum |x|, 0 where all are 0.
+    Swap,
+    Average,
+    Max,
+    /// Root of the mean square.
+    L2,
 }
 
 /// The gate state in which the label is absent (method.md, section 3).

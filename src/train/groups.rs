@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use crate::data::{Dataset, Reader};
 use crate::error::Result;
-use crate::flow::home_rows::read_rows;
+use crate::flow::home_rows::{ReadRows, read_rows};
 use crate::labels::Labels;
-use crate::model::matrix::Matrix;
+use crate::model::features::Features;
 use crate::rng::{Purpose, Stream};
 
 /// Rows that are read together.
@@ -19,11 +19,15 @@ const RUNS_SHUFFLED: usize = 8;
 
 /// A group's rows on their way out, in one epoch's order.
 pub struct GroupRows {
-    width: usize,
     stream: Stream,
+    seed: u64,
+    /// Frames drawn of each row; 0: all.
+    frames: usize,
+    /// Number that the frames of row 0 are drawn with in this epoch.
+    first: u64,
     /// Runs not read yet, the next one last.
     runs: Vec<Range<usize>>,
-    features: Matrix,
+    features: Option<Features>,
     labels: Labels,
     /// Rows of `features` not given out yet, the next one last.
     order: Vec<usize>,
@@ -35,6 +39,7 @@ impl GroupRows {
         dataset: &Dataset,
         rows: Range<usize>,
         seed: u64,
+        frames: usize,
         epoch: usize,
         group: usize,
     ) -> GroupRows {
@@ -44,43 +49,51 @@ impl GroupRows {
             rows.clone().step_by(RUN).map(|from| from..(from + RUN).min(rows.end)).collect();
         stream.shuffle(&mut runs);
         GroupRows {
-            width: dataset.width(),
             stream,
+            seed,
+            frames,
+            first: (epoch * dataset.rows()) as u64,
             runs,
-            features: Matrix::zeros(0, dataset.width()),
+            features: None,
             labels: Labels::new(),
             order: Vec::new(),
         }
     }
 
-    /// The next `count` rows: features [count][D] and labels.
-    pub fn next(&mut self, reader: &mut Reader, count: usize) -> Result<(Matrix, Labels)> {
-        let mut features = Matrix::zeros(count, self.width);
-        let mut labels = Labels::new();
-        for row in 0..count {
+    /// The next `count` rows.
+    pub fn next(&mut self, reader: &mut Reader, count: usize) -> ReadRows {
+        if count == 0 {
+            return read_rows(reader, 0..0);
+        }
+        let (mut features, mut labels) = (None, Labels::new());
+        for _ in 0..count {
             if self.order.is_empty() {
                 self.refill(reader)?;
             }
             let from = self.order.pop().expect("a group gives out each row once an epoch");
-            features.row_mut(row).copy_from_slice(self.features.row(from));
+            let all = self.features.as_ref().expect("where its order is");
+            features.get_or_insert_with(|| all.empty()).push(all, from);
             labels.push(self.labels.row(from));
         }
-        Ok((features, labels))
+        Ok((features.expect("a row at least"), labels))
     }
 
     fn refill(&mut self, reader: &mut Reader) -> Result<()> {
-        self.features.resize(0);
+        self.features = None;
         self.labels.clear();
         for _ in 0..RUNS_SHUFFLED {
             let Some(run) = self.runs.pop() else { break };
-            let (features, labels) = read_rows(reader, self.width, run)?;
-            let at = self.features.rows();
-            self.features.resize(at + features.rows());
-            let stride = features.stride();
-            self.features.data[at * stride..].copy_from_slice(&features.data);
+            let (seed, first) = (self.seed, self.first + run.start as u64);
+            let (features, labels) = read_rows(reader, run)?;
+            let stream = |row: usize| Stream::new(seed, Purpose::FrameSample, first + row as u64);
+            let features = features.sampled(self.frames, stream);
+            match &mut self.features {
+                Some(all) => all.extend(&features),
+                none => *none = Some(features),
+            }
             self.labels.extend(&labels);
         }
-        self.order = (0..self.features.rows()).collect();
+        self.order = (0..self.labels.rows()).collect();
         self.stream.shuffle(&mut self.order);
         Ok(())
     }

@@ -21,12 +21,13 @@
 
 use super::pretrain::GROUPS_MAX;
 use crate::error::{Error, Exit, Result};
-use crate::flow::home_rows::{HomeRows, ROWS_AT_ONCE};
+use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, HomeRows, ROWS_AT_ONCE};
 use crate::flow::own_rows::SCORES_MAX;
 use crate::flow::scoring::{TOP, wave_rows};
 use crate::job::Job;
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
+use crate::model::features::{FRAMES_MAX, TILE_FRAMES};
 use crate::model::layout::Layout;
 use crate::model::matrix::stride_of;
 use crate::optim::Solver;
@@ -79,6 +80,12 @@ struct Sizes {
     activations: usize,
     features: usize,
     tape: usize,
+    /// Bytes of the frames that a row gives to a mini-batch; as `features` for videos.
+    sampled: usize,
+    /// Bytes of the frames that pass the frame network at once.
+    frame_tile: usize,
+    /// Rows that are read at once.
+    piece: usize,
     /// Rows of all ranks, of a rank and of one row block.
     all_rows: usize,
     rows: usize,
@@ -125,6 +132,12 @@ impl Sizes {
         let all = || small.iter().chain(&large);
         let most = |of: &dyn Fn(&Layout) -> usize| all().map(of).max().unwrap_or(0);
         let row_block = (0..rows.blocks.len()).map(|block| rows.blocks.block(block).len()).max();
+        let frames = shape.pooling.is_some();
+        let features = match frames {
+            // Bytes, of as many frames as a video may have.
+            true => FRAMES_MAX * shape.features(),
+            false => stride_of(shape.features()) * FLOAT,
+        };
         Sizes {
             threads: job.run.threads.max(1),
             small: most_owned(&small, size),
@@ -134,7 +147,16 @@ impl Sizes {
             columns: most(&Layout::columns),
             shared: layers.parameters() * FLOAT,
             activations: stride_of(layers.outputs()) * FLOAT,
-            features: stride_of(shape.features()) * FLOAT,
+            features,
+            sampled: match (frames, job.pretrain.frames) {
+                (true, count @ 1..) => count * shape.features(),
+                _ => features,
+            },
+            frame_tile: match frames {
+                true => 2 * TILE_FRAMES * layers.frame_tape_width() * FLOAT,
+                false => 0,
+            },
+            piece: if frames { FRAME_ROWS_AT_ONCE } else { usize::MAX },
             tape: layers.tape_width() * FLOAT,
             all_rows: rows.rows(),
             rows: most_rows(rows),
@@ -154,13 +176,13 @@ impl Sizes {
 
     /// Rows on their way to activations.
     fn forward(&self) -> usize {
-        self.read_ahead(self.threads, self.row_block.min(ROWS_AT_ONCE))
+        self.read_ahead(self.threads, self.row_block.min(self.piece).min(ROWS_AT_ONCE))
     }
 
     /// Logits of a tile and packed numbers, on each thread.
     fn kernels(&self) -> usize {
         let tile = (self.columns * 240).max(65_536);
-        self.threads * (tile + 120 * 384) * FLOAT
+        self.threads * ((tile + 120 * 384) * FLOAT + self.frame_tile)
     }
 
     /// What pretraining learns with, while rows pass and while it is validated.
@@ -175,9 +197,9 @@ impl Sizes {
         self.pretrained()
             + self.kernels()
             + self.threads * (self.shared + self.block)
-            + own * (3 * self.features + self.tape + self.activations)
+            + own * (3 * self.sampled + self.tape + self.activations)
             + batch * self.activations * sums
-            + self.rows.min(8 * batch) * self.features
+            + self.rows.min(8 * batch) * self.sampled
     }
 
     /// What the expert step learns with: weights, their average, the solver's state, the best
@@ -220,7 +242,7 @@ impl Sizes {
             + 3 * self.block
             + self.kernels()
             + shared * self.shared
-            + self.read_ahead(8 * self.threads, self.row_block)
+            + self.read_ahead(8 * self.threads, self.row_block.min(self.piece))
     }
 
     /// Beside the model.

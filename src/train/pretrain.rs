@@ -17,6 +17,7 @@ use crate::flow::home_rows::HomeRows;
 use crate::job::PretrainJob;
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
+use crate::model::features::Features;
 use crate::model::layout::{Layout, Role};
 use crate::model::matrix::Matrix;
 use crate::model::mixture::{Block, Kernel, Passing, transpose};
@@ -61,11 +62,11 @@ struct Batch {
     /// Where the rows of each rank lie among them.
     runs: Vec<Range<usize>>,
     /// Features and labels of each own group.
-    groups: Vec<(Matrix, Labels)>,
+    groups: Vec<(Features, Labels)>,
 }
 
 /// Features and labels of each own group's share of a mini-batch.
-type ReadGroups = Result<Vec<(Matrix, Labels)>>;
+type ReadGroups = Result<Vec<(Features, Labels)>>;
 
 /// Rows that a group of `rows` gives to one of `steps` mini-batches.
 fn share(rows: usize, step: usize, steps: usize) -> usize {
@@ -149,7 +150,8 @@ impl Pretrain<'_> {
         let mut sources: Vec<(usize, GroupRows)> = own
             .map(|group| {
                 let rows = self.rows_of(groups, group);
-                (rows.len(), GroupRows::new(dataset, rows, self.seed, epoch, group))
+                let frames = self.job.frames;
+                (rows.len(), GroupRows::new(dataset, rows, self.seed, frames, epoch, group))
             })
             .collect();
         let (mut reader, mut step) = (dataset.reader(), 0..steps);
@@ -176,7 +178,7 @@ impl Pretrain<'_> {
         work_off(
             kernels,
             items,
-            |kernel, ((features, _), tape): (&(Matrix, Labels), &mut Option<_>)| {
+            |kernel, ((features, _), tape): (&(Features, Labels), &mut Option<_>)| {
                 *tape = Some(annotator.forward(kernel.gemm(), features.clone()));
             },
             &mut || (),
@@ -285,13 +287,14 @@ impl Pretrain<'_> {
         let runs = (0..size).map(|rank| owned(groups.len(), size, rank)).collect();
         let mut sum = OrderedSum::new(self.comm, runs, annotator.layers.parameters());
         let transposed = annotator.layers.transpose(&annotator.shared);
+        let on_frames = !annotator.layers.frame_network().is_empty();
         let mut rest = dv;
         let mut waiting = tapes.into_iter().zip(&batch.groups).map(|(tape, (features, _))| {
             let mut part = Matrix::zeros(features.rows(), annotator.layers.outputs());
             let (here, after) = rest.split_at(part.data.len());
             part.data.copy_from_slice(here);
             rest = after;
-            (tape, part)
+            (tape, part, features)
         });
         loop {
             let turn: Vec<_> = waiting.by_ref().take(kernels.len()).collect();
@@ -302,8 +305,12 @@ impl Pretrain<'_> {
             work_off(
                 kernels,
                 turn.into_iter().zip(&mut leaves).collect(),
-                |kernel, ((tape, dv), leaf)| {
-                    annotator.layers.backward(kernel.gemm(), &transposed, tape, dv, leaf);
+                |kernel, ((tape, dv, features), leaf)| {
+                    let gemm = kernel.gemm();
+                    let dx = annotator.layers.backward(gemm, &transposed, tape, dv, leaf);
+                    if let (Features::Frames(frames), true) = (features, on_frames) {
+                        annotator.frame_gradient(gemm, &transposed, frames, &dx, 0, true, leaf);
+                    }
                 },
                 &mut || (),
             );

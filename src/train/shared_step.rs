@@ -5,11 +5,14 @@
 use std::ops::Range;
 
 use crate::comm::{Comm, OrderedSum};
+use crate::data::Reader;
 use crate::error::Result;
 use crate::flow::experts_travel::visit_blocks;
-use crate::flow::home_rows::{HomeRows, ReadRows};
+use crate::flow::home_rows::{HomeRows, ReadRows, read_rows};
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
+use crate::model::features::Features;
+use crate::model::gemm::Workspace;
 use crate::model::matrix::Matrix;
 use crate::model::mixture::{Block, Kernel, Passing, transpose_into};
 use crate::model::shared::Tape;
@@ -53,13 +56,16 @@ impl SharedStep<'_> {
         let mut turned = Vec::new();
         for from in (0..longest).step_by(self.wave) {
             let blocks = self.rows.own.len().saturating_sub(from).min(self.wave);
+            let first = self.rows.own.start + from;
+            let blocks = first..first + blocks;
             let mut wave = self.forward(annotator, kernels, &mut rows, blocks)?;
             visit_blocks(self.comm, &annotator.experts, |block, poll| {
                 transpose_into(block, &mut turned);
                 visit(block, &turned, &mut wave, kernels, poll);
             });
             wave.iter().for_each(|rows| loss.add(vec![rows.loss]));
-            self.backward(annotator, &transposed, kernels, wave, &mut gradient);
+            let first = self.rows.own.start + from;
+            self.backward(annotator, &transposed, kernels, (first, wave), &mut gradient)?;
         }
         self.rows.waited(rows.wait_seconds());
         let scale = 1.0 / self.rows.rows() as f64;
@@ -68,63 +74,123 @@ impl SharedStep<'_> {
         Ok((loss.finish(self.comm)[0] * scale, gradient))
     }
 
-    /// Activations of the rows of the next `blocks` row blocks.
+    /// Activations of the rows of `blocks`, which come next.
     fn forward(
         &self,
         annotator: &Annotator,
         kernels: &mut [Kernel],
         rows: &mut Ahead<ReadRows>,
-        blocks: usize,
+        blocks: Range<usize>,
     ) -> Result<Vec<BlockRows>> {
-        let mut wave = Vec::with_capacity(blocks);
-        while wave.len() < blocks {
-            let turn = (4 * kernels.len()).min(blocks - wave.len());
-            let read = rows.by_ref().take(turn).collect::<Result<Vec<_>>>()?;
-            let mut places: Vec<Option<BlockRows>> = read.iter().map(|_| None).collect();
-            let items = read.into_iter().zip(&mut places).collect();
+        let empty = || (Matrix::zeros(0, annotator.layers.pooled()), Labels::new());
+        let mut inputs: Vec<(Matrix, Labels)> = blocks.clone().map(|_| empty()).collect();
+        let mut pieces = (0..blocks.len()).flat_map(|index| {
+            self.rows.pieces(blocks.start + index).into_iter().map(move |_| index)
+        });
+        loop {
+            let turn: Vec<usize> = pieces.by_ref().take(4 * kernels.len()).collect();
+            if turn.is_empty() {
+                break;
+            }
+            let read = rows.by_ref().take(turn.len()).collect::<Result<Vec<_>>>()?;
+            let (features, labels): (Vec<Features>, Vec<Labels>) = read.into_iter().unzip();
+            let mut places = vec![Matrix::default(); turn.len()];
             work_off(
                 kernels,
-                items,
-                |kernel, ((features, labels), place): ((Matrix, _), &mut Option<_>)| {
-                    let dv = Matrix::zeros(features.rows(), annotator.layers.outputs());
-                    let tape = annotator.forward(kernel.gemm(), features);
-                    *place = Some(BlockRows { tape, labels, dv, loss: 0.0 });
-                },
+                features.into_iter().zip(&mut places).collect(),
+                |kernel, (features, place)| *place = annotator.input(kernel.gemm(), features),
                 &mut || (),
             );
-            wave.extend(places.into_iter().map(|place| place.expect("every item was done")));
+            for ((index, piece), labels) in turn.into_iter().zip(places).zip(labels) {
+                inputs[index].0.append(piece);
+                inputs[index].1.extend(&labels);
+            }
         }
-        Ok(wave)
+        let mut wave: Vec<Option<BlockRows>> = inputs.iter().map(|_| None).collect();
+        work_off(
+            kernels,
+            inputs.into_iter().zip(&mut wave).collect(),
+            |kernel, ((input, labels), place): ((Matrix, _), &mut Option<_>)| {
+                let dv = Matrix::zeros(input.rows(), annotator.layers.outputs());
+                let tape = annotator.layers.forward(kernel.gemm(), &annotator.shared, input);
+                *place = Some(BlockRows { tape, labels, dv, loss: 0.0 });
+            },
+            &mut || (),
+        );
+        Ok(wave.into_iter().map(|place| place.expect("every item was done")).collect())
     }
 
-    /// Adds each row block's gradient of the shared layers as a leaf of the ordered sum.
+    /// Adds each row block's gradient of the shared layers as a leaf of the ordered sum. The wave
+    /// is that of the blocks from `first` on. Frames are read once more, by the thread that needs
+    /// them.
+    ///
+    /// # Errors
+    /// What reading frames gives.
     fn backward(
         &self,
         annotator: &Annotator,
         transposed: &[Vec<f32>],
         kernels: &mut [Kernel],
-        wave: Vec<BlockRows>,
+        (first, wave): (usize, Vec<BlockRows>),
         gradient: &mut OrderedSum<f32>,
-    ) {
-        let mut wave = wave.into_iter();
+    ) -> Result<()> {
+        let dataset = self.rows.dataset();
+        let on_frames = !annotator.layers.frame_network().is_empty();
+        let pieces = |block: usize| if on_frames { self.rows.pieces(block) } else { Vec::new() };
+        let mut wave = wave.into_iter().zip(first..).map(|(rows, block)| (rows, pieces(block)));
         loop {
-            let turn: Vec<BlockRows> = wave.by_ref().take(kernels.len()).collect();
+            let turn: Vec<_> = wave.by_ref().take(kernels.len()).collect();
             if turn.is_empty() {
-                break;
+                return Ok(());
             }
-            let mut leaves: Vec<Vec<f32>> = turn.iter().map(|_| gradient.room()).collect();
-            let items = turn.into_iter().zip(&mut leaves).collect();
+            let mut leaves: Vec<_> = turn.iter().map(|_| (gradient.room(), Ok(()))).collect();
             work_off(
                 kernels,
-                items,
-                |kernel, (rows, leaf): (BlockRows, &mut Vec<f32>)| {
-                    let (tape, dv) = (rows.tape, rows.dv);
-                    annotator.layers.backward(kernel.gemm(), transposed, tape, dv, leaf);
+                turn.into_iter().zip(&mut leaves).collect(),
+                |kernel, ((rows, pieces), (leaf, outcome)): ((BlockRows, Vec<_>), &mut (_, _))| {
+                    let (gemm, leaf): (_, &mut Vec<f32>) = (kernel.gemm(), leaf);
+                    let dx = annotator.layers.backward(gemm, transposed, rows.tape, rows.dv, leaf);
+                    if on_frames {
+                        let way = FrameWay { annotator, transposed, dx: &dx };
+                        *outcome = way.back(gemm, &mut dataset.reader(), pieces, leaf);
+                    }
                 },
                 &mut || (),
             );
-            leaves.into_iter().for_each(|leaf| gradient.add(leaf));
+            for (leaf, outcome) in leaves {
+                outcome?;
+                gradient.add(leaf);
+            }
         }
+    }
+}
+
+/// The way of a row block's frames back through the frame network.
+struct FrameWay<'a> {
+    annotator: &'a Annotator,
+    transposed: &'a [Vec<f32>],
+    /// dL/d of what each row was pooled to.
+    dx: &'a Matrix,
+}
+
+impl FrameWay<'_> {
+    /// Writes the frame network's part of `leaf`, piece after piece of the block.
+    fn back(
+        &self,
+        gemm: &mut Workspace,
+        reader: &mut Reader,
+        pieces: Vec<Range<usize>>,
+        leaf: &mut [f32],
+    ) -> Result<()> {
+        let from = pieces.first().map_or(0, |piece| piece.start);
+        for piece in pieces {
+            let at = piece.start - from;
+            if let (Features::Frames(frames), _) = read_rows(reader, piece)? {
+                let turned = self.transposed;
+                self.annotator.frame_gradient(gemm, turned, &frames, self.dx, at, at == 0, leaf);
+            }
+        }
+        Ok(())
     }
 }
 

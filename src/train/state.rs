@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::memory::Plan;
 use crate::comm::Comm;
-use crate::data::Dataset;
+use crate::data::{Dataset, Kind};
 use crate::error::{Error, Exit, Result};
 use crate::flow::home_rows::{HomeRows, open};
 use crate::flow::own_rows::Room;
@@ -72,6 +72,10 @@ impl Data {
         if train.rows() == 0 {
             return comm.agree(Err(Error::input("data.train: found no row to train on")));
         }
+        if train.kind() == Kind::Video && !job.model.frames.is_empty() {
+            let text = "model.frames: found layers, but the shards hold no frames";
+            return comm.agree(Err(Error::usage(text)));
+        }
         let (train, validation) = (home(train), validation.map(home));
         let rule = rule_of(job);
         let positives = match rule {
@@ -120,6 +124,8 @@ pub fn shape_of(job: &Job, data: &Data) -> Shape {
         parts: dataset.parts().to_vec(),
         class_count: dataset.class_count(),
         normalize: job.data.normalize,
+        frames: job.model.frames.clone(),
+        pooling: (dataset.kind() == Kind::Frames).then_some(job.model.pooling),
         layers: job.model.shared.clone(),
         dummy: job.model.dummy,
         epsilon: job.model.epsilon,

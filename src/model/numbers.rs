@@ -1,7 +1,7 @@
 //! Numbers as they come from a shard: bytes to floats, and whether floats are numbers at all, in
 //! vector code.
 
-use crate::model::vector::{Instructions, LANES};
+use super::vector::{Instructions, LANES};
 use crate::vectorised;
 
 /// `values` become byte x scale + offset of `bytes`, rounded after the product and after the sum,
