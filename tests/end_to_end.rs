@@ -22,6 +22,7 @@ batch = 96
 count = 5
 positives_per_expert = 20
 averaging = 0.9
+dropout = 0.3
 epochs = 2
 solver = \"SOLVER\"
 batch = 64

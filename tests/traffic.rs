@@ -79,7 +79,8 @@ fn an_epoch_of_the_expert_step_moves_activations_only() {
             rows.clone().for_each(|row| labels.push(&labels_of(row)));
             own.push(&Matrix::zeros(rows.len(), WIDTH), &labels).unwrap();
             let order = Order::Shuffled(Permutation::new(1, Purpose::RowOrder, 0, ROWS));
-            let travel = Travel { comm, own: &own, runs: &runs, order, window: WINDOW };
+            let travel =
+                Travel { comm, own: &own, runs: &runs, order, window: WINDOW, dropout: None };
             travel.windows(|_, _| ()).unwrap();
         });
         let windows = ROWS.div_ceil(WINDOW);

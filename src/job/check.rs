@@ -190,6 +190,7 @@ impl Values<'_> {
             batch: self.integer("experts.batch"),
             learning_rate: if given { self.single(rate) } else { default },
             l2: self.single("experts.l2"),
+            dropout: self.single("experts.dropout"),
             averaging: self.single("experts.averaging"),
             restart,
             tolerance: self.number("experts.tolerance"),

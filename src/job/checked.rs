@@ -99,6 +99,8 @@ pub struct ExpertsJob {
     pub learning_rate: f32,
     /// Default 1e-8.
     pub l2: f32,
+    /// Share of activations that is left out at random; default 0.
+    pub dropout: f32,
     /// Share of the moving average of weights that stays at a mini-batch; 0 (default): no average.
     pub averaging: f32,
     /// True (default): every round starts from new mixtures. False: it continues the last ones.

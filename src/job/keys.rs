@@ -151,6 +151,13 @@ pub const KEYS: &[Key] = &[
     ),
     key("experts.l2", RATE, "1e-8", "Penalty on the weights of gates and experts."),
     key(
+        "experts.dropout",
+        Number(0.0, 0.95),
+        "0.0",
+        "Share of each row's activations that is left out at random, anew in every epoch, which\n\
+         keeps mixtures from learning few rows by heart. Not for lbfgs.",
+    ),
+    key(
         "experts.averaging",
         Number(0.0, 0.999999),
         "0.0",

@@ -8,7 +8,7 @@ use super::losses::total_over_blocks;
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::flow::own_rows::OwnRows;
-use crate::flow::rows_travel::{Order, Travel, Window};
+use crate::flow::rows_travel::{Dropout, Order, Travel, Window};
 use crate::job::ExpertsJob;
 use crate::model::experts::Experts;
 use crate::model::layout::Layout;
@@ -82,9 +82,16 @@ impl ExpertStep<'_> {
         self.runs.last().expect("a run for each rank").end
     }
 
-    fn travel(&self, order: Order) -> Travel<'_> {
+    fn travel(&self, order: Order, dropout: Option<Dropout>) -> Travel<'_> {
         let window = (self.job.window / self.job.batch).max(1) * self.job.batch;
-        Travel { comm: self.comm, own: self.own, runs: self.runs, order, window }
+        Travel { comm: self.comm, own: self.own, runs: self.runs, order, window, dropout }
+    }
+
+    /// What is left out of the rows of an epoch.
+    fn dropout(&self, epoch: usize) -> Option<Dropout> {
+        let (share, seed) = (self.job.dropout, self.seed);
+        let first = (self.round * self.job.epochs + epoch) * self.total_rows();
+        (share > 0.0).then_some(Dropout { share, seed, first: first as u64 })
     }
 
     fn mini_batches(
@@ -104,7 +111,7 @@ impl ExpertStep<'_> {
             let mut workers: Vec<Worker> =
                 kernels.iter_mut().map(|kernel| Worker { kernel, gradient: Vec::new() }).collect();
             let layouts = &experts.layouts[own.clone()];
-            self.travel(Order::Shuffled(order)).windows(|window, poll| {
+            self.travel(Order::Shuffled(order), self.dropout(epoch)).windows(|window, poll| {
                 let blocks = layouts.iter().zip(&mut experts.parameters);
                 let items = learners.iter_mut().zip(blocks).filter(|item| !item.0.converged);
                 let items = items.collect();
@@ -138,7 +145,7 @@ impl ExpertStep<'_> {
             .collect();
         for pass in 0..self.job.epochs {
             let layouts = &experts.layouts[own.clone()];
-            self.travel(Order::Natural).windows(|window, poll| {
+            self.travel(Order::Natural, None).windows(|window, poll| {
                 let blocks = layouts.iter().zip(&experts.parameters);
                 let items = searches.iter_mut().zip(blocks).filter(|item| !item.0.converged());
                 work_off(
