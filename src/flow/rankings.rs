@@ -1,16 +1,18 @@
 //! Metrics over rows that are spread over ranks: exact, with the same bits for any number of ranks,
 //! and without any rank holding all pairs.
 //!
-//! GAP orders the 20 best pairs of every row globally by a sample sort; MAP@20 sends pairs to the
-//! rank that their class falls to; full MAP counts where class blocks visit the rows.
+//! GAP orders the 20 best pairs of every row globally by a sample sort; MAP@20 walks through the
+//! same order with counters for each class; full MAP counts where class blocks visit the rows.
 
 use std::ops::Range;
 
 use crate::comm::Comm;
 use crate::labels::Labels;
 use crate::metrics::{
-    ExactSum, FullRanking, Metrics, Pair, RowSums, TopLists, precision_terms, share,
+    ClassCount, ExactSum, FullRanking, Metrics, Pair, RowSums, TopLists, class_counts,
+    class_precisions, precision_terms, share,
 };
+use crate::partition::owned;
 
 /// Rows of this rank with their best classes.
 pub struct Ranked<'a> {
@@ -39,9 +41,9 @@ pub fn metrics(
     let mut parts = own.parts();
     comm.sum(&mut parts);
     let rows = RowSums::from_parts(parts, exact_total(comm, own.perr));
-    let pairs = pairs_of(ranked, top_k);
+    let pairs = sorted_globally(comm, pairs_of(ranked, top_k));
     let (map_at_20, map_classes) = mean_average_precision(comm, ranked.labels, &pairs, class_count);
-    let gap = global_precision(comm, pairs);
+    let gap = global_precision(comm, &pairs);
     Metrics {
         gap_at_20: share(gap.value(), rows.positives),
         map_at_20,
@@ -78,15 +80,14 @@ fn pairs_of(ranked: &Ranked, top_k: usize) -> Vec<Pair> {
     pairs
 }
 
-/// Precision at every hit among all pairs of all ranks, summed.
-fn global_precision(comm: &Comm, pairs: Vec<Pair>) -> ExactSum {
-    let pairs = sorted_globally(comm, pairs);
+/// Precision at every hit among all pairs of all ranks, summed, of which these are this rank's run.
+fn global_precision(comm: &Comm, pairs: &[Pair]) -> ExactSum {
     let hits = pairs.iter().filter(|pair| pair.hit()).count();
     let counts = comm.all_gather(&[pairs.len() as u64, hits as u64]);
     let before = &counts[..2 * comm.rank()];
     let positions = before.iter().step_by(2).sum();
     let hits = before.iter().skip(1).step_by(2).sum();
-    exact_total(comm, precision_terms(&pairs, positions, hits))
+    exact_total(comm, precision_terms(pairs, positions, hits))
 }
 
 /// Sample sort: afterwards each rank holds a contiguous run of all pairs in order.
@@ -114,29 +115,60 @@ fn sorted_globally(comm: &Comm, mut pairs: Vec<Pair>) -> Vec<Pair> {
 }
 
 /// Mean over classes with positives of the average precision of the pairs that name the class.
+/// `pairs` are this rank's run of all pairs in order: a class's pairs are in order among them too,
+/// so what it has before this run is all that is asked of other ranks.
 fn mean_average_precision(
     comm: &Comm,
     labels: &Labels,
     pairs: &[Pair],
     class_count: usize,
 ) -> (f64, u64) {
-    let mut positives = vec![0u64; class_count];
-    labels.classes().iter().for_each(|class| positives[*class as usize] += 1);
-    comm.sum(&mut positives);
-    let size = comm.size();
-    let mut parts = vec![Vec::new(); size];
-    pairs.iter().for_each(|pair| parts[pair.class() as usize % size].push(*pair));
-    let mut own = comm.all_to_all(parts).concat();
-    own.sort_unstable_by_key(Pair::by_class);
-    let mut sum = ExactSum::default();
-    for class in own.chunk_by(|a, b| a.class() == b.class()) {
-        let all = positives[class[0].class() as usize];
-        if all > 0 {
-            sum.add(precision_terms(class, 0, 0).value() / all as f64);
-        }
+    let counts = to_owners(comm, &class_counts(pairs, labels, class_count));
+    let own = counts.len() / comm.size();
+    let mut totals = vec![ClassCount::default(); own];
+    let mut before = Vec::with_capacity(counts.len());
+    for (at, count) in counts.iter().enumerate() {
+        before.push(totals[at % own]);
+        totals[at % own].add(*count);
     }
-    let classes = positives.iter().filter(|count| **count > 0).count() as u64;
-    (share(exact_total(comm, sum).value(), classes), classes)
+    let before = from_owners(comm, &before, class_count);
+    let parts: Vec<[u64; 2]> =
+        class_precisions(pairs, before).into_iter().map(ExactSum::words).collect();
+    let parts = to_owners(comm, &parts);
+    let (mut sum, mut classes) = (ExactSum::default(), 0);
+    for (class, total) in totals.iter().enumerate().filter(|class| class.1.positives > 0) {
+        let mut precision = ExactSum::default();
+        let all = parts.iter().skip(class).step_by(own);
+        all.for_each(|words| precision.merge(ExactSum::from_words(*words)));
+        sum.add(precision.value() / total.positives as f64);
+        classes += 1;
+    }
+    let mut classes = [classes];
+    comm.sum(&mut classes);
+    (share(exact_total(comm, sum).value(), classes[0]), classes[0])
+}
+
+/// Number of classes that fall to each rank.
+fn class_shares(comm: &Comm, class_count: usize) -> Vec<usize> {
+    (0..comm.size()).map(|rank| owned(class_count, comm.size(), rank).len()).collect()
+}
+
+/// Given a value for each class: those of the classes that fall to this rank, [rank][class].
+fn to_owners<T: bytemuck::Pod>(comm: &Comm, values: &[T]) -> Vec<T> {
+    let shares = class_shares(comm, values.len());
+    let from = vec![shares[comm.rank()]; comm.size()];
+    let mut received = vec![T::zeroed(); from.iter().sum()];
+    comm.all_to_all_v(values, &shares, &mut received, &from);
+    received
+}
+
+/// The way back.
+fn from_owners<T: bytemuck::Pod>(comm: &Comm, values: &[T], class_count: usize) -> Vec<T> {
+    let shares = class_shares(comm, class_count);
+    let to = vec![shares[comm.rank()]; comm.size()];
+    let mut received = vec![T::zeroed(); class_count];
+    comm.all_to_all_v(values, &to, &mut received, &shares);
+    received
 }
 
 /// Average precision over all rows of each class of a block that visits: `scores` are this rank's

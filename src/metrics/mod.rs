@@ -1,12 +1,14 @@
 //! Metrics, exact (method.md, section 5): accumulate per row or class, merge, finish. Nothing here
 //! knows of ranks; sums are exact, so that merging in any order gives the same bits.
 
+mod by_class;
 mod exact_sum;
 mod full;
 mod top;
 
 use serde::Serialize;
 
+pub use by_class::{ClassCount, class_counts, class_precisions};
 pub use exact_sum::ExactSum;
 pub use full::FullRanking;
 pub use top::TopLists;
@@ -104,11 +106,6 @@ impl Pair {
 
     pub fn hit(&self) -> bool {
         self.row_hit & 1 == 1
-    }
-
-    /// The same pair in the order of classes, then descending score, then video.
-    pub fn by_class(&self) -> (u32, u32, u64) {
-        (self.class(), (self.score_class >> 32) as u32, self.row_hit)
     }
 }
 
