@@ -103,6 +103,19 @@ fn the_documented_keys_are_those_of_the_program() {
     assert_eq!(all, least);
 }
 
+#[test]
+fn every_job_of_the_project_is_valid() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs");
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let jobs: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+    assert!(jobs.len() >= 7, "{jobs:?}");
+    for path in jobs {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let job = Job::parse(&text, &path.display().to_string(), &[]);
+        assert!(job.is_ok(), "{}", job.unwrap_err().text);
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(
