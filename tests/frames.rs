@@ -181,6 +181,16 @@ fn a_run_on_frames_has_the_same_bits_on_any_ranks_and_threads() {
     };
     let metrics = evaluate("data/*.h5").stdout();
     assert_eq!(evaluate("data/*.h5").ranks(3).stdout(), metrics);
+    let text = reelscale("inspect").path(&path("one/model")).stdout();
+    assert!(text.contains("pooling Swap") && text.contains("\"kind\":\"residual\""), "{text}");
+    let csv = |name: &str, ranks: usize| {
+        let command = reelscale("annotate --model").path(&path("one/model")).arg("--data");
+        let command = command.path(&path("data/*.h5")).arg("--output").path(&path(name));
+        command.ranks(ranks).stdout();
+        std::fs::read_to_string(path(name)).unwrap()
+    };
+    let annotated = csv("a.csv", 1);
+    assert!(annotated.lines().count() == 701 && annotated == csv("b.csv", 2));
     // Video-level shards aren't what this model takes.
     let arguments = "synthesize --rows 50 --classes 30 --features 20 --output";
     reelscale(arguments).path(&path("videos")).stdout();

@@ -54,6 +54,10 @@ fn model(comm: &Comm, path: &Path, hash: bool) -> Result<()> {
         println!("model      {} ({})", path.display(), manifest.creator);
         println!("features   {}", parts_of(&shape.parts));
         println!("classes    {}", shape.class_count);
+        if let Some(pooling) = shape.pooling {
+            let frames = serde_json::to_string(&shape.frames).expect("layers are plain data");
+            println!("frames     {frames}, pooling {pooling:?}");
+        }
         println!("experts    {} in all, dummy {:?}", manifest.experts, shape.dummy);
         println!("shared     {layers}");
         println!("files      {}, {}", manifest.files.len(), human::bytes(bytes));
