@@ -14,7 +14,7 @@ export OMPI_ALLOW_RUN_AS_ROOT = 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
 export OMPI_MCA_mpi_yield_when_idle = 1
 
-.PHONY: build demo test check bench install-deps
+.PHONY: build demo test test-kill check bench install-deps
 
 build: install-deps
 	cargo build --release
@@ -24,6 +24,10 @@ demo: build
 
 test: check
 	cargo test
+
+# Kills ranks at random moments of 200 runs; `make test` does so in 20.
+test-kill: install-deps
+	REELSCALE_KILL_SEEDS=$${SEEDS:-200} cargo test --test stops killed -- --nocapture
 
 # This machine's figures for BENCHMARKS.md; the comparison wants PyTorch and says so where it is absent.
 bench: build

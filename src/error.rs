@@ -79,6 +79,16 @@ impl Error {
         Error::new(Exit::RunDirectory, text)
     }
 
+    /// Exit 75: told to stop.
+    pub fn stopped() -> Error {
+        Error::new(Exit::Stopped, "told to stop")
+    }
+
+    /// Whether this is no fault, but a stop that was asked for.
+    pub fn is_stop(&self) -> bool {
+        self.exit == Exit::Stopped
+    }
+
     /// Appends what to try.
     pub fn hint(mut self, text: impl fmt::Display) -> Error {
         self.text = format!("{}; hint: {text}", self.text);

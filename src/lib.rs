@@ -18,6 +18,7 @@ pub mod formats;
 pub mod job;
 pub mod launch;
 pub mod report;
+pub mod signals;
 // floor 1: arithmetic, which knows no file, rank or clock
 pub mod example;
 pub mod labels;
@@ -29,5 +30,6 @@ pub mod synthetic;
 // floor 0
 pub mod error;
 pub mod human;
+pub mod packed;
 pub mod parallel;
 pub mod rng;

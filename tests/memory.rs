@@ -1,13 +1,16 @@
 //! No rank holds all experts or N x K scores: an allocator counts each rank's bytes.
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
+use common::shards;
 use reelscale::comm::{Comm, run_threads};
-use reelscale::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardWriter};
+use reelscale::data::Dataset;
 use reelscale::flow::home_rows::HomeRows;
 use reelscale::flow::own_rows::Room;
 use reelscale::flow::scoring::evaluate;
@@ -15,7 +18,6 @@ use reelscale::job::Job;
 use reelscale::model::experts::Experts;
 use reelscale::model::vector::Instructions;
 use reelscale::report::Report;
-use reelscale::synthetic::Planted;
 use reelscale::train::memory::Plan;
 use reelscale::train::{Data, kernels, shape_of, train};
 
@@ -84,17 +86,6 @@ const ROWS: usize = 6000;
 const CLASSES: usize = 2048;
 const FEATURES: usize = 32;
 
-fn shards(folder: &Path, rows: usize, classes: usize, features: usize) -> Vec<ShardInfo> {
-    let planted = Planted::new(1, features, classes, 2);
-    let path = folder.join("a.h5");
-    let (parts, source) = (planted.parts(), "test".to_string());
-    let header = ShardHeader { parts, class_count: classes, kind: Kind::Video, source };
-    let mut writer = ShardWriter::create(&path, &header).unwrap();
-    (0..rows as u64).for_each(|row| writer.push(&planted.example(row)).unwrap());
-    writer.finish().unwrap();
-    vec![ShardInfo::read(&path).unwrap()]
-}
-
 /// Peak bytes of each rank while `work` runs.
 fn peaks(ranks: usize, work: impl Fn(&Comm) + Sync) -> Vec<isize> {
     let peak = |comm: &Comm| {
@@ -124,7 +115,7 @@ fn no_rank_holds_all_experts_or_all_scores() {
     let job = Job::parse(&text, "job", &[]).unwrap();
     let run = |comm: &Comm| {
         let data = Data::open(comm, &job).unwrap();
-        let trained = train(comm, &job, data, &mut Report::new(None)).unwrap();
+        let trained = train(comm, &job, data, &mut Report::new(None), None).unwrap();
         let rows = HomeRows::new(comm, Dataset::new(infos.clone()).unwrap(), 64);
         evaluate(comm, &trained.annotator, &rows, &mut kernels(Instructions::detect(), 1, 1e-5))
             .unwrap();
@@ -143,7 +134,7 @@ fn no_rank_holds_all_experts_or_all_scores() {
 
 /// Trains alone and returns the run's hash of events, the experts, the plan's peak and the bytes
 /// of all threads at most.
-fn run_alone(job: &Job) -> (String, Experts, usize, usize) {
+fn run_alone(job: &Job) -> ([u8; 32], Experts, usize, usize) {
     let comm = Comm::serial();
     let data = Data::open(&comm, job).unwrap();
     let mut report = Report::new(None);
@@ -153,7 +144,7 @@ fn run_alone(job: &Job) -> (String, Experts, usize, usize) {
     let shape = shape_of(job, &data);
     let validation = data.validation.as_deref();
     let plan = Plan::new(job, &shape, &data.experts, 1, &data.train, validation).unwrap();
-    let trained = train(&comm, job, data, &mut report).unwrap();
+    let trained = train(&comm, job, data, &mut report, None).unwrap();
     let most = (most.load(Relaxed) - before) as usize;
     (report.events_hash(), trained.annotator.experts, plan.peak, most)
 }
@@ -202,7 +193,7 @@ fn scores_in_waves_give_the_same_metrics() {
     let job = limited_job(folder.path(), 0.0, "");
     let comm = Comm::serial();
     let data = Data::open(&comm, &job).unwrap();
-    let annotator = train(&comm, &job, data, &mut Report::new(None)).unwrap().annotator;
+    let annotator = train(&comm, &job, data, &mut Report::new(None), None).unwrap().annotator;
     let rooms = [(usize::MAX, 1 << 24), (usize::MAX, 1), (0, 1), (0, 1 << 24)];
     let mut found = Vec::new();
     for (bytes_max, scores_max) in rooms {

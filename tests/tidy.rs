@@ -8,9 +8,9 @@ const FLOORS: &[(&[&str], u8)] = &[
     (&["commands"], 5),
     (&["train"], 4),
     (&["flow", "checkpoint"], 3),
-    (&["comm", "data", "formats", "job", "report", "launch"], 2),
+    (&["comm", "data", "formats", "job", "report", "launch", "signals"], 2),
     (&["model", "optim", "metrics", "partition", "synthetic", "example", "labels"], 1),
-    (&["error", "rng", "parallel", "human"], 0),
+    (&["error", "rng", "parallel", "human", "packed"], 0),
 ];
 
 /// Imports within a floor that are meant: which module may use which of its own floor.

@@ -1,4 +1,5 @@
-//! The model on disk: a directory that any number of ranks writes and any other number reads.
+//! Checkpoints of a run (`store.rs`), and the model on disk: directories that any number of ranks
+//! writes and any other number reads. A model:
 //!
 //! ```text
 //!   manifest.json         shape of the model, every file's classes, size and SHA-256, content hash
@@ -14,14 +15,20 @@
 //! left to others.
 
 mod content;
+mod disk;
 mod files;
+mod loaded;
 mod manifest;
+mod store;
 
 use std::path::Path;
 use std::sync::Arc;
 
 pub use content::content_hash;
+pub use disk::{Disk, FaultKind};
+pub use loaded::{Blocks, Items, Loaded};
 pub use manifest::Manifest;
+pub use store::{Contents, Family, Store};
 
 use crate::comm::Comm;
 use crate::error::{Error, Result};
@@ -32,8 +39,8 @@ use crate::partition::owned;
 /// Bytes after which a new experts file begins.
 const FILE_BYTES: usize = 1 << 30;
 
-/// Writes `annotator` to the directory `path`, which must not exist. Every rank takes part; returns
-/// the content hash.
+/// Writes `annotator` to the directory `path`, which must not exist unless it holds the same model.
+/// Every rank takes part; returns the content hash.
 ///
 /// # Errors
 /// Exit 5 where the file system refuses, common to all ranks.
@@ -45,9 +52,13 @@ fn save_cut(comm: &Comm, path: &Path, annotator: &Annotator, file_bytes: usize) 
     let mut name = path.file_name().expect("a model directory has a name").to_os_string();
     name.push(".tmp");
     let temporary = path.with_file_name(name);
+    let hash = content_hash(comm, annotator);
+    let there = Manifest::read(path).is_ok_and(|there| there.content_hash == hash);
+    if comm.max(u64::from(!there)) == 0 {
+        return Ok(hash);
+    }
     let prepared = if comm.is_root() { files::prepare(path, &temporary) } else { Ok(()) };
     comm.agree(prepared)?;
-    let hash = content_hash(comm, annotator);
     let entries = files::write_experts(comm, &temporary, &annotator.experts, file_bytes)?;
     let finished = if comm.is_root() {
         files::write_shared(&temporary, annotator).and_then(|shared| {

@@ -15,6 +15,8 @@ mod threads;
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use bytemuck::Pod;
@@ -56,6 +58,15 @@ pub trait Backend {
     );
     /// Ends all ranks of the run with this exit code, now (MPI_Abort, section 9.7).
     fn abort(&self, code: i32) -> !;
+    /// Tells every other rank that the run is to stop, and waits for nobody (MPI_Isend, section
+    /// 3.7.2). Nothing to do where ranks share one flag.
+    fn tell_stop(&self) {}
+    /// Whether another rank has told so (MPI_Iprobe, section 3.8.1).
+    fn told_stop(&self) -> bool {
+        false
+    }
+    /// Takes in what those ranks have told, so that no message is left behind.
+    fn settle_stop(&self, _tellers: &[usize]) {}
 }
 
 /// What passed through a communicator so far, on this rank.
@@ -75,13 +86,75 @@ pub struct Traffic {
 pub struct Comm {
     backend: Box<dyn Backend>,
     traffic: Cell<Traffic>,
+    stop: Arc<AtomicBool>,
+    telling: Cell<Telling>,
+}
+
+/// What a rank has to do with the news that the run is to stop.
+#[derive(Clone, Copy, PartialEq)]
+enum Telling {
+    /// Nothing known yet.
+    Listening,
+    /// Another rank has told it.
+    Heard,
+    /// This rank has told the others.
+    Told,
+    /// Nobody listens any more.
+    Settled,
 }
 
 fn nothing(_: &mut dyn FnMut()) {}
 
 impl Comm {
     pub fn new(backend: Box<dyn Backend>) -> Comm {
-        Comm { backend, traffic: Cell::default() }
+        Comm::with_stop(backend, Arc::default())
+    }
+
+    /// With a flag that is set when the run is to stop; ranks of one process share it.
+    fn with_stop(backend: Box<dyn Backend>, stop: Arc<AtomicBool>) -> Comm {
+        let telling = Cell::new(Telling::Listening);
+        Comm { backend, traffic: Cell::default(), stop, telling }
+    }
+
+    /// The flag that the run is to stop, as far as this rank knows. Whoever sets it on one rank
+    /// stops all of them: the news travels beside all messages, while work goes on.
+    ///
+    /// A rank that sees it does no more arithmetic but makes every call that the others make, until
+    /// all agree (`stopping`, `agree`) that what they have is to be left there.
+    pub fn stop_flag(&self) -> &Arc<AtomicBool> {
+        &self.stop
+    }
+
+    /// Whether this rank knows that the run is to stop. Not collective.
+    pub fn stop_asked(&self) -> bool {
+        self.pass_on_stop();
+        self.stop.load(Relaxed)
+    }
+
+    /// This rank's outcome of work that calls nobody: an error where it was left undone.
+    pub fn unless_stopped<T>(&self, outcome: Result<T>) -> Result<T> {
+        if self.stop_asked() { Err(Error::stopped()) } else { outcome }
+    }
+
+    fn pass_on_stop(&self) {
+        if self.telling.get() != Telling::Listening {
+            return;
+        }
+        if self.backend.told_stop() {
+            self.stop.store(true, Relaxed);
+            self.telling.set(Telling::Heard);
+        } else if self.stop.load(Relaxed) {
+            self.backend.tell_stop();
+            self.telling.set(Telling::Told);
+        }
+    }
+
+    /// Ends listening for stops, on all ranks; whatever was told is taken in.
+    pub fn settle_stop(&self) {
+        let told = self.all_gather(&[u8::from(self.telling.get() == Telling::Told)]);
+        let tellers: Vec<usize> = (0..self.size()).filter(|rank| told[*rank] == 1).collect();
+        self.backend.settle_stop(&tellers);
+        self.telling.set(Telling::Settled);
     }
 
     /// One rank and nobody else.
@@ -275,11 +348,15 @@ impl Comm {
     }
 
     /// Makes an outcome common: if any rank has an error, every rank returns the error of the
-    /// lowest such rank. To be called where all ranks get, with or without an error of their own.
+    /// lowest such rank (a fault before a stop). To be called where all ranks get, with or without
+    /// an error of their own.
     pub fn agree<T>(&self, outcome: Result<T>) -> Result<T> {
         let code = outcome.as_ref().err().map_or(0, |error| error.exit as u8);
         let codes = self.all_gather(&[code]);
-        let Some(first) = codes.iter().position(|code| *code != 0) else { return outcome };
+        let fault = |code: &u8| ![0, Exit::Stopped as u8].contains(code);
+        let first = codes.iter().position(fault);
+        let first = first.or_else(|| codes.iter().position(|code| *code != 0));
+        let Some(first) = first else { return outcome };
         let text = outcome.err().map_or(String::new(), |error| error.text);
         let texts = self.all_gather_any(text.as_bytes());
         let text = String::from_utf8_lossy(&texts[first]).into_owned();
@@ -295,9 +372,13 @@ impl Comm {
     ) {
         let started = Instant::now();
         let mut worked = 0.0;
+        self.pass_on_stop();
         call(&*self.backend, &mut |poll| {
             let started = Instant::now();
-            work(poll);
+            work(&mut || {
+                poll();
+                self.pass_on_stop();
+            });
             worked += started.elapsed().as_secs_f64();
         });
         let mut traffic = self.traffic.get();

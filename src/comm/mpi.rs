@@ -1,12 +1,14 @@
 //! Ranks as MPI processes. The only file that names the `mpi` crate.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mpi::Threading;
 use mpi::collective::{CommunicatorCollectives, Root};
 use mpi::datatype::{Partition, PartitionMut};
 use mpi::environment::Universe;
-use mpi::request::{Request, scope};
+use mpi::point_to_point::{Destination, Source};
+use mpi::request::{Request, StaticScope, scope};
 use mpi::topology::{Communicator, SimpleCommunicator};
 
 use super::{Backend, Work};
@@ -18,6 +20,8 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 /// MPI_COMM_WORLD. Dropping it finalises MPI.
 pub struct World {
     communicator: SimpleCommunicator,
+    /// Messages on their way that tell others to stop.
+    telling: RefCell<Vec<Request<'static, [u8], StaticScope>>>,
     _universe: Universe,
 }
 
@@ -30,7 +34,8 @@ impl World {
         let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)
             .ok_or_else(|| Error::new(Exit::Launch, "MPI is initialised already"))?;
         STARTED.store(true, Ordering::SeqCst);
-        Ok(World { communicator: universe.world(), _universe: universe })
+        let (communicator, telling) = (universe.world(), RefCell::default());
+        Ok(World { communicator, telling, _universe: universe })
     }
 }
 
@@ -66,6 +71,9 @@ fn places_of(counts: &[i32]) -> Vec<i32> {
 /// Memory for buffers without content: an empty Rust slice points to address 1, which is
 /// MPI_IN_PLACE.
 static NOWHERE: [u8; 8] = [0; 8];
+
+/// Of messages that say that the run is to stop. They have no content.
+const STOP_TAG: i32 = 75;
 
 fn sent(buffer: &[u8]) -> &[u8] {
     if buffer.is_empty() { &NOWHERE[..0] } else { buffer }
@@ -135,5 +143,29 @@ impl Backend for World {
 
     fn abort(&self, code: i32) -> ! {
         abort_all(code)
+    }
+
+    fn tell_stop(&self) {
+        let others = (0..self.size()).filter(|rank| *rank != self.rank());
+        let requests = others.map(|rank| {
+            let other = self.communicator.process_at_rank(rank as i32);
+            other.immediate_send_with_tag(StaticScope, &NOWHERE[..0], STOP_TAG)
+        });
+        self.telling.borrow_mut().extend(requests);
+    }
+
+    fn told_stop(&self) -> bool {
+        self.communicator.any_process().immediate_probe_with_tag(STOP_TAG).is_some()
+    }
+
+    fn settle_stop(&self, tellers: &[usize]) {
+        let mut nowhere = NOWHERE;
+        for teller in tellers.iter().filter(|rank| **rank != self.rank()) {
+            let teller = self.communicator.process_at_rank(*teller as i32);
+            teller.receive_into_with_tag(&mut nowhere[..0], STOP_TAG);
+        }
+        self.telling.borrow_mut().drain(..).for_each(|request| {
+            request.wait();
+        });
     }
 }

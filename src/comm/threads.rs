@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::{Backend, Comm, Work};
@@ -146,9 +147,11 @@ pub fn run_threads_limited<T: Send>(
 ) -> Result<Vec<T>> {
     let state = State { brought: vec![Default::default(); size], ..State::default() };
     let meeting = Arc::new(Meeting { state: Mutex::new(state), changed: Condvar::new() });
+    let stop: Arc<AtomicBool> = Arc::default();
     let run = |rank: usize| {
         let meeting = meeting.clone();
-        let comm = Comm::new(Box::new(Thread { rank, size, count_max, meeting: meeting.clone() }));
+        let thread = Thread { rank, size, count_max, meeting: meeting.clone() };
+        let comm = Comm::with_stop(Box::new(thread), stop.clone());
         match catch_unwind(AssertUnwindSafe(|| body(&comm))) {
             Ok(Ok(value)) => return Some(value),
             Ok(Err(error)) => meeting.fail(error),

@@ -2,51 +2,65 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint;
+use crate::checkpoint::{self, Disk, Store};
 use crate::comm::{Comm, library_version};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::human;
 use crate::job::Job;
 use crate::launch;
-use crate::report::{Machine, Report, RunDirectory, RunRecord, table};
-use crate::train::{Data, instructions, plan, train};
+use crate::report::{Found, Machine, Report, RunDirectory, RunRecord, table};
+use crate::signals::{self, Deadline};
+use crate::train::{Checkpoints, Data, MARGIN, Trained, instructions, plan, train};
 
 /// Trains a model as a job file says.
+///
+/// A run that was told to stop (SIGUSR1, SIGTERM, SIGINT to any rank, the end of its time) leaves a
+/// checkpoint; the same command goes on from it, on any number of ranks, with the same result.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The job file; jobs/all-keys.toml documents every key.
     job: PathBuf,
-    /// Directory of the run; it must be new or empty. The trained model is OUTPUT/model.
+    /// Directory of the run: new, empty, or that of the same run. The trained model is
+    /// OUTPUT/model.
     #[arg(long)]
     output: PathBuf,
     /// Sets a key of the job: --set experts.count=16
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     overrides: Vec<String>,
+    /// Stops in time before this is over: 90m, 36h, 1:30:00. Slurm's time limit counts by itself.
+    #[arg(long, value_parser = signals::duration)]
+    max_time: Option<Duration>,
+    /// Leaves with exit code 75, not 0, when told to stop before the run is done.
+    #[arg(long)]
+    stop_exit_code: bool,
 }
 
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let started = SystemTime::now();
+    comm.agree(signals::set_on_signals(comm.stop_flag()))?;
     let mut job = comm.agree(Job::read(&args.job, &args.overrides))?;
     let whole_job = job.clone();
+    // Every rank looks: what it finds is the same for all, or an error that all share.
+    let found = comm.agree(RunDirectory::look(&args.output, &whole_job))?;
+    comm.barrier();
+    if let Found::Finished(line) = &found {
+        log::info!("{}: this run is finished: {line}", args.output.display());
+        return Ok(());
+    }
     job.run.threads = launch::threads(job.run.threads);
     let kernel = comm.agree(instructions(&job))?.name();
     let data = Data::open(comm, &job)?;
     // What can't run leaves no directory behind.
     plan(comm, &job, &data)?;
-    let directory = match comm.is_root() {
-        true => comm.agree(RunDirectory::create(&args.output).map(Some))?,
-        false => comm.agree(Ok(None))?,
-    };
-    let prepare = |directory: &RunDirectory| {
-        let text = toml::to_string(&whole_job).expect("a job is plain data");
-        directory.write("job.toml", &text)?;
-        directory.create_file("metrics.jsonl")
-    };
-    let mut report = Report::new(comm.agree(directory.as_ref().map(prepare).transpose())?);
+    let opened = comm.is_root().then(|| RunDirectory::open(&args.output, &whole_job)).transpose();
+    let directory = comm.agree(opened)?;
+    let events = directory.as_ref().map(|directory| directory.open_file("metrics.jsonl"));
+    let mut report = Report::new(comm.agree(events.transpose())?);
     let (rows, ranks, threads) = (data.train.rows(), comm.size(), job.run.threads);
     log::info!(
         "{} rows of {} features, {} classes; {ranks} ranks x {threads} threads, {kernel} kernel",
@@ -54,12 +68,23 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         data.train.dataset().width(),
         data.train.dataset().class_count()
     );
-    let trained = train(comm, &job, data, &mut report)?;
-    let model_hash = checkpoint::save(comm, &args.output.join("model"), &trained.annotator)?;
+    let session = session(&found, started, ranks, threads);
+    let identity = json!({ "job": whole_job.to_toml(), "data": data.identity() });
+    let store = Store::new(args.output.join("checkpoints"), Disk::default());
+    let deadline = comm.is_root().then(|| end(started, args.max_time)).flatten();
+    let deadline = deadline.map(|end| Deadline::watch(end, MARGIN, comm.stop_flag()));
+    let checkpoints = Checkpoints::new(store, job.checkpoint.clone(), identity, session, deadline);
+    let trained = train(comm, &job, data, &mut report, Some(checkpoints))?;
+    comm.settle_stop();
+    let model_hash = match trained.done {
+        true => checkpoint::save(comm, &args.output.join("model"), &trained.annotator)?,
+        false => String::new(),
+    };
     report.timers.add("communication wait", comm.traffic().wait_seconds);
     let timers = gathered(comm, &report);
-    let result = Sha256::digest(format!("{} {model_hash}", report.events_hash()));
+    let result = Sha256::digest(format!("{} {model_hash}", hex(&report.events_hash())));
     let traffic = comm.traffic();
+    let Trained { reason, done, sessions, .. } = trained;
     let record = RunRecord {
         format: "reelscale-run",
         creator: concat!("reelscale ", env!("CARGO_PKG_VERSION")),
@@ -68,25 +93,70 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         ranks,
         threads_per_rank: threads,
         versions: versions(kernel),
-        started_unix_seconds: started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        started_unix_seconds: unix_seconds(started),
         seconds: report.elapsed().as_secs_f64(),
         timers: timers.iter().cloned().collect(),
         messages: comm.all_gather(&[traffic.messages]),
         bytes_sent: comm.all_gather(&[traffic.bytes_sent]),
-        result_hash: result.iter().map(|byte| format!("{byte:02x}")).collect(),
+        result_hash: if done { hex(&result) } else { String::new() },
         model_hash,
-        reason: trained.reason,
+        reason,
+        finished: done,
+        sessions,
         exit: 0,
     };
     report.end();
     let write = |directory: &RunDirectory| {
         let text = serde_json::to_string_pretty(&record).expect("a record is plain data");
-        directory.write("run.json", &(text + "\n"))
+        directory.write("run.json", &(text + "\n"))?;
+        if done {
+            directory.remove_folder("checkpoints");
+        }
+        Ok(())
     };
     comm.agree(directory.as_ref().map_or(Ok(()), write))?;
     table(&timers).lines().for_each(|line| log::info!("{line}"));
-    log::info!("{}; result {}", record.reason, record.result_hash);
+    if done {
+        log::info!("{}; result {}", record.reason, record.result_hash);
+    } else if args.stop_exit_code {
+        return comm.agree(Err(Error::stopped()));
+    } else {
+        log::info!("{}", record.reason);
+    }
     Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// What the run's record keeps of this start; changes of the job are told, too.
+fn session(found: &Found, started: SystemTime, ranks: usize, threads: usize) -> Value {
+    let mut changes = Vec::new();
+    if let Found::Unfinished(all) = found {
+        for (key, before, now) in &all.harmless {
+            changes.push(format!("{key}: {before} -> {now}"));
+        }
+    }
+    changes.iter().for_each(|change| log::info!("changed since the run began: {change}"));
+    json!({
+        "started_unix_seconds": unix_seconds(started),
+        "host": Machine::here(0).host,
+        "ranks": ranks,
+        "threads_per_rank": threads,
+        "slurm_job": std::env::var("SLURM_JOB_ID").ok(),
+        "changes": changes,
+    })
+}
+
+/// The end of the time that this start has, if there is one.
+fn end(started: SystemTime, max_time: Option<Duration>) -> Option<SystemTime> {
+    let own = max_time.map(|time| started + time);
+    own.into_iter().chain(signals::slurm_end()).min()
 }
 
 /// Every rank's seconds of every timer.

@@ -3,6 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::own_rows::{OwnRows, Room};
 use crate::comm::Comm;
@@ -53,6 +55,8 @@ pub struct HomeRows {
     /// Where activations of these rows may lie.
     pub room: RefCell<Room>,
     wait_seconds: Cell<f64>,
+    /// Set when the run is to stop.
+    stop: Arc<AtomicBool>,
 }
 
 /// Features and labels of the rows of one block, read ahead.
@@ -62,15 +66,9 @@ impl HomeRows {
     pub fn new(comm: &Comm, dataset: Dataset, row_blocks: usize) -> HomeRows {
         let blocks = Blocks::even(dataset.rows(), row_blocks);
         let own = owned(blocks.len(), comm.size(), comm.rank());
-        let (size, room) = (comm.size(), Room::unlimited());
-        HomeRows {
-            dataset,
-            blocks,
-            own,
-            size,
-            room: RefCell::new(room),
-            wait_seconds: Cell::new(0.0),
-        }
+        let (size, room) = (comm.size(), RefCell::new(Room::unlimited()));
+        let (wait_seconds, stop) = (Cell::new(0.0), comm.stop_flag().clone());
+        HomeRows { dataset, blocks, own, size, room, wait_seconds, stop }
     }
 
     pub fn dataset(&self) -> &Dataset {
@@ -132,8 +130,11 @@ impl HomeRows {
 
     /// The pieces of each of this rank's blocks in order, while a thread reads the next ones.
     pub fn read_ahead(&self, depth: usize) -> Ahead<ReadRows> {
-        let pieces = self.own.clone().flat_map(|block| self.pieces(block));
-        self.read_runs_ahead(depth, pieces.collect())
+        self.read_runs_ahead(depth, self.own_pieces().collect())
+    }
+
+    fn own_pieces(&self) -> impl Iterator<Item = Range<usize>> {
+        self.own.clone().flat_map(|block| self.pieces(block))
     }
 
     fn read_runs_ahead(&self, depth: usize, runs: Vec<Range<usize>>) -> Ahead<ReadRows> {
@@ -141,20 +142,23 @@ impl HomeRows {
         Ahead::new(depth, move || runs.next().map(|run| read_rows(&mut reader, run)))
     }
 
-    /// The activations and labels of this rank's rows.
+    /// The activations and labels of this rank's rows. Not collective: other ranks don't know of
+    /// an error.
     ///
     /// # Errors
-    /// What reading rows gives, and keeping their activations.
+    /// What reading rows gives, and keeping their activations; exit 75 when told to stop.
     pub fn activations(&self, annotator: &Annotator, kernels: &mut [Kernel]) -> Result<OwnRows> {
         let mut own =
             OwnRows::new(self.own_rows(), annotator.layers.outputs(), &self.room.borrow())?;
-        let pieces = self.own.clone().flat_map(|block| self.pieces(block));
-        let runs = pieces.flat_map(|piece| cut(piece, ROWS_AT_ONCE)).collect();
+        let runs = self.own_pieces().flat_map(|piece| cut(piece, ROWS_AT_ONCE)).collect();
         let mut rows = self.read_runs_ahead(kernels.len(), runs);
         loop {
             let turn = rows.by_ref().take(kernels.len()).collect::<Result<Vec<_>>>()?;
             if turn.is_empty() {
                 break;
+            }
+            if self.stop.load(Relaxed) {
+                return Err(Error::stopped());
             }
             let (features, labels): (Vec<Features>, Vec<Labels>) = turn.into_iter().unzip();
             let mut activations = vec![Matrix::default(); labels.len()];
@@ -181,20 +185,24 @@ fn cut(rows: Range<usize>, rows_max: usize) -> impl Iterator<Item = Range<usize>
     rows.step_by(rows_max).map(move |from| from..end.min(from.saturating_add(rows_max)))
 }
 
+/// No rows of `dataset`, for rows to be appended.
+pub fn no_rows(dataset: &Dataset) -> Features {
+    match dataset.kind() {
+        Kind::Video => Features::Videos(Matrix::zeros(0, dataset.width())),
+        Kind::Frames => Features::Frames(Frames::new(dataset.width())),
+    }
+}
+
 /// Features and labels of some rows.
 pub fn read_rows(reader: &mut Reader, rows: Range<usize>) -> ReadRows {
-    let (width, mut labels) = (reader.dataset().width(), Labels::new());
-    let features = match reader.dataset().kind() {
-        Kind::Video => {
-            let mut features = vec![0.0; rows.len() * width];
+    let (mut found, mut labels) = (no_rows(reader.dataset()), Labels::new());
+    match &mut found {
+        Features::Videos(videos) => {
+            let mut features = vec![0.0; rows.len() * videos.width()];
             reader.read(rows, &mut features, &mut labels)?;
-            Features::Videos(Matrix::from_rows(&features, width))
+            *videos = Matrix::from_rows(&features, videos.width());
         }
-        Kind::Frames => {
-            let mut frames = Frames::new(width);
-            reader.read_frames(rows, &mut frames, &mut labels)?;
-            Features::Frames(frames)
-        }
-    };
-    Ok((features, labels))
+        Features::Frames(frames) => reader.read_frames(rows, frames, &mut labels)?,
+    }
+    Ok((found, labels))
 }

@@ -36,6 +36,8 @@ impl Order {
 
 /// Rows of consecutive positions of the order, on their way past the class blocks.
 pub struct Window {
+    /// Position of its first row.
+    pub first: usize,
     pub activations: Matrix,
     pub labels: Labels,
 }
@@ -101,43 +103,34 @@ enum Mine<'a> {
     Scratch(Ahead<Result<Vec<f32>>>),
 }
 
+/// The windows of an epoch, one after the other.
+pub struct Windows<'a> {
+    travel: &'a Travel<'a>,
+    spans: std::vec::IntoIter<Range<usize>>,
+    mine: Mine<'a>,
+    /// The window that is visited next; no rows once there is none.
+    here: Window,
+    /// The one after it, rank by rank. Two windows in all.
+    arriving: Vec<f32>,
+}
+
 impl Travel<'_> {
-    /// Calls `visit` with every window in order, on every rank.
+    /// All windows from row `from` of the order on, where a window begins. Collective.
     ///
     /// # Errors
     /// What reading back activations gives.
-    pub fn windows(&self, mut visit: impl FnMut(&Window, &mut dyn FnMut())) -> Result<()> {
-        let width = self.own.width();
+    pub fn windows(&self, from: usize) -> Result<Windows<'_>> {
         let total = self.runs.last().expect("a run for each rank").end;
-        let spans: Vec<Range<usize>> = (0..total)
+        let spans: Vec<Range<usize>> = (from..total)
             .step_by(self.window)
             .map(|from| from..(from + self.window).min(total))
             .collect();
-        let mut mine = self.mine(spans.clone());
-        // Two windows in all: the one that is worked on and the one that arrives, rank by rank.
-        let mut here = Window { activations: Matrix::zeros(0, width), labels: Labels::new() };
-        let mut arriving = Vec::new();
-        for span in spans {
-            let parts = self.parts(&span);
-            let part = mine.next(self, &span)?;
-            arriving.resize(span.len() * stride_of(width), 0.0);
-            self.comm.all_gather_v_during(&part, &parts.counts, &mut arriving, |poll| {
-                if here.labels.rows() > 0 {
-                    visit(&here, poll);
-                }
-            });
-            here.put_in_order(&parts, &arriving);
-            if let Some(dropout) = self.dropout {
-                for (position, place) in span.zip(0..) {
-                    dropout.apply(self.order.row(position), here.activations.row_mut(place));
-                }
-            }
-        }
-        if here.labels.rows() > 0 {
-            visit(&here, &mut || ());
-        }
-        self.own.waited(mine.wait_seconds());
-        Ok(())
+        let activations = Matrix::zeros(0, self.own.width());
+        let here = Window { first: from, activations, labels: Labels::new() };
+        let (mine, spans, arriving) = (self.mine(spans.clone()), spans.into_iter(), Vec::new());
+        let mut windows = Windows { travel: self, spans, mine, here, arriving };
+        windows.pass(|_, _| ())?;
+        Ok(windows)
     }
 
     /// Finds who holds the rows of a window, and exchanges their labels, which are few.
@@ -160,6 +153,14 @@ impl Travel<'_> {
         Parts { counts, holders, labels }
     }
 
+    /// Leaves out of the rows at the positions `span` what dropout leaves out.
+    fn leave_out(&self, span: Range<usize>, activations: &mut Matrix) {
+        let Some(dropout) = self.dropout else { return };
+        for (position, place) in span.zip(0..) {
+            dropout.apply(self.order.row(position), activations.row_mut(place));
+        }
+    }
+
     fn mine(&self, spans: Vec<Range<usize>>) -> Mine<'_> {
         let Some(scratch) = self.own.scratch() else { return Mine::Memory(self.own) };
         let (order, own) = (self.order.clone(), self.own.rows.clone());
@@ -169,6 +170,51 @@ impl Travel<'_> {
             let mut part = Vec::new();
             Some(scratch.copy(&rows, &mut part).map(|()| part))
         }))
+    }
+}
+
+impl Windows<'_> {
+    /// Visits the next window while the one after it arrives. Returns how many rows of the order
+    /// have passed, or nothing once all have. Collective.
+    ///
+    /// # Errors
+    /// What reading back activations gives.
+    pub fn pass(
+        &mut self,
+        mut visit: impl FnMut(&Window, &mut dyn FnMut()),
+    ) -> Result<Option<usize>> {
+        let here = &mut self.here;
+        let (rows, passed) = (here.labels.rows(), here.first + here.labels.rows());
+        let mut visit = |window: &Window, poll: &mut dyn FnMut()| {
+            if rows > 0 {
+                visit(window, poll);
+            }
+        };
+        match self.spans.next() {
+            Some(span) => {
+                let parts = self.travel.parts(&span);
+                let part = self.mine.next(self.travel, &span)?;
+                self.arriving.resize(span.len() * here.activations.stride(), 0.0);
+                let (comm, counts) = (self.travel.comm, &parts.counts);
+                comm.all_gather_v_during(&part, counts, &mut self.arriving, |poll| {
+                    visit(here, poll);
+                });
+                here.first = span.start;
+                here.put_in_order(&parts, &self.arriving);
+                self.travel.leave_out(span, &mut here.activations);
+            }
+            None => {
+                visit(here, &mut || ());
+                here.labels.clear();
+            }
+        }
+        Ok((rows > 0).then_some(passed))
+    }
+}
+
+impl Drop for Windows<'_> {
+    fn drop(&mut self) {
+        self.travel.own.waited(self.mine.wait_seconds());
     }
 }
 

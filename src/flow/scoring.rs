@@ -33,7 +33,7 @@ pub struct Scored {
 /// The metrics of `annotator` on all `rows`.
 ///
 /// # Errors
-/// What reading rows gives.
+/// What reading rows gives; exit 75 when told to stop; common to all ranks.
 pub fn evaluate(
     comm: &Comm,
     annotator: &Annotator,
@@ -50,7 +50,7 @@ pub fn evaluate(
 /// loss.
 ///
 /// # Errors
-/// What reading rows gives.
+/// What reading rows gives; exit 75 when told to stop; common to all ranks.
 pub fn score(
     comm: &Comm,
     annotator: &Annotator,
@@ -58,7 +58,7 @@ pub fn score(
     kernels: &mut [Kernel],
     top: usize,
 ) -> Result<Scored> {
-    let own = rows.activations(annotator, kernels)?;
+    let own = comm.agree(rows.activations(annotator, kernels))?;
     let most = own.labels.counts().into_iter().max().unwrap_or(0) as usize;
     let mut lists =
         TopLists::new(own.labels.rows(), top.max(most).min(annotator.shape.class_count));
@@ -77,7 +77,7 @@ pub fn score(
             classes += 1;
         }
     });
-    outcome?;
+    comm.agree(outcome)?;
     let mean = |sum: ExactSum, count: usize| sum.value() / count.max(1) as f64;
     let visited = Visited {
         map_full: Some(mean(precision, classes)),
@@ -124,7 +124,12 @@ impl Visit<'_> {
         scores_max: usize,
         mut take: impl FnMut(usize, &[f32], f64),
     ) -> Vec<Option<f64>> {
-        let (rows, width) = (self.own.labels.rows(), self.block.layout.classes.len());
+        let width = self.block.layout.classes.len();
+        if let Err(stopped) = comm.unless_stopped(Ok(())) {
+            *self.outcome = Err(stopped);
+        }
+        // A rank without a way on takes part with no rows.
+        let rows = if self.outcome.is_ok() { self.own.labels.rows() } else { 0 };
         let wave = wave_rows(scores_max, width, self.kernels.len());
         let mut whole = (rows <= wave).then(|| self.wave(0..rows));
         let positives = match &whole {

@@ -1,7 +1,8 @@
 //! From a `JobFile` to a `Job`: defaults are filled in, and keys must fit together.
 
 use super::checked::{
-    DataJob, ExpertsJob, Job, ModelJob, PretrainJob, RoundsJob, RunJob, SharedJob, Validation,
+    CheckpointJob, DataJob, ExpertsJob, Job, ModelJob, PretrainJob, RoundsJob, RunJob, SharedJob,
+    Validation,
 };
 use super::file::{JobFile, Value};
 use super::keys::KEYS;
@@ -138,6 +139,10 @@ impl Values<'_> {
             rounds: RoundsJob {
                 count: self.integer("rounds.count"),
                 patience: self.integer("rounds.patience"),
+            },
+            checkpoint: CheckpointJob {
+                minutes: self.number("checkpoint.minutes"),
+                every: self.integer("checkpoint.every"),
             },
             run: RunJob {
                 seed: self.integer("run.seed") as u64,

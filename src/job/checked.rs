@@ -14,6 +14,7 @@ pub struct Job {
     pub experts: ExpertsJob,
     pub shared: SharedJob,
     pub rounds: RoundsJob,
+    pub checkpoint: CheckpointJob,
     pub run: RunJob,
 }
 
@@ -131,6 +132,15 @@ pub struct RoundsJob {
     pub count: usize,
     /// Rounds without a better validation before it stops; 0 never stops early. Default 0.
     pub patience: usize,
+}
+
+/// `[checkpoint]`: when a run writes what it can go on from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CheckpointJob {
+    /// Default 15; 0: none by time.
+    pub minutes: f64,
+    /// Mini-batches, windows, passes or iterations; default 0: none by count.
+    pub every: usize,
 }
 
 /// `[run]`: where and how, never what.

@@ -199,6 +199,20 @@ pub const KEYS: &[Key] = &[
         "0",
         "Rounds without better validation before it stops; 0: none.",
     ),
+    key(
+        "checkpoint.minutes",
+        Number(0.0, 1e6),
+        "15.0",
+        "A checkpoint after so many minutes, beside those between steps and of a run that is told\n\
+         to stop; 0: none by time.",
+    ),
+    key(
+        "checkpoint.every",
+        Integer(0, 1 << 40),
+        "0",
+        "And after so many mini-batches of pretraining, windows or passes of the expert step, or\n\
+         iterations of the shared step; 0: none by count.",
+    ),
     key("run.seed", Integer(0, i64::MAX), "1", "Of everything random."),
     key("run.threads", Integer(0, 4096), "0", "Threads of a rank; 0: the cores it may run on."),
     key(

@@ -6,16 +6,68 @@ mod checked;
 mod file;
 mod keys;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use checked::{
-    DataJob, ExpertsJob, Job, ModelJob, PretrainJob, RoundsJob, RunJob, SharedJob, Validation,
+    CheckpointJob, DataJob, ExpertsJob, Job, ModelJob, PretrainJob, RoundsJob, RunJob, SharedJob,
+    Validation,
 };
 pub use keys::documented;
 
 use crate::error::{Error, Result};
 
+/// Keys that say where, how and when a run computes, never what: they may change when it goes on.
+/// Whether the data are the same is seen in the data.
+const MAY_CHANGE: &[&str] = &[
+    "checkpoint.",
+    "run.threads",
+    "run.memory_gib",
+    "run.scratch",
+    "run.kernel",
+    "data.train",
+    "data.validation.globs",
+];
+
+/// Keys whose values differ: (key, before, now), those that may change and those that may not.
+#[derive(Debug, Default)]
+pub struct Changes {
+    pub harmless: Vec<(String, String, String)>,
+    pub forbidden: Vec<(String, String, String)>,
+}
+
 impl Job {
+    /// The checked job as TOML, for the run's record.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a job is plain data")
+    }
+
+    /// What of this job differs from the one that `before` records, the text of `to_toml`.
+    ///
+    /// # Errors
+    /// Exit 6: it is no such record.
+    pub fn changes_since(&self, before: &str) -> Result<Changes> {
+        let parsed: std::result::Result<toml::Table, _> = before.parse();
+        let before = parsed.map_err(|error| Error::run_directory(format!("job.toml: {error}")))?;
+        let now: toml::Table = self.to_toml().parse().expect("as it was written");
+        let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
+        flatten("", &toml::Value::Table(before), &mut old);
+        flatten("", &toml::Value::Table(now), &mut new);
+        let mut changes = Changes::default();
+        let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for key in keys {
+            let text = |values: &BTreeMap<String, String>| {
+                values.get(key).cloned().unwrap_or("nothing".into())
+            };
+            if old.get(key) != new.get(key) {
+                let may = MAY_CHANGE.iter().any(|prefix| key.starts_with(prefix));
+                let list = if may { &mut changes.harmless } else { &mut changes.forbidden };
+                list.push((key.clone(), text(&old), text(&new)));
+            }
+        }
+        Ok(changes)
+    }
+
     /// Reads the job file `path`; each of `overrides` is a `section.key=value` of the command line.
     ///
     /// # Errors
@@ -38,5 +90,20 @@ impl Job {
         let job = check::check(&file, name, &mut errors);
         Error::all(errors.into_iter().map(Error::usage).collect())?;
         Ok(job.expect("a job without errors"))
+    }
+}
+
+/// Values by dotted key.
+fn flatten(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::Table(table) => {
+            let dot = if prefix.is_empty() { "" } else { "." };
+            table
+                .iter()
+                .for_each(|(key, value)| flatten(&format!("{prefix}{dot}{key}"), value, into));
+        }
+        value => {
+            into.insert(prefix.to_string(), value.to_string());
+        }
     }
 }

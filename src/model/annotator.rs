@@ -93,10 +93,9 @@ impl Annotator {
         }
     }
 
-    /// Writes the gradient of the frame network, given dL/d of what the rows of `frames` were
-    /// pooled to, which `dv` has from row `from` on; adds it where not `fresh`. Frames pass the
-    /// frame network once more, which is cheaper than keeping what they were in it.
-    #[expect(clippy::too_many_arguments, reason = "those of `SharedLayers::backward_frames`")]
+    /// Adds the gradient of the frame network to `gradient`, given dL/d of what the rows of
+    /// `frames` were pooled to, which `dv` has from row `from` on. Frames pass the frame network
+    /// once more, which is cheaper than keeping what they were in it.
     pub fn frame_gradient(
         &self,
         gemm: &mut Workspace,
@@ -104,13 +103,9 @@ impl Annotator {
         frames: &Frames,
         dv: &Matrix,
         from: usize,
-        mut fresh: bool,
         gradient: &mut [f32],
     ) {
         let pooling = self.layers.pooling.expect("a model of frames");
-        if fresh {
-            gradient[..self.layers.frame_parameters()].fill(0.0);
-        }
         for rows in frames.tiles() {
             let counts = frames.counts(&rows);
             if counts.iter().all(|count| *count == 0) {
@@ -119,8 +114,7 @@ impl Annotator {
             let tape = self.frame_tape(gemm, frames, &rows);
             let slopes = dv.run(from + rows.start..from + rows.end);
             let dy = unpool(gemm.instructions(), pooling, tape.output(), &counts, slopes);
-            self.layers.backward_frames(gemm, transposed, tape, dy, fresh, gradient);
-            fresh = false;
+            self.layers.backward_frames(gemm, transposed, tape, dy, gradient);
         }
     }
 

@@ -36,14 +36,6 @@ pub struct Frames {
 }
 
 impl Features {
-    /// No rows, of the same kind and width.
-    pub fn empty(&self) -> Features {
-        match self {
-            Features::Videos(videos) => Features::Videos(Matrix::zeros(0, videos.width())),
-            Features::Frames(frames) => Features::Frames(Frames::new(frames.width)),
-        }
-    }
-
     pub fn rows(&self) -> usize {
         match self {
             Features::Videos(videos) => videos.rows(),
@@ -66,9 +58,20 @@ impl Features {
         }
     }
 
-    /// Appends all rows of `other`.
-    pub fn extend(&mut self, other: &Features) {
-        (0..other.rows()).for_each(|row| self.push(other, row));
+    /// Appends all rows of `other`, which is of the same kind.
+    pub fn append(&mut self, other: Features) {
+        match (self, other) {
+            (Features::Videos(own), Features::Videos(other)) => own.append(other),
+            (Features::Frames(own), Features::Frames(other)) => own.append(&other),
+            _ => panic!("videos among frames"),
+        }
+    }
+
+    /// Makes room for `rows` more rows of a fixed length.
+    pub fn reserve(&mut self, rows: usize) {
+        if let Features::Videos(videos) = self {
+            videos.data.reserve_exact(rows * videos.stride());
+        }
     }
 
     /// Only `count` frames of each row, drawn with replacement from `stream(row)`; 0, or features
@@ -104,6 +107,13 @@ impl Frames {
         self.bytes.extend_from_slice(frames);
         self.offsets.push(self.bytes.len() / self.width);
         self.scaling.push(scaling);
+    }
+
+    fn append(&mut self, other: &Frames) {
+        let at = self.bytes.len() / self.width;
+        self.bytes.extend_from_slice(&other.bytes);
+        self.offsets.extend(other.offsets[1..].iter().map(|offset| at + offset));
+        self.scaling.extend_from_slice(&other.scaling);
     }
 
     fn push_sampled(&mut self, frames: &[u8], scaling: [f32; 2], count: usize, mut stream: Stream) {

@@ -168,10 +168,10 @@ impl SharedLayers {
         forward(self.frame_network(), gemm, parameters, frames)
     }
 
-    /// Writes the gradient of the video network's parameters to its part of `gradient`, given dL/dv
-    /// of the tape's rows. Uses up the tape. `transposed` is what `transpose` makes of the
-    /// parameters. Returns the gradient of what was pooled where there is a frame network to take
-    /// it, else nothing.
+    /// Writes the gradient of all parameters, given dL/dv of the tape's rows: that of the frame
+    /// network is 0 until `backward_frames` adds to it. Uses up the tape. `transposed` is what
+    /// `transpose` makes of the parameters. Returns the gradient of what was pooled; it is whole
+    /// only where there is a frame network to take it.
     pub fn backward(
         &self,
         gemm: &mut Workspace,
@@ -180,43 +180,26 @@ impl SharedLayers {
         dv: Matrix,
         gradient: &mut [f32],
     ) -> Matrix {
-        let on_frames = self.frame_layers > 0;
-        let own = self.video_network();
+        gradient.fill(0.0);
         if dv.rows() == 0 {
-            gradient[own.first().map_or(self.parameters(), |place| place.start)..].fill(0.0);
             return Matrix::zeros(0, self.pooled());
         }
-        let (turned, way) = (&transposed[self.frame_layers..], Way { fresh: true, on_frames });
-        backward(own, gemm, turned, tape, dv, way, gradient)
+        let turned = &transposed[self.frame_layers..];
+        backward(self.video_network(), gemm, turned, tape, dv, self.frame_layers > 0, gradient)
     }
 
-    /// As `backward`, for the frame network and dL/d of each frame's output; where not `fresh` it
-    /// adds to the gradient. There is at least one frame.
+    /// Adds the gradient of the frame network, given dL/d of each frame's output. There is at least
+    /// one frame.
     pub fn backward_frames(
         &self,
         gemm: &mut Workspace,
         transposed: &[Vec<f32>],
         tape: Tape,
         dy: Matrix,
-        fresh: bool,
         gradient: &mut [f32],
     ) {
-        let way = Way { fresh, on_frames: false };
-        backward(self.frame_network(), gemm, transposed, tape, dy, way, gradient);
+        backward(self.frame_network(), gemm, transposed, tape, dy, false, gradient);
     }
-
-    /// Parameters of the frame network: those from 0 on.
-    pub fn frame_parameters(&self) -> usize {
-        self.frame_network().last().map_or(0, |place| place.biases().end)
-    }
-}
-
-/// How a way back goes: whether gradients are written or added, and whether the first layer's input
-/// wants one too.
-#[derive(Clone, Copy)]
-struct Way {
-    fresh: bool,
-    on_frames: bool,
 }
 
 fn tape_width(inputs: usize, places: &[Place]) -> usize {
@@ -257,13 +240,14 @@ fn forward(places: &[Place], gemm: &mut Workspace, parameters: &[f32], features:
     tape
 }
 
+/// Adds the gradient of the parameters of `places` and returns that of their input, if `whole`.
 fn backward(
     places: &[Place],
     gemm: &mut Workspace,
     transposed: &[Vec<f32>],
     mut tape: Tape,
     dv: Matrix,
-    way: Way,
+    whole: bool,
     gradient: &mut [f32],
 ) -> Matrix {
     let mut dy = dv;
@@ -286,16 +270,11 @@ fn backward(
         let turned = Left { data: &x.data, row: 1, column: x.stride() };
         let slopes = Panels { data: &dy.data, row: dy.stride(), panel: LANES };
         let mut sums = Output { data: weights, row: LANES, panel: place.inputs * LANES };
-        if way.fresh {
-            gemm.multiply(size, turned, slopes, &mut sums);
-            biases.fill(0.0);
-        } else {
-            gemm.accumulate(size, turned, slopes, &mut sums);
-        }
+        gemm.accumulate(size, turned, slopes, &mut sums);
         for row in 0..dy.rows() {
             biases.iter_mut().zip(dy.row(row)).for_each(|(sum, dy)| *sum += dy);
         }
-        if index > 0 || way.on_frames {
+        if index > 0 || whole {
             let columns = place.panels() * LANES;
             let (row, panels) = (dx.stride(), place.inputs.div_ceil(LANES));
             gemm.accumulate(

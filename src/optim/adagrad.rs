@@ -1,14 +1,18 @@
 //! AdaGrad (Duchi, Hazan and Singer 2011, diagonal form): w -= rate g / sqrt(sum of g^2).
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::vector::Instructions;
+use crate::packed;
 use crate::vectorised;
 
 /// Where the sums of squares begin, as in TensorFlow's AdaGrad, whose learning rates users know.
 const INITIAL: f32 = 0.1;
 
 /// Sums of squared gradients of one parameter vector.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Adagrad {
+    #[serde(with = "packed")]
     squares: Vec<f32>,
 }
 

@@ -1,6 +1,9 @@
 //! Adam (Kingma and Ba 2015, algorithm 1, with the step size of its section 2).
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::vector::Instructions;
+use crate::packed;
 use crate::vectorised;
 
 const BETA_1: f32 = 0.9;
@@ -8,9 +11,11 @@ const BETA_2: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
 
 /// First and second moments of one parameter vector.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Adam {
+    #[serde(with = "packed")]
     first: Vec<f32>,
+    #[serde(with = "packed")]
     second: Vec<f32>,
     /// 1 - BETA^t, as running products: no library power function decides the bits.
     beta_1_power: f64,

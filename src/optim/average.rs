@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::vector::Instructions;
+use crate::packed;
 use crate::vectorised;
 
 /// The average of one parameter vector: a plain mean of the first 1 / (1 - decay) steps, an
 /// exponential one from then on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Average {
+    #[serde(with = "packed")]
     pub weights: Arc<Vec<f32>>,
     decay: f32,
     steps: u64,

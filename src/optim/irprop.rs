@@ -7,8 +7,12 @@
 //!   else     :  dw = -sign(g) D;        w += dw;          g' = g
 //! ```
 
+use serde::{Deserialize, Serialize};
+
+use crate::packed;
+
 /// Bounds of the steps D.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Steps {
     pub initial: f32,
     pub min: f32,
@@ -16,14 +20,17 @@ pub struct Steps {
 }
 
 /// The state of one parameter vector. Equal gradients and losses give equal steps on every rank.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Irprop {
     steps: Steps,
     /// D of each weight.
+    #[serde(with = "packed")]
     sizes: Vec<f32>,
     /// g' of each weight.
+    #[serde(with = "packed")]
     gradients: Vec<f32>,
     /// The last dw of each weight, 0 where it was left in place.
+    #[serde(with = "packed")]
     moves: Vec<f32>,
     /// E', the loss before the last step.
     loss: f64,

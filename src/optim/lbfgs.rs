@@ -6,6 +6,10 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
+use crate::packed;
+
 /// Pairs (s, y) that are kept.
 const HISTORY: usize = 10;
 /// Sufficient decrease (Armijo).
@@ -14,20 +18,33 @@ const DECREASE: f64 = 1e-4;
 const HALVINGS: u32 = 20;
 
 /// The state of one search.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Lbfgs {
     /// The last accepted point with its value and gradient.
+    #[serde(with = "packed")]
     point: Vec<f32>,
     value: f64,
+    #[serde(with = "packed")]
     gradient: Vec<f32>,
+    #[serde(with = "packed")]
     direction: Vec<f32>,
     step: f64,
     halvings: u32,
-    /// (s, y, 1 / s'y), oldest first.
-    pairs: VecDeque<(Vec<f32>, Vec<f32>, f64)>,
+    /// Oldest first.
+    pairs: VecDeque<Pair>,
     /// Relative fall of the value below which the search has converged.
     tolerance: f64,
     converged: bool,
+}
+
+/// What a step moved (s), how the gradient changed on it (y), and 1 / s'y.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Pair {
+    #[serde(with = "packed")]
+    moved: Vec<f32>,
+    #[serde(with = "packed")]
+    change: Vec<f32>,
+    rho: f64,
 }
 
 fn dot(x: &[f32], y: &[f32]) -> f64 {
@@ -122,7 +139,7 @@ impl Lbfgs {
             if self.pairs.len() == HISTORY {
                 self.pairs.pop_front();
             }
-            self.pairs.push_back((moved, change, 1.0 / curvature));
+            self.pairs.push_back(Pair { moved, change, rho: 1.0 / curvature });
         }
     }
 
@@ -130,16 +147,18 @@ impl Lbfgs {
     fn direct(&mut self) {
         let mut q = self.gradient.clone();
         let mut alphas = Vec::with_capacity(self.pairs.len());
-        for (s, y, rho) in self.pairs.iter().rev() {
+        for Pair { moved: s, change: y, rho } in self.pairs.iter().rev() {
             let alpha = rho * dot(s, &q);
             add(&mut q, -alpha, y);
             alphas.push(alpha);
         }
-        if let Some((_, y, rho)) = self.pairs.back() {
+        if let Some(Pair { change: y, rho, .. }) = self.pairs.back() {
             let scale = 1.0 / (rho * dot(y, y));
             q.iter_mut().for_each(|q| *q = (f64::from(*q) * scale) as f32);
         }
-        for ((s, y, rho), alpha) in self.pairs.iter().zip(alphas.into_iter().rev()) {
+        for (Pair { moved: s, change: y, rho }, alpha) in
+            self.pairs.iter().zip(alphas.into_iter().rev())
+        {
             let beta = rho * dot(y, &q);
             add(&mut q, alpha - beta, s);
         }

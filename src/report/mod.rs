@@ -7,16 +7,19 @@ mod run_directory;
 mod timers;
 
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::error::{Error, Result};
+
 pub use log_lines::install;
 pub use record::{Machine, RunRecord};
-pub use run_directory::RunDirectory;
+pub use run_directory::{Found, RunDirectory};
 pub use timers::{Timers, table};
 
 /// The report of one run on one rank.
@@ -24,16 +27,17 @@ pub struct Report {
     started: Instant,
     phase: String,
     events: Option<File>,
-    /// Over all events without their timing: the same for equal runs.
-    hash: Sha256,
+    /// Of all events without their timing, each joined to that of those before it: the same for
+    /// equal runs, wherever they were taken up.
+    hash: [u8; 32],
     live: Option<ProgressBar>,
     pub timers: Timers,
     last: Instant,
 }
 
 impl Report {
-    /// A report that keeps events in `events` (on rank 0) and shows a live line on a terminal
-    /// there.
+    /// A report that keeps events in `events` (on rank 0, open for reading too where the run has
+    /// checkpoints) and shows a live line on a terminal there.
     pub fn new(events: Option<File>) -> Report {
         let live = (events.is_some() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();
@@ -44,7 +48,7 @@ impl Report {
             bar
         });
         let now = Instant::now();
-        let (phase, hash, timers) = ("pretrain".into(), Sha256::new(), Timers::default());
+        let (phase, hash, timers) = ("pretrain".into(), [0; 32], Timers::default());
         Report { started: now, phase, events, hash, live, timers, last: now }
     }
 
@@ -57,7 +61,8 @@ impl Report {
     /// must have the same bits on any number of ranks.
     pub fn event(&mut self, event: &Value) {
         let text = event.to_string();
-        self.hash.update(text.as_bytes());
+        let joined = Sha256::new().chain_update(self.hash).chain_update(text.as_bytes());
+        self.hash = joined.finalize().into();
         let (elapsed, since) = (self.started.elapsed(), self.last.elapsed());
         self.last = Instant::now();
         self.timers.add(event["step"].as_str().unwrap_or("other"), since.as_secs_f64());
@@ -79,9 +84,37 @@ impl Report {
         }
     }
 
-    /// SHA-256 over all events so far, as hex digits.
-    pub fn events_hash(&self) -> String {
-        self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    /// A digest of all events so far.
+    pub fn events_hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
+    /// What `metrics.jsonl` holds, on rank 0; nothing elsewhere.
+    pub fn events(&self) -> Vec<u8> {
+        let Some(file) = &self.events else { return Vec::new() };
+        let mut text = Vec::new();
+        let length = file.metadata().map_or(0, |found| found.len());
+        text.resize(length as usize, 0);
+        match file.read_exact_at(&mut text, 0) {
+            Ok(()) => text,
+            Err(error) => {
+                log::warn!("metrics.jsonl: {error}");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Goes on after `events`, whose digest is `hash`.
+    ///
+    /// # Errors
+    /// Exit 5: `metrics.jsonl` can't be written.
+    pub fn resume(&mut self, events: &[u8], hash: [u8; 32]) -> Result<()> {
+        self.hash = hash;
+        let Some(file) = &mut self.events else { return Ok(()) };
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(events))
+            .map_err(|error| Error::storage(format!("metrics.jsonl: {error}")))
     }
 
     pub fn elapsed(&self) -> Duration {

@@ -61,5 +61,9 @@ pub struct RunRecord<'a> {
     pub result_hash: String,
     pub model_hash: String,
     pub reason: String,
+    /// False where it was told to stop, and can go on.
+    pub finished: bool,
+    /// Every start of the run: ranks, threads, host, time.
+    pub sessions: Vec<serde_json::Value>,
     pub exit: u8,
 }

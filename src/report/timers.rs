@@ -15,6 +15,11 @@ impl Timers {
         entry.1 += 1;
     }
 
+    /// Makes it the time that was measured elsewhere so far.
+    pub fn set(&mut self, name: &str, seconds: f64) {
+        self.0.entry(name.to_string()).or_default().0 = seconds;
+    }
+
     /// Times `work`.
     pub fn time<T>(&mut self, name: &str, work: impl FnOnce() -> T) -> T {
         let started = Instant::now();

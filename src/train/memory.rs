@@ -19,7 +19,7 @@
 //! don't fit go to a scratch file; waves take what is left. What libraries take comes on top:
 //! MPI's buffers, and of HDF5 up to 4 MiB for each of at most 16 shards that a reader keeps open.
 
-use super::pretrain::GROUPS_MAX;
+use super::groups::GROUPS_MAX;
 use crate::error::{Error, Exit, Result};
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, HomeRows, ROWS_AT_ONCE};
 use crate::flow::own_rows::SCORES_MAX;

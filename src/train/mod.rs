@@ -1,29 +1,40 @@
-//! Training: prolog, pretrain, rounds of expert step and shared step, epilog (method.md, section
-//! 4).
+//! Training: pretrain, then rounds of expert step and shared step (method.md, section 4), from
+//! wherever a checkpoint says the run stands.
+//!
+//! A step's state is complete whenever it returns, also when the run is told to stop in the middle
+//! of it; so one place writes the last checkpoint of a stop, whatever was going on.
 
+mod checkpoints;
+mod clipping;
+mod data;
 mod expert_step;
 mod groups;
+mod learner;
 mod losses;
 pub mod memory;
 mod pretrain;
+mod saved;
+mod search;
 mod shared_step;
 mod state;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::checkpoint::Loaded;
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::job::Job;
-use crate::optim::irprop::{Irprop, Steps};
+use crate::model::annotator::Annotator;
 use crate::report::Report;
 
+pub use checkpoints::{Checkpoints, MARGIN};
+pub use data::Data;
 use expert_step::ExpertStep;
+use groups::Groups;
 use pretrain::Pretrain;
-use shared_step::SharedStep;
-use state::{Best, State};
-pub use state::{Data, instructions, kernels, plan, shape_of};
-
-use crate::model::annotator::Annotator;
+use saved::Saved;
+use state::{Best, State, Step};
+pub use state::{instructions, kernels, plan, shape_of};
 
 /// What a training run ends with.
 pub struct Trained {
@@ -31,122 +42,171 @@ pub struct Trained {
     pub annotator: Annotator,
     /// Why it stopped.
     pub reason: String,
+    /// False where it was told to stop and left a checkpoint to go on from.
+    pub done: bool,
+    /// Every start of the run: ranks, threads, host, time.
+    pub sessions: Vec<Value>,
 }
 
-/// Trains as `job` says, on this rank's share. Every rank calls it.
+/// What the step under way has beside the model.
+enum Learning {
+    /// The step hasn't begun.
+    Nothing,
+    Pretrain(pretrain::Learning),
+    Experts(expert_step::Learning),
+    Shared(shared_step::Learning),
+}
+
+/// Trains as `job` says, on this rank's share, from the newest of `checkpoints` on if there is one.
+/// Every rank calls it.
 ///
 /// # Errors
-/// What reading rows gives; exit 7 where the loss is no number.
-pub fn train(comm: &Comm, job: &Job, data: Data, report: &mut Report) -> Result<Trained> {
+/// What reading rows gives; exit 5 where a run that is told to stop can't leave a checkpoint; exit
+/// 6 where there are checkpoints but none can be used; exit 7 where the loss is no number.
+pub fn train(
+    comm: &Comm,
+    job: &Job,
+    data: Data,
+    report: &mut Report,
+    checkpoints: Option<Checkpoints>,
+) -> Result<Trained> {
     let rows = data.clone();
-    let mut state = State::new(comm, job, data, report)?;
-    let mut best = Best::new(state.initial());
-
-    if job.pretrain.epochs > 0 {
-        pretrain(&mut state, &mut best)?;
-    }
-    let mut reason = format!("{} rounds done", job.rounds.count);
-    for round in 1..=job.rounds.count {
-        let before = best.score;
-        state.report.phase(&format!("round {round}/{}", job.rounds.count));
-        expert_step(&mut state, &mut best, round)?;
-        if job.shared.iterations > 0 && !best.last.layers.places.is_empty() {
-            shared_step(&mut state, &mut best, round)?;
+    let mut state = State::new(comm, job, data, report, checkpoints)?;
+    let (mut model, mut learning) = match state.restore()? {
+        Some((mut loaded, model, epoch_best)) => {
+            let learning = Learning::restore(&state, &model, epoch_best, &mut loaded);
+            log::info!("going on from checkpoint {}", loaded.number);
+            (model, comm.agree(learning)?)
         }
-        best.rounds_without += 1;
-        if best.score > before {
-            best.rounds_without = 0;
-        }
-        if job.rounds.patience > 0 && best.rounds_without >= job.rounds.patience {
-            reason = format!("no better validation in {} rounds", job.rounds.patience);
-            break;
-        }
+        None => (state.initial(), Learning::Nothing),
+    };
+    let outcome = steps(&mut state, &mut model, &mut learning);
+    let done = !outcome.as_ref().is_err_and(|error| error.is_stop());
+    if done {
+        outcome?;
+    } else {
+        state.save(&model, learning.saved(), true)?;
+        state.standing.reason = "told to stop; the same command goes on".into();
     }
     state.report.timers.add("input wait", rows.wait_seconds());
-    Ok(Trained { annotator: best.into_annotator(), reason })
+    let (reason, sessions) = (state.standing.reason.clone(), state.sessions());
+    Ok(Trained { annotator: state.best.model.unwrap_or(model), reason, done, sessions })
+}
+
+impl Learning {
+    /// What `loaded` holds of the step that `state` stands in.
+    fn restore(
+        state: &State,
+        model: &Annotator,
+        epoch_best: Best,
+        loaded: &mut Loaded,
+    ) -> Result<Learning> {
+        if !loaded.common.take()? {
+            return Ok(Learning::Nothing);
+        }
+        Ok(match state.standing.step {
+            Step::Pretrain => Learning::Pretrain(pretrain::Learning::restore(model, loaded)?),
+            Step::Experts => {
+                let job = &state.job.experts;
+                let experts = &model.experts;
+                let learning = expert_step::Learning::restore(job, experts, epoch_best, loaded)?;
+                Learning::Experts(learning)
+            }
+            Step::Shared => Learning::Shared(shared_step::Learning::restore(loaded)?),
+            Step::Done => Learning::Nothing,
+        })
+    }
+
+    fn saved(&self) -> &dyn Saved {
+        match self {
+            Learning::Nothing => &(),
+            Learning::Pretrain(learning) => learning,
+            Learning::Experts(learning) => learning,
+            Learning::Shared(learning) => learning,
+        }
+    }
+}
+
+/// All steps that are left.
+fn steps(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> Result<()> {
+    loop {
+        match state.standing.step {
+            Step::Pretrain => {
+                pretrain(state, model, learning)?;
+                state.begin_round(1);
+            }
+            Step::Experts => {
+                expert_step(state, model, learning)?;
+                match state.job.shared.iterations > 0 && !model.layers.places.is_empty() {
+                    true => state.standing.step = Step::Shared,
+                    false => state.end_round(),
+                }
+            }
+            Step::Shared => {
+                shared_step(state, model, learning)?;
+                state.end_round();
+            }
+            Step::Done => return Ok(()),
+        }
+        *learning = Learning::Nothing;
+        state.save(model, &(), false)?;
+    }
 }
 
 /// Everything learned jointly, with a small mixture, until validation stops improving.
-fn pretrain(state: &mut State, best: &mut Best) -> Result<()> {
+fn pretrain(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> Result<()> {
     let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
-    let step = Pretrain { comm, job: &job.pretrain, seed: job.run.seed, rows: &train };
-    let mut annotator = best.take_last();
-    let mut kernels = std::mem::take(&mut state.kernels);
-    let mut without = 0;
-    step.run(&mut annotator, &mut kernels, &mut |epoch, loss, annotator, kernels| {
-        let event = json!({ "step": "pretrain", "epoch": epoch + 1, "loss": loss });
-        let better = state.validate(annotator, kernels, best, event)?;
-        without = if better { 0 } else { without + 1 };
-        Ok(job.pretrain.patience == 0 || without < job.pretrain.patience)
-    })?;
-    state.kernels = kernels;
-    let kept = best.kept().filter(|_| state.data.validation.is_some());
-    best.last = kept.cloned().unwrap_or(annotator);
+    if job.pretrain.epochs == 0 {
+        return Ok(());
+    }
+    if let Learning::Nothing = learning {
+        *learning = Learning::Pretrain(pretrain::Learning::new(model));
+    }
+    let Learning::Pretrain(learning) = learning else { panic!("another step's state") };
+    let groups = Groups::new(comm, &job.pretrain, job.run.seed, &train);
+    Pretrain { comm, job: &job.pretrain, groups }.run(state, model, learning)?;
+    if let (Some(best), Some(_)) = (&state.best.model, &state.data.validation) {
+        *model = best.clone();
+    }
     Ok(())
 }
 
 /// Stage 1: shared layers frozen; new large mixtures, trained where they are.
-fn expert_step(state: &mut State, best: &mut Best, round: usize) -> Result<()> {
+fn expert_step(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> Result<()> {
     let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
-    if job.experts.restart || round == 1 {
-        best.last.experts = state.new_experts(&state.data.experts, round as u64);
+    let round = state.standing.round;
+    if let Learning::Nothing = learning {
+        if job.experts.restart || round == 1 {
+            model.experts = state.new_experts(&state.data.experts, round as u64);
+        }
+        let experts = &model.experts;
+        *learning = Learning::Experts(expert_step::Learning::new(&job.experts, experts));
     }
-    let mut kernels = std::mem::take(&mut state.kernels);
-    let own = train.activations(&best.last, &mut kernels)?;
+    let Learning::Experts(learning) = learning else { panic!("another step's state") };
+    let own = comm.agree(train.activations(model, &mut state.kernels))?;
     let runs = train.row_runs();
     let step =
         ExpertStep { comm, job: &job.experts, seed: job.run.seed, round, own: &own, runs: &runs };
-    let mut annotator = best.take_last();
-    let mut epochs = Best::new(annotator.hollow());
-    let (mut without, mut outcome) = (0, Ok(()));
-    step.run(&mut annotator.experts, &mut kernels, &mut |epoch, loss, experts, kernels| {
-        let event = json!({ "step": "experts", "round": round, "epoch": epoch + 1, "loss": loss });
-        if job.experts.patience == 0 {
-            outcome = state.tell(event, loss);
-            return outcome.is_ok();
-        }
-        let now = Annotator { experts: experts.clone(), ..epochs.last.clone() };
-        match state.validate(&now, kernels, &mut epochs, event) {
-            Ok(better) => without = if better { 0 } else { without + 1 },
-            Err(error) => outcome = Err(error),
-        }
-        outcome.is_ok() && without < job.experts.patience
-    })?;
-    outcome?;
+    step.run(state, model, learning)?;
     train.waited(own.wait_seconds());
     // Validation needs the room that they take.
     drop(own);
-    let kept = epochs.kept().filter(|_| job.experts.patience > 0);
-    best.last = kept.cloned().unwrap_or(annotator);
-    drop(epochs);
-    let event = json!({ "step": "experts", "round": round });
-    state.validate(&best.last.clone(), &mut kernels, best, event)?;
-    state.kernels = kernels;
+    if let Some(best) = &learning.best.model {
+        *model = best.clone();
+    }
+    state.validate(model, json!({ "step": "experts", "round": round }))?;
     Ok(())
 }
 
 /// Stage 2: mixtures frozen; the shared layers by full-batch iRprop+.
-fn shared_step(state: &mut State, best: &mut Best, round: usize) -> Result<()> {
-    let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
-    let mut kernels = std::mem::take(&mut state.kernels);
-    let mut annotator = best.last.clone();
-    let step = SharedStep { comm, rows: &train, wave: state.plan.wave };
-    let steps = Steps {
-        initial: job.shared.step_initial,
-        min: job.shared.step_min,
-        max: job.shared.step_max,
-    };
-    let mut irprop = Irprop::new(annotator.shared.len(), steps);
-    for iteration in 1..=job.shared.iterations {
-        let (loss, gradient) = step.evaluate(&annotator, &mut kernels)?;
-        irprop.step(&mut annotator.shared, &gradient, loss);
-        let event =
-            json!({ "step": "shared", "round": round, "iteration": iteration, "loss": loss });
-        state.tell(event, loss)?;
+fn shared_step(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> Result<()> {
+    if let Learning::Nothing = learning {
+        let new = shared_step::Learning::new(&state.job.shared, model.shared.len());
+        *learning = Learning::Shared(new);
     }
-    let event = json!({ "step": "shared", "round": round });
-    state.validate(&annotator, &mut kernels, best, event)?;
-    best.last = annotator;
-    state.kernels = kernels;
+    let Learning::Shared(learning) = learning else { panic!("another step's state") };
+    shared_step::run(state, model, learning)?;
+    let round = state.standing.round;
+    state.validate(model, json!({ "step": "shared", "round": round }))?;
     Ok(())
 }

@@ -6,162 +6,150 @@
 //! part of dL/dv, which goes home (summed in order over class blocks), and the shared layers'
 //! gradients are summed in order over groups.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::groups::GroupRows;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::clipping::{EXPERT_VARIABLES, scale_by_variable, square, squares_by_variable};
+use super::groups::{Batch, Groups};
 use super::losses::{sums_over_blocks, total_over_blocks};
+use super::saved::{Saved, learned_blocks};
+use super::state::State;
+use crate::checkpoint::Loaded;
 use crate::comm::{Comm, OrderedSum};
 use crate::error::Result;
-use crate::flow::home_rows::HomeRows;
 use crate::job::PretrainJob;
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::features::Features;
-use crate::model::layout::{Layout, Role};
+use crate::model::layout::Layout;
 use crate::model::matrix::Matrix;
 use crate::model::mixture::{Block, Kernel, Passing, transpose};
+use crate::model::shared::Tape;
 use crate::model::vector::LANES;
 use crate::optim::adam::Adam;
-use crate::parallel::{Ahead, work_off};
-use crate::partition::{Blocks, owned};
-
-/// Rows of a mini-batch that a group should have at least: fewer make the products inefficient.
-const GROUP_SHARE: usize = 32;
-/// Groups at most, and so ranks that pretraining can use.
-pub const GROUPS_MAX: usize = 64;
+use crate::packed::{put, take};
+use crate::parallel::work_off;
+use crate::partition::owned;
 
 /// What pretraining works on.
 pub struct Pretrain<'a> {
     pub comm: &'a Comm,
     pub job: &'a PretrainJob,
-    pub seed: u64,
-    pub rows: &'a HomeRows,
+    pub groups: Groups<'a>,
 }
 
-/// One variable of the mixtures, each of whose gradients is clipped by itself: all gates, all
-/// experts, all biases.
-const EXPERT_VARIABLES: usize = 3;
-
-/// Is told of every epoch: its number, its mean training loss, the annotator, the threads' kernels.
-type Told<'a> = &'a mut dyn FnMut(usize, f64, &Annotator, &mut [Kernel]) -> Result<bool>;
-
-/// The learning state beside the annotator's weights.
-struct Learning {
+/// Where pretraining stands, and what it learns with besides the annotator's weights.
+pub struct Learning {
+    position: Position,
     shared: Vec<Adam>,
     experts: Vec<Adam>,
     /// Gradient of each own class block.
     gradients: Vec<Vec<f32>>,
+}
+
+/// The mini-batch that comes next.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Position {
+    epoch: usize,
+    step: usize,
+    /// Summed over the rows of the epoch so far.
+    loss: f64,
+    /// Of all epochs.
     rows_seen: usize,
+    /// Epochs without a better validation.
+    without: usize,
+    done: bool,
 }
 
-/// Rows of the mini-batch under way that this rank runs.
-struct Batch {
-    /// Rows of all groups.
-    rows: usize,
-    /// Where the rows of each rank lie among them.
-    runs: Vec<Range<usize>>,
-    /// Features and labels of each own group.
-    groups: Vec<(Features, Labels)>,
+impl Learning {
+    pub fn new(annotator: &Annotator) -> Learning {
+        let variables = variables_of(annotator);
+        let shared = variables.map(|variable| Adam::new(variable.len())).collect();
+        let blocks = annotator.experts.parameters.iter();
+        let experts = blocks.map(|block| Adam::new(block.len())).collect();
+        Learning::with(annotator, Position::default(), shared, experts)
+    }
+
+    fn with(
+        annotator: &Annotator,
+        position: Position,
+        shared: Vec<Adam>,
+        experts: Vec<Adam>,
+    ) -> Learning {
+        let blocks = annotator.experts.parameters.iter();
+        let gradients = blocks.map(|block| vec![0.0; block.len()]).collect();
+        Learning { position, shared, experts, gradients }
+    }
+
+    /// What a checkpoint holds.
+    ///
+    /// # Errors
+    /// Exit 6: it holds something else.
+    pub fn restore(annotator: &Annotator, loaded: &mut Loaded) -> Result<Learning> {
+        let (position, shared) = loaded.common.take()?;
+        let experts = learned_blocks(loaded, &annotator.experts, |_, from| take(from))?;
+        Ok(Learning::with(annotator, position, shared, experts))
+    }
 }
 
-/// Features and labels of each own group's share of a mini-batch.
-type ReadGroups = Result<Vec<(Features, Labels)>>;
+impl Saved for Learning {
+    fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
+        put(to, &(&self.position, &self.shared))
+    }
 
-/// Rows that a group of `rows` gives to one of `steps` mini-batches.
-fn share(rows: usize, step: usize, steps: usize) -> usize {
-    (step + 1) * rows / steps - step * rows / steps
+    fn has_blocks(&self) -> bool {
+        true
+    }
+
+    fn put_block(&self, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
+        put(to, &self.experts[index])
+    }
+}
+
+/// Where the variables of the shared layers lie: each layer's weights and its biases.
+fn variables_of(annotator: &Annotator) -> impl Iterator<Item = Range<usize>> + '_ {
+    annotator.layers.places.iter().flat_map(|place| [place.weights(), place.biases()])
 }
 
 impl Pretrain<'_> {
-    /// Trains `annotator`. `told` is called after every epoch with its number, its mean training
-    /// loss and the annotator; it returns false to stop.
+    /// Trains `annotator` from where `learning` stands until validation stops improving.
     ///
     /// # Errors
-    /// What reading rows gives.
-    pub fn run(&self, annotator: &mut Annotator, kernels: &mut [Kernel], told: Told) -> Result<()> {
-        let mut learning = Learning {
-            shared: annotator
-                .layers
-                .places
-                .iter()
-                .flat_map(|place| [place.weights().len(), place.biases().len()])
-                .map(Adam::new)
-                .collect(),
-            experts: annotator
-                .experts
-                .parameters
-                .iter()
-                .map(|block| Adam::new(block.len()))
-                .collect(),
-            gradients: annotator
-                .experts
-                .parameters
-                .iter()
-                .map(|block| vec![0.0; block.len()])
-                .collect(),
-            rows_seen: 0,
-        };
-        let count = (self.job.batch / GROUP_SHARE).clamp(1, GROUPS_MAX);
-        let groups = Blocks::even(self.rows.blocks.len(), count);
-        let total = self.rows.rows();
-        let steps = total.div_ceil(self.job.batch);
-        for epoch in 0..self.job.epochs {
-            let mut batches = self.read_ahead(&groups, steps, epoch);
-            let mut loss = 0.0;
-            for step in 0..steps {
-                let runs = self.runs(&groups, step, steps);
-                let rows = runs.last().expect("a run for each rank").end;
-                let own = batches.next().expect("a batch a step")?;
-                let batch = Batch { rows, runs, groups: own };
-                loss += self.step(annotator, kernels, &mut learning, &groups, batch);
+    /// What reading rows and validating gives; exit 75 when told to stop, with `annotator` and
+    /// `learning` between two mini-batches.
+    pub fn run(
+        &self,
+        state: &mut State,
+        annotator: &mut Annotator,
+        learning: &mut Learning,
+    ) -> Result<()> {
+        let steps = self.groups.steps();
+        while !learning.position.done {
+            let Position { epoch, step: first, .. } = learning.position;
+            let mut batches = self.groups.batches(epoch, first..steps);
+            for step in first..steps {
+                let batch = batches.next().expect("a batch a step")?;
+                let loss = self.step(annotator, &mut state.kernels, learning, batch);
+                learning.position.loss += loss;
+                learning.position.step = step + 1;
+                state.boundary(annotator, learning)?;
             }
-            self.rows.waited(batches.wait_seconds());
-            if !told(epoch, loss / total as f64, annotator, kernels)? {
-                break;
-            }
+            drop(batches);
+            let total = self.groups.rows.rows();
+            let loss = learning.position.loss / total as f64;
+            let event = json!({ "step": "pretrain", "epoch": epoch + 1, "loss": loss });
+            let better = state.validate(annotator, event)?;
+            let position = &mut learning.position;
+            position.without = if better { 0 } else { position.without + 1 };
+            position.done = epoch + 1 == self.job.epochs
+                || self.job.patience > 0 && position.without >= self.job.patience;
+            (position.epoch, position.step, position.loss) = (epoch + 1, 0, 0.0);
         }
         Ok(())
-    }
-
-    /// The rows of a group, of all rows.
-    fn rows_of(&self, groups: &Blocks, group: usize) -> Range<usize> {
-        self.rows.blocks.run(groups.block(group))
-    }
-
-    /// Where the rows of each rank lie among those of a step's mini-batch.
-    fn runs(&self, groups: &Blocks, step: usize, steps: usize) -> Vec<Range<usize>> {
-        let size = self.comm.size();
-        let share = |group: usize| share(self.rows_of(groups, group).len(), step, steps);
-        let mut at = 0;
-        (0..size)
-            .map(|rank| {
-                let from = at;
-                at += owned(groups.len(), size, rank).map(share).sum::<usize>();
-                from..at
-            })
-            .collect()
-    }
-
-    /// What this rank's groups give to the mini-batches of an epoch, while a thread reads the next.
-    fn read_ahead(&self, groups: &Blocks, steps: usize, epoch: usize) -> Ahead<ReadGroups> {
-        let dataset = self.rows.dataset();
-        let own = owned(groups.len(), self.comm.size(), self.comm.rank());
-        let mut sources: Vec<(usize, GroupRows)> = own
-            .map(|group| {
-                let rows = self.rows_of(groups, group);
-                let frames = self.job.frames;
-                (rows.len(), GroupRows::new(dataset, rows, self.seed, frames, epoch, group))
-            })
-            .collect();
-        let (mut reader, mut step) = (dataset.reader(), 0..steps);
-        Ahead::new(1, move || {
-            let step = step.next()?;
-            let next = |(rows, source): &mut (usize, GroupRows)| {
-                source.next(&mut reader, share(*rows, step, steps))
-            };
-            Some(sources.iter_mut().map(next).collect())
-        })
     }
 
     /// One joint step; returns the loss before it, summed over the mini-batch.
@@ -170,7 +158,6 @@ impl Pretrain<'_> {
         annotator: &mut Annotator,
         kernels: &mut [Kernel],
         learning: &mut Learning,
-        groups: &Blocks,
         batch: Batch,
     ) -> f64 {
         let mut tapes: Vec<_> = batch.groups.iter().map(|_| None).collect();
@@ -188,10 +175,10 @@ impl Pretrain<'_> {
         let passing = Passing { activations: &activations, labels: &labels };
         let (loss, dv) = self.pass_blocks(annotator, kernels, learning, &batch, passing);
 
-        let decay = self.learning_rate(learning.rows_seen);
-        learning.rows_seen += batch.rows;
+        let decay = self.learning_rate(learning.position.rows_seen);
+        learning.position.rows_seen += batch.rows;
         if let Some(dv) = dv {
-            let gradient = self.shared_gradient(annotator, kernels, groups, tapes, &batch, &dv);
+            let gradient = self.shared_gradient(annotator, kernels, tapes, &batch, &dv);
             self.shared_update(annotator, kernels, learning, &gradient, decay, batch.rows);
         }
         self.expert_update(annotator, kernels, learning, decay, batch.rows);
@@ -199,12 +186,7 @@ impl Pretrain<'_> {
     }
 
     /// Everyone's activations and labels, in the order of groups.
-    fn gather(
-        &self,
-        annotator: &Annotator,
-        batch: &Batch,
-        tapes: &[crate::model::shared::Tape],
-    ) -> (Matrix, Labels) {
+    fn gather(&self, annotator: &Annotator, batch: &Batch, tapes: &[Tape]) -> (Matrix, Labels) {
         let mut activations = Matrix::zeros(batch.rows, annotator.layers.outputs());
         let stride = activations.stride();
         let mine: Vec<f32> =
@@ -278,13 +260,12 @@ impl Pretrain<'_> {
         &self,
         annotator: &Annotator,
         kernels: &mut [Kernel],
-        groups: &Blocks,
-        tapes: Vec<crate::model::shared::Tape>,
+        tapes: Vec<Tape>,
         batch: &Batch,
         dv: &[f32],
     ) -> Vec<f32> {
         let size = self.comm.size();
-        let runs = (0..size).map(|rank| owned(groups.len(), size, rank)).collect();
+        let runs = (0..size).map(|rank| owned(self.groups.len(), size, rank)).collect();
         let mut sum = OrderedSum::new(self.comm, runs, annotator.layers.parameters());
         let transposed = annotator.layers.transpose(&annotator.shared);
         let on_frames = !annotator.layers.frame_network().is_empty();
@@ -309,7 +290,7 @@ impl Pretrain<'_> {
                     let gemm = kernel.gemm();
                     let dx = annotator.layers.backward(gemm, &transposed, tape, dv, leaf);
                     if let (Features::Frames(frames), true) = (features, on_frames) {
-                        annotator.frame_gradient(gemm, &transposed, frames, &dx, 0, true, leaf);
+                        annotator.frame_gradient(gemm, &transposed, frames, &dx, 0, leaf);
                     }
                 },
                 &mut || (),
@@ -329,9 +310,8 @@ impl Pretrain<'_> {
         rows: usize,
     ) {
         let instructions = kernels[0].gemm().instructions();
-        let variables =
-            annotator.layers.places.iter().flat_map(|place| [place.weights(), place.biases()]);
-        for (variable, adam) in variables.zip(&mut learning.shared) {
+        let variables: Vec<_> = variables_of(annotator).collect();
+        for (variable, adam) in variables.into_iter().zip(&mut learning.shared) {
             let gradient = &gradient[variable.clone()];
             let scale = self.clipped(square(gradient), rows);
             let weights = &mut annotator.shared[variable];
@@ -411,33 +391,4 @@ fn gradients_of(
         kernel.both_gradients(block, &turned, passing, rows, gradient, dv, &mut losses);
     }
     losses.iter().sum()
-}
-
-fn square(values: &[f32]) -> f64 {
-    values.iter().map(|value| f64::from(*value) * f64::from(*value)).sum()
-}
-
-/// The variable of each panel of a block: 0 gates, 1 experts. (Biases are variable 2.)
-fn variables(layout: &Layout) -> impl Iterator<Item = usize> + '_ {
-    layout.groups.iter().flat_map(|group| layout.roles(group)).map(|role| match role {
-        Role::Dummy | Role::Gate(_) => 0,
-        Role::Expert(_) => 1,
-    })
-}
-
-fn squares_by_variable(layout: &Layout, gradient: &[f32]) -> Vec<f64> {
-    let (weights, biases) = gradient.split_at(layout.biases());
-    let mut squares = vec![0.0, 0.0, square(biases)];
-    let panels = weights.chunks_exact(layout.width * LANES);
-    panels.zip(variables(layout)).for_each(|(panel, variable)| squares[variable] += square(panel));
-    squares
-}
-
-fn scale_by_variable(layout: &Layout, gradient: &mut [f32], scales: [f32; EXPERT_VARIABLES]) {
-    let (weights, biases) = gradient.split_at_mut(layout.biases());
-    let panels = weights.chunks_exact_mut(layout.width * LANES);
-    for (panel, variable) in panels.zip(variables(layout)) {
-        panel.iter_mut().for_each(|slope| *slope *= scales[variable]);
-    }
-    biases.iter_mut().for_each(|slope| *slope *= scales[2]);
 }

@@ -2,22 +2,80 @@
 //! rank's rows; only the shared layers' gradient is summed over ranks, then the same iRprop+ step
 //! is taken on every rank.
 
+use std::io;
 use std::ops::Range;
 
-use crate::comm::{Comm, OrderedSum};
+use serde_json::json;
+
+use super::saved::Saved;
+use super::state::State;
+use crate::checkpoint::Loaded;
+use crate::comm::OrderedSum;
 use crate::data::Reader;
 use crate::error::Result;
 use crate::flow::experts_travel::visit_blocks;
 use crate::flow::home_rows::{HomeRows, ReadRows, read_rows};
+use crate::job::SharedJob;
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::features::Features;
-use crate::model::gemm::Workspace;
 use crate::model::matrix::Matrix;
 use crate::model::mixture::{Block, Kernel, Passing, transpose_into};
 use crate::model::shared::Tape;
 use crate::model::vector::LANES;
+use crate::optim::irprop::{Irprop, Steps};
+use crate::packed::put;
 use crate::parallel::{Ahead, work_off};
+
+/// Where a shared step stands. The weights that it has reached are the model's.
+pub struct Learning {
+    /// Iterations taken.
+    iteration: usize,
+    irprop: Irprop,
+}
+
+impl Learning {
+    pub fn new(job: &SharedJob, parameters: usize) -> Learning {
+        let steps = Steps { initial: job.step_initial, min: job.step_min, max: job.step_max };
+        Learning { iteration: 0, irprop: Irprop::new(parameters, steps) }
+    }
+
+    /// What a checkpoint holds.
+    ///
+    /// # Errors
+    /// Exit 6: it holds something else.
+    pub fn restore(loaded: &mut Loaded) -> Result<Learning> {
+        let (iteration, irprop) = loaded.common.take()?;
+        Ok(Learning { iteration, irprop })
+    }
+}
+
+impl Saved for Learning {
+    fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
+        put(to, &(self.iteration, &self.irprop))
+    }
+}
+
+/// Iterations from where `learning` stands to the last one.
+///
+/// # Errors
+/// What reading rows gives; exit 75 when told to stop, with `model` and `learning` between two
+/// iterations.
+pub fn run(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> Result<()> {
+    let rows = state.data.train.clone();
+    while learning.iteration < state.job.shared.iterations {
+        let pass = Pass { state, rows: &rows, annotator: model };
+        let (loss, gradient) = pass.evaluate()?;
+        learning.irprop.step(&mut model.shared, &gradient, loss);
+        learning.iteration += 1;
+        let (round, iteration) = (state.standing.round, learning.iteration);
+        let event =
+            json!({ "step": "shared", "round": round, "iteration": iteration, "loss": loss });
+        state.tell(event, loss)?;
+        state.boundary(model, learning)?;
+    }
+    Ok(())
+}
 
 /// The rows of one row block on their way through a full-batch pass.
 struct BlockRows {
@@ -28,132 +86,135 @@ struct BlockRows {
     loss: f64,
 }
 
-/// Full-batch passes over this rank's rows.
-pub struct SharedStep<'a> {
-    pub comm: &'a Comm,
-    pub rows: &'a HomeRows,
-    /// Row blocks that go through at once, on the rank that has most: all ranks take as many waves.
-    pub wave: usize,
+/// A full-batch pass over this rank's rows.
+struct Pass<'a, 'b> {
+    state: &'a mut State<'b>,
+    rows: &'a HomeRows,
+    annotator: &'a Annotator,
 }
 
-impl SharedStep<'_> {
+impl Pass<'_, '_> {
     /// The mean loss over all rows of all ranks and its gradient with respect to the shared layers.
     ///
     /// # Errors
-    /// What reading rows gives.
-    pub fn evaluate(
-        &self,
-        annotator: &Annotator,
-        kernels: &mut [Kernel],
-    ) -> Result<(f64, Vec<f32>)> {
-        let runs = self.rows.block_runs();
+    /// What reading rows gives; exit 75 when told to stop; common to all ranks.
+    fn evaluate(mut self) -> Result<(f64, Vec<f32>)> {
+        let (comm, annotator, rows) = (self.state.comm, self.annotator, self.rows);
+        let runs = rows.block_runs();
         let longest = runs.iter().map(Range::len).max().expect("a run for each rank");
-        let parameters = annotator.layers.parameters();
         let transposed = annotator.layers.transpose(&annotator.shared);
-        let mut gradient = OrderedSum::new(self.comm, runs.clone(), parameters);
-        let mut loss = OrderedSum::new(self.comm, runs, 1);
-        let mut rows = self.rows.read_ahead(4 * kernels.len());
+        let mut gradient = OrderedSum::new(comm, runs.clone(), annotator.layers.parameters());
+        let mut loss = OrderedSum::new(comm, runs, 1);
+        let mut ahead = rows.read_ahead(4 * self.state.kernels.len());
         let mut turned = Vec::new();
-        for from in (0..longest).step_by(self.wave) {
-            let blocks = self.rows.own.len().saturating_sub(from).min(self.wave);
-            let first = self.rows.own.start + from;
-            let blocks = first..first + blocks;
-            let mut wave = self.forward(annotator, kernels, &mut rows, blocks)?;
-            visit_blocks(self.comm, &annotator.experts, |block, poll| {
-                transpose_into(block, &mut turned);
-                visit(block, &turned, &mut wave, kernels, poll);
+        // All ranks take as many waves as the one that has most blocks.
+        let wave = self.state.plan.wave;
+        for from in (0..longest).step_by(wave) {
+            let first = rows.own.start + from;
+            let blocks = first..first + rows.own.len().saturating_sub(from).min(wave);
+            let forward = self.forward(&mut ahead, blocks.clone());
+            let mut wave = comm.agree(forward)?;
+            visit_blocks(comm, &annotator.experts, |block, poll| {
+                if !comm.stop_asked() {
+                    transpose_into(block, &mut turned);
+                    visit(block, &turned, &mut wave, &mut self.state.kernels, poll);
+                }
             });
             wave.iter().for_each(|rows| loss.add(vec![rows.loss]));
-            let first = self.rows.own.start + from;
-            self.backward(annotator, &transposed, kernels, (first, wave), &mut gradient)?;
+            let backward = self.backward(&transposed, blocks.zip(wave), &mut gradient);
+            comm.agree(backward.and_then(|()| comm.unless_stopped(Ok(()))))?;
         }
-        self.rows.waited(rows.wait_seconds());
-        let scale = 1.0 / self.rows.rows() as f64;
-        let mut gradient = gradient.finish(self.comm);
+        rows.waited(ahead.wait_seconds());
+        let scale = 1.0 / rows.rows() as f64;
+        let mut gradient = gradient.finish(comm);
         gradient.iter_mut().for_each(|slope| *slope *= scale as f32);
-        Ok((loss.finish(self.comm)[0] * scale, gradient))
+        Ok((loss.finish(comm)[0] * scale, gradient))
     }
 
     /// Activations of the rows of `blocks`, which come next.
     fn forward(
-        &self,
-        annotator: &Annotator,
-        kernels: &mut [Kernel],
+        &mut self,
         rows: &mut Ahead<ReadRows>,
         blocks: Range<usize>,
     ) -> Result<Vec<BlockRows>> {
-        let empty = || (Matrix::zeros(0, annotator.layers.pooled()), Labels::new());
-        let mut inputs: Vec<(Matrix, Labels)> = blocks.clone().map(|_| empty()).collect();
-        let mut pieces = (0..blocks.len()).flat_map(|index| {
-            self.rows.pieces(blocks.start + index).into_iter().map(move |_| index)
+        let (comm, annotator, kernels) = (self.state.comm, self.annotator, &mut self.state.kernels);
+        let mut wave = Vec::with_capacity(blocks.len());
+        // Whether a piece is the last one of its block.
+        let mut pieces = blocks.flat_map(|block| {
+            let count = self.rows.pieces(block).len();
+            (1..=count).map(move |piece| piece == count)
         });
+        let nothing = || (Matrix::zeros(0, annotator.layers.pooled()), Labels::new());
+        let mut open = nothing();
         loop {
-            let turn: Vec<usize> = pieces.by_ref().take(4 * kernels.len()).collect();
+            let turn: Vec<bool> = pieces.by_ref().take(4 * kernels.len()).collect();
             if turn.is_empty() {
-                break;
+                return Ok(wave);
             }
+            comm.unless_stopped(Ok(()))?;
             let read = rows.by_ref().take(turn.len()).collect::<Result<Vec<_>>>()?;
             let (features, labels): (Vec<Features>, Vec<Labels>) = read.into_iter().unzip();
-            let mut places = vec![Matrix::default(); turn.len()];
+            let mut inputs = vec![Matrix::default(); turn.len()];
             work_off(
                 kernels,
-                features.into_iter().zip(&mut places).collect(),
-                |kernel, (features, place)| *place = annotator.input(kernel.gemm(), features),
+                features.into_iter().zip(&mut inputs).collect(),
+                |kernel, (features, input)| *input = annotator.input(kernel.gemm(), features),
                 &mut || (),
             );
-            for ((index, piece), labels) in turn.into_iter().zip(places).zip(labels) {
-                inputs[index].0.append(piece);
-                inputs[index].1.extend(&labels);
+            let mut whole = Vec::new();
+            for ((last, input), labels) in turn.into_iter().zip(inputs).zip(labels) {
+                open.0.append(input);
+                open.1.extend(&labels);
+                if last {
+                    whole.push(std::mem::replace(&mut open, nothing()));
+                }
             }
+            let mut places: Vec<Option<BlockRows>> = whole.iter().map(|_| None).collect();
+            work_off(
+                kernels,
+                whole.into_iter().zip(&mut places).collect(),
+                |kernel, ((input, labels), place): ((Matrix, _), &mut Option<_>)| {
+                    let dv = Matrix::zeros(input.rows(), annotator.layers.outputs());
+                    let tape = annotator.layers.forward(kernel.gemm(), &annotator.shared, input);
+                    *place = Some(BlockRows { tape, labels, dv, loss: 0.0 });
+                },
+                &mut || (),
+            );
+            wave.extend(places.into_iter().map(|place| place.expect("every item was done")));
         }
-        let mut wave: Vec<Option<BlockRows>> = inputs.iter().map(|_| None).collect();
-        work_off(
-            kernels,
-            inputs.into_iter().zip(&mut wave).collect(),
-            |kernel, ((input, labels), place): ((Matrix, _), &mut Option<_>)| {
-                let dv = Matrix::zeros(input.rows(), annotator.layers.outputs());
-                let tape = annotator.layers.forward(kernel.gemm(), &annotator.shared, input);
-                *place = Some(BlockRows { tape, labels, dv, loss: 0.0 });
-            },
-            &mut || (),
-        );
-        Ok(wave.into_iter().map(|place| place.expect("every item was done")).collect())
     }
 
-    /// Adds each row block's gradient of the shared layers as a leaf of the ordered sum. The wave
-    /// is that of the blocks from `first` on. Frames are read once more, by the thread that needs
-    /// them.
+    /// Adds each row block's gradient of the shared layers as a leaf of the ordered sum. Frames are
+    /// read once more, by the thread that needs them.
     ///
     /// # Errors
-    /// What reading frames gives.
+    /// What reading frames gives; exit 75 when told to stop.
     fn backward(
-        &self,
-        annotator: &Annotator,
+        &mut self,
         transposed: &[Vec<f32>],
-        kernels: &mut [Kernel],
-        (first, wave): (usize, Vec<BlockRows>),
+        mut wave: impl Iterator<Item = (usize, BlockRows)>,
         gradient: &mut OrderedSum<f32>,
     ) -> Result<()> {
-        let dataset = self.rows.dataset();
-        let on_frames = !annotator.layers.frame_network().is_empty();
-        let pieces = |block: usize| if on_frames { self.rows.pieces(block) } else { Vec::new() };
-        let mut wave = wave.into_iter().zip(first..).map(|(rows, block)| (rows, pieces(block)));
+        let kernels = self.state.kernels.iter_mut();
+        let mut workers: Vec<Worker> =
+            kernels.map(|kernel| Worker { kernel, reader: self.rows.dataset().reader() }).collect();
         loop {
-            let turn: Vec<_> = wave.by_ref().take(kernels.len()).collect();
+            let turn: Vec<_> = wave.by_ref().take(workers.len()).collect();
             if turn.is_empty() {
                 return Ok(());
             }
+            self.state.comm.unless_stopped(Ok(()))?;
             let mut leaves: Vec<_> = turn.iter().map(|_| (gradient.room(), Ok(()))).collect();
+            let annotator = self.annotator;
+            let items = turn.into_iter().zip(&mut leaves).map(|((block, own), place)| {
+                let pieces = self.rows.pieces(block);
+                (own, pieces, place)
+            });
             work_off(
-                kernels,
-                turn.into_iter().zip(&mut leaves).collect(),
-                |kernel, ((rows, pieces), (leaf, outcome)): ((BlockRows, Vec<_>), &mut (_, _))| {
-                    let (gemm, leaf): (_, &mut Vec<f32>) = (kernel.gemm(), leaf);
-                    let dx = annotator.layers.backward(gemm, transposed, rows.tape, rows.dv, leaf);
-                    if on_frames {
-                        let way = FrameWay { annotator, transposed, dx: &dx };
-                        *outcome = way.back(gemm, &mut dataset.reader(), pieces, leaf);
-                    }
+                &mut workers,
+                items.collect(),
+                |worker, (own, pieces, (leaf, outcome)): (BlockRows, Vec<_>, &mut (_, _))| {
+                    *outcome = worker.backward(annotator, transposed, own, pieces, leaf);
                 },
                 &mut || (),
             );
@@ -165,30 +226,34 @@ impl SharedStep<'_> {
     }
 }
 
-/// The way of a row block's frames back through the frame network.
-struct FrameWay<'a> {
-    annotator: &'a Annotator,
-    transposed: &'a [Vec<f32>],
-    /// dL/d of what each row was pooled to.
-    dx: &'a Matrix,
+/// What a thread needs on the way back.
+struct Worker<'a> {
+    kernel: &'a mut Kernel,
+    reader: Reader,
 }
 
-impl FrameWay<'_> {
-    /// Writes the frame network's part of `leaf`, piece after piece of the block.
-    fn back(
-        &self,
-        gemm: &mut Workspace,
-        reader: &mut Reader,
+impl Worker<'_> {
+    /// Writes the gradient of the shared layers over the rows of a block, read in `pieces`.
+    fn backward(
+        &mut self,
+        annotator: &Annotator,
+        transposed: &[Vec<f32>],
+        rows: BlockRows,
         pieces: Vec<Range<usize>>,
-        leaf: &mut [f32],
+        gradient: &mut [f32],
     ) -> Result<()> {
-        let from = pieces.first().map_or(0, |piece| piece.start);
+        let gemm = self.kernel.gemm();
+        let dx = annotator.layers.backward(gemm, transposed, rows.tape, rows.dv, gradient);
+        if annotator.layers.frame_network().is_empty() {
+            return Ok(());
+        }
+        let mut at = 0;
         for piece in pieces {
-            let at = piece.start - from;
-            if let (Features::Frames(frames), _) = read_rows(reader, piece)? {
-                let turned = self.transposed;
-                self.annotator.frame_gradient(gemm, turned, &frames, self.dx, at, at == 0, leaf);
+            let rows = piece.len();
+            if let (Features::Frames(frames), _) = read_rows(&mut self.reader, piece)? {
+                annotator.frame_gradient(gemm, transposed, &frames, &dx, at, gradient);
             }
+            at += rows;
         }
         Ok(())
     }

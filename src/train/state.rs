@@ -1,116 +1,27 @@
 //! What a training run holds besides the model: rows, threads, the report, the best model so far.
 
-use std::rc::Rc;
-
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::checkpoints::Checkpoints;
+use super::data::Data;
 use super::memory::Plan;
+use super::saved::{Restored, Saved, restore, with_contents};
+use crate::checkpoint::Loaded;
 use crate::comm::Comm;
-use crate::data::{Dataset, Kind};
+use crate::data::Kind;
 use crate::error::{Error, Exit, Result};
-use crate::flow::home_rows::{HomeRows, open};
 use crate::flow::own_rows::Room;
 use crate::flow::scoring::evaluate;
 use crate::human;
-use crate::job::{Job, Validation};
+use crate::job::Job;
 use crate::model::annotator::{Annotator, Shape};
-use crate::model::experts::{Experts, Rule, layouts};
+use crate::model::experts::{Experts, layouts};
 use crate::model::initial;
 use crate::model::mixture::Kernel;
 use crate::model::vector::Instructions;
-use crate::partition::{Blocks, owned};
+use crate::partition::owned;
 use crate::report::Report;
-use crate::rng::{Purpose, Stream};
-
-/// Training and validation rows, divided over ranks.
-#[derive(Clone)]
-pub struct Data {
-    pub train: Rc<HomeRows>,
-    pub validation: Option<Rc<HomeRows>>,
-    /// Number of experts of each class in the expert step.
-    pub experts: Rc<Vec<usize>>,
-    /// Biases that new experts of each class begin with; empty for 0.
-    biases: Rc<Vec<f32>>,
-}
-
-impl Data {
-    /// Has activations and scores kept where the plan wants them.
-    fn keep_activations(&self, plan: &Plan, room: &Room) {
-        let keep = |rows: &HomeRows, in_memory: bool| {
-            let bytes_max = if in_memory { usize::MAX } else { 0 };
-            *rows.room.borrow_mut() = Room { bytes_max, ..room.clone() };
-        };
-        keep(&self.train, plan.train_in_memory);
-        self.validation.iter().for_each(|rows| keep(rows, plan.validation_in_memory));
-    }
-
-    /// Seconds that this rank has waited for rows.
-    pub fn wait_seconds(&self) -> f64 {
-        self.train.wait_seconds() + self.validation.as_ref().map_or(0.0, |rows| rows.wait_seconds())
-    }
-
-    /// Opens what the job names.
-    ///
-    /// # Errors
-    /// Exit 4, common to all ranks.
-    pub fn open(comm: &Comm, job: &Job) -> Result<Data> {
-        let all = open(comm, &job.data.train)?;
-        let (train, validation) = match &job.data.validation {
-            Validation::None => (all, None),
-            Validation::Globs(globs) => {
-                let validation = open(comm, globs)?;
-                let shards = all.shards().iter().chain(validation.shards());
-                comm.agree(Dataset::new(shards.cloned().collect()))?;
-                (all, Some(validation))
-            }
-            Validation::Fraction(fraction) => {
-                let (train, validation) = split(&all, *fraction, job);
-                (train, Some(validation))
-            }
-        };
-        let home = |dataset| Rc::new(HomeRows::new(comm, dataset, job.run.row_blocks));
-        if train.rows() == 0 {
-            return comm.agree(Err(Error::input("data.train: found no row to train on")));
-        }
-        if train.kind() == Kind::Video && !job.model.frames.is_empty() {
-            let text = "model.frames: found layers, but the shards hold no frames";
-            return comm.agree(Err(Error::usage(text)));
-        }
-        let (train, validation) = (home(train), validation.map(home));
-        let rule = rule_of(job);
-        let positives = match rule {
-            Rule::Uniform { .. } if !job.model.frequency_biases => {
-                vec![0; train.dataset().class_count()]
-            }
-            _ => train.positives(comm)?,
-        };
-        let rows = train.rows();
-        let biases = positives.iter().filter(|_| job.model.frequency_biases);
-        let biases = Rc::new(biases.map(|count| initial::log_odds(*count, rows)).collect());
-        Ok(Data { train, validation, experts: Rc::new(rule.counts(&positives)), biases })
-    }
-}
-
-fn rule_of(job: &Job) -> Rule {
-    let max = job.experts.count;
-    match job.experts.positives_per_expert as u64 {
-        0 => Rule::Uniform { count: max },
-        positives_per_expert => Rule::Adaptive { positives_per_expert, max },
-    }
-}
-
-/// Takes a share of row blocks, drawn with the seed, for validation.
-fn split(all: &Dataset, fraction: f64, job: &Job) -> (Dataset, Dataset) {
-    let blocks = Blocks::even(all.rows(), job.run.row_blocks);
-    let count = ((blocks.len() as f64 * fraction).round() as usize).clamp(1, blocks.len());
-    let mut order: Vec<usize> = (0..blocks.len()).collect();
-    Stream::new(job.run.seed, Purpose::ValidationSplit, 0).shuffle(&mut order);
-    let rows = |validation: bool| {
-        let wanted = |block: &usize| order[..count].contains(block) == validation;
-        (0..blocks.len()).filter(wanted).map(|block| blocks.block(block)).collect::<Vec<_>>()
-    };
-    (all.subset(&rows(false)), all.subset(&rows(true)))
-}
 
 /// One kernel for each thread of this rank.
 pub fn kernels(instructions: Instructions, threads: usize, epsilon: f32) -> Vec<Kernel> {
@@ -154,6 +65,33 @@ pub fn instructions(job: &Job) -> Result<Instructions> {
     })
 }
 
+/// The steps of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    Pretrain,
+    Experts,
+    Shared,
+    Done,
+}
+
+/// Where a run stands between its steps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Standing {
+    pub step: Step,
+    /// Round 1, 2, ...; 0 before the first.
+    pub round: usize,
+    /// Rounds without a better validation.
+    pub rounds_without: usize,
+    /// Score of the best model when the round began.
+    pub score_before: f64,
+    /// The training loss told last.
+    last_loss: f64,
+    /// Why the run is done.
+    pub reason: String,
+    events_hash: [u8; 32],
+}
+
 pub struct State<'a> {
     pub comm: &'a Comm,
     pub job: &'a Job,
@@ -162,9 +100,11 @@ pub struct State<'a> {
     pub report: &'a mut Report,
     /// What the phases may take of memory.
     pub plan: Plan,
-    shape: Shape,
-    /// The training loss told last.
-    last_loss: f64,
+    pub standing: Standing,
+    /// The best model by validation, or without validation rows the last one.
+    pub best: Best,
+    pub shape: Shape,
+    checkpoints: Option<Checkpoints>,
 }
 
 impl<'a> State<'a> {
@@ -175,6 +115,7 @@ impl<'a> State<'a> {
         job: &'a Job,
         data: Data,
         report: &'a mut Report,
+        checkpoints: Option<Checkpoints>,
     ) -> Result<State<'a>> {
         let shape = shape_of(job, &data);
         let instructions = comm.agree(instructions(job))?;
@@ -189,7 +130,78 @@ impl<'a> State<'a> {
         comm.agree(if plan.scratch() { room.check() } else { Ok(()) })?;
         data.keep_activations(&plan, &room);
         let kernels = kernels(instructions, job.run.threads, job.model.epsilon);
-        Ok(State { comm, job, data, kernels, report, shape, plan, last_loss: f64::INFINITY })
+        let standing = Standing {
+            step: Step::Pretrain,
+            round: 0,
+            rounds_without: 0,
+            score_before: f64::NEG_INFINITY,
+            last_loss: f64::INFINITY,
+            reason: String::new(),
+            events_hash: report.events_hash(),
+        };
+        let best = Best::default();
+        Ok(State { comm, job, data, kernels, report, plan, standing, best, shape, checkpoints })
+    }
+
+    /// The newest checkpoint that is whole, if there are any, with what it holds of the model; the
+    /// state becomes what it was then.
+    ///
+    /// # Errors
+    /// Exit 6: none is whole, or it is of other data; common to all ranks.
+    pub fn restore(&mut self) -> Result<Option<(Loaded, Annotator, Best)>> {
+        let (comm, Some(checkpoints)) = (self.comm, &mut self.checkpoints) else { return Ok(None) };
+        let Some(mut loaded) = checkpoints.store.load(comm)? else { return Ok(None) };
+        comm.agree(checkpoints.follow(&loaded.about))?;
+        let restored = comm.agree(restore(comm, &mut loaded, &self.shape))?;
+        let Restored { standing, model, best, epoch_best } = restored;
+        let events = self.report.resume(&loaded.events, standing.events_hash);
+        comm.agree(events)?;
+        (self.standing, self.best) = (standing, best);
+        if self.standing.round > 0 {
+            self.report.phase(&format!("round {}/{}", self.standing.round, self.job.rounds.count));
+        }
+        Ok(Some((loaded, model, epoch_best)))
+    }
+
+    /// Between two pieces of a step: writes a checkpoint where one is due. Collective.
+    ///
+    /// # Errors
+    /// Exit 75, common to all ranks: the run is to stop here.
+    pub fn boundary(&mut self, model: &Annotator, learning: &dyn Saved) -> Result<()> {
+        let due = self.comm.is_root() && self.checkpoints.as_mut().is_some_and(Checkpoints::due);
+        let word = u8::from(self.comm.stop_asked()) | u8::from(due) << 1;
+        let words = self.comm.all_gather(&[word]);
+        if words.iter().any(|word| word & 1 == 1) {
+            return Err(Error { agreed: true, ..Error::stopped() });
+        }
+        if words[0] & 2 == 2 {
+            self.save(model, learning, false)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, if the run has any. Collective.
+    ///
+    /// # Errors
+    /// Exit 5, common to all ranks, if it is the `last` one of a run that stops; else what can't be
+    /// written is only told.
+    pub fn save(&mut self, model: &Annotator, learning: &dyn Saved, last: bool) -> Result<()> {
+        let (comm, Some(checkpoints)) = (self.comm, &mut self.checkpoints) else { return Ok(()) };
+        self.standing.events_hash = self.report.events_hash();
+        let (about, events) = (checkpoints.about(&self.standing), self.report.events());
+        let (run, step) = ((&self.standing, &self.best), (model, learning));
+        let outcome = checkpoints.write(comm, last, |store| {
+            with_contents(comm, run, step, about.clone(), &events, |contents| {
+                store.save(comm, contents)
+            })
+        });
+        self.report.timers.set("checkpoints", checkpoints.seconds);
+        outcome
+    }
+
+    /// What was written of the starts of this run.
+    pub fn sessions(&self) -> Vec<Value> {
+        self.checkpoints.as_ref().map_or(Vec::new(), |checkpoints| checkpoints.sessions.clone())
     }
 
     /// The model before any training.
@@ -220,13 +232,41 @@ impl<'a> State<'a> {
         experts
     }
 
+    /// Goes to the expert step of a round, or ends the run where it was the last.
+    pub fn begin_round(&mut self, round: usize) {
+        let count = self.job.rounds.count;
+        if round > count {
+            self.end(format!("{count} rounds done"));
+            return;
+        }
+        self.report.phase(&format!("round {round}/{count}"));
+        let (standing, score_before) = (&mut self.standing, self.best.score);
+        (standing.round, standing.step, standing.score_before) =
+            (round, Step::Experts, score_before);
+    }
+
+    /// Goes to the next round, unless validation has stopped improving.
+    pub fn end_round(&mut self) {
+        let (standing, patience) = (&mut self.standing, self.job.rounds.patience);
+        let better = self.best.score > standing.score_before;
+        standing.rounds_without = if better { 0 } else { standing.rounds_without + 1 };
+        if patience > 0 && standing.rounds_without >= patience {
+            return self.end(format!("no better validation in {patience} rounds"));
+        }
+        self.begin_round(self.standing.round + 1);
+    }
+
+    fn end(&mut self, reason: String) {
+        (self.standing.step, self.standing.reason) = (Step::Done, reason);
+    }
+
     /// Reports a loss.
     ///
     /// # Errors
     /// Exit 7 where it isn't a number.
     pub fn tell(&mut self, event: Value, loss: f64) -> Result<()> {
         self.report.event(&event);
-        self.last_loss = loss;
+        self.standing.last_loss = loss;
         if loss.is_finite() {
             return Ok(());
         }
@@ -234,23 +274,38 @@ impl<'a> State<'a> {
         self.comm.agree(Err(Error::new(Exit::Numeric, text)))
     }
 
-    /// Evaluates the model on the validation rows and keeps it if it is the best so far; without
-    /// validation rows the last one counts as the best. Returns whether it was kept.
-    pub fn validate(
+    /// Offers the model to the run's best one; see `offer`.
+    ///
+    /// # Errors
+    /// As `offer`.
+    pub fn validate(&mut self, annotator: &Annotator, event: Value) -> Result<bool> {
+        let mut best = std::mem::take(&mut self.best);
+        let outcome = self.offer(annotator, &mut best, event);
+        self.best = best;
+        outcome
+    }
+
+    /// Evaluates the model on the validation rows, tells of it and keeps it in `best` if it is
+    /// better; without validation rows the last one counts as the best. Returns whether it was
+    /// better.
+    ///
+    /// # Errors
+    /// What reading rows gives; exit 75 when told to stop, exit 7 where the loss is no number;
+    /// common to all ranks.
+    pub fn offer(
         &mut self,
         annotator: &Annotator,
-        kernels: &mut [Kernel],
         best: &mut Best,
         mut event: Value,
     ) -> Result<bool> {
-        let loss = event["loss"].as_f64().unwrap_or(self.last_loss);
+        let loss = event["loss"].as_f64().unwrap_or(self.standing.last_loss);
         let Some(rows) = self.data.validation.clone() else {
             self.tell(event, loss)?;
             let better = -loss > best.score;
             best.keep(annotator, -loss);
             return Ok(better);
         };
-        let metrics = evaluate(self.comm, annotator, &rows, kernels)?;
+        let metrics = evaluate(self.comm, annotator, &rows, &mut self.kernels)?;
         event["validation"] = json!(metrics);
         self.tell(event, loss)?;
         let better = metrics.gap_at_20 > best.score;
@@ -261,36 +316,21 @@ impl<'a> State<'a> {
     }
 }
 
-/// The model as it was last and as it was best.
+/// The best model of those that were offered.
 pub struct Best {
-    pub last: Annotator,
-    kept: Option<Annotator>,
-    /// GAP@20 on the validation rows of what is kept.
+    pub model: Option<Annotator>,
+    /// Its GAP@20 on the validation rows, or without such rows its training loss below zero.
     pub score: f64,
-    pub rounds_without: usize,
+}
+
+impl Default for Best {
+    fn default() -> Best {
+        Best { model: None, score: f64::NEG_INFINITY }
+    }
 }
 
 impl Best {
-    pub fn new(annotator: Annotator) -> Best {
-        Best { last: annotator, kept: None, score: f64::NEG_INFINITY, rounds_without: 0 }
-    }
-
     fn keep(&mut self, annotator: &Annotator, score: f64) {
-        (self.kept, self.score) = (Some(annotator.clone()), score);
-    }
-
-    /// The best model so far, if any has been kept.
-    pub fn kept(&self) -> Option<&Annotator> {
-        self.kept.as_ref()
-    }
-
-    /// Takes out the last model to be trained further: two copies would cost its memory twice.
-    pub fn take_last(&mut self) -> Annotator {
-        let hollow = self.last.hollow();
-        std::mem::replace(&mut self.last, hollow)
-    }
-
-    pub fn into_annotator(self) -> Annotator {
-        self.kept.unwrap_or(self.last)
+        (self.model, self.score) = (Some(annotator.clone()), score);
     }
 }

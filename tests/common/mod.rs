@@ -4,11 +4,14 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use std::os::unix::process::CommandExt;
+use reelscale::data::{Kind, ShardHeader, ShardInfo, ShardWriter};
+use reelscale::synthetic::Planted;
 
 /// A command that can be run once or several times.
 #[derive(Clone)]
@@ -88,8 +91,8 @@ impl TestCommand {
         command
     }
 
-    /// Runs it to its end.
-    pub fn output(&self) -> Output {
+    /// Starts it.
+    pub fn spawn(&self) -> Running {
         let mut command = self.command();
         // Several mpiruns at once would make and remove one another's session directory.
         let session = tempfile::tempdir().expect("a temporary directory");
@@ -98,15 +101,6 @@ impl TestCommand {
         command.process_group(0).stdin(Stdio::null());
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let group = child.id();
-        let started = Instant::now();
-        let (finished, wait) = std::sync::mpsc::channel::<()>();
-        let limit = self.limit;
-        let watch = std::thread::spawn(move || {
-            if wait.recv_timeout(limit).is_err() {
-                let _ = Command::new("kill").args(["-9", "--", &format!("-{group}")]).status();
-            }
-        });
         let read = |stream: Option<Box<dyn std::io::Read + Send>>| {
             std::thread::spawn(move || {
                 let mut bytes = Vec::new();
@@ -116,13 +110,13 @@ impl TestCommand {
         };
         let stdout = read(child.stdout.take().map(|stream| Box::new(stream) as _));
         let stderr = read(child.stderr.take().map(|stream| Box::new(stream) as _));
-        let status = child.wait().expect("it ends");
-        let _ = finished.send(());
-        watch.join().expect("the watch ends");
-        let (stdout, stderr) = (stdout.join().expect("read"), stderr.join().expect("read"));
-        let text = String::from_utf8_lossy(&stderr).into_owned();
-        assert!(started.elapsed() < limit, "{:?} took too long:\n{text}", self.arguments);
-        Output { status, stdout, stderr }
+        let (arguments, limit) = (self.arguments.clone(), self.limit);
+        Running { child, started: Instant::now(), limit, arguments, stdout, stderr, session }
+    }
+
+    /// Runs it to its end.
+    pub fn output(&self) -> Output {
+        self.spawn().finish()
     }
 
     /// Runs it, demands success and returns what it printed.
@@ -145,6 +139,89 @@ impl TestCommand {
         let text = &stderr[from..];
         text.split("\n---").next().expect("a first part").trim_end().to_string()
     }
+}
+
+/// A command under way.
+pub struct Running {
+    child: Child,
+    pub started: Instant,
+    limit: Duration,
+    arguments: Vec<String>,
+    stdout: JoinHandle<Vec<u8>>,
+    stderr: JoinHandle<Vec<u8>>,
+    session: tempfile::TempDir,
+}
+
+impl Running {
+    /// Waits for its end. What takes longer than its limit is killed and fails the test.
+    pub fn finish(mut self) -> Output {
+        let (mut wait, mut killed) = (Duration::from_millis(1), false);
+        let status = loop {
+            match self.child.try_wait().expect("it can be waited for") {
+                Some(status) => break status,
+                None if !killed && self.started.elapsed() > self.limit => {
+                    let group = format!("-{}", self.child.id());
+                    let _ = Command::new("kill").args(["-9", "--", &group]).status();
+                    self.processes().iter().for_each(|process| signal("KILL", *process));
+                    killed = true;
+                }
+                None => std::thread::sleep(wait),
+            }
+            wait = (wait * 2).min(Duration::from_millis(20));
+        };
+        let stdout = self.stdout.join().expect("read");
+        let stderr = self.stderr.join().expect("read");
+        let text = String::from_utf8_lossy(&stderr).into_owned();
+        assert!(!killed, "{:?} took too long:\n{text}", self.arguments);
+        drop(self.session);
+        Output { status, stdout, stderr }
+    }
+
+    /// The processes that run the program with this command's arguments, its ranks.
+    pub fn processes(&self) -> Vec<u32> {
+        let wanted: Vec<&[u8]> = self.arguments.iter().map(|text| text.as_bytes()).collect();
+        let entries = std::fs::read_dir("/proc").expect("Linux").flatten();
+        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let runs = |process: &u32| {
+            let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            let mut words = line.split(|byte| *byte == 0);
+            let program = words.next().is_some_and(|word| word.ends_with(b"reelscale"));
+            program && words.take(wanted.len()).eq(wanted.iter().copied())
+        };
+        let mut processes: Vec<u32> = ids.filter(runs).collect();
+        processes.sort_unstable();
+        processes
+    }
+
+    /// Waits until the file `path` holds `text`, or the command has ended.
+    pub fn wait_for(&mut self, path: &Path, text: &str) {
+        loop {
+            let found = std::fs::read_to_string(path).unwrap_or_default();
+            if found.contains(text) || self.child.try_wait().expect("it can be asked").is_some() {
+                return;
+            }
+            assert!(self.started.elapsed() < self.limit, "{text:?} never came");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Sends a signal to a process.
+pub fn signal(name: &str, process: u32) {
+    let _ = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status();
+}
+
+/// One shard of rows from a planted model in `folder`.
+pub fn shards(folder: &Path, rows: usize, classes: usize, features: usize) -> Vec<ShardInfo> {
+    std::fs::create_dir_all(folder).unwrap();
+    let planted = Planted::new(1, features, classes, 2);
+    let path = folder.join("a.h5");
+    let (parts, source) = (planted.parts(), "test".to_string());
+    let header = ShardHeader { parts, class_count: classes, kind: Kind::Video, source };
+    let mut writer = ShardWriter::create(&path, &header).unwrap();
+    (0..rows as u64).for_each(|row| writer.push(&planted.example(row)).unwrap());
+    writer.finish().unwrap();
+    vec![ShardInfo::read(&path).unwrap()]
 }
 
 /// The folder of real data, if it is there. Says so if it isn't.

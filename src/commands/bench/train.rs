@@ -80,7 +80,7 @@ fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result
     let shape = [dataset.class_count(), args.experts, dataset.width()];
     let events = folder.join(format!("events-{}.jsonl", comm.rank()));
     let file = File::create_new(&events).map_err(|error| Error::storage(error.to_string()))?;
-    train(comm, &job, data, &mut Report::new(Some(file)))?;
+    train(comm, &job, data, &mut Report::new(Some(file)), None)?;
     let mut found = Vec::new();
     for (step, counter, stage) in [("experts", "epoch", 1), ("shared", "iteration", 2)] {
         let own = mixture::Args::of(shape, KERNEL_ROWS, stage, args.threads);

@@ -1,0 +1,358 @@
+//! The checkpoints of a run: directories that every rank writes into and any number of ranks reads.
+//!
+//! ```text
+//!   checkpoints/00000012/
+//!     state.json          what it is of, for people and for finding one's way
+//!     common.bin          what all ranks hold alike, one CBOR item after the other (packed.rs)
+//!     metrics.jsonl       the events so far
+//!     FAMILY-00064.bin    of a family of class blocks those from 64 on that one rank owned, one
+//!                         run of items for each block
+//!     SHA256SUMS          of all other files: `sha256sum -c SHA256SUMS`
+//! ```
+//!
+//! One is written under a temporary name, synced and renamed; the one before it is kept. What the
+//! items mean is left to those who put and take them. A checkpoint is used only if it holds exactly
+//! the files that it lists, each with its digest; else the one before it is, and that is said.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::content::hex;
+use super::disk::{Disk, DiskFile};
+use super::loaded::{Blocks, Items, Loaded, Part};
+use crate::comm::Comm;
+use crate::error::{Error, Result};
+use crate::partition::owned;
+
+const FORMAT: &str = "reelscale-checkpoint";
+const VERSION: u32 = 1;
+const SUMS: &str = "SHA256SUMS";
+/// No list of files is larger; what claims to be is not read.
+const LIST_BYTES_MAX: u64 = 256 << 20;
+/// Bytes that are written at once.
+const BUFFER: usize = 1 << 20;
+
+/// Writes some items.
+pub type Put<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'a;
+
+/// Writes the items of a class block.
+pub type PutBlock<'a> = dyn Fn(usize, &mut dyn Write) -> io::Result<()> + 'a;
+
+/// What each class block has, of which this rank holds a run.
+pub struct Family<'a> {
+    pub name: &'static str,
+    /// Class blocks of all ranks.
+    pub count: usize,
+    /// Writes the items of this rank's block `index`, counted from its first.
+    pub put: Box<PutBlock<'a>>,
+}
+
+/// What goes into a checkpoint.
+pub struct Contents<'a> {
+    pub about: Value,
+    pub common: &'a Put<'a>,
+    pub events: &'a Put<'a>,
+    pub families: Vec<Family<'a>>,
+}
+
+/// `state.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Listing {
+    format: String,
+    version: u32,
+    creator: String,
+    about: Value,
+    parts: Vec<Part>,
+}
+
+/// A file that has been written: its name, its digest.
+type Sum = (String, String);
+
+/// The folder of a run's checkpoints.
+pub struct Store {
+    folder: PathBuf,
+    disk: Disk,
+}
+
+impl Store {
+    pub fn new(folder: PathBuf, disk: Disk) -> Store {
+        Store { folder, disk }
+    }
+
+    /// Writes the next checkpoint. Every rank takes part; the one before it stays, older ones go.
+    ///
+    /// # Errors
+    /// Exit 5 where the file system refuses, common to all ranks. Earlier checkpoints are as they
+    /// were.
+    pub fn save(&self, comm: &Comm, contents: &Contents) -> Result<()> {
+        let mut number = [0u64];
+        if comm.is_root() {
+            number = [self.numbers().last().map_or(1, |last| last + 1)];
+        }
+        comm.broadcast(0, &mut number);
+        let (path, temporary) = (self.path(number[0]), self.folder.join("next.tmp"));
+        let told = |error: io::Error| Error::storage(format!("{}: {error}", path.display()));
+        let prepare = || {
+            self.disk.create_dir_all(&self.folder)?;
+            self.disk.remove_dir_all(&temporary)?;
+            self.disk.create_dir_all(&temporary)
+        };
+        comm.agree(if comm.is_root() { prepare().map_err(told) } else { Ok(()) })?;
+        let own: io::Result<Vec<(Part, Sum)>> = contents
+            .families
+            .iter()
+            .filter(|family| !owned(family.count, comm.size(), comm.rank()).is_empty())
+            .map(|family| self.write_part(comm, &temporary, family))
+            .collect();
+        let own = comm.agree(own.map_err(told))?;
+        let text = serde_json::to_vec(&own).expect("parts are plain data");
+        let all = comm.all_gather_any(&text);
+        if comm.is_root() {
+            let all = all.iter().flat_map(|text| {
+                let parts: Vec<(Part, Sum)> = serde_json::from_slice(text).expect("as written");
+                parts
+            });
+            let (parts, sums) = all.unzip();
+            let finished = self.finish(contents, parts, sums, &temporary, &path);
+            comm.agree(finished.map_err(told))?;
+            self.remove_older(number[0]);
+            return Ok(());
+        }
+        comm.agree(Ok(()))
+    }
+
+    /// This rank's run of a family's blocks.
+    fn write_part(&self, comm: &Comm, folder: &Path, family: &Family) -> io::Result<(Part, Sum)> {
+        let own = owned(family.count, comm.size(), comm.rank());
+        let name = format!("{}-{:05}.bin", family.name, own.start);
+        let mut file = self.create(folder, &name)?;
+        let mut lengths = Vec::with_capacity(own.len());
+        for index in 0..own.len() {
+            let before = file.written;
+            (family.put)(index, &mut file)?;
+            lengths.push(file.written - before);
+        }
+        let part =
+            Part { family: family.name.into(), file: name.clone(), first: own.start, lengths };
+        Ok((part, (name, file.finish()?)))
+    }
+
+    /// What rank 0 writes, and the step that makes it all a checkpoint.
+    fn finish(
+        &self,
+        contents: &Contents,
+        parts: Vec<Part>,
+        mut sums: Vec<Sum>,
+        temporary: &Path,
+        path: &Path,
+    ) -> io::Result<()> {
+        let listing = Listing {
+            format: FORMAT.into(),
+            version: VERSION,
+            creator: concat!("reelscale ", env!("CARGO_PKG_VERSION")).into(),
+            about: contents.about.clone(),
+            parts,
+        };
+        let text = serde_json::to_string_pretty(&listing).expect("a listing is plain data");
+        let state = move |to: &mut dyn Write| to.write_all(text.as_bytes());
+        let files: [(&str, &Put); 3] = [
+            ("common.bin", contents.common),
+            ("metrics.jsonl", contents.events),
+            ("state.json", &state),
+        ];
+        for (name, put) in files {
+            let mut file = self.create(temporary, name)?;
+            put(&mut file)?;
+            sums.push((name.into(), file.finish()?));
+        }
+        let mut file = self.create(temporary, SUMS)?;
+        sums.iter().try_for_each(|(name, sum)| writeln!(file, "{sum}  {name}"))?;
+        file.finish()?;
+        self.disk.sync_dir(temporary)?;
+        self.disk.rename(temporary, path)?;
+        self.disk.sync_dir(&self.folder)
+    }
+
+    fn create(&self, folder: &Path, name: &str) -> io::Result<SummedFile> {
+        let file = self.disk.create(&folder.join(name))?;
+        let file = BufWriter::with_capacity(BUFFER, file);
+        Ok(SummedFile { file, sum: Sha256::new(), written: 0 })
+    }
+
+    /// Of all checkpoints but the newest and the one before it, none is needed.
+    fn remove_older(&self, newest: u64) {
+        for number in self.numbers().into_iter().rev().filter(|number| *number < newest).skip(1) {
+            if let Err(error) = self.disk.remove_dir_all(&self.path(number)) {
+                log::warn!("{}: {error}", self.path(number).display());
+            }
+        }
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.folder.join(format!("{number:08}"))
+    }
+
+    /// The checkpoints that are there, oldest first.
+    fn numbers(&self) -> Vec<u64> {
+        let names = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let number = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            let digits = name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_digit());
+            name.parse().ok().filter(|_| digits)
+        };
+        let mut numbers: Vec<u64> = names.filter_map(number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// The newest checkpoint that is whole, if there are any at all. Every rank takes part.
+    ///
+    /// # Errors
+    /// Exit 6: there are checkpoints and none is whole, or the newest whole one is of a newer
+    /// version; common to all ranks.
+    pub fn load(&self, comm: &Comm) -> Result<Option<Loaded>> {
+        let mut numbers = if comm.is_root() { self.numbers() } else { Vec::new() };
+        numbers = comm.all_gather_any(&numbers).swap_remove(0);
+        let mut first_error = None;
+        for number in numbers.into_iter().rev() {
+            match self.try_load(comm, number) {
+                Ok(loaded) => return Ok(Some(loaded)),
+                Err(error) => {
+                    if comm.is_root() {
+                        log::warn!("{}; trying the checkpoint before it", error.text);
+                    }
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        match first_error {
+            None => Ok(None),
+            Some(error) => {
+                Err(error.hint("no checkpoint of this run is whole; use a new --output"))
+            }
+        }
+    }
+
+    fn try_load(&self, comm: &Comm, number: u64) -> Result<Loaded> {
+        let path = self.path(number);
+        let damaged = |text: String| Error::run_directory(format!("{}: {text}", path.display()));
+        let listed = comm.agree(sums_of(&path).map_err(damaged))?;
+        let mut mine = listed.iter().skip(comm.rank()).step_by(comm.size());
+        comm.agree(mine.try_for_each(|(name, sum)| check(&path, name, sum)))?;
+        let read = || {
+            let text = bounded(&path.join("state.json"))?;
+            let value: Value = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+            if value["format"] != FORMAT || value["version"].as_u64() != Some(VERSION.into()) {
+                let found = (&value["format"], &value["version"]);
+                return Err(format!("state.json: found {found:?}, expected {FORMAT} {VERSION}"));
+            }
+            let listing: Listing = serde_json::from_value(value).map_err(|e| e.to_string())?;
+            let common = fs::read(path.join("common.bin")).map_err(|e| e.to_string())?;
+            let events = fs::read(path.join("metrics.jsonl")).map_err(|e| e.to_string())?;
+            Ok(Loaded {
+                number,
+                about: listing.about,
+                events,
+                common: Items::new(common, path.join("common.bin")),
+                blocks: Blocks::new(comm, path.clone(), listing.parts),
+            })
+        };
+        comm.agree(read().map_err(damaged))
+    }
+}
+
+/// A file that adds up its digest while it is written.
+struct SummedFile {
+    file: BufWriter<DiskFile>,
+    sum: Sha256,
+    written: u64,
+}
+
+impl SummedFile {
+    /// Makes it last and returns its digest.
+    fn finish(self) -> io::Result<String> {
+        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync()?;
+        Ok(hex(&self.sum.finalize()))
+    }
+}
+
+impl Write for SummedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.sum.update(&bytes[..count]);
+        self.written += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A regular file of at most `LIST_BYTES_MAX`, whole.
+fn bounded(path: &Path) -> std::result::Result<Vec<u8>, String> {
+    let told = |error: io::Error| format!("{}: {error}", path.display());
+    let found = fs::symlink_metadata(path).map_err(told)?;
+    if !found.is_file() || found.len() > LIST_BYTES_MAX {
+        return Err(format!("{}: found {found:?}, expected a list", path.display()));
+    }
+    fs::read(path).map_err(told)
+}
+
+/// The files of a checkpoint and their digests, if it holds exactly those that it lists.
+fn sums_of(path: &Path) -> std::result::Result<BTreeMap<String, String>, String> {
+    let text = String::from_utf8(bounded(&path.join(SUMS))?).map_err(|error| error.to_string())?;
+    if !text.ends_with('\n') {
+        return Err(format!("{SUMS}: found no whole last line"));
+    }
+    let mut sums = BTreeMap::new();
+    for line in text.lines() {
+        let entry = line.split_once("  ").filter(|(sum, name)| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+            sum.len() == 64 && name.bytes().all(plain) && !name.starts_with('.')
+        });
+        let (sum, name) = entry.ok_or(format!("{SUMS}: found {line:?}"))?;
+        sums.insert(name.to_string(), sum.to_string());
+    }
+    let entries = fs::read_dir(path).map_err(|error| error.to_string())?;
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+    let mut names = names.collect::<io::Result<Vec<_>>>().map_err(|error| error.to_string())?;
+    names.retain(|name| name != SUMS);
+    names.sort();
+    if !names.iter().eq(sums.keys().map(OsStr::new)) {
+        let listed: Vec<&String> = sums.keys().collect();
+        return Err(format!("found the files {names:?}, expected {listed:?}"));
+    }
+    Ok(sums)
+}
+
+/// Compares a file with its digest.
+fn check(folder: &Path, name: &str, sum: &str) -> Result<()> {
+    let path = folder.join(name);
+    let told = |text: String| Error::run_directory(format!("{}: {text}", path.display()));
+    let digest = || {
+        if !fs::symlink_metadata(&path)?.is_file() {
+            return Err(io::Error::other("no regular file"));
+        }
+        let (mut file, mut digest, mut buffer) =
+            (File::open(&path)?, Sha256::new(), vec![0; BUFFER]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hex(&digest.finalize())),
+                read => digest.update(&buffer[..read]),
+            }
+        }
+    };
+    let found = digest().map_err(|error| told(error.to_string()))?;
+    match found == sum {
+        true => Ok(()),
+        false => Err(told(format!("found SHA-256 {found}, expected {sum}"))),
+    }
+}

@@ -1,0 +1,139 @@
+//! What asks a run to stop: signals to any of its ranks, and the end of its time.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::flag;
+
+use crate::error::{Error, Exit, Result};
+
+/// What shells report of a process that SIGTERM has ended: a second signal ends at once.
+const AT_ONCE: i32 = 128 + SIGTERM;
+/// How often the time that is left is looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// From now on SIGUSR1, SIGTERM and SIGINT set `stop`; a second one of them ends the process at
+/// once. Further calls in the same process change nothing: its ranks share the flag.
+///
+/// # Errors
+/// Exit 3: the system refuses.
+pub fn set_on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
+    static ONCE: AtomicBool = AtomicBool::new(false);
+    if ONCE.swap(true, Relaxed) {
+        return Ok(());
+    }
+    for signal in [SIGUSR1, SIGTERM, SIGINT] {
+        // In this order: what looks at the flag runs before what sets it.
+        flag::register_conditional_shutdown(signal, AT_ONCE, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()))
+            .map_err(|error| Error::new(Exit::Launch, format!("signal {signal}: {error}")))?;
+    }
+    Ok(())
+}
+
+/// The end of a run's time. A stop is asked for when only the margin is left, which is learned
+/// while the run goes on.
+pub struct Deadline {
+    margin_milliseconds: Arc<AtomicU64>,
+}
+
+impl Deadline {
+    /// Sets `stop` once only the margin, `first_margin` to begin with, is left until `end`.
+    pub fn watch(end: SystemTime, first_margin: Duration, stop: &Arc<AtomicBool>) -> Deadline {
+        let margin = Arc::new(AtomicU64::new(first_margin.as_millis() as u64));
+        let (deadline, stop) = (Deadline { margin_milliseconds: margin.clone() }, stop.clone());
+        // It goes with the process.
+        std::thread::spawn(move || {
+            while !stop.load(Relaxed) {
+                let margin = Duration::from_millis(margin.load(Relaxed));
+                let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+                if left <= margin {
+                    log::info!("{:.0} s of time left: stopping", left.as_secs_f64());
+                    stop.store(true, Relaxed);
+                }
+                std::thread::sleep(TICK);
+            }
+        });
+        deadline
+    }
+
+    /// Takes this margin from now on, if it is longer.
+    pub fn lengthen(&self, margin: Duration) {
+        self.margin_milliseconds.fetch_max(margin.as_millis() as u64, Relaxed);
+    }
+}
+
+/// When Slurm ends this job, if it runs under Slurm: from SLURM_JOB_END_TIME where this Slurm
+/// exports it, else asked of `squeue` once.
+pub fn slurm_end() -> Option<SystemTime> {
+    let seconds = match std::env::var("SLURM_JOB_END_TIME") {
+        Ok(text) => text.trim().parse().ok()?,
+        Err(_) => {
+            let job = std::env::var("SLURM_JOB_ID").ok()?;
+            let squeue = ["-h", "-j", &job, "-o", "%e"];
+            let end = Command::new("squeue").args(squeue).output().ok()?;
+            let end = String::from_utf8(end.stdout).ok()?;
+            // Local time without its zone: `date` knows the zone.
+            let date = Command::new("date").args(["+%s", "-d", end.trim()]).output().ok()?;
+            String::from_utf8(date.stdout).ok()?.trim().parse().ok()?
+        }
+    };
+    Some(UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// `90`, `90s`, `30m`, `36h`, `2d` or `1:30:00`.
+///
+/// # Errors
+/// What was expected.
+pub fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let wrong = || format!("found {text:?}, expected seconds, 30m, 36h, 2d or 1:30:00");
+    let number = |text: &str| text.parse::<f64>().ok().filter(|n| (0.0..1e9).contains(n));
+    let seconds = if text.contains(':') {
+        let parts: Option<Vec<f64>> = text.split(':').map(number).collect();
+        parts.map(|parts| parts.iter().fold(0.0, |sum, part| 60.0 * sum + part))
+    } else {
+        let units = [("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
+        let unit =
+            units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+        let (digits, seconds) = unit.unwrap_or((text, &1.0));
+        number(digits).map(|number| number * seconds)
+    };
+    seconds.map(Duration::from_secs_f64).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_they_are_written() {
+        for (text, seconds) in [
+            ("90", 90),
+            ("90s", 90),
+            ("30m", 1800),
+            ("36h", 129_600),
+            ("2d", 172_800),
+            ("1:30:00", 5400),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "soon", "-3m", "1:x", "nan", "1e300d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_flag_is_set_when_only_the_margin_is_left() {
+        let stop: Arc<AtomicBool> = Arc::default();
+        let end = SystemTime::now() + Duration::from_secs(3600);
+        let deadline = Deadline::watch(end, Duration::from_secs(10), &stop);
+        std::thread::sleep(3 * TICK);
+        assert!(!stop.load(Relaxed));
+        deadline.lengthen(Duration::from_secs(3601));
+        std::thread::sleep(3 * TICK);
+        assert!(stop.load(Relaxed));
+    }
+}

@@ -1,0 +1,116 @@
+//! When a run writes checkpoints, and what it says of itself in them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::state::Standing;
+use crate::checkpoint::Store;
+use crate::comm::Comm;
+use crate::error::{Error, Result};
+use crate::job::CheckpointJob;
+use crate::signals::Deadline;
+
+/// What is kept between the deadline of a run and the moment it starts to stop, beside the time
+/// that checkpoints have taken.
+pub const MARGIN: Duration = Duration::from_secs(15);
+/// Tries to write the last checkpoint of a run that stops.
+const TRIES: usize = 3;
+const BETWEEN_TRIES: Duration = Duration::from_secs(2);
+
+/// The checkpoints of a run.
+pub struct Checkpoints {
+    pub store: Store,
+    job: CheckpointJob,
+    /// What run they belong to: `job`, `data`.
+    pub identity: Value,
+    /// The starts of the run: on how many ranks, where. The last is this one.
+    pub sessions: Vec<Value>,
+    /// The end of the time that the run has, on rank 0.
+    deadline: Option<Deadline>,
+    last: Instant,
+    /// Boundaries since the last checkpoint.
+    boundaries: usize,
+    /// Seconds spent in writing them.
+    pub seconds: f64,
+}
+
+impl Checkpoints {
+    pub fn new(
+        store: Store,
+        job: CheckpointJob,
+        identity: Value,
+        session: Value,
+        deadline: Option<Deadline>,
+    ) -> Checkpoints {
+        let (last, sessions) = (Instant::now(), vec![session]);
+        Checkpoints { store, job, identity, sessions, deadline, last, boundaries: 0, seconds: 0.0 }
+    }
+
+    /// Whether it is time for the next one, by rank 0's clock and count.
+    pub fn due(&mut self) -> bool {
+        self.boundaries += 1;
+        let by_count = self.job.every > 0 && self.boundaries >= self.job.every;
+        let by_time = self.job.minutes > 0.0
+            && self.last.elapsed() >= Duration::from_secs_f64(60.0 * self.job.minutes);
+        by_count || by_time
+    }
+
+    /// What `state.json` says.
+    pub fn about(&self, standing: &Standing) -> Value {
+        let mut about = self.identity.clone();
+        about["sessions"] = json!(self.sessions);
+        about["standing"] = json!(standing);
+        about
+    }
+
+    /// Makes `loaded` the past of this run.
+    ///
+    /// # Errors
+    /// Exit 6: it is of other data.
+    pub fn follow(&mut self, about: &Value) -> Result<()> {
+        let (found, expected) = (&about["data"], &self.identity["data"]);
+        if found != expected {
+            let text = format!("the checkpoint is of the data {found}, the job names {expected}");
+            return Err(Error::run_directory(text).hint("the same shards, or a new --output"));
+        }
+        let before = about["sessions"].as_array().cloned().unwrap_or_default();
+        self.sessions.splice(0..0, before);
+        Ok(())
+    }
+
+    /// Writes one; what can't be written is tried again if it is the last. Collective.
+    ///
+    /// # Errors
+    /// Exit 5, common to all ranks.
+    pub fn write(
+        &mut self,
+        comm: &Comm,
+        last: bool,
+        write: impl Fn(&Store) -> Result<()>,
+    ) -> Result<()> {
+        let started = Instant::now();
+        let mut outcome = write(&self.store);
+        for _ in 1..TRIES {
+            if outcome.is_ok() || !last {
+                break;
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+            outcome = write(&self.store);
+        }
+        (self.last, self.boundaries) = (Instant::now(), 0);
+        self.seconds += started.elapsed().as_secs_f64();
+        if let Some(deadline) = &self.deadline {
+            deadline.lengthen(MARGIN + 3 * started.elapsed());
+        }
+        match outcome {
+            Err(error) if !last => {
+                if comm.is_root() {
+                    log::warn!("{}; going on, the checkpoint before it stays", error.text);
+                }
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}

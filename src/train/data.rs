@@ -1,0 +1,124 @@
+//! The rows of a run: which train, which validate, and what follows from their labels.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::memory::Plan;
+use crate::comm::Comm;
+use crate::data::{Dataset, Kind};
+use crate::error::{Error, Result};
+use crate::flow::home_rows::{HomeRows, open};
+use crate::flow::own_rows::Room;
+use crate::job::{Job, Validation};
+use crate::model::experts::Rule;
+use crate::model::initial;
+use crate::partition::Blocks;
+use crate::rng::{Purpose, Stream};
+
+/// Training and validation rows, divided over ranks.
+#[derive(Clone)]
+pub struct Data {
+    pub train: Rc<HomeRows>,
+    pub validation: Option<Rc<HomeRows>>,
+    /// Number of experts of each class in the expert step.
+    pub experts: Rc<Vec<usize>>,
+    /// Biases that new experts of each class begin with; empty for 0.
+    pub biases: Rc<Vec<f32>>,
+}
+
+impl Data {
+    /// Has activations and scores kept where the plan wants them.
+    pub fn keep_activations(&self, plan: &Plan, room: &Room) {
+        let keep = |rows: &HomeRows, in_memory: bool| {
+            let bytes_max = if in_memory { usize::MAX } else { 0 };
+            *rows.room.borrow_mut() = Room { bytes_max, ..room.clone() };
+        };
+        keep(&self.train, plan.train_in_memory);
+        self.validation.iter().for_each(|rows| keep(rows, plan.validation_in_memory));
+    }
+
+    /// What is the same of the rows wherever their shards lie: which they are, and how many.
+    pub fn identity(&self) -> Value {
+        let of = |rows: &HomeRows| {
+            let mut digest = Sha256::new();
+            for shard in rows.dataset().shards() {
+                let mut shard = shard.clone();
+                shard.path = shard.path.file_name().unwrap_or_default().into();
+                digest.update(serde_json::to_vec(&shard).expect("a description is plain data"));
+            }
+            let digest: String =
+                digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+            json!({ "rows": rows.rows(), "shards": digest })
+        };
+        json!({ "train": of(&self.train), "validation": self.validation.as_deref().map(of) })
+    }
+
+    /// Seconds that this rank has waited for rows.
+    pub fn wait_seconds(&self) -> f64 {
+        self.train.wait_seconds() + self.validation.as_ref().map_or(0.0, |rows| rows.wait_seconds())
+    }
+
+    /// Opens what the job names.
+    ///
+    /// # Errors
+    /// Exit 4, common to all ranks.
+    pub fn open(comm: &Comm, job: &Job) -> Result<Data> {
+        let all = open(comm, &job.data.train)?;
+        let (train, validation) = match &job.data.validation {
+            Validation::None => (all, None),
+            Validation::Globs(globs) => {
+                let validation = open(comm, globs)?;
+                let shards = all.shards().iter().chain(validation.shards());
+                comm.agree(Dataset::new(shards.cloned().collect()))?;
+                (all, Some(validation))
+            }
+            Validation::Fraction(fraction) => {
+                let (train, validation) = split(&all, *fraction, job);
+                (train, Some(validation))
+            }
+        };
+        let home = |dataset| Rc::new(HomeRows::new(comm, dataset, job.run.row_blocks));
+        if train.rows() == 0 {
+            return comm.agree(Err(Error::input("data.train: found no row to train on")));
+        }
+        if train.kind() == Kind::Video && !job.model.frames.is_empty() {
+            let text = "model.frames: found layers, but the shards hold no frames";
+            return comm.agree(Err(Error::usage(text)));
+        }
+        let (train, validation) = (home(train), validation.map(home));
+        let rule = rule_of(job);
+        let positives = match rule {
+            Rule::Uniform { .. } if !job.model.frequency_biases => {
+                vec![0; train.dataset().class_count()]
+            }
+            _ => train.positives(comm)?,
+        };
+        let rows = train.rows();
+        let biases = positives.iter().filter(|_| job.model.frequency_biases);
+        let biases = Rc::new(biases.map(|count| initial::log_odds(*count, rows)).collect());
+        Ok(Data { train, validation, experts: Rc::new(rule.counts(&positives)), biases })
+    }
+}
+
+fn rule_of(job: &Job) -> Rule {
+    let max = job.experts.count;
+    match job.experts.positives_per_expert as u64 {
+        0 => Rule::Uniform { count: max },
+        positives_per_expert => Rule::Adaptive { positives_per_expert, max },
+    }
+}
+
+/// Takes a share of row blocks, drawn with the seed, for validation.
+fn split(all: &Dataset, fraction: f64, job: &Job) -> (Dataset, Dataset) {
+    let blocks = Blocks::even(all.rows(), job.run.row_blocks);
+    let count = ((blocks.len() as f64 * fraction).round() as usize).clamp(1, blocks.len());
+    let mut order: Vec<usize> = (0..blocks.len()).collect();
+    Stream::new(job.run.seed, Purpose::ValidationSplit, 0).shuffle(&mut order);
+    let rows = |validation: bool| {
+        let wanted = |block: &usize| order[..count].contains(block) == validation;
+        (0..blocks.len()).filter(wanted).map(|block| blocks.block(block)).collect::<Vec<_>>()
+    };
+    (all.subset(&rows(false)), all.subset(&rows(true)))
+}

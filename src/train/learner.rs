@@ -1,0 +1,111 @@
+//! A class block that learns by mini-batches in the expert step.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use serde::{Deserialize, Serialize};
+
+use super::expert_step::Worker;
+use crate::flow::rows_travel::Window;
+use crate::job::ExpertsJob;
+use crate::model::layout::Layout;
+use crate::model::mixture::Block;
+use crate::model::vector::LANES;
+use crate::optim::Solver;
+use crate::optim::adagrad::Adagrad;
+use crate::optim::adam::Adam;
+use crate::optim::average::Average;
+use crate::packed;
+
+#[derive(Serialize, Deserialize)]
+enum Optimizer {
+    Adam(Adam),
+    Adagrad(Adagrad),
+}
+
+/// What a class block that learns by mini-batches has besides its weights.
+#[derive(Serialize, Deserialize)]
+pub struct Learner {
+    optimizer: Optimizer,
+    /// [groups][16] losses of the epoch under way, before each mini-batch's step.
+    #[serde(with = "packed")]
+    losses: Vec<f64>,
+    /// The same of the epoch before.
+    #[serde(with = "packed")]
+    last_losses: Vec<f64>,
+    /// Rows of the epoch that it has learned from: a stop may come in the middle of a window.
+    rows: usize,
+    pub converged: bool,
+    /// Of the block's weights, where the job wants it.
+    pub average: Option<Average>,
+}
+
+impl Learner {
+    pub fn new(layout: &Layout, job: &ExpertsJob) -> Learner {
+        let optimizer = match job.solver {
+            Solver::Adam => Optimizer::Adam(Adam::new(layout.parameters())),
+            _ => Optimizer::Adagrad(Adagrad::new(layout.parameters())),
+        };
+        let losses = vec![0.0; layout.groups.len() * LANES];
+        let last_losses = vec![f64::INFINITY; losses.len()];
+        let average =
+            (job.averaging > 0.0).then(|| Average::new(layout.parameters(), job.averaging));
+        Learner { optimizer, losses, last_losses, rows: 0, converged: false, average }
+    }
+
+    /// Runs through the mini-batches of a window that it hasn't seen, while weights and optimizer
+    /// state are hot, until the run is to stop.
+    pub fn learn(
+        &mut self,
+        worker: &mut Worker,
+        layout: &Layout,
+        parameters: &mut [f32],
+        window: &Window,
+        (job, stop): (&ExpertsJob, &AtomicBool),
+    ) {
+        let rows = window.labels.rows();
+        let instructions = worker.kernel.gemm().instructions();
+        let (rate, decay) = (job.learning_rate, (job.l2, layout.biases()));
+        for from in (self.rows - window.first..rows).step_by(job.batch) {
+            if stop.load(Relaxed) {
+                return;
+            }
+            let batch = from..(from + job.batch).min(rows);
+            self.rows = window.first + batch.end;
+            let scale = 1.0 / batch.len() as f32;
+            let gradient = &mut worker.gradient;
+            gradient.resize(parameters.len(), 0.0);
+            let (block, losses) = (Block { layout, parameters }, &mut self.losses);
+            worker.kernel.fresh_expert_gradient(block, window.passing(), batch, gradient, losses);
+            match &mut self.optimizer {
+                Optimizer::Adam(adam) => {
+                    adam.step(instructions, parameters, gradient, rate, scale, decay);
+                }
+                Optimizer::Adagrad(adagrad) => {
+                    adagrad.step(instructions, parameters, gradient, rate, scale, decay);
+                }
+            }
+            if let Some(average) = &mut self.average {
+                average.step(instructions, parameters);
+            }
+        }
+    }
+
+    /// Loss of the epoch, summed over the block's classes and all rows.
+    pub fn loss(&self) -> f64 {
+        self.losses.iter().sum()
+    }
+
+    /// A block whose every class fell by less than `tolerance` has converged; its loss stays.
+    pub fn end_epoch(&mut self, tolerance: f64) {
+        self.rows = 0;
+        if self.converged {
+            return;
+        }
+        let settled = |(now, before): (&f64, &f64)| before - now <= tolerance * now;
+        self.converged = tolerance > 0.0 && self.losses.iter().zip(&self.last_losses).all(settled);
+        if !self.converged {
+            self.last_losses.copy_from_slice(&self.losses);
+            self.losses.fill(0.0);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What of a run goes into a checkpoint, and how it comes back: the model, the best ones so far,
+//! where the run stands, and what the step under way learns with.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::state::{Best, Standing};
+use crate::checkpoint::{Contents, Family, Items, Loaded};
+use crate::comm::Comm;
+use crate::error::Result;
+use crate::model::annotator::{Annotator, Shape};
+use crate::model::experts::{Experts, layouts};
+use crate::packed::{put, put_numbers, take_numbers};
+use crate::partition::owned;
+
+/// The state of a step, beside the model.
+pub trait Saved {
+    /// Whether there is any.
+    fn begun(&self) -> bool {
+        true
+    }
+
+    /// Writes what all ranks hold alike.
+    fn put_common(&self, to: &mut dyn Write) -> io::Result<()>;
+
+    /// Whether class blocks have something, too.
+    fn has_blocks(&self) -> bool {
+        false
+    }
+
+    /// Writes what this rank's class block `index`, counted from its first, has.
+    fn put_block(&self, _index: usize, _to: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The best model within the step, where it looks for one.
+    fn best(&self) -> Option<&Best> {
+        None
+    }
+}
+
+/// Between two steps there is nothing.
+impl Saved for () {
+    fn begun(&self) -> bool {
+        false
+    }
+
+    fn put_common(&self, _to: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Which model a best one is.
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+enum Which {
+    /// None has been offered.
+    Nothing,
+    /// The model itself.
+    Same,
+    Other,
+}
+
+/// Families of class blocks: of the model, of what it learns with, of the best models of the run
+/// and of the step.
+const MODEL: &str = "model";
+const LEARNING: &str = "learning";
+const BESTS: [&str; 2] = ["best", "epoch"];
+
+/// Which model `best` is; the same answer on all ranks.
+fn which(comm: &Comm, best: Option<&Best>, model: &Annotator) -> Which {
+    let Some(best) = best.and_then(|best| best.model.as_ref()) else { return Which::Nothing };
+    let same = best.shared == model.shared
+        && best.experts.layouts == model.experts.layouts
+        && best.experts.parameters.len() == model.experts.parameters.len()
+        && best
+            .experts
+            .parameters
+            .iter()
+            .zip(&model.experts.parameters)
+            .all(|(a, b)| Arc::ptr_eq(a, b));
+    if comm.max(u64::from(!same)) == 0 { Which::Same } else { Which::Other }
+}
+
+/// What all ranks hold of a model alike.
+fn put_head(model: &Annotator, to: &mut dyn Write) -> io::Result<()> {
+    put(to, &model.experts.counts())?;
+    put_numbers(to, &model.shared)
+}
+
+fn family<'a>(name: &'static str, model: &'a Annotator) -> Family<'a> {
+    let parameters = &model.experts.parameters;
+    let put = Box::new(|index: usize, to: &mut dyn Write| put_numbers(to, &parameters[index]));
+    Family { name, count: model.experts.layouts.len(), put }
+}
+
+/// Calls `write` with what a checkpoint is made of. Collective.
+pub fn with_contents(
+    comm: &Comm,
+    (standing, best): (&Standing, &Best),
+    (model, learning): (&Annotator, &dyn Saved),
+    about: serde_json::Value,
+    events: &[u8],
+    write: impl FnOnce(&Contents) -> Result<()>,
+) -> Result<()> {
+    let bests = [Some(best), learning.best()];
+    let which = bests.map(|best| which(comm, best, model));
+    let common = |to: &mut dyn Write| {
+        put(to, standing)?;
+        put_head(model, to)?;
+        for (best, which) in bests.iter().zip(which) {
+            put(to, &(which, best.map(|best| best.score)))?;
+            if let (Which::Other, Some(Best { model: Some(model), .. })) = (which, best) {
+                put_head(model, to)?;
+            }
+        }
+        put(to, &learning.begun())?;
+        learning.put_common(to)
+    };
+    let mut families = vec![family(MODEL, model)];
+    for ((best, which), name) in bests.iter().zip(which).zip(BESTS) {
+        if let (Which::Other, Some(Best { model: Some(model), .. })) = (which, best) {
+            families.push(family(name, model));
+        }
+    }
+    if learning.has_blocks() {
+        let put = Box::new(|index: usize, to: &mut dyn Write| learning.put_block(index, to));
+        families.push(Family { name: LEARNING, count: model.experts.layouts.len(), put });
+    }
+    let events = |to: &mut dyn Write| to.write_all(events);
+    write(&Contents { about, common: &common, events: &events, families })
+}
+
+/// What was saved, but for the state of the step, which is what comes next.
+pub struct Restored {
+    pub standing: Standing,
+    pub model: Annotator,
+    pub best: Best,
+    pub epoch_best: Best,
+}
+
+/// Reads what `with_contents` has written.
+///
+/// # Errors
+/// Exit 6: the checkpoint holds something else.
+pub fn restore(comm: &Comm, loaded: &mut Loaded, shape: &Shape) -> Result<Restored> {
+    let standing = loaded.common.take()?;
+    let head = head(comm, &mut loaded.common, shape)?;
+    let model = with_blocks(loaded, MODEL, head)?;
+    let mut bests = BESTS.map(|_| Best::default());
+    for (best, name) in bests.iter_mut().zip(BESTS) {
+        let (which, score): (Which, Option<f64>) = loaded.common.take()?;
+        best.score = score.unwrap_or(best.score);
+        best.model = match which {
+            Which::Nothing => None,
+            Which::Same => Some(model.clone()),
+            Which::Other => {
+                let head = self::head(comm, &mut loaded.common, shape)?;
+                Some(with_blocks(loaded, name, head)?)
+            }
+        };
+    }
+    let [best, epoch_best] = bests;
+    Ok(Restored { standing, model, best, epoch_best })
+}
+
+/// A model without the weights of its class blocks.
+fn head(comm: &Comm, from: &mut Items, shape: &Shape) -> Result<Annotator> {
+    let counts: Vec<usize> = from.take()?;
+    let shared = from.take_numbers()?;
+    let layers = shape.shared_layers();
+    let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
+    let own = owned(layouts.len(), comm.size(), comm.rank());
+    let experts = Experts { layouts, own, parameters: Vec::new() };
+    Ok(Annotator { shape: shape.clone(), layers, shared, experts })
+}
+
+fn with_blocks(loaded: &Loaded, family: &str, mut head: Annotator) -> Result<Annotator> {
+    let count = head.experts.layouts.len();
+    head.experts.parameters = loaded.blocks.each(family, count, |_, from| take_numbers(from))?;
+    Ok(head)
+}
+
+/// What `read` makes of each own block's state of the step.
+pub fn learned_blocks<T>(
+    loaded: &Loaded,
+    experts: &Experts,
+    read: impl FnMut(usize, &mut dyn io::Read) -> io::Result<T>,
+) -> Result<Vec<T>> {
+    loaded.blocks.each(LEARNING, experts.layouts.len(), read)
+}

@@ -1,0 +1,334 @@
+//! Checkpoints: a run goes on from one with the same bits, wherever it was stopped and on whatever
+//! ranks; a damaged one is never used; a crash while one is written leaves it or the one before.
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use common::shards;
+use reelscale::checkpoint::{Contents, Disk, Family, FaultKind, Store};
+use reelscale::comm::{Comm, run_threads};
+use reelscale::error::Result;
+use reelscale::job::Job;
+use reelscale::packed::{put, put_numbers, take_numbers};
+use reelscale::report::Report;
+use reelscale::rng::{Purpose, Stream};
+use reelscale::train::{Checkpoints, Data, train};
+use serde_json::json;
+
+/// Everything that a checkpoint can hold: Adam with averages, patience within steps, two rounds.
+const JOB: &str = "
+[data]
+train = [\"TRAIN\"]
+validation_fraction = 0.25
+[model]
+shared = [{ dense = 24, activation = \"relu\" }, { gating = true }]
+[pretrain]
+epochs = 2
+batch = 128
+[experts]
+count = 3
+epochs = 3
+batch = 32
+window = 200
+patience = 2
+MORE
+[shared]
+iterations = 4
+[rounds]
+count = 2
+[checkpoint]
+minutes = 0
+EVERY
+[run]
+threads = 1
+row_blocks = 19
+class_blocks = 5
+";
+
+const SOLVERS: [&str; 3] = [
+    "solver = \"adam\"\naveraging = 0.9\ndropout = 0.2",
+    "solver = \"lbfgs\"",
+    "solver = \"adagrad\"\nrestart = false\ntolerance = 0.02",
+];
+
+fn job(folder: &Path, more: &str, every: &str) -> Job {
+    let text = JOB.replace("TRAIN", &format!("{}/*.h5", folder.display()));
+    Job::parse(&text.replace("MORE", more).replace("EVERY", every), "job", &[]).unwrap()
+}
+
+/// What a start of a run came to: whether it is done, its events' digest, its model's.
+type Outcome = (bool, [u8; 32], String);
+
+/// One start on `ranks` ranks, told to stop after `stop` if it is given.
+fn start(job: &Job, checkpoints: &Path, ranks: usize, stop: Option<Duration>) -> Outcome {
+    let outcomes = run_threads(ranks, |comm| {
+        if let (Some(delay), true) = (stop, comm.is_root()) {
+            let flag = comm.stop_flag().clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(delay);
+                flag.store(true, Relaxed);
+            });
+        }
+        let data = Data::open(comm, job)?;
+        let store = Store::new(checkpoints.to_path_buf(), Disk::default());
+        let identity = json!({ "data": data.identity() });
+        let own = Checkpoints::new(store, job.checkpoint.clone(), identity, json!(ranks), None);
+        let mut report = Report::new(None);
+        let trained = train(comm, job, data, &mut report, Some(own))?;
+        let hash = reelscale::checkpoint::content_hash(comm, &trained.annotator);
+        Ok((trained.done, report.events_hash(), hash))
+    });
+    let outcomes = outcomes.unwrap();
+    assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]), "ranks differ");
+    outcomes[0].clone()
+}
+
+/// Stops at random moments of every phase, each start on another number of ranks.
+#[test]
+fn a_run_goes_on_with_the_same_bits_wherever_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    shards(&folder.path().join("data"), 900, 40, 16);
+    for (number, more) in SOLVERS.into_iter().enumerate() {
+        let job = job(&folder.path().join("data"), more, "");
+        let path = |name: &str| folder.path().join(format!("{number}-{name}"));
+        let began = std::time::Instant::now();
+        let expected = start(&job, &path("whole"), 1, None);
+        let whole = began.elapsed();
+        assert!(expected.0);
+        let (mut starts, mut stops) = (0, 0);
+        for seed in 0..6 {
+            let mut draw = Stream::new(seed, Purpose::PlantedRows, 1 << 40 | number as u64);
+            let name = path(&format!("seed{seed}"));
+            loop {
+                starts += 1;
+                let ranks = 1 + draw.below(4) as usize;
+                let delay = whole.mul_f64(draw.below(1000) as f64 / 1500.0);
+                let (done, events, model) = start(&job, &name, ranks, Some(delay));
+                if done {
+                    assert_eq!((events, &model), (expected.1, &expected.2), "seed {seed} {more}");
+                    break;
+                }
+                stops += 1;
+            }
+        }
+        println!("{starts} starts, {stops} stops, a whole run takes {whole:?}");
+        assert!(stops >= 6, "{stops} stops in {starts} starts");
+    }
+}
+
+/// A checkpoint at every boundary changes nothing, and each of the last two can be gone on from.
+#[test]
+fn checkpoints_at_every_boundary_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    shards(&folder.path().join("data"), 400, 20, 16);
+    let data = folder.path().join("data");
+    let expected = start(&job(&data, SOLVERS[0], ""), &folder.path().join("a"), 2, None);
+    let often = job(&data, SOLVERS[0], "every = 1");
+    let path = folder.path().join("b");
+    assert_eq!(start(&often, &path, 3, None), expected);
+    let mut names: Vec<_> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names.len(), 2, "the newest and the one before it: {names:?}");
+    // The newest is the finished run; the one before it ends as that did.
+    assert_eq!(start(&often, &path, 1, None), expected);
+    let newest = path.join(&names[1]);
+    fs::remove_dir_all(newest).unwrap();
+    assert_eq!(start(&often, &path, 2, None), expected);
+}
+
+/// A checkpoint of `number`s, small.
+fn save(store: &Store, comm: &Comm, number: u32) -> Result<()> {
+    let common = |to: &mut dyn Write| put(to, &number);
+    let events = |to: &mut dyn Write| writeln!(to, "{{\"number\":{number}}}");
+    let block = |_: usize, to: &mut dyn Write| put_numbers(to, &[number; 3]);
+    let families = vec![Family { name: "model", count: 3, put: Box::new(block) }];
+    let about = json!({ "number": number });
+    store.save(comm, &Contents { about, common: &common, events: &events, families })
+}
+
+/// What the newest checkpoint that is whole holds, if there is any.
+fn load(folder: &Path, ranks: usize) -> Result<Option<u32>> {
+    let found = run_threads(ranks, |comm| {
+        let Some(mut loaded) = Store::new(folder.into(), Disk::default()).load(comm)? else {
+            return Ok(None);
+        };
+        let number: u32 = loaded.common.take()?;
+        assert_eq!(loaded.about["number"], number);
+        assert_eq!(loaded.events, format!("{{\"number\":{number}}}\n").as_bytes());
+        let blocks = loaded.blocks.each("model", 3, |_, from| take_numbers::<Vec<u32>>(from))?;
+        assert!(blocks.iter().all(|block| *block == [number; 3]));
+        Ok(Some(number))
+    })?;
+    assert!(found.iter().all(|one| *one == found[0]));
+    Ok(found[0])
+}
+
+/// Every write, sync and rename of one checkpoint fails once, by itself or with all that follow.
+#[test]
+fn a_crash_anywhere_leaves_this_checkpoint_or_the_one_before() {
+    for kind in [FaultKind::Crash, FaultKind::Once] {
+        let mut calls = 0;
+        loop {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("checkpoints");
+            let comm = Comm::serial();
+            save(&Store::new(path.clone(), Disk::default()), &comm, 1).unwrap();
+            save(&Store::new(path.clone(), Disk::default()), &comm, 2).unwrap();
+            let disk = Disk::failing_after(calls, kind);
+            let store = Store::new(path.clone(), disk.clone());
+            let outcome = save(&store, &comm, 3);
+            let found = load(&path, 2).unwrap().expect("one is whole");
+            match outcome {
+                Ok(()) => assert_eq!(found, 3, "{kind:?} {calls}"),
+                Err(_) => assert!(found == 2 || found == 3, "{kind:?} {calls}: {found}"),
+            }
+            if !disk.has_failed() {
+                break;
+            }
+            if kind == FaultKind::Once {
+                save(&store, &comm, 4).unwrap();
+                assert_eq!(load(&path, 3).unwrap(), Some(4), "{calls}: the next one is written");
+            }
+            calls += 1;
+        }
+        println!("{kind:?}: {calls} calls");
+        assert!(calls > 15, "{calls} calls can fail");
+    }
+}
+
+/// The files of the newest checkpoint in `folder`.
+fn newest_files(folder: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    folders.sort();
+    let newest = folders.last().unwrap();
+    let mut files: Vec<_> = fs::read_dir(newest).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_single_flipped_bit_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoints");
+    let store = Store::new(path.clone(), Disk::default());
+    save(&store, &Comm::serial(), 1).unwrap();
+    save(&store, &Comm::serial(), 2).unwrap();
+    let mut flips = 0;
+    for file in newest_files(&path) {
+        let whole = fs::read(&file).unwrap();
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                fs::write(&file, &bytes).unwrap();
+                let found = load(&path, 1).unwrap();
+                assert_eq!(found, Some(1), "{}: byte {at} bit {bit}", file.display());
+                flips += 1;
+            }
+        }
+        fs::write(&file, &whole).unwrap();
+    }
+    assert_eq!(load(&path, 1).unwrap(), Some(2), "undamaged again");
+    println!("{flips} flips");
+}
+
+#[test]
+fn missing_additional_cut_and_foreign_files_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoints");
+    let store = Store::new(path.clone(), Disk::default());
+    save(&store, &Comm::serial(), 1).unwrap();
+    let before: Vec<(PathBuf, Vec<u8>)> =
+        newest_files(&path).into_iter().map(|f| (f.clone(), fs::read(f).unwrap())).collect();
+    save(&store, &Comm::serial(), 2).unwrap();
+    let check = |what: &str| assert_eq!(load(&path, 2).unwrap(), Some(1), "{what}");
+    for ((file, old), current) in before.iter().zip(newest_files(&path)) {
+        assert_eq!(file.file_name(), current.file_name());
+        let whole = fs::read(&current).unwrap();
+        fs::remove_file(&current).unwrap();
+        check("missing");
+        fs::write(&current, &whole[..whole.len() - 1]).unwrap();
+        check("cut");
+        if *old != whole {
+            fs::write(&current, old).unwrap();
+            check("of another checkpoint");
+        }
+        fs::remove_file(&current).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", &current).unwrap();
+        check("a link");
+        fs::remove_file(&current).unwrap();
+        fs::write(&current, &whole).unwrap();
+    }
+    let newest = newest_files(&path)[0].parent().unwrap().to_path_buf();
+    fs::write(newest.join("more.bin"), "x").unwrap();
+    check("an additional file");
+    fs::remove_file(newest.join("more.bin")).unwrap();
+    let sums = newest.join("SHA256SUMS");
+    let text = fs::read_to_string(&sums).unwrap();
+    fs::write(&sums, text.replace("common.bin", "../common.bin")).unwrap();
+    check("a name that leads elsewhere");
+    fs::write(&sums, text).unwrap();
+    assert_eq!(load(&path, 2).unwrap(), Some(2));
+    // Where none is whole the run doesn't begin anew in silence.
+    fs::remove_file(newest.join("common.bin")).unwrap();
+    fs::remove_file(&before[0].0).unwrap();
+    let error = load(&path, 2).unwrap_err();
+    assert_eq!(error.exit as i32, 6, "{}", error.text);
+}
+
+/// What a checkpoint of newer or unknown kind says.
+#[test]
+fn a_checkpoint_of_another_version_is_refused_clearly() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoints");
+    save(&Store::new(path.clone(), Disk::default()), &Comm::serial(), 1).unwrap();
+    let state = newest_files(&path).into_iter().find(|file| file.ends_with("state.json")).unwrap();
+    let text = fs::read_to_string(&state).unwrap().replace("\"version\": 1", "\"version\": 2");
+    fs::write(&state, &text).unwrap();
+    let sums = state.with_file_name("SHA256SUMS");
+    let lines = fs::read_to_string(&sums).unwrap();
+    let digest = {
+        use sha2::Digest;
+        let digest = sha2::Sha256::digest(text.as_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let new: Vec<String> = lines
+        .lines()
+        .map(|line| match line.ends_with("state.json") {
+            true => format!("{digest}  state.json"),
+            false => line.to_string(),
+        })
+        .collect();
+    fs::write(&sums, new.join("\n") + "\n").unwrap();
+    let error = load(&path, 1).unwrap_err();
+    assert!(error.text.contains("version") || error.text.contains('2'), "{}", error.text);
+    assert_eq!(error.exit as i32, 6);
+}
+
+/// A full disk while a run goes on is told, tried again, and does no harm.
+#[test]
+fn a_run_goes_on_where_a_checkpoint_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    shards(&folder.path().join("data"), 400, 20, 16);
+    let job = job(&folder.path().join("data"), SOLVERS[2], "every = 2");
+    let expected = start(&job, &folder.path().join("whole"), 1, None);
+    for calls in [0, 3, 7, 40] {
+        let path = folder.path().join(format!("faulty{calls}"));
+        let disk = Disk::failing_after(calls, FaultKind::Once);
+        let comm = Comm::serial();
+        let data = Data::open(&comm, &job).unwrap();
+        let identity = json!({ "data": data.identity() });
+        let store = Store::new(path.clone(), disk.clone());
+        let own = Checkpoints::new(store, job.checkpoint.clone(), identity, json!(1), None);
+        let mut report = Report::new(None);
+        let trained = train(&comm, &job, data, &mut report, Some(own)).unwrap();
+        assert!(disk.has_failed() && trained.done);
+        assert_eq!(report.events_hash(), expected.1);
+        assert_eq!(start(&job, &path, 2, None), expected, "from its last checkpoint");
+    }
+}

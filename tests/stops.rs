@@ -1,0 +1,236 @@
+//! Runs that are stopped, on real ranks: told to by signals and deadlines, or killed; they go on
+//! on other ranks to the same result. And who may go on where.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use common::{TestCommand, json, reelscale, shards, signal};
+use reelscale::rng::{Purpose, Stream};
+
+/// A few seconds of every phase.
+const JOB: &str = "
+[data]
+train = [\"TRAIN\"]
+validation_fraction = 0.2
+[model]
+shared = [{ dense = 64, activation = \"relu\" }, { gating = true }]
+[pretrain]
+epochs = 3
+batch = 256
+patience = 0
+[experts]
+count = 4
+epochs = 4
+solver = \"adam\"
+averaging = 0.9
+batch = 64
+window = 512
+[shared]
+iterations = 6
+[checkpoint]
+minutes = 0.01
+[run]
+threads = 1
+row_blocks = 40
+";
+
+struct Scratch {
+    folder: tempfile::TempDir,
+    job: PathBuf,
+}
+
+impl Scratch {
+    fn new(rows: usize, classes: usize) -> Scratch {
+        let folder = tempfile::tempdir().unwrap();
+        shards(&folder.path().join("data"), rows, classes, 48);
+        let job = folder.path().join("job.toml");
+        let glob = format!("{}/data/*.h5", folder.path().display());
+        fs::write(&job, JOB.replace("TRAIN", &glob)).unwrap();
+        Scratch { folder, job }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn train(&self, name: &str) -> TestCommand {
+        reelscale("train").path(&self.job).arg("--output").path(&self.path(name))
+    }
+
+    fn result(&self, name: &str) -> String {
+        let record = self.path(name).join("run.json");
+        assert_eq!(json(&record, "finished"), true);
+        json(&record, "result_hash").as_str().expect("a hash").to_string()
+    }
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A signal to one rank, whichever, in every phase: all stop within 5 seconds, and the run ends as
+/// an undisturbed one on another number of ranks.
+#[test]
+fn a_signal_to_one_rank_stops_all_and_the_run_goes_on() {
+    let scratch = Scratch::new(6000, 300);
+    scratch.train("whole").ranks(2).stdout();
+    let expected = scratch.result("whole");
+    let phases = [
+        ("load", "nothing", "TERM"),
+        ("pretrain", "\"step\":\"pretrain\"", "USR1"),
+        ("experts", "\"step\":\"experts\",\"round\":1,\"epoch\":2", "TERM"),
+        ("validation", "\"step\":\"experts\",\"round\":1,\"epoch\":4", "USR1"),
+        ("shared", "\"iteration\":2", "TERM"),
+        ("second-round", "\"step\":\"experts\",\"round\":2,\"epoch\":1", "INT"),
+    ];
+    for (number, (phase, event, name)) in phases.into_iter().enumerate() {
+        let ranks = 1 + number % 3;
+        let mut run = scratch.train(phase).ranks(ranks).within(60).spawn();
+        let events = scratch.path(phase).join("metrics.jsonl");
+        match event {
+            "nothing" => {
+                let job = scratch.path(phase).join("job.toml");
+                run.wait_for(&job, "[run]");
+            }
+            event => run.wait_for(&events, event),
+        }
+        let processes = run.processes();
+        assert_eq!(processes.len(), ranks, "{phase}");
+        let sent = Instant::now();
+        signal(name, processes[(number * 7 + 1) % ranks]);
+        let output = run.finish();
+        let took = sent.elapsed();
+        assert!(output.status.success(), "{phase}: {}\n{}", output.status, told(&output));
+        assert!(took < Duration::from_secs(5), "{phase}: {took:?}");
+        let record = scratch.path(phase).join("run.json");
+        assert_eq!(json(&record, "finished"), false, "{phase}\n{}", told(&output));
+        println!("{phase}: {ranks} ranks stopped in {:.2} s", took.as_secs_f64());
+        scratch.train(phase).ranks(3 - number % 3).stdout();
+        assert_eq!(scratch.result(phase), expected, "{phase}");
+        assert_eq!(json(&record, "sessions").as_array().unwrap().len(), 2, "{phase}");
+        let lines = |name: &str| -> Vec<serde_json::Value> {
+            let text = fs::read_to_string(scratch.path(name).join("metrics.jsonl")).unwrap();
+            let event = |line: &str| {
+                let mut event: serde_json::Value = serde_json::from_str(line).unwrap();
+                event.as_object_mut().unwrap().remove("timing");
+                event
+            };
+            text.lines().map(event).collect()
+        };
+        assert_eq!(lines(phase), lines("whole"), "{phase}: every event once");
+    }
+}
+
+/// The end of its time stops a run; the exit code tells where that is wanted; again and again until
+/// it is done, each time on other ranks and threads.
+#[test]
+fn a_deadline_stops_a_run_with_its_own_code() {
+    let scratch = Scratch::new(6000, 300);
+    scratch.train("whole").stdout();
+    let limited = |time: &str| scratch.train("run").arg("--max-time").arg(time);
+    let text = limited("1").arg("--stop-exit-code").ranks(2).fails_with(75);
+    assert!(text.contains("told to stop"), "{text}");
+    let output = limited("1").output();
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(json(&scratch.path("run/run.json"), "finished"), false);
+    limited("1h").arg("--set").arg("run.threads=2").stdout();
+    assert_eq!(scratch.result("run"), scratch.result("whole"));
+    let sessions = json(&scratch.path("run/run.json"), "sessions");
+    assert_eq!(sessions.as_array().unwrap().len(), 3);
+    assert!(sessions[2]["changes"].to_string().contains("run.threads: 1 -> 2"), "{sessions}");
+}
+
+/// A finished run says so; another job, a foreign directory and a second process are refused.
+#[test]
+fn a_run_directory_belongs_to_one_run_at_a_time() {
+    let scratch = Scratch::new(3000, 100);
+    let mut run = scratch.train("run").ranks(2).spawn();
+    run.wait_for(&scratch.path("run/metrics.jsonl"), "pretrain");
+    let text = scratch.train("run").fails_with(6);
+    let root = run.processes();
+    assert!(root.iter().any(|id| text.contains(&format!("\"pid\":{id}"))), "{text} {root:?}");
+    // The lock doesn't stay when its owner is killed.
+    root.iter().for_each(|process| signal("KILL", *process));
+    assert!(!run.finish().status.success());
+    let changed = scratch.train("run").arg("--set").arg("experts.count=5");
+    let text = changed.arg("--set").arg("run.seed=9").fails_with(6);
+    assert!(text.contains("experts.count: found 5, the run has 4"), "{text}");
+    assert!(text.contains("run.seed: found 9, the run has 1"), "{text}");
+    scratch.train("run").ranks(3).stdout();
+    let expected = scratch.result("run");
+    let output = scratch.train("run").ranks(2).output();
+    assert!(output.status.success() && told(&output).contains(&expected), "{}", told(&output));
+    assert!(told(&output).contains("this run is finished"), "{}", told(&output));
+    // Shards that have changed since.
+    let begun = scratch.train("other").arg("--max-time").arg("0").output();
+    assert!(begun.status.success(), "{}", told(&begun));
+    fs::remove_dir_all(scratch.path("data")).unwrap();
+    shards(&scratch.path("data"), 2999, 100, 48);
+    let text = scratch.train("other").fails_with(6);
+    assert!(text.contains("the checkpoint is of the data"), "{text}");
+}
+
+/// Seeds of the killing test: 20, or what REELSCALE_KILL_SEEDS says.
+fn seeds() -> u64 {
+    std::env::var("REELSCALE_KILL_SEEDS").map_or(20, |text| text.parse().expect("a number"))
+}
+
+/// kill -9 of a random rank at a random time, again and again: all ranks are gone within 60
+/// seconds, what is there can be gone on from on other ranks, and the result is the undisturbed
+/// one.
+#[test]
+fn killed_runs_end_as_undisturbed_ones() {
+    let scratch = Scratch::new(2000, 120);
+    let started = Instant::now();
+    scratch.train("whole").ranks(2).stdout();
+    let (whole, expected) = (started.elapsed(), scratch.result("whole"));
+    let (mut kills, mut starts, mut resumed) = (0, 0, 0);
+    for seed in 0..seeds() {
+        let name = format!("seed{seed}");
+        let mut draw = Stream::new(seed, Purpose::PlantedRows, 1 << 41);
+        loop {
+            starts += 1;
+            let ranks = 1 + draw.below(4) as usize;
+            let run = scratch.train(&name).ranks(ranks).within(120).spawn();
+            std::thread::sleep(whole.mul_f64(draw.below(1000) as f64 / 700.0));
+            let processes = run.processes();
+            let killed = Instant::now();
+            if !processes.is_empty() {
+                signal("KILL", processes[draw.below(processes.len() as u64) as usize]);
+            }
+            let output = run.finish();
+            let text = told(&output);
+            resumed += usize::from(text.contains("going on from checkpoint"));
+            assert!(!text.contains("no checkpoint of this run is whole"), "seed {seed}: {text}");
+            assert!(!text.contains("trying the checkpoint before"), "seed {seed}: {text}");
+            if output.status.success() {
+                break;
+            }
+            assert!(killed.elapsed() < Duration::from_secs(60), "seed {seed}: not all gone");
+            assert!(!text.contains("reelscale: "), "seed {seed}: {text}");
+            kills += 1;
+        }
+        assert_eq!(scratch.result(&name), expected, "seed {seed}");
+        fs::remove_dir_all(scratch.path(&name)).unwrap();
+    }
+    println!("{kills} kills in {starts} starts of {} runs, {resumed} resumed", seeds());
+    assert!(kills >= seeds() / 2 && resumed > 0, "{kills} kills, {resumed} resumed");
+}
+
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// After a finished run nothing is left that only served to go on.
+#[test]
+fn a_finished_run_leaves_its_model_and_no_checkpoints() {
+    let scratch = Scratch::new(500, 40);
+    scratch.train("run").ranks(2).stdout();
+    assert!(exists(&scratch.path("run/model/manifest.json")));
+    assert!(!exists(&scratch.path("run/checkpoints")));
+    reelscale("inspect").path(&scratch.path("run/model")).arg("--hash").stdout();
+}
