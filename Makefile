@@ -3,6 +3,8 @@
 
 PACKAGES = openmpi-bin libopenmpi-dev libclang-dev libhdf5-dev hdf5-tools pkg-config gcc libc6-dev \
            python3-h5py
+# What only tests need.
+TEST_PACKAGES = slurm-wlm munge
 SERIAL_HDF5 = /usr/lib/x86_64-linux-gnu/hdf5/serial
 
 # Beside the parallel HDF5, pkg-config finds that one: name the serial one where Debian keeps it.
@@ -14,7 +16,7 @@ export OMPI_ALLOW_RUN_AS_ROOT = 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
 export OMPI_MCA_mpi_yield_when_idle = 1
 
-.PHONY: build demo test test-kill check bench install-deps
+.PHONY: build demo test test-kill test-slurm check bench install-deps
 
 build: install-deps
 	cargo build --release
@@ -22,8 +24,14 @@ build: install-deps
 demo: build
 	./jobs/demo.sh
 
+test: PACKAGES += $(TEST_PACKAGES)
 test: check
 	cargo test
+
+# Only the scripts of slurm/, on a Slurm of four nodes that is started on this machine.
+test-slurm: PACKAGES += $(TEST_PACKAGES)
+test-slurm: install-deps
+	cargo test --test slurm -- --nocapture --test-threads=1
 
 # Kills ranks at random moments of 200 runs; `make test` does so in 20.
 test-kill: install-deps

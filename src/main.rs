@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use reelscale::commands::{Arguments, end_all_ranks_on_panic, exit_code};
+use reelscale::commands::{Allocator, Arguments, end_all_ranks_on_panic, exit_code};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.

@@ -221,6 +221,116 @@ fn killed_runs_end_as_undisturbed_ones() {
     assert!(kills >= seeds() / 2 && resumed > 0, "{kills} kills, {resumed} resumed");
 }
 
+/// A rank that is stopped for ever is found by those that wait for it, whichever it is; the run goes
+/// on from its checkpoint.
+#[test]
+fn a_stalled_rank_is_named_and_ends_the_run() {
+    let scratch = Scratch::new(6000, 300);
+    scratch.train("whole").ranks(2).stdout();
+    for chosen in [0, 2] {
+        let name = format!("stalled{chosen}");
+        let command = scratch.train(&name).arg("--set").arg("run.stall_seconds=3").ranks(3);
+        let mut run = command.within(60).spawn();
+        run.wait_for(&scratch.path(&name).join("metrics.jsonl"), "\"step\":\"experts\"");
+        // Signs of life are left twice a second.
+        std::thread::sleep(Duration::from_secs(1));
+        let processes = run.processes();
+        let rank_of = |process: &u32| {
+            let variables = fs::read(format!("/proc/{process}/environ")).unwrap();
+            let variables = String::from_utf8_lossy(&variables).into_owned();
+            variables.contains(&format!("OMPI_COMM_WORLD_RANK={chosen}\0"))
+        };
+        let process = *processes.iter().find(|process| rank_of(process)).expect("it runs");
+        signal("STOP", process);
+        let stopped = Instant::now();
+        let output = run.finish();
+        let (text, took) = (told(&output), stopped.elapsed());
+        assert_eq!(output.status.code(), Some(8), "{text}");
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        let expected = format!("rank {chosen} (host {}, pid {process}, after {{", host.trim());
+        assert!(text.contains(&expected), "{expected}\n{text}");
+        println!(
+            "rank {chosen}: found after {:.1} s of at most 3 + 1.5 and two beats",
+            took.as_secs_f64()
+        );
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        scratch.train(&name).ranks(2).stdout();
+        assert_eq!(scratch.result(&name), scratch.result("whole"));
+    }
+}
+
+/// Memory that the system refuses: exit 9, with the rank, the bytes and what it was at.
+#[test]
+fn memory_that_is_refused_is_told() {
+    let scratch = Scratch::new(600, 300);
+    let limited = "ulimit -v 600000; exec \"$0\" \"$@\"";
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_reelscale"), "train"]);
+    command.arg(&scratch.job).arg("--output").arg(scratch.path("run"));
+    let output = command.args(["--set", "experts.count=1024"]).output().unwrap();
+    let text = told(&output);
+    assert_eq!(output.status.code(), Some(9), "{text}");
+    assert!(text.contains("reelscale: rank 0: out of memory: "), "{text}");
+    assert!(text.contains("bytes wanted in "), "{text}");
+}
+
+/// What a run would find, on several ranks, and what is wrong: a scratch folder that isn't there.
+#[test]
+fn the_doctor_finds_what_is_wrong() {
+    let healthy = reelscale("doctor").ranks(1).stdout();
+    for word in ["Open MPI", "hdf5", "kernels", "healthy", "threads"] {
+        assert!(healthy.contains(word), "{word}: {healthy}");
+    }
+    let output = reelscale("doctor --scratch /nowhere").ranks(2).output();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("problem    rank 1: /nowhere"), "{text}");
+    let alone = reelscale("doctor").env("SLURM_NTASKS", "4").output();
+    let text = String::from_utf8_lossy(&alone.stdout).into_owned();
+    assert!(text.contains("srun --mpi=pmix") && alone.status.code() == Some(3), "{text}");
+}
+
+/// Fifty stops at random moments, each start on another number of ranks: the same final model.
+#[test]
+fn fifty_requeues_change_nothing() {
+    let scratch = Scratch::new(6000, 300);
+    scratch.train("whole").ranks(2).stdout();
+    let mut draw = Stream::new(50, Purpose::PlantedRows, 1 << 42);
+    let (mut stops, mut before) = (0, 0);
+    let left = |name: &str| fs::read_to_string(scratch.path(name).join("run.json")).is_ok();
+    // Short stretches first, so that fifty of them fit into the run; what is left goes to its end.
+    while stops < 50 {
+        before = 1 + (before + draw.below(3) as usize) % 4;
+        let run = scratch.train("run").ranks(before).spawn();
+        let owned = |run: &common::Running| {
+            let lock = fs::read_to_string(scratch.path("run/lock")).unwrap_or_default();
+            run.processes().iter().any(|id| lock.contains(&format!("\"pid\":{id},")))
+        };
+        while !owned(&run) {
+            assert!(run.started.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(draw.below(120)));
+        let processes = run.processes();
+        if let Some(process) = processes.get(draw.below(processes.len().max(1) as u64) as usize) {
+            signal("USR1", *process);
+        }
+        let output = run.finish();
+        assert!(output.status.success(), "{}", told(&output));
+        assert!(left("run"), "{}", told(&output));
+        if json(&scratch.path("run/run.json"), "finished") == true {
+            break;
+        }
+        stops += 1;
+    }
+    scratch.train("run").ranks(3).stdout();
+    println!("{stops} stops");
+    assert_eq!(scratch.result("run"), scratch.result("whole"));
+    let sessions = json(&scratch.path("run/run.json"), "sessions");
+    println!("{} sessions", sessions.as_array().unwrap().len());
+    assert!(stops >= 50, "the run was over after {stops} stops");
+}
+
 fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }

@@ -8,6 +8,7 @@
 //! call that returns has succeeded on this rank. Errors that all ranks can learn of in time are
 //! made common by `Comm::agree`.
 
+mod activity;
 mod mpi;
 mod ordered_sum;
 mod serial;
@@ -23,7 +24,8 @@ use bytemuck::Pod;
 
 use crate::error::{Error, Exit, Result};
 
-pub use mpi::{abort_all, library_version};
+pub use activity::Activity;
+pub use mpi::{abort_all, library_version, own_rank};
 pub use ordered_sum::OrderedSum;
 pub use threads::{run_threads, run_threads_limited};
 
@@ -88,6 +90,7 @@ pub struct Comm {
     traffic: Cell<Traffic>,
     stop: Arc<AtomicBool>,
     telling: Cell<Telling>,
+    activity: Arc<Activity>,
 }
 
 /// What a rank has to do with the news that the run is to stop.
@@ -112,8 +115,8 @@ impl Comm {
 
     /// With a flag that is set when the run is to stop; ranks of one process share it.
     fn with_stop(backend: Box<dyn Backend>, stop: Arc<AtomicBool>) -> Comm {
-        let telling = Cell::new(Telling::Listening);
-        Comm { backend, traffic: Cell::default(), stop, telling }
+        let (telling, activity) = (Cell::new(Telling::Listening), Arc::default());
+        Comm { backend, traffic: Cell::default(), stop, telling, activity }
     }
 
     /// The flag that the run is to stop, as far as this rank knows. Whoever sets it on one rank
@@ -123,6 +126,11 @@ impl Comm {
     /// all agree (`stopping`, `agree`) that what they have is to be left there.
     pub fn stop_flag(&self) -> &Arc<AtomicBool> {
         &self.stop
+    }
+
+    /// Whether this rank waits for others, and since when.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.activity
     }
 
     /// Whether this rank knows that the run is to stop. Not collective.
@@ -373,14 +381,18 @@ impl Comm {
         let started = Instant::now();
         let mut worked = 0.0;
         self.pass_on_stop();
+        self.activity.waits();
         call(&*self.backend, &mut |poll| {
             let started = Instant::now();
+            self.activity.works();
             work(&mut || {
                 poll();
                 self.pass_on_stop();
             });
             worked += started.elapsed().as_secs_f64();
+            self.activity.waits();
         });
+        self.activity.works();
         let mut traffic = self.traffic.get();
         traffic.messages += 1;
         traffic.bytes_sent += sent as u64;

@@ -53,6 +53,14 @@ pub fn abort_all(code: i32) -> ! {
     std::process::exit(code)
 }
 
+/// This process's rank, 0 where MPI isn't running.
+pub fn own_rank() -> usize {
+    match STARTED.load(Ordering::SeqCst) {
+        true => SimpleCommunicator::world().rank() as usize,
+        false => 0,
+    }
+}
+
 /// The MPI library's own description of itself.
 pub fn library_version() -> Option<String> {
     let started = STARTED.load(Ordering::SeqCst);

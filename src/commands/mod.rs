@@ -1,9 +1,11 @@
 //! The subcommands: for each its arguments and what it runs. The only folder that names `clap` or
 //! writes to standard output.
 
+mod allocator;
 mod annotate;
 mod bench;
 mod convert;
+mod doctor;
 mod evaluate;
 mod inspect;
 mod synthesize;
@@ -18,6 +20,8 @@ use clap::{Parser, Subcommand};
 use crate::comm::{Comm, abort_all, run_threads};
 use crate::error::{Exit, Result};
 use crate::{launch, report};
+
+pub use allocator::Allocator;
 
 /// Trains video annotators too large for one machine.
 #[derive(Debug, Parser)]
@@ -64,7 +68,7 @@ impl Arguments {
             return run_threads(size, |comm| self.command.clone().run(comm)).map(drop);
         }
         let comm = if mpi { Comm::mpi()? } else { Comm::serial() };
-        let alone_is_fine = matches!(self.command, Command::Inspect(_));
+        let alone_is_fine = matches!(self.command, Command::Inspect(_) | Command::Doctor(_));
         on_ranks(comm, |comm| {
             if !alone_is_fine {
                 launch::check_world(comm.size())?;
@@ -152,6 +156,7 @@ enum Command {
     Evaluate(evaluate::Args),
     Annotate(annotate::Args),
     Inspect(inspect::Args),
+    Doctor(doctor::Args),
     Bench(bench::Args),
 }
 
@@ -165,6 +170,7 @@ impl Command {
             Command::Evaluate(args) => evaluate::run(comm, args),
             Command::Annotate(args) => annotate::run(comm, args),
             Command::Inspect(args) => inspect::run(comm, args),
+            Command::Doctor(args) => doctor::run(comm, args),
             Command::Bench(args) => bench::run(comm, args),
         }
     }

@@ -15,7 +15,7 @@ use crate::job::Job;
 use crate::launch;
 use crate::report::{Found, Machine, Report, RunDirectory, RunRecord, table};
 use crate::signals::{self, Deadline};
-use crate::train::{Checkpoints, Data, MARGIN, Trained, instructions, plan, train};
+use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Trained, instructions, plan, train};
 
 /// Trains a model as a job file says.
 ///
@@ -74,6 +74,8 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let deadline = comm.is_root().then(|| end(started, args.max_time)).flatten();
     let deadline = deadline.map(|end| Deadline::watch(end, MARGIN, comm.stop_flag()));
     let checkpoints = Checkpoints::new(store, job.checkpoint.clone(), identity, session, deadline);
+    let patience = Duration::from_secs_f64(job.run.stall_seconds);
+    let heartbeat = Heartbeat::start(comm, &args.output.join("ranks"), patience);
     let trained = train(comm, &job, data, &mut report, Some(checkpoints))?;
     comm.settle_stop();
     let model_hash = match trained.done {
@@ -106,9 +108,12 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         exit: 0,
     };
     report.end();
+    drop(heartbeat);
+    comm.barrier();
     let write = |directory: &RunDirectory| {
         let text = serde_json::to_string_pretty(&record).expect("a record is plain data");
         directory.write("run.json", &(text + "\n"))?;
+        directory.remove_folder("ranks");
         if done {
             directory.remove_folder("checkpoints");
         }

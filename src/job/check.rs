@@ -152,6 +152,7 @@ impl Values<'_> {
                     true => self.text("run.scratch").to_string(),
                     false => String::new(),
                 },
+                stall_seconds: self.number("run.stall_seconds"),
                 row_blocks: self.integer("run.row_blocks"),
                 class_blocks: self.integer("run.class_blocks"),
                 kernel: self.text("run.kernel").to_string(),

@@ -154,6 +154,8 @@ pub struct RunJob {
     pub memory_gib: f64,
     /// Folder for scratch files; empty (default): the system's.
     pub scratch: String,
+    /// Default 60; 0: never.
+    pub stall_seconds: f64,
     /// Default 256. Part of what is computed: sums follow these blocks.
     pub row_blocks: usize,
     /// 0 (default) chooses from the model. Part of what is computed, as `row_blocks`.

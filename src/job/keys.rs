@@ -228,6 +228,13 @@ pub const KEYS: &[Key] = &[
         "",
         "Folder on a disk of the node for activations that don't fit; default: the system's own.",
     ),
+    key(
+        "run.stall_seconds",
+        Number(0.0, 1e6),
+        "60.0",
+        "A rank that has waited so long for others looks whether they are alive; if one isn't it\n\
+         is named and the run ends with exit 8. 0: they wait for ever.",
+    ),
     key("run.row_blocks", BLOCKS, "256", "Row blocks. Part of what is computed: sums follow them."),
     key(
         "run.class_blocks",

@@ -24,6 +24,7 @@ const MAY_CHANGE: &[&str] = &[
     "run.threads",
     "run.memory_gib",
     "run.scratch",
+    "run.stall_seconds",
     "run.kernel",
     "data.train",
     "data.validation.globs",

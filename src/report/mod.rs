@@ -9,6 +9,7 @@ mod timers;
 use std::fs::File;
 use std::io::{IsTerminal, Seek, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,6 +22,26 @@ pub use log_lines::install;
 pub use record::{Machine, RunRecord};
 pub use run_directory::{Found, RunDirectory};
 pub use timers::{Timers, table};
+
+/// What this process is at, for whoever has to say so when it comes to nothing.
+static PHASE: Mutex<String> = Mutex::new(String::new());
+
+/// What this process is at, as far as it has said.
+pub fn phase() -> String {
+    // Asked for in the middle of anything: nobody is waited for.
+    match PHASE.try_lock() {
+        Ok(phase) if !phase.is_empty() => phase.clone(),
+        _ => "unnamed phase".into(),
+    }
+}
+
+/// Says what this process is at.
+pub fn set_phase(text: &str) {
+    if let Ok(mut phase) = PHASE.try_lock() {
+        phase.clear();
+        phase.push_str(text);
+    }
+}
 
 /// The report of one run on one rank.
 pub struct Report {
@@ -55,6 +76,7 @@ impl Report {
     /// Names what the following events belong to.
     pub fn phase(&mut self, name: &str) {
         self.phase = name.to_string();
+        set_phase(name);
     }
 
     /// Adds an event: to `metrics.jsonl` with the time it came at, and as a log line. What it holds
@@ -65,6 +87,7 @@ impl Report {
         self.hash = joined.finalize().into();
         let (elapsed, since) = (self.started.elapsed(), self.last.elapsed());
         self.last = Instant::now();
+        set_phase(&format!("after {text}"));
         self.timers.add(event["step"].as_str().unwrap_or("other"), since.as_secs_f64());
         let Some(file) = &mut self.events else { return };
         let mut whole = event.clone();

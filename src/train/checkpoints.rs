@@ -18,6 +18,10 @@ pub const MARGIN: Duration = Duration::from_secs(15);
 const TRIES: usize = 3;
 const BETWEEN_TRIES: Duration = Duration::from_secs(2);
 
+/// Between two steps one is written unless the last one is so many times its own cost ago: what
+/// short steps of large models spend on them is bounded by the inverse.
+const COSTS_BETWEEN: u32 = 50;
+
 /// The checkpoints of a run.
 pub struct Checkpoints {
     pub store: Store,
@@ -29,6 +33,8 @@ pub struct Checkpoints {
     /// The end of the time that the run has, on rank 0.
     deadline: Option<Deadline>,
     last: Instant,
+    /// What the last one took.
+    cost: Duration,
     /// Boundaries since the last checkpoint.
     boundaries: usize,
     /// Seconds spent in writing them.
@@ -43,8 +49,9 @@ impl Checkpoints {
         session: Value,
         deadline: Option<Deadline>,
     ) -> Checkpoints {
-        let (last, sessions) = (Instant::now(), vec![session]);
-        Checkpoints { store, job, identity, sessions, deadline, last, boundaries: 0, seconds: 0.0 }
+        let (last, cost, sessions) = (Instant::now(), Duration::ZERO, vec![session]);
+        let (boundaries, seconds) = (0, 0.0);
+        Checkpoints { store, job, identity, sessions, deadline, last, cost, boundaries, seconds }
     }
 
     /// Whether it is time for the next one, by rank 0's clock and count.
@@ -54,6 +61,11 @@ impl Checkpoints {
         let by_time = self.job.minutes > 0.0
             && self.last.elapsed() >= Duration::from_secs_f64(60.0 * self.job.minutes);
         by_count || by_time
+    }
+
+    /// The same between two steps.
+    pub fn due_between_steps(&self) -> bool {
+        self.last.elapsed() >= COSTS_BETWEEN * self.cost
     }
 
     /// What `state.json` says.
@@ -98,10 +110,13 @@ impl Checkpoints {
             std::thread::sleep(BETWEEN_TRIES);
             outcome = write(&self.store);
         }
-        (self.last, self.boundaries) = (Instant::now(), 0);
-        self.seconds += started.elapsed().as_secs_f64();
+        (self.last, self.cost, self.boundaries) = (Instant::now(), started.elapsed(), 0);
+        self.seconds += self.cost.as_secs_f64();
+        if self.cost.as_secs() > 0 {
+            log::info!("checkpoint  {:.1} s", self.cost.as_secs_f64());
+        }
         if let Some(deadline) = &self.deadline {
-            deadline.lengthen(MARGIN + 3 * started.elapsed());
+            deadline.lengthen(MARGIN + 3 * self.cost);
         }
         match outcome {
             Err(error) if !last => {

@@ -9,6 +9,7 @@ mod clipping;
 mod data;
 mod expert_step;
 mod groups;
+mod heartbeat;
 mod learner;
 mod losses;
 pub mod memory;
@@ -31,6 +32,7 @@ pub use checkpoints::{Checkpoints, MARGIN};
 pub use data::Data;
 use expert_step::ExpertStep;
 use groups::Groups;
+pub use heartbeat::Heartbeat;
 use pretrain::Pretrain;
 use saved::Saved;
 use state::{Best, State, Step};
@@ -149,7 +151,7 @@ fn steps(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> R
             Step::Done => return Ok(()),
         }
         *learning = Learning::Nothing;
-        state.save(model, &(), false)?;
+        state.boundary_of_steps(model)?;
     }
 }
 

@@ -21,7 +21,7 @@ use crate::model::initial;
 use crate::model::mixture::Kernel;
 use crate::model::vector::Instructions;
 use crate::partition::owned;
-use crate::report::Report;
+use crate::report::{Report, phase};
 
 /// One kernel for each thread of this rank.
 pub fn kernels(instructions: Instructions, threads: usize, epsilon: f32) -> Vec<Kernel> {
@@ -166,15 +166,49 @@ impl<'a> State<'a> {
     /// Between two pieces of a step: writes a checkpoint where one is due. Collective.
     ///
     /// # Errors
-    /// Exit 75, common to all ranks: the run is to stop here.
+    /// As `boundary_where`.
     pub fn boundary(&mut self, model: &Annotator, learning: &dyn Saved) -> Result<()> {
-        let due = self.comm.is_root() && self.checkpoints.as_mut().is_some_and(Checkpoints::due);
-        let word = u8::from(self.comm.stop_asked()) | u8::from(due) << 1;
-        let words = self.comm.all_gather(&[word]);
-        if words.iter().any(|word| word & 1 == 1) {
+        self.boundary_where(Checkpoints::due, model, learning)
+    }
+
+    /// The same between two steps.
+    ///
+    /// # Errors
+    /// As `boundary_where`.
+    pub fn boundary_of_steps(&mut self, model: &Annotator) -> Result<()> {
+        self.boundary_where(|checkpoints| checkpoints.due_between_steps(), model, &())
+    }
+
+    /// Writes a checkpoint where one is `due`, as rank 0 sees it. Collective.
+    ///
+    /// # Errors
+    /// Exit 75: the run is to stop here; exit 7: a rank's shared layers differ from those of the
+    /// others; common to all ranks.
+    fn boundary_where(
+        &mut self,
+        due: impl FnOnce(&mut Checkpoints) -> bool,
+        model: &Annotator,
+        learning: &dyn Saved,
+    ) -> Result<()> {
+        let due = self.comm.is_root() && self.checkpoints.as_mut().is_some_and(due);
+        let flags = u32::from(self.comm.stop_asked()) | u32::from(due) << 1;
+        let words = self.comm.all_gather(&[[flags, digest(&model.shared)]]);
+        let digests: Vec<u32> = words.iter().map(|word| word[1]).collect();
+        if let Some(rank) = odd_one(&digests) {
+            let text = format!(
+                "rank {rank}: its shared layers differ from those of the other ranks in {}",
+                phase()
+            );
+            let error = Error::new(Exit::Numeric, text);
+            return Err(Error {
+                agreed: true,
+                ..error.hint("its memory or processor has a fault")
+            });
+        }
+        if words.iter().any(|word| word[0] & 1 == 1) {
             return Err(Error { agreed: true, ..Error::stopped() });
         }
-        if words[0] & 2 == 2 {
+        if words[0][0] & 2 == 2 {
             self.save(model, learning, false)?;
         }
         Ok(())
@@ -316,6 +350,21 @@ impl<'a> State<'a> {
     }
 }
 
+/// A digest of what must be the same on all ranks.
+fn digest(numbers: &[f32]) -> u32 {
+    crc32c::crc32c(bytemuck::cast_slice(numbers))
+}
+
+/// A rank whose digest differs from those of the most.
+fn odd_one(digests: &[u32]) -> Option<usize> {
+    if digests.windows(2).all(|pair| pair[0] == pair[1]) {
+        return None;
+    }
+    let alike = |digest: &u32| digests.iter().filter(|other| *other == digest).count();
+    let most = digests.iter().max_by_key(|digest| alike(digest))?;
+    digests.iter().position(|digest| digest != most)
+}
+
 /// The best model of those that were offered.
 pub struct Best {
     pub model: Option<Annotator>,
@@ -332,5 +381,21 @@ impl Default for Best {
 impl Best {
     fn keep(&mut self, annotator: &Annotator, score: f64) {
         (self.model, self.score) = (Some(annotator.clone()), score);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rank_that_differs_is_found() {
+        let same = digest(&[1.0, 2.0]);
+        let other = digest(&[1.0, 2.0000002]);
+        assert_ne!(same, other);
+        assert_eq!(odd_one(&[same; 5]), None);
+        assert_eq!(odd_one(&[same]), None);
+        assert_eq!(odd_one(&[other, same, same]), Some(0));
+        assert_eq!(odd_one(&[same, same, other, same]), Some(2));
     }
 }

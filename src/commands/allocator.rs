@@ -1,0 +1,53 @@
+//! The system's allocator, except that a refusal ends all ranks with exit 9 and says who wanted how
+//! much, where Rust would end one process with a signal.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+
+use crate::comm::{abort_all, own_rank};
+use crate::error::Exit;
+use crate::report::phase;
+
+/// To be the program's `#[global_allocator]`.
+pub struct Allocator;
+
+fn given(place: *mut u8, bytes: usize) -> *mut u8 {
+    if place.is_null() && bytes > 0 {
+        refuse(bytes);
+    }
+    place
+}
+
+#[cold]
+fn refuse(bytes: usize) -> ! {
+    // What says so needs little memory itself; if even that isn't there, this comes back here.
+    static ONCE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    if !ONCE.swap(true, std::sync::atomic::Ordering::SeqCst) {
+        eprintln!(
+            "reelscale: rank {}: out of memory: {bytes} bytes wanted in {}; hint: run.memory_gib, \
+             more ranks or fewer on a node",
+            own_rank(),
+            phase()
+        );
+        abort_all(Exit::Resources as i32);
+    }
+    std::process::abort()
+}
+
+// SAFETY: every call is the system's.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        given(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        given(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        given(unsafe { System.realloc(place, layout, bytes) }, bytes)
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(place, layout) }
+    }
+}

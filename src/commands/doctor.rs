@@ -1,0 +1,150 @@
+//! `reelscale doctor`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::comm::{Comm, library_version};
+use crate::error::{Error, Exit, Result};
+use crate::flow::own_rows::Room;
+use crate::model::vector::Instructions;
+use crate::report::Machine;
+use crate::{human, launch, signals};
+
+/// Shows what a run would find here: MPI, launcher, cores, threads, memory, scratch; says what is
+/// wrong and how to cure it. Start it as you would start a run, with mpirun or srun.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Folder for scratch files, as run.scratch; default: the system's.
+    #[arg(long)]
+    scratch: Option<PathBuf>,
+}
+
+/// What one rank finds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Found {
+    host: String,
+    processor: String,
+    cores: usize,
+    threads: usize,
+    kernel: String,
+    memory_bytes: u64,
+    problems: Vec<String>,
+}
+
+pub fn run(comm: &Comm, args: Args) -> Result<()> {
+    let scratch = args.scratch.unwrap_or_else(std::env::temp_dir);
+    let found = look(scratch.clone());
+    let text = serde_json::to_vec(&found).expect("plain data");
+    let all = comm.all_gather_any(&text);
+    let ranks: Vec<Found> =
+        all.iter().map(|text| serde_json::from_slice(text).expect("as written")).collect();
+    let mut problems = problems_of(&ranks);
+    if let Err(error) = launch::check_world(comm.size()) {
+        problems.insert(0, error.text);
+    }
+    if comm.is_root() {
+        print(&ranks, &scratch);
+        problems.iter().for_each(|problem| println!("problem    {problem}"));
+        if problems.is_empty() {
+            println!("healthy    nothing wrong was found");
+        }
+    }
+    match problems.len() {
+        0 => Ok(()),
+        count => comm.agree(Err(Error::new(Exit::Launch, format!("doctor: {count} problems")))),
+    }
+}
+
+fn look(scratch: PathBuf) -> Found {
+    let (machine, cores) = (Machine::here(launch::cores()), launch::cores());
+    let mut problems = Vec::new();
+    if let Err(error) = (Room { scratch, ..Room::unlimited() }).check() {
+        problems.push(error.text);
+    }
+    if !Instructions::available().iter().any(|one| one.name() != "plain") {
+        let text = "no vector instructions that the program has kernels for: it runs, slowly";
+        problems.push(text.into());
+    }
+    Found {
+        host: machine.host,
+        processor: machine.processor,
+        cores,
+        threads: launch::threads(0),
+        kernel: Instructions::detect().name().into(),
+        memory_bytes: machine.memory_bytes,
+        problems,
+    }
+}
+
+/// What is wrong, of each rank and of how they fit together, each once.
+fn problems_of(ranks: &[Found]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (rank, found) in ranks.iter().enumerate() {
+        problems.extend(found.problems.iter().map(|text| format!("rank {rank}: {text}")));
+    }
+    let mut hosts: Vec<&str> = ranks.iter().map(|found| found.host.as_str()).collect();
+    hosts.dedup();
+    for host in hosts {
+        let here: Vec<&Found> = ranks.iter().filter(|found| found.host == host).collect();
+        let threads: usize = here.iter().map(|found| found.threads).sum();
+        let online = launch::online();
+        let own = ranks[0].host == host;
+        if own && threads < online && here.iter().all(|found| found.cores < online) {
+            problems.push(format!(
+                "{host}: {threads} threads of {} ranks on {online} cores: the launcher binds ranks to \
+                 fewer cores; hint: mpirun --bind-to none, or srun --cpus-per-task",
+                here.len()
+            ));
+        }
+        if own && threads > online {
+            problems.push(format!(
+                "{host}: {threads} threads of {} ranks on {online} cores; hint: fewer ranks a node",
+                here.len()
+            ));
+        }
+    }
+    problems
+}
+
+fn print(ranks: &[Found], scratch: &std::path::Path) {
+    let variable = |name: &str| std::env::var(name).ok();
+    let launcher = match (variable("OMPI_COMM_WORLD_SIZE"), variable("SLURM_STEP_ID")) {
+        (Some(_), Some(_)) => "mpirun within a step of Slurm",
+        (Some(_), None) => "mpirun",
+        (None, Some(_)) => "srun",
+        (None, None) => "none",
+    };
+    println!("program    reelscale {}", env!("CARGO_PKG_VERSION"));
+    println!("launcher   {launcher}");
+    println!("pmix       {}", variable("PMIX_VERSION").unwrap_or("not in use".into()));
+    println!("mpi        {}", library_version().unwrap_or("not started: no launcher".into()));
+    println!("hdf5       {}", crate::data::library_version());
+    let kernels: Vec<&str> = Instructions::available().iter().map(|one| one.name()).collect();
+    println!(
+        "kernels    {} (the last is chosen; products are our own, no BLAS)",
+        kernels.join(" ")
+    );
+    println!("scratch    {}", scratch.display());
+    if let Some(job) = variable("SLURM_JOB_ID") {
+        let left = signals::slurm_end()
+            .and_then(|end| end.duration_since(std::time::SystemTime::now()).ok());
+        let left = left.map_or("unknown".into(), |left| human::duration(left.as_secs_f64()));
+        println!("slurm      job {job}, time left {left}");
+    }
+    println!(
+        "{:<10} {:<20} {:>5} {:>7} {:>8} {:>12}  processor",
+        "rank", "host", "cores", "threads", "kernel", "memory"
+    );
+    for (rank, found) in ranks.iter().enumerate() {
+        println!(
+            "{rank:<10} {:<20} {:>5} {:>7} {:>8} {:>12}  {}",
+            found.host,
+            found.cores,
+            found.threads,
+            found.kernel,
+            human::bytes(found.memory_bytes),
+            found.processor
+        );
+    }
+}
