@@ -259,6 +259,59 @@ fn a_stalled_rank_is_named_and_ends_the_run() {
     }
 }
 
+/// Numbers that overflow end the run, which says where; the checkpoint before stays.
+#[test]
+fn numbers_that_overflow_are_named() {
+    let scratch = Scratch::new(600, 40);
+    let text = fs::read_to_string(&scratch.job).unwrap();
+    let deep = "{ dense = 64, activation = \"relu\" }, ".repeat(9);
+    fs::write(&scratch.job, text.replace("{ dense = 64, activation = \"relu\" }, ", &deep))
+        .unwrap();
+    let wild = scratch.train("run").ranks(2).arg("--set").arg("pretrain.learning_rate=1e6");
+    let text = wild.arg("--set").arg("checkpoint.every=1").fails_with(7);
+    assert!(text.contains(": layer "), "{text}");
+    assert!(text.contains("found NaN or infinity"), "{text}");
+    // Without checkpoints in between it is seen at the end of the epoch.
+    fs::remove_dir_all(scratch.path("run")).unwrap();
+    let later = scratch.train("run").arg("--set").arg("pretrain.learning_rate=1e6");
+    let text = later.fails_with(7);
+    assert!(text.contains("pretrain, epoch 1: layer "), "{text}");
+}
+
+/// A second signal doesn't wait for anybody: here for a rank that hangs.
+#[test]
+fn a_second_signal_stops_at_once() {
+    let scratch = Scratch::new(6000, 300);
+    let mut run = scratch.train("run").ranks(2).within(60).spawn();
+    run.wait_for(&scratch.path("run/metrics.jsonl"), "\"step\":\"pretrain\"");
+    let processes = run.processes();
+    signal("STOP", processes[1]);
+    signal("TERM", processes[0]);
+    // The same request twice, as Slurm makes it, is one.
+    signal("TERM", processes[0]);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(run.processes().len(), 2, "the first one waits for a checkpoint");
+    let second = Instant::now();
+    signal("TERM", processes[0]);
+    let output = run.finish();
+    assert_eq!(output.status.code(), Some(143), "{}", told(&output));
+    assert!(second.elapsed() < Duration::from_secs(5));
+    scratch.train("run").stdout();
+}
+
+/// Slurm's time limit, where this Slurm exports it.
+#[test]
+fn the_end_of_the_allocation_is_known() {
+    let scratch = Scratch::new(6000, 300);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let end = (now.as_secs() + 17).to_string();
+    let started = Instant::now();
+    let output = scratch.train("run").env("SLURM_JOB_END_TIME", &end).output();
+    assert!(told(&output).contains("s of time left: stopping"), "{}", told(&output));
+    assert!(output.status.success() && started.elapsed() < Duration::from_secs(6));
+    assert_eq!(json(&scratch.path("run/run.json"), "finished"), false);
+}
+
 /// Memory that the system refuses: exit 9, with the rank, the bytes and what it was at.
 #[test]
 fn memory_that_is_refused_is_told() {

@@ -129,6 +129,16 @@ impl Experts {
         Block { layout: &self.layouts[block], parameters }
     }
 
+    /// The first class whose weights here aren't all finite.
+    pub fn odd_class(&self) -> Option<usize> {
+        let odd = |block: &usize| !self.block(*block).parameters.iter().all(|w| w.is_finite());
+        let Block { layout, parameters } = self.block(self.own.clone().find(odd)?);
+        let class = (0..layout.classes.len()).find(|class| {
+            layout.places_of(*class).0.iter().any(|place| !parameters[*place].is_finite())
+        });
+        Some(layout.classes.start + class.unwrap_or(0))
+    }
+
     /// Bytes of weights held here.
     pub fn bytes(&self) -> usize {
         self.parameters.iter().map(|block| size_of_val(block.as_slice())).sum()
@@ -149,6 +159,17 @@ mod tests {
         let rule = Rule::Adaptive { positives_per_expert: 10, max: 4 };
         assert_eq!(rule.counts(&[0, 1, 10, 11, 39, 41, 9_000]), [1, 1, 1, 2, 4, 4, 4]);
         assert_eq!(Rule::Uniform { count: 3 }.counts(&[0, 5]), [3, 3]);
+    }
+
+    #[test]
+    fn a_class_with_a_number_that_is_none_is_found() {
+        let layouts = layouts(&[2; 40], Dummy::Learned, 8, 2);
+        let own = 0..layouts.len();
+        let mut experts = Experts::new(layouts, own, 1, 1);
+        assert_eq!(experts.odd_class(), None);
+        let place = experts.layouts[1].places_of(3).0[5];
+        Arc::make_mut(&mut experts.parameters[1])[place] = f32::NAN;
+        assert_eq!(experts.odd_class(), Some(experts.layouts[1].classes.start + 3));
     }
 
     /// Ragged classes, frequent ones first as YouTube-8M lists them: a block exceeds the mean cost

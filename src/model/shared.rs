@@ -148,6 +148,14 @@ impl SharedLayers {
         tape_width(self.pooled(), self.video_network())
     }
 
+    /// The first layer whose weights and biases aren't all finite.
+    pub fn odd_layer(&self, parameters: &[f32]) -> Option<usize> {
+        let odd = |place: &Place| {
+            !parameters[place.start..place.biases().end].iter().all(|w| w.is_finite())
+        };
+        self.places.iter().position(odd)
+    }
+
     /// Weights turned for the backward pass, a layer each.
     pub fn transpose(&self, parameters: &[f32]) -> Vec<Vec<f32>> {
         self.places

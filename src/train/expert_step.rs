@@ -163,6 +163,11 @@ impl ExpertStep<'_> {
         Ok(())
     }
 
+    /// What an error calls an epoch.
+    fn place(&self, epoch: usize) -> String {
+        format!("expert step, round {}, epoch {}", self.round, epoch + 1)
+    }
+
     fn total_rows(&self) -> usize {
         self.runs.last().expect("a run for each rank").end
     }
@@ -215,6 +220,7 @@ impl ExpertStep<'_> {
         }
         let losses = learning.learners().iter().map(Learner::loss).collect();
         let loss = total_over_blocks(self.comm, model.experts.layouts.len(), losses);
+        state.check(&self.place(epoch), model, loss, None)?;
         // What is told of, and left at the end, is the average.
         swap_averages(learning.learners(), &mut model.experts);
         let told = self.told(loss / rows as f64, state, model, learning);
@@ -243,6 +249,7 @@ impl ExpertStep<'_> {
         }
         let losses = learning.searches().iter().map(BlockSearch::value).collect();
         let loss = total_over_blocks(self.comm, model.experts.layouts.len(), losses);
+        state.check(&self.place(learning.position.epoch), model, loss, None)?;
         let left = learning.searches().iter().filter(|search| !search.converged()).count();
         let go_on = self.told(loss, state, model, learning)?;
         self.next(learning, go_on, left);
@@ -315,7 +322,8 @@ impl ExpertStep<'_> {
         let epoch = learning.position.epoch + 1;
         let event = json!({ "step": "experts", "round": self.round, "epoch": epoch, "loss": loss });
         if self.job.patience == 0 {
-            return state.tell(event, loss).map(|()| true);
+            state.tell(event, loss);
+            return Ok(true);
         }
         let better = state.offer(model, &mut learning.best, event)?;
         let position = &mut learning.position;

@@ -141,6 +141,7 @@ impl Pretrain<'_> {
             drop(batches);
             let total = self.groups.rows.rows();
             let loss = learning.position.loss / total as f64;
+            state.check(&format!("pretrain, epoch {}", epoch + 1), annotator, loss, None)?;
             let event = json!({ "step": "pretrain", "epoch": epoch + 1, "loss": loss });
             let better = state.validate(annotator, event)?;
             let position = &mut learning.position;

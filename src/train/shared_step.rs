@@ -64,14 +64,16 @@ impl Saved for Learning {
 pub fn run(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> Result<()> {
     let rows = state.data.train.clone();
     while learning.iteration < state.job.shared.iterations {
+        let round = state.standing.round;
         let pass = Pass { state, rows: &rows, annotator: model };
-        let (loss, gradient) = pass.evaluate()?;
+        let place = format!("shared step, round {round}, iteration {}", learning.iteration + 1);
+        let (loss, gradient) = pass.evaluate(&place)?;
         learning.irprop.step(&mut model.shared, &gradient, loss);
         learning.iteration += 1;
-        let (round, iteration) = (state.standing.round, learning.iteration);
+        let iteration = learning.iteration;
         let event =
             json!({ "step": "shared", "round": round, "iteration": iteration, "loss": loss });
-        state.tell(event, loss)?;
+        state.tell(event, loss);
         state.boundary(model, learning)?;
     }
     Ok(())
@@ -97,8 +99,9 @@ impl Pass<'_, '_> {
     /// The mean loss over all rows of all ranks and its gradient with respect to the shared layers.
     ///
     /// # Errors
-    /// What reading rows gives; exit 75 when told to stop; common to all ranks.
-    fn evaluate(mut self) -> Result<(f64, Vec<f32>)> {
+    /// What reading rows gives; exit 75 when told to stop; exit 7 where the loss is no number;
+    /// common to all ranks.
+    fn evaluate(mut self, place: &str) -> Result<(f64, Vec<f32>)> {
         let (comm, annotator, rows) = (self.state.comm, self.annotator, self.rows);
         let runs = rows.block_runs();
         let longest = runs.iter().map(Range::len).max().expect("a run for each rank");
@@ -106,7 +109,7 @@ impl Pass<'_, '_> {
         let mut gradient = OrderedSum::new(comm, runs.clone(), annotator.layers.parameters());
         let mut loss = OrderedSum::new(comm, runs, 1);
         let mut ahead = rows.read_ahead(4 * self.state.kernels.len());
-        let mut turned = Vec::new();
+        let (mut turned, mut odd) = (Vec::new(), None);
         // All ranks take as many waves as the one that has most blocks.
         let wave = self.state.plan.wave;
         for from in (0..longest).step_by(wave) {
@@ -120,7 +123,10 @@ impl Pass<'_, '_> {
                     visit(block, &turned, &mut wave, &mut self.state.kernels, poll);
                 }
             });
-            wave.iter().for_each(|rows| loss.add(vec![rows.loss]));
+            for (block, rows) in blocks.clone().zip(&wave) {
+                loss.add(vec![rows.loss]);
+                odd = odd.or((!rows.loss.is_finite()).then(|| format!("row block {block}")));
+            }
             let backward = self.backward(&transposed, blocks.zip(wave), &mut gradient);
             comm.agree(backward.and_then(|()| comm.unless_stopped(Ok(()))))?;
         }
@@ -128,7 +134,9 @@ impl Pass<'_, '_> {
         let scale = 1.0 / rows.rows() as f64;
         let mut gradient = gradient.finish(comm);
         gradient.iter_mut().for_each(|slope| *slope *= scale as f32);
-        Ok((loss.finish(comm)[0] * scale, gradient))
+        let loss = loss.finish(comm)[0] * scale;
+        self.state.check(place, annotator, loss, odd)?;
+        Ok((loss, gradient))
     }
 
     /// Activations of the rows of `blocks`, which come next.

@@ -217,9 +217,13 @@ impl<'a> State<'a> {
     /// Writes a checkpoint, if the run has any. Collective.
     ///
     /// # Errors
-    /// Exit 5, common to all ranks, if it is the `last` one of a run that stops; else what can't be
-    /// written is only told.
+    /// Exit 7: the model's numbers aren't finite, so that the checkpoint before is the last good
+    /// one; exit 5, if it is the `last` one of a run that stops: else what can't be written is only
+    /// told; common to all ranks.
     pub fn save(&mut self, model: &Annotator, learning: &dyn Saved, last: bool) -> Result<()> {
+        if self.checkpoints.is_some() {
+            self.check(&phase(), model, 0.0, None)?;
+        }
         let (comm, Some(checkpoints)) = (self.comm, &mut self.checkpoints) else { return Ok(()) };
         self.standing.events_hash = self.report.events_hash();
         let (about, events) = (checkpoints.about(&self.standing), self.report.events());
@@ -295,17 +299,35 @@ impl<'a> State<'a> {
     }
 
     /// Reports a loss.
-    ///
-    /// # Errors
-    /// Exit 7 where it isn't a number.
-    pub fn tell(&mut self, event: Value, loss: f64) -> Result<()> {
+    pub fn tell(&mut self, event: Value, loss: f64) {
         self.report.event(&event);
         self.standing.last_loss = loss;
-        if loss.is_finite() {
-            return Ok(());
-        }
-        let text = format!("{event}: the loss is not a number; hint: a smaller learning rate");
-        self.comm.agree(Err(Error::new(Exit::Numeric, text)))
+    }
+
+    /// Sees whether the model's numbers and the loss at `place` are finite. `odd` is what of this
+    /// rank's share is not, if anything: a row block, say. Collective.
+    ///
+    /// # Errors
+    /// Exit 7, common to all ranks, naming layer, class or what `odd` says.
+    pub fn check(
+        &self,
+        place: &str,
+        model: &Annotator,
+        loss: f64,
+        odd: Option<String>,
+    ) -> Result<()> {
+        let layer = || Some(format!("layer {}", model.layers.odd_layer(&model.shared)?));
+        let class = || Some(format!("class {}", model.experts.odd_class()?));
+        let whole = || (!loss.is_finite()).then(|| "loss".to_string());
+        let found = match odd.or_else(layer).or_else(class).or_else(whole) {
+            None => Ok(()),
+            Some(what) => {
+                let text = format!("{place}: {what}: found NaN or infinity (loss {loss})");
+                let hint = "a smaller learning rate; the last checkpoint is from before";
+                Err(Error::new(Exit::Numeric, text).hint(hint))
+            }
+        };
+        self.comm.agree(found)
     }
 
     /// Offers the model to the run's best one; see `offer`.
@@ -324,8 +346,7 @@ impl<'a> State<'a> {
     /// better.
     ///
     /// # Errors
-    /// What reading rows gives; exit 75 when told to stop, exit 7 where the loss is no number;
-    /// common to all ranks.
+    /// What reading rows gives; exit 75 when told to stop; common to all ranks.
     pub fn offer(
         &mut self,
         annotator: &Annotator,
@@ -334,14 +355,14 @@ impl<'a> State<'a> {
     ) -> Result<bool> {
         let loss = event["loss"].as_f64().unwrap_or(self.standing.last_loss);
         let Some(rows) = self.data.validation.clone() else {
-            self.tell(event, loss)?;
+            self.tell(event, loss);
             let better = -loss > best.score;
             best.keep(annotator, -loss);
             return Ok(better);
         };
         let metrics = evaluate(self.comm, annotator, &rows, &mut self.kernels)?;
         event["validation"] = json!(metrics);
-        self.tell(event, loss)?;
+        self.tell(event, loss);
         let better = metrics.gap_at_20 > best.score;
         if better {
             best.keep(annotator, metrics.gap_at_20);
