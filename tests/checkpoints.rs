@@ -13,12 +13,14 @@ use common::shards;
 use reelscale::checkpoint::{Contents, Disk, Family, FaultKind, Store};
 use reelscale::comm::{Comm, run_threads};
 use reelscale::error::Result;
+use reelscale::human::hex;
 use reelscale::job::Job;
 use reelscale::packed::{put, put_numbers, take_numbers};
 use reelscale::report::Report;
 use reelscale::rng::{Purpose, Stream};
 use reelscale::train::{Checkpoints, Data, train};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 /// Everything that a checkpoint can hold: Adam with averages, patience within steps, two rounds.
 const JOB: &str = "
@@ -292,11 +294,7 @@ fn a_checkpoint_of_another_version_is_refused_clearly() {
     fs::write(&state, &text).unwrap();
     let sums = state.with_file_name("SHA256SUMS");
     let lines = fs::read_to_string(&sums).unwrap();
-    let digest = {
-        use sha2::Digest;
-        let digest = sha2::Sha256::digest(text.as_bytes());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
+    let digest = hex(&Sha256::digest(text.as_bytes()));
     let new: Vec<String> = lines
         .lines()
         .map(|line| match line.ends_with("state.json") {

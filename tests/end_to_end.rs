@@ -118,6 +118,11 @@ fn a_run_has_the_same_bits_on_any_ranks_and_threads() {
             assert_eq!(evaluate().ranks(ranks).stdout(), metrics, "{solver}: mpirun -n {ranks}");
         }
         assert_eq!(evaluate().arg("--comm").arg("threads=5").stdout(), metrics);
+        let limited = |gib: &str| evaluate().arg("--memory-gib").arg(gib);
+        let refused = limited("1e-9").fails_with(9);
+        let (_, least) = refused.split_once("needs ").expect("the least that works");
+        let least = least.split_once(' ').expect("a number").0;
+        assert_eq!(limited(least).stdout(), metrics, "{solver}: evaluate in {least} GiB");
     }
 }
 

@@ -221,8 +221,8 @@ fn killed_runs_end_as_undisturbed_ones() {
     assert!(kills >= seeds() / 2 && resumed > 0, "{kills} kills, {resumed} resumed");
 }
 
-/// A rank that is stopped for ever is found by those that wait for it, whichever it is; the run goes
-/// on from its checkpoint.
+/// A rank that is stopped for ever is found by those that wait for it, whichever it is; the run
+/// goes on from its checkpoint.
 #[test]
 fn a_stalled_rank_is_named_and_ends_the_run() {
     let scratch = Scratch::new(6000, 300);

@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::comm::Comm;
+use crate::human::hex;
 use crate::model::annotator::Annotator;
 use crate::model::mixture::Block;
 
@@ -43,9 +44,4 @@ fn class_digests(block: Block) -> Vec<u8> {
         digests.extend(digest.finalize());
     }
     digests
-}
-
-/// Bytes as hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

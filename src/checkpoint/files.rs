@@ -10,10 +10,10 @@ use hdf5::Dataset;
 use ndarray::{ArrayView1, ArrayView2, s};
 use sha2::{Digest, Sha256};
 
-use super::content::hex;
 use super::manifest::{FileEntry, Manifest};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
+use crate::human::hex;
 use crate::model::annotator::Annotator;
 use crate::model::experts::Experts;
 use crate::model::layout::{Layout, Role};

@@ -24,11 +24,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::content::hex;
 use super::disk::{Disk, DiskFile};
 use super::loaded::{Blocks, Items, Loaded, Part};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
+use crate::human::hex;
 use crate::partition::owned;
 
 const FORMAT: &str = "reelscale-checkpoint";

@@ -4,16 +4,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::evaluate::rows_for;
+use super::scoring::Scoring;
 use crate::checkpoint;
 use crate::comm::Comm;
 use crate::data::write_annotations;
 use crate::error::{Error, Result};
 use crate::flow::scoring::score;
 use crate::formats::submission;
-use crate::launch;
-use crate::model::vector::Instructions;
-use crate::train::kernels;
 
 /// Writes each video's best classes.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,9 +27,8 @@ pub struct Args {
     /// Classes of a video.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     top: u32,
-    /// Threads of a rank; 0: the cores it may run on.
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    scoring: Scoring,
 }
 
 /// One rank's rows on their way to rank 0.
@@ -53,9 +49,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     };
     comm.agree(checked)?;
     let annotator = checkpoint::load(comm, &args.model)?;
-    let rows = rows_for(comm, &annotator, &args.data)?;
-    let mut kernels =
-        kernels(Instructions::detect(), launch::threads(args.threads), annotator.shape.epsilon);
+    let (rows, mut kernels) = args.scoring.prepare(comm, &annotator, &args.data)?;
     let top = (args.top as usize).min(annotator.shape.class_count);
     let scored = score(comm, &annotator, &rows, &mut kernels, top)?;
     let ids = rows.dataset().reader().ids(rows.own_rows())?;

@@ -92,8 +92,8 @@ fn problems_of(ranks: &[Found]) -> Vec<String> {
         let own = ranks[0].host == host;
         if own && threads < online && here.iter().all(|found| found.cores < online) {
             problems.push(format!(
-                "{host}: {threads} threads of {} ranks on {online} cores: the launcher binds ranks to \
-                 fewer cores; hint: mpirun --bind-to none, or srun --cpus-per-task",
+                "{host}: {threads} threads of {} ranks on {online} cores: the launcher binds ranks \
+                 to fewer cores; hint: mpirun --bind-to none, or srun --cpus-per-task",
                 here.len()
             ));
         }

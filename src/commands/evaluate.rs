@@ -2,22 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use super::scoring::Scoring;
 use crate::checkpoint;
 use crate::comm::Comm;
-use crate::data::Kind;
 use crate::error::{Error, Result};
-use crate::example::FeaturePart;
-use crate::flow::home_rows::{HomeRows, open};
 use crate::flow::rankings::{Ranked, Visited, metrics};
 use crate::flow::scoring::{TOP, evaluate};
 use crate::formats::submission;
 use crate::labels::Labels;
-use crate::launch;
 use crate::metrics::{Metrics, TopLists};
-use crate::model::annotator::Annotator;
-use crate::model::vector::Instructions;
 use crate::partition::owned;
-use crate::train::kernels;
 
 /// Measures a model on shards, or a file of predictions against a file of labels.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,9 +30,8 @@ pub struct Args {
     labels: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Threads of a rank; 0: the cores it may run on.
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    scoring: Scoring,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -49,7 +42,7 @@ enum Format {
 
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let metrics = match (&args.model, &args.predictions, &args.labels) {
-        (Some(model), _, _) => evaluate_model(comm, model, &args.data, args.threads)?,
+        (Some(model), _, _) => evaluate_model(comm, model, &args.data, &args.scoring)?,
         (_, Some(predictions), Some(labels)) => evaluate_files(comm, predictions, labels)?,
         _ => return comm.agree(Err(Error::usage("expected --model and --data"))),
     };
@@ -62,45 +55,15 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     Ok(())
 }
 
-fn evaluate_model(comm: &Comm, model: &Path, data: &[String], threads: usize) -> Result<Metrics> {
+fn evaluate_model(
+    comm: &Comm,
+    model: &Path,
+    data: &[String],
+    scoring: &Scoring,
+) -> Result<Metrics> {
     let annotator = checkpoint::load(comm, model)?;
-    let rows = rows_for(comm, &annotator, data)?;
-    let mut kernels =
-        kernels(Instructions::detect(), launch::threads(threads), annotator.shape.epsilon);
+    let (rows, mut kernels) = scoring.prepare(comm, &annotator, data)?;
     evaluate(comm, &annotator, &rows, &mut kernels)
-}
-
-/// Blocks that rows are cut into for scoring; nothing that is computed depends on it.
-const ROW_BLOCKS: usize = 256;
-
-/// The rows that `data` names, if the model takes them.
-///
-/// # Errors
-/// Exit 4, common to all ranks.
-pub fn rows_for(comm: &Comm, annotator: &Annotator, data: &[String]) -> Result<HomeRows> {
-    let dataset = open(comm, data)?;
-    let shape = &annotator.shape;
-    let (found, expected) = (dataset.parts(), &shape.parts[..]);
-    let of_frames = (dataset.kind() == Kind::Frames, shape.pooling.is_some());
-    let same = found == expected && dataset.class_count() == shape.class_count;
-    let fits = if same && of_frames.0 == of_frames.1 {
-        Ok(())
-    } else {
-        let describe = |parts: &[FeaturePart], of_frames, classes| {
-            let parts: Vec<_> =
-                parts.iter().map(|part| format!("{}:{}", part.name, part.size)).collect();
-            let kind = if of_frames { "frames of " } else { "" };
-            format!("{kind}{} and {classes} classes", parts.join(","))
-        };
-        Err(Error::input(format!(
-            "{}: found {}, expected {} as the model has",
-            dataset.shards()[0].path.display(),
-            describe(found, of_frames.0, dataset.class_count()),
-            describe(expected, of_frames.1, shape.class_count)
-        )))
-    };
-    comm.agree(fits)?;
-    Ok(HomeRows::new(comm, dataset, ROW_BLOCKS))
 }
 
 /// Metrics of predictions that any system made. A labelled video without prediction counts as one

@@ -140,5 +140,5 @@ fn content_hash(dataset: &Dataset) -> Result<String> {
             }
         }
     }
-    Ok(sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(human::hex(&sha.finalize()))
 }

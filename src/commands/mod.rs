@@ -8,6 +8,7 @@ mod convert;
 mod doctor;
 mod evaluate;
 mod inspect;
+mod scoring;
 mod synthesize;
 mod train;
 

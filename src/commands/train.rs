@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::{self, Disk, Store};
 use crate::comm::{Comm, library_version};
 use crate::error::{Error, Result};
-use crate::human;
+use crate::human::{self, hex};
 use crate::job::Job;
 use crate::launch;
 use crate::report::{Found, Machine, Report, RunDirectory, RunRecord, table};
@@ -129,10 +129,6 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         log::info!("{}", record.reason);
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::state::Standing;
+use super::standing::Standing;
 use crate::checkpoint::Store;
 use crate::comm::Comm;
 use crate::error::{Error, Result};

@@ -11,6 +11,7 @@ use crate::data::{Dataset, Kind};
 use crate::error::{Error, Result};
 use crate::flow::home_rows::{HomeRows, open};
 use crate::flow::own_rows::Room;
+use crate::human::hex;
 use crate::job::{Job, Validation};
 use crate::model::experts::Rule;
 use crate::model::initial;
@@ -48,8 +49,7 @@ impl Data {
                 shard.path = shard.path.file_name().unwrap_or_default().into();
                 digest.update(serde_json::to_vec(&shard).expect("a description is plain data"));
             }
-            let digest: String =
-                digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = hex(&digest.finalize()[..8]);
             json!({ "rows": rows.rows(), "shards": digest })
         };
         json!({ "train": of(&self.train), "validation": self.validation.as_deref().map(of) })

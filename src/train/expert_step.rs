@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::learner::Learner;
+use super::learner::{Learner, Worker};
 use super::losses::total_over_blocks;
 use super::saved::{Saved, learned_blocks};
 use super::search::BlockSearch;
-use super::state::{Best, State};
+use super::standing::Best;
+use super::state::State;
 use crate::checkpoint::Loaded;
 use crate::comm::Comm;
 use crate::error::Result;
@@ -116,12 +117,6 @@ impl Saved for Learning {
     fn best(&self) -> Option<&Best> {
         Some(&self.best)
     }
-}
-
-/// One thread's kernel with the gradient that it makes.
-pub struct Worker<'a> {
-    pub kernel: &'a mut Kernel,
-    pub gradient: Vec<f32>,
 }
 
 /// What an expert step works on.

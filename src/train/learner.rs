@@ -4,17 +4,22 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 
-use super::expert_step::Worker;
 use crate::flow::rows_travel::Window;
 use crate::job::ExpertsJob;
 use crate::model::layout::Layout;
-use crate::model::mixture::Block;
+use crate::model::mixture::{Block, Kernel};
 use crate::model::vector::LANES;
 use crate::optim::Solver;
 use crate::optim::adagrad::Adagrad;
 use crate::optim::adam::Adam;
 use crate::optim::average::Average;
 use crate::packed;
+
+/// One thread's kernel with the gradient that it makes.
+pub struct Worker<'a> {
+    pub kernel: &'a mut Kernel,
+    pub gradient: Vec<f32>,
+}
 
 #[derive(Serialize, Deserialize)]
 enum Optimizer {

@@ -22,7 +22,7 @@
 use super::groups::GROUPS_MAX;
 use crate::error::{Error, Exit, Result};
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, HomeRows, ROWS_AT_ONCE};
-use crate::flow::own_rows::SCORES_MAX;
+use crate::flow::own_rows::{Room, SCORES_MAX};
 use crate::flow::scoring::{TOP, wave_rows};
 use crate::job::Job;
 use crate::model::annotator::Shape;
@@ -62,6 +62,15 @@ struct Phase {
     bytes: usize,
     train: bool,
     validation: bool,
+}
+
+/// What sizes depend on beside model and rows.
+struct Setting {
+    threads: usize,
+    /// Frames of a row that pretraining draws; 0: all.
+    frames_drawn: usize,
+    /// Whether there is a byte budget.
+    limited: bool,
 }
 
 /// Sizes that the formulas are made of.
@@ -115,11 +124,12 @@ fn tree(leaves: usize) -> usize {
 }
 
 impl Sizes {
-    /// `experts`: of each class in the expert step; `other`: validation rows.
+    /// `small`, `large`: experts of each class while pretraining and in the expert step; `other`:
+    /// validation rows.
     fn of(
-        job: &Job,
+        setting: Setting,
         shape: &Shape,
-        experts: &[usize],
+        (small, large): (&[usize], &[usize]),
         size: usize,
         rows: &HomeRows,
         other: usize,
@@ -127,8 +137,7 @@ impl Sizes {
         let layers = shape.shared_layers();
         let blocks =
             |counts: &[usize]| layouts(counts, shape.dummy, layers.outputs(), shape.class_blocks);
-        let small = blocks(&vec![job.pretrain.experts; shape.class_count]);
-        let large = blocks(experts);
+        let (small, large) = (blocks(small), blocks(large));
         let all = || small.iter().chain(&large);
         let most = |of: &dyn Fn(&Layout) -> usize| all().map(of).max().unwrap_or(0);
         let row_block = (0..rows.blocks.len()).map(|block| rows.blocks.block(block).len()).max();
@@ -139,7 +148,7 @@ impl Sizes {
             false => stride_of(shape.features()) * FLOAT,
         };
         Sizes {
-            threads: job.run.threads.max(1),
+            threads: setting.threads.max(1),
             small: most_owned(&small, size),
             large: most_owned(&large, size),
             block: most(&Layout::parameters) * FLOAT,
@@ -148,7 +157,7 @@ impl Sizes {
             shared: layers.parameters() * FLOAT,
             activations: stride_of(layers.outputs()) * FLOAT,
             features,
-            sampled: match (frames, job.pretrain.frames) {
+            sampled: match (frames, setting.frames_drawn) {
                 (true, count @ 1..) => count * shape.features(),
                 _ => features,
             },
@@ -164,7 +173,7 @@ impl Sizes {
             row_blocks: rows.blocks.len().div_ceil(size),
             class_blocks: small.len().max(large.len()).div_ceil(size),
             validation_rows: other,
-            scores_max: if job.run.memory_gib > 0.0 { SCORES_LIMITED } else { SCORES_MAX },
+            scores_max: if setting.limited { SCORES_LIMITED } else { SCORES_MAX },
         }
     }
 
@@ -281,6 +290,43 @@ impl Sizes {
     }
 }
 
+/// Bytes that a rank may take; 0 GiB stands for any.
+fn limit_of(memory_gib: f64) -> usize {
+    if memory_gib > 0.0 { (memory_gib * GIB) as usize } else { usize::MAX }
+}
+
+/// A budget that can't be kept.
+fn too_little(name: &str, found: f64, least: usize) -> Error {
+    let least = (least as f64 / GIB * 1e6).ceil() / 1e6;
+    let text = format!("{name}: found {found}, a rank of this job needs {least:.6} at least");
+    Error::new(Exit::Resources, text)
+}
+
+/// Where activations and scores of `rows` may lie while a model with `experts` experts of each
+/// class scores them, on each of `size` ranks of `threads` threads and so much memory (0: any).
+///
+/// # Errors
+/// Exit 9 where the byte budget can't be kept, with the least that can.
+pub fn room_for_scoring(
+    shape: &Shape,
+    experts: &[usize],
+    (size, threads): (usize, usize),
+    rows: &HomeRows,
+    memory_gib: f64,
+) -> Result<Room> {
+    let limit = limit_of(memory_gib);
+    let setting = Setting { threads, frames_drawn: 0, limited: limit < usize::MAX };
+    let own = most_rows(rows);
+    let sizes = Sizes::of(setting, shape, (experts, experts), size, rows, own);
+    let least = sizes.large + sizes.scoring() + sizes.labels();
+    if least > limit {
+        return Err(too_little("--memory-gib", memory_gib, least).hint("more ranks, fewer threads"));
+    }
+    let in_memory = limit - least >= own * sizes.activations;
+    let bytes_max = if in_memory { usize::MAX } else { 0 };
+    Ok(Room { bytes_max, scores_max: sizes.scores_max, ..Room::unlimited() })
+}
+
 impl Plan {
     /// What `job` takes on the largest of `size` ranks; `experts` are those of each class in the
     /// expert step.
@@ -295,11 +341,15 @@ impl Plan {
         train: &HomeRows,
         validation: Option<&HomeRows>,
     ) -> Result<Plan> {
-        let sizes = Sizes::of(job, shape, experts, size, train, validation.map_or(0, most_rows));
-        let limit = match job.run.memory_gib {
-            given if given > 0.0 => (given * GIB) as usize,
-            _ => usize::MAX,
+        let limit = limit_of(job.run.memory_gib);
+        let setting = Setting {
+            threads: job.run.threads,
+            frames_drawn: job.pretrain.frames,
+            limited: limit < usize::MAX,
         };
+        let small = vec![job.pretrain.experts; shape.class_count];
+        let other = validation.map_or(0, most_rows);
+        let sizes = Sizes::of(setting, shape, (&small, experts), size, train, other);
         let block = sizes.row_block * (sizes.tape + sizes.activations);
         let (phases, before_wave) = sizes.phases(job, validation.is_some());
         let most = |train_in_memory: bool, validation_in_memory: bool| {
@@ -318,12 +368,7 @@ impl Plan {
         };
         let least = most(false, false).max(before_wave.map_or(0, |bytes| bytes + block));
         if least > limit {
-            let text = format!(
-                "run.memory_gib: found {}, a rank of this job needs {:.6} at least",
-                job.run.memory_gib,
-                (least as f64 / GIB * 1e6).ceil() / 1e6
-            );
-            return Err(Error::new(Exit::Resources, text)
+            return Err(too_little("run.memory_gib", job.run.memory_gib, least)
                 .hint("more ranks, a smaller experts.window or pretrain.batch, fewer threads"));
         }
         // Every class block passes the validation rows, but only windows the others: if one of

@@ -17,6 +17,7 @@ mod pretrain;
 mod saved;
 mod search;
 mod shared_step;
+mod standing;
 mod state;
 
 use serde_json::{Value, json};
@@ -35,7 +36,8 @@ use groups::Groups;
 pub use heartbeat::Heartbeat;
 use pretrain::Pretrain;
 use saved::Saved;
-use state::{Best, State, Step};
+use standing::{Best, Step};
+use state::State;
 pub use state::{instructions, kernels, plan, shape_of};
 
 /// What a training run ends with.

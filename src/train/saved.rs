@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{Best, Standing};
+use super::standing::{Best, Standing};
 use crate::checkpoint::{Contents, Family, Items, Loaded};
 use crate::comm::Comm;
 use crate::error::Result;

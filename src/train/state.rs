@@ -1,12 +1,12 @@
 //! What a training run holds besides the model: rows, threads, the report, the best model so far.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::checkpoints::Checkpoints;
 use super::data::Data;
 use super::memory::Plan;
 use super::saved::{Restored, Saved, restore, with_contents};
+use super::standing::{Best, Standing, Step};
 use crate::checkpoint::Loaded;
 use crate::comm::Comm;
 use crate::data::Kind;
@@ -65,33 +65,6 @@ pub fn instructions(job: &Job) -> Result<Instructions> {
     })
 }
 
-/// The steps of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Step {
-    Pretrain,
-    Experts,
-    Shared,
-    Done,
-}
-
-/// Where a run stands between its steps.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Standing {
-    pub step: Step,
-    /// Round 1, 2, ...; 0 before the first.
-    pub round: usize,
-    /// Rounds without a better validation.
-    pub rounds_without: usize,
-    /// Score of the best model when the round began.
-    pub score_before: f64,
-    /// The training loss told last.
-    last_loss: f64,
-    /// Why the run is done.
-    pub reason: String,
-    events_hash: [u8; 32],
-}
-
 pub struct State<'a> {
     pub comm: &'a Comm,
     pub job: &'a Job,
@@ -130,16 +103,7 @@ impl<'a> State<'a> {
         comm.agree(if plan.scratch() { room.check() } else { Ok(()) })?;
         data.keep_activations(&plan, &room);
         let kernels = kernels(instructions, job.run.threads, job.model.epsilon);
-        let standing = Standing {
-            step: Step::Pretrain,
-            round: 0,
-            rounds_without: 0,
-            score_before: f64::NEG_INFINITY,
-            last_loss: f64::INFINITY,
-            reason: String::new(),
-            events_hash: report.events_hash(),
-        };
-        let best = Best::default();
+        let (standing, best) = (Standing::new(report.events_hash()), Best::default());
         Ok(State { comm, job, data, kernels, report, plan, standing, best, shape, checkpoints })
     }
 
@@ -384,25 +348,6 @@ fn odd_one(digests: &[u32]) -> Option<usize> {
     let alike = |digest: &u32| digests.iter().filter(|other| *other == digest).count();
     let most = digests.iter().max_by_key(|digest| alike(digest))?;
     digests.iter().position(|digest| digest != most)
-}
-
-/// The best model of those that were offered.
-pub struct Best {
-    pub model: Option<Annotator>,
-    /// Its GAP@20 on the validation rows, or without such rows its training loss below zero.
-    pub score: f64,
-}
-
-impl Default for Best {
-    fn default() -> Best {
-        Best { model: None, score: f64::NEG_INFINITY }
-    }
-}
-
-impl Best {
-    fn keep(&mut self, annotator: &Annotator, score: f64) {
-        (self.model, self.score) = (Some(annotator.clone()), score);
-    }
 }
 
 #[cfg(test)]

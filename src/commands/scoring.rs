@@ -1,0 +1,90 @@
+//! What commands that score rows with a model share: their rows, threads and memory.
+
+use std::path::PathBuf;
+
+use crate::comm::Comm;
+use crate::data::Kind;
+use crate::error::{Error, Result};
+use crate::example::FeaturePart;
+use crate::flow::home_rows::{HomeRows, open};
+use crate::launch;
+use crate::model::annotator::Annotator;
+use crate::model::mixture::Kernel;
+use crate::model::vector::Instructions;
+use crate::train::kernels;
+use crate::train::memory::room_for_scoring;
+
+/// How rows are scored; nothing that is computed depends on it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Scoring {
+    /// Threads of a rank; 0: the cores it may run on.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Memory that a rank may take, in GiB: activations that don't fit go to a scratch file; 0: no
+    /// limit.
+    #[arg(long, default_value_t = 0.0)]
+    memory_gib: f64,
+    /// Folder on a disk of the node for that file; default: the system's own.
+    #[arg(long)]
+    scratch: Option<PathBuf>,
+}
+
+/// Blocks that rows are cut into for scoring; nothing that is computed depends on it.
+const ROW_BLOCKS: usize = 256;
+
+/// The rows that `data` names, if the model takes them.
+///
+/// # Errors
+/// Exit 4, common to all ranks.
+fn rows_for(comm: &Comm, annotator: &Annotator, data: &[String]) -> Result<HomeRows> {
+    let dataset = open(comm, data)?;
+    let shape = &annotator.shape;
+    let (found, expected) = (dataset.parts(), &shape.parts[..]);
+    let of_frames = (dataset.kind() == Kind::Frames, shape.pooling.is_some());
+    let same = found == expected && dataset.class_count() == shape.class_count;
+    let fits = if same && of_frames.0 == of_frames.1 {
+        Ok(())
+    } else {
+        let describe = |parts: &[FeaturePart], of_frames, classes| {
+            let parts: Vec<_> =
+                parts.iter().map(|part| format!("{}:{}", part.name, part.size)).collect();
+            let kind = if of_frames { "frames of " } else { "" };
+            format!("{kind}{} and {classes} classes", parts.join(","))
+        };
+        Err(Error::input(format!(
+            "{}: found {}, expected {} as the model has",
+            dataset.shards()[0].path.display(),
+            describe(found, of_frames.0, dataset.class_count()),
+            describe(expected, of_frames.1, shape.class_count)
+        )))
+    };
+    comm.agree(fits)?;
+    Ok(HomeRows::new(comm, dataset, ROW_BLOCKS))
+}
+
+impl Scoring {
+    /// The rows that `data` names, with room for what scoring makes of them, and a kernel for each
+    /// thread.
+    ///
+    /// # Errors
+    /// Exit 4: the rows are none that the model takes; exit 9: the memory doesn't suffice; common
+    /// to all ranks.
+    pub fn prepare(
+        &self,
+        comm: &Comm,
+        annotator: &Annotator,
+        data: &[String],
+    ) -> Result<(HomeRows, Vec<Kernel>)> {
+        let rows = rows_for(comm, annotator, data)?;
+        let (shape, threads) = (&annotator.shape, launch::threads(self.threads));
+        let counts = annotator.experts.counts();
+        let place = (comm.size(), threads);
+        let room = room_for_scoring(shape, &counts, place, &rows, self.memory_gib);
+        let mut room = comm.agree(room)?;
+        if let Some(scratch) = &self.scratch {
+            room.scratch.clone_from(scratch);
+        }
+        *rows.room.borrow_mut() = room;
+        Ok((rows, kernels(Instructions::detect(), threads, shape.epsilon)))
+    }
+}

@@ -1,0 +1,68 @@
+//! Where a run stands between its steps, and the best models that it has seen.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::annotator::Annotator;
+
+/// The steps of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    Pretrain,
+    Experts,
+    Shared,
+    Done,
+}
+
+/// Where a run stands between its steps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Standing {
+    pub step: Step,
+    /// Round 1, 2, ...; 0 before the first.
+    pub round: usize,
+    /// Rounds without a better validation.
+    pub rounds_without: usize,
+    /// Score of the best model when the round began.
+    pub score_before: f64,
+    /// The training loss told last.
+    pub last_loss: f64,
+    /// Why the run is done.
+    pub reason: String,
+    /// Of the events so far.
+    pub events_hash: [u8; 32],
+}
+
+impl Standing {
+    /// Before the first step.
+    pub fn new(events_hash: [u8; 32]) -> Standing {
+        Standing {
+            step: Step::Pretrain,
+            round: 0,
+            rounds_without: 0,
+            score_before: f64::NEG_INFINITY,
+            last_loss: f64::INFINITY,
+            reason: String::new(),
+            events_hash,
+        }
+    }
+}
+
+/// The best model of those that were offered.
+pub struct Best {
+    pub model: Option<Annotator>,
+    /// Its GAP@20 on the validation rows, or without such rows its training loss below zero.
+    pub score: f64,
+}
+
+impl Default for Best {
+    fn default() -> Best {
+        Best { model: None, score: f64::NEG_INFINITY }
+    }
+}
+
+impl Best {
+    /// Takes this one.
+    pub fn keep(&mut self, annotator: &Annotator, score: f64) {
+        (self.model, self.score) = (Some(annotator.clone()), score);
+    }
+}
