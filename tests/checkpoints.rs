@@ -153,8 +153,19 @@ fn save(store: &Store, comm: &Comm, number: u32) -> Result<()> {
     store.save(comm, &Contents { about, common: &common, events: &events, families })
 }
 
-/// What the newest checkpoint that is whole holds, if there is any.
+/// What the newest checkpoint that is whole holds, if there is any. Damaged ones are put back where
+/// they were.
 fn load(folder: &Path, ranks: usize) -> Result<Option<u32>> {
+    let found = load_once(folder, ranks);
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.extension().is_some_and(|extension| extension == "damaged") {
+            fs::rename(&entry, entry.with_extension("")).unwrap();
+        }
+    }
+    found
+}
+
+fn load_once(folder: &Path, ranks: usize) -> Result<Option<u32>> {
     let found = run_threads(ranks, |comm| {
         let Some(mut loaded) = Store::new(folder.into(), Disk::default()).load(comm)? else {
             return Ok(None);
@@ -168,6 +179,24 @@ fn load(folder: &Path, ranks: usize) -> Result<Option<u32>> {
     })?;
     assert!(found.iter().all(|one| *one == found[0]));
     Ok(found[0])
+}
+
+/// A damaged checkpoint that was passed over doesn't count as the one before the next.
+#[test]
+fn the_one_before_is_a_whole_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoints");
+    let store = Store::new(path.clone(), Disk::default());
+    let damage = || fs::write(newest_files(&path).last().unwrap(), "x").unwrap();
+    save(&store, &Comm::serial(), 1).unwrap();
+    save(&store, &Comm::serial(), 2).unwrap();
+    damage();
+    assert_eq!(load_once(&path, 2).unwrap(), Some(1));
+    assert!(path.join("00000002.damaged").exists(), "nothing is thrown away");
+    save(&store, &Comm::serial(), 3).unwrap();
+    fs::rename(path.join("00000002.damaged"), folder.path().join("elsewhere")).unwrap();
+    damage();
+    assert_eq!(load_once(&path, 1).unwrap(), Some(1));
 }
 
 /// Every write, sync and rename of one checkpoint fails once, by itself or with all that follow.

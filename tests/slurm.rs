@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use common::{json, reelscale, shards};
@@ -39,9 +40,13 @@ row_blocks = 40
 /// What a test waits for something of Slurm's at most.
 const LIMIT: Duration = Duration::from_secs(150);
 
+/// One cluster at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A cluster and a folder for what runs on it. Stopped when it is dropped.
 struct Cluster {
     folder: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
 
 fn project(path: &str) -> PathBuf {
@@ -58,7 +63,8 @@ impl Cluster {
             println!("skipped: slurm-wlm and munge aren't installed");
             return None;
         }
-        let cluster = Cluster { folder: tempfile::tempdir().unwrap() };
+        let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let cluster = Cluster { folder: tempfile::tempdir().unwrap(), _alone: alone };
         let output = cluster.script("up");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Some(cluster)

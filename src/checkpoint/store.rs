@@ -92,15 +92,12 @@ impl Store {
     /// Exit 5 where the file system refuses, common to all ranks. Earlier checkpoints are as they
     /// were.
     pub fn save(&self, comm: &Comm, contents: &Contents) -> Result<()> {
-        let mut number = [0u64];
-        if comm.is_root() {
-            number = [self.numbers().last().map_or(1, |last| last + 1)];
-        }
-        comm.broadcast(0, &mut number);
-        let (path, temporary) = (self.path(number[0]), self.folder.join("next.tmp"));
+        let number = self.common_numbers(comm)?.last().map_or(1, |last| last + 1);
+        let (path, temporary) = (self.path(number), self.folder.join("next.tmp"));
         let told = |error: io::Error| Error::storage(format!("{}: {error}", path.display()));
         let prepare = || {
             self.disk.create_dir_all(&self.folder)?;
+            self.disk.sync_dir(self.folder.parent().unwrap_or(Path::new(".")))?;
             self.disk.remove_dir_all(&temporary)?;
             self.disk.create_dir_all(&temporary)
         };
@@ -122,7 +119,7 @@ impl Store {
             let (parts, sums) = all.unzip();
             let finished = self.finish(contents, parts, sums, &temporary, &path);
             comm.agree(finished.map_err(told))?;
-            self.remove_older(number[0]);
+            self.remove_older(number);
             return Ok(());
         }
         comm.agree(Ok(()))
@@ -188,7 +185,8 @@ impl Store {
 
     /// Of all checkpoints but the newest and the one before it, none is needed.
     fn remove_older(&self, newest: u64) {
-        for number in self.numbers().into_iter().rev().filter(|number| *number < newest).skip(1) {
+        let older = self.numbers().unwrap_or_default().into_iter().rev();
+        for number in older.filter(|number| *number < newest).skip(1) {
             if let Err(error) = self.disk.remove_dir_all(&self.path(number)) {
                 log::warn!("{}: {error}", self.path(number).display());
             }
@@ -199,31 +197,45 @@ impl Store {
         self.folder.join(format!("{number:08}"))
     }
 
+    /// The checkpoints that rank 0 sees, oldest first. Collective.
+    fn common_numbers(&self, comm: &Comm) -> Result<Vec<u64>> {
+        let own = if comm.is_root() { self.numbers() } else { Ok(Vec::new()) };
+        let told = |error| Error::storage(format!("{}: {error}", self.folder.display()));
+        let own = comm.agree(own.map_err(told))?;
+        Ok(comm.all_gather_any(&own).swap_remove(0))
+    }
+
     /// The checkpoints that are there, oldest first.
-    fn numbers(&self) -> Vec<u64> {
-        let names = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
         let number = |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;
             let digits = name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_digit());
             name.parse().ok().filter(|_| digits)
         };
-        let mut numbers: Vec<u64> = names.filter_map(number).collect();
+        let mut numbers: Vec<u64> = entries.flatten().filter_map(number).collect();
         numbers.sort_unstable();
-        numbers
+        Ok(numbers)
     }
 
     /// The newest checkpoint that is whole, if there are any at all. Every rank takes part.
     ///
     /// # Errors
     /// Exit 6: there are checkpoints and none is whole, or the newest whole one is of a newer
-    /// version; common to all ranks.
+    /// version; exit 5: their folder can't be read; common to all ranks.
     pub fn load(&self, comm: &Comm) -> Result<Option<Loaded>> {
-        let mut numbers = if comm.is_root() { self.numbers() } else { Vec::new() };
-        numbers = comm.all_gather_any(&numbers).swap_remove(0);
         let mut first_error = None;
-        for number in numbers.into_iter().rev() {
+        for number in self.common_numbers(comm)?.into_iter().rev() {
             match self.try_load(comm, number) {
-                Ok(loaded) => return Ok(Some(loaded)),
+                Ok(loaded) => {
+                    if comm.is_root() {
+                        self.put_aside(number);
+                    }
+                    return Ok(Some(loaded));
+                }
                 Err(error) => {
                     if comm.is_root() {
                         log::warn!("{}; trying the checkpoint before it", error.text);
@@ -236,6 +248,17 @@ impl Store {
             None => Ok(None),
             Some(error) => {
                 Err(error.hint("no checkpoint of this run is whole; use a new --output"))
+            }
+        }
+    }
+
+    /// Renames the damaged checkpoints after `whole`, which would else count as the newest ones.
+    fn put_aside(&self, whole: u64) {
+        let numbers = self.numbers().unwrap_or_default();
+        for number in numbers.into_iter().filter(|number| *number > whole) {
+            let path = self.path(number);
+            if let Err(error) = self.disk.rename(&path, &path.with_extension("damaged")) {
+                log::warn!("{}: {error}", path.display());
             }
         }
     }

@@ -114,11 +114,11 @@ impl RunDirectory {
         Ok(directory)
     }
 
-    /// Opens the file `name` in it, for reading and writing; a new one is empty.
+    /// Opens the file `name` in it, for reading and writing; it may be new.
     pub fn open_file(&self, name: &str) -> Result<File> {
         let path = self.path.join(name);
         let options =
-            File::options().read(true).write(true).create(true).truncate(true).open(&path);
+            File::options().read(true).write(true).create(true).truncate(false).open(&path);
         options.map_err(|error| Error::storage(format!("{}: {error}", path.display())))
     }
 

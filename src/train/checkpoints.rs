@@ -17,6 +17,8 @@ pub const MARGIN: Duration = Duration::from_secs(15);
 /// Tries to write the last checkpoint of a run that stops.
 const TRIES: usize = 3;
 const BETWEEN_TRIES: Duration = Duration::from_secs(2);
+/// When one in the middle of a run that couldn't be written is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Between two steps one is written unless the last one is so many times its own cost ago: what
 /// short steps of large models spend on them is bounded by the inverse.
@@ -35,6 +37,8 @@ pub struct Checkpoints {
     last: Instant,
     /// What the last one took.
     cost: Duration,
+    /// Whether that couldn't be written.
+    failed: bool,
     /// Boundaries since the last checkpoint.
     boundaries: usize,
     /// Seconds spent in writing them.
@@ -50,8 +54,19 @@ impl Checkpoints {
         deadline: Option<Deadline>,
     ) -> Checkpoints {
         let (last, cost, sessions) = (Instant::now(), Duration::ZERO, vec![session]);
-        let (boundaries, seconds) = (0, 0.0);
-        Checkpoints { store, job, identity, sessions, deadline, last, cost, boundaries, seconds }
+        let (failed, boundaries, seconds) = (false, 0, 0.0);
+        Checkpoints {
+            store,
+            job,
+            identity,
+            sessions,
+            deadline,
+            last,
+            cost,
+            failed,
+            boundaries,
+            seconds,
+        }
     }
 
     /// Whether it is time for the next one, by rank 0's clock and count.
@@ -60,7 +75,7 @@ impl Checkpoints {
         let by_count = self.job.every > 0 && self.boundaries >= self.job.every;
         let by_time = self.job.minutes > 0.0
             && self.last.elapsed() >= Duration::from_secs_f64(60.0 * self.job.minutes);
-        by_count || by_time
+        by_count || by_time || self.failed && self.last.elapsed() >= AGAIN
     }
 
     /// The same between two steps.
@@ -111,6 +126,7 @@ impl Checkpoints {
             outcome = write(&self.store);
         }
         (self.last, self.cost, self.boundaries) = (Instant::now(), started.elapsed(), 0);
+        self.failed = outcome.is_err();
         self.seconds += self.cost.as_secs_f64();
         if self.cost.as_secs() > 0 {
             log::info!("checkpoint  {:.1} s", self.cost.as_secs_f64());

@@ -61,10 +61,11 @@ impl Heartbeat {
         let thread = std::thread::spawn(move || {
             let mut watch = watch;
             for number in 0.. {
-                if let Err(error) = watch.leave_sign(number) {
-                    log::debug!("sign of life: {error}");
+                // Who can't leave signs can't see those of others either.
+                match watch.leave_sign(number) {
+                    Ok(()) => watch.look(),
+                    Err(error) => log::debug!("sign of life: {error}"),
                 }
-                watch.look();
                 if ended.recv_timeout(beat) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
@@ -126,8 +127,11 @@ impl Watch {
                 self.seen[rank] = (beat, now);
             }
         }
-        let lost =
-            |rank: &usize| *rank != self.rank && self.seen[*rank].1 + self.patience / 2 < now;
+        // One that has never left a sign may not be able to.
+        let lost = |rank: &usize| {
+            let (beat, new) = self.seen[*rank];
+            *rank != self.rank && beat.is_some() && new + self.patience / 2 < now
+        };
         let lost: Vec<usize> = (0..self.seen.len()).filter(lost).collect();
         if lost.is_empty() {
             return;

@@ -114,7 +114,11 @@ impl<'a> State<'a> {
     /// Exit 6: none is whole, or it is of other data; common to all ranks.
     pub fn restore(&mut self) -> Result<Option<(Loaded, Annotator, Best)>> {
         let (comm, Some(checkpoints)) = (self.comm, &mut self.checkpoints) else { return Ok(None) };
-        let Some(mut loaded) = checkpoints.store.load(comm)? else { return Ok(None) };
+        let Some(mut loaded) = checkpoints.store.load(comm)? else {
+            // What a start has left that came to no checkpoint.
+            comm.agree(self.report.resume(&[], self.standing.events_hash))?;
+            return Ok(None);
+        };
         comm.agree(checkpoints.follow(&loaded.about))?;
         let restored = comm.agree(restore(comm, &mut loaded, &self.shape))?;
         let Restored { standing, model, best, epoch_best } = restored;
