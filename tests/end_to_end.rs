@@ -12,6 +12,7 @@ const JOB: &str = "
 [data]
 train = [\"TRAIN\"]
 validation_fraction = 0.2
+normalize = \"NORMALIZE\"
 [model]
 shared = [{ dense = 24, activation = \"relu\" }, { gating = true }]
 initial_biases = \"frequency\"
@@ -60,7 +61,9 @@ impl Scratch {
     fn job(&self, name: &str, solver: &str) -> PathBuf {
         let glob = format!("{}/*.h5", self.path("data").display());
         let path = self.path(name);
-        std::fs::write(&path, JOB.replace("TRAIN", &glob).replace("SOLVER", solver)).unwrap();
+        let normalize = if solver == "lbfgs" { "standardise" } else { "l2" };
+        let text = JOB.replace("TRAIN", &glob).replace("SOLVER", solver);
+        std::fs::write(&path, text.replace("NORMALIZE", normalize)).unwrap();
         path
     }
 }

@@ -23,6 +23,7 @@ fn annotator(frames: &[Layer], pooling: Pooling, layers: &[Layer]) -> Annotator 
         parts: vec![],
         class_count: 0,
         normalize: Normalize::None,
+        standard: None,
         frames: frames.to_vec(),
         pooling: Some(pooling),
         layers: layers.to_vec(),

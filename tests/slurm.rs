@@ -274,6 +274,11 @@ fn every_script_does_what_it_says() {
     let job = cluster.job(2);
     let run = cluster.path("run");
 
+    // Ranks of a node find each other and share its cores, which srun doesn't bind here.
+    let doctor = ["-N1", "-n2", "--mpi=pmix", env!("CARGO_BIN_EXE_reelscale"), "doctor"];
+    let text = cluster.slurm("srun", &doctor);
+    assert!(text.contains("launcher   srun") && text.contains("healthy"), "{text}");
+
     // A chain: the first job is stopped before it is done, the next ones go on.
     let chain = project("slurm/chain.sh");
     let options = ["--cpus-per-task=1", "--nodes=1"];

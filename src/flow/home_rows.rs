@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::own_rows::{OwnRows, Room};
-use crate::comm::Comm;
+use crate::comm::{Comm, OrderedSum};
 use crate::data::{Dataset, Kind, Reader, ShardInfo, find};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
@@ -15,6 +15,8 @@ use crate::model::annotator::Annotator;
 use crate::model::features::{Features, Frames};
 use crate::model::matrix::Matrix;
 use crate::model::mixture::Kernel;
+use crate::model::spec::Standard;
+use crate::model::vector::Instructions;
 use crate::parallel::{Ahead, work_off};
 use crate::partition::{Blocks, owned};
 
@@ -108,6 +110,35 @@ impl HomeRows {
         Ok(positives)
     }
 
+    /// Mean and spread of each feature over the rows of all ranks, frame by frame where rows have
+    /// frames. Collective.
+    ///
+    /// # Errors
+    /// What reading rows gives; exit 75 when told to stop; common to all ranks.
+    pub fn standard(&self, comm: &Comm) -> Result<Standard> {
+        let width = self.dataset.width();
+        // [sums][sums of squares][count] of each row block.
+        let mut total = OrderedSum::new(comm, self.block_runs(), 2 * width + 1);
+        let mut rows = self.read_ahead(4);
+        let mut read = || -> Result<()> {
+            for block in self.own.clone() {
+                let mut sums = total.room();
+                sums.fill(0.0);
+                for piece in rows.by_ref().take(self.pieces(block).len()) {
+                    comm.unless_stopped(Ok(()))?;
+                    add_moments(&piece?.0, &mut sums);
+                }
+                total.add(sums);
+            }
+            Ok(())
+        };
+        comm.agree(read())?;
+        self.waited(rows.wait_seconds());
+        let total = total.finish(comm);
+        let (sums, rest) = total.split_at(width);
+        Ok(Standard::from_sums(rest[width], sums, &rest[..width]))
+    }
+
     /// Seconds that this rank has waited for rows so far.
     pub fn wait_seconds(&self) -> f64 {
         self.wait_seconds.get()
@@ -183,6 +214,30 @@ impl HomeRows {
 fn cut(rows: Range<usize>, rows_max: usize) -> impl Iterator<Item = Range<usize>> {
     let end = rows.end;
     rows.step_by(rows_max).map(move |from| from..end.min(from.saturating_add(rows_max)))
+}
+
+/// Adds what rows give to [sums][sums of squares][count] of their features.
+fn add_moments(features: &Features, sums: &mut [f64]) {
+    let frames;
+    let numbers = match features {
+        Features::Videos(videos) => videos,
+        Features::Frames(own) => {
+            frames = own.numbers(Instructions::detect(), &(0..own.rows()));
+            &frames
+        }
+    };
+    let (width, rows) = (numbers.width(), numbers.rows());
+    let (sums, rest) = sums.split_at_mut(width);
+    let (squares, count) = rest.split_at_mut(width);
+    for row in 0..rows {
+        let places = sums.iter_mut().zip(squares.iter_mut());
+        for ((sum, square), x) in places.zip(numbers.row(row)) {
+            let x = f64::from(*x);
+            *sum += x;
+            *square += x * x;
+        }
+    }
+    count[0] += rows as f64;
 }
 
 /// No rows of `dataset`, for rows to be appended.

@@ -173,8 +173,11 @@ impl Values<'_> {
             }
             None => Validation::None,
         };
-        let normalize =
-            if self.text("data.normalize") == "l2" { Normalize::L2 } else { Normalize::None };
+        let normalize = match self.text("data.normalize") {
+            "l2" => Normalize::L2,
+            "standardise" => Normalize::Standardise,
+            _ => Normalize::None,
+        };
         DataJob { train: texts("data.train").expect("checked"), validation, normalize }
     }
 

@@ -60,9 +60,10 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "data.normalize",
-        Choice(&["l2", "none"]),
+        Choice(&["l2", "standardise", "none"]),
         "\"l2\"",
-        "Scale each row's features to length 1, or leave them.",
+        "Scale each row's features (or frame's) to length 1, or each feature to mean 0 and\n\
+         standard deviation 1 over the training rows, or leave them.",
     ),
     key(
         "model.shared",

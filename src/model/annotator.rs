@@ -10,7 +10,7 @@ use super::gemm::Workspace;
 use super::matrix::Matrix;
 use super::pooling::{pool, unpool};
 use super::shared::{SharedLayers, Tape};
-use super::spec::{Dummy, Layer, Normalize, Pooling};
+use super::spec::{Dummy, Layer, Normalize, Pooling, Standard};
 use crate::example::FeaturePart;
 
 /// What a model is, apart from its weights.
@@ -21,6 +21,9 @@ pub struct Shape {
     pub class_count: usize,
     /// Of a video's features, or of each frame's.
     pub normalize: Normalize,
+    /// What features are standardised by, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard: Option<Standard>,
     /// The frame network of frame-level input.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frames: Vec<Layer>,
@@ -58,16 +61,6 @@ pub struct Annotator {
 }
 
 impl Annotator {
-    /// The same without any weights of experts: what stays of a model whose experts are replaced
-    /// or handed on.
-    pub fn hollow(&self) -> Annotator {
-        let own = self.experts.own.start..self.experts.own.start;
-        let experts =
-            Experts { layouts: self.experts.layouts.clone(), own, parameters: Vec::new() };
-        let (shape, layers) = (self.shape.clone(), self.layers.clone());
-        Annotator { shape, layers, shared: self.shared.clone(), experts }
-    }
-
     /// Takes the features of some rows to activations.
     pub fn forward(&self, gemm: &mut Workspace, features: Features) -> Tape {
         let input = self.input(gemm, features);
@@ -125,8 +118,13 @@ impl Annotator {
     }
 
     fn scaled(&self, gemm: &Workspace, mut values: Matrix) -> Matrix {
-        if self.shape.normalize == Normalize::L2 {
-            values.normalise_l2(gemm.instructions());
+        match (self.shape.normalize, &self.shape.standard) {
+            (Normalize::L2, _) => values.normalise_l2(gemm.instructions()),
+            (Normalize::Standardise, Some(standard)) => {
+                values.standardise(&standard.means, &standard.scales);
+            }
+            (Normalize::Standardise, None) => panic!("a standard to go by"),
+            (Normalize::None, _) => {}
         }
         values
     }

@@ -84,6 +84,15 @@ impl Matrix {
         &mut self.data[rows.start * stride..rows.end * stride]
     }
 
+    /// Takes each column's mean from its numbers and scales them.
+    pub fn standardise(&mut self, means: &[f32], scales: &[f32]) {
+        for row in 0..self.rows {
+            for ((x, mean), scale) in self.row_mut(row).iter_mut().zip(means).zip(scales) {
+                *x = (*x - mean) * scale;
+            }
+        }
+    }
+
     /// Scales every row to length 1: x / sqrt(max(sum x^2, 1e-12)) (method.md, section 2).
     pub fn normalise_l2(&mut self, instructions: Instructions) {
         let stride = self.stride();

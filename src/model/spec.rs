@@ -55,5 +55,34 @@ pub enum Dummy {
 pub enum Normalize {
     /// x / sqrt(max(sum x^2, 1e-12)).
     L2,
+    /// (x - mean) / standard deviation of each feature, over the training rows (of frames, over all
+    /// of them).
+    Standardise,
     None,
+}
+
+/// Mean of each feature and what its distance from that is multiplied by.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Standard {
+    pub means: Vec<f32>,
+    /// 1 / standard deviation, 0 for a feature that never varies.
+    pub scales: Vec<f32>,
+}
+
+impl Standard {
+    /// From the sums of the features and of their squares over `count` rows.
+    pub fn from_sums(count: f64, sums: &[f64], squares: &[f64]) -> Standard {
+        let count = count.max(1.0);
+        let scale = |(sum, square): (&f64, &f64)| {
+            let mean = sum / count;
+            let variance = square / count - mean * mean;
+            // Below that the difference is rounding.
+            let varies = variance > 1e-12 * (square / count).max(f64::MIN_POSITIVE);
+            if varies { (1.0 / variance.sqrt()) as f32 } else { 0.0 }
+        };
+        Standard {
+            means: sums.iter().map(|sum| (sum / count) as f32).collect(),
+            scales: sums.iter().zip(squares).map(scale).collect(),
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::human::hex;
 use crate::job::{Job, Validation};
 use crate::model::experts::Rule;
 use crate::model::initial;
+use crate::model::spec::{Normalize, Standard};
 use crate::partition::Blocks;
 use crate::rng::{Purpose, Stream};
 
@@ -25,6 +26,8 @@ pub struct Data {
     pub validation: Option<Rc<HomeRows>>,
     /// Number of experts of each class in the expert step.
     pub experts: Rc<Vec<usize>>,
+    /// What features are standardised by, where the job wants that.
+    pub standard: Option<Rc<Standard>>,
     /// Biases that new experts of each class begin with; empty for 0.
     pub biases: Rc<Vec<f32>>,
 }
@@ -98,7 +101,12 @@ impl Data {
         let rows = train.rows();
         let biases = positives.iter().filter(|_| job.model.frequency_biases);
         let biases = Rc::new(biases.map(|count| initial::log_odds(*count, rows)).collect());
-        Ok(Data { train, validation, experts: Rc::new(rule.counts(&positives)), biases })
+        let standard = match job.data.normalize {
+            Normalize::Standardise => Some(Rc::new(train.standard(comm)?)),
+            _ => None,
+        };
+        let experts = Rc::new(rule.counts(&positives));
+        Ok(Data { train, validation, experts, standard, biases })
     }
 }
 

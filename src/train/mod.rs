@@ -57,7 +57,7 @@ enum Learning {
     /// The step hasn't begun.
     Nothing,
     Pretrain(pretrain::Learning),
-    Experts(expert_step::Learning),
+    Experts(Box<expert_step::Learning>),
     Shared(shared_step::Learning),
 }
 
@@ -114,7 +114,7 @@ impl Learning {
                 let job = &state.job.experts;
                 let experts = &model.experts;
                 let learning = expert_step::Learning::restore(job, experts, epoch_best, loaded)?;
-                Learning::Experts(learning)
+                Learning::Experts(Box::new(learning))
             }
             Step::Shared => Learning::Shared(shared_step::Learning::restore(loaded)?),
             Step::Done => Learning::Nothing,
@@ -125,7 +125,7 @@ impl Learning {
         match self {
             Learning::Nothing => &(),
             Learning::Pretrain(learning) => learning,
-            Learning::Experts(learning) => learning,
+            Learning::Experts(learning) => &**learning,
             Learning::Shared(learning) => learning,
         }
     }
@@ -184,7 +184,8 @@ fn expert_step(state: &mut State, model: &mut Annotator, learning: &mut Learning
             model.experts = state.new_experts(&state.data.experts, round as u64);
         }
         let experts = &model.experts;
-        *learning = Learning::Experts(expert_step::Learning::new(&job.experts, experts));
+        let new = expert_step::Learning::new(&job.experts, experts);
+        *learning = Learning::Experts(Box::new(new));
     }
     let Learning::Experts(learning) = learning else { panic!("another step's state") };
     let own = comm.agree(train.activations(model, &mut state.kernels))?;

@@ -35,6 +35,7 @@ pub fn shape_of(job: &Job, data: &Data) -> Shape {
         parts: dataset.parts().to_vec(),
         class_count: dataset.class_count(),
         normalize: job.data.normalize,
+        standard: data.standard.as_deref().cloned(),
         frames: job.model.frames.clone(),
         pooling: (dataset.kind() == Kind::Frames).then_some(job.model.pooling),
         layers: job.model.shared.clone(),
