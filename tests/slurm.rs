@@ -275,9 +275,12 @@ fn every_script_does_what_it_says() {
     let run = cluster.path("run");
 
     // Ranks of a node find each other and share its cores, which srun doesn't bind here.
-    let doctor = ["-N1", "-n2", "--mpi=pmix", env!("CARGO_BIN_EXE_reelscale"), "doctor"];
+    // They know how long they may run, which this Slurm doesn't export.
+    let program = env!("CARGO_BIN_EXE_reelscale");
+    let doctor = ["-N1", "-n2", "--time=5", "--mpi=pmix", program, "doctor"];
     let text = cluster.slurm("srun", &doctor);
     assert!(text.contains("launcher   srun") && text.contains("healthy"), "{text}");
+    assert!(text.contains("time left 0:04:") || text.contains("time left 0:05:"), "{text}");
 
     // A chain: the first job is stopped before it is done, the next ones go on.
     let chain = project("slurm/chain.sh");

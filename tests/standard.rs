@@ -28,9 +28,8 @@ fn check(infos: Vec<ShardInfo>) {
     let found: Vec<Standard> = [1, 3, 8]
         .into_iter()
         .map(|ranks| {
-            let of_ranks = run_threads(ranks, |comm| {
-                HomeRows::new(comm, dataset.clone(), 11).standard(comm)
-            });
+            let of_ranks =
+                run_threads(ranks, |comm| HomeRows::new(comm, dataset.clone(), 11).standard(comm));
             let of_ranks = of_ranks.unwrap();
             assert!(of_ranks.iter().all(|one| *one == of_ranks[0]));
             of_ranks[0].clone()
