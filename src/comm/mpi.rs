@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use mpi::Threading;
 use mpi::collective::{CommunicatorCollectives, Root};
@@ -28,11 +30,29 @@ pub struct World {
 impl World {
     /// Initialises MPI; one thread of each rank talks (MPI_THREAD_FUNNELED).
     ///
+    /// MPI_Init waits for all ranks, and where one was lost meanwhile for ever: after 50 seconds, or
+    /// REELSCALE_MPI_INIT_SECONDS, the process ends with exit 8.
+    ///
     /// # Errors
     /// Exit 3 where MPI is initialised already.
     pub fn start() -> Result<World> {
+        let limit = std::env::var("REELSCALE_MPI_INIT_SECONDS").ok();
+        let limit = limit.and_then(|text| text.parse().ok()).unwrap_or(50);
+        let (begun, ended) = channel::<()>();
+        std::thread::spawn(move || {
+            let waited = ended.recv_timeout(Duration::from_secs(limit));
+            if waited == Err(RecvTimeoutError::Timeout) {
+                eprintln!(
+                    "reelscale: MPI_Init hasn't come back in {limit} s: a rank was lost while it \
+                     started, or is late; hint: REELSCALE_MPI_INIT_SECONDS=300 waits longer"
+                );
+                // Nothing that MPI has registered may run.
+                signal_hook::low_level::exit(Exit::Peer as i32);
+            }
+        });
         let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)
             .ok_or_else(|| Error::new(Exit::Launch, "MPI is initialised already"))?;
+        drop(begun);
         STARTED.store(true, Ordering::SeqCst);
         let (communicator, telling) = (universe.world(), RefCell::default());
         Ok(World { communicator, telling, _universe: universe })

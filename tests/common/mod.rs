@@ -177,6 +177,26 @@ impl Running {
         Output { status, stdout, stderr }
     }
 
+    /// Waits until none of its ranks is left, then for its launcher, which is killed where it doesn't
+    /// end by itself: Open MPI 4.1's doesn't always when a rank is lost in MPI_Init. Returns how long
+    /// the ranks took and whether the launcher had to be killed.
+    pub fn ranks_gone(&mut self, limit: Duration) -> (Duration, bool) {
+        let started = Instant::now();
+        while !self.processes().is_empty() {
+            assert!(started.elapsed() < limit, "{:?}: ranks are left", self.arguments);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let took = started.elapsed();
+        while self.child.try_wait().expect("it can be asked").is_none() {
+            if started.elapsed() > took + Duration::from_secs(20) {
+                let _ = self.child.kill();
+                return (took, true);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        (took, false)
+    }
+
     /// The processes that run the program with this command's arguments, its ranks.
     pub fn processes(&self) -> Vec<u32> {
         let wanted: Vec<&[u8]> = self.arguments.iter().map(|text| text.as_bytes()).collect();
