@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{json, reelscale};
+use common::{distance, json, reelscale, wide};
 use reelscale::model::annotator::{Annotator, Shape};
 use reelscale::model::experts::Experts;
 use reelscale::model::features::{Features, Frames};
@@ -58,16 +58,6 @@ fn ragged(counts: &[usize]) -> (Frames, Vec<Vec<Vec<f64>>>) {
         numbers.push(row.collect());
     }
     (frames, numbers)
-}
-
-fn wide(numbers: &[f32]) -> Vec<f64> {
-    numbers.iter().copied().map(f64::from).collect()
-}
-
-fn distance(found: &[f64], expected: &[f64]) -> f64 {
-    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
-    let apart = norm(&mut found.iter().zip(expected).map(|(a, b)| a - b));
-    apart / norm(&mut expected.iter().copied()).max(1e-9)
 }
 
 /// Forward against the twin, backward against central differences of the twin, for every frame

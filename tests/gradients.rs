@@ -1,5 +1,8 @@
 //! The arithmetic: finite differences in float64 hold the plain twins, the twins hold the kernels.
 
+mod common;
+
+use common::{distance, wide};
 use proptest::prelude::*;
 use reelscale::labels::Labels;
 use reelscale::model::layout::Layout;
@@ -18,10 +21,6 @@ fn numbers(seed: u64, count: usize, size: f32) -> Vec<f32> {
     (0..count).map(|_| (2.0 * stream.uniform() - 1.0) * size).collect()
 }
 
-fn wide(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|value| f64::from(*value)).collect()
-}
-
 fn some_labels(seed: u64, rows: usize, classes: usize) -> Labels {
     let mut stream = Stream::new(seed, Purpose::PlantedRows, 2);
     let mut labels = Labels::new();
@@ -30,13 +29,6 @@ fn some_labels(seed: u64, rows: usize, classes: usize) -> Labels {
         labels.push(&row);
     }
     labels
-}
-
-/// |a - b| / |b| in the 2-norm.
-fn distance(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-    square(&mut a.iter().zip(b).map(|(a, b)| a - b)) / square(&mut b.iter().copied()).max(1e-30)
 }
 
 /// Central differences of `f` at `at`, fourth order.

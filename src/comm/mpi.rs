@@ -30,8 +30,8 @@ pub struct World {
 impl World {
     /// Initialises MPI; one thread of each rank talks (MPI_THREAD_FUNNELED).
     ///
-    /// MPI_Init waits for all ranks, and where one was lost meanwhile for ever: after 50 seconds, or
-    /// REELSCALE_MPI_INIT_SECONDS, the process ends with exit 8.
+    /// MPI_Init waits for all ranks, and where one was lost meanwhile for ever: after 50 seconds,
+    /// or REELSCALE_MPI_INIT_SECONDS, the process ends with exit 8.
     ///
     /// # Errors
     /// Exit 3 where MPI is initialised already.

@@ -101,6 +101,23 @@ struct Scores {
     losses: Vec<f64>,
 }
 
+/// The positives among `rows`, counted from this rank's first, of which `block` has `scores`
+/// [rows][classes].
+fn positives(
+    own: &OwnRows,
+    block: Block,
+    rows: impl Iterator<Item = usize>,
+    scores: &[f32],
+) -> Vec<Positive> {
+    let classes = &block.layout.classes;
+    let of_rows = rows.zip(scores.chunks_exact(classes.len()));
+    let positives = of_rows.flat_map(|(row, scores)| {
+        let global = (own.rows.start + row) as u64;
+        positives_of(global, own.labels.row(row), classes, scores)
+    });
+    positives.collect()
+}
+
 /// One class block on its visit to this rank's rows.
 struct Visit<'a> {
     block: Block<'a>,
@@ -151,13 +168,7 @@ impl Visit<'_> {
 
     /// The positives among rows that have been scored.
     fn positives_in(&self, scores: &Scores) -> Vec<Positive> {
-        let classes = &self.block.layout.classes;
-        let of_rows = scores.rows.clone().zip(scores.scores.chunks_exact(classes.len()));
-        let positives = of_rows.flat_map(|(row, scores)| {
-            let global = (self.own.rows.start + row) as u64;
-            positives_of(global, self.own.labels.row(row), classes, scores)
-        });
-        positives.collect()
+        positives(self.own, self.block, scores.rows.clone(), &scores.scores)
     }
 
     /// The positives of all rows: only rows that have any are scored.
@@ -174,12 +185,7 @@ impl Visit<'_> {
             *found = own.gathered(rows).map(|piece| {
                 let all = piece.rows.clone();
                 kernel.scores(block, piece.passing(), all, &mut scores, &mut losses);
-                let of_rows = rows.iter().zip(scores.chunks_exact(classes.len()));
-                let positives = of_rows.flat_map(|(row, scores)| {
-                    let global = (own.rows.start + row) as u64;
-                    positives_of(global, own.labels.row(*row), classes, scores)
-                });
-                positives.collect()
+                positives(own, block, rows.iter().copied(), &scores)
             });
         };
         work_off(self.kernels, rows.chunks(ROWS).zip(&mut found).collect(), work, self.poll);

@@ -177,9 +177,9 @@ impl Running {
         Output { status, stdout, stderr }
     }
 
-    /// Waits until none of its ranks is left, then for its launcher, which is killed where it doesn't
-    /// end by itself: Open MPI 4.1's doesn't always when a rank is lost in MPI_Init. Returns how long
-    /// the ranks took and whether the launcher had to be killed.
+    /// Waits until none of its ranks is left, then for its launcher, which is killed where it
+    /// doesn't end by itself: Open MPI 4.1's doesn't always when a rank is lost in MPI_Init.
+    /// Returns how long the ranks took and whether the launcher had to be killed.
     pub fn ranks_gone(&mut self, limit: Duration) -> (Duration, bool) {
         let started = Instant::now();
         while !self.processes().is_empty() {
@@ -253,6 +253,18 @@ pub fn real_data() -> Option<PathBuf> {
     }
     println!("skipped: no real data in {}", path.display());
     None
+}
+
+pub fn wide(numbers: &[f32]) -> Vec<f64> {
+    numbers.iter().copied().map(f64::from).collect()
+}
+
+/// |found - expected| / |expected|.
+pub fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let apart = norm(&mut found.iter().zip(expected).map(|(a, b)| a - b));
+    apart / norm(&mut expected.iter().copied()).max(1e-30)
 }
 
 /// The value of `key` in the JSON file `path`.
