@@ -125,6 +125,21 @@ fn a_signal_to_one_rank_stops_all_and_the_run_goes_on() {
     }
 }
 
+/// What mpirun passes on: SIGUSR1, and SIGTERM, after which it waits for a second.
+#[test]
+fn a_signal_to_the_launcher_stops_all_ranks() {
+    let scratch = Scratch::new(6000, 300);
+    for name in ["USR1", "TERM"] {
+        let mut run = scratch.train(name).ranks(3).within(60).spawn();
+        run.wait_for(&scratch.path(name).join("metrics.jsonl"), "\"step\":\"pretrain\"");
+        signal(name, run.launcher());
+        let output = run.finish();
+        let record = scratch.path(name).join("run.json");
+        assert!(record.exists(), "{name}: {}", told(&output));
+        assert_eq!(json(&record, "finished"), false, "{name}");
+    }
+}
+
 /// The end of its time stops a run; the exit code tells where that is wanted; again and again until
 /// it is done, each time on other ranks and threads.
 #[test]

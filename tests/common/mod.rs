@@ -177,6 +177,11 @@ impl Running {
         Output { status, stdout, stderr }
     }
 
+    /// The process that was started: of several ranks their launcher.
+    pub fn launcher(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until none of its ranks is left, then for its launcher, which is killed where it
     /// doesn't end by itself: Open MPI 4.1's doesn't always when a rank is lost in MPI_Init.
     /// Returns how long the ranks took and whether the launcher had to be killed.
