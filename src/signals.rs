@@ -109,6 +109,7 @@ pub fn duration(text: &str) -> std::result::Result<Duration, String> {
     let number = |text: &str| text.parse::<f64>().ok().filter(|n| (0.0..1e9).contains(n));
     let seconds = if text.contains(':') {
         let parts: Option<Vec<f64>> = text.split(':').map(number).collect();
+        let parts = parts.filter(|parts| parts.len() <= 3);
         parts.map(|parts| parts.iter().fold(0.0, |sum, part| 60.0 * sum + part))
     } else {
         let units = [("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
@@ -136,7 +137,7 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "soon", "-3m", "1:x", "nan", "1e300d"] {
+        for text in ["", "1:2:3:4", "soon", "-3m", "1:x", "nan", "1e300d"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -305,6 +305,12 @@ fn missing_additional_cut_and_foreign_files_are_found() {
     check("a name that leads elsewhere");
     fs::write(&sums, text).unwrap();
     assert_eq!(load(&path, 2).unwrap(), Some(2));
+    let elsewhere = folder.path().join("elsewhere");
+    fs::rename(&newest, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &newest).unwrap();
+    check("a directory that is a link");
+    fs::remove_file(&newest).unwrap();
+    fs::rename(&elsewhere, &newest).unwrap();
     // Where none is whole the run doesn't begin anew in silence.
     fs::remove_file(newest.join("common.bin")).unwrap();
     fs::remove_file(&before[0].0).unwrap();

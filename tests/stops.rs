@@ -180,6 +180,11 @@ fn a_run_directory_belongs_to_one_run_at_a_time() {
     let output = scratch.train("run").ranks(2).output();
     assert!(output.status.success() && told(&output).contains(&expected), "{}", told(&output));
     assert!(told(&output).contains("this run is finished"), "{}", told(&output));
+    // A damaged record of the job is one line.
+    let begun = scratch.train("torn").arg("--max-time").arg("0").output();
+    assert!(begun.status.success(), "{}", told(&begun));
+    fs::write(scratch.path("torn/job.toml"), "[[[").unwrap();
+    assert_eq!(scratch.train("torn").fails_with(6).lines().count(), 1);
     // Shards that have changed since.
     let begun = scratch.train("other").arg("--max-time").arg("0").output();
     assert!(begun.status.success(), "{}", told(&begun));

@@ -331,6 +331,9 @@ fn bounded(path: &Path) -> std::result::Result<Vec<u8>, String> {
 
 /// The files of a checkpoint and their digests, if it holds exactly those that it lists.
 fn sums_of(path: &Path) -> std::result::Result<BTreeMap<String, String>, String> {
+    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+        return Err("found a link or a file, expected a directory".into());
+    }
     let text = String::from_utf8(bounded(&path.join(SUMS))?).map_err(|error| error.to_string())?;
     if !text.ends_with('\n') {
         return Err(format!("{SUMS}: found no whole last line"));

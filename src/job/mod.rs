@@ -49,7 +49,8 @@ impl Job {
     /// Exit 6: it is no such record.
     pub fn changes_since(&self, before: &str) -> Result<Changes> {
         let parsed: std::result::Result<toml::Table, _> = before.parse();
-        let before = parsed.map_err(|error| Error::run_directory(format!("job.toml: {error}")))?;
+        let before = parsed
+            .map_err(|error| Error::run_directory(format!("job.toml: {}", error.message())))?;
         let now: toml::Table = self.to_toml().parse().expect("as it was written");
         let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
         flatten("", &toml::Value::Table(before), &mut old);

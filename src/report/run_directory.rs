@@ -73,8 +73,10 @@ impl RunDirectory {
             return Ok(Found::Unfinished(changes));
         }
         let path = path.join("run.json");
-        let record: Value = serde_json::from_str(&read("run.json")?)
-            .map_err(|error| Error::run_directory(format!("{}: {error}", path.display())))?;
+        let record: Value = serde_json::from_str(&read("run.json")?).map_err(|error| {
+            Error::run_directory(format!("{}: {error}", path.display()))
+                .hint("without that file the run goes on from its last checkpoint")
+        })?;
         if record["finished"] == false {
             return Ok(Found::Unfinished(changes));
         }
