@@ -44,6 +44,16 @@ STUDIES = {
         "one layer of 512, 2 experts": ["model.frames=[{ dense = 512 }]", "experts.count=2", *ONE_ROUND],
         "one layer of 128, 10 experts": ["model.frames=[{ dense = 128 }]", "experts.count=10", *ONE_ROUND],
     }),
+    # Stage 2 by iRprop+ or by Adam, 20 full-batch iterations of a gating layer.
+    "shared-solver": (YOUTUBE, {
+        name: ["model.shared=[{ gating = true }]", "pretrain.epochs=2", "experts.epochs=6", "rounds.count=1", *settings]
+        for name, settings in (
+            ("no stage 2", ["shared.iterations=0"]),
+            ("iRprop+", ["shared.iterations=20"]),
+            ("Adam, 1e-3", ["shared.iterations=20", 'shared.solver="adam"']),
+            ("Adam, 1e-2", ["shared.iterations=20", 'shared.solver="adam"', "shared.learning_rate=1e-2"]),
+        )
+    }),
     "pooling": (AUDIOSET, {name: [f'model.pooling="{name}"', *ONE_ROUND] for name in ("swap", "average", "max", "l2")}),
     "youtube-experts": (YOUTUBE, {f"{n} experts": [f"experts.count={n}"] for n in (1, 2, 4)}),
 }

@@ -40,6 +40,7 @@ window = 200
 patience = 2
 MORE
 [shared]
+solver = \"SHARED\"
 iterations = 4
 [rounds]
 count = 2
@@ -59,7 +60,9 @@ const SOLVERS: [&str; 3] = [
 ];
 
 fn job(folder: &Path, more: &str, every: &str) -> Job {
+    let shared = if more.contains("lbfgs") { "adam" } else { "irprop" };
     let text = JOB.replace("TRAIN", &format!("{}/*.h5", folder.display()));
+    let text = text.replace("SHARED", shared);
     Job::parse(&text.replace("MORE", more).replace("EVERY", every), "job", &[]).unwrap()
 }
 

@@ -29,6 +29,7 @@ solver = \"SOLVER\"
 batch = 64
 window = 300
 [shared]
+solver = \"SHARED\"
 iterations = 3
 [run]
 row_blocks = 29
@@ -63,7 +64,9 @@ impl Scratch {
         let path = self.path(name);
         let normalize = if solver == "lbfgs" { "standardise" } else { "l2" };
         let text = JOB.replace("TRAIN", &glob).replace("SOLVER", solver);
-        std::fs::write(&path, text.replace("NORMALIZE", normalize)).unwrap();
+        let shared = if solver == "lbfgs" { "adam" } else { "irprop" };
+        let text = text.replace("NORMALIZE", normalize).replace("SHARED", shared);
+        std::fs::write(&path, text).unwrap();
         path
     }
 }

@@ -7,7 +7,7 @@ use super::checked::{
 use super::file::{JobFile, Value};
 use super::keys::KEYS;
 use crate::model::spec::{Dummy, Normalize, Pooling};
-use crate::optim::Solver;
+use crate::optim::{SharedSolver, Solver};
 
 /// The checked job; `None` where `errors` isn't empty afterwards. `name` is the file's.
 pub fn check(file: &JobFile, name: &str, errors: &mut Vec<String>) -> Option<Job> {
@@ -132,6 +132,11 @@ impl Values<'_> {
             experts: self.experts(),
             shared: SharedJob {
                 iterations: self.integer("shared.iterations"),
+                solver: match self.text("shared.solver") {
+                    "irprop" => SharedSolver::Irprop,
+                    _ => SharedSolver::Adam,
+                },
+                learning_rate: self.single("shared.learning_rate"),
                 step_initial: self.single("shared.step_initial"),
                 step_min: self.single("shared.step_min"),
                 step_max: self.single("shared.step_max"),

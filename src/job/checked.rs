@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::model::spec::{Dummy, Layer, Normalize, Pooling};
-use crate::optim::Solver;
+use crate::optim::{SharedSolver, Solver};
 
 /// A checked job. Every field is in range and all fields fit together.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -119,6 +119,10 @@ pub struct ExpertsJob {
 pub struct SharedJob {
     /// Full-batch iterations a round. Default 10; 0 leaves the step out.
     pub iterations: usize,
+    /// Default: irprop.
+    pub solver: SharedSolver,
+    /// Of Adam; default 1e-3.
+    pub learning_rate: f32,
     /// Defaults 1e-4, 1e-9, 0.1.
     pub step_initial: f32,
     pub step_min: f32,

@@ -190,6 +190,13 @@ pub const KEYS: &[Key] = &[
         "10",
         "Full-batch iRprop+ iterations a round; 0: no shared step.",
     ),
+    key(
+        "shared.solver",
+        Choice(&["irprop", "adam"]),
+        "\"irprop\"",
+        "Of these iterations: iRprop+, as the paper has it, or Adam, to compare with.",
+    ),
+    key("shared.learning_rate", RATE, "1e-3", "Of Adam; iRprop+ has steps of its own:"),
     key("shared.step_initial", Number(1e-30, 1e3), "1e-4", "First step of every weight,"),
     key("shared.step_min", Number(1e-30, 1e3), "1e-9", "smallest"),
     key("shared.step_max", Number(1e-30, 1e3), "0.1", "and largest."),

@@ -17,3 +17,11 @@ pub enum Solver {
     /// Full batch, per class.
     Lbfgs,
 }
+
+/// Which optimizer the shared step runs on full-batch gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SharedSolver {
+    Irprop,
+    Adam,
+}

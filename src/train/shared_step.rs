@@ -1,10 +1,11 @@
 //! Stage 2, the shared step (method.md, section 4): mixtures frozen, every class block visits every
 //! rank's rows; only the shared layers' gradient is summed over ranks, then the same iRprop+ step
-//! is taken on every rank.
+//! (or Adam's, to compare with) is taken on every rank.
 
 use std::io;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::saved::Saved;
@@ -23,6 +24,8 @@ use crate::model::matrix::Matrix;
 use crate::model::mixture::{Block, Kernel, Passing, transpose_into};
 use crate::model::shared::Tape;
 use crate::model::vector::LANES;
+use crate::optim::SharedSolver;
+use crate::optim::adam::Adam;
 use crate::optim::irprop::{Irprop, Steps};
 use crate::packed::put;
 use crate::parallel::{Ahead, work_off};
@@ -31,13 +34,25 @@ use crate::parallel::{Ahead, work_off};
 pub struct Learning {
     /// Iterations taken.
     iteration: usize,
-    irprop: Irprop,
+    optimizer: Optimizer,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Optimizer {
+    Irprop(Irprop),
+    Adam(Adam),
 }
 
 impl Learning {
     pub fn new(job: &SharedJob, parameters: usize) -> Learning {
-        let steps = Steps { initial: job.step_initial, min: job.step_min, max: job.step_max };
-        Learning { iteration: 0, irprop: Irprop::new(parameters, steps) }
+        let optimizer = match job.solver {
+            SharedSolver::Adam => Optimizer::Adam(Adam::new(parameters)),
+            SharedSolver::Irprop => {
+                let (initial, min, max) = (job.step_initial, job.step_min, job.step_max);
+                Optimizer::Irprop(Irprop::new(parameters, Steps { initial, min, max }))
+            }
+        };
+        Learning { iteration: 0, optimizer }
     }
 
     /// What a checkpoint holds.
@@ -45,14 +60,14 @@ impl Learning {
     /// # Errors
     /// Exit 6: it holds something else.
     pub fn restore(loaded: &mut Loaded) -> Result<Learning> {
-        let (iteration, irprop) = loaded.common.take()?;
-        Ok(Learning { iteration, irprop })
+        let (iteration, optimizer) = loaded.common.take()?;
+        Ok(Learning { iteration, optimizer })
     }
 }
 
 impl Saved for Learning {
     fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        put(to, &(self.iteration, &self.irprop))
+        put(to, &(self.iteration, &self.optimizer))
     }
 }
 
@@ -68,7 +83,14 @@ pub fn run(state: &mut State, model: &mut Annotator, learning: &mut Learning) ->
         let pass = Pass { state, rows: &rows, annotator: model };
         let place = format!("shared step, round {round}, iteration {}", learning.iteration + 1);
         let (loss, gradient) = pass.evaluate(&place)?;
-        learning.irprop.step(&mut model.shared, &gradient, loss);
+        match &mut learning.optimizer {
+            Optimizer::Irprop(irprop) => irprop.step(&mut model.shared, &gradient, loss),
+            Optimizer::Adam(adam) => {
+                let rate = state.job.shared.learning_rate;
+                let instructions = state.kernels[0].gemm().instructions();
+                adam.step(instructions, &mut model.shared, &gradient, rate, 1.0, (0.0, 0));
+            }
+        }
         learning.iteration += 1;
         let iteration = learning.iteration;
         let event =
