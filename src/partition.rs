@@ -79,6 +79,11 @@ pub fn owned(blocks: usize, size: usize, rank: usize) -> Range<usize> {
     rank * blocks / size..(rank + 1) * blocks / size
 }
 
+/// The run of blocks of each of `size` ranks.
+pub fn runs(blocks: usize, size: usize) -> Vec<Range<usize>> {
+    (0..size).map(|rank| owned(blocks, size, rank)).collect()
+}
+
 /// The rank of `size` that owns `block`.
 pub fn owner(block: usize, blocks: usize, size: usize) -> usize {
     ((block + 1) * size - 1) / blocks

@@ -156,6 +156,14 @@ fn save(store: &Store, comm: &Comm, number: u32) -> Result<()> {
     store.save(comm, &Contents { about, common: &common, events: &events, families })
 }
 
+/// A place for checkpoints, which goes with the first of these.
+fn empty_store() -> (tempfile::TempDir, PathBuf, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoints");
+    let store = Store::new(path.clone(), Disk::default());
+    (folder, path, store)
+}
+
 /// What the newest checkpoint that is whole holds, if there is any. Damaged ones are put back where
 /// they were.
 fn load(folder: &Path, ranks: usize) -> Result<Option<u32>> {
@@ -187,9 +195,7 @@ fn load_once(folder: &Path, ranks: usize) -> Result<Option<u32>> {
 /// A damaged checkpoint that was passed over doesn't count as the one before the next.
 #[test]
 fn the_one_before_is_a_whole_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("checkpoints");
-    let store = Store::new(path.clone(), Disk::default());
+    let (folder, path, store) = empty_store();
     let damage = || fs::write(newest_files(&path).last().unwrap(), "x").unwrap();
     save(&store, &Comm::serial(), 1).unwrap();
     save(&store, &Comm::serial(), 2).unwrap();
@@ -247,9 +253,7 @@ fn newest_files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_single_flipped_bit_is_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("checkpoints");
-    let store = Store::new(path.clone(), Disk::default());
+    let (_folder, path, store) = empty_store();
     save(&store, &Comm::serial(), 1).unwrap();
     save(&store, &Comm::serial(), 2).unwrap();
     let mut flips = 0;
@@ -273,9 +277,7 @@ fn every_single_flipped_bit_is_found() {
 
 #[test]
 fn missing_additional_cut_and_foreign_files_are_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("checkpoints");
-    let store = Store::new(path.clone(), Disk::default());
+    let (folder, path, store) = empty_store();
     save(&store, &Comm::serial(), 1).unwrap();
     let before: Vec<(PathBuf, Vec<u8>)> =
         newest_files(&path).into_iter().map(|f| (f.clone(), fs::read(f).unwrap())).collect();

@@ -62,7 +62,8 @@ fn entry(path: &Path, classes: Option<Range<usize>>) -> Result<FileEntry> {
     Ok(FileEntry { name, bytes, sha256, classes })
 }
 
-fn digest(path: &Path) -> std::io::Result<(u64, String)> {
+/// Length and SHA-256 of a file.
+pub fn digest(path: &Path) -> std::io::Result<(u64, String)> {
     let (mut file, mut sha, mut bytes) = (fs::File::open(path)?, Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 20];
     loop {

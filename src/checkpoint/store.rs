@@ -16,8 +16,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::fs;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, DiskFile};
+use super::files::digest;
 use super::loaded::{Blocks, Items, Loaded, Part};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
@@ -363,20 +364,10 @@ fn sums_of(path: &Path) -> std::result::Result<BTreeMap<String, String>, String>
 fn check(folder: &Path, name: &str, sum: &str) -> Result<()> {
     let path = folder.join(name);
     let told = |text: String| Error::run_directory(format!("{}: {text}", path.display()));
-    let digest = || {
-        if !fs::symlink_metadata(&path)?.is_file() {
-            return Err(io::Error::other("no regular file"));
-        }
-        let (mut file, mut digest, mut buffer) =
-            (File::open(&path)?, Sha256::new(), vec![0; BUFFER]);
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hex(&digest.finalize())),
-                read => digest.update(&buffer[..read]),
-            }
-        }
-    };
-    let found = digest().map_err(|error| told(error.to_string()))?;
+    if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+        return Err(told("no regular file".into()));
+    }
+    let (_, found) = digest(&path).map_err(|error| told(error.to_string()))?;
     match found == sum {
         true => Ok(()),
         false => Err(told(format!("found SHA-256 {found}, expected {sum}"))),

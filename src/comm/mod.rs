@@ -123,7 +123,7 @@ impl Comm {
     /// stops all of them: the news travels beside all messages, while work goes on.
     ///
     /// A rank that sees it does no more arithmetic but makes every call that the others make, until
-    /// all agree (`stopping`, `agree`) that what they have is to be left there.
+    /// all agree (`agree`) that what they have is to be left there.
     pub fn stop_flag(&self) -> &Arc<AtomicBool> {
         &self.stop
     }
@@ -139,9 +139,12 @@ impl Comm {
         self.stop.load(Relaxed)
     }
 
-    /// This rank's outcome of work that calls nobody: an error where it was left undone.
-    pub fn unless_stopped<T>(&self, outcome: Result<T>) -> Result<T> {
-        if self.stop_asked() { Err(Error::stopped()) } else { outcome }
+    /// An error if this rank knows that the run is to stop. Not collective: `agree` makes it so.
+    ///
+    /// # Errors
+    /// Exit 75.
+    pub fn unless_stopped(&self) -> Result<()> {
+        if self.stop_asked() { Err(Error::stopped()) } else { Ok(()) }
     }
 
     fn pass_on_stop(&self) {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::human::{self, hex};
 use crate::job::Job;
 use crate::launch;
-use crate::report::{Found, Machine, Report, RunDirectory, RunRecord, table};
+use crate::report::{Found, Machine, Report, RunDirectory, RunRecord, host, table};
 use crate::signals::{self, Deadline};
 use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Trained, instructions, plan, train};
 
@@ -146,7 +146,7 @@ fn session(found: &Found, started: SystemTime, ranks: usize, threads: usize) -> 
     changes.iter().for_each(|change| log::info!("changed since the run began: {change}"));
     json!({
         "started_unix_seconds": unix_seconds(started),
-        "host": Machine::here(0).host,
+        "host": host(),
         "ranks": ranks,
         "threads_per_rank": threads,
         "slurm_job": std::env::var("SLURM_JOB_ID").ok(),

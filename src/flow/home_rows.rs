@@ -18,7 +18,7 @@ use crate::model::mixture::Kernel;
 use crate::model::spec::Standard;
 use crate::model::vector::Instructions;
 use crate::parallel::{Ahead, work_off};
-use crate::partition::{Blocks, owned};
+use crate::partition::{Blocks, owned, runs};
 
 /// Opens the shards that `patterns` name; files are divided over ranks, and all errors are common.
 pub fn open(comm: &Comm, patterns: &[String]) -> Result<Dataset> {
@@ -89,7 +89,7 @@ impl HomeRows {
 
     /// The row blocks of each rank.
     pub fn block_runs(&self) -> Vec<Range<usize>> {
-        (0..self.size).map(|rank| owned(self.blocks.len(), self.size, rank)).collect()
+        runs(self.blocks.len(), self.size)
     }
 
     /// The rows of each rank.
@@ -125,7 +125,7 @@ impl HomeRows {
                 let mut sums = total.room();
                 sums.fill(0.0);
                 for piece in rows.by_ref().take(self.pieces(block).len()) {
-                    comm.unless_stopped(Ok(()))?;
+                    comm.unless_stopped()?;
                     add_moments(&piece?.0, &mut sums);
                 }
                 total.add(sums);

@@ -142,7 +142,7 @@ impl Visit<'_> {
         mut take: impl FnMut(usize, &[f32], f64),
     ) -> Vec<Option<f64>> {
         let width = self.block.layout.classes.len();
-        if let Err(stopped) = comm.unless_stopped(Ok(())) {
+        if let Err(stopped) = comm.unless_stopped() {
             *self.outcome = Err(stopped);
         }
         // A rank without a way on takes part with no rows.

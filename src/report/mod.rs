@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 
 pub use log_lines::install;
-pub use record::{Machine, RunRecord};
+pub use record::{Machine, RunRecord, host};
 pub use run_directory::{Found, RunDirectory};
 pub use timers::{Timers, table};
 

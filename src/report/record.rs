@@ -18,6 +18,11 @@ pub struct Machine {
     pub kernel: String,
 }
 
+/// The name of this machine.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 impl Machine {
     /// This machine, as far as /proc and the system tell.
     pub fn here(cores: usize) -> Machine {
@@ -30,7 +35,7 @@ impl Machine {
         let memory = field("/proc/meminfo", "MemTotal");
         let kibibytes: u64 = memory.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
         Machine {
-            host: system.nodename().to_string_lossy().into_owned(),
+            host: host(),
             processor: field("/proc/cpuinfo", "model name"),
             cores,
             memory_bytes: kibibytes * 1024,

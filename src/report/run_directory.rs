@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
+use super::record::host;
 use crate::error::{Error, Result};
 use crate::job::{Changes, Job};
 
@@ -61,13 +62,12 @@ impl RunDirectory {
         };
         let changes = job.changes_since(&read("job.toml")?)?;
         if !changes.forbidden.is_empty() {
-            let lines = changes.forbidden.iter().map(|(key, before, now)| {
-                Error::run_directory(format!("{key}: found {now}, the run has {before}"))
-            });
-            return Error::all(lines.collect()).map(|()| Found::Nothing).map_err(|error| {
-                Error::run_directory(format!("{name}: holds a run of another job: {}", error.text))
-                    .hint("choose another --output")
-            });
+            let line = |(key, before, now): &(String, String, String)| {
+                format!("{key}: found {now}, the run has {before}")
+            };
+            let lines: Vec<String> = changes.forbidden.iter().map(line).collect();
+            let text = format!("{name}: holds a run of another job: {}", lines.join("\n  "));
+            return Err(Error::run_directory(text).hint("choose another --output"));
         }
         if !names.iter().any(|name| name == "run.json") {
             return Ok(Found::Unfinished(changes));
@@ -103,7 +103,7 @@ impl RunDirectory {
             return Err(Error::run_directory(text).hint("wait for it, or choose another --output"));
         }
         let owner = json!({
-            "host": rustix::system::uname().nodename().to_string_lossy(),
+            "host": host(),
             "pid": std::process::id(),
             "slurm_job": std::env::var("SLURM_JOB_ID").ok(),
         });

@@ -191,12 +191,13 @@ impl ExpertStep<'_> {
         let order = Permutation::new(self.seed, Purpose::RowOrder, stream, rows);
         let travel = self.travel(Order::Shuffled(order), self.dropout(epoch));
         let mut windows = travel.windows(learning.position.rows)?;
+        let mut gradients = vec![Vec::new(); state.kernels.len()];
         loop {
             let experts = &mut model.experts;
             let layouts = &experts.layouts[experts.own.clone()];
-            let kernels = state.kernels.iter_mut();
+            let places = state.kernels.iter_mut().zip(&mut gradients);
             let mut workers: Vec<Worker> =
-                kernels.map(|kernel| Worker { kernel, gradient: Vec::new() }).collect();
+                places.map(|(kernel, gradient)| Worker { kernel, gradient }).collect();
             let (job, stop) = (self.job, self.comm.stop_flag());
             let passed = windows.pass(|window, poll| {
                 let blocks = layouts.iter().zip(&mut experts.parameters);
@@ -281,7 +282,7 @@ impl ExpertStep<'_> {
             work_off(kernels, items, evaluate, poll);
         };
         while windows.pass(&mut visit)?.is_some() {
-            if let Err(stopped) = self.comm.agree(self.comm.unless_stopped(Ok(()))) {
+            if let Err(stopped) = self.comm.agree(self.comm.unless_stopped()) {
                 learning.searches().iter_mut().for_each(BlockSearch::forget);
                 return Err(stopped);
             }

@@ -14,7 +14,7 @@ use crate::job::PretrainJob;
 use crate::labels::Labels;
 use crate::model::features::Features;
 use crate::parallel::Ahead;
-use crate::partition::{Blocks, owned};
+use crate::partition::{Blocks, runs};
 use crate::rng::{Purpose, Stream};
 
 /// Rows of a mini-batch that a group should have at least: fewer make the products inefficient.
@@ -83,8 +83,7 @@ impl Groups<'_> {
         let lengths: Vec<usize> = (0..groups.len())
             .map(|group| self.rows.blocks.run(groups.block(group)).len())
             .collect();
-        let runs: Vec<Range<usize>> =
-            (0..self.size).map(|rank| owned(groups.len(), self.size, rank)).collect();
+        let runs = runs(groups.len(), self.size);
         let source = |group: usize| {
             let rows = self.rows.blocks.run(groups.block(group));
             let mut source =

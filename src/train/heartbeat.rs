@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::comm::{Activity, Comm, abort_all};
 use crate::error::Exit;
-use crate::report::phase;
+use crate::report::{host, phase};
 
 /// Beats in the time that a rank waits before it looks for others.
 const BEATS: u32 = 6;
@@ -100,8 +100,7 @@ impl Watch {
     }
 
     fn leave_sign(&self, beat: u64) -> io::Result<()> {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let sign = Sign { beat, host, pid: std::process::id(), phase: phase() };
+        let sign = Sign { beat, host: host(), pid: std::process::id(), phase: phase() };
         let mut text = serde_json::to_vec(&sign)?;
         text.resize(BYTES, b' ');
         fs::create_dir_all(&self.folder)?;

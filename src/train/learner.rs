@@ -18,7 +18,7 @@ use crate::packed;
 /// One thread's kernel with the gradient that it makes.
 pub struct Worker<'a> {
     pub kernel: &'a mut Kernel,
-    pub gradient: Vec<f32>,
+    pub gradient: &'a mut Vec<f32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,7 +77,7 @@ impl Learner {
             let batch = from..(from + job.batch).min(rows);
             self.rows = window.first + batch.end;
             let scale = 1.0 / batch.len() as f32;
-            let gradient = &mut worker.gradient;
+            let gradient = &mut *worker.gradient;
             gradient.resize(parameters.len(), 0.0);
             let (block, losses) = (Block { layout, parameters }, &mut self.losses);
             worker.kernel.fresh_expert_gradient(block, window.passing(), batch, gradient, losses);

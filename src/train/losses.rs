@@ -1,7 +1,7 @@
 //! Losses over blocks: numbers summed along the one fixed tree.
 
 use crate::comm::{Comm, OrderedSum};
-use crate::partition::owned;
+use crate::partition::runs;
 
 /// The sum over class blocks 0..`count` of one number each, given those of this rank's own run.
 pub fn total_over_blocks(comm: &Comm, count: usize, own: Vec<f64>) -> f64 {
@@ -10,8 +10,7 @@ pub fn total_over_blocks(comm: &Comm, count: usize, own: Vec<f64>) -> f64 {
 
 /// As `total_over_blocks`, of `length` numbers each.
 pub fn sums_over_blocks(comm: &Comm, count: usize, own: Vec<Vec<f64>>, length: usize) -> Vec<f64> {
-    let runs = (0..comm.size()).map(|rank| owned(count, comm.size(), rank)).collect();
-    let mut sum = OrderedSum::new(comm, runs, length);
+    let mut sum = OrderedSum::new(comm, runs(count, comm.size()), length);
     own.into_iter().for_each(|numbers| sum.add(numbers));
     sum.finish(comm)
 }

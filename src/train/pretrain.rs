@@ -33,7 +33,7 @@ use crate::model::vector::LANES;
 use crate::optim::adam::Adam;
 use crate::packed::{put, take};
 use crate::parallel::work_off;
-use crate::partition::owned;
+use crate::partition::runs;
 
 /// What pretraining works on.
 pub struct Pretrain<'a> {
@@ -224,7 +224,7 @@ impl Pretrain<'_> {
         let (experts, size) = (&annotator.experts, self.comm.size());
         let count = experts.layouts.len();
         let length = passing.activations.data.len();
-        let runs = (0..size).map(|rank| owned(count, size, rank)).collect();
+        let runs = runs(count, size);
         let wanted = !annotator.layers.places.is_empty();
         let mut dv_sum = OrderedSum::new(self.comm, runs, length);
         let mut losses = vec![0.0; experts.own.len()];
@@ -266,7 +266,7 @@ impl Pretrain<'_> {
         dv: &[f32],
     ) -> Vec<f32> {
         let size = self.comm.size();
-        let runs = (0..size).map(|rank| owned(self.groups.len(), size, rank)).collect();
+        let runs = runs(self.groups.len(), size);
         let mut sum = OrderedSum::new(self.comm, runs, annotator.layers.parameters());
         let transposed = annotator.layers.transpose(&annotator.shared);
         let on_frames = !annotator.layers.frame_network().is_empty();

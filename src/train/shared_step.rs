@@ -150,7 +150,7 @@ impl Pass<'_, '_> {
                 odd = odd.or((!rows.loss.is_finite()).then(|| format!("row block {block}")));
             }
             let backward = self.backward(&transposed, blocks.zip(wave), &mut gradient);
-            comm.agree(backward.and_then(|()| comm.unless_stopped(Ok(()))))?;
+            comm.agree(backward.and_then(|()| comm.unless_stopped()))?;
         }
         rows.waited(ahead.wait_seconds());
         let scale = 1.0 / rows.rows() as f64;
@@ -181,7 +181,7 @@ impl Pass<'_, '_> {
             if turn.is_empty() {
                 return Ok(wave);
             }
-            comm.unless_stopped(Ok(()))?;
+            comm.unless_stopped()?;
             let read = rows.by_ref().take(turn.len()).collect::<Result<Vec<_>>>()?;
             let (features, labels): (Vec<Features>, Vec<Labels>) = read.into_iter().unzip();
             let mut inputs = vec![Matrix::default(); turn.len()];
@@ -233,7 +233,7 @@ impl Pass<'_, '_> {
             if turn.is_empty() {
                 return Ok(());
             }
-            self.state.comm.unless_stopped(Ok(()))?;
+            self.state.comm.unless_stopped()?;
             let mut leaves: Vec<_> = turn.iter().map(|_| (gradient.room(), Ok(()))).collect();
             let annotator = self.annotator;
             let items = turn.into_iter().zip(&mut leaves).map(|((block, own), place)| {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Setting, at_least_one};
 use crate::comm::{Comm, OrderedSum, run_threads};
 use crate::error::Result;
-use crate::partition::owned;
+use crate::partition::{owned, runs};
 
 /// The sum of one vector per row block over ranks that are threads: the price of the same bits.
 #[derive(Clone, Debug, clap::Args)]
@@ -57,8 +57,7 @@ fn fill(leaf: &mut [f32], number: usize) {
 }
 
 fn ordered(comm: &Comm, args: &Args) -> Vec<f32> {
-    let runs: Vec<Range<usize>> =
-        (0..args.ranks).map(|rank| owned(args.leaves, args.ranks, rank)).collect();
+    let runs: Vec<Range<usize>> = runs(args.leaves, args.ranks);
     let own = runs[comm.rank()].clone();
     let mut sum = OrderedSum::new(comm, runs, args.length);
     for number in own {
@@ -79,8 +78,7 @@ fn unordered(comm: &Comm, args: &Args) -> Vec<f32> {
     if args.ranks == 1 {
         return own;
     }
-    let slices: Vec<Range<usize>> =
-        (0..args.ranks).map(|rank| owned(args.length, args.ranks, rank)).collect();
+    let slices: Vec<Range<usize>> = runs(args.length, args.ranks);
     let counts: Vec<usize> = slices.iter().map(Range::len).collect();
     let mine = counts[comm.rank()];
     let mut received = vec![0.0f32; mine * args.ranks];
