@@ -68,7 +68,7 @@ fn sweep(criterion: &mut Criterion) {
         let layout = Layout::new(0..64, vec![experts; 64], Dummy::Learned, 1);
         let mut labels = Labels::new();
         (0..rows).for_each(|row| labels.push(&[row as u32 % 64]));
-        let (start, mut losses) = (random(rows * layout.columns()), vec![0.0; 64]);
+        let (start, mut losses) = (random(rows * layout.columns()), vec![0.0; rows * 64]);
         let mut logits = start.clone();
         let mut group = criterion.benchmark_group(format!("sweep/{experts} experts"));
         group.throughput(Throughput::Elements(start.len() as u64));
@@ -84,8 +84,8 @@ fn sweep(criterion: &mut Criterion) {
                             labels: &labels,
                             rows: 0..rows,
                             epsilon: 1e-5,
-                            losses: &mut losses,
                         },
+                        &mut losses,
                     );
                 });
             });

@@ -2,51 +2,80 @@
 //! so that no result depends on who did what or when.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// Works off `items` on as many threads as there are `states`, each thread with a state of its own
 /// (kernels, scratch). The calling thread takes part and calls `poll` after each of its items and
-/// while it waits, so that messages under way move on.
+/// while it waits, so that messages under way move on. The others come from rayon's pool, where they
+/// stand ready: items may be as short as some tens of microseconds.
 ///
 /// Panics of any thread are passed on.
 pub fn work_off<S: Send, I: Send>(
     states: &mut [S],
-    items: Vec<I>,
+    items: impl IntoIterator<Item = I, IntoIter: Send>,
     work: impl Fn(&mut S, I) + Sync,
     poll: &mut dyn FnMut(),
 ) {
+    let items = items.into_iter();
     let (own, others) = states.split_first_mut().expect("at least one thread");
-    let helpers = others.len().min(items.len().saturating_sub(1));
-    let queue = Mutex::new(items.into_iter());
+    let most = items.size_hint().1.unwrap_or(usize::MAX);
+    let helpers = others.len().min(most.saturating_sub(1));
+    let queue = Mutex::new(items);
     let next = || queue.lock().expect("no panic while the queue is held").next();
-    std::thread::scope(|scope| {
-        let running: Vec<_> = others[..helpers]
-            .iter_mut()
-            .map(|state| {
-                let (work, next) = (&work, &next);
-                scope.spawn(move || {
-                    while let Some(item) = next() {
-                        work(state, item);
-                    }
-                })
-            })
-            .collect();
+    let busy = AtomicUsize::new(helpers);
+    let mut lead = || {
         while let Some(item) = next() {
             work(own, item);
             poll();
         }
-        for handle in running {
-            while !handle.is_finished() {
-                poll();
-                std::thread::yield_now();
-            }
-            if let Err(panic) = handle.join() {
-                std::panic::resume_unwind(panic);
-            }
+        while busy.load(Acquire) > 0 {
+            poll();
+            std::thread::yield_now();
         }
+    };
+    if helpers == 0 {
+        return lead();
+    }
+    rayon::in_place_scope(|scope| {
+        for state in &mut others[..helpers] {
+            scope.spawn(|_| {
+                let _leaves = Leaves(&busy);
+                while let Some(item) = next() {
+                    work(state, item);
+                }
+            });
+        }
+        lead();
     });
+}
+
+/// Counts a thread off when it is done or panics.
+struct Leaves<'a>(&'a AtomicUsize);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Release);
+    }
+}
+
+/// As `work_off`, for items that several threads can also share: whole rounds of one item a thread,
+/// and then all threads together at each of the items that are left, so that no thread is idle
+/// where there are few items.
+pub fn work_off_together<S: Send, I: Send>(
+    states: &mut [S],
+    mut items: Vec<I>,
+    work: impl Fn(&mut [S], I) + Sync,
+    poll: &mut dyn FnMut(),
+) {
+    let left = items.split_off(items.len() / states.len() * states.len());
+    work_off(states, items, |state, item| work(std::slice::from_mut(state), item), poll);
+    for item in left {
+        work(states, item);
+        poll();
+    }
 }
 
 /// Items made ahead of their use by a thread of their own, in their order.
@@ -115,7 +144,7 @@ mod tests {
             for count in [0, 1, 2, 17] {
                 let mut done = vec![0; count];
                 let mut states = vec![0; threads];
-                let items = done.iter_mut().enumerate().collect();
+                let items = done.iter_mut().enumerate();
                 work_off(
                     &mut states,
                     items,
@@ -129,5 +158,22 @@ mod tests {
                 assert_eq!(states.iter().sum::<usize>(), count);
             }
         }
+    }
+
+    #[test]
+    fn items_that_are_left_are_shared_by_all_threads() {
+        let done = Mutex::new(vec![]);
+        let team = |states: &mut [usize], item| done.lock().unwrap().push((item, states.len()));
+        work_off_together(&mut [0; 3], (0..8).collect(), team, &mut || ());
+        let mut done = done.into_inner().unwrap();
+        done.sort_unstable();
+        assert!(done.iter().copied().eq((0..8).map(|item| (item, if item < 6 { 1 } else { 3 }))));
+    }
+
+    #[test]
+    #[should_panic(expected = "item 5")]
+    fn a_panic_of_a_helping_thread_is_passed_on() {
+        let work = |_: &mut (), item| assert!(item != 5, "item {item}");
+        work_off(&mut [(); 4], 0..100, work, &mut || ());
     }
 }

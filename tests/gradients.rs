@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use reelscale::labels::Labels;
 use reelscale::model::layout::Layout;
 use reelscale::model::matrix::Matrix;
-use reelscale::model::mixture::{Block, Kernel, Passing, transpose};
+use reelscale::model::mixture::{
+    Block, Kernel, Passing, both_gradients, expert_gradient, transpose,
+};
 use reelscale::model::shared::SharedLayers;
 use reelscale::model::spec::{Activation, Dummy, Layer};
 use reelscale::model::vector::Instructions;
@@ -139,7 +141,7 @@ fn kernel(case: &Case, epsilon: f32, instructions: Instructions) -> Found {
     let block = Block { layout, parameters: &case.parameters };
     let passing = Passing { activations: &activations, labels: &case.labels };
     let rows = 0..activations.rows();
-    let mut kernel = Kernel::new(instructions, epsilon);
+    let mut team: Vec<Kernel> = (0..5).map(|_| Kernel::new(instructions, epsilon)).collect();
     let mut found = Found {
         scores: vec![0.0; rows.len() * layout.classes.len()],
         loss: vec![0.0; layout.groups.len() * 16],
@@ -150,7 +152,8 @@ fn kernel(case: &Case, epsilon: f32, instructions: Instructions) -> Found {
     let (mut once, mut dv) = (found.parameters.clone(), found.activations.clone());
     let mut losses = found.loss.clone();
     let (gradient, loss) = (&mut found.parameters, &mut found.loss);
-    kernel.expert_gradient(block, passing, rows.clone(), gradient, loss);
+    expert_gradient(&mut team[..1], block, passing, rows.clone(), gradient, loss);
+    let kernel = &mut team[0];
     kernel.activation_gradient(
         block,
         &turned,
@@ -164,8 +167,18 @@ fn kernel(case: &Case, epsilon: f32, instructions: Instructions) -> Found {
     kernel.scores(block, passing, rows.clone(), &mut found.scores, &mut row_losses);
     let (by_row, by_class) = (row_losses.iter().sum::<f64>(), losses.iter().sum::<f64>());
     assert!((by_row - by_class).abs() <= 1e-6 * by_class, "{by_row} {by_class}");
-    kernel.both_gradients(block, &turned, passing, rows, &mut once, &mut dv, &mut losses);
-    assert!(once == found.parameters && dv == found.activations, "both at once equal one by one");
+    for members in 1..=team.len() {
+        let (team, once) = (&mut team[..members], &mut once);
+        dv.fill(0.0);
+        losses.fill(0.0);
+        both_gradients(team, block, passing, rows.clone(), once, (&turned, &mut dv), &mut losses);
+        assert!(*once == found.parameters, "both at once equal one by one, team of {members}");
+        assert!(dv == found.activations && losses == found.loss, "team of {members}");
+        once.fill(0.0);
+        losses.fill(0.0);
+        expert_gradient(team, block, passing, rows.clone(), once, &mut losses);
+        assert!(*once == found.parameters && losses == found.loss, "team of {members}");
+    }
     found
 }
 

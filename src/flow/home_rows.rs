@@ -195,7 +195,7 @@ impl HomeRows {
             let mut activations = vec![Matrix::default(); labels.len()];
             work_off(
                 kernels,
-                features.into_iter().zip(&mut activations).collect(),
+                features.into_iter().zip(&mut activations),
                 |kernel, (features, place)| {
                     *place = annotator.forward(kernel.gemm(), features).into_output();
                 },

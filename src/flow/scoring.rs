@@ -188,7 +188,7 @@ impl Visit<'_> {
                 positives(own, block, rows.iter().copied(), &scores)
             });
         };
-        work_off(self.kernels, rows.chunks(ROWS).zip(&mut found).collect(), work, self.poll);
+        work_off(self.kernels, rows.chunks(ROWS).zip(&mut found), work, self.poll);
         let found = found.into_iter().collect::<Result<Vec<_>>>();
         self.held(found).concat()
     }
@@ -209,7 +209,7 @@ impl Visit<'_> {
                     Err(error) => *failure.lock().expect("nobody panics with it") = Err(error),
                 }
             };
-        work_off(self.kernels, items.collect(), work, self.poll);
+        work_off(self.kernels, items, work, self.poll);
         let outcome: Result<()> = failure.into_inner().expect("nobody panics with it");
         self.held(outcome.map(|()| Scores { rows, scores, losses }))
     }

@@ -40,29 +40,40 @@ pub struct Tile<'a> {
     pub rows: Range<usize>,
     /// eps of the loss.
     pub epsilon: f32,
-    /// A gradient sweep adds each class's loss to its lane, row after row: [groups][16]. A score
-    /// sweep adds each row's loss over the block's classes: [rows].
-    pub losses: &'a mut [f64],
 }
 
-/// Turns logits into their gradients (of the summed, not averaged, loss) and adds up the loss.
-pub fn gradients(instructions: Instructions, tile: &mut Tile) {
-    vectorised!(instructions, |tile: &mut Tile| rows::<true>(tile, &mut []); tile);
-}
-
-/// Puts p of every row and class into `scores` [rows][classes of the block] and adds up the loss.
-/// The logits are used up.
-pub fn scores(instructions: Instructions, tile: &mut Tile, scores: &mut [f32]) {
-    assert_eq!(scores.len(), tile.rows.len() * tile.layout.classes.len());
+/// Turns logits into their gradients (of the summed, not averaged, loss) and puts each class's loss
+/// of each row into `losses` [rows][groups][16].
+pub fn gradients(instructions: Instructions, tile: &mut Tile, losses: &mut [f32]) {
+    assert_eq!(losses.len(), tile.rows.len() * tile.layout.groups.len() * LANES);
     vectorised!(
         instructions,
-        |tile: &mut Tile, scores: &mut [f32]| rows::<false>(tile, scores);
-        tile, scores
+        |tile: &mut Tile, losses: &mut [f32]| rows::<true>(tile, losses, &mut []);
+        tile, losses
     );
 }
 
+/// Puts p of every row and class into `scores` [rows][classes of the block] and adds each row's
+/// loss over the block's classes to `row_losses` [rows]. The logits are used up.
+pub fn scores(
+    instructions: Instructions,
+    tile: &mut Tile,
+    scores: &mut [f32],
+    row_losses: &mut [f64],
+) {
+    assert_eq!(scores.len(), tile.rows.len() * tile.layout.classes.len());
+    vectorised!(
+        instructions,
+        |tile: &mut Tile, scores: &mut [f32], losses: &mut [f64]| {
+            rows::<false>(tile, scores, losses)
+        };
+        tile, scores, row_losses
+    );
+}
+
+/// `found` takes the losses of a gradient sweep or the scores of a score sweep.
 #[inline(always)]
-fn rows<const GRADIENTS: bool>(tile: &mut Tile, scores: &mut [f32]) {
+fn rows<const GRADIENTS: bool>(tile: &mut Tile, found: &mut [f32], row_losses: &mut [f64]) {
     let layout = tile.layout;
     let (columns, classes) = (layout.columns(), layout.classes.len());
     for row in 0..tile.rows.len() {
@@ -85,15 +96,13 @@ fn rows<const GRADIENTS: bool>(tile: &mut Tile, scores: &mut [f32]) {
             };
             let loss = map2(state.loss, group.mask, |loss, mask| loss * mask);
             if GRADIENTS {
-                for lane in 0..LANES {
-                    tile.losses[index * LANES + lane] += f64::from(loss[lane]);
-                }
+                store(found, (row * layout.groups.len() + index) * LANES, loss);
                 logit_gradients(logits, group, layout.dummy, &state);
             } else {
-                tile.losses[row] += f64::from(sum(loss));
+                row_losses[row] += f64::from(sum(loss));
                 let live = LANES.min(classes - index * LANES);
                 let to = row * classes + index * LANES;
-                scores[to..to + live].copy_from_slice(&state.p[..live]);
+                found[to..to + live].copy_from_slice(&state.p[..live]);
             }
         }
     }

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Step, stretch};
 use crate::model::vector::Instructions;
 use crate::packed;
+use crate::parallel::work_off;
 use crate::vectorised;
 
 /// Where the sums of squares begin, as in TensorFlow's AdaGrad, whose learning rates users know.
@@ -21,28 +23,31 @@ impl Adagrad {
         Adagrad { squares: vec![INITIAL; parameters] }
     }
 
-    /// One step along `scale` times `gradient`, plus `l2` times the parameter for the first
-    /// `decayed` parameters.
-    pub fn step(
+    /// One step, shared by as many threads as `team` has members.
+    pub fn step<S: Send>(
         &mut self,
+        team: &mut [S],
         instructions: Instructions,
         parameters: &mut [f32],
         gradient: &[f32],
-        learning_rate: f32,
-        scale: f32,
-        (l2, decayed): (f32, usize),
+        step: Step,
     ) {
         assert!(parameters.len() == gradient.len() && gradient.len() == self.squares.len());
-        for (l2, range) in [(l2, 0..decayed), (0.0, decayed..parameters.len())] {
-            let (w, g) = (&mut parameters[range.clone()], &gradient[range.clone()]);
-            let squares = &mut self.squares[range];
-            vectorised!(
-                instructions,
-                |w: &mut [f32], g: &[f32], squares: &mut [f32], c: [f32; 3]| {
-                    update(w, g, squares, c)
-                };
-                w, g, squares, [learning_rate, scale, l2]
-            );
+        for (l2, range) in step.parts(parameters.len()) {
+            let length = stretch(range.len(), team.len());
+            let weights = parameters[range.clone()].chunks_mut(length);
+            let squares = self.squares[range.clone()].chunks_mut(length);
+            let parts = weights.zip(gradient[range].chunks(length)).zip(squares);
+            let work = |_: &mut S, ((w, g), squares): ((&mut [f32], &[f32]), &mut [f32])| {
+                vectorised!(
+                    instructions,
+                    |w: &mut [f32], g: &[f32], squares: &mut [f32], c: [f32; 3]| {
+                        update(w, g, squares, c)
+                    };
+                    w, g, squares, [step.learning_rate, step.scale, l2]
+                );
+            };
+            work_off(team, parts, work, &mut || ());
         }
     }
 }
@@ -63,7 +68,8 @@ mod tests {
     #[test]
     fn steps_shrink_with_the_squares() {
         let (mut w, mut adagrad) = ([1.0f32, 1.0], Adagrad::new(2));
-        adagrad.step(Instructions::Plain, &mut w, &[3.0, 3.0], 0.5, 1.0, (2.0, 1));
+        let step = Step { learning_rate: 0.5, scale: 1.0, l2: 2.0, decayed: 1 };
+        adagrad.step(&mut [()], Instructions::Plain, &mut w, &[3.0, 3.0], step);
         let (with_l2, without) = (1.0 - 0.5 * 5.0 / 25.1f32.sqrt(), 1.0 - 1.5 / 9.1f32.sqrt());
         assert!((w[0] - with_l2).abs() < 1e-6 && (w[1] - without).abs() < 1e-6, "{w:?}");
     }

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Step, stretch};
 use crate::model::vector::Instructions;
 use crate::packed;
+use crate::parallel::work_off;
 use crate::vectorised;
 
 const BETA_1: f32 = 0.9;
@@ -28,35 +30,42 @@ impl Adam {
         Adam { first: zeros.clone(), second: zeros, beta_1_power: 1.0, beta_2_power: 1.0 }
     }
 
-    /// One step along `scale` times `gradient`, plus `l2` times the parameter for the first
-    /// `decayed` parameters.
-    pub fn step(
+    /// One step, shared by as many threads as `team` has members.
+    pub fn step<S: Send>(
         &mut self,
+        team: &mut [S],
         instructions: Instructions,
         parameters: &mut [f32],
         gradient: &[f32],
-        learning_rate: f32,
-        scale: f32,
-        (l2, decayed): (f32, usize),
+        step: Step,
     ) {
         self.beta_1_power *= f64::from(BETA_1);
         self.beta_2_power *= f64::from(BETA_2);
         let correction = (1.0 - self.beta_2_power).sqrt() / (1.0 - self.beta_1_power);
-        let rate = (f64::from(learning_rate) * correction) as f32;
+        let rate = (f64::from(step.learning_rate) * correction) as f32;
         assert!(parameters.len() == gradient.len() && gradient.len() == self.first.len());
-        for (l2, range) in [(l2, 0..decayed), (0.0, decayed..parameters.len())] {
-            let (w, g) = (&mut parameters[range.clone()], &gradient[range.clone()]);
-            let (m, v) = (&mut self.first[range.clone()], &mut self.second[range]);
-            vectorised!(
-                instructions,
-                |w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: [f32; 3]| {
-                    update(w, g, m, v, c)
-                };
-                w, g, m, v, [rate, scale, l2]
-            );
+        for (l2, range) in step.parts(parameters.len()) {
+            let length = stretch(range.len(), team.len());
+            let weights = parameters[range.clone()].chunks_mut(length);
+            let first = self.first[range.clone()].chunks_mut(length);
+            let second = self.second[range.clone()].chunks_mut(length);
+            let parts = weights.zip(gradient[range].chunks(length)).zip(first.zip(second));
+            let work = |_: &mut S, ((w, g), (m, v)): (Given, (&mut [f32], &mut [f32]))| {
+                vectorised!(
+                    instructions,
+                    |w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: [f32; 3]| {
+                        update(w, g, m, v, c)
+                    };
+                    w, g, m, v, [rate, step.scale, l2]
+                );
+            };
+            work_off(team, parts, work, &mut || ());
         }
     }
 }
+
+/// A stretch of weights and of their gradient.
+type Given<'a> = (&'a mut [f32], &'a [f32]);
 
 #[inline(always)]
 fn update(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], [rate, scale, l2]: [f32; 3]) {
@@ -83,7 +92,8 @@ mod tests {
             v = 0.999 * v + 0.001 * g * g;
             let rate = 0.01 * (1.0 - 0.999f64.powi(t)).sqrt() / (1.0 - 0.9f64.powi(t));
             w -= rate * m / (v.sqrt() + 1e-8);
-            adam.step(Instructions::Plain, &mut found, &[2.0 * g as f32], 0.01, 0.5, (0.0, 1));
+            let step = Step { learning_rate: 0.01, scale: 0.5, l2: 0.0, decayed: 1 };
+            adam.step(&mut [()], Instructions::Plain, &mut found, &[2.0 * g as f32], step);
         }
         assert!((f64::from(found[0]) - w).abs() < 1e-6, "{} {w}", found[0]);
     }

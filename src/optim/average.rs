@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::stretch;
 use crate::model::vector::Instructions;
 use crate::packed;
+use crate::parallel::work_off;
 use crate::vectorised;
 
 /// The average of one parameter vector: a plain mean of the first 1 / (1 - decay) steps, an
@@ -25,17 +27,22 @@ impl Average {
         Average { weights: Arc::new(vec![0.0; parameters]), decay, steps: 0 }
     }
 
-    /// Takes in the weights after a step.
-    pub fn step(&mut self, instructions: Instructions, weights: &[f32]) {
+    /// Takes in the weights after a step, shared by as many threads as `team` has members.
+    pub fn step<S: Send>(&mut self, team: &mut [S], instructions: Instructions, weights: &[f32]) {
         self.steps += 1;
         let share = f32::max(1.0 - self.decay, 1.0 / self.steps as f32);
         let average = Arc::make_mut(&mut self.weights).as_mut_slice();
         assert_eq!(average.len(), weights.len());
-        vectorised!(
-            instructions,
-            |average: &mut [f32], weights: &[f32], share: f32| update(average, weights, share);
-            average, weights, share
-        );
+        let length = stretch(weights.len(), team.len());
+        let parts = average.chunks_mut(length).zip(weights.chunks(length));
+        let work = |_: &mut S, (average, weights): (&mut [f32], &[f32])| {
+            vectorised!(
+                instructions,
+                |average: &mut [f32], weights: &[f32], share: f32| update(average, weights, share);
+                average, weights, share
+            );
+        };
+        work_off(team, parts, work, &mut || ());
     }
 }
 
@@ -55,7 +62,7 @@ mod tests {
         let mut average = Average::new(1, 0.75);
         let steps = [8.0, 4.0, 0.0, 4.0, 8.0];
         let found = steps.map(|weight| {
-            average.step(Instructions::Plain, &[weight]);
+            average.step(&mut [()], Instructions::Plain, &[weight]);
             average.weights[0]
         });
         assert_eq!(found, [8.0, 6.0, 4.0, 4.0, 5.0]);

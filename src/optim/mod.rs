@@ -6,7 +6,11 @@ pub mod average;
 pub mod irprop;
 pub mod lbfgs;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
+
+use crate::model::vector::LANES;
 
 /// Which optimizer the expert step runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,4 +28,27 @@ pub enum Solver {
 pub enum SharedSolver {
     Irprop,
     Adam,
+}
+
+/// What an optimizer takes a step with.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    pub learning_rate: f32,
+    /// What the gradient is multiplied by.
+    pub scale: f32,
+    /// Times the parameter is added to the gradient, for the first `decayed` parameters.
+    pub l2: f32,
+    pub decayed: usize,
+}
+
+impl Step {
+    /// The parameters that decay with their `l2`, and the others.
+    fn parts(&self, parameters: usize) -> [(f32, Range<usize>); 2] {
+        [(self.l2, 0..self.decayed), (0.0, self.decayed..parameters)]
+    }
+}
+
+/// Length of the stretches in which `threads` share a step over so many parameters.
+fn stretch(parameters: usize, threads: usize) -> usize {
+    parameters.div_ceil(threads).next_multiple_of(LANES).max(LANES)
 }

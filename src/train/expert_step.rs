@@ -27,7 +27,7 @@ use crate::model::layout::Layout;
 use crate::model::mixture::{Block, Kernel};
 use crate::optim::Solver;
 use crate::packed::{put, take};
-use crate::parallel::work_off;
+use crate::parallel::{work_off, work_off_together};
 use crate::rng::{Permutation, Purpose};
 
 /// Where an expert step stands, and what it learns with besides the weights.
@@ -203,11 +203,11 @@ impl ExpertStep<'_> {
                 let blocks = layouts.iter().zip(&mut experts.parameters);
                 let items = learning.learners().iter_mut().zip(blocks);
                 let items = items.filter(|item| !item.0.converged).collect();
-                let learn = |worker: &mut Worker, (learner, (layout, parameters)): Lesson| {
+                let learn = |team: &mut [Worker], (learner, (layout, parameters)): Lesson| {
                     let parameters = Arc::make_mut(parameters);
-                    learner.learn(worker, layout, parameters, window, (job, stop));
+                    learner.learn(team, layout, parameters, window, (job, stop));
                 };
-                work_off(&mut workers, items, learn, poll);
+                work_off_together(&mut workers, items, learn, poll);
             })?;
             let Some(passed) = passed else { break };
             // Before that: a stop may have left blocks behind in this window.
@@ -273,13 +273,13 @@ impl ExpertStep<'_> {
             let blocks = layouts.iter().zip(&experts.parameters);
             let items = learning.searches().iter_mut().zip(blocks);
             let stop = self.comm.stop_flag();
-            let evaluate = |kernel: &mut Kernel, (search, (layout, parameters)): Search| {
+            let evaluate = |team: &mut [Kernel], (search, (layout, parameters)): Search| {
                 if !stop.load(Relaxed) {
-                    search.evaluate(kernel, Block { layout, parameters }, window);
+                    search.evaluate(team, Block { layout, parameters }, window);
                 }
             };
             let items = items.filter(|item| !item.0.converged()).collect();
-            work_off(kernels, items, evaluate, poll);
+            work_off_together(kernels, items, evaluate, poll);
         };
         while windows.pass(&mut visit)?.is_some() {
             if let Err(stopped) = self.comm.agree(self.comm.unless_stopped()) {
@@ -288,7 +288,7 @@ impl ExpertStep<'_> {
             }
         }
         let items = learning.searches().iter_mut().zip(&mut experts.parameters);
-        let items = items.filter(|item| !item.0.converged()).collect();
+        let items = items.filter(|item| !item.0.converged());
         let l2 = f64::from(self.job.l2);
         let advance =
             |_: &mut Kernel, (search, parameters): (&mut BlockSearch, &mut Arc<Vec<f32>>)| {

@@ -7,18 +7,24 @@ use serde::{Deserialize, Serialize};
 use crate::flow::rows_travel::Window;
 use crate::job::ExpertsJob;
 use crate::model::layout::Layout;
-use crate::model::mixture::{Block, Kernel};
+use crate::model::mixture::{Block, Kernel, fresh_expert_gradient};
 use crate::model::vector::LANES;
-use crate::optim::Solver;
 use crate::optim::adagrad::Adagrad;
 use crate::optim::adam::Adam;
 use crate::optim::average::Average;
+use crate::optim::{Solver, Step};
 use crate::packed;
 
 /// One thread's kernel with the gradient that it makes.
 pub struct Worker<'a> {
     pub kernel: &'a mut Kernel,
     pub gradient: &'a mut Vec<f32>,
+}
+
+impl AsMut<Kernel> for Worker<'_> {
+    fn as_mut(&mut self) -> &mut Kernel {
+        self.kernel
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,41 +64,44 @@ impl Learner {
     }
 
     /// Runs through the mini-batches of a window that it hasn't seen, while weights and optimizer
-    /// state are hot, until the run is to stop.
+    /// state are hot, until the run is to stop. A team of several threads shares every mini-batch.
     pub fn learn(
         &mut self,
-        worker: &mut Worker,
+        team: &mut [Worker],
         layout: &Layout,
         parameters: &mut [f32],
         window: &Window,
         (job, stop): (&ExpertsJob, &AtomicBool),
     ) {
         let rows = window.labels.rows();
-        let instructions = worker.kernel.gemm().instructions();
-        let (rate, decay) = (job.learning_rate, (job.l2, layout.biases()));
+        let instructions = team[0].kernel.gemm().instructions();
+        let mut gradient = std::mem::take(team[0].gradient);
+        gradient.resize(parameters.len(), 0.0);
         for from in (self.rows - window.first..rows).step_by(job.batch) {
             if stop.load(Relaxed) {
-                return;
+                break;
             }
             let batch = from..(from + job.batch).min(rows);
             self.rows = window.first + batch.end;
-            let scale = 1.0 / batch.len() as f32;
-            let gradient = &mut *worker.gradient;
-            gradient.resize(parameters.len(), 0.0);
+            let step = Step {
+                learning_rate: job.learning_rate,
+                scale: 1.0 / batch.len() as f32,
+                l2: job.l2,
+                decayed: layout.biases(),
+            };
             let (block, losses) = (Block { layout, parameters }, &mut self.losses);
-            worker.kernel.fresh_expert_gradient(block, window.passing(), batch, gradient, losses);
+            fresh_expert_gradient(team, block, window.passing(), batch, &mut gradient, losses);
             match &mut self.optimizer {
-                Optimizer::Adam(adam) => {
-                    adam.step(instructions, parameters, gradient, rate, scale, decay);
-                }
+                Optimizer::Adam(adam) => adam.step(team, instructions, parameters, &gradient, step),
                 Optimizer::Adagrad(adagrad) => {
-                    adagrad.step(instructions, parameters, gradient, rate, scale, decay);
+                    adagrad.step(team, instructions, parameters, &gradient, step);
                 }
             }
             if let Some(average) = &mut self.average {
-                average.step(instructions, parameters);
+                average.step(team, instructions, parameters);
             }
         }
+        *team[0].gradient = gradient;
     }
 
     /// Loss of the epoch, summed over the block's classes and all rows.

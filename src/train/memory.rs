@@ -30,6 +30,7 @@ use crate::model::experts::layouts;
 use crate::model::features::{FRAMES_MAX, TILE_FRAMES};
 use crate::model::layout::Layout;
 use crate::model::matrix::stride_of;
+use crate::model::vector::LANES;
 use crate::optim::Solver;
 use crate::partition::owned;
 
@@ -79,7 +80,7 @@ struct Sizes {
     /// Weights of one rank's class blocks, in bytes: of the pretrained mixtures and the large ones.
     small: usize,
     large: usize,
-    /// The largest class block, in bytes, and its classes and columns.
+    /// The largest class block, in bytes, and its classes and columns of logits and losses.
     block: usize,
     classes: usize,
     columns: usize,
@@ -153,7 +154,7 @@ impl Sizes {
             large: most_owned(&large, size),
             block: most(&Layout::parameters) * FLOAT,
             classes: most(&|layout| layout.classes.len()),
-            columns: most(&Layout::columns),
+            columns: most(&|layout| layout.columns() + layout.groups.len() * LANES),
             shared: layers.parameters() * FLOAT,
             activations: stride_of(layers.outputs()) * FLOAT,
             features,
@@ -188,7 +189,7 @@ impl Sizes {
         self.read_ahead(self.threads, self.row_block.min(self.piece).min(ROWS_AT_ONCE))
     }
 
-    /// Logits of a tile and packed numbers, on each thread.
+    /// Logits and losses of a tile and packed numbers, on each thread.
     fn kernels(&self) -> usize {
         let tile = (self.columns * 240).max(65_536);
         self.threads * ((tile + 120 * 384) * FLOAT + self.frame_tile)

@@ -34,6 +34,7 @@ pub use data::Data;
 use expert_step::ExpertStep;
 use groups::Groups;
 pub use heartbeat::Heartbeat;
+pub use learner::Worker;
 use pretrain::Pretrain;
 use saved::Saved;
 use standing::{Best, Step};

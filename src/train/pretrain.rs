@@ -8,6 +8,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::slice::from_mut;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,12 +28,15 @@ use crate::model::annotator::Annotator;
 use crate::model::features::Features;
 use crate::model::layout::Layout;
 use crate::model::matrix::Matrix;
-use crate::model::mixture::{Block, Kernel, Passing, transpose};
+use crate::model::mixture::{
+    Block, Kernel, Passing, both_gradients, fresh_expert_gradient, transpose,
+};
 use crate::model::shared::Tape;
 use crate::model::vector::LANES;
+use crate::optim::Step;
 use crate::optim::adam::Adam;
 use crate::packed::{put, take};
-use crate::parallel::work_off;
+use crate::parallel::{work_off, work_off_together};
 use crate::partition::runs;
 
 /// What pretraining works on.
@@ -162,7 +166,7 @@ impl Pretrain<'_> {
         batch: Batch,
     ) -> f64 {
         let mut tapes: Vec<_> = batch.groups.iter().map(|_| None).collect();
-        let items = batch.groups.iter().zip(&mut tapes).collect();
+        let items = batch.groups.iter().zip(&mut tapes);
         work_off(
             kernels,
             items,
@@ -237,14 +241,10 @@ impl Pretrain<'_> {
             };
             let gradients = &mut learning.gradients[first..first + turn.len()];
             let places = parts.iter_mut().zip(gradients).zip(&mut losses[first..]);
-            work_off(
-                kernels,
-                turn.iter().zip(places).collect(),
-                |kernel, (block, ((dv, gradient), loss))| {
-                    *loss = gradients_of(kernel, experts.block(*block), passing, gradient, dv);
-                },
-                &mut || (),
-            );
+            let work = |team: &mut [Kernel], (block, ((dv, gradient), loss)): (&usize, Places)| {
+                *loss = gradients_of(team, experts.block(*block), passing, gradient, dv);
+            };
+            work_off_together(kernels, turn.iter().zip(places).collect(), work, &mut || ());
             if wanted {
                 parts.into_iter().for_each(|part| dv_sum.add(part));
             }
@@ -286,7 +286,7 @@ impl Pretrain<'_> {
             let mut leaves: Vec<Vec<f32>> = turn.iter().map(|_| sum.room()).collect();
             work_off(
                 kernels,
-                turn.into_iter().zip(&mut leaves).collect(),
+                turn.into_iter().zip(&mut leaves),
                 |kernel, ((tape, dv, features), leaf)| {
                     let gemm = kernel.gemm();
                     let dx = annotator.layers.backward(gemm, &transposed, tape, dv, leaf);
@@ -316,7 +316,8 @@ impl Pretrain<'_> {
             let gradient = &gradient[variable.clone()];
             let scale = self.clipped(square(gradient), rows);
             let weights = &mut annotator.shared[variable];
-            adam.step(instructions, weights, gradient, rate, scale, (0.0, 0));
+            let step = Step { learning_rate: rate, scale, l2: 0.0, decayed: 0 };
+            adam.step(kernels, instructions, weights, gradient, step);
         }
     }
 
@@ -341,8 +342,7 @@ impl Pretrain<'_> {
         let items = layouts
             .iter()
             .zip(&mut experts.parameters)
-            .zip(learning.gradients.iter_mut().zip(&mut learning.experts))
-            .collect();
+            .zip(learning.gradients.iter_mut().zip(&mut learning.experts));
         work_off(
             kernels,
             items,
@@ -351,7 +351,9 @@ impl Pretrain<'_> {
                 let (gradient, adam): (&mut Vec<f32>, &mut Adam) = (gradient, adam);
                 scale_by_variable(layout, gradient, scales);
                 let instructions = kernel.gemm().instructions();
-                adam.step(instructions, parameters, gradient, rate, 1.0, (l2, layout.biases()));
+                let decayed = layout.biases();
+                let step = Step { learning_rate: rate, scale: 1.0, l2, decayed };
+                adam.step(from_mut(kernel), instructions, parameters, gradient, step);
             },
             &mut || (),
         );
@@ -372,10 +374,13 @@ impl Pretrain<'_> {
     }
 }
 
+/// Where the gradients and the loss of a class block go.
+type Places<'a> = ((&'a mut Vec<f32>, &'a mut Vec<f32>), &'a mut f64);
+
 /// Both gradients of one class block over the whole mini-batch, written anew; dL/dv only where `dv`
 /// has room. Returns the loss.
 fn gradients_of(
-    kernel: &mut Kernel,
+    team: &mut [Kernel],
     block: Block,
     passing: Passing,
     gradient: &mut [f32],
@@ -384,12 +389,11 @@ fn gradients_of(
     let rows = 0..passing.labels.rows();
     let mut losses = vec![0.0; block.layout.groups.len() * LANES];
     if dv.is_empty() {
-        kernel.fresh_expert_gradient(block, passing, rows, gradient, &mut losses);
+        fresh_expert_gradient(team, block, passing, rows, gradient, &mut losses);
     } else {
-        gradient.fill(0.0);
         dv.fill(0.0);
         let turned = transpose(block);
-        kernel.both_gradients(block, &turned, passing, rows, gradient, dv, &mut losses);
+        both_gradients(team, block, passing, rows, gradient, (&turned, dv), &mut losses);
     }
     losses.iter().sum()
 }

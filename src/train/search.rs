@@ -5,7 +5,7 @@ use std::io;
 
 use crate::flow::rows_travel::Window;
 use crate::model::layout::Layout;
-use crate::model::mixture::{Block, Kernel};
+use crate::model::mixture::{Block, Kernel, expert_gradient};
 use crate::model::vector::LANES;
 use crate::optim::lbfgs::Lbfgs;
 use crate::packed::{put, take};
@@ -75,10 +75,11 @@ impl BlockSearch {
         self.classes.iter().map(|class| class.search.value()).sum()
     }
 
-    pub fn evaluate(&mut self, kernel: &mut Kernel, block: Block, window: &Window) {
+    /// Adds what a window's rows give to every class's value and gradient.
+    pub fn evaluate(&mut self, team: &mut [Kernel], block: Block, window: &Window) {
         let rows = 0..window.labels.rows();
         let (gradient, losses) = (&mut self.gradient, &mut self.losses);
-        kernel.expert_gradient(block, window.passing(), rows, gradient, losses);
+        expert_gradient(team, block, window.passing(), rows, gradient, losses);
     }
 
     /// Tells every class its objective, mean loss + l2 |w|^2 / 2, and moves it to its next trial.

@@ -24,9 +24,9 @@ use crate::model::matrix::Matrix;
 use crate::model::mixture::{Block, Kernel, Passing, transpose_into};
 use crate::model::shared::Tape;
 use crate::model::vector::LANES;
-use crate::optim::SharedSolver;
 use crate::optim::adam::Adam;
 use crate::optim::irprop::{Irprop, Steps};
+use crate::optim::{SharedSolver, Step};
 use crate::packed::put;
 use crate::parallel::{Ahead, work_off};
 
@@ -88,7 +88,8 @@ pub fn run(state: &mut State, model: &mut Annotator, learning: &mut Learning) ->
             Optimizer::Adam(adam) => {
                 let rate = state.job.shared.learning_rate;
                 let instructions = state.kernels[0].gemm().instructions();
-                adam.step(instructions, &mut model.shared, &gradient, rate, 1.0, (0.0, 0));
+                let step = Step { learning_rate: rate, scale: 1.0, l2: 0.0, decayed: 0 };
+                adam.step(&mut state.kernels, instructions, &mut model.shared, &gradient, step);
             }
         }
         learning.iteration += 1;
@@ -187,7 +188,7 @@ impl Pass<'_, '_> {
             let mut inputs = vec![Matrix::default(); turn.len()];
             work_off(
                 kernels,
-                features.into_iter().zip(&mut inputs).collect(),
+                features.into_iter().zip(&mut inputs),
                 |kernel, (features, input)| *input = annotator.input(kernel.gemm(), features),
                 &mut || (),
             );
@@ -202,7 +203,7 @@ impl Pass<'_, '_> {
             let mut places: Vec<Option<BlockRows>> = whole.iter().map(|_| None).collect();
             work_off(
                 kernels,
-                whole.into_iter().zip(&mut places).collect(),
+                whole.into_iter().zip(&mut places),
                 |kernel, ((input, labels), place): ((Matrix, _), &mut Option<_>)| {
                     let dv = Matrix::zeros(input.rows(), annotator.layers.outputs());
                     let tape = annotator.layers.forward(kernel.gemm(), &annotator.shared, input);
@@ -242,7 +243,7 @@ impl Pass<'_, '_> {
             });
             work_off(
                 &mut workers,
-                items.collect(),
+                items.collect::<Vec<_>>(),
                 |worker, (own, pieces, (leaf, outcome)): (BlockRows, Vec<_>, &mut (_, _))| {
                     *outcome = worker.backward(annotator, transposed, own, pieces, leaf);
                 },
@@ -304,5 +305,5 @@ fn visit(
         kernel.activation_gradient(block, transposed, passing, all, dv, &mut losses);
         rows.loss += losses.iter().sum::<f64>();
     };
-    work_off(kernels, wave.iter_mut().collect(), work, poll);
+    work_off(kernels, wave, work, poll);
 }

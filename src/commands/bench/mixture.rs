@@ -9,11 +9,12 @@ use crate::error::Result;
 use crate::labels::Labels;
 use crate::model::experts::{Experts, layouts};
 use crate::model::matrix::Matrix;
-use crate::model::mixture::{Kernel, Passing, transpose_into};
+use crate::model::mixture::{Kernel, Passing, fresh_expert_gradient, transpose_into};
 use crate::model::spec::Dummy;
 use crate::model::vector::LANES;
-use crate::parallel::work_off;
+use crate::parallel::{work_off, work_off_together};
 use crate::rng::{Purpose, Stream};
+use crate::train::Worker;
 
 /// The mixture kernel: loss and one gradient of rows through K classes of E experts.
 #[derive(Clone, Debug, clap::Args)]
@@ -104,18 +105,22 @@ fn some_rows(args: &Args) -> (Matrix, Labels) {
 /// Every block's gradient, one after the other in each thread's own room, as in the expert step.
 fn stage_1(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
     let mut losses = vec![0.0; experts.own.len()];
-    let mut workers: Vec<(&mut Kernel, Vec<f32>)> =
-        kernels.iter_mut().map(|kernel| (kernel, Vec::new())).collect();
-    work_off(
+    let mut gradients = vec![Vec::new(); kernels.len()];
+    let places = kernels.iter_mut().zip(&mut gradients);
+    let mut workers: Vec<Worker> =
+        places.map(|(kernel, gradient)| Worker { kernel, gradient }).collect();
+    work_off_together(
         &mut workers,
         experts.own.clone().zip(&mut losses).collect(),
-        |(kernel, gradient), (block, loss)| {
+        |team: &mut [Worker], (block, loss): (usize, &mut f64)| {
             let block = experts.block(block);
             let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
+            let mut gradient = std::mem::take(team[0].gradient);
             gradient.resize(block.parameters.len(), 0.0);
             let rows = 0..passing.labels.rows();
-            kernel.fresh_expert_gradient(block, passing, rows, gradient, &mut class_loss);
+            fresh_expert_gradient(team, block, passing, rows, &mut gradient, &mut class_loss);
             black_box(&gradient);
+            *team[0].gradient = gradient;
             *loss = class_loss.iter().sum();
         },
         &mut || (),
@@ -135,7 +140,7 @@ fn stage_2(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
         let runs = dv.chunks_mut(ROWS * stride).zip(&mut losses).enumerate();
         work_off(
             kernels,
-            runs.collect(),
+            runs,
             |kernel, (run, (dv, loss)): (usize, (&mut [f32], &mut f64))| {
                 let rows = run * ROWS..run * ROWS + dv.len() / stride;
                 let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
