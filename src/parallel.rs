@@ -9,8 +9,8 @@ use std::time::Instant;
 
 /// Works off `items` on as many threads as there are `states`, each thread with a state of its own
 /// (kernels, scratch). The calling thread takes part and calls `poll` after each of its items and
-/// while it waits, so that messages under way move on. The others come from rayon's pool, where they
-/// stand ready: items may be as short as some tens of microseconds.
+/// while it waits, so that messages under way move on. The others come from rayon's pool, where
+/// they stand ready: items may be as short as some tens of microseconds.
 ///
 /// Panics of any thread are passed on.
 pub fn work_off<S: Send, I: Send>(
