@@ -22,7 +22,8 @@ use reelscale::train::{Checkpoints, Data, train};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// Everything that a checkpoint can hold: Adam with averages, patience within steps, two rounds.
+/// Everything that a checkpoint can hold: Adam with averages, patience within steps and of classes,
+/// two rounds.
 const JOB: &str = "
 [data]
 train = [\"TRAIN\"]
@@ -37,7 +38,6 @@ count = 3
 epochs = 3
 batch = 32
 window = 200
-patience = 2
 MORE
 [shared]
 solver = \"SHARED\"
@@ -53,10 +53,11 @@ row_blocks = 19
 class_blocks = 5
 ";
 
-const SOLVERS: [&str; 3] = [
-    "solver = \"adam\"\naveraging = 0.9\ndropout = 0.2",
-    "solver = \"lbfgs\"",
-    "solver = \"adagrad\"\nrestart = false\ntolerance = 0.02",
+const SOLVERS: [&str; 4] = [
+    "solver = \"adam\"\npatience = 2\naveraging = 0.9\ndropout = 0.2",
+    "solver = \"adam\"\nclass_patience = 1\naveraging = 0.9",
+    "solver = \"lbfgs\"\nclass_patience = 1",
+    "solver = \"adagrad\"\npatience = 2\nrestart = false\ntolerance = 0.02",
 ];
 
 fn job(folder: &Path, more: &str, every: &str) -> Job {

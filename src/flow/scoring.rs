@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
+use super::class_losses::ClassLosses;
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::flow::experts_travel::visit_blocks;
@@ -30,6 +31,14 @@ pub struct Scored {
     visited: Visited,
 }
 
+impl Scored {
+    fn metrics(self, comm: &Comm, annotator: &Annotator) -> Metrics {
+        let first_row = self.own.rows.start as u64;
+        let ranked = Ranked { first_row, top: &self.top, labels: &self.own.labels };
+        metrics(comm, &ranked, annotator.shape.class_count, TOP, self.visited)
+    }
+}
+
 /// The metrics of `annotator` on all `rows`.
 ///
 /// # Errors
@@ -41,9 +50,27 @@ pub fn evaluate(
     kernels: &mut [Kernel],
 ) -> Result<Metrics> {
     let scored = score(comm, annotator, rows, kernels, TOP)?;
-    let first_row = scored.own.rows.start as u64;
-    let ranked = Ranked { first_row, top: &scored.top, labels: &scored.own.labels };
-    Ok(metrics(comm, &ranked, annotator.shape.class_count, TOP, scored.visited))
+    Ok(scored.metrics(comm, annotator))
+}
+
+/// As `evaluate`, and the loss of each class summed over all rows.
+///
+/// # Errors
+/// As `evaluate`.
+pub fn evaluate_by_class(
+    comm: &Comm,
+    annotator: &Annotator,
+    rows: &HomeRows,
+    kernels: &mut [Kernel],
+) -> Result<(Metrics, Vec<f64>)> {
+    let shape = &annotator.shape;
+    let mut losses = ClassLosses::new(shape.class_count, shape.epsilon);
+    let scored = score_with(comm, annotator, rows, kernels, TOP, |first_class, scores, labels| {
+        losses.add(first_class, scores, labels);
+    })?;
+    let mut words = losses.words();
+    comm.sum(&mut words);
+    Ok((scored.metrics(comm, annotator), ClassLosses::values(&words)))
 }
 
 /// The `top` best classes of every row (more where a row has more labels, for PERR), full MAP,
@@ -58,6 +85,19 @@ pub fn score(
     kernels: &mut [Kernel],
     top: usize,
 ) -> Result<Scored> {
+    score_with(comm, annotator, rows, kernels, top, |_, _, _| ())
+}
+
+/// As `score`; `also` is given every row's scores of the classes from one on, and its labels among
+/// them.
+fn score_with(
+    comm: &Comm,
+    annotator: &Annotator,
+    rows: &HomeRows,
+    kernels: &mut [Kernel],
+    top: usize,
+    mut also: impl FnMut(usize, &[f32], &[u32]),
+) -> Result<Scored> {
     let own = comm.agree(rows.activations(annotator, kernels))?;
     let most = own.labels.counts().into_iter().max().unwrap_or(0) as usize;
     let mut lists =
@@ -71,6 +111,7 @@ pub fn score(
         let precisions = visit.pass(comm, scores_max, |row, scores, row_loss| {
             loss.add(row_loss.max(0.0));
             lists.offer(row, first_class, scores);
+            also(first_class, scores, own.labels.row_within(row, &block.layout.classes));
         });
         for found in precisions.iter().flatten() {
             precision.add(*found);

@@ -50,6 +50,21 @@ fn fit(file: &JobFile, name: &str, errors: &mut Vec<String>) {
             ));
         }
     }
+    let key = "experts.class_patience";
+    if values.integer(key) > 0 {
+        let has = |key: &str| file.values.contains_key(key);
+        let watched = has("data.validation") || has(both) && values.number(both) > 0.0;
+        if !watched {
+            errors.push(format!(
+                "{}: {key}: found without validation rows, expected some",
+                place(key)
+            ));
+        }
+        if values.integer("experts.patience") > 0 {
+            let other = "expected one of them";
+            errors.push(format!("{}: {key}: found beside experts.patience, {other}", place(key)));
+        }
+    }
     if values.integer("pretrain.epochs") == 0 && values.integer("rounds.count") == 0 {
         let place = place("rounds.count");
         errors.push(format!(
@@ -209,6 +224,7 @@ impl Values<'_> {
             restart,
             tolerance: self.number("experts.tolerance"),
             patience: self.integer("experts.patience"),
+            class_patience: self.integer("experts.class_patience"),
             window: self.integer("experts.window"),
         }
     }

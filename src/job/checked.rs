@@ -110,6 +110,8 @@ pub struct ExpertsJob {
     pub tolerance: f64,
     /// Epochs without a better validation before the step stops and goes back to the best; 0: none.
     pub patience: usize,
+    /// Epochs without a lower loss of a class on the validation rows before it stops; 0: none.
+    pub class_patience: usize,
     /// Rows of a window that travels at once. Default 8192.
     pub window: usize,
 }

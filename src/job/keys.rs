@@ -183,6 +183,13 @@ pub const KEYS: &[Key] = &[
         "0",
         "Epochs without better validation before the step stops, going back to the best; 0: none.",
     ),
+    key(
+        "experts.class_patience",
+        PATIENCE,
+        "0",
+        "Epochs without a lower loss on the validation rows before a class stops by itself; all\n\
+         classes end at their best. Wants validation rows; not beside experts.patience. 0: none.",
+    ),
     key("experts.window", BATCH, "8192", "Rows that travel at once."),
     key(
         "shared.iterations",

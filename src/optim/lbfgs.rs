@@ -77,6 +77,11 @@ impl Lbfgs {
         self.converged
     }
 
+    /// Ends the search at `point`.
+    pub fn end_at(&mut self, point: Vec<f32>) {
+        (self.point, self.step, self.converged) = (point, 0.0, true);
+    }
+
     /// The value at the last accepted point.
     pub fn value(&self) -> f64 {
         self.value

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::held_out::HeldOut;
 use super::learner::{Learner, Worker};
 use super::losses::total_over_blocks;
 use super::saved::{Saved, learned_blocks};
@@ -65,7 +66,7 @@ impl Learning {
             Solver::Lbfgs => {
                 let blocks = layouts.zip(&experts.parameters);
                 let search = |(layout, parameters): (&Layout, &Arc<Vec<f32>>)| {
-                    BlockSearch::new(layout, parameters, job.tolerance)
+                    BlockSearch::new(layout, parameters, job)
                 };
                 BlocksLearning::FullBatch(blocks.map(search).collect())
             }
@@ -134,6 +135,8 @@ pub struct ExpertStep<'a> {
 
 /// A class block that passes a window: what it has, its layout and its weights.
 type Lesson<'a> = (&'a mut Learner, (&'a Layout, &'a mut Arc<Vec<f32>>));
+/// A class block's layout and weights.
+type Place<'a> = (&'a Layout, &'a mut Arc<Vec<f32>>);
 /// The same of one whose classes search.
 type Search<'a> = (&'a mut BlockSearch, (&'a Layout, &'a Arc<Vec<f32>>));
 
@@ -226,7 +229,10 @@ impl ExpertStep<'_> {
         let left = learners.iter().filter(|learner| !learner.converged).count();
         self.next(learning, go_on, left);
         match learning.position.done {
-            true => learning.blocks = BlocksLearning::Done,
+            true => {
+                learning.put_back(&mut model.experts, true);
+                learning.blocks = BlocksLearning::Done;
+            }
             false => swap_averages(learning.learners(), &mut model.experts),
         }
         Ok(())
@@ -246,12 +252,13 @@ impl ExpertStep<'_> {
         let losses = learning.searches().iter().map(BlockSearch::value).collect();
         let loss = total_over_blocks(self.comm, model.experts.layouts.len(), losses);
         state.check(&self.place(learning.position.epoch), model, loss, None)?;
-        let left = learning.searches().iter().filter(|search| !search.converged()).count();
         let go_on = self.told(loss, state, model, learning)?;
+        let left = learning.searches().iter().filter(|search| !search.converged()).count();
         self.next(learning, go_on, left);
         if learning.position.done {
             let blocks = learning.searches().iter().zip(&mut model.experts.parameters);
             blocks.for_each(|(search, place)| search.settle(Arc::<Vec<f32>>::make_mut(place)));
+            learning.put_back(&mut model.experts, true);
             learning.blocks = BlocksLearning::Done;
         }
         state.boundary(model, learning)
@@ -312,11 +319,17 @@ impl ExpertStep<'_> {
         &self,
         loss: f64,
         state: &mut State,
-        model: &Annotator,
+        model: &mut Annotator,
         learning: &mut Learning,
     ) -> Result<bool> {
         let epoch = learning.position.epoch + 1;
         let event = json!({ "step": "experts", "round": self.round, "epoch": epoch, "loss": loss });
+        if self.job.class_patience > 0 {
+            learning.put_back(&mut model.experts, false);
+            let losses = state.offer_classes(model, event)?;
+            learning.told(&losses, &mut model.experts);
+            return Ok(true);
+        }
         if self.job.patience == 0 {
             state.tell(event, loss);
             return Ok(true);
@@ -329,6 +342,55 @@ impl ExpertStep<'_> {
 }
 
 impl Learning {
+    /// Of each own class block, where classes stop by themselves; else none.
+    fn held_out(&self) -> Vec<&HeldOut> {
+        match &self.blocks {
+            BlocksLearning::MiniBatch(blocks) => {
+                blocks.iter().filter_map(|block| block.held_out.as_ref()).collect()
+            }
+            BlocksLearning::FullBatch(blocks) => {
+                blocks.iter().filter_map(|block| block.held_out.as_ref()).collect()
+            }
+            BlocksLearning::Done => Vec::new(),
+        }
+    }
+
+    /// Puts classes that have stopped by themselves back to their best, or all classes.
+    fn put_back(&self, experts: &mut Experts, all: bool) {
+        let layouts = &experts.layouts[experts.own.clone()];
+        let places = layouts.iter().zip(&mut experts.parameters);
+        for (held_out, (layout, parameters)) in self.held_out().into_iter().zip(places) {
+            held_out.put_back(layout, all, Arc::<Vec<f32>>::make_mut(parameters));
+        }
+    }
+
+    /// Takes each class's loss on the validation rows. Who has no class left that learns, has
+    /// converged.
+    fn told(&mut self, losses: &[f64], experts: &mut Experts) {
+        let layouts = &experts.layouts[experts.own.clone()];
+        let places = layouts.iter().zip(&mut experts.parameters);
+        let tell = |held_out: &mut Option<HeldOut>, (layout, parameters): Place| {
+            let held_out = held_out.as_mut().expect("where classes stop by themselves");
+            held_out.told(layout, &losses[layout.classes.clone()], parameters);
+            held_out.put_back(layout, false, Arc::<Vec<f32>>::make_mut(parameters));
+            held_out.all_stopped()
+        };
+        match &mut self.blocks {
+            BlocksLearning::MiniBatch(blocks) => {
+                blocks.iter_mut().zip(places).for_each(|(block, place)| {
+                    block.converged |= tell(&mut block.held_out, place);
+                })
+            }
+            BlocksLearning::FullBatch(blocks) => {
+                blocks.iter_mut().zip(places).for_each(|(block, (layout, parameters))| {
+                    tell(&mut block.held_out, (layout, parameters));
+                    block.end_stopped(parameters);
+                })
+            }
+            BlocksLearning::Done => (),
+        }
+    }
+
     fn learners(&mut self) -> &mut Vec<Learner> {
         match &mut self.blocks {
             BlocksLearning::MiniBatch(learners) => learners,

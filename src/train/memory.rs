@@ -7,7 +7,7 @@
 //! ```text
 //! pretrain     W (weights, two moments, gradient, best so far) + (7 + r + tree) S + B r
 //!              + rows of two batches read ahead + batch x d (2 + r + tree)
-//! expert step  W (new, kept from before, best epoch with patience, solver's state) + B r
+//! expert step  W (new, kept from before, best epoch with patience, best of classes, solver's state) + B r
 //!              + windows x d (2 and its own part) + activations at rest, or its part read ahead
 //! shared step  W (now, kept) + 3 B + (9 + r + tree) S + rows read ahead + wave x (t + d)
 //! scoring      W (now, kept, best epoch) + 2 B + rows x best lists + wave x scores of a block
@@ -221,7 +221,8 @@ impl Sizes {
             Solver::Lbfgs => LBFGS_COPIES,
         };
         let average = usize::from(job.experts.averaging > 0.0);
-        (1 + average + state + usize::from(job.experts.patience > 0)) * self.large
+        let kept = job.experts.patience > 0 || job.experts.class_patience > 0;
+        (1 + average + state + usize::from(kept)) * self.large
     }
 
     /// Rows of a window of the expert step.
@@ -280,7 +281,7 @@ impl Sizes {
             }
         };
         let pretrain = job.pretrain.epochs > 0;
-        let watched = validation && job.experts.patience > 0;
+        let watched = validation && (job.experts.patience > 0 || job.experts.class_patience > 0);
         phase(pretrain, self.pretrain(job), false, false);
         phase(pretrain && validation, self.pretrained() + self.scoring(), false, true);
         phase(rounds, self.expert_step(job, kept), true, false);

@@ -10,6 +10,7 @@ mod data;
 mod expert_step;
 mod groups;
 mod heartbeat;
+mod held_out;
 mod learner;
 mod losses;
 pub mod memory;

@@ -3,7 +3,9 @@
 
 use std::io;
 
+use super::held_out::{HeldOut, held_out};
 use crate::flow::rows_travel::Window;
+use crate::job::ExpertsJob;
 use crate::model::layout::Layout;
 use crate::model::mixture::{Block, Kernel, expert_gradient};
 use crate::model::vector::LANES;
@@ -17,6 +19,8 @@ pub struct BlockSearch {
     /// [groups][16]
     losses: Vec<f64>,
     classes: Vec<ClassSearch>,
+    /// Where its classes stop by themselves.
+    pub held_out: Option<HeldOut>,
 }
 
 /// One class: where its numbers lie in the block's parameters, weights first, and its search.
@@ -28,17 +32,19 @@ struct ClassSearch {
 }
 
 impl BlockSearch {
-    pub fn new(layout: &Layout, parameters: &[f32], tolerance: f64) -> BlockSearch {
+    pub fn new(layout: &Layout, parameters: &[f32], job: &ExpertsJob) -> BlockSearch {
         let begin = |places: &[usize]| {
             let point = places.iter().map(|place| parameters[*place]).collect();
-            Ok(Lbfgs::new(point, tolerance))
+            Ok(Lbfgs::new(point, job.tolerance))
         };
-        BlockSearch::with(layout, begin).expect("nothing is read")
+        let search = BlockSearch::with(layout, begin).expect("nothing is read");
+        BlockSearch { held_out: held_out(layout, job), ..search }
     }
 
     /// What a checkpoint holds between two passes.
     pub fn restore(layout: &Layout, from: &mut dyn io::Read) -> io::Result<BlockSearch> {
-        BlockSearch::with(layout, |_| take(from))
+        let search = BlockSearch::with(layout, |_| take(from))?;
+        Ok(BlockSearch { held_out: take(from)?, ..search })
     }
 
     fn with(
@@ -52,12 +58,14 @@ impl BlockSearch {
         });
         let classes = classes.collect::<io::Result<_>>()?;
         let losses = vec![0.0; layout.groups.len() * LANES];
-        Ok(BlockSearch { gradient: vec![0.0; layout.parameters()], losses, classes })
+        let gradient = vec![0.0; layout.parameters()];
+        Ok(BlockSearch { gradient, losses, classes, held_out: None })
     }
 
     /// Writes what `restore` reads.
     pub fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        self.classes.iter().try_for_each(|class| put(to, &class.search))
+        self.classes.iter().try_for_each(|class| put(to, &class.search))?;
+        put(to, &self.held_out)
     }
 
     /// Leaves out what the pass under way has given so far.
@@ -101,6 +109,17 @@ impl BlockSearch {
             class.places.iter().zip(trial).for_each(|(place, weight)| parameters[*place] = weight);
         }
         self.forget();
+    }
+
+    /// Ends the searches of classes that have stopped by themselves, at where `parameters` stand.
+    pub fn end_stopped(&mut self, parameters: &[f32]) {
+        let Some(held_out) = &self.held_out else { return };
+        for (index, class) in self.classes.iter_mut().enumerate() {
+            if held_out.stopped(index) {
+                let point = class.places.iter().map(|place| parameters[*place]).collect();
+                class.search.end_at(point);
+            }
+        }
     }
 
     /// Puts every class at its last accepted point.

@@ -12,7 +12,7 @@ use crate::comm::Comm;
 use crate::data::Kind;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
-use crate::flow::scoring::evaluate;
+use crate::flow::scoring::{evaluate, evaluate_by_class};
 use crate::human;
 use crate::job::Job;
 use crate::model::annotator::{Annotator, Shape};
@@ -337,6 +337,20 @@ impl<'a> State<'a> {
             best.keep(annotator, metrics.gap_at_20);
         }
         Ok(better)
+    }
+
+    /// Evaluates the model on the validation rows, of which there are some, and tells of it.
+    /// Returns the loss of each class summed over them.
+    ///
+    /// # Errors
+    /// What reading rows gives; exit 75 when told to stop; common to all ranks.
+    pub fn offer_classes(&mut self, annotator: &Annotator, mut event: Value) -> Result<Vec<f64>> {
+        let loss = event["loss"].as_f64().unwrap_or(self.standing.last_loss);
+        let rows = self.data.validation.clone().expect("the job was checked for it");
+        let found = evaluate_by_class(self.comm, annotator, &rows, &mut self.kernels)?;
+        event["validation"] = json!(found.0);
+        self.tell(event, loss);
+        Ok(found.1)
     }
 }
 
