@@ -82,6 +82,7 @@ fn sweep(criterion: &mut Criterion) {
                             layout: &layout,
                             logits: &mut logits,
                             labels: &labels,
+                            weights: &[],
                             rows: 0..rows,
                             epsilon: 1e-5,
                         },

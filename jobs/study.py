@@ -33,6 +33,10 @@ STUDIES = {
         "restart": ["rounds.count=3"],
         "continue": ["rounds.count=3", "experts.restart=false"],
     }),
+    # Fewer negatives in stage 1.
+    "negatives": (AUDIOSET, {
+        f"{share}": [f"experts.negatives={share}", *ONE_ROUND] for share in (1.0, 0.5, 0.2, 0.05)
+    }),
     # When stage 1 stops: all classes at the best epoch by GAP@20, or each at its own by loss.
     "stopping": (AUDIOSET, {
         "at the end": ["experts.patience=0", *ONE_ROUND],

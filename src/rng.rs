@@ -17,6 +17,7 @@ pub enum Purpose {
     Dropout = 7,
     FrameSample = 8,
     PlantedFrames = 9,
+    Negatives = 10,
 }
 
 /// A stream of random numbers, told apart from all others by its seed, purpose and index.

@@ -55,7 +55,7 @@ class_blocks = 5
 
 const SOLVERS: [&str; 4] = [
     "solver = \"adam\"\npatience = 2\naveraging = 0.9\ndropout = 0.2",
-    "solver = \"adam\"\nclass_patience = 1\naveraging = 0.9",
+    "solver = \"adam\"\nclass_patience = 1\naveraging = 0.9\nnegatives = 0.4",
     "solver = \"lbfgs\"\nclass_patience = 1",
     "solver = \"adagrad\"\npatience = 2\nrestart = false\ntolerance = 0.02",
 ];

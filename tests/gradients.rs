@@ -139,7 +139,7 @@ fn kernel(case: &Case, epsilon: f32, instructions: Instructions) -> Found {
     let layout = &case.layout;
     let activations = Matrix::from_rows(&case.rows, layout.width);
     let block = Block { layout, parameters: &case.parameters };
-    let passing = Passing { activations: &activations, labels: &case.labels };
+    let passing = Passing { activations: &activations, labels: &case.labels, weights: &[] };
     let rows = 0..activations.rows();
     let mut team: Vec<Kernel> = (0..5).map(|_| Kernel::new(instructions, epsilon)).collect();
     let mut found = Found {
@@ -316,4 +316,25 @@ fn the_exact_loss_follows_its_asymptote() {
             );
         }
     }
+}
+
+#[test]
+fn a_row_of_weight_three_counts_as_three_rows() {
+    let case = case(11, &[2; 20], Dummy::Learned, 9, 3, 1.0);
+    let block = Block { layout: &case.layout, parameters: &case.parameters };
+    let gradient = |order: &[usize], weights: &[f32]| {
+        let rows: Vec<f32> =
+            order.iter().flat_map(|row| case.rows[row * 9..(row + 1) * 9].to_vec()).collect();
+        let mut labels = Labels::new();
+        order.iter().for_each(|row| labels.push(case.labels.row(*row)));
+        let activations = Matrix::from_rows(&rows, 9);
+        let passing = Passing { activations: &activations, labels: &labels, weights };
+        let mut kernel = [Kernel::new(Instructions::detect(), 1e-5)];
+        let (mut found, mut loss) = (vec![0.0; case.layout.parameters()], vec![0.0; 32]);
+        expert_gradient(&mut kernel, block, passing, 0..order.len(), &mut found, &mut loss);
+        (wide(&found), loss)
+    };
+    let (weighted, loss) = gradient(&[0, 1, 2], &[3.0, 0.0, 1.0]);
+    let (repeated, expected) = gradient(&[0, 0, 0, 2], &[]);
+    assert!(distance(&weighted, &repeated) < 1e-6 && distance(&loss, &expected) < 1e-6);
 }

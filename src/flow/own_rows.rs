@@ -75,7 +75,7 @@ pub struct Piece<'a> {
 
 impl Piece<'_> {
     pub fn passing(&self) -> Passing<'_> {
-        Passing { activations: &self.activations, labels: &self.labels }
+        Passing { activations: &self.activations, labels: &self.labels, weights: &[] }
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Window {
 
 impl Window {
     pub fn passing(&self) -> Passing<'_> {
-        Passing { activations: &self.activations, labels: &self.labels }
+        Passing { activations: &self.activations, labels: &self.labels, weights: &[] }
     }
 }
 

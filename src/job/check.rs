@@ -220,6 +220,7 @@ impl Values<'_> {
             learning_rate: if given { self.single(rate) } else { default },
             l2: self.single("experts.l2"),
             dropout: self.single("experts.dropout"),
+            negatives: self.single("experts.negatives"),
             averaging: self.single("experts.averaging"),
             restart,
             tolerance: self.number("experts.tolerance"),

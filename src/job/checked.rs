@@ -102,6 +102,8 @@ pub struct ExpertsJob {
     pub l2: f32,
     /// Share of activations that is left out at random; default 0.
     pub dropout: f32,
+    /// Share of the rows without labels of a class block that it learns from; default 1: all.
+    pub negatives: f32,
     /// Share of the moving average of weights that stays at a mini-batch; 0 (default): no average.
     pub averaging: f32,
     /// True (default): every round starts from new mixtures. False: it continues the last ones.

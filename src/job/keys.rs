@@ -159,6 +159,14 @@ pub const KEYS: &[Key] = &[
          keeps mixtures from learning few rows by heart. Not for lbfgs.",
     ),
     key(
+        "experts.negatives",
+        Number(1e-3, 1.0),
+        "1.0",
+        "Share of the rows without labels of a class block that it learns from, drawn anew in\n\
+         every epoch and weighted to make up for the rest; 1: all. Faster, less exact. Not for\n\
+         lbfgs.",
+    ),
+    key(
         "experts.averaging",
         Number(0.0, 0.999999),
         "0.0",

@@ -52,6 +52,8 @@ pub struct Passing<'a> {
     /// [rows][d]
     pub activations: &'a Matrix,
     pub labels: &'a Labels,
+    /// What each row's loss and gradients count, [rows]; empty where all count 1.
+    pub weights: &'a [f32],
 }
 
 impl Kernel {
@@ -132,7 +134,8 @@ impl Kernel {
         rows: Range<usize>,
         logits: &'a mut [f32],
     ) -> Tile<'a> {
-        Tile { layout, logits, labels: passing.labels, rows, epsilon: self.epsilon }
+        let Passing { labels, weights, .. } = passing;
+        Tile { layout, logits, labels, weights, rows, epsilon: self.epsilon }
     }
 
     /// dW += V' dZ (= where fresh) of some panels from `first` on, and their db += column sums of

@@ -37,6 +37,8 @@ pub struct Tile<'a> {
     pub logits: &'a mut [f32],
     /// The rows' labels among all labels given: row i of the tile is `rows.start + i`.
     pub labels: &'a Labels,
+    /// What each of all rows counts in a gradient sweep; empty where all count 1.
+    pub weights: &'a [f32],
     pub rows: Range<usize>,
     /// eps of the loss.
     pub epsilon: f32,
@@ -78,13 +80,14 @@ fn rows<const GRADIENTS: bool>(tile: &mut Tile, found: &mut [f32], row_losses: &
     let (columns, classes) = (layout.columns(), layout.classes.len());
     for row in 0..tile.rows.len() {
         let mut positives = tile.labels.row_within(tile.rows.start + row, &layout.classes);
+        let weight = tile.weights.get(tile.rows.start + row).copied();
         let logits = &mut tile.logits[row * columns..(row + 1) * columns];
         for (index, group) in layout.groups.iter().enumerate() {
             let at = group.first_panel * LANES;
             let logits = &mut logits[at..at + (group.gates + group.experts) * LANES];
             let next = layout.classes.start + (index + 1) * LANES;
             let here = positives.iter().take_while(|class| (**class as usize) < next).count();
-            let state = if here == 0 {
+            let mut state = if here == 0 {
                 mixture::<false>(logits, group, layout.dummy, tile.epsilon, [0.0; LANES])
             } else {
                 let mut y = [0.0; LANES];
@@ -94,6 +97,10 @@ fn rows<const GRADIENTS: bool>(tile: &mut Tile, found: &mut [f32], row_losses: &
                 positives = &positives[here..];
                 mixture::<true>(logits, group, layout.dummy, tile.epsilon, y)
             };
+            if GRADIENTS && let Some(weight) = weight {
+                state.loss = map(state.loss, |loss| loss * weight);
+                state.factor = map(state.factor, |factor| factor * weight);
+            }
             let loss = map2(state.loss, group.mask, |loss, mask| loss * mask);
             if GRADIENTS {
                 store(found, (row * layout.groups.len() + index) * LANES, loss);

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::held_out::HeldOut;
 use super::learner::{Learner, Worker};
 use super::losses::total_over_blocks;
+use super::negatives::Negatives;
 use super::saved::{Saved, learned_blocks};
 use super::search::BlockSearch;
 use super::standing::Best;
@@ -175,11 +176,21 @@ impl ExpertStep<'_> {
         Travel { comm: self.comm, own: self.own, runs: self.runs, order, window, dropout }
     }
 
+    /// Rows of all epochs before one.
+    fn first(&self, epoch: usize) -> u64 {
+        ((self.round * self.job.epochs + epoch) * self.total_rows()) as u64
+    }
+
     /// What is left out of the rows of an epoch.
     fn dropout(&self, epoch: usize) -> Option<Dropout> {
-        let (share, seed) = (self.job.dropout, self.seed);
-        let first = (self.round * self.job.epochs + epoch) * self.total_rows();
-        (share > 0.0).then_some(Dropout { share, seed, first: first as u64 })
+        let (share, seed, first) = (self.job.dropout, self.seed, self.first(epoch));
+        (share > 0.0).then_some(Dropout { share, seed, first })
+    }
+
+    /// Which rows class blocks without a label of theirs learn from in an epoch.
+    fn negatives(&self, epoch: usize, class_count: usize) -> Option<Negatives> {
+        let (share, seed, first) = (self.job.negatives, self.seed, self.first(epoch));
+        (share < 1.0).then_some(Negatives { share, seed, first, class_count })
     }
 
     /// Every row once, in mini-batches.
@@ -201,14 +212,15 @@ impl ExpertStep<'_> {
             let places = state.kernels.iter_mut().zip(&mut gradients);
             let mut workers: Vec<Worker> =
                 places.map(|(kernel, gradient)| Worker { kernel, gradient }).collect();
-            let (job, stop) = (self.job, self.comm.stop_flag());
+            let negatives = self.negatives(epoch, model.shape.class_count);
+            let how = (self.job, negatives, self.comm.stop_flag().as_ref());
             let passed = windows.pass(|window, poll| {
                 let blocks = layouts.iter().zip(&mut experts.parameters);
                 let items = learning.learners().iter_mut().zip(blocks);
                 let items = items.filter(|item| !item.0.converged).collect();
                 let learn = |team: &mut [Worker], (learner, (layout, parameters)): Lesson| {
                     let parameters = Arc::make_mut(parameters);
-                    learner.learn(team, layout, parameters, window, (job, stop));
+                    learner.learn(team, layout, parameters, window, how);
                 };
                 work_off_together(&mut workers, items, learn, poll);
             })?;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use serde::{Deserialize, Serialize};
 
 use super::held_out::{HeldOut, held_out};
+use super::negatives::{Drawn, Negatives};
 use crate::flow::rows_travel::Window;
 use crate::job::ExpertsJob;
 use crate::model::layout::Layout;
@@ -75,12 +76,13 @@ impl Learner {
         layout: &Layout,
         parameters: &mut [f32],
         window: &Window,
-        (job, stop): (&ExpertsJob, &AtomicBool),
+        (job, negatives, stop): (&ExpertsJob, Option<Negatives>, &AtomicBool),
     ) {
         let rows = window.labels.rows();
         let instructions = team[0].kernel.gemm().instructions();
         let mut gradient = std::mem::take(team[0].gradient);
         gradient.resize(parameters.len(), 0.0);
+        let mut drawn = Drawn::new(layout.width);
         for from in (self.rows - window.first..rows).step_by(job.batch) {
             if stop.load(Relaxed) {
                 break;
@@ -94,7 +96,15 @@ impl Learner {
                 decayed: layout.biases(),
             };
             let (block, losses) = (Block { layout, parameters }, &mut self.losses);
-            fresh_expert_gradient(team, block, window.passing(), batch, &mut gradient, losses);
+            let (mut passing, mut rows) = (window.passing(), batch);
+            if let Some(negatives) = negatives {
+                drawn.draw(negatives, layout, passing, rows, window.first);
+                (passing, rows) = (drawn.passing(), 0..drawn.rows());
+            }
+            match rows.is_empty() {
+                true => gradient.fill(0.0),
+                false => fresh_expert_gradient(team, block, passing, rows, &mut gradient, losses),
+            }
             match &mut self.optimizer {
                 Optimizer::Adam(adam) => adam.step(team, instructions, parameters, &gradient, step),
                 Optimizer::Adagrad(adagrad) => {

@@ -7,7 +7,7 @@
 //! ```text
 //! pretrain     W (weights, two moments, gradient, best so far) + (7 + r + tree) S + B r
 //!              + rows of two batches read ahead + batch x d (2 + r + tree)
-//! expert step  W (new, kept from before, best epoch with patience, best of classes, solver's state) + B r
+//! expert step  W (new, kept from before, best epoch or best of classes, solver's state) + B r
 //!              + windows x d (2 and its own part) + activations at rest, or its part read ahead
 //! shared step  W (now, kept) + 3 B + (9 + r + tree) S + rows read ahead + wave x (t + d)
 //! scoring      W (now, kept, best epoch) + 2 B + rows x best lists + wave x scores of a block
@@ -242,7 +242,11 @@ impl Sizes {
     fn expert_step(&self, job: &Job, kept: usize) -> usize {
         let copies = if job.experts.solver == Solver::Lbfgs { 0 } else { self.threads };
         let learning = self.learned(job) + copies * self.block;
-        let windows = (2 * self.window(job) + self.own_part(job)) * self.activations;
+        let drawn = match job.experts.negatives < 1.0 {
+            true => self.threads * job.experts.batch.min(self.all_rows) * self.activations,
+            false => 0,
+        };
+        let windows = drawn + (2 * self.window(job) + self.own_part(job)) * self.activations;
         kept + self.kernels() + (learning + windows).max(self.large + self.forward())
     }
 

@@ -14,6 +14,7 @@ mod held_out;
 mod learner;
 mod losses;
 pub mod memory;
+mod negatives;
 mod pretrain;
 mod saved;
 mod search;

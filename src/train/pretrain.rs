@@ -177,7 +177,7 @@ impl Pretrain<'_> {
         );
         let tapes: Vec<_> = tapes.into_iter().map(|tape| tape.expect("done")).collect();
         let (activations, labels) = self.gather(annotator, &batch, &tapes);
-        let passing = Passing { activations: &activations, labels: &labels };
+        let passing = Passing { activations: &activations, labels: &labels, weights: &[] };
         let (loss, dv) = self.pass_blocks(annotator, kernels, learning, &batch, passing);
 
         let decay = self.learning_rate(learning.position.rows_seen);

@@ -300,7 +300,8 @@ fn visit(
 ) {
     let work = |kernel: &mut Kernel, rows: &mut BlockRows| {
         let mut losses = vec![0.0; block.layout.groups.len() * LANES];
-        let passing = Passing { activations: rows.tape.output(), labels: &rows.labels };
+        let activations = rows.tape.output();
+        let passing = Passing { activations, labels: &rows.labels, weights: &[] };
         let (all, dv) = (0..rows.labels.rows(), &mut rows.dv.data);
         kernel.activation_gradient(block, transposed, passing, all, dv, &mut losses);
         rows.loss += losses.iter().sum::<f64>();

@@ -67,7 +67,7 @@ pub fn run(setting: &Setting, args: &Args) -> Result<Vec<Value>> {
     let count = layouts.len();
     let experts = Experts::new(layouts, 0..count, args.seed, 0);
     let (activations, labels) = some_rows(args);
-    let passing = Passing { activations: &activations, labels: &labels };
+    let passing = Passing { activations: &activations, labels: &labels, weights: &[] };
     let mut kernels: Vec<Kernel> =
         (0..args.threads.max(1)).map(|_| Kernel::new(setting.kernel, 1e-5)).collect();
     let mut loss = 0.0;
