@@ -36,6 +36,8 @@ use crate::rng::{Permutation, Purpose};
 pub struct Learning {
     position: Position,
     blocks: BlocksLearning,
+    /// Of each block, where its classes stop by themselves; else none.
+    held_out: Vec<HeldOut>,
     /// The best epoch, where the job looks for it.
     pub best: Best,
 }
@@ -63,17 +65,19 @@ enum BlocksLearning {
 impl Learning {
     pub fn new(job: &ExpertsJob, experts: &Experts) -> Learning {
         let layouts = experts.layouts[experts.own.clone()].iter();
+        let wanted = layouts.clone().filter(|_| job.class_patience > 0);
+        let held_out = wanted.map(|layout| HeldOut::new(layout, job.class_patience)).collect();
         let blocks = match job.solver {
             Solver::Lbfgs => {
                 let blocks = layouts.zip(&experts.parameters);
                 let search = |(layout, parameters): (&Layout, &Arc<Vec<f32>>)| {
-                    BlockSearch::new(layout, parameters, job)
+                    BlockSearch::new(layout, parameters, job.tolerance)
                 };
                 BlocksLearning::FullBatch(blocks.map(search).collect())
             }
             _ => BlocksLearning::MiniBatch(layouts.map(|one| Learner::new(one, job)).collect()),
         };
-        Learning { position: Position::default(), blocks, best: Best::default() }
+        Learning { position: Position::default(), blocks, held_out, best: Best::default() }
     }
 
     /// What a checkpoint holds.
@@ -88,14 +92,22 @@ impl Learning {
     ) -> Result<Learning> {
         let position: Position = loaded.common.take()?;
         let layouts = &experts.layouts[experts.own.clone()];
-        let search =
-            |index: usize, from: &mut dyn io::Read| BlockSearch::restore(&layouts[index], from);
-        let blocks = match job.solver {
-            _ if position.done => BlocksLearning::Done,
-            Solver::Lbfgs => BlocksLearning::FullBatch(learned_blocks(loaded, experts, search)?),
-            _ => BlocksLearning::MiniBatch(learned_blocks(loaded, experts, |_, from| take(from))?),
+        let search = |index: usize, from: &mut dyn io::Read| {
+            Ok((BlockSearch::restore(&layouts[index], from)?, take(from)?))
         };
-        Ok(Learning { position, blocks, best })
+        let learner = |_, from: &mut dyn io::Read| Ok((take(from)?, take(from)?));
+        let (blocks, held_out): (_, Vec<Option<HeldOut>>) = match job.solver {
+            _ if position.done => (BlocksLearning::Done, Vec::new()),
+            Solver::Lbfgs => {
+                let found = learned_blocks(loaded, experts, search)?.into_iter().unzip();
+                (BlocksLearning::FullBatch(found.0), found.1)
+            }
+            _ => {
+                let found = learned_blocks(loaded, experts, learner)?.into_iter().unzip();
+                (BlocksLearning::MiniBatch(found.0), found.1)
+            }
+        };
+        Ok(Learning { position, blocks, held_out: held_out.into_iter().flatten().collect(), best })
     }
 }
 
@@ -110,10 +122,11 @@ impl Saved for Learning {
 
     fn put_block(&self, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
         match &self.blocks {
-            BlocksLearning::MiniBatch(blocks) => put(to, &blocks[index]),
-            BlocksLearning::FullBatch(blocks) => blocks[index].put(to),
-            BlocksLearning::Done => Ok(()),
+            BlocksLearning::MiniBatch(blocks) => put(to, &blocks[index])?,
+            BlocksLearning::FullBatch(blocks) => blocks[index].put(to)?,
+            BlocksLearning::Done => return Ok(()),
         }
+        put(to, &self.held_out.get(index))
     }
 
     fn best(&self) -> Option<&Best> {
@@ -136,8 +149,6 @@ pub struct ExpertStep<'a> {
 
 /// A class block that passes a window: what it has, its layout and its weights.
 type Lesson<'a> = (&'a mut Learner, (&'a Layout, &'a mut Arc<Vec<f32>>));
-/// A class block's layout and weights.
-type Place<'a> = (&'a Layout, &'a mut Arc<Vec<f32>>);
 /// The same of one whose classes search.
 type Search<'a> = (&'a mut BlockSearch, (&'a Layout, &'a Arc<Vec<f32>>));
 
@@ -354,52 +365,33 @@ impl ExpertStep<'_> {
 }
 
 impl Learning {
-    /// Of each own class block, where classes stop by themselves; else none.
-    fn held_out(&self) -> Vec<&HeldOut> {
-        match &self.blocks {
-            BlocksLearning::MiniBatch(blocks) => {
-                blocks.iter().filter_map(|block| block.held_out.as_ref()).collect()
-            }
-            BlocksLearning::FullBatch(blocks) => {
-                blocks.iter().filter_map(|block| block.held_out.as_ref()).collect()
-            }
-            BlocksLearning::Done => Vec::new(),
-        }
-    }
-
     /// Puts classes that have stopped by themselves back to their best, or all classes.
     fn put_back(&self, experts: &mut Experts, all: bool) {
         let layouts = &experts.layouts[experts.own.clone()];
         let places = layouts.iter().zip(&mut experts.parameters);
-        for (held_out, (layout, parameters)) in self.held_out().into_iter().zip(places) {
+        for (held_out, (layout, parameters)) in self.held_out.iter().zip(places) {
             held_out.put_back(layout, all, Arc::<Vec<f32>>::make_mut(parameters));
         }
     }
 
-    /// Takes each class's loss on the validation rows. Who has no class left that learns, has
-    /// converged.
+    /// Takes each class's loss on the validation rows. What has stopped has converged.
     fn told(&mut self, losses: &[f64], experts: &mut Experts) {
         let layouts = &experts.layouts[experts.own.clone()];
-        let places = layouts.iter().zip(&mut experts.parameters);
-        let tell = |held_out: &mut Option<HeldOut>, (layout, parameters): Place| {
-            let held_out = held_out.as_mut().expect("where classes stop by themselves");
+        for (index, held_out) in self.held_out.iter_mut().enumerate() {
+            let (layout, parameters) = (&layouts[index], &experts.parameters[index]);
             held_out.told(layout, &losses[layout.classes.clone()], parameters);
-            held_out.put_back(layout, false, Arc::<Vec<f32>>::make_mut(parameters));
-            held_out.all_stopped()
-        };
-        match &mut self.blocks {
-            BlocksLearning::MiniBatch(blocks) => {
-                blocks.iter_mut().zip(places).for_each(|(block, place)| {
-                    block.converged |= tell(&mut block.held_out, place);
-                })
+        }
+        self.put_back(experts, false);
+        for (index, held_out) in self.held_out.iter().enumerate() {
+            match &mut self.blocks {
+                BlocksLearning::MiniBatch(blocks) => {
+                    blocks[index].converged |= held_out.all_stopped();
+                }
+                BlocksLearning::FullBatch(blocks) => {
+                    blocks[index].end_stopped(held_out, &experts.parameters[index]);
+                }
+                BlocksLearning::Done => (),
             }
-            BlocksLearning::FullBatch(blocks) => {
-                blocks.iter_mut().zip(places).for_each(|(block, (layout, parameters))| {
-                    tell(&mut block.held_out, (layout, parameters));
-                    block.end_stopped(parameters);
-                })
-            }
-            BlocksLearning::Done => (),
         }
     }
 

@@ -3,7 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::ExpertsJob;
 use crate::model::layout::Layout;
 use crate::packed;
 
@@ -22,13 +21,8 @@ pub struct HeldOut {
     patience: usize,
 }
 
-/// For a class block, where the job wants its classes to stop by themselves.
-pub fn held_out(layout: &Layout, job: &ExpertsJob) -> Option<HeldOut> {
-    (job.class_patience > 0).then(|| HeldOut::new(layout, job.class_patience))
-}
-
 impl HeldOut {
-    fn new(layout: &Layout, patience: usize) -> HeldOut {
+    pub fn new(layout: &Layout, patience: usize) -> HeldOut {
         let classes = layout.classes.len();
         let weights = vec![0.0; layout.parameters()];
         HeldOut { least: vec![f64::INFINITY; classes], since: vec![0; classes], weights, patience }

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 
-use super::held_out::{HeldOut, held_out};
 use super::negatives::{Drawn, Negatives};
 use crate::flow::rows_travel::Window;
 use crate::job::ExpertsJob;
@@ -50,8 +49,6 @@ pub struct Learner {
     pub converged: bool,
     /// Of the block's weights, where the job wants it.
     pub average: Option<Average>,
-    /// Where its classes stop by themselves.
-    pub held_out: Option<HeldOut>,
 }
 
 impl Learner {
@@ -64,8 +61,7 @@ impl Learner {
         let last_losses = vec![f64::INFINITY; losses.len()];
         let average =
             (job.averaging > 0.0).then(|| Average::new(layout.parameters(), job.averaging));
-        let held_out = held_out(layout, job);
-        Learner { optimizer, losses, last_losses, rows: 0, converged: false, average, held_out }
+        Learner { optimizer, losses, last_losses, rows: 0, converged: false, average }
     }
 
     /// Runs through the mini-batches of a window that it hasn't seen, while weights and optimizer

@@ -3,9 +3,8 @@
 
 use std::io;
 
-use super::held_out::{HeldOut, held_out};
+use super::held_out::HeldOut;
 use crate::flow::rows_travel::Window;
-use crate::job::ExpertsJob;
 use crate::model::layout::Layout;
 use crate::model::mixture::{Block, Kernel, expert_gradient};
 use crate::model::vector::LANES;
@@ -19,8 +18,6 @@ pub struct BlockSearch {
     /// [groups][16]
     losses: Vec<f64>,
     classes: Vec<ClassSearch>,
-    /// Where its classes stop by themselves.
-    pub held_out: Option<HeldOut>,
 }
 
 /// One class: where its numbers lie in the block's parameters, weights first, and its search.
@@ -32,19 +29,17 @@ struct ClassSearch {
 }
 
 impl BlockSearch {
-    pub fn new(layout: &Layout, parameters: &[f32], job: &ExpertsJob) -> BlockSearch {
+    pub fn new(layout: &Layout, parameters: &[f32], tolerance: f64) -> BlockSearch {
         let begin = |places: &[usize]| {
             let point = places.iter().map(|place| parameters[*place]).collect();
-            Ok(Lbfgs::new(point, job.tolerance))
+            Ok(Lbfgs::new(point, tolerance))
         };
-        let search = BlockSearch::with(layout, begin).expect("nothing is read");
-        BlockSearch { held_out: held_out(layout, job), ..search }
+        BlockSearch::with(layout, begin).expect("nothing is read")
     }
 
     /// What a checkpoint holds between two passes.
     pub fn restore(layout: &Layout, from: &mut dyn io::Read) -> io::Result<BlockSearch> {
-        let search = BlockSearch::with(layout, |_| take(from))?;
-        Ok(BlockSearch { held_out: take(from)?, ..search })
+        BlockSearch::with(layout, |_| take(from))
     }
 
     fn with(
@@ -58,14 +53,12 @@ impl BlockSearch {
         });
         let classes = classes.collect::<io::Result<_>>()?;
         let losses = vec![0.0; layout.groups.len() * LANES];
-        let gradient = vec![0.0; layout.parameters()];
-        Ok(BlockSearch { gradient, losses, classes, held_out: None })
+        Ok(BlockSearch { gradient: vec![0.0; layout.parameters()], losses, classes })
     }
 
     /// Writes what `restore` reads.
     pub fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        self.classes.iter().try_for_each(|class| put(to, &class.search))?;
-        put(to, &self.held_out)
+        self.classes.iter().try_for_each(|class| put(to, &class.search))
     }
 
     /// Leaves out what the pass under way has given so far.
@@ -112,8 +105,7 @@ impl BlockSearch {
     }
 
     /// Ends the searches of classes that have stopped by themselves, at where `parameters` stand.
-    pub fn end_stopped(&mut self, parameters: &[f32]) {
-        let Some(held_out) = &self.held_out else { return };
+    pub fn end_stopped(&mut self, held_out: &HeldOut, parameters: &[f32]) {
         for (index, class) in self.classes.iter_mut().enumerate() {
             if held_out.stopped(index) {
                 let point = class.places.iter().map(|place| parameters[*place]).collect();
