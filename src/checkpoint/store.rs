@@ -230,6 +230,7 @@ impl Store {
     pub fn load(&self, comm: &Comm) -> Result<Option<Loaded>> {
         let mut first_error = None;
         for number in self.common_numbers(comm)?.into_iter().rev() {
+            comm.agree(if comm.is_root() { self.not_newer(number) } else { Ok(()) })?;
             match self.try_load(comm, number) {
                 Ok(loaded) => {
                     if comm.is_root() {
@@ -249,6 +250,29 @@ impl Store {
             None => Ok(None),
             Some(error) => {
                 Err(error.hint("no checkpoint of this run is whole; use a new --output"))
+            }
+        }
+    }
+
+    /// Whether a checkpoint isn't one of a newer program, which is no damage: going on from the one
+    /// before it would lose what it holds.
+    fn not_newer(&self, number: u64) -> Result<()> {
+        let folder = self.path(number);
+        let path = folder.join("state.json");
+        // What can't be read, or isn't what was written, is found to be damaged later.
+        let read = || {
+            let listed = sums_of(&folder)?;
+            let sum = listed.get("state.json").ok_or("state.json: not listed")?;
+            check(&folder, "state.json", sum).map_err(|error| error.to_string())?;
+            serde_json::from_slice(&bounded(&path)?).map_err(|error| error.to_string())
+        };
+        let value: Value = read().unwrap_or_default();
+        match value["version"].as_u64().filter(|version| *version > VERSION.into()) {
+            None => Ok(()),
+            Some(version) => {
+                let found = format!("found {version}, this program reads {VERSION}");
+                let error = Error::run_directory(format!("{}: version: {found}", path.display()));
+                Err(error.hint("go on with the program that wrote it, or use a new --output"))
             }
         }
     }

@@ -92,10 +92,14 @@ impl Learning {
     ) -> Result<Learning> {
         let position: Position = loaded.common.take()?;
         let layouts = &experts.layouts[experts.own.clone()];
-        let search = |index: usize, from: &mut dyn io::Read| {
-            Ok((BlockSearch::restore(&layouts[index], from)?, take(from)?))
+        let held_out = |from: &mut dyn io::Read| match job.class_patience {
+            0 => Ok(None),
+            _ => take(from).map(Some),
         };
-        let learner = |_, from: &mut dyn io::Read| Ok((take(from)?, take(from)?));
+        let search = |index: usize, from: &mut dyn io::Read| {
+            Ok((BlockSearch::restore(&layouts[index], from)?, held_out(from)?))
+        };
+        let learner = |_, from: &mut dyn io::Read| Ok((take(from)?, held_out(from)?));
         let (blocks, held_out): (_, Vec<Option<HeldOut>>) = match job.solver {
             _ if position.done => (BlocksLearning::Done, Vec::new()),
             Solver::Lbfgs => {
@@ -126,7 +130,7 @@ impl Saved for Learning {
             BlocksLearning::FullBatch(blocks) => blocks[index].put(to)?,
             BlocksLearning::Done => return Ok(()),
         }
-        put(to, &self.held_out.get(index))
+        self.held_out.get(index).map_or(Ok(()), |held_out| put(to, held_out))
     }
 
     fn best(&self) -> Option<&Best> {
