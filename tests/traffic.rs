@@ -11,24 +11,38 @@
 //! shared step, a pass     4 q -> 4 (p - q)                                        C
 //! ordered sum             4 L a + 4 L / P + 8
 //!                      -> 4 (L / P) A + 4 (L - L / P) + 8 (P - 1)            3
+//! pretraining, an epoch   4 d n + 4 (n + m) + 4 d N a + 24 S + 1 + S ordered sums
+//!                      -> 4 d (N - n) + 4 (N - n + l - m) + 4 d n A
+//!                         + 24 S (P - 1) + (P - 1) + S ordered sums           6 S + 1 + 9 S
 //! ```
 //!
-//! One rank alone makes no calls in the last two. a is the number of partial sums that this rank is
-//! left with, A that of all ranks: 1 and P where P is a power of two. (The part of the exchange
-//! that a rank keeps counts on both sides.)
+//! One rank alone makes no calls in ordered sums and in passes of the shared step. a is the number
+//! of partial sums that this rank is left with, A that of all ranks: 1 and P where P is a power of
+//! two. (The part of the exchange that a rank keeps counts on both sides.) The ordered sums of each
+//! of pretraining's S mini-batches are the shared layers' gradient over groups of rows and, over
+//! class blocks, 3 squared norms and the loss in f64; its dL/dv, summed over class blocks, goes
+//! home without being given to all.
+
+mod common;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use common::shards;
 use reelscale::comm::{Comm, OrderedSum, Traffic, run_threads};
+use reelscale::data::Dataset;
 use reelscale::flow::experts_travel::visit_blocks;
 use reelscale::flow::own_rows::{OwnRows, Room};
 use reelscale::flow::rows_travel::{Order, Travel};
+use reelscale::job::Job;
 use reelscale::labels::Labels;
 use reelscale::model::experts::{Experts, layouts};
 use reelscale::model::matrix::Matrix;
 use reelscale::model::spec::Dummy;
 use reelscale::partition::{Blocks, owned};
+use reelscale::report::Report;
 use reelscale::rng::{Permutation, Purpose};
+use reelscale::train::{Data, train};
 
 const RANKS: [usize; 9] = [1, 2, 3, 4, 5, 16, 64, 256, 1024];
 const ROWS: usize = 3000;
@@ -143,14 +157,89 @@ fn an_ordered_sum_moves_the_vector_twice() {
         if ranks.is_power_of_two() {
             assert!(partials.iter().all(|count| *count == 1));
         }
-        check("ordered sum", ranks, found, |rank| {
-            if ranks == 1 {
-                return [0, 0, 0];
-            }
-            let slice = (rank + 1) * LENGTH / ranks - rank * LENGTH / ranks;
-            let all = partials.iter().sum::<usize>();
-            let sent = 4 * LENGTH * partials[rank] + 4 * slice + 8;
-            [sent, 4 * slice * all + 4 * (LENGTH - slice) + 8 * (ranks - 1), 3]
+        check("ordered sum", ranks, found, |rank| ordered_sum(4 * LENGTH, 4, rank, &partials));
+    }
+}
+
+/// The formula for a vector of `bytes` bytes in numbers of `width` bytes, given each rank's number
+/// of partial sums.
+fn ordered_sum(bytes: usize, width: usize, rank: usize, partials: &[usize]) -> [usize; 3] {
+    let (ranks, length) = (partials.len(), bytes / width);
+    if ranks == 1 {
+        return [0, 0, 0];
+    }
+    let slice = width * ((rank + 1) * length / ranks - rank * length / ranks);
+    let all = partials.iter().sum::<usize>();
+    let sent = bytes * partials[rank] + slice + 8;
+    [sent, slice * all + (bytes - slice) + 8 * (ranks - 1), 3]
+}
+
+/// Partial sums that each rank is left with, of so many leaves.
+fn partials_of(leaves: usize, ranks: usize) -> Vec<usize> {
+    (0..ranks).map(|rank| partial_sums(owned(leaves, ranks, rank))).collect()
+}
+
+/// Two epochs against one of a whole training run: the second epoch's traffic.
+#[test]
+fn an_epoch_of_pretraining_moves_activations_and_their_gradients() {
+    const CLASSES: usize = 2048;
+    const BATCH: usize = 512;
+    let folder = tempfile::tempdir().unwrap();
+    let infos = shards(folder.path(), ROWS, CLASSES, WIDTH);
+    let job = |epochs: usize| {
+        let text = format!(
+            "[data]\ntrain = [\"{}/*.h5\"]\n[model]\nshared = [{{ dense = {WIDTH} }}]\n\
+             [pretrain]\nbatch = {BATCH}\nexperts = 1\nepochs = {epochs}\n\
+             [rounds]\ncount = 0\n[run]\nthreads = 1\n",
+            folder.path().display()
+        );
+        Job::parse(&text, "job", &[]).unwrap()
+    };
+    let groups = Blocks::even(256, BATCH / 32);
+    let (row_blocks, steps) = (Blocks::even(ROWS, 256), ROWS.div_ceil(BATCH));
+    let shared = (WIDTH + 1) * WIDTH;
+    let label_count = |rows: Range<usize>| {
+        let mut labels = Labels::new();
+        Dataset::new(infos.clone()).unwrap().reader().labels(rows, &mut labels).unwrap();
+        (0..labels.rows()).map(|row| labels.row(row).len()).sum::<usize>()
+    };
+    for ranks in RANKS.into_iter().take_while(|ranks| *ranks <= 64) {
+        let blocks = AtomicUsize::new(0);
+        let run = |epochs: usize| {
+            let job = job(epochs);
+            counted(ranks, |comm| {
+                let data = Data::open(comm, &job).unwrap();
+                let trained = train(comm, &job, data, &mut Report::new(None), None).unwrap();
+                blocks.store(trained.annotator.experts.layouts.len(), Relaxed);
+            })
+        };
+        let found = run(2).into_iter().zip(run(1));
+        let found = found.map(|(two, one)| std::array::from_fn(|index| two[index] - one[index]));
+        let partials = partials_of(groups.len(), ranks);
+        let blocks = partials_of(blocks.into_inner(), ranks);
+        check("pretraining", ranks, found.collect(), |rank| {
+            let rows = row_blocks.run(groups.owned(ranks, rank));
+            let (n, m) = (rows.len(), label_count(rows));
+            let own = 4 * WIDTH * n + 4 * (n + m);
+            let all = 4 * WIDTH * ROWS + 4 * (ROWS + label_count(0..ROWS));
+            let (sent, others) = (16 * steps + 1, ranks - 1);
+            let dv = |rows: usize, partials: usize| 4 * WIDTH * rows * partials;
+            let home = match ranks {
+                1 => [0, 0, 0],
+                _ => [
+                    dv(ROWS, blocks[rank]) + 8 * steps,
+                    dv(n, blocks.iter().sum()) + 8 * steps * others,
+                    2 * steps,
+                ],
+            };
+            let sums = [(4 * shared, 4, &partials), (24, 8, &blocks), (8, 8, &blocks)]
+                .map(|(bytes, width, partials)| ordered_sum(bytes, width, rank, partials));
+            let sums = |index: usize| steps * sums.iter().map(|sum| sum[index]).sum::<usize>();
+            [
+                own + sent + home[0] + sums(0),
+                all - own + sent * others + home[1] + sums(1),
+                4 * steps + 1 + home[2] + sums(2),
+            ]
         });
     }
 }
