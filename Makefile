@@ -4,11 +4,12 @@
 PACKAGES = openmpi-bin libopenmpi-dev libclang-dev libhdf5-dev hdf5-tools pkg-config gcc libc6-dev \
            python3-h5py
 # What only tests need.
-TEST_PACKAGES = slurm-wlm munge
-SERIAL_HDF5 = /usr/lib/x86_64-linux-gnu/hdf5/serial
+TEST_PACKAGES = slurm-wlm munge qemu-user-static
+ARM64_PACKAGES = gcc-aarch64-linux-gnu debootstrap
+SERIAL_HDF5 = $(firstword $(wildcard /usr/lib/*-linux-gnu/hdf5/serial))
 
 # Beside the parallel HDF5, pkg-config finds that one: name the serial one where Debian keeps it.
-ifneq ($(wildcard $(SERIAL_HDF5)),)
+ifneq ($(SERIAL_HDF5),)
 export HDF5_DIR ?= $(SERIAL_HDF5)
 endif
 # Open MPI refuses root and more ranks than cores unless it is told otherwise.
@@ -16,7 +17,7 @@ export OMPI_ALLOW_RUN_AS_ROOT = 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
 export OMPI_MCA_mpi_yield_when_idle = 1
 
-.PHONY: build demo test test-kill test-slurm check bench install-deps
+.PHONY: build demo test test-arm64 test-kill test-slurm check bench install-deps
 
 build: install-deps
 	cargo build --release
@@ -32,6 +33,12 @@ test: check
 test-slurm: PACKAGES += $(TEST_PACKAGES)
 test-slurm: install-deps
 	cargo test --test slurm -- --nocapture --test-threads=1
+
+# Builds for 64-bit ARM and runs that, emulated; Debian only, as root, 10 minutes.
+test-arm64: PACKAGES += $(TEST_PACKAGES) $(ARM64_PACKAGES)
+test-arm64: install-deps
+	rustup target add aarch64-unknown-linux-gnu
+	./tests/arm64.sh
 
 # Kills ranks at random moments of 200 runs; `make test` does so in 20.
 test-kill: install-deps
