@@ -17,6 +17,7 @@ normalize = \"NORMALIZE\"
 shared = [{ dense = 24, activation = \"relu\" }, { gating = true }]
 initial_biases = \"frequency\"
 [pretrain]
+dropout = 0.2
 epochs = 2
 batch = 96
 [experts]

@@ -1,6 +1,7 @@
 //! The two flows, and what they need of rows: what is frozen travels, what is learned stays home.
 
 mod class_losses;
+pub mod dropout;
 pub mod experts_travel;
 pub mod home_rows;
 pub mod own_rows;

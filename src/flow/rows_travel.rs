@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use super::dropout::Dropout;
 use super::own_rows::OwnRows;
 use crate::comm::Comm;
 use crate::error::Result;
@@ -14,7 +15,7 @@ use crate::labels::Labels;
 use crate::model::matrix::{Matrix, stride_of};
 use crate::model::mixture::Passing;
 use crate::parallel::Ahead;
-use crate::rng::{Permutation, Purpose, Stream};
+use crate::rng::Permutation;
 
 /// The order in which rows pass.
 #[derive(Clone, Debug)]
@@ -59,32 +60,6 @@ pub struct Travel<'a> {
     pub window: usize,
     /// What is left out of each row, if anything.
     pub dropout: Option<Dropout>,
-}
-
-/// Dropout of activations (Srivastava et al. 2014): each is 0 with probability `share` and else
-/// scaled so that its mean stays. The same for all classes and on all ranks: row r draws from
-/// stream `first` + r.
-#[derive(Clone, Copy, Debug)]
-pub struct Dropout {
-    pub share: f32,
-    pub seed: u64,
-    pub first: u64,
-}
-
-impl Dropout {
-    /// Leaves out some of row `row`'s numbers.
-    fn apply(self, row: usize, numbers: &mut [f32]) {
-        let mut stream = Stream::new(self.seed, Purpose::Dropout, self.first + row as u64);
-        // A byte decides: sixteen of them for each draw of the generator.
-        let bound = (self.share * 256.0).round() as u32;
-        let scale = 256.0 / (256 - bound) as f32;
-        for numbers in numbers.chunks_mut(4) {
-            let bytes = stream.next_u32().to_le_bytes();
-            for (number, byte) in numbers.iter_mut().zip(bytes) {
-                *number *= if u32::from(byte) < bound { 0.0 } else { scale };
-            }
-        }
-    }
 }
 
 /// Whose rows make up a window.

@@ -142,6 +142,7 @@ impl Values<'_> {
                 decay_rows: self.integer("pretrain.decay_rows"),
                 clip_norm: self.single("pretrain.clip_norm"),
                 l2: self.single("pretrain.l2"),
+                dropout: self.single("pretrain.dropout"),
                 patience: self.integer("pretrain.patience"),
             },
             experts: self.experts(),

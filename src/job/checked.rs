@@ -79,6 +79,8 @@ pub struct PretrainJob {
     pub clip_norm: f32,
     /// Default 1e-8.
     pub l2: f32,
+    /// Share of a row's activations that is left out. Default 0.
+    pub dropout: f32,
     /// Epochs without a better validation before it stops; 0 never stops early. Default 2.
     pub patience: usize,
 }

@@ -118,6 +118,12 @@ pub const KEYS: &[Key] = &[
     key("pretrain.clip_norm", RATE, "1.0", "Longest gradient of a variable; 0 for any."),
     key("pretrain.l2", RATE, "1e-8", "Penalty on the weights of gates and experts."),
     key(
+        "pretrain.dropout",
+        Number(0.0, 0.95),
+        "0.0",
+        "Share of each row's activations that is left out at random, anew in every epoch.",
+    ),
+    key(
         "pretrain.patience",
         PATIENCE,
         "2",

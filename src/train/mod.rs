@@ -171,7 +171,8 @@ fn pretrain(state: &mut State, model: &mut Annotator, learning: &mut Learning) -
     }
     let Learning::Pretrain(learning) = learning else { panic!("another step's state") };
     let groups = Groups::new(comm, &job.pretrain, job.run.seed, &train);
-    Pretrain { comm, job: &job.pretrain, groups }.run(state, model, learning)?;
+    let pretrain = Pretrain { comm, job: &job.pretrain, seed: job.run.seed, groups };
+    pretrain.run(state, model, learning)?;
     if let (Some(best), Some(_)) = (&state.best.model, &state.data.validation) {
         *model = best.clone();
     }

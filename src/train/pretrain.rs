@@ -4,7 +4,8 @@
 //! A mini-batch is a fixed number of groups of row blocks, each giving its share of rows; a rank
 //! runs whole groups. Activations go to all ranks, each class block takes its step and gives its
 //! part of dL/dv, which goes home (summed in order over class blocks), and the shared layers'
-//! gradients are summed in order over groups.
+//! gradients are summed in order over groups. What dropout leaves out of an activation it leaves
+//! out of that activation's gradient.
 
 use std::io;
 use std::ops::Range;
@@ -22,6 +23,7 @@ use super::state::State;
 use crate::checkpoint::Loaded;
 use crate::comm::{Comm, OrderedSum};
 use crate::error::Result;
+use crate::flow::dropout::Dropout;
 use crate::job::PretrainJob;
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
@@ -43,6 +45,7 @@ use crate::partition::runs;
 pub struct Pretrain<'a> {
     pub comm: &'a Comm,
     pub job: &'a PretrainJob,
+    pub seed: u64,
     pub groups: Groups<'a>,
 }
 
@@ -176,13 +179,15 @@ impl Pretrain<'_> {
             &mut || (),
         );
         let tapes: Vec<_> = tapes.into_iter().map(|tape| tape.expect("done")).collect();
-        let (activations, labels) = self.gather(annotator, &batch, &tapes);
+        let dropout = self.dropout(learning.position.rows_seen);
+        let (activations, labels) = self.gather(annotator, &batch, &tapes, dropout);
         let passing = Passing { activations: &activations, labels: &labels, weights: &[] };
         let (loss, dv) = self.pass_blocks(annotator, kernels, learning, &batch, passing);
 
         let decay = self.learning_rate(learning.position.rows_seen);
         learning.position.rows_seen += batch.rows;
-        if let Some(dv) = dv {
+        if let Some(mut dv) = dv {
+            self.leave_out(dropout, &batch, activations.stride(), &mut dv);
             let gradient = self.shared_gradient(annotator, kernels, tapes, &batch, &dv);
             self.shared_update(annotator, kernels, learning, &gradient, decay, batch.rows);
         }
@@ -190,12 +195,32 @@ impl Pretrain<'_> {
         loss
     }
 
-    /// Everyone's activations and labels, in the order of groups.
-    fn gather(&self, annotator: &Annotator, batch: &Batch, tapes: &[Tape]) -> (Matrix, Labels) {
+    /// What is left out of the mini-batch that comes after so many rows.
+    fn dropout(&self, rows_seen: usize) -> Option<Dropout> {
+        let (share, seed, first) = (self.job.dropout, self.seed, 1 << 47 | rows_seen as u64);
+        (share > 0.0).then_some(Dropout { share, seed, first })
+    }
+
+    /// Leaves out of this rank's rows of the mini-batch, `stride` numbers each.
+    fn leave_out(&self, dropout: Option<Dropout>, batch: &Batch, stride: usize, mine: &mut [f32]) {
+        let Some(dropout) = dropout else { return };
+        let own = batch.runs[self.comm.rank()].clone();
+        own.zip(mine.chunks_mut(stride)).for_each(|(row, numbers)| dropout.apply(row, numbers));
+    }
+
+    /// Everyone's activations, less what is left out, and labels, in the order of groups.
+    fn gather(
+        &self,
+        annotator: &Annotator,
+        batch: &Batch,
+        tapes: &[Tape],
+        dropout: Option<Dropout>,
+    ) -> (Matrix, Labels) {
         let mut activations = Matrix::zeros(batch.rows, annotator.layers.outputs());
         let stride = activations.stride();
-        let mine: Vec<f32> =
+        let mut mine: Vec<f32> =
             tapes.iter().flat_map(|tape| tape.output().data.iter().copied()).collect();
+        self.leave_out(dropout, batch, stride, &mut mine);
         let counts: Vec<usize> = batch.runs.iter().map(|run| run.len() * stride).collect();
         self.comm.all_gather_v(&mine, &counts, &mut activations.data);
         let mut words = Vec::new();

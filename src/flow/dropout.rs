@@ -1,0 +1,53 @@
+//! Dropout of activations, the same wherever a row runs.
+
+use crate::rng::{Purpose, Stream};
+
+/// Dropout of activations (Srivastava et al. 2014): each is 0 with probability `share` and else
+/// scaled so that its mean stays. The same for all classes and on all ranks: row r draws from
+/// stream `first` + r.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    pub share: f32,
+    pub seed: u64,
+    pub first: u64,
+}
+
+impl Dropout {
+    /// Leaves out some of row `row`'s numbers, or of a gradient with respect to them.
+    pub fn apply(self, row: usize, numbers: &mut [f32]) {
+        let mut stream = Stream::new(self.seed, Purpose::Dropout, self.first + row as u64);
+        // A byte decides: sixteen of them for each draw of the generator.
+        let bound = (self.share * 256.0).round() as u32;
+        let scale = 256.0 / (256 - bound) as f32;
+        for numbers in numbers.chunks_mut(4) {
+            let bytes = stream.next_u32().to_le_bytes();
+            for (number, byte) in numbers.iter_mut().zip(bytes) {
+                *number *= if u32::from(byte) < bound { 0.0 } else { scale };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The gradient of dropout is dropout of the gradient: the same numbers go, and means stay.
+    #[test]
+    fn a_row_loses_the_same_numbers_whenever_it_comes() {
+        let dropout = Dropout { share: 0.25, seed: 3, first: 1000 };
+        let (mut activations, mut gradient) = (vec![2.0; 40_000], vec![3.0; 40_000]);
+        dropout.apply(7, &mut activations);
+        dropout.apply(7, &mut gradient);
+        let scale = 1.0 / 0.75;
+        for (activation, gradient) in activations.iter().zip(&gradient) {
+            let left_out = (*activation, *gradient) == (0.0, 0.0);
+            assert!(left_out || (*activation, *gradient) == (2.0 * scale, 3.0 * scale));
+        }
+        let left_out = activations.iter().filter(|number| **number == 0.0).count();
+        assert!((9_500..10_500).contains(&left_out), "{left_out} of 40,000");
+        let mut other = vec![2.0; 40_000];
+        dropout.apply(8, &mut other);
+        assert_ne!(other, activations);
+    }
+}
