@@ -148,6 +148,13 @@ fn video(id: &str, label: u8, rgb: &[f32]) -> Vec<u8> {
     [field(1, &map.concat()), vec![0x12, 0]].concat()
 }
 
+fn clip(id: &str, frames: usize) -> Vec<u8> {
+    let context = [entry("id", &field(1, &field(1, id.as_bytes())))];
+    let frame = field(1, &field(1, &field(1, &[7, 9])));
+    let list = entry("rgb", &frame.repeat(frames));
+    [field(1, &context.concat()), field(2, &list)].concat()
+}
+
 fn convert(folder: &Path, features: &str) -> common::TestCommand {
     reelscale("convert --from tfrecord --classes 10 --features")
         .arg(features)
@@ -198,6 +205,13 @@ fn bad_records_are_told_with_record_and_byte() {
     assert!(text.contains("hint: --features rgb:2"), "{text}");
     let _ = fs::remove_dir(folder.path().join("out"));
     assert!(convert(folder.path(), "rgb:2").stdout().contains("1 rows, 1 labels"));
+    // 14: frames beyond the 300 that count.
+    let _ = fs::remove_dir_all(folder.path().join("out"));
+    with([framed(&clip("c", 300)), framed(&clip("d", 301)), framed(&clip("e", 1))].concat());
+    let output = convert(folder.path(), "rgb:2").output();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("3 rows, 0 labels, 602 frames"));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("1 videos have more than 300 frames: the first 300 are used"), "{text}");
 }
 
 /// 18: the text format.

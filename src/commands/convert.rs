@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::example::{Example, FeaturePart, Values};
 use crate::formats::{svmlight, tf_example, tfrecord};
 use crate::human;
+use crate::model::features::FRAMES_MAX;
 use crate::partition::owned;
 
 /// Bytes of input that go into one group of shards: input is cut by this, never by rank.
@@ -63,6 +64,8 @@ struct Counts {
     labels: u64,
     unlabelled: u64,
     frames: u64,
+    /// Videos of more frames than count.
+    long: u64,
     repeated_labels: u64,
     bytes: u64,
     shards: u64,
@@ -262,7 +265,9 @@ impl Group<'_> {
         counts.labels += example.labels.len() as u64;
         counts.unlabelled += u64::from(example.labels.is_empty());
         if let Values::Frames(bytes) = &example.values {
-            counts.frames += (bytes.len() / self.header.width()) as u64;
+            let frames = bytes.len() / self.header.width();
+            counts.frames += frames as u64;
+            counts.long += u64::from(frames > FRAMES_MAX);
         }
         example.labels.iter().for_each(|label| self.done.class_sizes[*label as usize] += 1);
         self.done.ids.push([hash(&example.id), file as u64, record]);
@@ -320,6 +325,12 @@ fn summary(output: &Path, done: &Done, seconds: f64) {
         human::bytes(counts.bytes),
         human::bytes((counts.bytes as f64 / seconds.max(1e-9)) as u64)
     );
+    if counts.long > 0 {
+        log::warn!(
+            "{} videos have more than {FRAMES_MAX} frames: the first {FRAMES_MAX} are used",
+            counts.long
+        );
+    }
     if counts.repeated_labels > 0 {
         log::warn!(
             "{} labels stood twice in their record and are kept once",
