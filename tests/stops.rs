@@ -21,6 +21,7 @@ shared = [{ dense = 64, activation = \"relu\" }, { gating = true }]
 [pretrain]
 epochs = 3
 batch = 256
+dropout = 0.3
 patience = 0
 [experts]
 count = 4
