@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 
 AUDIOSET = ("jobs/audioset.toml", "hdf5-data/audioset/eval/*.h5")
-YOUTUBE = ("jobs/youtube8m-small.toml", "hdf5-data/youtube8m-small/test/*.h5")
+YOUTUBE = ("jobs/youtube8m-features.toml", "hdf5-data/youtube8m-small/test/*.h5")
 ONE_ROUND = ["rounds.count=1", "shared.iterations=0"]
 
 STUDIES = {
