@@ -40,7 +40,7 @@ STUDIES = {
     # When stage 1 stops: all classes at the best epoch by GAP@20, or each at its own by loss.
     "stopping": (AUDIOSET, {
         "at the end": ["experts.patience=0", *ONE_ROUND],
-        "all at once": [*ONE_ROUND],
+        "all at once": ONE_ROUND,
         "each class": ["experts.patience=0", "experts.class_patience=3", *ONE_ROUND],
     }),
     # The same number of experts in all: 527 x 4 = 2,108; one for every 20 positives, 16 at most, makes 2,109.

@@ -153,7 +153,7 @@ fn an_ordered_sum_moves_the_vector_twice() {
             let sum = sum.finish(comm);
             assert!(sum.iter().all(|number| *number == (1023 * 1024 / 2) as f32));
         });
-        let partials: Vec<usize> = runs.iter().map(|run| partial_sums(run.clone())).collect();
+        let partials = partials_of(1024, ranks);
         if ranks.is_power_of_two() {
             assert!(partials.iter().all(|count| *count == 1));
         }

@@ -230,9 +230,9 @@ impl Store {
     pub fn load(&self, comm: &Comm) -> Result<Option<Loaded>> {
         let mut first_error = None;
         for number in self.common_numbers(comm)?.into_iter().rev() {
-            comm.agree(if comm.is_root() { self.not_newer(number) } else { Ok(()) })?;
             match self.try_load(comm, number) {
                 Ok(loaded) => {
+                    let loaded = loaded?;
                     if comm.is_root() {
                         self.put_aside(number);
                     }
@@ -254,29 +254,6 @@ impl Store {
         }
     }
 
-    /// Whether a checkpoint isn't one of a newer program, which is no damage: going on from the one
-    /// before it would lose what it holds.
-    fn not_newer(&self, number: u64) -> Result<()> {
-        let folder = self.path(number);
-        let path = folder.join("state.json");
-        // What can't be read, or isn't what was written, is found to be damaged later.
-        let read = || {
-            let listed = sums_of(&folder)?;
-            let sum = listed.get("state.json").ok_or("state.json: not listed")?;
-            check(&folder, "state.json", sum).map_err(|error| error.to_string())?;
-            serde_json::from_slice(&bounded(&path)?).map_err(|error| error.to_string())
-        };
-        let value: Value = read().unwrap_or_default();
-        match value["version"].as_u64().filter(|version| *version > VERSION.into()) {
-            None => Ok(()),
-            Some(version) => {
-                let found = format!("found {version}, this program reads {VERSION}");
-                let error = Error::run_directory(format!("{}: version: {found}", path.display()));
-                Err(error.hint("go on with the program that wrote it, or use a new --output"))
-            }
-        }
-    }
-
     /// Renames the damaged checkpoints after `whole`, which would else count as the newest ones.
     fn put_aside(&self, whole: u64) {
         let numbers = self.numbers().unwrap_or_default();
@@ -288,15 +265,27 @@ impl Store {
         }
     }
 
-    fn try_load(&self, comm: &Comm, number: u64) -> Result<Loaded> {
+    /// Reads a checkpoint. One of a newer program, the error within, is no damage: going on from
+    /// the one before it would lose what it holds.
+    fn try_load(&self, comm: &Comm, number: u64) -> Result<Result<Loaded>> {
         let path = self.path(number);
         let damaged = |text: String| Error::run_directory(format!("{}: {text}", path.display()));
-        let listed = comm.agree(sums_of(&path).map_err(damaged))?;
-        let mut mine = listed.iter().skip(comm.rank()).step_by(comm.size());
+        let state = || {
+            let mut listed = sums_of(&path).map_err(damaged)?;
+            let sum = listed.remove("state.json").ok_or_else(|| damaged("no state.json".into()))?;
+            check(&path, "state.json", &sum)?;
+            let text = bounded(&path.join("state.json")).map_err(damaged)?;
+            let value =
+                serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+            Ok((listed, value))
+        };
+        let (others, value): (_, Value) = comm.agree(state())?;
+        if let Err(newer) = comm.agree(not_newer(&path.join("state.json"), &value)) {
+            return Ok(Err(newer));
+        }
+        let mut mine = others.iter().skip(comm.rank()).step_by(comm.size());
         comm.agree(mine.try_for_each(|(name, sum)| check(&path, name, sum)))?;
         let read = || {
-            let text = bounded(&path.join("state.json"))?;
-            let value: Value = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
             if value["format"] != FORMAT || value["version"].as_u64() != Some(VERSION.into()) {
                 let found = (&value["format"], &value["version"]);
                 return Err(format!("state.json: found {found:?}, expected {FORMAT} {VERSION}"));
@@ -312,7 +301,19 @@ impl Store {
                 blocks: Blocks::new(comm, path.clone(), listing.parts),
             })
         };
-        comm.agree(read().map_err(damaged))
+        comm.agree(read().map_err(damaged)).map(Ok)
+    }
+}
+
+/// What the state of a newer program gets.
+fn not_newer(path: &Path, state: &Value) -> Result<()> {
+    match state["version"].as_u64().filter(|version| *version > VERSION.into()) {
+        None => Ok(()),
+        Some(version) => {
+            let found = format!("found {version}, this program reads {VERSION}");
+            let error = Error::run_directory(format!("{}: version: {found}", path.display()));
+            Err(error.hint("go on with the program that wrote it, or use a new --output"))
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The loss of every class, from the scores of rows.
 
+use super::rankings::exact_totals;
+use crate::comm::Comm;
 use crate::metrics::ExactSum;
 use crate::model::vector::log;
 
@@ -29,41 +31,32 @@ impl ClassLosses {
         }
     }
 
-    /// The sums in four words of 32 bits each, lowest first, whose sums over ranks `from_words`
-    /// takes.
-    pub fn words(&self) -> Vec<u64> {
-        let halves = |word: u64| [word & 0xffff_ffff, word >> 32];
-        self.sums.iter().flat_map(|sum| sum.words()).flat_map(halves).collect()
-    }
-
-    /// The sum of each class, given sums of `words`.
-    pub fn values(words: &[u64]) -> Vec<f64> {
-        let value = |words: &[u64]| {
-            let place = |total: u128, word: &u64| (total << 32) + u128::from(*word);
-            let total = words.iter().rev().fold(0, place);
-            ExactSum::from_words([total as u64, (total >> 64) as u64]).value()
-        };
-        words.chunks_exact(4).map(value).collect()
+    /// The loss of each class over the rows of all ranks.
+    pub fn totals(&self, comm: &Comm) -> Vec<f64> {
+        exact_totals(comm, &self.sums).into_iter().map(ExactSum::value).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comm::run_threads;
 
     #[test]
     fn each_class_has_the_loss_of_its_rows_over_ranks() {
-        let mut ranks = [ClassLosses::new(4, 0.0), ClassLosses::new(4, 0.0)];
-        for row in 0..40 {
-            let labels: &[u32] = if row % 4 == 0 { &[2, 3] } else { &[] };
-            ranks[row % 2].add(1, &[0.25, 0.5, 0.9], labels);
-        }
-        let words: Vec<u64> =
-            ranks[0].words().iter().zip(ranks[1].words()).map(|(a, b)| a + b).collect();
-        let found = ClassLosses::values(&words);
+        let found = run_threads(2, |comm| {
+            let mut losses = ClassLosses::new(4, 0.0);
+            for row in (comm.rank()..40).step_by(2) {
+                let labels: &[u32] = if row % 4 == 0 { &[2, 3] } else { &[] };
+                losses.add(1, &[0.25, 0.5, 0.9], labels);
+            }
+            Ok(losses.totals(comm))
+        });
+        let found = found.unwrap();
+        assert_eq!(found[0], found[1]);
         let expected =
             [0.0, -40.0 * 0.75f64.ln(), 40.0 * 2f64.ln(), -10.0 * 0.9f64.ln() - 30.0 * 0.1f64.ln()];
-        for (found, expected) in found.iter().zip(expected) {
+        for (found, expected) in found[0].iter().zip(expected) {
             assert!((found - expected).abs() < 1e-5 * expected.max(1.0), "{found} {expected}");
         }
     }

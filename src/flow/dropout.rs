@@ -7,12 +7,17 @@ use crate::rng::{Purpose, Stream};
 /// stream `first` + r.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
-    pub share: f32,
-    pub seed: u64,
-    pub first: u64,
+    share: f32,
+    seed: u64,
+    first: u64,
 }
 
 impl Dropout {
+    /// Dropout of this share of numbers, if any.
+    pub fn of(share: f32, seed: u64, first: u64) -> Option<Dropout> {
+        (share > 0.0).then_some(Dropout { share, seed, first })
+    }
+
     /// Leaves out some of row `row`'s numbers, or of a gradient with respect to them.
     pub fn apply(self, row: usize, numbers: &mut [f32]) {
         let mut stream = Stream::new(self.seed, Purpose::Dropout, self.first + row as u64);

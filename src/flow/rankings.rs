@@ -61,11 +61,18 @@ pub fn metrics(
 
 /// The sum over ranks.
 pub fn exact_total(comm: &Comm, own: ExactSum) -> ExactSum {
-    let mut total = ExactSum::default();
-    for words in comm.all_gather(&own.words()).chunks_exact(2) {
-        total.merge(ExactSum::from_words([words[0], words[1]]));
+    exact_totals(comm, &[own])[0]
+}
+
+/// The sum over ranks of each, of which every rank has as many.
+pub fn exact_totals(comm: &Comm, own: &[ExactSum]) -> Vec<ExactSum> {
+    let mut totals = vec![ExactSum::default(); own.len()];
+    let words: Vec<[u64; 2]> = own.iter().map(|sum| sum.words()).collect();
+    for words in comm.all_gather(&words).chunks_exact(own.len()) {
+        let pairs = totals.iter_mut().zip(words);
+        pairs.for_each(|(total, words)| total.merge(ExactSum::from_words(*words)));
     }
-    total
+    totals
 }
 
 fn pairs_of(ranked: &Ranked, top_k: usize) -> Vec<Pair> {

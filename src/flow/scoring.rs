@@ -68,9 +68,8 @@ pub fn evaluate_by_class(
     let scored = score_with(comm, annotator, rows, kernels, TOP, |first_class, scores, labels| {
         losses.add(first_class, scores, labels);
     })?;
-    let mut words = losses.words();
-    comm.sum(&mut words);
-    Ok((scored.metrics(comm, annotator), ClassLosses::values(&words)))
+    let losses = losses.totals(comm);
+    Ok((scored.metrics(comm, annotator), losses))
 }
 
 /// The `top` best classes of every row (more where a row has more labels, for PERR), full MAP,

@@ -120,6 +120,13 @@ pub struct ExpertsJob {
     pub window: usize,
 }
 
+impl ExpertsJob {
+    /// Whether validation decides when the step or its classes stop, so that a best is kept.
+    pub fn watched(&self) -> bool {
+        self.patience > 0 || self.class_patience > 0
+    }
+}
+
 /// `[shared]`: stage 2, iRprop+.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SharedJob {

@@ -199,8 +199,7 @@ impl ExpertStep<'_> {
 
     /// What is left out of the rows of an epoch.
     fn dropout(&self, epoch: usize) -> Option<Dropout> {
-        let (share, seed, first) = (self.job.dropout, self.seed, self.first(epoch));
-        (share > 0.0).then_some(Dropout { share, seed, first })
+        Dropout::of(self.job.dropout, self.seed, self.first(epoch))
     }
 
     /// Which rows class blocks without a label of theirs learn from in an epoch.
@@ -225,9 +224,7 @@ impl ExpertStep<'_> {
         loop {
             let experts = &mut model.experts;
             let layouts = &experts.layouts[experts.own.clone()];
-            let places = state.kernels.iter_mut().zip(&mut gradients);
-            let mut workers: Vec<Worker> =
-                places.map(|(kernel, gradient)| Worker { kernel, gradient }).collect();
+            let mut workers = Worker::team(&mut state.kernels, &mut gradients);
             let negatives = self.negatives(epoch, model.shape.class_count);
             let how = (self.job, negatives, self.comm.stop_flag().as_ref());
             let passed = windows.pass(|window, poll| {
@@ -359,7 +356,7 @@ impl ExpertStep<'_> {
             return Ok(true);
         }
         if self.job.patience == 0 {
-            state.tell(event, loss);
+            state.tell(event);
             return Ok(true);
         }
         let better = state.offer(model, &mut learning.best, event)?;

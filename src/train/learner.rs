@@ -22,6 +22,14 @@ pub struct Worker<'a> {
     pub gradient: &'a mut Vec<f32>,
 }
 
+impl Worker<'_> {
+    /// A worker for each kernel, of which there are as many as gradients.
+    pub fn team<'a>(kernels: &'a mut [Kernel], gradients: &'a mut [Vec<f32>]) -> Vec<Worker<'a>> {
+        let places = kernels.iter_mut().zip(gradients);
+        places.map(|(kernel, gradient)| Worker { kernel, gradient }).collect()
+    }
+}
+
 impl AsMut<Kernel> for Worker<'_> {
     fn as_mut(&mut self) -> &mut Kernel {
         self.kernel

@@ -221,8 +221,7 @@ impl Sizes {
             Solver::Lbfgs => LBFGS_COPIES,
         };
         let average = usize::from(job.experts.averaging > 0.0);
-        let kept = job.experts.patience > 0 || job.experts.class_patience > 0;
-        (1 + average + state + usize::from(kept)) * self.large
+        (1 + average + state + usize::from(job.experts.watched())) * self.large
     }
 
     /// Rows of a window of the expert step.
@@ -285,7 +284,7 @@ impl Sizes {
             }
         };
         let pretrain = job.pretrain.epochs > 0;
-        let watched = validation && (job.experts.patience > 0 || job.experts.class_patience > 0);
+        let watched = validation && job.experts.watched();
         phase(pretrain, self.pretrain(job), false, false);
         phase(pretrain && validation, self.pretrained() + self.scoring(), false, true);
         phase(rounds, self.expert_step(job, kept), true, false);

@@ -197,8 +197,7 @@ impl Pretrain<'_> {
 
     /// What is left out of the mini-batch that comes after so many rows.
     fn dropout(&self, rows_seen: usize) -> Option<Dropout> {
-        let (share, seed, first) = (self.job.dropout, self.seed, 1 << 47 | rows_seen as u64);
-        (share > 0.0).then_some(Dropout { share, seed, first })
+        Dropout::of(self.job.dropout, self.seed, 1 << 47 | rows_seen as u64)
     }
 
     /// Leaves out of this rank's rows of the mini-batch, `stride` numbers each.

@@ -96,7 +96,7 @@ pub fn run(state: &mut State, model: &mut Annotator, learning: &mut Learning) ->
         let iteration = learning.iteration;
         let event =
             json!({ "step": "shared", "round": round, "iteration": iteration, "loss": loss });
-        state.tell(event, loss);
+        state.tell(event);
         state.boundary(model, learning)?;
     }
     Ok(())

@@ -267,10 +267,10 @@ impl<'a> State<'a> {
         (self.standing.step, self.standing.reason) = (Step::Done, reason);
     }
 
-    /// Reports a loss.
-    pub fn tell(&mut self, event: Value, loss: f64) {
+    /// Reports an event, and keeps its loss, if it has one, as the last.
+    pub fn tell(&mut self, event: Value) {
         self.report.event(&event);
-        self.standing.last_loss = loss;
+        self.standing.last_loss = event["loss"].as_f64().unwrap_or(self.standing.last_loss);
     }
 
     /// Sees whether the model's numbers and the loss at `place` are finite. `odd` is what of this
@@ -322,16 +322,16 @@ impl<'a> State<'a> {
         best: &mut Best,
         mut event: Value,
     ) -> Result<bool> {
-        let loss = event["loss"].as_f64().unwrap_or(self.standing.last_loss);
         let Some(rows) = self.data.validation.clone() else {
-            self.tell(event, loss);
-            let better = -loss > best.score;
-            best.keep(annotator, -loss);
+            self.tell(event);
+            let score = -self.standing.last_loss;
+            let better = score > best.score;
+            best.keep(annotator, score);
             return Ok(better);
         };
         let metrics = evaluate(self.comm, annotator, &rows, &mut self.kernels)?;
         event["validation"] = json!(metrics);
-        self.tell(event, loss);
+        self.tell(event);
         let better = metrics.gap_at_20 > best.score;
         if better {
             best.keep(annotator, metrics.gap_at_20);
@@ -345,12 +345,11 @@ impl<'a> State<'a> {
     /// # Errors
     /// What reading rows gives; exit 75 when told to stop; common to all ranks.
     pub fn offer_classes(&mut self, annotator: &Annotator, mut event: Value) -> Result<Vec<f64>> {
-        let loss = event["loss"].as_f64().unwrap_or(self.standing.last_loss);
         let rows = self.data.validation.clone().expect("the job was checked for it");
-        let found = evaluate_by_class(self.comm, annotator, &rows, &mut self.kernels)?;
-        event["validation"] = json!(found.0);
-        self.tell(event, loss);
-        Ok(found.1)
+        let (metrics, losses) = evaluate_by_class(self.comm, annotator, &rows, &mut self.kernels)?;
+        event["validation"] = json!(metrics);
+        self.tell(event);
+        Ok(losses)
     }
 }
 

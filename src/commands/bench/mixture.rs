@@ -106,11 +106,8 @@ fn some_rows(args: &Args) -> (Matrix, Labels) {
 fn stage_1(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
     let mut losses = vec![0.0; experts.own.len()];
     let mut gradients = vec![Vec::new(); kernels.len()];
-    let places = kernels.iter_mut().zip(&mut gradients);
-    let mut workers: Vec<Worker> =
-        places.map(|(kernel, gradient)| Worker { kernel, gradient }).collect();
     work_off_together(
-        &mut workers,
+        &mut Worker::team(kernels, &mut gradients),
         experts.own.clone().zip(&mut losses).collect(),
         |team: &mut [Worker], (block, loss): (usize, &mut f64)| {
             let block = experts.block(block);
