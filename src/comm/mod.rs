@@ -9,6 +9,7 @@
 //! made common by `Comm::agree`.
 
 mod activity;
+mod agreement;
 mod mpi;
 mod ordered_sum;
 mod serial;
@@ -25,6 +26,7 @@ use bytemuck::Pod;
 use crate::error::{Error, Exit, Result};
 
 pub use activity::Activity;
+pub use agreement::{odd_ranks, same_on_all};
 pub use mpi::{abort_all, library_version, own_rank};
 pub use ordered_sum::OrderedSum;
 pub use threads::{run_threads, run_threads_limited};
