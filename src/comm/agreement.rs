@@ -9,8 +9,8 @@ use crate::error::{Error, Exit, Result};
 /// Characters of a value that an error shows.
 const SHOWN_MAX: usize = 160;
 
-/// Sees whether `text`, lines of `key = value` or of anything else, is the same on all ranks; `what`
-/// it describes is part of the error. Only digests travel, unless texts differ. Collective.
+/// Sees whether `text`, lines of `key = value` or of anything else, is the same on all ranks;
+/// `what` it says is part of the error. Only digests travel, unless texts differ. Collective.
 ///
 /// # Errors
 /// `exit`, common to all ranks, naming the lowest rank that differs from the most, and the first
