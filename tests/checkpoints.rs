@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use common::shards;
-use reelscale::checkpoint::{Contents, Disk, Family, FaultKind, Store};
+use reelscale::checkpoint::{Contents, Family, Store};
 use reelscale::comm::{Comm, run_threads};
+use reelscale::disk::{Disk, FaultKind};
 use reelscale::error::Result;
 use reelscale::human::hex;
 use reelscale::job::Job;

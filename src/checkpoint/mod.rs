@@ -15,7 +15,6 @@
 //! left to others.
 
 mod content;
-mod disk;
 mod files;
 mod loaded;
 mod manifest;
@@ -25,7 +24,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use content::content_hash;
-pub use disk::{Disk, FaultKind};
 pub use loaded::{Blocks, Items, Loaded};
 pub use manifest::Manifest;
 pub use store::{Contents, Family, Store};

@@ -24,10 +24,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::disk::{Disk, DiskFile};
 use super::files::digest;
 use super::loaded::{Blocks, Items, Loaded, Part};
 use crate::comm::Comm;
+use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::human::hex;
 use crate::partition::owned;

@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{self, Disk, Store};
+use crate::checkpoint::{self, Store};
 use crate::comm::{Comm, library_version};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::human::{self, hex};
 use crate::job::Job;

@@ -1,0 +1,94 @@
+//! A file under way.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::{Call, Disk};
+
+/// A file that is open for reading and writing. `Write` writes at its position, which begins at the
+/// end of what was there.
+#[derive(Debug)]
+pub struct DiskFile {
+    disk: Disk,
+    path: PathBuf,
+    file: File,
+    at: u64,
+}
+
+impl DiskFile {
+    pub(super) fn new(disk: Disk, path: &Path, file: File, at: u64) -> DiskFile {
+        DiskFile { disk, path: path.to_path_buf(), file, at }
+    }
+
+    /// The path that it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// To read and to lock it.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Writes all of `bytes` at the byte `at`, wherever the position is.
+    pub fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let call = Call::Write { path: &self.path, file: &self.file, at, bytes };
+        self.disk.call(&call, || self.file.write_all_at(bytes, at))
+    }
+
+    /// Cuts it to `length` bytes, or fills it up with zeros; the position is its end.
+    pub fn set_len(&mut self, length: u64) -> io::Result<()> {
+        let call = Call::SetLength { path: &self.path, length };
+        self.disk.call(&call, || self.file.set_len(length))?;
+        self.at = length;
+        Ok(())
+    }
+
+    /// Makes all that was written last. That its name lasts is up to its folder.
+    pub fn sync(&self) -> io::Result<()> {
+        self.disk.call(&Call::Sync(&self.path), || self.file.sync_all())
+    }
+}
+
+impl Write for DiskFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Opens a regular file, following no link and waiting for nobody at the other end of a pipe.
+/// Returns its length, too.
+pub fn open_regular(path: &Path, write: bool) -> io::Result<(File, u64)> {
+    // Opening a device may already do something: looked at before, and again once it is open.
+    regular(&fs::symlink_metadata(path)?)?;
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let file = File::options().read(true).write(write).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    regular(&found)?;
+    Ok((file, found.len()))
+}
+
+/// An error unless it is a regular file.
+pub fn regular(found: &Metadata) -> io::Result<()> {
+    let kind = found.file_type();
+    if kind.is_file() {
+        return Ok(());
+    }
+    let what = match (kind.is_symlink(), kind.is_dir()) {
+        (true, _) => "a link",
+        (_, true) => "a folder",
+        _ => "a special file",
+    };
+    let text = format!("found {what}, expected a file");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}

@@ -1,0 +1,307 @@
+//! The file system as the program changes it: few calls, each of which passes one hook, so that
+//! tests can make any of them fail and a simulation can lose what wasn't synced.
+//!
+//! What lasts: a file's bytes once the file was synced (`DiskFile::sync`), what stands in a folder
+//! (new names, names that are gone) once the folder was synced (`Disk::sync_dir`). All else may be
+//! lost when a machine loses power, in any order. `Disk::write_atomic` puts that together: at any
+//! moment its path is the whole old file or the whole new one.
+//!
+//! Reading needs no hook and is done with `std::fs`; only this module makes, renames and removes.
+
+mod file;
+mod planned;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use file::DiskFile;
+pub use planned::FaultKind;
+use planned::Planned;
+
+/// Bytes that `write_atomic` gathers before it writes them.
+const BUFFER: usize = 1 << 16;
+
+/// A call that changes the file system.
+#[derive(Debug)]
+pub enum Call<'a> {
+    CreateDir(&'a Path),
+    /// Makes a new, empty file.
+    Create(&'a Path),
+    /// Takes in a file that something else has made and written, and that nobody has synced.
+    Adopt(&'a Path),
+    /// Writes `bytes` at the byte `at` of the file that has been opened as `path`. A hook that lets
+    /// it fail may write some of them to `file` by itself.
+    Write {
+        path: &'a Path,
+        file: &'a File,
+        at: u64,
+        bytes: &'a [u8],
+    },
+    SetLength {
+        path: &'a Path,
+        length: u64,
+    },
+    Sync(&'a Path),
+    SyncDir(&'a Path),
+    /// Replaces what stands at `to`.
+    Rename {
+        from: &'a Path,
+        to: &'a Path,
+    },
+    /// Fails where something stands at `to`.
+    HardLink {
+        from: &'a Path,
+        to: &'a Path,
+    },
+    RemoveFile(&'a Path),
+    /// Removes an empty folder.
+    RemoveDir(&'a Path),
+}
+
+/// What every call passes through.
+pub trait Hook: fmt::Debug + Send + Sync {
+    /// Makes the call by `go`, at most once, or gives the error that the caller gets instead. An
+    /// `Ok` without having called `go` is a bug.
+    ///
+    /// # Errors
+    /// What `go` gives, or what is to be simulated.
+    fn around(&self, call: &Call, go: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()>;
+}
+
+/// The real file system, unless there is a hook.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    hook: Option<Arc<dyn Hook>>,
+    planned: Option<Arc<Planned>>,
+}
+
+impl Disk {
+    /// A file system whose every call passes `hook`.
+    pub fn hooked(hook: Arc<dyn Hook>) -> Disk {
+        Disk { hook: Some(hook), planned: None }
+    }
+
+    /// A file system whose call number `calls` (from 0) fails.
+    pub fn failing_after(calls: usize, kind: FaultKind) -> Disk {
+        let planned = Arc::new(Planned::new(calls, kind));
+        Disk { hook: Some(planned.clone()), planned: Some(planned) }
+    }
+
+    /// Whether the planned fault has happened.
+    pub fn has_failed(&self) -> bool {
+        self.planned.as_ref().is_some_and(|planned| planned.has_happened())
+    }
+
+    /// The one place where the file system is changed.
+    fn call<T>(&self, call: &Call, go: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let Some(hook) = &self.hook else { return go() };
+        let (mut go, mut value) = (Some(go), None);
+        hook.around(call, &mut || {
+            let go = go.take().expect("a hook makes its call once");
+            go().map(|given| value = Some(given))
+        })?;
+        Ok(value.expect("a hook gives no success of its own"))
+    }
+
+    /// Makes one folder, whose parent is there. A folder that is there is fine, a link isn't.
+    pub fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match self.call(&Call::CreateDir(path), || fs::create_dir(path)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                match fs::symlink_metadata(path)?.is_dir() {
+                    true => Ok(()),
+                    false => Err(io::ErrorKind::NotADirectory.into()),
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Makes a folder and those above it, which may be links. What is new isn't synced.
+    pub fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        if path.as_os_str().is_empty() || path.is_dir() {
+            return Ok(());
+        }
+        self.create_dir_all(folder_of(path))?;
+        self.create_dir(path)
+    }
+
+    /// Makes a file that isn't there yet, not even as a link.
+    pub fn create(&self, path: &Path) -> io::Result<DiskFile> {
+        let file = self.call(&Call::Create(path), || {
+            File::options().read(true).write(true).create_new(true).open(path)
+        })?;
+        Ok(DiskFile::new(self.clone(), path, file, 0))
+    }
+
+    /// Opens a regular file for reading and writing, at its end. A link isn't followed.
+    ///
+    /// # Errors
+    /// `InvalidInput` where it is a link, a folder or a special file.
+    pub fn open_existing(&self, path: &Path) -> io::Result<DiskFile> {
+        let (file, length) = file::open_regular(path, true)?;
+        Ok(DiskFile::new(self.clone(), path, file, length))
+    }
+
+    /// Takes in a file that something else (HDF5) has made at `path` and written: to be synced by
+    /// `DiskFile::sync` like any other.
+    pub fn adopt(&self, path: &Path) -> io::Result<DiskFile> {
+        self.call(&Call::Adopt(path), || Ok(()))?;
+        self.open_existing(path)
+    }
+
+    /// Renames a file or folder; a file at `to` is replaced.
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(&Call::Rename { from, to }, || fs::rename(from, to))
+    }
+
+    /// Gives a file a second name; unlike a rename this never replaces what came meanwhile.
+    pub fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(&Call::HardLink { from, to }, || fs::hard_link(from, to))
+    }
+
+    /// Makes what stands in a folder last: its names, not the bytes of its files.
+    pub fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        self.call(&Call::SyncDir(path), || File::open(path)?.sync_all())
+    }
+
+    pub fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.call(&Call::RemoveFile(path), || fs::remove_file(path))
+    }
+
+    /// Removes an empty folder.
+    pub fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.call(&Call::RemoveDir(path), || fs::remove_dir(path))
+    }
+
+    /// Removes a folder and all in it, links and not what they lead to; fine if it isn't there.
+    pub fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let entries = match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => self.remove_dir_all(&entry.path())?,
+                false => self.remove_file(&entry.path())?,
+            }
+        }
+        self.remove_dir(path)
+    }
+
+    /// Makes `path` the file that `write` writes, or leaves it as it is: under a temporary name in
+    /// the same folder, synced, renamed, the folder synced. The one way to replace a file.
+    ///
+    /// # Errors
+    /// What `write` or the file system gives; nothing is left under the temporary name where that
+    /// can be removed. `InvalidInput` where a link or a folder stands under one of both names.
+    pub fn write_atomic(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if let Some(found) = there(path)? {
+            file::regular(&found)?;
+        }
+        self.write_temporary(&temporary(path), path, write, |temporary| {
+            self.rename(temporary, path)
+        })
+    }
+
+    /// The same for a file that isn't there yet, and that isn't replaced where it has come
+    /// meanwhile. The temporary name is this process's own.
+    ///
+    /// # Errors
+    /// As `write_atomic`; `AlreadyExists`.
+    pub fn write_new(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if there(path)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.write_temporary(&own_temporary(path), path, write, |temporary| {
+            self.hard_link(temporary, path)?;
+            self.remove_file(temporary)
+        })
+    }
+
+    fn write_temporary(
+        &self,
+        temporary: &Path,
+        path: &Path,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        put_in_place: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if let Some(left) = there(temporary)? {
+            file::regular(&left)?;
+            self.remove_file(temporary)?;
+        }
+        let mut file = BufWriter::with_capacity(BUFFER, self.create(temporary)?);
+        let written = write(&mut file)
+            .and_then(|()| file.into_inner().map_err(io::IntoInnerError::into_error)?.sync())
+            .and_then(|()| put_in_place(temporary));
+        if let Err(error) = written {
+            let _ = self.remove_file(temporary);
+            return Err(error);
+        }
+        self.sync_dir(folder_of(path))
+    }
+
+    /// Syncs the file that HDF5 has written at `temporary` and gives it its name `path`, under
+    /// which nothing may be; the folder is synced.
+    ///
+    /// # Errors
+    /// What the file system gives; `AlreadyExists`.
+    pub fn put_new(&self, temporary: &Path, path: &Path) -> io::Result<()> {
+        self.adopt(temporary)?.sync()?;
+        self.hard_link(temporary, path)?;
+        self.remove_file(temporary)?;
+        self.sync_dir(folder_of(path))
+    }
+}
+
+/// What stands at `path`, a link as itself; nothing is fine.
+///
+/// # Errors
+/// What the file system gives.
+pub fn there(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+/// The folder that holds `path`: `.` for a name alone.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}
+
+/// `NAME.tmp` beside `path`: for a folder that no other process writes into.
+pub fn temporary(path: &Path) -> PathBuf {
+    with_ending(path, ".tmp".into())
+}
+
+/// `NAME.PID.tmp` beside `path`.
+pub fn own_temporary(path: &Path) -> PathBuf {
+    with_ending(path, format!(".{}.tmp", std::process::id()))
+}
+
+fn with_ending(path: &Path, ending: String) -> PathBuf {
+    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests;
