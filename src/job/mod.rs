@@ -13,7 +13,7 @@ pub use checked::{
     CheckpointJob, DataJob, ExpertsJob, Job, ModelJob, PretrainJob, RoundsJob, RunJob, SharedJob,
     Validation,
 };
-pub use keys::documented;
+pub use keys::{ACTIVATIONS, KEYS, Key, Takes, documented};
 
 use crate::error::{Error, Result};
 
