@@ -133,7 +133,7 @@ impl Literals {
     pub fn finish(self) {
         if self.bless {
             let mut text = String::from(
-                "# A changed literal is an entry in CHANGELOG.md with a reason (CONTRIBUTING.md).\n",
+                "# A changed literal is an entry in CHANGELOG.md with a reason: CONTRIBUTING.md\n",
             );
             for (name, Pin { weights, losses }) in &self.seen {
                 let bits: Vec<String> = losses.iter().map(|bits| format!("{bits:016x}")).collect();
