@@ -3,7 +3,10 @@
 //! An operating error says where, what was found, what was expected and what to try. Broken
 //! invariants are asserts, not errors.
 
-use std::fmt;
+use std::path::Path;
+use std::{fmt, io};
+
+use rustix::io::Errno;
 
 /// The documented exit codes (README, "Exit codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,19 @@ impl Error {
     /// Exit 5: storage.
     pub fn storage(text: impl Into<String>) -> Error {
         Error::new(Exit::Storage, text)
+    }
+
+    /// What the file system has refused at `path`: exit 9 where file handles or memory are used up,
+    /// else exit 5.
+    pub fn file(path: &Path, error: &io::Error) -> Error {
+        let text = format!("{}: {error}", path.display());
+        match Errno::from_io_error(error) {
+            Some(Errno::MFILE | Errno::NFILE) => {
+                Error::new(Exit::Resources, text).hint("ulimit -n 1024")
+            }
+            Some(Errno::NOMEM) => Error::new(Exit::Resources, text),
+            _ => Error::storage(text),
+        }
     }
 
     /// Exit 6: checkpoint, model or run directory.

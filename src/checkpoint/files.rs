@@ -1,10 +1,11 @@
 //! The HDF5 files of a model directory: written block by block, so that no rank ever holds more
 //! than its own blocks and one visitor; read by the classes that a rank owns.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hdf5::Dataset;
 use ndarray::{ArrayView1, ArrayView2, s};
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::{FileEntry, Manifest};
 use crate::comm::Comm;
+use crate::disk::{Disk, folder_of, there};
 use crate::error::{Error, Result};
 use crate::human::hex;
 use crate::model::annotator::Annotator;
@@ -32,32 +34,37 @@ fn damaged(path: &Path) -> impl Fn(&dyn std::fmt::Display) -> Error + '_ {
     move |error| Error::run_directory(format!("{}: {error}", path.display()))
 }
 
-/// Makes the temporary directory anew; refuses if `path` exists.
-pub fn prepare(path: &Path, temporary: &Path) -> Result<()> {
-    if path.exists() {
+/// Whether a model directory under way has a file of this name.
+fn is_own(name: &OsStr) -> bool {
+    let name = name.to_str().unwrap_or_default();
+    let fixed = ["shared.h5", "manifest.json", "manifest.json.tmp", "SHA256SUMS", "SHA256SUMS.tmp"];
+    let experts = name.strip_prefix("experts-").and_then(|rest| rest.strip_suffix(".h5"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    fixed.contains(&name) || experts.is_some_and(digits)
+}
+
+/// Makes a temporary directory for the model `path` and returns its name; refuses if `path` is
+/// there. What an earlier try has left goes; a folder that holds anything else is left alone.
+pub fn prepare(disk: &Disk, path: &Path) -> Result<PathBuf> {
+    let told = |error: io::Error| Error::file(path, &error);
+    if there(path).map_err(told)?.is_some() {
         return Err(Error::run_directory(format!("{}: exists already", path.display())));
     }
-    let made = match fs::remove_dir_all(temporary) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => fs::create_dir_all(temporary),
-    };
-    made.map_err(|error| storage(temporary)(&error))
+    disk.temporary_dir(path, is_own).map_err(told)
 }
 
 /// Syncs the finished directory and gives it its name.
-pub fn put_in_place(temporary: &Path, path: &Path) -> Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    fs::File::open(temporary)
-        .and_then(|directory| directory.sync_all())
-        .and_then(|()| fs::rename(temporary, path))
-        .and_then(|()| fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all())
-        .map_err(|error| storage(path)(&error))
+pub fn put_in_place(disk: &Disk, temporary: &Path, path: &Path) -> Result<()> {
+    disk.sync_dir(temporary)
+        .and_then(|()| disk.rename(temporary, path))
+        .and_then(|()| disk.sync_dir(folder_of(path)))
+        .map_err(|error| Error::file(path, &error))
 }
 
 /// Syncs a file and describes it.
-fn entry(path: &Path, classes: Option<Range<usize>>) -> Result<FileEntry> {
-    fs::File::open(path).and_then(|file| file.sync_all()).map_err(|e| storage(path)(&e))?;
-    let (bytes, sha256) = digest(path).map_err(|error| storage(path)(&error))?;
+fn entry(disk: &Disk, path: &Path, classes: Option<Range<usize>>) -> Result<FileEntry> {
+    let described = disk.adopt(path).and_then(|file| file.sync()).and_then(|()| digest(path));
+    let (bytes, sha256) = described.map_err(|error| Error::file(path, &error))?;
     let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
     Ok(FileEntry { name, bytes, sha256, classes })
 }
@@ -112,7 +119,7 @@ fn vector<T: hdf5::H5Type>(group: &hdf5::Group, name: &str, values: &[T]) -> hdf
 }
 
 /// Writes `shared.h5`.
-pub fn write_shared(directory: &Path, annotator: &Annotator) -> Result<FileEntry> {
+pub fn write_shared(disk: &Disk, directory: &Path, annotator: &Annotator) -> Result<FileEntry> {
     let path = directory.join("shared.h5");
     let write = || -> hdf5::Result<()> {
         let file = hdf5::File::create_excl(&path)?;
@@ -133,7 +140,7 @@ pub fn write_shared(directory: &Path, annotator: &Annotator) -> Result<FileEntry
         file.close()
     };
     write().map_err(|error| storage(&path)(&error))?;
-    entry(&path, None)
+    entry(disk, &path, None)
 }
 
 /// Reads `shared.h5` into the layers' parameters.
@@ -206,6 +213,7 @@ fn offsets(counts: impl Iterator<Item = usize>) -> Vec<i64> {
 /// Writes all experts files; returns their entries on every rank.
 pub fn write_experts(
     comm: &Comm,
+    disk: &Disk,
     directory: &Path,
     experts: &Experts,
     file_bytes: usize,
@@ -223,7 +231,7 @@ pub fn write_experts(
     let mut entries = Vec::new();
     for (index, cut) in cuts.windows(2).enumerate() {
         let path = directory.join(format!("experts-{index:05}.h5"));
-        let mine = write_experts_file(comm, &path, experts, cut[0]..cut[1])?;
+        let mine = write_experts_file(comm, disk, &path, experts, cut[0]..cut[1])?;
         let text = serde_json::to_vec(&mine).expect("an entry is plain data");
         let writer = owner(cut[0], experts.layouts.len(), comm.size());
         let text = comm.all_gather_any(&text).swap_remove(writer);
@@ -235,6 +243,7 @@ pub fn write_experts(
 /// Writes one experts file on the rank that owns its first block; others send it theirs.
 fn write_experts_file(
     comm: &Comm,
+    disk: &Disk,
     path: &Path,
     experts: &Experts,
     blocks: Range<usize>,
@@ -262,7 +271,7 @@ fn write_experts_file(
         Some(file) => outcome
             .and_then(|()| file.close())
             .map_err(|error| storage(path)(&error))
-            .and_then(|()| entry(path, Some(classes)))
+            .and_then(|()| entry(disk, path, Some(classes)))
             .map(Some),
         None => Ok(None),
     };

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::model::annotator::{Annotator, Shape};
 
@@ -57,12 +58,11 @@ impl Manifest {
     }
 
     /// Writes it as `manifest.json` into `directory` and syncs it.
-    pub fn write(&self, directory: &Path) -> Result<()> {
+    pub fn write(&self, disk: &Disk, directory: &Path) -> Result<()> {
         let path = directory.join("manifest.json");
-        let text = serde_json::to_string_pretty(self).expect("a manifest is plain data");
-        fs::write(&path, text + "\n")
-            .and_then(|()| fs::File::open(&path)?.sync_all())
-            .map_err(|error| Error::storage(format!("{}: {error}", path.display())))
+        let text = serde_json::to_string_pretty(self).expect("a manifest is plain data") + "\n";
+        disk.write_atomic(&path, |to| to.write_all(text.as_bytes()))
+            .map_err(|error| Error::file(&path, &error))
     }
 
     /// Reads the manifest of the model directory `directory`.

@@ -20,7 +20,9 @@ mod loaded;
 mod manifest;
 mod store;
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use content::content_hash;
@@ -29,6 +31,7 @@ pub use manifest::Manifest;
 pub use store::{Contents, Family, Store};
 
 use crate::comm::Comm;
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::model::annotator::Annotator;
 use crate::model::experts::{Experts, layouts};
@@ -43,26 +46,39 @@ const FILE_BYTES: usize = 1 << 30;
 /// # Errors
 /// Exit 5 where the file system refuses, common to all ranks.
 pub fn save(comm: &Comm, path: &Path, annotator: &Annotator) -> Result<String> {
-    save_cut(comm, path, annotator, FILE_BYTES)
+    save_on(comm, &Disk::default(), path, annotator)
 }
 
-fn save_cut(comm: &Comm, path: &Path, annotator: &Annotator, file_bytes: usize) -> Result<String> {
-    let mut name = path.file_name().expect("a model directory has a name").to_os_string();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
+/// As `save`, on this disk.
+///
+/// # Errors
+/// As `save`.
+pub fn save_on(comm: &Comm, disk: &Disk, path: &Path, annotator: &Annotator) -> Result<String> {
+    save_cut(comm, disk, path, annotator, FILE_BYTES)
+}
+
+fn save_cut(
+    comm: &Comm,
+    disk: &Disk,
+    path: &Path,
+    annotator: &Annotator,
+    file_bytes: usize,
+) -> Result<String> {
     let hash = content_hash(comm, annotator);
     let there = Manifest::read(path).is_ok_and(|there| there.content_hash == hash);
     if comm.max(u64::from(!there)) == 0 {
         return Ok(hash);
     }
-    let prepared = if comm.is_root() { files::prepare(path, &temporary) } else { Ok(()) };
-    comm.agree(prepared)?;
-    let entries = files::write_experts(comm, &temporary, &annotator.experts, file_bytes)?;
+    let prepared = comm.is_root().then(|| files::prepare(disk, path)).transpose();
+    let temporary = comm.agree(prepared)?.unwrap_or_default();
+    let name = comm.all_gather_any(temporary.as_os_str().as_bytes()).swap_remove(0);
+    let temporary = PathBuf::from(OsString::from_vec(name));
+    let entries = files::write_experts(comm, disk, &temporary, &annotator.experts, file_bytes)?;
     let finished = if comm.is_root() {
-        files::write_shared(&temporary, annotator).and_then(|shared| {
+        files::write_shared(disk, &temporary, annotator).and_then(|shared| {
             let manifest = Manifest::new(annotator, shared, entries, hash.clone());
-            manifest.write(&temporary)?;
-            files::put_in_place(&temporary, path)
+            manifest.write(disk, &temporary)?;
+            files::put_in_place(disk, &temporary, path)
         })
     } else {
         Ok(())

@@ -1,6 +1,5 @@
 //! Writes a shard: chunk by chunk under a temporary name, then synced and renamed.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use hdf5::types::{TypeDescriptor, VarLenUnicode};
@@ -8,6 +7,7 @@ use hdf5::{Dataset, H5Type};
 use ndarray::{ArrayView1, ArrayView2, s};
 
 use super::schema::{FORMAT, Kind, ShardHeader, VERSION};
+use crate::disk::{Disk, own_temporary};
 use crate::error::{Error, Result};
 use crate::example::{BYTE_OFFSET, BYTE_SCALE, Example, Values};
 
@@ -58,9 +58,7 @@ impl ShardWriter {
         if path.exists() {
             return Err(Error::storage(format!("{}: exists already", path.display())));
         }
-        let mut name = path.file_name().expect("a shard has a name").to_os_string();
-        name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(name);
+        let temporary = own_temporary(path);
         let width = header.width();
         let name = if header.kind == Kind::Video { "features" } else { "frames" };
         let size = if as_bytes { 1 } else { size_of::<f32>() };
@@ -154,15 +152,9 @@ impl ShardWriter {
     /// Exit 5 where the file system refuses; then nothing is left.
     pub fn finish(mut self) -> Result<()> {
         self.write_rest().map_err(|error| failed(&self.path, error))?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).to_path_buf();
-        fs::File::open(&self.temporary)
-            .and_then(|file| file.sync_all())
-            // A hard link, unlike a rename, never replaces a file that came meanwhile.
-            .and_then(|()| fs::hard_link(&self.temporary, &self.path))
-            .and_then(|()| fs::remove_file(&self.temporary))
-            .and_then(|()| fs::File::open(folder)?.sync_all())
-            .map_err(|error| Error::storage(format!("{}: {error}", self.path.display())))
+        Disk::default()
+            .put_new(&self.temporary, &self.path)
+            .map_err(|error| Error::file(&self.path, &error))
     }
 
     fn write_rest(&mut self) -> hdf5::Result<()> {
@@ -183,7 +175,7 @@ impl ShardWriter {
 impl Drop for ShardWriter {
     fn drop(&mut self) {
         self.file.take();
-        let _ = fs::remove_file(&self.temporary);
+        let _ = Disk::default().remove_file(&self.temporary);
     }
 }
 
@@ -280,7 +272,7 @@ pub fn write_annotations(
     scores: &[f32],
     top: usize,
 ) -> Result<()> {
-    let temporary = path.with_extension(format!("h5.{}.tmp", std::process::id()));
+    let temporary = own_temporary(path);
     let all = || -> hdf5::Result<()> {
         let file = hdf5::File::create(&temporary)?;
         file.new_attr::<VarLenUnicode>()
@@ -291,13 +283,11 @@ pub fn write_annotations(
         matrix(&file, "scores", scores, ids.len(), top)?;
         file.close()
     };
-    let outcome = all().map_err(|error| failed(path, error)).and_then(|()| {
-        fs::File::open(&temporary)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| fs::hard_link(&temporary, path))
-            .map_err(|error| Error::storage(format!("{}: {error}", path.display())))
-    });
-    let _ = fs::remove_file(&temporary);
+    let disk = Disk::default();
+    let outcome = all()
+        .map_err(|error| failed(path, error))
+        .and_then(|()| disk.put_new(&temporary, path).map_err(|error| Error::file(path, &error)));
+    let _ = disk.remove_file(&temporary);
     outcome
 }
 

@@ -11,7 +11,7 @@
 mod file;
 mod planned;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Write};
@@ -24,6 +24,8 @@ use planned::Planned;
 
 /// Bytes that `write_atomic` gathers before it writes them.
 const BUFFER: usize = 1 << 16;
+/// Names that a temporary folder may have.
+const TEMPORARIES: usize = 10;
 
 /// A call that changes the file system.
 #[derive(Debug)]
@@ -252,6 +254,59 @@ impl Disk {
             return Err(error);
         }
         self.sync_dir(folder_of(path))
+    }
+
+    /// Removes the files of the folder `path`, and it, if it holds regular files alone and all of
+    /// them have names that `own` knows. Else nothing is removed, and the name of an entry that
+    /// isn't known comes back. Fine if it isn't there.
+    ///
+    /// # Errors
+    /// What the file system gives.
+    pub fn remove_own(
+        &self,
+        path: &Path,
+        own: impl Fn(&OsStr) -> bool,
+    ) -> io::Result<Option<OsString>> {
+        let Some(found) = there(path)? else { return Ok(None) };
+        if !found.is_dir() {
+            return Ok(path.file_name().map(OsStr::to_os_string));
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if !entry.file_type()?.is_file() || !own(&entry.file_name()) {
+                return Ok(Some(entry.file_name()));
+            }
+            names.push(entry.file_name());
+        }
+        names.sort();
+        names.iter().try_for_each(|name| self.remove_file(&path.join(name)))?;
+        self.remove_dir(path)?;
+        Ok(None)
+    }
+
+    /// Makes an empty folder `NAME.tmp` beside `path` and returns its path. What an earlier try has
+    /// left there goes if all of it has names that `own` knows; else it is left alone, and the
+    /// folder is `NAME.1.tmp`, ...
+    ///
+    /// # Errors
+    /// What the file system gives; `AlreadyExists` where all these names are taken.
+    pub fn temporary_dir(&self, path: &Path, own: impl Fn(&OsStr) -> bool) -> io::Result<PathBuf> {
+        let others = (1..TEMPORARIES).map(|number| with_ending(path, format!(".{number}.tmp")));
+        for candidate in std::iter::once(temporary(path)).chain(others) {
+            match self.remove_own(&candidate, &own)? {
+                None => {
+                    self.create_dir(&candidate)?;
+                    return Ok(candidate);
+                }
+                Some(name) => log::warn!(
+                    "{}: {}: not of this program, left there",
+                    candidate.display(),
+                    name.display()
+                ),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 
     /// Syncs the file that HDF5 has written at `temporary` and gives it its name `path`, under

@@ -93,3 +93,26 @@ fn files_are_opened_at_their_end_and_written_anywhere() {
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success() && Disk::default().open_existing(&pipe).is_err());
 }
+
+#[test]
+fn nothing_foreign_is_removed() {
+    let folder = folder();
+    let path = folder.path().join("model");
+    let own = |name: &OsStr| name == "a" || name == "b";
+    let disk = Disk::default();
+    let first = disk.temporary_dir(&path, own).unwrap();
+    assert_eq!(first, temporary(&path));
+    fs::write(first.join("a"), "x").unwrap();
+    assert_eq!(disk.temporary_dir(&path, own).unwrap(), first, "what a try has left goes");
+    assert_eq!(fs::read_dir(&first).unwrap().count(), 0);
+    fs::write(first.join("a"), "x").unwrap();
+    fs::write(first.join("notes"), "years").unwrap();
+    let second = disk.temporary_dir(&path, own).unwrap();
+    assert_eq!(second, folder.path().join("model.1.tmp"));
+    assert_eq!(fs::read_dir(&first).unwrap().count(), 2, "left as it was");
+    fs::remove_file(first.join("notes")).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", first.join("b")).unwrap();
+    assert_eq!(disk.remove_own(&first, own).unwrap(), Some("b".into()), "a link isn't ours");
+    assert_eq!(disk.remove_own(&second, own).unwrap(), None);
+    assert!(!second.exists());
+}
