@@ -57,6 +57,13 @@ impl Manifest {
         }
     }
 
+    /// A line `field = value` each, for ranks to compare.
+    pub fn described(&self) -> String {
+        let value = serde_json::to_value(self).expect("a manifest is plain data");
+        let fields = value.as_object().expect("a manifest has fields");
+        fields.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()
+    }
+
     /// Writes it as `manifest.json` into `directory` and syncs it.
     pub fn write(&self, disk: &Disk, directory: &Path) -> Result<()> {
         let path = directory.join("manifest.json");

@@ -30,9 +30,9 @@ pub use loaded::{Blocks, Items, Loaded};
 pub use manifest::Manifest;
 pub use store::{Contents, Family, Store};
 
-use crate::comm::Comm;
+use crate::comm::{Comm, same_on_all};
 use crate::disk::Disk;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::model::annotator::Annotator;
 use crate::model::experts::{Experts, layouts};
 use crate::partition::owned;
@@ -90,10 +90,11 @@ fn save_cut(
 /// Reads the model in `path`: the shared layers, and this rank's share of the class blocks.
 ///
 /// # Errors
-/// Exit 6 where the directory isn't a model, is damaged or is of a newer version; common to all
-/// ranks.
+/// Exit 6 where the directory isn't a model, is damaged or is of a newer version; exit 3 where
+/// ranks see different models there; common to all ranks.
 pub fn load(comm: &Comm, path: &Path) -> Result<Annotator> {
     let manifest = comm.agree(Manifest::read(path))?;
+    same_on_all(comm, Exit::Launch, &path.display().to_string(), &manifest.described())?;
     comm.agree(files::verify(path, &manifest, comm.rank(), comm.size()))?;
     let shape = manifest.shape.clone();
     let layers = shape.shared_layers();

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::scoring::Scoring;
 use crate::checkpoint;
-use crate::comm::Comm;
+use crate::comm::{Comm, same_on_all};
 use crate::data::write_annotations;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::flow::scoring::score;
 use crate::formats::submission;
 
@@ -39,7 +39,14 @@ struct Part {
     classes: Vec<u32>,
 }
 
+/// What all ranks must be told alike.
+fn shared_by_ranks(args: &Args) -> String {
+    let Args { model: _, data: _, output, top, scoring: _ } = args;
+    format!("--output = {output:?}\n--top = {top}\n")
+}
+
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
+    same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
     let extension = args.output.extension().and_then(|text| text.to_str());
     let name = args.output.display();
     let checked = match extension {

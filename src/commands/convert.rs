@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::synthesize::prepare_output;
-use crate::comm::Comm;
+use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, ShardWriter, find};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::example::{Example, FeaturePart, Values};
 use crate::formats::{svmlight, tf_example, tfrecord};
 use crate::human;
@@ -83,12 +83,18 @@ struct Done {
 
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let started = Instant::now();
+    same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
     let paths = comm.agree(find(&args.files).and_then(|mut paths| {
         paths.sort();
         check(&args, &paths)?;
         Ok(paths)
     }))?;
-    let groups = comm.agree(groups(&paths))?;
+    // Groups follow from the sizes of files.
+    let sizes_of_files = comm.agree(sizes_of(&paths))?;
+    let files = paths.iter().zip(&sizes_of_files);
+    let files = files.map(|(path, size)| format!("{}: {size} bytes\n", path.display()));
+    same_on_all(comm, Exit::Input, "files", &files.collect::<String>())?;
+    let groups = groups(&sizes_of_files);
     let (parts, classes) = comm.agree(sizes(&args, &paths))?;
     let prepared = if comm.is_root() { prepare_output(&args.output) } else { Ok(()) };
     comm.agree(prepared)?;
@@ -132,21 +138,41 @@ fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Runs of files of about `GROUP_BYTES` each.
-fn groups(paths: &[PathBuf]) -> Result<Vec<Range<usize>>> {
+/// What all ranks must be told alike.
+fn shared_by_ranks(args: &Args) -> String {
+    let Args { from, features, classes, output, rows_per_shard, files } = args;
+    let features: Vec<String> =
+        features.iter().map(|part| format!("{}:{}", part.name, part.size)).collect();
+    let classes = classes.map_or("of the files".into(), |classes| classes.to_string());
+    format!(
+        "--from = {from:?}\n--features = {}\n--classes = {classes}\n--output = {output:?}\n\
+         --rows-per-shard = {rows_per_shard}\nfiles = {files:?}\n",
+        features.join(",")
+    )
+}
+
+/// Bytes of each file.
+fn sizes_of(paths: &[PathBuf]) -> Result<Vec<u64>> {
+    let size = |path: &PathBuf| {
+        let found = std::fs::metadata(path);
+        let found = found.map_err(|error| Error::input(format!("{}: {error}", path.display())));
+        found.map(|found| found.len())
+    };
+    paths.iter().map(size).collect()
+}
+
+/// Runs of files, of these sizes, of about `GROUP_BYTES` each.
+fn groups(sizes: &[u64]) -> Vec<Range<usize>> {
     let (mut groups, mut from, mut bytes) = (Vec::new(), 0, 0);
-    for (index, path) in paths.iter().enumerate() {
-        let size = std::fs::metadata(path)
-            .map_err(|error| Error::input(format!("{}: {error}", path.display())))?
-            .len();
+    for (index, size) in sizes.iter().enumerate() {
         if bytes > 0 && bytes + size > GROUP_BYTES {
             groups.push(from..index);
             (from, bytes) = (index, 0);
         }
         bytes += size;
     }
-    groups.push(from..paths.len());
-    Ok(groups)
+    groups.push(from..sizes.len());
+    groups
 }
 
 /// Features and number of classes: as asked for, or as the headers of text files say.

@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::scoring::Scoring;
 use crate::checkpoint;
-use crate::comm::Comm;
-use crate::error::{Error, Result};
+use crate::comm::{Comm, same_on_all};
+use crate::error::{Error, Exit, Result};
 use crate::flow::rankings::{Ranked, Visited, metrics};
 use crate::flow::scoring::{TOP, evaluate};
 use crate::formats::submission;
+use crate::human::hex;
 use crate::labels::Labels;
 use crate::metrics::{Metrics, TopLists};
 use crate::partition::owned;
@@ -41,6 +44,8 @@ enum Format {
 }
 
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
+    let measured = if args.model.is_some() { "a model" } else { "predictions" };
+    same_on_all(comm, Exit::Launch, "arguments", &format!("measured = {measured}\n"))?;
     let metrics = match (&args.model, &args.predictions, &args.labels) {
         (Some(model), _, _) => evaluate_model(comm, model, &args.data, &args.scoring)?,
         (_, Some(predictions), Some(labels)) => evaluate_files(comm, predictions, labels)?,
@@ -70,6 +75,7 @@ fn evaluate_model(
 /// that predicts nothing; a prediction without labels as a video that has none.
 fn evaluate_files(comm: &Comm, predictions: &Path, labels: &Path) -> Result<Metrics> {
     let videos = comm.agree(submission::read_both(predictions, labels))?;
+    same_on_all(comm, Exit::Input, "predictions and labels", &described(&videos))?;
     let mine = owned(videos.len(), comm.size(), comm.rank());
     let own = &videos[mine.clone()];
     let longest = |video: &submission::Video| video.scores.len().max(1);
@@ -85,6 +91,23 @@ fn evaluate_files(comm: &Comm, predictions: &Path, labels: &Path) -> Result<Metr
     let class_count = classes.max().map_or(0, |class| class as usize + 1);
     let ranked = Ranked { first_row: mine.start as u64, top: &top, labels: &own_labels };
     Ok(metrics(comm, &ranked, class_count, TOP, Visited::default()))
+}
+
+/// What ranks compare of the videos that each has read.
+fn described(videos: &[submission::Video]) -> String {
+    let mut digest = Sha256::new();
+    for video in videos {
+        for length in [video.id.len(), video.scores.len(), video.labels.len()] {
+            digest.update((length as u64).to_le_bytes());
+        }
+        digest.update(video.id.as_bytes());
+        video.scores.iter().for_each(|(class, score)| {
+            digest.update(class.to_le_bytes());
+            digest.update(score.to_le_bytes());
+        });
+        video.labels.iter().for_each(|label| digest.update(label.to_le_bytes()));
+    }
+    format!("videos = {}\nSHA-256 = {}\n", videos.len(), hex(&digest.finalize()))
 }
 
 fn as_table(metrics: &Metrics) -> String {

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::comm::Comm;
+use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, ShardWriter};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::partition::owned;
 use crate::synthetic::Planted;
 
@@ -39,6 +39,7 @@ pub struct Args {
 
 /// Each rank writes its own shards; which rows a shard holds doesn't depend on the ranks.
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
+    same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
     let prepared = if comm.is_root() { prepare_output(&args.output) } else { Ok(()) };
     comm.agree(prepared)?;
     let [classes, features, experts] =
@@ -77,6 +78,16 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What all ranks must be told alike.
+fn shared_by_ranks(args: &Args) -> String {
+    let Args { rows, classes, features, experts, frames, seed, output, rows_per_shard } = args;
+    format!(
+        "--rows = {rows}\n--classes = {classes}\n--features = {features}\n--experts = {experts}\n\
+         --frames = {frames}\n--seed = {seed}\n--output = {output:?}\n\
+         --rows-per-shard = {rows_per_shard}\n"
+    )
 }
 
 /// Makes an output folder, or takes one that is empty.

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{self, Store};
-use crate::comm::{Comm, library_version};
+use crate::comm::{Comm, library_version, same_on_all};
 use crate::disk::Disk;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::human::{self, hex};
 use crate::job::Job;
 use crate::launch;
@@ -46,9 +46,10 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     comm.agree(signals::set_on_signals(comm.stop_flag()))?;
     let mut job = comm.agree(Job::read(&args.job, &args.overrides))?;
     let whole_job = job.clone();
+    same_on_all(comm, Exit::Launch, "job", &shared_by_ranks(&args, &job))?;
     // Every rank looks: what it finds is the same for all, or an error that all share.
     let found = comm.agree(RunDirectory::look(&args.output, &whole_job))?;
-    comm.barrier();
+    same_on_all(comm, Exit::RunDirectory, &args.output.to_string_lossy(), found.name())?;
     if let Found::Finished(line) = &found {
         log::info!("{}: this run is finished: {line}", args.output.display());
         return Ok(());
@@ -130,6 +131,13 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         log::info!("{}", record.reason);
     }
     Ok(())
+}
+
+/// What all ranks must be told alike: the job, where the run is kept and how it ends.
+fn shared_by_ranks(args: &Args, job: &Job) -> String {
+    let Args { job: _, overrides: _, max_time: _, output, stop_exit_code } = args;
+    let job = job.computed();
+    format!("{job}--output = {output:?}\n--stop-exit-code = {stop_exit_code}\n")
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {

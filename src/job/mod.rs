@@ -43,6 +43,17 @@ impl Job {
         toml::to_string(self).expect("a job is plain data")
     }
 
+    fn table(&self) -> toml::Table {
+        self.to_toml().parse().expect("as it was written")
+    }
+
+    /// What of this job is computed, a line `key = value` each: what all ranks must share. Which
+    /// shards it names is seen in the data.
+    pub fn computed(&self) -> String {
+        let values = flat(self.table()).into_iter().filter(|value| !may_change(&value.0));
+        values.map(|(key, value)| format!("{key} = {value}\n")).collect()
+    }
+
     /// What of this job differs from the one that `before` records, the text of `to_toml`.
     ///
     /// # Errors
@@ -51,10 +62,8 @@ impl Job {
         let parsed: std::result::Result<toml::Table, _> = before.parse();
         let before = parsed
             .map_err(|error| Error::run_directory(format!("job.toml: {}", error.message())))?;
-        let now: toml::Table = self.to_toml().parse().expect("as it was written");
-        let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
-        flatten("", &toml::Value::Table(before), &mut old);
-        flatten("", &toml::Value::Table(now), &mut new);
+        let now = self.table();
+        let (old, new) = (flat(before), flat(now));
         let mut changes = Changes::default();
         let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         for key in keys {
@@ -62,8 +71,8 @@ impl Job {
                 values.get(key).cloned().unwrap_or("nothing".into())
             };
             if old.get(key) != new.get(key) {
-                let may = MAY_CHANGE.iter().any(|prefix| key.starts_with(prefix));
-                let list = if may { &mut changes.harmless } else { &mut changes.forbidden };
+                let list =
+                    if may_change(key) { &mut changes.harmless } else { &mut changes.forbidden };
                 list.push((key.clone(), text(&old), text(&new)));
             }
         }
@@ -95,7 +104,17 @@ impl Job {
     }
 }
 
+fn may_change(key: &str) -> bool {
+    MAY_CHANGE.iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// Values by dotted key.
+fn flat(table: toml::Table) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    flatten("", &toml::Value::Table(table), &mut values);
+    values
+}
+
 fn flatten(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
     match value {
         toml::Value::Table(table) => {

@@ -33,6 +33,17 @@ pub enum Found {
     Finished(String),
 }
 
+impl Found {
+    /// What it is, for ranks to compare.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Found::Nothing => "nothing",
+            Found::Unfinished(_) => "a run that isn't finished",
+            Found::Finished(_) => "a finished run",
+        }
+    }
+}
+
 impl RunDirectory {
     /// What is at `path` for a run of `job`. Changes nothing.
     ///

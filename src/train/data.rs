@@ -58,6 +58,19 @@ impl Data {
         json!({ "train": of(&self.train), "validation": self.validation.as_deref().map(of) })
     }
 
+    /// What ranks have made of their shards, for them to compare.
+    pub fn described(&self) -> String {
+        let identity = self.identity();
+        let numbers = json!([&*self.experts, &*self.biases, self.standard.as_deref()]);
+        let digest = hex(&Sha256::digest(numbers.to_string()));
+        format!(
+            "training rows = {}\nvalidation rows = {}\nclasses = {}\nwhat follows = {digest}\n",
+            identity["train"],
+            identity["validation"],
+            self.train.dataset().class_count(),
+        )
+    }
+
     /// Seconds that this rank has waited for rows.
     pub fn wait_seconds(&self) -> f64 {
         self.train.wait_seconds() + self.validation.as_ref().map_or(0.0, |rows| rows.wait_seconds())

@@ -8,7 +8,7 @@ use super::memory::Plan;
 use super::saved::{Restored, Saved, restore, with_contents};
 use super::standing::{Best, Standing, Step};
 use crate::checkpoint::Loaded;
-use crate::comm::Comm;
+use crate::comm::{Comm, same_on_all};
 use crate::data::Kind;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
@@ -83,7 +83,8 @@ pub struct State<'a> {
 
 impl<'a> State<'a> {
     /// # Errors
-    /// Exit 3 where a processor doesn't have the instructions asked for.
+    /// Exit 3 where a processor doesn't have the instructions asked for; exit 4 where ranks have
+    /// other data than others.
     pub fn new(
         comm: &'a Comm,
         job: &'a Job,
@@ -91,6 +92,7 @@ impl<'a> State<'a> {
         report: &'a mut Report,
         checkpoints: Option<Checkpoints>,
     ) -> Result<State<'a>> {
+        same_on_all(comm, Exit::Input, "data", &data.described())?;
         let shape = shape_of(job, &data);
         let instructions = comm.agree(instructions(job))?;
         let plan = plan(comm, job, &data)?;
