@@ -28,6 +28,7 @@ pub mod optim;
 pub mod partition;
 pub mod synthetic;
 // floor 0
+pub mod clock;
 pub mod disk;
 pub mod error;
 pub mod human;

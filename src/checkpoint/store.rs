@@ -112,18 +112,20 @@ impl Store {
         let own = comm.agree(own.map_err(told))?;
         let text = serde_json::to_vec(&own).expect("parts are plain data");
         let all = comm.all_gather_any(&text);
-        if comm.is_root() {
+        let finish = || {
             let all = all.iter().flat_map(|text| {
                 let parts: Vec<(Part, Sum)> = serde_json::from_slice(text).expect("as written");
                 parts
             });
             let (parts, sums) = all.unzip();
-            let finished = self.finish(contents, parts, sums, &temporary, &path);
-            comm.agree(finished.map_err(told))?;
+            self.finish(contents, parts, sums, &temporary, &path)
+        };
+        comm.agree(if comm.is_root() { finish().map_err(told) } else { Ok(()) })?;
+        self.disk.lasts(&path);
+        if comm.is_root() {
             self.remove_older(number);
-            return Ok(());
         }
-        comm.agree(Ok(()))
+        Ok(())
     }
 
     /// This rank's run of a family's blocks.

@@ -15,6 +15,7 @@ const SHOWN_MAX: usize = 160;
 /// # Errors
 /// `exit`, common to all ranks, naming the lowest rank that differs from the most, and the first
 /// line that differs.
+#[track_caller]
 pub fn same_on_all(comm: &Comm, exit: Exit, what: &str, text: &str) -> Result<()> {
     let digest: [u8; 32] = Sha256::digest(text).into();
     let digests = comm.all_gather(&digest);

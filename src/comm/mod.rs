@@ -13,22 +13,25 @@ mod agreement;
 mod mpi;
 mod ordered_sum;
 mod serial;
+mod stop;
 mod threads;
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use bytemuck::Pod;
 
 use crate::error::{Error, Exit, Result};
+use stop::Telling;
 
 pub use activity::Activity;
 pub use agreement::{odd_ranks, same_on_all};
 pub use mpi::{abort_all, library_version, own_rank};
 pub use ordered_sum::OrderedSum;
+pub use stop::StopFlag;
 pub use threads::{run_threads, run_threads_limited};
 
 /// Work that goes on while a message travels. It calls what it is given between its pieces, so that
@@ -71,6 +74,9 @@ pub trait Backend {
     }
     /// Takes in what those ranks have told, so that no message is left behind.
     fn settle_stop(&self, _tellers: &[usize]) {}
+    /// Where in the program the next collective is called, which is the same place on all ranks:
+    /// for a backend that tests that they are.
+    fn called_from(&self, _place: &'static Location<'static>) {}
 }
 
 /// What passed through a communicator so far, on this rank.
@@ -90,84 +96,27 @@ pub struct Traffic {
 pub struct Comm {
     backend: Box<dyn Backend>,
     traffic: Cell<Traffic>,
-    stop: Arc<AtomicBool>,
+    stop: StopFlag,
     telling: Cell<Telling>,
     activity: Arc<Activity>,
-}
-
-/// What a rank has to do with the news that the run is to stop.
-#[derive(Clone, Copy, PartialEq)]
-enum Telling {
-    /// Nothing known yet.
-    Listening,
-    /// Another rank has told it.
-    Heard,
-    /// This rank has told the others.
-    Told,
-    /// Nobody listens any more.
-    Settled,
 }
 
 fn nothing(_: &mut dyn FnMut()) {}
 
 impl Comm {
     pub fn new(backend: Box<dyn Backend>) -> Comm {
-        Comm::with_stop(backend, Arc::default())
+        Comm::with_stop(backend, StopFlag::default())
     }
 
     /// With a flag that is set when the run is to stop; ranks of one process share it.
-    fn with_stop(backend: Box<dyn Backend>, stop: Arc<AtomicBool>) -> Comm {
+    pub fn with_stop(backend: Box<dyn Backend>, stop: StopFlag) -> Comm {
         let (telling, activity) = (Cell::new(Telling::Listening), Arc::default());
         Comm { backend, traffic: Cell::default(), stop, telling, activity }
-    }
-
-    /// The flag that the run is to stop, as far as this rank knows. Whoever sets it on one rank
-    /// stops all of them: the news travels beside all messages, while work goes on.
-    ///
-    /// A rank that sees it does no more arithmetic but makes every call that the others make, until
-    /// all agree (`agree`) that what they have is to be left there.
-    pub fn stop_flag(&self) -> &Arc<AtomicBool> {
-        &self.stop
     }
 
     /// Whether this rank waits for others, and since when.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
-    }
-
-    /// Whether this rank knows that the run is to stop. Not collective.
-    pub fn stop_asked(&self) -> bool {
-        self.pass_on_stop();
-        self.stop.load(Relaxed)
-    }
-
-    /// An error if this rank knows that the run is to stop. Not collective: `agree` makes it so.
-    ///
-    /// # Errors
-    /// Exit 75.
-    pub fn unless_stopped(&self) -> Result<()> {
-        if self.stop_asked() { Err(Error::stopped()) } else { Ok(()) }
-    }
-
-    fn pass_on_stop(&self) {
-        if self.telling.get() != Telling::Listening {
-            return;
-        }
-        if self.backend.told_stop() {
-            self.stop.store(true, Relaxed);
-            self.telling.set(Telling::Heard);
-        } else if self.stop.load(Relaxed) {
-            self.backend.tell_stop();
-            self.telling.set(Telling::Told);
-        }
-    }
-
-    /// Ends listening for stops, on all ranks; whatever was told is taken in.
-    pub fn settle_stop(&self) {
-        let told = self.all_gather(&[u8::from(self.telling.get() == Telling::Told)]);
-        let tellers: Vec<usize> = (0..self.size()).filter(|rank| told[*rank] == 1).collect();
-        self.backend.settle_stop(&tellers);
-        self.telling.set(Telling::Settled);
     }
 
     /// One rank and nobody else.
@@ -201,16 +150,19 @@ impl Comm {
         self.backend.abort(code)
     }
 
+    #[track_caller]
     pub fn barrier(&self) {
         self.counted(0, 0, nothing, |backend, _| backend.barrier());
     }
 
     /// `data` of `root` replaces everyone's.
+    #[track_caller]
     pub fn broadcast<T: Pod>(&self, root: usize, data: &mut [T]) {
         self.broadcast_during(root, data, nothing);
     }
 
     /// As `broadcast`, while `work` runs. `data` isn't seen by `work`.
+    #[track_caller]
     pub fn broadcast_during<T: Pod>(
         &self,
         root: usize,
@@ -230,6 +182,7 @@ impl Comm {
     }
 
     /// Every rank's `mine` in rank order. All lengths are equal.
+    #[track_caller]
     pub fn all_gather<T: Pod>(&self, mine: &[T]) -> Vec<T> {
         let mut all = vec![T::zeroed(); mine.len() * self.size()];
         self.all_gather_v(mine, &vec![mine.len(); self.size()], &mut all);
@@ -237,6 +190,7 @@ impl Comm {
     }
 
     /// Every rank's `mine` in rank order, of lengths that only their owners know, a part per rank.
+    #[track_caller]
     pub fn all_gather_any<T: Pod>(&self, mine: &[T]) -> Vec<Vec<T>> {
         let counts: Vec<usize> =
             self.all_gather(&[mine.len() as u64]).iter().map(|count| *count as usize).collect();
@@ -246,11 +200,13 @@ impl Comm {
     }
 
     /// `all` becomes every rank's `mine` in rank order; `counts[r]` is the length of rank r's.
+    #[track_caller]
     pub fn all_gather_v<T: Pod>(&self, mine: &[T], counts: &[usize], all: &mut [T]) {
         self.all_gather_v_during(mine, counts, all, nothing);
     }
 
     /// As `all_gather_v`, while `work` runs. Neither slice is seen by `work`.
+    #[track_caller]
     pub fn all_gather_v_during<T: Pod>(
         &self,
         mine: &[T],
@@ -290,6 +246,7 @@ impl Comm {
     }
 
     /// Sends `parts[r]` to rank r and returns what each rank sent here, by rank. Any lengths.
+    #[track_caller]
     pub fn all_to_all<T: Pod>(&self, parts: Vec<Vec<T>>) -> Vec<Vec<T>> {
         assert_eq!(parts.len(), self.size(), "one part for each rank");
         if self.size() == 1 {
@@ -308,6 +265,7 @@ impl Comm {
 
     /// `send` holds `send_counts[r]` elements for each rank r, in rank order; `received` becomes
     /// what each rank r had for this one, `received_counts[r]` elements each.
+    #[track_caller]
     pub fn all_to_all_v<T: Pod>(
         &self,
         send: &[T],
@@ -345,11 +303,13 @@ impl Comm {
     }
 
     /// The largest of every rank's `value`.
+    #[track_caller]
     pub fn max(&self, value: u64) -> u64 {
         self.all_gather(&[value]).into_iter().max().expect("at least one rank")
     }
 
     /// Element by element the sum over ranks: whole numbers, so in any order.
+    #[track_caller]
     pub fn sum(&self, values: &mut [u64]) {
         let length = values.len();
         for (index, value) in self.all_gather(values).into_iter().enumerate() {
@@ -363,6 +323,7 @@ impl Comm {
     /// Makes an outcome common: if any rank has an error, every rank returns the error of the
     /// lowest such rank (a fault before a stop). To be called where all ranks get, with or without
     /// an error of their own.
+    #[track_caller]
     pub fn agree<T>(&self, outcome: Result<T>) -> Result<T> {
         let code = outcome.as_ref().err().map_or(0, |error| error.exit as u8);
         let codes = self.all_gather(&[code]);
@@ -376,6 +337,7 @@ impl Comm {
         Err(Error { exit: Exit::from_code(codes[first]), text, agreed: true })
     }
 
+    #[track_caller]
     fn counted(
         &self,
         sent: usize,
@@ -386,6 +348,7 @@ impl Comm {
         let started = Instant::now();
         let mut worked = 0.0;
         self.pass_on_stop();
+        self.backend.called_from(Location::caller());
         self.activity.waits();
         call(&*self.backend, &mut |poll| {
             let started = Instant::now();

@@ -114,6 +114,7 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
     }
 
     /// The whole sum, on every rank; zeros where there are no leaves.
+    #[track_caller]
     pub fn finish(self, comm: &Comm) -> Vec<T> {
         let (size, length) = (comm.size(), self.length);
         let slices: Vec<Range<usize>> =
@@ -129,6 +130,7 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
     }
 
     /// The part `slices[rank]` of the whole sum, on each rank. Slices may be empty.
+    #[track_caller]
     pub fn finish_scattered(self, comm: &Comm, slices: &[Range<usize>]) -> Vec<T> {
         assert_eq!(self.next, self.end, "a leaf is missing");
         let mine = slices[comm.rank()].len();

@@ -2,10 +2,9 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use super::{Backend, Comm, Work};
+use super::{Backend, Comm, StopFlag, Work};
 use crate::error::{Error, Exit, Result};
 
 /// What every rank brought to one collective: counts (where it sends parts) and bytes.
@@ -147,7 +146,7 @@ pub fn run_threads_limited<T: Send>(
 ) -> Result<Vec<T>> {
     let state = State { brought: vec![Default::default(); size], ..State::default() };
     let meeting = Arc::new(Meeting { state: Mutex::new(state), changed: Condvar::new() });
-    let stop: Arc<AtomicBool> = Arc::default();
+    let stop = StopFlag::default();
     let run = |rank: usize| {
         let meeting = meeting.clone();
         let thread = Thread { rank, size, count_max, meeting: meeting.clone() };

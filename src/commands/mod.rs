@@ -10,7 +10,7 @@ mod evaluate;
 mod inspect;
 mod scoring;
 mod synthesize;
-mod train;
+pub mod train;
 
 use std::io::Write;
 use std::process::ExitCode;

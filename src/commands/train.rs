@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{self, Store};
+use crate::clock::Clock;
 use crate::comm::{Comm, library_version, same_on_all};
 use crate::disk::Disk;
 use crate::error::{Error, Exit, Result};
@@ -25,25 +26,46 @@ use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Trained, instructions, 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The job file; jobs/all-keys.toml documents every key.
-    job: PathBuf,
+    pub job: PathBuf,
     /// Directory of the run: new, empty, or that of the same run. The trained model is
     /// OUTPUT/model.
     #[arg(long)]
-    output: PathBuf,
+    pub output: PathBuf,
     /// Sets a key of the job: --set experts.count=16
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    overrides: Vec<String>,
+    pub overrides: Vec<String>,
     /// Stops in time before this is over: 90m, 36h, 1:30:00. Slurm's time limit counts by itself.
     #[arg(long, value_parser = signals::duration)]
-    max_time: Option<Duration>,
+    pub max_time: Option<Duration>,
     /// Leaves with exit code 75, not 0, when told to stop before the run is done.
     #[arg(long)]
-    stop_exit_code: bool,
+    pub stop_exit_code: bool,
+}
+
+/// What a run stands in.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    pub disk: Disk,
+    pub clock: Clock,
+    /// In a test's world there are no signals, no allocation that ends and nobody who watches ranks
+    /// from outside.
+    pub simulated: bool,
 }
 
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
-    let started = SystemTime::now();
-    comm.agree(signals::set_on_signals(comm.stop_flag()))?;
+    run_in(comm, args, &Surroundings::default())
+}
+
+/// The same in a world that may be a test's own.
+///
+/// # Errors
+/// Those of the command.
+pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()> {
+    let Surroundings { disk, clock, simulated } = surroundings;
+    let started = clock.today();
+    if !simulated {
+        comm.agree(signals::set_on_signals(comm.stop_flag()))?;
+    }
     let mut job = comm.agree(Job::read(&args.job, &args.overrides))?;
     let whole_job = job.clone();
     same_on_all(comm, Exit::Launch, "job", &shared_by_ranks(&args, &job))?;
@@ -62,7 +84,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let opened = comm.is_root().then(|| RunDirectory::open(&args.output, &whole_job)).transpose();
     let directory = comm.agree(opened)?;
     let events = directory.as_ref().map(|directory| directory.open_file("metrics.jsonl"));
-    let mut report = Report::new(comm.agree(events.transpose())?);
+    let mut report = Report::with_clock(comm.agree(events.transpose())?, clock.clone());
     let (rows, ranks, threads) = (data.train.rows(), comm.size(), job.run.threads);
     log::info!(
         "{} rows of {} features, {} classes; {ranks} ranks x {threads} threads, {kernel} kernel",
@@ -72,11 +94,15 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     );
     let session = session(&found, started, ranks, threads);
     let identity = json!({ "job": whole_job.to_toml(), "data": data.identity() });
-    let store = Store::new(args.output.join("checkpoints"), Disk::default());
-    let deadline = comm.is_root().then(|| end(started, args.max_time)).flatten();
+    let store = Store::new(args.output.join("checkpoints"), disk.clone());
+    let deadline = (comm.is_root() && !simulated).then(|| end(started, args.max_time)).flatten();
     let deadline = deadline.map(|end| Deadline::watch(end, MARGIN, comm.stop_flag()));
     let checkpoints = Checkpoints::new(store, job.checkpoint.clone(), identity, session, deadline);
-    let patience = Duration::from_secs_f64(job.run.stall_seconds);
+    let checkpoints = checkpoints.with_clock(clock.clone());
+    let patience = match simulated {
+        true => Duration::ZERO,
+        false => Duration::from_secs_f64(job.run.stall_seconds),
+    };
     let heartbeat = Heartbeat::start(comm, &args.output.join("ranks"), patience);
     let trained = train(comm, &job, data, &mut report, Some(checkpoints))?;
     comm.settle_stop();

@@ -35,22 +35,26 @@ impl DiskFile {
     }
 
     /// Writes all of `bytes` at the byte `at`, wherever the position is.
+    #[track_caller]
     pub fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let call = Call::Write { path: &self.path, file: &self.file, at, bytes };
         self.disk.call(&call, || self.file.write_all_at(bytes, at))
     }
 
     /// Cuts it to `length` bytes, or fills it up with zeros; the position is its end.
+    #[track_caller]
     pub fn set_len(&mut self, length: u64) -> io::Result<()> {
-        let call = Call::SetLength { path: &self.path, length };
+        let call = Call::SetLength { path: &self.path, file: &self.file, length };
         self.disk.call(&call, || self.file.set_len(length))?;
         self.at = length;
         Ok(())
     }
 
     /// Makes all that was written last. That its name lasts is up to its folder.
+    #[track_caller]
     pub fn sync(&self) -> io::Result<()> {
-        self.disk.call(&Call::Sync(&self.path), || self.file.sync_all())
+        let call = Call::Sync { path: &self.path, file: &self.file };
+        self.disk.call(&call, || self.file.sync_all())
     }
 }
 

@@ -15,6 +15,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Write};
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,9 +46,13 @@ pub enum Call<'a> {
     },
     SetLength {
         path: &'a Path,
+        file: &'a File,
         length: u64,
     },
-    Sync(&'a Path),
+    Sync {
+        path: &'a Path,
+        file: &'a File,
+    },
     SyncDir(&'a Path),
     /// Replaces what stands at `to`.
     Rename {
@@ -64,14 +69,23 @@ pub enum Call<'a> {
     RemoveDir(&'a Path),
 }
 
+/// Where in the program a call stands.
+pub type Place = &'static Location<'static>;
+
+/// Makes a call.
+pub type Go<'a> = &'a mut dyn FnMut() -> io::Result<()>;
+
 /// What every call passes through.
 pub trait Hook: fmt::Debug + Send + Sync {
-    /// Makes the call by `go`, at most once, or gives the error that the caller gets instead. An
-    /// `Ok` without having called `go` is a bug.
+    /// Makes the call, which stands at `place` in the program, by `go`, at most once, or gives the
+    /// error that the caller gets instead. An `Ok` without having called `go` is a bug.
     ///
     /// # Errors
     /// What `go` gives, or what is to be simulated.
-    fn around(&self, call: &Call, go: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()>;
+    fn around(&self, call: &Call, place: Place, go: Go) -> io::Result<()>;
+
+    /// The program says that what is at `path` lasts from now on, with all that is in it.
+    fn lasts(&self, _path: &Path) {}
 }
 
 /// The real file system, unless there is a hook.
@@ -99,17 +113,27 @@ impl Disk {
     }
 
     /// The one place where the file system is changed.
+    #[track_caller]
     fn call<T>(&self, call: &Call, go: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let Some(hook) = &self.hook else { return go() };
         let (mut go, mut value) = (Some(go), None);
-        hook.around(call, &mut || {
+        hook.around(call, Location::caller(), &mut || {
             let go = go.take().expect("a hook makes its call once");
             go().map(|given| value = Some(given))
         })?;
         Ok(value.expect("a hook gives no success of its own"))
     }
 
+    /// Says that what is at `path` lasts from now on, with all that is in it. That does nothing:
+    /// whoever simulates crashes holds the program to it.
+    pub fn lasts(&self, path: &Path) {
+        if let Some(hook) = &self.hook {
+            hook.lasts(path);
+        }
+    }
+
     /// Makes one folder, whose parent is there. A folder that is there is fine, a link isn't.
+    #[track_caller]
     pub fn create_dir(&self, path: &Path) -> io::Result<()> {
         match self.call(&Call::CreateDir(path), || fs::create_dir(path)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -132,6 +156,7 @@ impl Disk {
     }
 
     /// Makes a file that isn't there yet, not even as a link.
+    #[track_caller]
     pub fn create(&self, path: &Path) -> io::Result<DiskFile> {
         let file = self.call(&Call::Create(path), || {
             File::options().read(true).write(true).create_new(true).open(path)
@@ -150,32 +175,38 @@ impl Disk {
 
     /// Takes in a file that something else (HDF5) has made at `path` and written: to be synced by
     /// `DiskFile::sync` like any other.
+    #[track_caller]
     pub fn adopt(&self, path: &Path) -> io::Result<DiskFile> {
         self.call(&Call::Adopt(path), || Ok(()))?;
         self.open_existing(path)
     }
 
     /// Renames a file or folder; a file at `to` is replaced.
+    #[track_caller]
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call(&Call::Rename { from, to }, || fs::rename(from, to))
     }
 
     /// Gives a file a second name; unlike a rename this never replaces what came meanwhile.
+    #[track_caller]
     pub fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call(&Call::HardLink { from, to }, || fs::hard_link(from, to))
     }
 
     /// Makes what stands in a folder last: its names, not the bytes of its files.
+    #[track_caller]
     pub fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         self.call(&Call::SyncDir(path), || File::open(path)?.sync_all())
     }
 
+    #[track_caller]
     pub fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.call(&Call::RemoveFile(path), || fs::remove_file(path))
     }
 
     /// Removes an empty folder.
+    #[track_caller]
     pub fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.call(&Call::RemoveDir(path), || fs::remove_dir(path))
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::{Call, Hook};
+use super::{Call, Go, Hook, Place};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,14 +80,14 @@ impl Planned {
 }
 
 impl Hook for Planned {
-    fn around(&self, call: &Call, go: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+    fn around(&self, call: &Call, _place: Place, go: Go) -> io::Result<()> {
         self.count(call)?;
         go()?;
         match call {
             Call::Create(path) | Call::Adopt(path) | Call::Write { path, .. } => {
                 self.note(path, false);
             }
-            Call::Sync(path) => self.note(path, true),
+            Call::Sync { path, .. } => self.note(path, true),
             _ => {}
         }
         Ok(())

@@ -3,11 +3,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::own_rows::{OwnRows, Room};
-use crate::comm::{Comm, OrderedSum};
+use crate::comm::{Comm, OrderedSum, StopFlag};
 use crate::data::{Dataset, Kind, Reader, ShardInfo, find};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
@@ -58,7 +56,7 @@ pub struct HomeRows {
     pub room: RefCell<Room>,
     wait_seconds: Cell<f64>,
     /// Set when the run is to stop.
-    stop: Arc<AtomicBool>,
+    stop: StopFlag,
 }
 
 /// Features and labels of the rows of one block, read ahead.
@@ -69,7 +67,7 @@ impl HomeRows {
         let blocks = Blocks::even(dataset.rows(), row_blocks);
         let own = owned(blocks.len(), comm.size(), comm.rank());
         let (size, room) = (comm.size(), RefCell::new(Room::unlimited()));
-        let (wait_seconds, stop) = (Cell::new(0.0), comm.stop_flag().clone());
+        let (wait_seconds, stop) = (Cell::new(0.0), comm.stop().clone());
         HomeRows { dataset, blocks, own, size, room, wait_seconds, stop }
     }
 
@@ -188,7 +186,7 @@ impl HomeRows {
             if turn.is_empty() {
                 break;
             }
-            if self.stop.load(Relaxed) {
+            if self.stop.asked() {
                 return Err(Error::stopped());
             }
             let (features, labels): (Vec<Features>, Vec<Labels>) = turn.into_iter().unzip();

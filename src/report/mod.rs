@@ -16,6 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 
 pub use log_lines::install;
@@ -45,6 +46,7 @@ pub fn set_phase(text: &str) {
 
 /// The report of one run on one rank.
 pub struct Report {
+    clock: Clock,
     started: Instant,
     phase: String,
     events: Option<File>,
@@ -60,6 +62,11 @@ impl Report {
     /// A report that keeps events in `events` (on rank 0, open for reading too where the run has
     /// checkpoints) and shows a live line on a terminal there.
     pub fn new(events: Option<File>) -> Report {
+        Report::with_clock(events, Clock::default())
+    }
+
+    /// As `new`, with the times of this clock.
+    pub fn with_clock(events: Option<File>, clock: Clock) -> Report {
         let live = (events.is_some() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_style(
@@ -68,9 +75,9 @@ impl Report {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        let now = Instant::now();
+        let now = clock.now();
         let (phase, hash, timers) = ("pretrain".into(), [0; 32], Timers::default());
-        Report { started: now, phase, events, hash, live, timers, last: now }
+        Report { clock, started: now, phase, events, hash, live, timers, last: now }
     }
 
     /// Names what the following events belong to.
@@ -85,8 +92,9 @@ impl Report {
         let text = event.to_string();
         let joined = Sha256::new().chain_update(self.hash).chain_update(text.as_bytes());
         self.hash = joined.finalize().into();
-        let (elapsed, since) = (self.started.elapsed(), self.last.elapsed());
-        self.last = Instant::now();
+        let now = self.clock.now();
+        let (elapsed, since) = (now - self.started, now - self.last);
+        self.last = now;
         set_phase(&format!("after {text}"));
         self.timers.add(event["step"].as_str().unwrap_or("other"), since.as_secs_f64());
         let Some(file) = &mut self.events else { return };
@@ -141,7 +149,7 @@ impl Report {
     }
 
     pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+        self.clock.since(self.started)
     }
 
     /// Takes the live line off the terminal.

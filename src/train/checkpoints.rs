@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::standing::Standing;
 use crate::checkpoint::Store;
+use crate::clock::Clock;
 use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::job::CheckpointJob;
@@ -34,6 +35,7 @@ pub struct Checkpoints {
     pub sessions: Vec<Value>,
     /// The end of the time that the run has, on rank 0.
     deadline: Option<Deadline>,
+    clock: Clock,
     last: Instant,
     /// What the last one took.
     cost: Duration,
@@ -53,7 +55,8 @@ impl Checkpoints {
         session: Value,
         deadline: Option<Deadline>,
     ) -> Checkpoints {
-        let (last, cost, sessions) = (Instant::now(), Duration::ZERO, vec![session]);
+        let clock = Clock::default();
+        let (last, cost, sessions) = (clock.now(), Duration::ZERO, vec![session]);
         let (failed, boundaries, seconds) = (false, 0, 0.0);
         Checkpoints {
             store,
@@ -61,6 +64,7 @@ impl Checkpoints {
             identity,
             sessions,
             deadline,
+            clock,
             last,
             cost,
             failed,
@@ -69,18 +73,24 @@ impl Checkpoints {
         }
     }
 
+    /// By this clock from now on.
+    pub fn with_clock(mut self, clock: Clock) -> Checkpoints {
+        (self.last, self.clock) = (clock.now(), clock);
+        self
+    }
+
     /// Whether it is time for the next one, by rank 0's clock and count.
     pub fn due(&mut self) -> bool {
         self.boundaries += 1;
+        let (passed, minutes) = (self.clock.since(self.last), self.job.minutes);
         let by_count = self.job.every > 0 && self.boundaries >= self.job.every;
-        let by_time = self.job.minutes > 0.0
-            && self.last.elapsed() >= Duration::from_secs_f64(60.0 * self.job.minutes);
-        by_count || by_time || self.failed && self.last.elapsed() >= AGAIN
+        let by_time = minutes > 0.0 && passed >= Duration::from_secs_f64(60.0 * minutes);
+        by_count || by_time || self.failed && passed >= AGAIN
     }
 
     /// The same between two steps.
     pub fn due_between_steps(&self) -> bool {
-        self.last.elapsed() >= COSTS_BETWEEN * self.cost
+        self.clock.since(self.last) >= COSTS_BETWEEN * self.cost
     }
 
     /// What `state.json` says.
@@ -116,16 +126,17 @@ impl Checkpoints {
         last: bool,
         write: impl Fn(&Store) -> Result<()>,
     ) -> Result<()> {
-        let started = Instant::now();
+        let started = self.clock.now();
         let mut outcome = write(&self.store);
         for _ in 1..TRIES {
             if outcome.is_ok() || !last {
                 break;
             }
-            std::thread::sleep(BETWEEN_TRIES);
+            self.clock.sleep(BETWEEN_TRIES);
             outcome = write(&self.store);
         }
-        (self.last, self.cost, self.boundaries) = (Instant::now(), started.elapsed(), 0);
+        let now = self.clock.now();
+        (self.last, self.cost, self.boundaries) = (now, now - started, 0);
         self.failed = outcome.is_err();
         self.seconds += self.cost.as_secs_f64();
         if self.cost.as_secs() > 0 {

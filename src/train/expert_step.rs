@@ -4,7 +4,6 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -226,7 +225,7 @@ impl ExpertStep<'_> {
             let layouts = &experts.layouts[experts.own.clone()];
             let mut workers = Worker::team(&mut state.kernels, &mut gradients);
             let negatives = self.negatives(epoch, model.shape.class_count);
-            let how = (self.job, negatives, self.comm.stop_flag().as_ref());
+            let how = (self.job, negatives, self.comm.stop());
             let passed = windows.pass(|window, poll| {
                 let blocks = layouts.iter().zip(&mut experts.parameters);
                 let items = learning.learners().iter_mut().zip(blocks);
@@ -304,9 +303,9 @@ impl ExpertStep<'_> {
         let mut visit = |window: &_, poll: &mut dyn FnMut()| {
             let blocks = layouts.iter().zip(&experts.parameters);
             let items = learning.searches().iter_mut().zip(blocks);
-            let stop = self.comm.stop_flag();
+            let stop = self.comm.stop();
             let evaluate = |team: &mut [Kernel], (search, (layout, parameters)): Search| {
-                if !stop.load(Relaxed) {
+                if !stop.asked() {
                     search.evaluate(team, Block { layout, parameters }, window);
                 }
             };

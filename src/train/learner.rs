@@ -1,10 +1,9 @@
 //! A class block that learns by mini-batches in the expert step.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
 use serde::{Deserialize, Serialize};
 
 use super::negatives::{Drawn, Negatives};
+use crate::comm::StopFlag;
 use crate::flow::rows_travel::Window;
 use crate::job::ExpertsJob;
 use crate::model::layout::Layout;
@@ -80,7 +79,7 @@ impl Learner {
         layout: &Layout,
         parameters: &mut [f32],
         window: &Window,
-        (job, negatives, stop): (&ExpertsJob, Option<Negatives>, &AtomicBool),
+        (job, negatives, stop): (&ExpertsJob, Option<Negatives>, &StopFlag),
     ) {
         let rows = window.labels.rows();
         let instructions = team[0].kernel.gemm().instructions();
@@ -88,7 +87,7 @@ impl Learner {
         gradient.resize(parameters.len(), 0.0);
         let mut drawn = Drawn::new(layout.width);
         for from in (self.rows - window.first..rows).step_by(job.batch) {
-            if stop.load(Relaxed) {
+            if stop.asked() {
                 break;
             }
             let batch = from..(from + job.batch).min(rows);

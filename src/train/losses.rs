@@ -4,11 +4,13 @@ use crate::comm::{Comm, OrderedSum};
 use crate::partition::runs;
 
 /// The sum over class blocks 0..`count` of one number each, given those of this rank's own run.
+#[track_caller]
 pub fn total_over_blocks(comm: &Comm, count: usize, own: Vec<f64>) -> f64 {
     sums_over_blocks(comm, count, own.into_iter().map(|number| vec![number]).collect(), 1)[0]
 }
 
 /// As `total_over_blocks`, of `length` numbers each.
+#[track_caller]
 pub fn sums_over_blocks(comm: &Comm, count: usize, own: Vec<Vec<f64>>, length: usize) -> Vec<f64> {
     let mut sum = OrderedSum::new(comm, runs(count, comm.size()), length);
     own.into_iter().for_each(|numbers| sum.add(numbers));

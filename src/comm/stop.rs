@@ -1,0 +1,117 @@
+//! Whether a run is to stop, as far as one rank knows, and how the others get to know it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use super::Comm;
+use crate::error::{Error, Result};
+
+/// What is called before each look.
+type BeforeLook = Arc<dyn Fn() + Send + Sync>;
+
+/// A flag that anything may set at any moment (a signal, a deadline, another rank's news) and that
+/// the threads of a rank look at between pieces of work.
+#[derive(Clone, Default)]
+pub struct StopFlag {
+    asked: Arc<AtomicBool>,
+    before_look: Option<BeforeLook>,
+}
+
+impl StopFlag {
+    /// A flag whose every look is told to `before_look` first, for tests that set it just then.
+    pub fn watched(before_look: BeforeLook) -> StopFlag {
+        StopFlag { asked: Arc::default(), before_look: Some(before_look) }
+    }
+
+    /// Whether the run is to stop.
+    pub fn asked(&self) -> bool {
+        if let Some(before_look) = &self.before_look {
+            before_look();
+        }
+        self.asked.load(Relaxed)
+    }
+
+    /// From now on it is.
+    pub fn ask(&self) {
+        self.asked.store(true, Relaxed);
+    }
+
+    /// What a signal handler may set.
+    pub fn raw(&self) -> &Arc<AtomicBool> {
+        &self.asked
+    }
+}
+
+impl fmt::Debug for StopFlag {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_tuple("StopFlag").field(&self.asked).finish()
+    }
+}
+
+/// What a rank has to do with the news that the run is to stop.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Telling {
+    /// Nothing known yet.
+    Listening,
+    /// Another rank has told it.
+    Heard,
+    /// This rank has told the others.
+    Told,
+    /// Nobody listens any more.
+    Settled,
+}
+
+impl Comm {
+    /// The flag that the run is to stop, as far as this rank knows. Whoever sets it on one rank
+    /// stops all of them: the news travels beside all messages, while work goes on.
+    ///
+    /// A rank that sees it does no more arithmetic but makes every call that the others make, until
+    /// all agree (`agree`) that what they have is to be left there.
+    pub fn stop_flag(&self) -> &Arc<AtomicBool> {
+        self.stop.raw()
+    }
+
+    /// The same flag, for those who look at it between pieces of work.
+    pub fn stop(&self) -> &StopFlag {
+        &self.stop
+    }
+
+    /// Whether this rank knows that the run is to stop. Not collective.
+    pub fn stop_asked(&self) -> bool {
+        self.pass_on_stop();
+        self.stop.asked()
+    }
+
+    /// An error if this rank knows that the run is to stop. Not collective: `agree` makes it so.
+    ///
+    /// # Errors
+    /// Exit 75.
+    pub fn unless_stopped(&self) -> Result<()> {
+        if self.stop_asked() { Err(Error::stopped()) } else { Ok(()) }
+    }
+
+    pub(super) fn pass_on_stop(&self) {
+        if self.telling.get() != Telling::Listening {
+            return;
+        }
+        if self.backend.told_stop() {
+            self.stop.ask();
+            self.telling.set(Telling::Heard);
+        } else if self.stop.asked() {
+            self.backend.tell_stop();
+            self.telling.set(Telling::Told);
+        }
+    }
+
+    /// Ends listening for stops, on all ranks; whatever was told is taken in.
+    #[track_caller]
+    pub fn settle_stop(&self) {
+        // Before all say what they have told: what is told after that nobody would take in.
+        self.pass_on_stop();
+        let told = self.telling.replace(Telling::Settled) == Telling::Told;
+        let told = self.all_gather(&[u8::from(told)]);
+        let tellers: Vec<usize> = (0..self.size()).filter(|rank| told[*rank] == 1).collect();
+        self.backend.settle_stop(&tellers);
+    }
+}
