@@ -22,6 +22,7 @@ pub struct TestCommand {
     ranks: Option<usize>,
     environment: Vec<(String, String)>,
     program: PathBuf,
+    folder: Option<PathBuf>,
     limit: Duration,
 }
 
@@ -32,6 +33,7 @@ pub fn reelscale(arguments: &str) -> TestCommand {
         ranks: None,
         environment: Vec::new(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_reelscale")),
+        folder: None,
         limit: Duration::from_secs(300),
     }
 }
@@ -64,6 +66,12 @@ impl TestCommand {
         self
     }
 
+    /// Runs in this folder.
+    pub fn in_folder(mut self, folder: &Path) -> TestCommand {
+        self.folder = Some(folder.to_path_buf());
+        self
+    }
+
     /// Fails the test if the command takes longer.
     pub fn within(mut self, seconds: u64) -> TestCommand {
         self.limit = Duration::from_secs(seconds);
@@ -81,6 +89,7 @@ impl TestCommand {
             }
         };
         command.args(&self.arguments);
+        command.current_dir(self.folder.as_deref().unwrap_or(Path::new(".")));
         for name in ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] {
             command.env(name, "1");
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use reelscale::checkpoint::load;
 use reelscale::comm::{Comm, run_threads};
 use reelscale::human::hex;
 use reelscale::job::Job;
@@ -28,10 +29,17 @@ pub struct Pin {
 impl Pin {
     /// Of a run with these weights, whose `metrics.jsonl` is `events`.
     pub fn new(weights: String, events: &str) -> Pin {
-        let all = losses(events);
+        let all = numbers(events, "loss");
         assert!(all.len() >= LOSSES, "a run of {} losses, expected {LOSSES} or more", all.len());
         let spread = |number: usize| all[number * (all.len() - 1) / (LOSSES - 1)].to_bits();
         Pin { weights, losses: (0..LOSSES).map(spread).collect() }
+    }
+
+    /// Of the finished run in this directory.
+    pub fn of_directory(run: &Path) -> Pin {
+        let hash = |comm: &Comm| Ok(weights(comm, &load(comm, &run.join("model"))?));
+        let weights = run_threads(1, hash).unwrap().swap_remove(0);
+        Pin::new(weights, &fs::read_to_string(run.join("metrics.jsonl")).unwrap())
     }
 
     /// Trains `job` on `ranks` thread ranks.
@@ -51,11 +59,12 @@ impl Pin {
     }
 }
 
-/// Every loss of these events, training and validation. Not by way of a JSON reader, which may
-/// round the last bit.
-fn losses(events: &str) -> Vec<f64> {
-    let numbers = events.split("\"loss\":").skip(1);
-    numbers.map(|text| text[..text.find([',', '}']).unwrap()].parse().unwrap()).collect()
+/// Every number of this name in a JSON text. Not by way of a JSON reader, which may round the last
+/// bit.
+pub fn numbers(json: &str, name: &str) -> Vec<f64> {
+    let name = format!("\"{name}\":");
+    let texts = json.split(name.as_str()).skip(1);
+    texts.map(|text| text[..text.find([',', '}']).unwrap()].parse().unwrap()).collect()
 }
 
 /// SHA-256 of the numbers of a model alone, little-endian f32: each shared layer's weights

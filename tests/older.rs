@@ -1,0 +1,140 @@
+//! Run directories of earlier versions (`tests/data`) go on, and finished models are what they
+//! were: to literal weights, losses and metrics.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::pins::{Literals, Pin, numbers};
+use common::{TestCommand, json, reelscale};
+use reelscale::job::Job;
+
+const JOBS: [&str; 4] = ["adam", "adagrad", "lbfgs", "frames"];
+
+/// Runs that were stopped, and their jobs.
+const STOPPED: [(&str, &str); 9] = [
+    ("begun", "adagrad"),
+    ("pretrain", "adam"),
+    ("frames-pretrain", "frames"),
+    ("adagrad", "adagrad"),
+    ("adam", "adam"),
+    ("lbfgs", "lbfgs"),
+    ("killed-irprop", "adam"),
+    ("shared-adam", "lbfgs"),
+    ("frames-shared", "frames"),
+];
+
+/// A copy of what commit e3a6bb3 left, with its shards unpacked.
+struct Copy(tempfile::TempDir);
+
+impl Copy {
+    fn new() -> Copy {
+        let copy = Copy(tempfile::tempdir().unwrap());
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/e3a6bb3");
+        copy_folder(&data, copy.0.path());
+        for folder in ["videos", "frames"] {
+            for entry in fs::read_dir(copy.path(folder)).unwrap() {
+                let unpacked = Command::new("gzip").arg("-d").arg(entry.unwrap().path()).status();
+                assert!(unpacked.expect("gzip is there").success());
+            }
+        }
+        copy
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The program, started where these runs were.
+    fn reelscale(&self, arguments: &str) -> TestCommand {
+        reelscale(arguments).in_folder(self.0.path()).within(60)
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+/// As runs that nobody disturbs, on one and three ranks.
+#[test]
+fn runs_that_were_stopped_go_on_to_their_literals() {
+    let copy = Copy::new();
+    let mut literals = Literals::read("older.txt");
+    for name in JOBS {
+        let shards = if name == "frames" { "frames" } else { "videos" };
+        let glob = format!("data.train = [\"{}/*.h5\"]", copy.path(shards).display());
+        let mut job = Job::read(&copy.path(&format!("{name}.toml")), &[glob]).unwrap();
+        job.run.threads = 1;
+        for ranks in [1, 3] {
+            literals.check(name, &format!("undisturbed, {ranks} ranks"), Pin::of_run(&job, ranks));
+        }
+    }
+    for (run, job) in STOPPED {
+        for ranks in [1, 3] {
+            let name = format!("{run}-{ranks}");
+            copy_folder(&copy.path("runs").join(run), &copy.path(&name));
+            let train = copy.reelscale(&format!("train {job}.toml --output {name}"));
+            train.arg("--comm").arg(format!("threads={ranks}")).stdout();
+            let how = format!("{run}, gone on with on {ranks} ranks");
+            literals.check(job, &how, Pin::of_directory(&copy.path(&name)));
+            let sessions = json(&copy.path(&name).join("run.json"), "sessions");
+            assert!(sessions.as_array().unwrap().len() > 1, "{how}: it began anew");
+        }
+    }
+    literals.finish();
+}
+
+/// The model of a finished run, its metrics, and that its run has nothing left to do.
+#[test]
+fn finished_models_are_what_they_were() {
+    let copy = Copy::new();
+    let mut literals = Literals::read("older.txt");
+    for (job, shards, expected) in [("adam", "videos", ADAM), ("frames", "frames", FRAMES)] {
+        let run = format!("runs/finished-{job}");
+        literals.check(job, &run, Pin::of_directory(&copy.path(&run)));
+        let evaluate = format!("evaluate --format json --model {run}/model --data {shards}/*.h5");
+        for ranks in [1, 3] {
+            let command = copy.reelscale(&evaluate).arg("--comm").arg(format!("threads={ranks}"));
+            let metrics = command.stdout();
+            for (name, number) in expected {
+                assert_eq!(numbers(&metrics, name), [number], "{run}: {name}, {ranks} ranks");
+            }
+        }
+        let again = copy.reelscale(&format!("train {job}.toml --output {run}")).output();
+        let told = String::from_utf8_lossy(&again.stderr);
+        assert!(again.status.success() && told.contains("this run is finished"), "{told}");
+    }
+}
+
+const ADAM: [(&str, f64); 9] = [
+    ("gap_at_20", 0.3580121991857245),
+    ("map_at_20", 0.275529865342205),
+    ("map_full", 0.2883166827599542),
+    ("hit_at_1", 0.4041666666666667),
+    ("hit_at_5", 0.7666666666666667),
+    ("perr", 0.3625762085137085),
+    ("perr_labelled", 0.43292681613577133),
+    ("loss", 7.306915382668376),
+    ("positives", 689.0),
+];
+
+const FRAMES: [(&str, f64); 9] = [
+    ("gap_at_20", 0.3583305898838828),
+    ("map_at_20", 0.30527590851965075),
+    ("map_full", 0.3017996700847149),
+    ("hit_at_1", 0.45),
+    ("hit_at_5", 0.7083333333333334),
+    ("perr", 0.3549146224146224),
+    ("perr_labelled", 0.43019954232075447),
+    ("loss", 7.464343288416663),
+    ("positives", 349.0),
+];
