@@ -7,6 +7,7 @@ use crate::comm::Comm;
 use crate::human::hex;
 use crate::model::annotator::Annotator;
 use crate::model::mixture::Block;
+use crate::progress::tick;
 
 /// Hex digits of the SHA-256 over the model's shape, its shared layers (weights [inputs, outputs],
 /// biases) and, per class, the digest of its gates and experts. Collective.
@@ -42,6 +43,7 @@ fn class_digests(block: Block) -> Vec<u8> {
             digest.update(block.parameters[place].to_le_bytes());
         }
         digests.extend(digest.finalize());
+        tick();
     }
     digests
 }

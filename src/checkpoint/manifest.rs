@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::error::{Error, Result};
 use crate::model::annotator::{Annotator, Shape};
 
@@ -86,7 +86,7 @@ impl Manifest {
         if size.len() > BYTES_MAX {
             return Err(refused(format!("found {} bytes, expected a manifest", size.len())));
         }
-        let text = fs::read(&path).map_err(|error| refused(error.to_string()))?;
+        let text = disk::read(&path).map_err(|error| refused(error.to_string()))?;
         let value: serde_json::Value =
             serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
         if value["format"] != FORMAT {

@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 use super::files::digest;
 use super::loaded::{Blocks, Items, Loaded, Part};
 use crate::comm::Comm;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{self, Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::human::hex;
 use crate::partition::owned;
@@ -293,8 +293,8 @@ impl Store {
                 return Err(format!("state.json: found {found:?}, expected {FORMAT} {VERSION}"));
             }
             let listing: Listing = serde_json::from_value(value).map_err(|e| e.to_string())?;
-            let common = fs::read(path.join("common.bin")).map_err(|e| e.to_string())?;
-            let events = fs::read(path.join("metrics.jsonl")).map_err(|e| e.to_string())?;
+            let common = disk::read(&path.join("common.bin")).map_err(|e| e.to_string())?;
+            let events = disk::read(&path.join("metrics.jsonl")).map_err(|e| e.to_string())?;
             Ok(Loaded {
                 number,
                 about: listing.about,
@@ -354,7 +354,7 @@ fn bounded(path: &Path) -> std::result::Result<Vec<u8>, String> {
     if !found.is_file() || found.len() > LIST_BYTES_MAX {
         return Err(format!("{}: found {found:?}, expected a list", path.display()));
     }
-    fs::read(path).map_err(told)
+    disk::read(path).map_err(told)
 }
 
 /// The files of a checkpoint and their digests, if it holds exactly those that it lists.
