@@ -3,11 +3,9 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
-
-use crate::progress::{Awaiting, tick, work_ahead};
 
 /// Works off `items` on as many threads as there are `states`, each thread with a state of its own
 /// (kernels, scratch). The calling thread takes part and calls `poll` after each of its items and
@@ -31,7 +29,6 @@ pub fn work_off<S: Send, I: Send>(
     let mut lead = || {
         while let Some(item) = next() {
             work(own, item);
-            tick();
             poll();
         }
         while busy.load(Acquire) > 0 {
@@ -48,7 +45,6 @@ pub fn work_off<S: Send, I: Send>(
                 let _leaves = Leaves(&busy);
                 while let Some(item) = next() {
                     work(state, item);
-                    tick();
                 }
             });
         }
@@ -78,7 +74,6 @@ pub fn work_off_together<S: Send, I: Send>(
     work_off(states, items, |state, item| work(std::slice::from_mut(state), item), poll);
     for item in left {
         work(states, item);
-        tick();
         poll();
     }
 }
@@ -95,7 +90,6 @@ impl<T: Send + 'static> Ahead<T> {
     pub fn new(depth: usize, mut make: impl FnMut() -> Option<T> + Send + 'static) -> Ahead<T> {
         let (sender, items) = sync_channel(depth);
         let maker = std::thread::spawn(move || {
-            work_ahead();
             // A closed channel: nobody wants more.
             while let Some(item) = make()
                 && sender.send(item).is_ok()
@@ -115,14 +109,7 @@ impl<T> Iterator for Ahead<T> {
 
     fn next(&mut self) -> Option<T> {
         let started = Instant::now();
-        let items = self.items.as_ref().expect("there until it is dropped");
-        let item = match items.try_recv() {
-            Err(TryRecvError::Empty) => {
-                let _awaiting = Awaiting::begin();
-                items.recv().ok()
-            }
-            item => item.ok(),
-        };
+        let item = self.items.as_ref().expect("there until it is dropped").recv().ok();
         self.wait_seconds += started.elapsed().as_secs_f64();
         item
     }

@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 use crate::comm::Comm;
 use crate::human::hex;
 use crate::model::annotator::Annotator;
+use crate::model::layout::Role;
 use crate::model::mixture::Block;
-use crate::progress::tick;
+use crate::model::vector::LANES;
 
 /// Hex digits of the SHA-256 over the model's shape, its shared layers (weights [inputs, outputs],
 /// biases) and, per class, the digest of its gates and experts. Collective.
@@ -34,16 +35,66 @@ pub fn content_hash(comm: &Comm, annotator: &Annotator) -> String {
     hex(&whole.finalize())
 }
 
+/// The digests of a block's classes, end to end: of the number of experts, the weights of gates
+/// and experts, the biases of experts. Panel by panel, since the sixteen classes of a group lie in
+/// the same cache lines.
 fn class_digests(block: Block) -> Vec<u8> {
-    let mut digests = Vec::new();
-    for class in 0..block.layout.classes.len() {
-        let mut digest = Sha256::new();
-        digest.update((block.layout.experts[class] as u64).to_le_bytes());
-        for place in block.layout.places_of(class).0 {
-            digest.update(block.parameters[place].to_le_bytes());
+    let (layout, parameters) = (block.layout, block.parameters);
+    let (mut digests, mut column) = (Vec::new(), Vec::with_capacity(layout.width));
+    for (index, group) in layout.groups.iter().enumerate() {
+        let first = index * LANES;
+        let experts = &layout.experts[first..layout.experts.len().min(first + LANES)];
+        let begun =
+            experts.iter().map(|count| Sha256::new_with_prefix((*count as u64).to_le_bytes()));
+        let mut sums: Vec<Sha256> = begun.collect();
+        let panels = || layout.roles(group).into_iter().zip(group.first_panel..);
+        for (role, panel) in panels() {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                if layout.is_real(first + lane, role) {
+                    let places = (0..layout.width).map(|k| layout.weight_at(panel, lane, k));
+                    column.clear();
+                    column.extend(places.map(|place| parameters[place]));
+                    sum.update(bytemuck::cast_slice(&column));
+                }
+            }
         }
-        digests.extend(digest.finalize());
-        tick();
+        for (role, panel) in panels().filter(|(role, _)| matches!(role, Role::Expert(_))) {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                if layout.is_real(first + lane, role) {
+                    sum.update(parameters[layout.bias_at(panel, lane)].to_le_bytes());
+                }
+            }
+        }
+        sums.into_iter().for_each(|sum| digests.extend(sum.finalize()));
     }
     digests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::experts::{Experts, layouts};
+    use crate::model::spec::Dummy;
+
+    /// Against the order that `places_of` gives, number by number.
+    #[test]
+    fn a_class_is_its_experts_weights_and_biases() {
+        for dummy in [Dummy::Learned, Dummy::Zero, Dummy::None] {
+            let counts: Vec<usize> = (0..37).map(|class| 1 + class % 5).collect();
+            let layouts = layouts(&counts, dummy, 7, 2);
+            let experts = Experts::new(layouts.clone(), 0..layouts.len(), 3, 1);
+            for (block, layout) in layouts.iter().enumerate() {
+                let mut expected = Vec::new();
+                for class in 0..layout.classes.len() {
+                    let mut sum = Sha256::new();
+                    sum.update((layout.experts[class] as u64).to_le_bytes());
+                    for place in layout.places_of(class).0 {
+                        sum.update(experts.block(block).parameters[place].to_le_bytes());
+                    }
+                    expected.extend(sum.finalize());
+                }
+                assert_eq!(class_digests(experts.block(block)), expected, "{dummy:?}");
+            }
+        }
+    }
 }

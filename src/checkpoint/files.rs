@@ -1,5 +1,5 @@
 //! The HDF5 files of a model directory: written block by block, so that no rank ever holds more
-//! than its own blocks and one visitor; read by the classes that a rank owns.
+//! than its own blocks and one visitor.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,10 +8,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use hdf5::Dataset;
+use hdf5::plist::file_access::LibraryVersion;
 use ndarray::{ArrayView1, ArrayView2, s};
 use sha2::{Digest, Sha256};
 
-use super::manifest::{FileEntry, Manifest};
+use super::manifest::{FileEntry, MANIFEST, Manifest, SHARED, experts_name};
+use super::sums::{self, SUMS};
 use crate::comm::Comm;
 use crate::disk::{Disk, folder_of, there};
 use crate::error::{Error, Result};
@@ -20,9 +22,7 @@ use crate::model::annotator::Annotator;
 use crate::model::experts::Experts;
 use crate::model::layout::{Layout, Role};
 use crate::model::mixture::Block;
-use crate::model::shared::SharedLayers;
 use crate::partition::owner;
-use crate::progress::{Call, tick};
 
 /// Numbers in a chunk of a matrix: 1 MiB.
 const CHUNK: usize = 1 << 18;
@@ -31,14 +31,10 @@ fn storage(path: &Path) -> impl Fn(&dyn std::fmt::Display) -> Error + '_ {
     move |error| Error::storage(format!("{}: {error}", path.display()))
 }
 
-fn damaged(path: &Path) -> impl Fn(&dyn std::fmt::Display) -> Error + '_ {
-    move |error| Error::run_directory(format!("{}: {error}", path.display()))
-}
-
 /// Whether a model directory under way has a file of this name.
 fn is_own(name: &OsStr) -> bool {
     let name = name.to_str().unwrap_or_default();
-    let fixed = ["shared.h5", "manifest.json", "manifest.json.tmp", "SHA256SUMS", "SHA256SUMS.tmp"];
+    let fixed = [SHARED, MANIFEST, "manifest.json.tmp", SUMS, "SHA256SUMS.tmp"];
     let experts = name.strip_prefix("experts-").and_then(|rest| rest.strip_suffix(".h5"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     fixed.contains(&name) || experts.is_some_and(digits)
@@ -72,14 +68,12 @@ fn entry(disk: &Disk, path: &Path, classes: Option<Range<usize>>) -> Result<File
 
 /// Length and SHA-256 of a file.
 pub fn digest(path: &Path) -> std::io::Result<(u64, String)> {
-    let _reading = Call::on("reading", path);
     let (mut file, mut sha, mut bytes) = (fs::File::open(path)?, Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok((bytes, hex(&sha.finalize()))),
             read => {
-                tick();
                 sha.update(&buffer[..read]);
                 bytes += read as u64;
             }
@@ -87,18 +81,27 @@ pub fn digest(path: &Path) -> std::io::Result<(u64, String)> {
     }
 }
 
-/// Compares this rank's share of the files with what the manifest says of them.
-pub fn verify(directory: &Path, manifest: &Manifest, rank: usize, size: usize) -> Result<()> {
-    for file in manifest.files.iter().skip(rank).step_by(size) {
-        let path = directory.join(&file.name);
-        let (bytes, sha256) = digest(&path).map_err(|error| damaged(&path)(&error))?;
-        if (bytes, &sha256) != (file.bytes, &file.sha256) {
-            let expected = format!("{} bytes, SHA-256 {}", file.bytes, file.sha256);
-            let found = format!("found {bytes} bytes, SHA-256 {sha256}, expected {expected}");
-            return Err(damaged(&path)(&found).hint("the file was changed or is damaged"));
-        }
+/// Writes `manifest.json` and `SHA256SUMS`, and syncs them.
+pub fn write_manifest(disk: &Disk, directory: &Path, manifest: &Manifest) -> Result<()> {
+    let text = manifest.text();
+    let digest = hex(&Sha256::digest(&text));
+    let files = manifest.files.iter().map(|file| (file.name.as_str(), file.sha256.as_str()));
+    let mut lines: Vec<String> =
+        files.chain([(MANIFEST, digest.as_str())]).map(sums::line).collect();
+    lines.sort_by(|a, b| a[64..].cmp(&b[64..]));
+    for (name, text) in [(MANIFEST, text), (SUMS, lines.concat())] {
+        let path = directory.join(name);
+        disk.write_atomic(&path, |to| to.write_all(text.as_bytes()))
+            .map_err(|error| Error::file(&path, &error))?;
     }
     Ok(())
+}
+
+/// Makes an HDF5 file in the format of HDF5 1.10, in which all metadata have checksums.
+fn create(path: &Path) -> hdf5::Result<hdf5::File> {
+    let mut builder = hdf5::File::with_options();
+    builder.with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110));
+    builder.create_excl(path)
 }
 
 /// Makes a checksummed matrix [rows, columns].
@@ -123,9 +126,9 @@ fn vector<T: hdf5::H5Type>(group: &hdf5::Group, name: &str, values: &[T]) -> hdf
 
 /// Writes `shared.h5`.
 pub fn write_shared(disk: &Disk, directory: &Path, annotator: &Annotator) -> Result<FileEntry> {
-    let path = directory.join("shared.h5");
+    let path = directory.join(SHARED);
     let write = || -> hdf5::Result<()> {
-        let file = hdf5::File::create_excl(&path)?;
+        let file = create(&path)?;
         for (index, place) in annotator.layers.places.iter().enumerate() {
             let group = file.create_group(&format!("layer_{index}"))?;
             let mut weights = Vec::with_capacity(place.inputs * place.outputs);
@@ -137,6 +140,7 @@ pub fn write_shared(disk: &Disk, directory: &Path, annotator: &Annotator) -> Res
             matrix(&group, "weights", place.inputs, place.outputs)?.write(view.expect("whole"))?;
             vector(&group, "biases", &annotator.shared[place.biases()][..place.outputs])?;
             let layer = serde_json::to_string(&place.layer).expect("a layer is plain data");
+            // In a heap that HDF5 doesn't checksum, but which only people read.
             let text: hdf5::types::VarLenUnicode = layer.parse().expect("JSON holds no NUL");
             group.new_attr::<hdf5::types::VarLenUnicode>().create("layer")?.write_scalar(&text)?;
         }
@@ -144,31 +148,6 @@ pub fn write_shared(disk: &Disk, directory: &Path, annotator: &Annotator) -> Res
     };
     write().map_err(|error| storage(&path)(&error))?;
     entry(disk, &path, None)
-}
-
-/// Reads `shared.h5` into the layers' parameters.
-pub fn read_shared(directory: &Path, layers: &SharedLayers) -> Result<Vec<f32>> {
-    let path = directory.join("shared.h5");
-    let read = || -> hdf5::Result<Vec<f32>> {
-        let mut parameters = vec![0.0; layers.parameters()];
-        let file = hdf5::File::open(&path)?;
-        for (index, place) in layers.places.iter().enumerate() {
-            let group = file.group(&format!("layer_{index}"))?;
-            let weights = group.dataset("weights")?.read_2d::<f32>()?;
-            let biases = group.dataset("biases")?.read_1d::<f32>()?;
-            if weights.dim() != (place.inputs, place.outputs) || biases.len() != place.outputs {
-                let found = format!("layer_{index}: found weights {:?}", weights.dim());
-                return Err(format!("{found}, expected {:?}", (place.inputs, place.outputs)).into());
-            }
-            for ((input, output), weight) in weights.indexed_iter() {
-                parameters[place.weight_at(input, output)] = *weight;
-            }
-            let to = place.biases().start;
-            biases.iter().enumerate().for_each(|(output, bias)| parameters[to + output] = *bias);
-        }
-        Ok(parameters)
-    };
-    read().map_err(|error| damaged(&path)(&error))
 }
 
 /// The mixtures of some classes as files hold them: rows by class.
@@ -179,7 +158,8 @@ struct Rows {
     biases: Vec<f32>,
 }
 
-fn is_gate(role: Role) -> bool {
+/// Whether a column belongs to a gate, not to an expert.
+pub fn is_gate(role: Role) -> bool {
     !matches!(role, Role::Expert(_))
 }
 
@@ -233,7 +213,7 @@ pub fn write_experts(
     cuts.push(experts.layouts.len());
     let mut entries = Vec::new();
     for (index, cut) in cuts.windows(2).enumerate() {
-        let path = directory.join(format!("experts-{index:05}.h5"));
+        let path = directory.join(experts_name(index));
         let mine = write_experts_file(comm, disk, &path, experts, cut[0]..cut[1])?;
         let text = serde_json::to_vec(&mine).expect("an entry is plain data");
         let writer = owner(cut[0], experts.layouts.len(), comm.size());
@@ -296,7 +276,7 @@ impl ExpertsFile {
         let counts: Vec<(usize, usize)> = layouts.iter().flat_map(counts).collect();
         let (gates, experts) = counts.iter().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
         let width = layouts[0].width;
-        let file = hdf5::File::create_excl(path)?;
+        let file = create(path)?;
         vector(&file, "gate_offsets", &offsets(counts.iter().map(|count| count.0)))?;
         vector(&file, "expert_offsets", &offsets(counts.iter().map(|count| count.1)))?;
         let first = layouts[0].classes.start as u64;
@@ -332,83 +312,4 @@ impl ExpertsFile {
         self.at = end;
         Ok(())
     }
-}
-
-/// Number of experts of every class, from all files.
-pub fn read_expert_counts(directory: &Path, manifest: &Manifest) -> Result<Vec<usize>> {
-    let mut counts = Vec::new();
-    for (file, classes) in manifest.expert_files() {
-        let path = directory.join(&file.name);
-        let offsets = || hdf5::File::open(&path)?.dataset("expert_offsets")?.read_raw::<i64>();
-        let offsets = offsets().map_err(|error| damaged(&path)(&error))?;
-        let rising = offsets.windows(2).all(|pair| pair[0] < pair[1]);
-        if !rising || offsets.len() != classes.len() + 1 || classes.start != counts.len() {
-            let found = format!("expert_offsets: found {} numbers", offsets.len());
-            return Err(damaged(&path)(&format!("{found}, expected classes {classes:?}")));
-        }
-        counts.extend(offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize));
-    }
-    Ok(counts)
-}
-
-/// The parameters of the class blocks `own`.
-pub fn read_experts(
-    directory: &Path,
-    manifest: &Manifest,
-    own: &[Layout],
-) -> Result<Vec<Vec<f32>>> {
-    let mut parameters: Vec<Vec<f32>> = own.iter().map(Layout::empty_parameters).collect();
-    for (file, classes) in manifest.expert_files() {
-        let path = directory.join(&file.name);
-        let mut here = own.iter().zip(&mut parameters).filter(|(layout, _)| {
-            classes.start <= layout.classes.start && layout.classes.end <= classes.end
-        });
-        let read = |(layout, parameters): (&Layout, &mut Vec<f32>)| {
-            read_block(&hdf5::File::open(&path)?, classes.start, layout, parameters)
-        };
-        here.try_for_each(read).map_err(|error| damaged(&path)(&error))?;
-    }
-    Ok(parameters)
-}
-
-fn read_block(
-    file: &hdf5::File,
-    first_class: usize,
-    layout: &Layout,
-    parameters: &mut [f32],
-) -> hdf5::Result<()> {
-    let span = |name: &str| -> hdf5::Result<Range<usize>> {
-        let offsets = file.dataset(name)?.read_raw::<i64>()?;
-        let at = |class: usize| offsets[class - first_class] as usize;
-        Ok(at(layout.classes.start)..at(layout.classes.end))
-    };
-    let (gates, experts) = (span("gate_offsets")?, span("expert_offsets")?);
-    let rows = |name: &str, rows: Range<usize>| {
-        file.dataset(name)?.read_slice_2d::<f32, _>(s![rows.start..rows.end, ..])
-    };
-    let gate_rows = rows("gate_weights", gates)?;
-    let expert_rows = rows("expert_weights", experts.clone())?;
-    let biases =
-        file.dataset("expert_biases")?.read_slice_1d::<f32, _>(s![experts.start..experts.end])?;
-    let columns = layout.real_columns();
-    let gate_count = columns.iter().filter(|column| is_gate(column.1)).count();
-    let expected = ([gate_count, layout.width], [columns.len() - gate_count, layout.width]);
-    if (gate_rows.shape(), expert_rows.shape()) != (&expected.0[..], &expected.1[..]) {
-        let found = format!("found {:?} and {:?}", gate_rows.shape(), expert_rows.shape());
-        return Err(format!("weights: {found}, expected {expected:?}").into());
-    }
-    let (mut gate, mut expert) = (0, 0);
-    for (_, role, panel, lane) in columns {
-        let row = if is_gate(role) { gate_rows.row(gate) } else { expert_rows.row(expert) };
-        for (k, weight) in row.iter().enumerate() {
-            parameters[layout.weight_at(panel, lane, k)] = *weight;
-        }
-        if is_gate(role) {
-            gate += 1;
-        } else {
-            parameters[layout.bias_at(panel, lane)] = biases[expert];
-            expert += 1;
-        }
-    }
-    Ok(())
 }

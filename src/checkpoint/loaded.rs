@@ -1,14 +1,14 @@
 //! A checkpoint that is whole, on its way back: items in their order, class blocks by number.
 
-use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::folder::Folder;
 use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::packed::{Numbers, take, take_numbers};
@@ -62,27 +62,70 @@ impl Items {
     pub fn take_numbers<V: Numbers>(&mut self) -> Result<V> {
         take_numbers(&mut self.from).map_err(|error| damaged(&self.path, error))
     }
+
+    /// The error that what was taken can't be.
+    pub fn refused(&self, what: impl std::fmt::Display) -> Error {
+        damaged(&self.path, what)
+    }
+
+    /// Sees that nothing is left.
+    ///
+    /// # Errors
+    /// Exit 6: there is more.
+    pub fn end(&self) -> Result<()> {
+        let left = self.from.get_ref().len() as u64 - self.from.position();
+        if left > 0 { Err(self.refused(format!("found {left} more bytes"))) } else { Ok(()) }
+    }
 }
 
-fn damaged(path: &Path, error: io::Error) -> Error {
-    Error::run_directory(format!("{}: {error}", path.display()))
+/// The error that a file of a checkpoint can't be used.
+pub fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
+    Error::run_directory(format!("{}: {what}", path.display()))
 }
 
 /// The class blocks in a checkpoint.
 pub struct Blocks {
-    path: PathBuf,
-    parts: Vec<Part>,
+    folder: Folder,
+    /// The parts of each family, end to end.
+    families: BTreeMap<String, Vec<Part>>,
     rank: usize,
     size: usize,
 }
 
 impl Blocks {
-    pub fn new(comm: &Comm, path: PathBuf, parts: Vec<Part>) -> Blocks {
-        Blocks { path, parts, rank: comm.rank(), size: comm.size() }
+    /// The class blocks of `parts`, which lie in `files`, one in each.
+    ///
+    /// # Errors
+    /// Exit 6: the parts aren't those of the files, or not end to end.
+    pub fn new<'a>(
+        comm: &Comm,
+        folder: Folder,
+        mut parts: Vec<Part>,
+        files: impl Iterator<Item = &'a String>,
+    ) -> Result<Blocks> {
+        let refused = |what: String| Err(damaged(&folder.path().join("state.json"), what));
+        let mut named: Vec<&String> = parts.iter().map(|part| &part.file).collect();
+        named.sort();
+        if !named.into_iter().eq(files) {
+            return refused("parts: found other files than SHA256SUMS has".into());
+        }
+        parts.sort_by_key(|part| part.first);
+        let mut families: BTreeMap<String, Vec<Part>> = BTreeMap::new();
+        for part in parts {
+            let before = families.entry(part.family.clone()).or_default();
+            let next = before.last().map_or(0, |last| last.first + last.lengths.len());
+            if part.first != next || part.lengths.is_empty() {
+                let found = format!("found {} blocks from {}", part.lengths.len(), part.first);
+                return refused(format!("parts: {}: {found}, expected {next}", part.file));
+            }
+            before.push(part);
+        }
+        Ok(Blocks { folder, families, rank: comm.rank(), size: comm.size() })
     }
 
     /// What `read` makes of each block of `family` that this rank owns, of `count` in all. `read`
-    /// is given the block's number, counted from the rank's first, and its items.
+    /// is given the block's number, counted from the rank's first, and its items, all of which it
+    /// takes.
     ///
     /// # Errors
     /// Exit 6: a block is missing or something else.
@@ -92,33 +135,38 @@ impl Blocks {
         count: usize,
         mut read: impl FnMut(usize, &mut dyn Read) -> io::Result<T>,
     ) -> Result<Vec<T>> {
+        let parts = self.families.get(family).map_or(&[][..], Vec::as_slice);
+        let found = parts.last().map_or(0, |last| last.first + last.lengths.len());
+        if found != count {
+            let text = format!("{family}: found {found} class blocks, expected {count}");
+            return Err(damaged(self.folder.path(), text));
+        }
         let own = owned(count, self.size, self.rank);
         own.clone()
-            .map(|block| self.block(family, block, |from| read(block - own.start, from)))
+            .map(|block| self.block(parts, block, |from| read(block - own.start, from)))
             .collect()
     }
 
     fn block<T>(
         &self,
-        family: &str,
+        parts: &[Part],
         block: usize,
         read: impl FnOnce(&mut dyn Read) -> io::Result<T>,
     ) -> Result<T> {
-        let holds = |part: &&Part| {
-            let blocks: Range<usize> = part.first..part.first + part.lengths.len();
-            part.family == family && blocks.contains(&block)
-        };
-        let Some(part) = self.parts.iter().find(holds) else {
-            let text = format!("{}: found no {family} of class block {block}", self.path.display());
-            return Err(Error::run_directory(text));
-        };
-        let path = self.path.join(&part.file);
+        let part = &parts[parts.partition_point(|part| part.first <= block) - 1];
+        let file = self.folder.file(&part.file)?;
+        let bytes = part.lengths.iter().try_fold(0u64, |sum, length| sum.checked_add(*length));
+        if bytes != Some(file.bytes()) {
+            let found = format!("found {} bytes, expected those of its blocks", file.bytes());
+            return Err(damaged(file.path(), found));
+        }
         let (before, from) = part.lengths.split_at(block - part.first);
-        let open = || {
-            let mut file = File::open(&path)?;
-            file.seek(SeekFrom::Start(before.iter().sum()))?;
-            read(&mut BufReader::with_capacity(BUFFER, file).take(from[0]))
-        };
-        open().map_err(|error| damaged(&path, error))
+        let start = before.iter().sum();
+        let mut items = BufReader::with_capacity(BUFFER, file.reader(start)).take(from[0]);
+        let found = read(&mut items).map_err(|error| damaged(file.path(), error))?;
+        match items.limit() {
+            0 => Ok(found),
+            left => Err(damaged(file.path(), format!("block {block}: found {left} more bytes"))),
+        }
     }
 }

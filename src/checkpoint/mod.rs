@@ -9,16 +9,22 @@
 //!                         of class k (the dummy state's first where it is learned);
 //!                         /expert_weights [experts, d], /expert_biases [experts],
 //!                         /expert_offsets [classes + 1]
+//!   SHA256SUMS            of all other files: `sha256sum -c SHA256SUMS`
 //! ```
 //!
-//! It is written under a temporary name, synced and renamed. What is computed with the weights is
-//! left to others.
+//! It is written under a temporary name, synced and renamed. One is used only if it holds exactly
+//! the files that it lists, each with its digest, and if what was read has the content hash that
+//! the manifest names. What is computed with the weights is left to others.
 
 mod content;
 mod files;
+mod folder;
 mod loaded;
 mod manifest;
+mod model_folder;
+mod read;
 mod store;
+mod sums;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -28,14 +34,16 @@ use std::sync::Arc;
 pub use content::content_hash;
 pub use loaded::{Blocks, Items, Loaded};
 pub use manifest::Manifest;
+pub use model_folder::ModelFolder;
 pub use store::{Contents, Family, Store};
 
-use crate::comm::{Comm, same_on_all};
+use crate::comm::Comm;
 use crate::disk::Disk;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use crate::model::annotator::Annotator;
 use crate::model::experts::{Experts, layouts};
 use crate::partition::owned;
+use read::{ExpertsFile, read_shared};
 
 /// Bytes after which a new experts file begins.
 const FILE_BYTES: usize = 1 << 30;
@@ -65,8 +73,8 @@ fn save_cut(
     file_bytes: usize,
 ) -> Result<String> {
     let hash = content_hash(comm, annotator);
-    let there = Manifest::read(path).is_ok_and(|there| there.content_hash == hash);
-    if comm.max(u64::from(!there)) == 0 {
+    let there = ModelFolder::open_whole(comm, path);
+    if there.is_ok_and(|there| there.manifest.content_hash == hash) {
         return Ok(hash);
     }
     let prepared = comm.is_root().then(|| files::prepare(disk, path)).transpose();
@@ -77,7 +85,7 @@ fn save_cut(
     let finished = if comm.is_root() {
         files::write_shared(disk, &temporary, annotator).and_then(|shared| {
             let manifest = Manifest::new(annotator, shared, entries, hash.clone());
-            manifest.write(disk, &temporary)?;
+            files::write_manifest(disk, &temporary, &manifest)?;
             files::put_in_place(disk, &temporary, path)
         })
     } else {
@@ -90,29 +98,58 @@ fn save_cut(
 /// Reads the model in `path`: the shared layers, and this rank's share of the class blocks.
 ///
 /// # Errors
-/// Exit 6 where the directory isn't a model, is damaged or is of a newer version; exit 3 where
-/// ranks see different models there; common to all ranks.
+/// Exit 6 where the directory isn't a model, is damaged, is replaced while it is read, or is of a
+/// newer version; common to all ranks.
 pub fn load(comm: &Comm, path: &Path) -> Result<Annotator> {
-    let manifest = comm.agree(Manifest::read(path))?;
-    same_on_all(comm, Exit::Launch, &path.display().to_string(), &manifest.described())?;
-    comm.agree(files::verify(path, &manifest, comm.rank(), comm.size()))?;
-    let shape = manifest.shape.clone();
+    let model = ModelFolder::open_whole(comm, path)?;
+    if comm.is_root() && !model.manifest.has_sums() {
+        let creator = &model.manifest.creator;
+        log::warn!(
+            "{}: no SHA256SUMS, a model by {creator}: its numbers are proven, but not how its \
+             classes are cut into blocks, which decides last digits of losses",
+            path.display()
+        );
+    }
+    let annotator = comm.agree(read(comm, &model))?;
+    comm.agree(model.unchanged())?;
+    let (found, expected) = (content_hash(comm, &annotator), &model.manifest.content_hash);
+    if found != *expected {
+        let text = format!("{}: found the content {found}, expected {expected}", path.display());
+        let error =
+            Error::run_directory(text).hint("it was changed, or replaced while it was read");
+        return Err(Error { agreed: true, ..error });
+    }
+    Ok(annotator)
+}
+
+/// This rank's share of a model that is whole.
+fn read(comm: &Comm, model: &ModelFolder) -> Result<Annotator> {
+    let shape = model.manifest.shape.clone();
     let layers = shape.shared_layers();
-    let read = files::read_shared(path, &layers).and_then(|shared| {
-        let counts = files::read_expert_counts(path, &manifest)?;
-        if counts.len() != shape.class_count {
-            let found = counts.len();
-            return Err(Error::run_directory(format!(
-                "{}: found experts of {found} classes, expected {}",
-                path.display(),
-                shape.class_count
-            )));
+    let shared = read_shared(model.shared(), &layers)?;
+    let files = ExpertsFile::all(model)?;
+    let counts: Vec<usize> = files.iter().flat_map(ExpertsFile::counts).collect();
+    let refused =
+        |what: String| Err(Error::run_directory(format!("{}: {what}", model.path().display())));
+    let (found, expected) = (counts.iter().sum::<usize>(), model.manifest.experts);
+    if found != expected {
+        return refused(format!("found {found} experts, expected {expected}"));
+    }
+    let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
+    let own = owned(layouts.len(), comm.size(), comm.rank());
+    let mut parameters = Vec::with_capacity(own.len());
+    for layout in &layouts[own.clone()] {
+        match files.iter().find_map(|file| file.block(layout)) {
+            Some(block) => parameters.push(Arc::new(block?)),
+            None => return refused(format!("no file holds the classes {:?}", layout.classes)),
         }
-        let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
-        let own = owned(layouts.len(), comm.size(), comm.rank());
-        let parameters = files::read_experts(path, &manifest, &layouts[own.clone()])?;
-        let parameters = parameters.into_iter().map(Arc::new).collect();
-        Ok(Annotator { experts: Experts { layouts, own, parameters }, shared, layers, shape })
-    });
-    comm.agree(read)
+    }
+    let experts = Experts { layouts, own, parameters };
+    if let Some(layer) = layers.odd_layer(&shared) {
+        return refused(format!("layer {layer}: found NaN or infinity"));
+    }
+    if let Some(class) = experts.odd_class() {
+        return refused(format!("class {class}: found NaN or infinity"));
+    }
+    Ok(Annotator { experts, shared, layers, shape })
 }

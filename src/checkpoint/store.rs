@@ -14,8 +14,6 @@
 //! items mean is left to those who put and take them. A checkpoint is used only if it holds exactly
 //! the files that it lists, each with its digest; else the one before it is, and that is said.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -24,19 +22,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::files::digest;
-use super::loaded::{Blocks, Items, Loaded, Part};
+use super::folder::{Folder, same_sum};
+use super::loaded::{Blocks, Items, Loaded, Part, damaged};
+use super::sums::{self, LIST_BYTES_MAX, SUMS};
 use crate::comm::Comm;
-use crate::disk::{self, Disk, DiskFile};
+use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::human::hex;
 use crate::partition::owned;
 
 const FORMAT: &str = "reelscale-checkpoint";
 const VERSION: u32 = 1;
-const SUMS: &str = "SHA256SUMS";
-/// No list of files is larger; what claims to be is not read.
-const LIST_BYTES_MAX: u64 = 256 << 20;
+const STATE: &str = "state.json";
+const COMMON: &str = "common.bin";
+const EVENTS: &str = "metrics.jsonl";
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
 
@@ -162,18 +161,17 @@ impl Store {
         };
         let text = serde_json::to_string_pretty(&listing).expect("a listing is plain data");
         let state = move |to: &mut dyn Write| to.write_all(text.as_bytes());
-        let files: [(&str, &Put); 3] = [
-            ("common.bin", contents.common),
-            ("metrics.jsonl", contents.events),
-            ("state.json", &state),
-        ];
+        let files: [(&str, &Put); 3] =
+            [(COMMON, contents.common), (EVENTS, contents.events), (STATE, &state)];
         for (name, put) in files {
             let mut file = self.create(temporary, name)?;
             put(&mut file)?;
             sums.push((name.into(), file.finish()?));
         }
         let mut file = self.create(temporary, SUMS)?;
-        sums.iter().try_for_each(|(name, sum)| writeln!(file, "{sum}  {name}"))?;
+        for (name, sum) in &sums {
+            file.write_all(sums::line((name, sum)).as_bytes())?;
+        }
         file.finish()?;
         self.disk.sync_dir(temporary)?;
         self.disk.rename(temporary, path)?;
@@ -271,39 +269,47 @@ impl Store {
     /// the one before it would lose what it holds.
     fn try_load(&self, comm: &Comm, number: u64) -> Result<Result<Loaded>> {
         let path = self.path(number);
-        let damaged = |text: String| Error::run_directory(format!("{}: {text}", path.display()));
+        let folder = comm.agree(Folder::open_no_link(&path))?;
         let state = || {
-            let mut listed = sums_of(&path).map_err(damaged)?;
-            let sum = listed.remove("state.json").ok_or_else(|| damaged("no state.json".into()))?;
-            check(&path, "state.json", &sum)?;
-            let text = bounded(&path.join("state.json")).map_err(damaged)?;
-            let value =
-                serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+            let listed = sums::read(&folder)?;
+            sums::same_files(&folder, listed.keys().map(String::as_str))?;
+            let file = folder.file(STATE)?;
+            let text = file.whole(LIST_BYTES_MAX)?;
+            let expected = listed.get(STATE).map_or("none", String::as_str);
+            same_sum(file.path(), &hex(&Sha256::digest(&text)), expected)?;
+            let value = serde_json::from_slice(&text);
+            let value = value.map_err(|error| damaged(file.path(), error))?;
             Ok((listed, value))
         };
-        let (others, value): (_, Value) = comm.agree(state())?;
-        if let Err(newer) = comm.agree(not_newer(&path.join("state.json"), &value)) {
+        let (listed, value): (_, Value) = comm.agree(state())?;
+        if let Err(newer) = comm.agree(not_newer(&path.join(STATE), &value)) {
             return Ok(Err(newer));
         }
-        let mut mine = others.iter().skip(comm.rank()).step_by(comm.size());
-        comm.agree(mine.try_for_each(|(name, sum)| check(&path, name, sum)))?;
+        let mut mine = listed.iter().skip(comm.rank()).step_by(comm.size());
+        comm.agree(mine.try_for_each(|(name, sum)| folder.file(name)?.verify(None, sum)))?;
         let read = || {
+            let path = path.join(STATE);
             if value["format"] != FORMAT || value["version"].as_u64() != Some(VERSION.into()) {
                 let found = (&value["format"], &value["version"]);
-                return Err(format!("state.json: found {found:?}, expected {FORMAT} {VERSION}"));
+                return Err(damaged(
+                    &path,
+                    format!("found {found:?}, expected {FORMAT} {VERSION}"),
+                ));
             }
-            let listing: Listing = serde_json::from_value(value).map_err(|e| e.to_string())?;
-            let common = disk::read(&path.join("common.bin")).map_err(|e| e.to_string())?;
-            let events = disk::read(&path.join("metrics.jsonl")).map_err(|e| e.to_string())?;
+            let listing: Listing =
+                serde_json::from_value(value).map_err(|error| damaged(&path, error))?;
+            let (common, events) = (folder.file(COMMON)?, folder.file(EVENTS)?);
+            let files =
+                listed.keys().filter(|name| ![STATE, COMMON, EVENTS].contains(&name.as_str()));
             Ok(Loaded {
                 number,
                 about: listing.about,
-                events,
-                common: Items::new(common, path.join("common.bin")),
-                blocks: Blocks::new(comm, path.clone(), listing.parts),
+                events: events.whole(u64::MAX)?,
+                common: Items::new(common.whole(u64::MAX)?, path.with_file_name(COMMON)),
+                blocks: Blocks::new(comm, folder, listing.parts, files)?,
             })
         };
-        comm.agree(read().map_err(damaged)).map(Ok)
+        comm.agree(read()).map(Ok)
     }
 }
 
@@ -344,59 +350,5 @@ impl Write for SummedFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
-    }
-}
-
-/// A regular file of at most `LIST_BYTES_MAX`, whole.
-fn bounded(path: &Path) -> std::result::Result<Vec<u8>, String> {
-    let told = |error: io::Error| format!("{}: {error}", path.display());
-    let found = fs::symlink_metadata(path).map_err(told)?;
-    if !found.is_file() || found.len() > LIST_BYTES_MAX {
-        return Err(format!("{}: found {found:?}, expected a list", path.display()));
-    }
-    disk::read(path).map_err(told)
-}
-
-/// The files of a checkpoint and their digests, if it holds exactly those that it lists.
-fn sums_of(path: &Path) -> std::result::Result<BTreeMap<String, String>, String> {
-    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
-        return Err("found a link or a file, expected a directory".into());
-    }
-    let text = String::from_utf8(bounded(&path.join(SUMS))?).map_err(|error| error.to_string())?;
-    if !text.ends_with('\n') {
-        return Err(format!("{SUMS}: found no whole last line"));
-    }
-    let mut sums = BTreeMap::new();
-    for line in text.lines() {
-        let entry = line.split_once("  ").filter(|(sum, name)| {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
-            sum.len() == 64 && name.bytes().all(plain) && !name.starts_with('.')
-        });
-        let (sum, name) = entry.ok_or(format!("{SUMS}: found {line:?}"))?;
-        sums.insert(name.to_string(), sum.to_string());
-    }
-    let entries = fs::read_dir(path).map_err(|error| error.to_string())?;
-    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-    let mut names = names.collect::<io::Result<Vec<_>>>().map_err(|error| error.to_string())?;
-    names.retain(|name| name != SUMS);
-    names.sort();
-    if !names.iter().eq(sums.keys().map(OsStr::new)) {
-        let listed: Vec<&String> = sums.keys().collect();
-        return Err(format!("found the files {names:?}, expected {listed:?}"));
-    }
-    Ok(sums)
-}
-
-/// Compares a file with its digest.
-fn check(folder: &Path, name: &str, sum: &str) -> Result<()> {
-    let path = folder.join(name);
-    let told = |text: String| Error::run_directory(format!("{}: {text}", path.display()));
-    if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
-        return Err(told("no regular file".into()));
-    }
-    let (_, found) = digest(&path).map_err(|error| told(error.to_string()))?;
-    match found == sum {
-        true => Ok(()),
-        false => Err(told(format!("found SHA-256 {found}, expected {sum}"))),
     }
 }

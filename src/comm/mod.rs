@@ -25,7 +25,6 @@ use std::time::Instant;
 use bytemuck::Pod;
 
 use crate::error::{Error, Exit, Result};
-use crate::progress::tick;
 use stop::Telling;
 
 pub use activity::Activity;
@@ -362,7 +361,6 @@ impl Comm {
             self.activity.waits();
         });
         self.activity.works();
-        tick();
         let mut traffic = self.traffic.get();
         traffic.messages += 1;
         traffic.bytes_sent += sent as u64;

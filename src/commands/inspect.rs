@@ -23,7 +23,8 @@ pub struct Args {
 
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let path = &args.path;
-    if path.join("manifest.json").exists() {
+    // One of them alone makes it a model that isn't whole.
+    if ["manifest.json", "shared.h5"].iter().any(|name| path.join(name).exists()) {
         return model(comm, path, args.hash);
     }
     let dataset = comm.agree(dataset(path))?;
@@ -46,7 +47,7 @@ fn model(comm: &Comm, path: &Path, hash: bool) -> Result<()> {
         }
         return Ok(());
     }
-    let manifest = comm.agree(checkpoint::Manifest::read(path))?;
+    let manifest = checkpoint::ModelFolder::open_whole(comm, path)?.manifest;
     if comm.is_root() {
         let shape = &manifest.shape;
         let layers = serde_json::to_string(&shape.layers).expect("layers are plain data");
@@ -61,6 +62,10 @@ fn model(comm: &Comm, path: &Path, hash: bool) -> Result<()> {
         println!("experts    {} in all, dummy {:?}", manifest.experts, shape.dummy);
         println!("shared     {layers}");
         println!("files      {}, {}", manifest.files.len(), human::bytes(bytes));
+        match manifest.has_sums() {
+            true => println!("checksums  SHA256SUMS, all files as it says"),
+            false => println!("checksums  none of the manifest, which has those of the files"),
+        }
         println!("content    {}", manifest.content_hash);
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::class_losses::ClassLosses;
 use crate::comm::Comm;
-use crate::error::Result;
+use crate::error::{Error, Exit, Result};
 use crate::flow::experts_travel::visit_blocks;
 use crate::flow::home_rows::HomeRows;
 use crate::flow::own_rows::OwnRows;
@@ -158,6 +158,20 @@ fn positives(
     positives.collect()
 }
 
+/// Sees that scores [rows][classes] and losses of rows are numbers: finite weights and features
+/// can still be so large that what they make is none.
+fn are_numbers(block: Block, scores: &[f32], losses: &[f64]) -> Result<()> {
+    let classes = &block.layout.classes;
+    let class = scores.iter().position(|score| score.is_nan()).map(|at| at % classes.len());
+    if class.is_none() && losses.iter().all(|loss| loss.is_finite()) {
+        return Ok(());
+    }
+    let class = classes.start + class.unwrap_or(0);
+    let text = format!("scores from class {class} on: found NaN or infinity");
+    let hint = "the weights of the model or features are too large";
+    Err(Error::new(Exit::Numeric, text).hint(hint))
+}
+
 /// One class block on its visit to this rank's rows.
 struct Visit<'a> {
     block: Block<'a>,
@@ -222,10 +236,11 @@ impl Visit<'_> {
         let work = |kernel: &mut Kernel, (rows, found): (&[usize], &mut Result<Vec<_>>)| {
             let mut scores = vec![0.0; rows.len() * classes.len()];
             let mut losses = vec![0.0; rows.len()];
-            *found = own.gathered(rows).map(|piece| {
+            *found = own.gathered(rows).and_then(|piece| {
                 let all = piece.rows.clone();
                 kernel.scores(block, piece.passing(), all, &mut scores, &mut losses);
-                positives(own, block, rows.iter().copied(), &scores)
+                are_numbers(block, &scores, &losses)?;
+                Ok(positives(own, block, rows.iter().copied(), &scores))
             });
         };
         work_off(self.kernels, rows.chunks(ROWS).zip(&mut found), work, self.poll);
@@ -242,11 +257,12 @@ impl Visit<'_> {
         let work =
             |kernel: &mut Kernel, (index, (scores, losses)): (usize, (&mut [f32], &mut [f64]))| {
                 let from = rows.start + index * ROWS;
-                match own.piece(from..from + losses.len()) {
-                    Ok(piece) => {
-                        kernel.scores(block, piece.passing(), piece.rows.clone(), scores, losses);
-                    }
-                    Err(error) => *failure.lock().expect("nobody panics with it") = Err(error),
+                let scored = own.piece(from..from + losses.len()).and_then(|piece| {
+                    kernel.scores(block, piece.passing(), piece.rows.clone(), scores, losses);
+                    are_numbers(block, scores, losses)
+                });
+                if let Err(error) = scored {
+                    *failure.lock().expect("nobody panics with it") = Err(error);
                 }
             };
         work_off(self.kernels, items, work, self.poll);

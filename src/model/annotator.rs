@@ -13,8 +13,20 @@ use super::shared::{SharedLayers, Tape};
 use super::spec::{Dummy, Layer, Normalize, Pooling, Standard};
 use crate::example::FeaturePart;
 
+/// Features are fewer than this, as in shards.
+pub const FEATURES_END: usize = 1 << 24;
+/// Most classes of a model.
+pub const CLASSES_MAX: usize = 1 << 24;
+/// Most outputs of a dense layer.
+pub const UNITS_MAX: usize = 1 << 20;
+/// Most class blocks that can be asked for.
+pub const CLASS_BLOCKS_MAX: usize = 1 << 20;
+/// Largest eps of the loss.
+pub const EPSILON_MAX: f32 = 0.1;
+
 /// What a model is, apart from its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Shape {
     /// Features of the videos it takes, in order.
     pub parts: Vec<FeaturePart>,
@@ -42,6 +54,70 @@ impl Shape {
     /// Number of features D.
     pub fn features(&self) -> usize {
         self.parts.iter().map(|part| part.size).sum()
+    }
+
+    /// Width d of the activations, where sizes are in range.
+    pub fn outputs(&self) -> usize {
+        self.widths().last().expect("the features are the first").1
+    }
+
+    /// Inputs and outputs of each layer, frame network first; before them the features as both.
+    fn widths(&self) -> Vec<(usize, usize)> {
+        let mut widths = vec![(self.features(), self.features())];
+        for layer in self.frames.iter().chain(&self.layers) {
+            let inputs = widths[widths.len() - 1].1;
+            let outputs = match layer {
+                Layer::Dense { units, .. } => *units,
+                Layer::Gating | Layer::Residual => inputs,
+            };
+            widths.push((inputs, outputs));
+        }
+        widths
+    }
+
+    /// Weights and biases of the shared layers, filling not counted; none where they are beyond
+    /// counting.
+    pub fn shared_numbers(&self) -> Option<u64> {
+        self.widths()[1..].iter().try_fold(0u64, |sum, (inputs, outputs)| {
+            sum.checked_add((*inputs as u64 + 1).checked_mul(*outputs as u64)?)
+        })
+    }
+
+    /// What of it no model can have, if anything: a field, what was found there and what was
+    /// expected. Arithmetic relies on what passes here.
+    pub fn fault(&self) -> Option<String> {
+        let (parts, classes, blocks) = (&self.parts, self.class_count, self.class_blocks);
+        let width = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.size));
+        let empty = parts.is_empty() || parts.iter().any(|part| part.size == 0);
+        if empty || width.is_none_or(|width| width >= FEATURES_END) {
+            return Some("parts: found sizes that add up to nothing or too much".into());
+        }
+        if !(1..=CLASSES_MAX).contains(&classes) {
+            return Some(format!("class_count: found {classes}, expected 1 to {CLASSES_MAX}"));
+        }
+        if blocks > CLASS_BLOCKS_MAX {
+            return Some(format!("class_blocks: found {blocks}, expected 0 to {CLASS_BLOCKS_MAX}"));
+        }
+        // -0 would be another model with the same losses.
+        if !(0.0..=EPSILON_MAX).contains(&self.epsilon) || self.epsilon.is_sign_negative() {
+            let found = self.epsilon;
+            return Some(format!("epsilon: found {found}, expected 0 to {EPSILON_MAX}"));
+        }
+        for (network, layers) in [("frames", &self.frames), ("layers", &self.layers)] {
+            let units = layers.iter().filter_map(Layer::units);
+            if let Some(units) = units.into_iter().find(|units| !(1..=UNITS_MAX).contains(units)) {
+                return Some(format!("{network}: found {units} units, expected 1 to {UNITS_MAX}"));
+            }
+        }
+        if !self.frames.is_empty() && self.pooling.is_none() {
+            return Some("pooling: found none, expected one for the layers of frames".into());
+        }
+        match (&self.standard, self.normalize == Normalize::Standardise) {
+            (Some(standard), true) => standard.fault(self.features()),
+            (None, false) => None,
+            (Some(_), false) => Some("standard: found one, expected none for normalize".into()),
+            (None, true) => Some("standard: found none, expected one for normalize".into()),
+        }
     }
 
     /// The shared layers on these features.

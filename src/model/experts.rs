@@ -19,6 +19,9 @@ const BLOCKS_MAX: usize = 256;
 /// ... and none narrower, since a narrow block's products pass over the activations for little.
 const COLUMNS_MIN: usize = 256;
 
+/// Most experts of a class.
+pub const EXPERTS_MAX: usize = 1024;
+
 /// What all mixtures are, and the weights of the class blocks in `own`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Experts {

@@ -72,11 +72,7 @@ impl Layout {
             .chunks(LANES)
             .map(|group| {
                 let experts = *group.iter().max().expect("no group is empty");
-                let gates = match dummy {
-                    Dummy::None if experts == 1 => 0,
-                    Dummy::Learned => experts + 1,
-                    Dummy::None | Dummy::Zero => experts,
-                };
+                let gates = dummy.gates(experts);
                 let mask = std::array::from_fn(|lane| f32::from(lane < group.len()));
                 let first_panel = panels;
                 panels += gates + experts;
@@ -147,8 +143,8 @@ impl Layout {
         (weights, count)
     }
 
-    /// Whether a class really has a column of this role.
-    fn is_real(&self, class: usize, role: Role) -> bool {
+    /// Whether a class, counted from the block's first, really has a column of this role.
+    pub fn is_real(&self, class: usize, role: Role) -> bool {
         let experts = self.experts[class];
         match role {
             Role::Dummy => true,

@@ -25,6 +25,16 @@ pub enum Layer {
     Residual,
 }
 
+impl Layer {
+    /// The outputs that a layer names; none where it is as wide as its input.
+    pub fn units(&self) -> Option<usize> {
+        match self {
+            Layer::Dense { units, .. } => Some(*units),
+            Layer::Gating | Layer::Residual => None,
+        }
+    }
+}
+
 /// How the frames of a video become one vector, element by element (method.md, section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -49,6 +59,17 @@ pub enum Dummy {
     None,
 }
 
+impl Dummy {
+    /// Number of gates of a class, or of a group whose largest class it is, of so many experts.
+    pub fn gates(self, experts: usize) -> usize {
+        match self {
+            Dummy::None if experts == 1 => 0,
+            Dummy::Learned => experts + 1,
+            Dummy::None | Dummy::Zero => experts,
+        }
+    }
+}
+
 /// How a row's features are scaled before the first layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,6 +84,7 @@ pub enum Normalize {
 
 /// Mean of each feature and what its distance from that is multiplied by.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Standard {
     pub means: Vec<f32>,
     /// 1 / standard deviation, 0 for a feature that never varies.
@@ -84,5 +106,20 @@ impl Standard {
             means: sums.iter().map(|sum| (sum / count) as f32).collect(),
             scales: sums.iter().zip(squares).map(scale).collect(),
         }
+    }
+
+    /// What of it can't be, if anything, for so many features.
+    pub fn fault(&self, features: usize) -> Option<String> {
+        let found = [self.means.len(), self.scales.len()];
+        if found != [features; 2] {
+            let found = format!("found {} means and {} scales", found[0], found[1]);
+            return Some(format!("standard: {found}, expected {features} of each"));
+        }
+        let odd = |(mean, scale): (&f32, &f32)| {
+            !mean.is_finite() || !scale.is_finite() || scale.is_sign_negative()
+        };
+        let column = self.means.iter().zip(&self.scales).position(odd)?;
+        let (mean, scale) = (self.means[column], self.scales[column]);
+        Some(format!("standard: column {column}: found mean {mean} and scale {scale}"))
     }
 }

@@ -17,8 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::comm::{Activity, Comm, abort_all};
 use crate::error::Exit;
-use crate::progress::phase;
-use crate::report::host;
+use crate::report::{host, phase};
 
 /// Beats in the time that a rank waits before it looks for others.
 const BEATS: u32 = 6;

@@ -21,8 +21,7 @@ use crate::model::initial;
 use crate::model::mixture::Kernel;
 use crate::model::vector::Instructions;
 use crate::partition::owned;
-use crate::progress::phase;
-use crate::report::Report;
+use crate::report::{Report, phase};
 
 /// One kernel for each thread of this rank.
 pub fn kernels(instructions: Instructions, threads: usize, epsilon: f32) -> Vec<Kernel> {
