@@ -32,7 +32,7 @@ pub use agreement::{odd_ranks, same_on_all};
 pub use mpi::{abort_all, library_version, own_rank};
 pub use ordered_sum::OrderedSum;
 pub use stop::StopFlag;
-pub use threads::{run_threads, run_threads_limited};
+pub use threads::{run_threads, run_threads_limited, run_threads_through};
 
 /// Work that goes on while a message travels. It calls what it is given between its pieces, so that
 /// a library which moves data only inside its own calls can do so.
