@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::program;
 use crate::checkpoint::{self, Store};
 use crate::clock::Clock;
 use crate::comm::{Comm, library_version, same_on_all};
@@ -207,5 +208,6 @@ fn gathered(comm: &Comm, report: &Report) -> Vec<(String, Vec<f64>)> {
 fn versions(kernel: &str) -> BTreeMap<&'static str, String> {
     let mpi = library_version().unwrap_or("none: serial or thread ranks".into());
     let (hdf5, kernel) = (crate::data::library_version(), kernel.to_string());
-    BTreeMap::from([("hdf5", hdf5), ("mpi", mpi), ("kernel", kernel)])
+    let commit = program::COMMIT.to_string();
+    BTreeMap::from([("commit", commit), ("hdf5", hdf5), ("mpi", mpi), ("kernel", kernel)])
 }
