@@ -4,9 +4,11 @@
 use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
+
+use crate::progress::{Awaiting, tick, work_ahead};
 
 /// Works off `items` on as many threads as there are `states`, each thread with a state of its own
 /// (kernels, scratch). The calling thread takes part and calls `poll` after each of its items and
@@ -30,6 +32,7 @@ pub fn work_off<S: Send, I: Send>(
     let mut lead = || {
         while let Some(item) = next() {
             work(own, item);
+            tick();
             poll();
         }
         while busy.load(Acquire) > 0 {
@@ -46,6 +49,7 @@ pub fn work_off<S: Send, I: Send>(
                 let _leaves = Leaves(&busy);
                 while let Some(item) = next() {
                     work(state, item);
+                    tick();
                 }
             });
         }
@@ -75,6 +79,7 @@ pub fn work_off_together<S: Send, I: Send>(
     work_off(states, items, |state, item| work(std::slice::from_mut(state), item), poll);
     for item in left {
         work(states, item);
+        tick();
         poll();
     }
 }
@@ -95,6 +100,7 @@ impl<T: Send + 'static, E: Send + 'static> Ahead<T, E> {
     ) -> Ahead<T, E> {
         let (sender, items) = sync_channel(depth);
         let maker = std::thread::spawn(move || {
+            work_ahead();
             while let Some(item) = make() {
                 let last = item.is_err();
                 // A closed channel: nobody wants more.
@@ -118,7 +124,14 @@ impl<T, E> Iterator for Ahead<T, E> {
     /// Panics of the thread are passed on.
     fn next(&mut self) -> Option<Result<T, E>> {
         let started = Instant::now();
-        let item = self.items.as_ref().expect("there until it is dropped").recv().ok();
+        let items = self.items.as_ref().expect("there until it is dropped");
+        let item = match items.try_recv() {
+            Err(TryRecvError::Empty) => {
+                let _awaiting = Awaiting::begin();
+                items.recv().ok()
+            }
+            item => item.ok(),
+        };
         self.wait_seconds += started.elapsed().as_secs_f64();
         if item.is_none()
             && let Some(maker) = self.maker.take()

@@ -25,6 +25,7 @@ use std::time::Instant;
 use bytemuck::Pod;
 
 use crate::error::{Error, Exit, Result};
+use crate::progress::tick;
 use stop::Telling;
 
 pub use activity::Activity;
@@ -361,6 +362,7 @@ impl Comm {
             self.activity.waits();
         });
         self.activity.works();
+        tick();
         let mut traffic = self.traffic.get();
         traffic.messages += 1;
         traffic.bytes_sent += sent as u64;

@@ -14,10 +14,12 @@ mod planned;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::progress;
 
 pub use file::DiskFile;
 pub use planned::FaultKind;
@@ -25,6 +27,8 @@ use planned::Planned;
 
 /// Bytes that `write_atomic` gathers before it writes them.
 const BUFFER: usize = 1 << 16;
+/// Bytes that `read` asks for at once.
+const READ_AT_ONCE: u64 = 4 << 20;
 /// Names that a temporary folder may have.
 const TEMPORARIES: usize = 10;
 
@@ -74,6 +78,24 @@ pub type Place = &'static Location<'static>;
 
 /// Makes a call.
 pub type Go<'a> = &'a mut dyn FnMut() -> io::Result<()>;
+impl Call<'_> {
+    /// Tells those who watch over the process what it is at. A sync or a rename that takes its time
+    /// loses nothing: it may.
+    fn under_way(&self) -> progress::Call {
+        match self {
+            Call::CreateDir(path) | Call::Create(path) | Call::Adopt(path) => {
+                progress::Call::on("creating", path)
+            }
+            Call::Write { path, .. } => progress::Call::on("writing", path),
+            Call::SetLength { path, .. } => progress::Call::slow("setting the length of", path),
+            Call::Sync { path, .. } | Call::SyncDir(path) => progress::Call::slow("syncing", path),
+            Call::Rename { to, .. } | Call::HardLink { to, .. } => {
+                progress::Call::slow("renaming to", to)
+            }
+            Call::RemoveFile(path) | Call::RemoveDir(path) => progress::Call::on("removing", path),
+        }
+    }
+}
 
 /// What every call passes through.
 pub trait Hook: fmt::Debug + Send + Sync {
@@ -115,6 +137,7 @@ impl Disk {
     /// The one place where the file system is changed.
     #[track_caller]
     fn call<T>(&self, call: &Call, go: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let _under_way = call.under_way();
         let Some(hook) = &self.hook else { return go() };
         let (mut go, mut value) = (Some(go), None);
         hook.around(call, Location::caller(), &mut || {
@@ -362,6 +385,20 @@ pub fn there(path: &Path) -> io::Result<Option<Metadata>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         found => found.map(Some),
     }
+}
+
+/// All bytes of a file, read in pieces: a large one on a slow disk is no hang.
+///
+/// # Errors
+/// What the file system gives.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let _reading = progress::Call::on("reading", path);
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
+    while (&mut file).take(READ_AT_ONCE).read_to_end(&mut bytes)? > 0 {
+        progress::tick();
+    }
+    Ok(bytes)
 }
 
 /// The folder that holds `path`: `.` for a name alone.

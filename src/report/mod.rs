@@ -9,7 +9,6 @@ mod timers;
 use std::fs::File;
 use std::io::{IsTerminal, Seek, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,31 +17,12 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::progress::set_phase;
 
 pub use log_lines::install;
 pub use record::{Machine, RunRecord, host};
 pub use run_directory::{Found, RunDirectory};
 pub use timers::{Timers, table};
-
-/// What this process is at, for whoever has to say so when it comes to nothing.
-static PHASE: Mutex<String> = Mutex::new(String::new());
-
-/// What this process is at, as far as it has said.
-pub fn phase() -> String {
-    // Asked for in the middle of anything: nobody is waited for.
-    match PHASE.try_lock() {
-        Ok(phase) if !phase.is_empty() => phase.clone(),
-        _ => "unnamed phase".into(),
-    }
-}
-
-/// Says what this process is at.
-pub fn set_phase(text: &str) {
-    if let Ok(mut phase) = PHASE.try_lock() {
-        phase.clear();
-        phase.push_str(text);
-    }
-}
 
 /// The report of one run on one rank.
 pub struct Report {

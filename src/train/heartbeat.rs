@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::comm::{Activity, Comm, abort_all};
 use crate::error::Exit;
-use crate::report::{host, phase};
+use crate::progress::phase;
+use crate::report::host;
 
 /// Beats in the time that a rank waits before it looks for others.
 const BEATS: u32 = 6;

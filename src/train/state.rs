@@ -21,7 +21,8 @@ use crate::model::initial;
 use crate::model::mixture::Kernel;
 use crate::model::vector::Instructions;
 use crate::partition::owned;
-use crate::report::{Report, phase};
+use crate::progress::phase;
+use crate::report::Report;
 
 /// One kernel for each thread of this rank.
 pub fn kernels(instructions: Instructions, threads: usize, epsilon: f32) -> Vec<Kernel> {
