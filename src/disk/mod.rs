@@ -11,13 +11,14 @@
 mod file;
 mod planned;
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Write};
 use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::progress;
 
@@ -32,7 +33,7 @@ const READ_AT_ONCE: u64 = 4 << 20;
 /// Names that a temporary folder may have.
 const TEMPORARIES: usize = 10;
 
-/// A call that changes the file system.
+/// A call that changes the file system, or what others may do in it.
 #[derive(Debug)]
 pub enum Call<'a> {
     CreateDir(&'a Path),
@@ -71,6 +72,8 @@ pub enum Call<'a> {
     RemoveFile(&'a Path),
     /// Removes an empty folder.
     RemoveDir(&'a Path),
+    /// Locks a file for this process alone, without waiting.
+    Lock(&'a Path),
 }
 
 /// Where in the program a call stands.
@@ -93,6 +96,7 @@ impl Call<'_> {
                 progress::Call::slow("renaming to", to)
             }
             Call::RemoveFile(path) | Call::RemoveDir(path) => progress::Call::on("removing", path),
+            Call::Lock(path) => progress::Call::on("locking", path),
         }
     }
 }
@@ -353,11 +357,7 @@ impl Disk {
                     self.create_dir(&candidate)?;
                     return Ok(candidate);
                 }
-                Some(name) => log::warn!(
-                    "{}: {}: not of this program, left there",
-                    candidate.display(),
-                    name.display()
-                ),
+                Some(foreign) => left_there(&candidate, &foreign),
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
@@ -373,6 +373,15 @@ impl Disk {
         self.hard_link(temporary, path)?;
         self.remove_file(temporary)?;
         self.sync_dir(folder_of(path))
+    }
+}
+
+/// Says, once for each folder, that it stays, since something in it isn't the program's.
+pub fn left_there(folder: &Path, foreign: &OsStr) {
+    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if TOLD.lock().is_ok_and(|mut told| told.insert(folder.to_path_buf())) {
+        let (folder, foreign) = (folder.display(), foreign.display());
+        log::warn!("{folder}: {foreign}: not written by this program; left there");
     }
 }
 

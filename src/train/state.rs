@@ -218,10 +218,13 @@ impl<'a> State<'a> {
         }
         let (comm, Some(checkpoints)) = (self.comm, &mut self.checkpoints) else { return Ok(()) };
         self.standing.events_hash = self.report.events_hash();
+        if let (Err(error), true) = (self.report.make_events_whole(), !last) {
+            log::warn!("{}; the checkpoint has all events", error.text);
+        }
         let (about, events) = (checkpoints.about(&self.standing), self.report.events());
         let (run, step) = ((&self.standing, &self.best), (model, learning));
         let outcome = checkpoints.write(comm, last, |store| {
-            with_contents(comm, run, step, about.clone(), &events, |contents| {
+            with_contents(comm, run, step, about.clone(), events, |contents| {
                 store.save(comm, contents)
             })
         });
