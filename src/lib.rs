@@ -34,5 +34,4 @@ pub mod error;
 pub mod human;
 pub mod packed;
 pub mod parallel;
-pub mod progress;
 pub mod rng;

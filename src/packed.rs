@@ -105,6 +105,14 @@ pub fn take_numbers<V: Numbers>(from: &mut dyn Read) -> io::Result<V> {
     take::<Packed<V>>(from).map(|packed| packed.0)
 }
 
+/// An item that was read back, unless something of it can't be.
+pub fn unless<T>(item: T, fault: Option<String>) -> io::Result<T> {
+    match fault {
+        None => Ok(item),
+        Some(what) => Err(io::Error::new(io::ErrorKind::InvalidData, what)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,10 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use common::reelscale;
+use common::{copy, reelscale, refit_sums};
 use models::{
-    copy, model, outcome, refit_manifest, refit_sums, refused_or_same, same_numbers, saved, shapes,
-    without_sums,
+    model, outcome, refit_manifest, refused_or_same, same_numbers, saved, shapes, without_sums,
 };
 use reelscale::checkpoint::{content_hash, load, save};
 use reelscale::comm::{Comm, run_threads};

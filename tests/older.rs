@@ -3,66 +3,16 @@
 
 mod common;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[path = "common/older_runs.rs"]
+mod older_runs;
 
+use common::json;
 use common::pins::{Literals, Pin, numbers};
-use common::{TestCommand, json, reelscale};
+use older_runs::{Copy, STOPPED, copy_folder};
 use reelscale::job::Job;
 
+/// The jobs of the runs.
 const JOBS: [&str; 4] = ["adam", "adagrad", "lbfgs", "frames"];
-
-/// Runs that were stopped, and their jobs.
-const STOPPED: [(&str, &str); 9] = [
-    ("begun", "adagrad"),
-    ("pretrain", "adam"),
-    ("frames-pretrain", "frames"),
-    ("adagrad", "adagrad"),
-    ("adam", "adam"),
-    ("lbfgs", "lbfgs"),
-    ("killed-irprop", "adam"),
-    ("shared-adam", "lbfgs"),
-    ("frames-shared", "frames"),
-];
-
-/// A copy of what commit e3a6bb3 left, with its shards unpacked.
-struct Copy(tempfile::TempDir);
-
-impl Copy {
-    fn new() -> Copy {
-        let copy = Copy(tempfile::tempdir().unwrap());
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/e3a6bb3");
-        copy_folder(&data, copy.0.path());
-        for folder in ["videos", "frames"] {
-            for entry in fs::read_dir(copy.path(folder)).unwrap() {
-                let unpacked = Command::new("gzip").arg("-d").arg(entry.unwrap().path()).status();
-                assert!(unpacked.expect("gzip is there").success());
-            }
-        }
-        copy
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// The program, started where these runs were.
-    fn reelscale(&self, arguments: &str) -> TestCommand {
-        reelscale(arguments).in_folder(self.0.path()).within(60)
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_folder(&entry.path(), &to),
-            false => drop(fs::copy(entry.path(), to).unwrap()),
-        }
-    }
-}
 
 /// As runs that nobody disturbs, on one and three ranks.
 #[test]

@@ -22,7 +22,6 @@ mod folder;
 mod loaded;
 mod manifest;
 mod model_folder;
-mod names;
 mod read;
 mod store;
 mod sums;
@@ -55,35 +54,28 @@ const FILE_BYTES: usize = 1 << 30;
 /// # Errors
 /// Exit 5 where the file system refuses, common to all ranks.
 pub fn save(comm: &Comm, path: &Path, annotator: &Annotator) -> Result<String> {
-    let hash = content_hash(comm, annotator);
-    save_hashed(comm, &Disk::default(), path, annotator, &hash)?;
-    Ok(hash)
+    save_on(comm, &Disk::default(), path, annotator)
 }
 
-/// As `save`, on this disk, of a model whose content hash is known.
+/// As `save`, on this disk.
 ///
 /// # Errors
 /// As `save`.
-pub fn save_hashed(
-    comm: &Comm,
-    disk: &Disk,
-    path: &Path,
-    annotator: &Annotator,
-    hash: &str,
-) -> Result<()> {
-    save_cut(comm, disk, path, (annotator, hash), FILE_BYTES)
+pub fn save_on(comm: &Comm, disk: &Disk, path: &Path, annotator: &Annotator) -> Result<String> {
+    save_cut(comm, disk, path, annotator, FILE_BYTES)
 }
 
 fn save_cut(
     comm: &Comm,
     disk: &Disk,
     path: &Path,
-    (annotator, hash): (&Annotator, &str),
+    annotator: &Annotator,
     file_bytes: usize,
-) -> Result<()> {
+) -> Result<String> {
+    let hash = content_hash(comm, annotator);
     let there = ModelFolder::open_whole(comm, path);
     if there.is_ok_and(|there| there.manifest.content_hash == hash) {
-        return Ok(());
+        return Ok(hash);
     }
     let prepared = comm.is_root().then(|| files::prepare(disk, path)).transpose();
     let temporary = comm.agree(prepared)?.unwrap_or_default();
@@ -92,14 +84,15 @@ fn save_cut(
     let entries = files::write_experts(comm, disk, &temporary, &annotator.experts, file_bytes)?;
     let finished = if comm.is_root() {
         files::write_shared(disk, &temporary, annotator).and_then(|shared| {
-            let manifest = Manifest::new(annotator, shared, entries, hash.to_string());
+            let manifest = Manifest::new(annotator, shared, entries, hash.clone());
             files::write_manifest(disk, &temporary, &manifest)?;
             files::put_in_place(disk, &temporary, path)
         })
     } else {
         Ok(())
     };
-    comm.agree(finished)
+    comm.agree(finished)?;
+    Ok(hash)
 }
 
 /// Reads the model in `path`: the shared layers, and this rank's share of the class blocks.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::dropout::Dropout;
 use super::own_rows::OwnRows;
 use crate::comm::Comm;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::labels::Labels;
 use crate::model::matrix::{Matrix, stride_of};
 use crate::model::mixture::Passing;
@@ -75,7 +75,7 @@ struct Parts {
 enum Mine<'a> {
     Memory(&'a OwnRows),
     /// Read from the scratch file while the window before is worked on.
-    Scratch(Ahead<Vec<f32>, Error>),
+    Scratch(Ahead<Result<Vec<f32>>>),
 }
 
 /// The windows of an epoch, one after the other.
@@ -150,8 +150,7 @@ impl Travel<'_> {
 
 impl Windows<'_> {
     /// Visits the next window while the one after it arrives. Returns how many rows of the order
-    /// have passed, or nothing once all have. Collective, also where a rank can't read its part: it
-    /// gives zeros, and ranks have to agree before they pass the next window.
+    /// have passed, or nothing once all have. Collective.
     ///
     /// # Errors
     /// What reading back activations gives.
@@ -169,11 +168,7 @@ impl Windows<'_> {
         match self.spans.next() {
             Some(span) => {
                 let parts = self.travel.parts(&span);
-                let count = parts.counts[self.travel.comm.rank()];
-                let (part, outcome) = match self.mine.next(self.travel, &span) {
-                    Ok(part) => (part, Ok(())),
-                    Err(error) => (vec![0.0; count], Err(error)),
-                };
+                let part = self.mine.next(self.travel, &span)?;
                 self.arriving.resize(span.len() * here.activations.stride(), 0.0);
                 let (comm, counts) = (self.travel.comm, &parts.counts);
                 comm.all_gather_v_during(&part, counts, &mut self.arriving, |poll| {
@@ -182,7 +177,6 @@ impl Windows<'_> {
                 here.first = span.start;
                 here.put_in_order(&parts, &self.arriving);
                 self.travel.leave_out(span, &mut here.activations);
-                outcome?;
             }
             None => {
                 visit(here, &mut || ());

@@ -121,6 +121,11 @@ pub struct ExpertsJob {
 }
 
 impl ExpertsJob {
+    /// Rows of a window: whole mini-batches.
+    pub fn window_rows(&self) -> usize {
+        (self.window / self.batch).max(1) * self.batch
+    }
+
     /// Whether validation decides when the step or its classes stop, so that a best is kept.
     pub fn watched(&self) -> bool {
         self.patience > 0 || self.class_patience > 0

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Step, stretch};
+use super::{Step, other_lengths, stretch};
 use crate::model::vector::Instructions;
 use crate::packed;
 use crate::parallel::work_off;
@@ -21,6 +21,13 @@ pub struct Adagrad {
 impl Adagrad {
     pub fn new(parameters: usize) -> Adagrad {
         Adagrad { squares: vec![INITIAL; parameters] }
+    }
+
+    /// What of a state that was read back no steps on so many parameters can have led to.
+    pub fn fault(&self, parameters: usize) -> Option<String> {
+        let fine = self.squares.iter().all(|square| *square >= INITIAL);
+        other_lengths([&self.squares], parameters)
+            .or_else(|| (!fine).then(|| format!("found a sum of squares below {INITIAL}")))
     }
 
     /// One step, shared by as many threads as `team` has members.

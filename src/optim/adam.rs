@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Step, stretch};
+use super::{Step, finite, other_lengths, stretch};
 use crate::model::vector::Instructions;
 use crate::packed;
 use crate::parallel::work_off;
@@ -28,6 +28,18 @@ impl Adam {
     pub fn new(parameters: usize) -> Adam {
         let zeros = vec![0.0; parameters];
         Adam { first: zeros.clone(), second: zeros, beta_1_power: 1.0, beta_2_power: 1.0 }
+    }
+
+    /// What of a state that was read back no steps on so many parameters can have led to.
+    pub fn fault(&self, parameters: usize) -> Option<String> {
+        let power = |power: f64| (0.0..=1.0).contains(&power);
+        // A second moment may have overflown; it isn't negative, nor NaN.
+        let fine = finite(&self.first)
+            && self.second.iter().all(|moment| *moment >= 0.0)
+            && power(self.beta_1_power)
+            && power(self.beta_2_power);
+        other_lengths([&self.first, &self.second], parameters)
+            .or_else(|| (!fine).then(|| "found moments or powers out of range".into()))
     }
 
     /// One step, shared by as many threads as `team` has members.

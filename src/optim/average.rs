@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::stretch;
+use super::{finite, other_lengths, stretch};
 use crate::model::vector::Instructions;
 use crate::packed;
 use crate::parallel::work_off;
@@ -25,6 +25,14 @@ impl Average {
     /// `decay` is what stays of the average at a step, from 0 to below 1.
     pub fn new(parameters: usize, decay: f32) -> Average {
         Average { weights: Arc::new(vec![0.0; parameters]), decay, steps: 0 }
+    }
+
+    /// What of a state that was read back no steps on so many parameters can have led to.
+    pub fn fault(&self, parameters: usize, decay: f32) -> Option<String> {
+        // Steps are counted on; nobody takes so many.
+        let fine = finite(&self.weights) && self.decay == decay && self.steps < u64::MAX / 2;
+        other_lengths([&self.weights], parameters)
+            .or_else(|| (!fine).then(|| "found an average of another kind".into()))
     }
 
     /// Takes in the weights after a step, shared by as many threads as `team` has members.

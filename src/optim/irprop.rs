@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{finite, other_lengths};
 use crate::packed;
 
 /// Bounds of the steps D.
@@ -45,6 +46,17 @@ impl Irprop {
             moves: vec![0.0; parameters],
             loss: f64::INFINITY,
         }
+    }
+
+    /// What of a state that was read back no steps on so many parameters can have led to.
+    pub fn fault(&self, parameters: usize, steps: Steps) -> Option<String> {
+        let fine = self.steps == steps
+            && self.sizes.iter().all(|size| size.is_finite() && *size >= 0.0)
+            && finite(&self.gradients)
+            && finite(&self.moves)
+            && self.loss > f64::NEG_INFINITY;
+        other_lengths([&self.sizes, &self.gradients, &self.moves], parameters)
+            .or_else(|| (!fine).then(|| "found steps, gradients or a loss out of range".into()))
     }
 
     /// One step, given the gradient and the loss over all rows at `parameters`.

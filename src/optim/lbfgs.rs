@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::{finite, other_lengths};
 use crate::packed;
 
 /// Pairs (s, y) that are kept.
@@ -70,6 +71,24 @@ impl Lbfgs {
             tolerance,
             converged: false,
         }
+    }
+
+    /// What of a search that was read back none over so many numbers can have come to.
+    pub fn fault(&self, numbers: usize, tolerance: f64) -> Option<String> {
+        let vectors = [&self.point, &self.gradient, &self.direction];
+        let pairs = self.pairs.iter().flat_map(|pair| [&pair.moved, &pair.change]);
+        let wrong = other_lengths(vectors.map(Vec::as_slice), numbers)
+            .or_else(|| pairs.into_iter().find_map(|one| other_lengths([one], numbers)));
+        // What a search that is over would have tried next is of no more use.
+        let searching = vectors.iter().all(|vector| finite(vector))
+            && self.pairs.iter().all(|pair| pair.rho.is_finite());
+        let fine = finite(&self.point)
+            && (self.converged || searching && self.halvings < HALVINGS)
+            && (0.0..=1.0).contains(&self.step)
+            && self.value > f64::NEG_INFINITY
+            && self.pairs.len() <= HISTORY
+            && self.tolerance == tolerance;
+        wrong.or_else(|| (!fine).then(|| "found a search out of range".into()))
     }
 
     /// True once nothing more is to be gained; the last accepted point is then the trial point.

@@ -48,6 +48,19 @@ impl Step {
     }
 }
 
+/// Whether all of them are numbers, and finite.
+fn finite(numbers: &[f32]) -> bool {
+    numbers.iter().all(|number| number.is_finite())
+}
+
+/// What an error says of vectors of a state that was read back, where they aren't all as long as
+/// the parameters.
+fn other_lengths<const N: usize>(found: [&[f32]; N], parameters: usize) -> Option<String> {
+    let found = found.map(<[f32]>::len);
+    let same = found.iter().all(|length| *length == parameters);
+    (!same).then(|| format!("found {found:?} numbers, expected {parameters} each"))
+}
+
 /// Length of the stretches in which `threads` share a step over so many parameters.
 fn stretch(parameters: usize, threads: usize) -> usize {
     parameters.div_ceil(threads).next_multiple_of(LANES).max(LANES)

@@ -9,7 +9,7 @@ use crate::checkpoint::Store;
 use crate::clock::Clock;
 use crate::comm::Comm;
 use crate::error::{Error, Result};
-use crate::job::CheckpointJob;
+use crate::job::{CheckpointJob, Job};
 use crate::signals::Deadline;
 
 /// What is kept between the deadline of a run and the moment it starts to stop, beside the time
@@ -104,8 +104,15 @@ impl Checkpoints {
     /// Makes `loaded` the past of this run.
     ///
     /// # Errors
-    /// Exit 6: it is of other data.
-    pub fn follow(&mut self, about: &Value) -> Result<()> {
+    /// Exit 6: it is of other data, or of another job.
+    pub fn follow(&mut self, job: &Job, about: &Value) -> Result<()> {
+        if let (Some(before), Some(_)) = (about["job"].as_str(), self.identity["job"].as_str()) {
+            let changes = job.changes_since(before)?;
+            if let Some((key, before, now)) = changes.forbidden.first() {
+                let text = format!("the checkpoint is of another job: {key}: {before}, not {now}");
+                return Err(Error::run_directory(text).hint("a new --output"));
+            }
+        }
         let (found, expected) = (&about["data"], &self.identity["data"]);
         if found != expected {
             let text = format!("the checkpoint is of the data {found}, the job names {expected}");

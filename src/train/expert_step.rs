@@ -1,6 +1,8 @@
 //! Stage 1, the expert step (method.md, section 4): shared layers frozen, activations travel past
 //! the class blocks, which stay with their owner rank and learn. No gradient crosses ranks.
 
+mod restore;
+
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,11 +14,10 @@ use super::held_out::HeldOut;
 use super::learner::{Learner, Worker};
 use super::losses::total_over_blocks;
 use super::negatives::Negatives;
-use super::saved::{Saved, learned_blocks};
+use super::saved::Saved;
 use super::search::BlockSearch;
 use super::standing::Best;
 use super::state::State;
-use crate::checkpoint::Loaded;
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::flow::dropout::Dropout;
@@ -28,7 +29,7 @@ use crate::model::experts::Experts;
 use crate::model::layout::Layout;
 use crate::model::mixture::{Block, Kernel};
 use crate::optim::Solver;
-use crate::packed::{put, take};
+use crate::packed::put;
 use crate::parallel::{work_off, work_off_together};
 use crate::rng::{Permutation, Purpose};
 
@@ -78,40 +79,6 @@ impl Learning {
             _ => BlocksLearning::MiniBatch(layouts.map(|one| Learner::new(one, job)).collect()),
         };
         Learning { position: Position::default(), blocks, held_out, best: Best::default() }
-    }
-
-    /// What a checkpoint holds.
-    ///
-    /// # Errors
-    /// Exit 6: it holds something else.
-    pub fn restore(
-        job: &ExpertsJob,
-        experts: &Experts,
-        best: Best,
-        loaded: &mut Loaded,
-    ) -> Result<Learning> {
-        let position: Position = loaded.common.take()?;
-        let layouts = &experts.layouts[experts.own.clone()];
-        let held_out = |from: &mut dyn io::Read| match job.class_patience {
-            0 => Ok(None),
-            _ => take(from).map(Some),
-        };
-        let search = |index: usize, from: &mut dyn io::Read| {
-            Ok((BlockSearch::restore(&layouts[index], from)?, held_out(from)?))
-        };
-        let learner = |_, from: &mut dyn io::Read| Ok((take(from)?, held_out(from)?));
-        let (blocks, held_out): (_, Vec<Option<HeldOut>>) = match job.solver {
-            _ if position.done => (BlocksLearning::Done, Vec::new()),
-            Solver::Lbfgs => {
-                let found = learned_blocks(loaded, experts, search)?.into_iter().unzip();
-                (BlocksLearning::FullBatch(found.0), found.1)
-            }
-            _ => {
-                let found = learned_blocks(loaded, experts, learner)?.into_iter().unzip();
-                (BlocksLearning::MiniBatch(found.0), found.1)
-            }
-        };
-        Ok(Learning { position, blocks, held_out: held_out.into_iter().flatten().collect(), best })
     }
 }
 
@@ -187,7 +154,7 @@ impl ExpertStep<'_> {
     }
 
     fn travel(&self, order: Order, dropout: Option<Dropout>) -> Travel<'_> {
-        let window = (self.job.window / self.job.batch).max(1) * self.job.batch;
+        let window = self.job.window_rows();
         Travel { comm: self.comm, own: self.own, runs: self.runs, order, window, dropout }
     }
 
@@ -218,7 +185,7 @@ impl ExpertStep<'_> {
         let stream = (self.round << 20 | epoch) as u64;
         let order = Permutation::new(self.seed, Purpose::RowOrder, stream, rows);
         let travel = self.travel(Order::Shuffled(order), self.dropout(epoch));
-        let mut windows = self.comm.agree(travel.windows(learning.position.rows))?;
+        let mut windows = travel.windows(learning.position.rows)?;
         let mut gradients = vec![Vec::new(); state.kernels.len()];
         loop {
             let experts = &mut model.experts;
@@ -235,11 +202,11 @@ impl ExpertStep<'_> {
                     learner.learn(team, layout, parameters, window, how);
                 };
                 work_off_together(&mut workers, items, learn, poll);
-            });
-            // All ranks come to the last window at once.
-            let Some(passed) = passed.transpose() else { break };
+            })?;
+            let Some(passed) = passed else { break };
             // Before that: a stop may have left blocks behind in this window.
-            learning.position.rows = state.boundary_after(passed, model, learning)?;
+            state.boundary(model, learning)?;
+            learning.position.rows = passed;
         }
         let losses = learning.learners().iter().map(Learner::loss).collect();
         let loss = total_over_blocks(self.comm, model.experts.layouts.len(), losses);
@@ -298,7 +265,7 @@ impl ExpertStep<'_> {
         let rows = self.total_rows();
         let layouts = &experts.layouts[experts.own.clone()];
         let travel = self.travel(Order::Natural, None);
-        let mut windows = self.comm.agree(travel.windows(0))?;
+        let mut windows = travel.windows(0)?;
         let kernels = &mut state.kernels;
         let mut visit = |window: &_, poll: &mut dyn FnMut()| {
             let blocks = layouts.iter().zip(&experts.parameters);
@@ -312,11 +279,10 @@ impl ExpertStep<'_> {
             let items = items.filter(|item| !item.0.converged()).collect();
             work_off_together(kernels, items, evaluate, poll);
         };
-        while let Some(passed) = windows.pass(&mut visit).transpose() {
-            let outcome = passed.and_then(|_| self.comm.unless_stopped());
-            if let Err(error) = self.comm.agree(outcome) {
+        while windows.pass(&mut visit)?.is_some() {
+            if let Err(stopped) = self.comm.agree(self.comm.unless_stopped()) {
                 learning.searches().iter_mut().for_each(BlockSearch::forget);
-                return Err(error);
+                return Err(stopped);
             }
         }
         let items = learning.searches().iter_mut().zip(&mut experts.parameters);

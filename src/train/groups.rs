@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::comm::Comm;
 use crate::data::{Dataset, Reader};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::flow::home_rows::{HomeRows, ReadRows, no_rows, read_rows};
 use crate::job::PretrainJob;
 use crate::labels::Labels;
@@ -56,7 +56,7 @@ fn share(rows: usize, step: usize, steps: usize) -> usize {
 /// Mini-batches of an epoch, read ahead.
 pub struct Batches<'a> {
     rows: &'a HomeRows,
-    ahead: Ahead<Batch, Error>,
+    ahead: Ahead<Result<Batch>>,
 }
 
 impl Groups<'_> {
@@ -76,18 +76,27 @@ impl Groups<'_> {
         self.rows.rows().div_ceil(self.job.batch)
     }
 
+    /// Rows of the first `step` mini-batches of an epoch.
+    pub fn rows_before(&self, step: usize) -> usize {
+        let lengths = (0..self.groups.len()).map(|group| self.group_rows(group).len());
+        lengths.map(|length| step * length / self.steps()).sum()
+    }
+
+    /// The rows of a group.
+    fn group_rows(&self, group: usize) -> Range<usize> {
+        self.rows.blocks.run(self.groups.block(group))
+    }
+
     /// This rank's part of the mini-batches `left` of an epoch, while a thread reads the next.
     pub fn batches(&self, epoch: usize, mut left: Range<usize>) -> Batches<'_> {
         let (dataset, steps, rank) = (self.rows.dataset(), self.steps(), self.rank);
         let groups = self.groups.clone();
-        let lengths: Vec<usize> = (0..groups.len())
-            .map(|group| self.rows.blocks.run(groups.block(group)).len())
-            .collect();
+        let lengths: Vec<usize> =
+            (0..groups.len()).map(|group| self.group_rows(group).len()).collect();
         let runs = runs(groups.len(), self.size);
         let source = |group: usize| {
-            let rows = self.rows.blocks.run(groups.block(group));
-            let mut source =
-                GroupRows::new(dataset, rows, self.seed, self.job.frames, epoch, group);
+            let (rows, frames) = (self.group_rows(group), self.job.frames);
+            let mut source = GroupRows::new(dataset, rows, self.seed, frames, epoch, group);
             source.skip(left.start * lengths[group] / steps);
             source
         };

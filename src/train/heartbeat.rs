@@ -4,8 +4,9 @@
 //!
 //! Files, not messages: the thread that talks is the one that waits.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -15,10 +16,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::comm::{Activity, Comm, abort_all};
-use crate::disk::Disk;
 use crate::error::Exit;
-use crate::progress::phase;
-use crate::report::host;
+use crate::report::{host, phase};
 
 /// Beats in the time that a rank waits before it looks for others.
 const BEATS: u32 = 6;
@@ -104,14 +103,9 @@ impl Watch {
         let sign = Sign { beat, host: host(), pid: std::process::id(), phase: phase() };
         let mut text = serde_json::to_vec(&sign)?;
         text.resize(BYTES, b' ');
-        let (disk, path) = (Disk::default(), self.path(self.rank));
-        disk.create_dir(&self.folder)?;
-        let file = match disk.create(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                disk.open_existing(&path)?
-            }
-            file => file?,
-        };
+        fs::create_dir_all(&self.folder)?;
+        let file =
+            File::options().write(true).create(true).truncate(false).open(self.path(self.rank))?;
         file.write_all_at(&text, 0)
     }
 

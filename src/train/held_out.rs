@@ -28,6 +28,21 @@ impl HeldOut {
         HeldOut { least: vec![f64::INFINITY; classes], since: vec![0; classes], weights, patience }
     }
 
+    /// What of it, read back, no epochs of a block can have come to.
+    pub fn fault(&self, layout: &Layout, patience: usize) -> Option<String> {
+        let classes = layout.classes.len();
+        let found = [self.least.len(), self.since.len(), self.weights.len()];
+        let expected = [classes, classes, layout.parameters()];
+        if found != expected {
+            return Some(format!("classes held out: found {found:?}, expected {expected:?}"));
+        }
+        let fine = self.patience == patience
+            && self.least.iter().all(|loss| *loss > f64::NEG_INFINITY)
+            && self.since.iter().all(|epochs| *epochs <= patience)
+            && self.weights.iter().all(|weight| weight.is_finite());
+        (!fine).then(|| "classes held out: found numbers out of range".into())
+    }
+
     /// Whether a class of the block has stopped.
     pub fn stopped(&self, class: usize) -> bool {
         self.since[class] >= self.patience

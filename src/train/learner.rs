@@ -1,5 +1,7 @@
 //! A class block that learns by mini-batches in the expert step.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::negatives::{Drawn, Negatives};
@@ -69,6 +71,36 @@ impl Learner {
         let average =
             (job.averaging > 0.0).then(|| Average::new(layout.parameters(), job.averaging));
         Learner { optimizer, losses, last_losses, rows: 0, converged: false, average }
+    }
+
+    /// What of it, read back, no block of a run of `job` can have come to. A block that still
+    /// learns has learned from `rows`, whole mini-batches of them or all.
+    pub fn fault(&self, layout: &Layout, job: &ExpertsJob, rows: Range<usize>) -> Option<String> {
+        let parameters = layout.parameters();
+        let optimizer = match (&self.optimizer, job.solver) {
+            (Optimizer::Adam(adam), Solver::Adam) => adam.fault(parameters),
+            (Optimizer::Adagrad(adagrad), Solver::Adagrad) => adagrad.fault(parameters),
+            _ => Some("found the state of another solver".into()),
+        };
+        let average = match &self.average {
+            Some(average) if job.averaging > 0.0 => average.fault(parameters, job.averaging),
+            None if job.averaging == 0.0 => None,
+            _ => Some("found an average, or none, against the job".into()),
+        };
+        let [losses, last_losses] = [&self.losses, &self.last_losses];
+        let counts = [losses.len(), last_losses.len()] == [layout.groups.len() * LANES; 2];
+        // Before the first epoch is over the last ones are infinite.
+        let fine = losses.iter().all(|loss| loss.is_finite())
+            && last_losses.iter().all(|loss| *loss > f64::NEG_INFINITY);
+        let places = (rows.start..=rows.end).contains(&self.rows)
+            && ((self.rows - rows.start).is_multiple_of(job.batch) || self.rows == rows.end);
+        optimizer.or(average).or_else(|| match () {
+            () if !counts || !fine => Some("losses: found others than a block has".into()),
+            () if !places && !self.converged => {
+                Some(format!("rows: found {}, expected mini-batches in {rows:?}", self.rows))
+            }
+            () => None,
+        })
     }
 
     /// Runs through the mini-batches of a window that it hasn't seen, while weights and optimizer

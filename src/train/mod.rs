@@ -64,12 +64,19 @@ enum Learning {
     Shared(shared_step::Learning),
 }
 
+/// A run that stands where it begins or goes on.
+pub struct Run<'a> {
+    state: State<'a>,
+    model: Annotator,
+    learning: Learning,
+    rows: Data,
+}
+
 /// Trains as `job` says, on this rank's share, from the newest of `checkpoints` on if there is one.
 /// Every rank calls it.
 ///
 /// # Errors
-/// What reading rows gives; exit 5 where a run that is told to stop can't leave a checkpoint; exit
-/// 6 where there are checkpoints but none can be used; exit 7 where the loss is no number.
+/// As `Run::begin` and `Run::finish`.
 pub fn train(
     comm: &Comm,
     job: &Job,
@@ -77,27 +84,55 @@ pub fn train(
     report: &mut Report,
     checkpoints: Option<Checkpoints>,
 ) -> Result<Trained> {
-    let rows = data.clone();
-    let mut state = State::new(comm, job, data, report, checkpoints)?;
-    let (mut model, mut learning) = match state.restore()? {
-        Some((mut loaded, model, epoch_best)) => {
-            let learning = Learning::restore(&state, &model, epoch_best, &mut loaded);
-            log::info!("going on from checkpoint {}", loaded.number);
-            (model, comm.agree(learning)?)
-        }
-        None => (state.initial(), Learning::Nothing),
-    };
-    let outcome = steps(&mut state, &mut model, &mut learning);
-    let done = !outcome.as_ref().is_err_and(|error| error.is_stop());
-    if done {
-        outcome?;
-    } else {
-        state.save(&model, learning.saved(), true)?;
-        state.standing.reason = "told to stop; the same command goes on".into();
+    Run::begin(comm, job, data, report, checkpoints)?.finish()
+}
+
+impl<'a> Run<'a> {
+    /// Makes room for a run of `job` and takes up the newest of `checkpoints`, if there is one.
+    /// Collective.
+    ///
+    /// # Errors
+    /// Exit 6 where there are checkpoints but none can be used; exit 9 where memory doesn't
+    /// suffice; common to all ranks.
+    pub fn begin(
+        comm: &'a Comm,
+        job: &'a Job,
+        data: Data,
+        report: &'a mut Report,
+        checkpoints: Option<Checkpoints>,
+    ) -> Result<Run<'a>> {
+        let rows = data.clone();
+        let mut state = State::new(comm, job, data, report, checkpoints)?;
+        let (model, learning) = match state.restore()? {
+            Some((mut loaded, model, epoch_best)) => {
+                let learning = Learning::restore(&state, &model, epoch_best, &mut loaded);
+                log::info!("going on from checkpoint {}", loaded.number);
+                (model, comm.agree(learning)?)
+            }
+            None => (state.initial(), Learning::Nothing),
+        };
+        Ok(Run { state, model, learning, rows })
     }
-    state.report.timers.add("input wait", rows.wait_seconds());
-    let (reason, sessions) = (state.standing.reason.clone(), state.sessions());
-    Ok(Trained { annotator: state.best.model.unwrap_or(model), reason, done, sessions })
+
+    /// Trains from there on. Collective.
+    ///
+    /// # Errors
+    /// What reading rows gives; exit 5 where a run that is told to stop can't leave a checkpoint;
+    /// exit 7 where the loss is no number.
+    pub fn finish(self) -> Result<Trained> {
+        let Run { mut state, mut model, mut learning, rows } = self;
+        let outcome = steps(&mut state, &mut model, &mut learning);
+        let done = !outcome.as_ref().is_err_and(|error| error.is_stop());
+        if done {
+            outcome?;
+        } else {
+            state.save(&model, learning.saved(), true)?;
+            state.standing.reason = "told to stop; the same command goes on".into();
+        }
+        state.report.timers.add("input wait", rows.wait_seconds());
+        let (reason, sessions) = (state.standing.reason.clone(), state.sessions());
+        Ok(Trained { annotator: state.best.model.unwrap_or(model), reason, done, sessions })
+    }
 }
 
 impl Learning {
@@ -108,20 +143,36 @@ impl Learning {
         epoch_best: Best,
         loaded: &mut Loaded,
     ) -> Result<Learning> {
-        if !loaded.common.take()? {
-            return Ok(Learning::Nothing);
+        let begun = loaded.common.take()?;
+        let (job, rows, experts) = (state.job, &state.data.train, &model.experts);
+        let counts = match state.standing.small(begun) {
+            true => state.small_experts(),
+            false => state.data.experts.to_vec(),
+        };
+        if experts.counts() != counts {
+            return Err(loaded.common.refused("model: found the experts of another step"));
         }
-        Ok(match state.standing.step {
-            Step::Pretrain => Learning::Pretrain(pretrain::Learning::restore(model, loaded)?),
-            Step::Experts => {
-                let job = &state.job.experts;
-                let experts = &model.experts;
-                let learning = expert_step::Learning::restore(job, experts, epoch_best, loaded)?;
-                Learning::Experts(Box::new(learning))
+        let learning = match state.standing.step {
+            _ if !begun => Learning::Nothing,
+            Step::Pretrain => {
+                let groups = Groups::new(state.comm, &job.pretrain, job.run.seed, rows);
+                let restored = pretrain::Learning::restore(&job.pretrain, &groups, model, loaded)?;
+                Learning::Pretrain(restored)
             }
-            Step::Shared => Learning::Shared(shared_step::Learning::restore(loaded)?),
-            Step::Done => Learning::Nothing,
-        })
+            Step::Experts => {
+                let step = (&job.experts, rows.rows());
+                let restored = expert_step::Learning::restore(step, experts, epoch_best, loaded)?;
+                Learning::Experts(Box::new(restored))
+            }
+            Step::Shared => {
+                let parameters = model.shared.len();
+                let restored = shared_step::Learning::restore(&job.shared, parameters, loaded)?;
+                Learning::Shared(restored)
+            }
+            Step::Done => return Err(loaded.common.refused("found a step in a run that is done")),
+        };
+        loaded.common.end()?;
+        Ok(learning)
     }
 
     fn saved(&self) -> &dyn Saved {

@@ -7,6 +7,8 @@
 //! gradients are summed in order over groups. What dropout leaves out of an activation it leaves
 //! out of that activation's gradient.
 
+mod restore;
+
 use std::io;
 use std::ops::Range;
 use std::slice::from_mut;
@@ -18,9 +20,8 @@ use serde_json::json;
 use super::clipping::{EXPERT_VARIABLES, scale_by_variable, square, squares_by_variable};
 use super::groups::{Batch, Groups};
 use super::losses::{sums_over_blocks, total_over_blocks};
-use super::saved::{Saved, learned_blocks};
+use super::saved::Saved;
 use super::state::State;
-use crate::checkpoint::Loaded;
 use crate::comm::{Comm, OrderedSum};
 use crate::error::Result;
 use crate::flow::dropout::Dropout;
@@ -37,7 +38,7 @@ use crate::model::shared::Tape;
 use crate::model::vector::LANES;
 use crate::optim::Step;
 use crate::optim::adam::Adam;
-use crate::packed::{put, take};
+use crate::packed::put;
 use crate::parallel::{work_off, work_off_together};
 use crate::partition::runs;
 
@@ -91,16 +92,6 @@ impl Learning {
         let gradients = blocks.map(|block| vec![0.0; block.len()]).collect();
         Learning { position, shared, experts, gradients }
     }
-
-    /// What a checkpoint holds.
-    ///
-    /// # Errors
-    /// Exit 6: it holds something else.
-    pub fn restore(annotator: &Annotator, loaded: &mut Loaded) -> Result<Learning> {
-        let (position, shared) = loaded.common.take()?;
-        let experts = learned_blocks(loaded, &annotator.experts, |_, from| take(from))?;
-        Ok(Learning::with(annotator, position, shared, experts))
-    }
 }
 
 impl Saved for Learning {
@@ -138,12 +129,12 @@ impl Pretrain<'_> {
         while !learning.position.done {
             let Position { epoch, step: first, .. } = learning.position;
             let mut batches = self.groups.batches(epoch, first..steps);
-            let mut next = self.comm.agree(batches.next().transpose())?;
-            while let Some(batch) = next {
+            for step in first..steps {
+                let batch = batches.next().expect("a batch a step")?;
                 let loss = self.step(annotator, &mut state.kernels, learning, batch);
                 learning.position.loss += loss;
-                learning.position.step += 1;
-                next = state.boundary_after(batches.next().transpose(), annotator, learning)?;
+                learning.position.step = step + 1;
+                state.boundary(annotator, learning)?;
             }
             drop(batches);
             let total = self.groups.rows.rows();

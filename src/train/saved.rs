@@ -12,7 +12,7 @@ use crate::comm::Comm;
 use crate::error::Result;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::{Experts, layouts};
-use crate::packed::{put, put_numbers, take_numbers};
+use crate::packed::{put, put_numbers, take_numbers, unless};
 use crate::partition::owned;
 
 /// The state of a step, beside the model.
@@ -140,23 +140,38 @@ pub struct Restored {
     pub epoch_best: Best,
 }
 
+/// What a checkpoint's models are made by: their shape, the experts of each class while pretraining
+/// and from then on, and the rounds of the job.
+pub struct Expected<'a> {
+    pub shape: &'a Shape,
+    pub experts: [&'a [usize]; 2],
+    pub rounds: usize,
+}
+
 /// Reads what `with_contents` has written.
 ///
 /// # Errors
-/// Exit 6: the checkpoint holds something else.
-pub fn restore(comm: &Comm, loaded: &mut Loaded, shape: &Shape) -> Result<Restored> {
-    let standing = loaded.common.take()?;
-    let head = head(comm, &mut loaded.common, shape)?;
+/// Exit 6: the checkpoint holds something else, or what no run of the job comes to.
+pub fn restore(comm: &Comm, loaded: &mut Loaded, expected: &Expected) -> Result<Restored> {
+    let standing: Standing = loaded.common.take()?;
+    if let Some(what) = standing.fault(expected.rounds) {
+        return Err(loaded.common.refused(format!("standing: {what}")));
+    }
+    let head = head(comm, &mut loaded.common, expected)?;
     let model = with_blocks(loaded, MODEL, head)?;
     let mut bests = BESTS.map(|_| Best::default());
     for (best, name) in bests.iter_mut().zip(BESTS) {
         let (which, score): (Which, Option<f64>) = loaded.common.take()?;
         best.score = score.unwrap_or(best.score);
+        // Less than anything is what none has.
+        if best.score.is_nan() || best.score == f64::INFINITY {
+            return Err(loaded.common.refused(format!("{name}: found the score {}", best.score)));
+        }
         best.model = match which {
             Which::Nothing => None,
             Which::Same => Some(model.clone()),
             Which::Other => {
-                let head = self::head(comm, &mut loaded.common, shape)?;
+                let head = self::head(comm, &mut loaded.common, expected)?;
                 Some(with_blocks(loaded, name, head)?)
             }
         };
@@ -166,10 +181,21 @@ pub fn restore(comm: &Comm, loaded: &mut Loaded, shape: &Shape) -> Result<Restor
 }
 
 /// A model without the weights of its class blocks.
-fn head(comm: &Comm, from: &mut Items, shape: &Shape) -> Result<Annotator> {
-    let counts: Vec<usize> = from.take()?;
-    let shared = from.take_numbers()?;
+fn head(comm: &Comm, from: &mut Items, expected: &Expected) -> Result<Annotator> {
+    let (counts, shape): (Vec<usize>, _) = (from.take()?, expected.shape);
+    if !expected.experts.contains(&&counts[..]) {
+        return Err(from.refused("model: found other numbers of experts than the job gives"));
+    }
+    let shared: Vec<f32> = from.take_numbers()?;
     let layers = shape.shared_layers();
+    if shared.len() != layers.parameters() {
+        let (found, expected) = (shared.len(), layers.parameters());
+        let text = format!("model: found {found} numbers of shared layers, expected {expected}");
+        return Err(from.refused(text));
+    }
+    if let Some(layer) = layers.odd_layer(&shared) {
+        return Err(from.refused(format!("model: layer {layer}: found NaN or infinity")));
+    }
     let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
     let own = owned(layouts.len(), comm.size(), comm.rank());
     let experts = Experts { layouts, own, parameters: Vec::new() };
@@ -177,8 +203,16 @@ fn head(comm: &Comm, from: &mut Items, shape: &Shape) -> Result<Annotator> {
 }
 
 fn with_blocks(loaded: &Loaded, family: &str, mut head: Annotator) -> Result<Annotator> {
-    let count = head.experts.layouts.len();
-    head.experts.parameters = loaded.blocks.each(family, count, |_, from| take_numbers(from))?;
+    let layouts = &head.experts.layouts;
+    let own = &layouts[head.experts.own.clone()];
+    let read = |index: usize, from: &mut dyn io::Read| {
+        let numbers: Arc<Vec<f32>> = take_numbers(from)?;
+        let (found, expected) = (numbers.len(), own[index].parameters());
+        let fine = found == expected && numbers.iter().all(|number| number.is_finite());
+        let fault = || format!("{family}: found {found} numbers, expected {expected} finite ones");
+        unless(numbers, (!fine).then(fault))
+    };
+    head.experts.parameters = loaded.blocks.each(family, layouts.len(), read)?;
     Ok(head)
 }
 

@@ -9,7 +9,7 @@ use crate::model::layout::Layout;
 use crate::model::mixture::{Block, Kernel, expert_gradient};
 use crate::model::vector::LANES;
 use crate::optim::lbfgs::Lbfgs;
-use crate::packed::{put, take};
+use crate::packed::{put, take, unless};
 
 /// A class block whose classes search by L-BFGS, each by itself. The block's parameters stand at
 /// the trial points.
@@ -38,8 +38,19 @@ impl BlockSearch {
     }
 
     /// What a checkpoint holds between two passes.
-    pub fn restore(layout: &Layout, from: &mut dyn io::Read) -> io::Result<BlockSearch> {
-        BlockSearch::with(layout, |_| take(from))
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn restore(
+        layout: &Layout,
+        tolerance: f64,
+        from: &mut dyn io::Read,
+    ) -> io::Result<BlockSearch> {
+        BlockSearch::with(layout, |places| {
+            let search: Lbfgs = take(from)?;
+            let fault = search.fault(places.len(), tolerance);
+            unless(search, fault)
+        })
     }
 
     fn with(

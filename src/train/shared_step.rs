@@ -15,7 +15,7 @@ use crate::comm::OrderedSum;
 use crate::data::Reader;
 use crate::error::Result;
 use crate::flow::experts_travel::visit_blocks;
-use crate::flow::home_rows::{HomeRows, RowsAhead, read_rows};
+use crate::flow::home_rows::{HomeRows, ReadRows, read_rows};
 use crate::job::SharedJob;
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
@@ -28,7 +28,7 @@ use crate::optim::adam::Adam;
 use crate::optim::irprop::{Irprop, Steps};
 use crate::optim::{SharedSolver, Step};
 use crate::packed::put;
-use crate::parallel::work_off;
+use crate::parallel::{Ahead, work_off};
 
 /// Where a shared step stands. The weights that it has reached are the model's.
 pub struct Learning {
@@ -47,10 +47,7 @@ impl Learning {
     pub fn new(job: &SharedJob, parameters: usize) -> Learning {
         let optimizer = match job.solver {
             SharedSolver::Adam => Optimizer::Adam(Adam::new(parameters)),
-            SharedSolver::Irprop => {
-                let (initial, min, max) = (job.step_initial, job.step_min, job.step_max);
-                Optimizer::Irprop(Irprop::new(parameters, Steps { initial, min, max }))
-            }
+            SharedSolver::Irprop => Optimizer::Irprop(Irprop::new(parameters, steps_of(job))),
         };
         Learning { iteration: 0, optimizer }
     }
@@ -59,10 +56,25 @@ impl Learning {
     ///
     /// # Errors
     /// Exit 6: it holds something else.
-    pub fn restore(loaded: &mut Loaded) -> Result<Learning> {
-        let (iteration, optimizer) = loaded.common.take()?;
-        Ok(Learning { iteration, optimizer })
+    pub fn restore(job: &SharedJob, parameters: usize, loaded: &mut Loaded) -> Result<Learning> {
+        let (iteration, optimizer): (usize, Optimizer) = loaded.common.take()?;
+        let fault = match (&optimizer, job.solver) {
+            _ if iteration > job.iterations => Some(format!("found iteration {iteration}")),
+            (Optimizer::Irprop(irprop), SharedSolver::Irprop) => {
+                irprop.fault(parameters, steps_of(job))
+            }
+            (Optimizer::Adam(adam), SharedSolver::Adam) => adam.fault(parameters),
+            _ => Some("found the state of another solver".into()),
+        };
+        match fault {
+            None => Ok(Learning { iteration, optimizer }),
+            Some(what) => Err(loaded.common.refused(format!("shared step: {what}"))),
+        }
     }
+}
+
+fn steps_of(job: &SharedJob) -> Steps {
+    Steps { initial: job.step_initial, min: job.step_min, max: job.step_max }
 }
 
 impl Saved for Learning {
@@ -163,7 +175,11 @@ impl Pass<'_, '_> {
     }
 
     /// Activations of the rows of `blocks`, which come next.
-    fn forward(&mut self, rows: &mut RowsAhead, blocks: Range<usize>) -> Result<Vec<BlockRows>> {
+    fn forward(
+        &mut self,
+        rows: &mut Ahead<ReadRows>,
+        blocks: Range<usize>,
+    ) -> Result<Vec<BlockRows>> {
         let (comm, annotator, kernels) = (self.state.comm, self.annotator, &mut self.state.kernels);
         let mut wave = Vec::with_capacity(blocks.len());
         // Whether a piece is the last one of its block.

@@ -47,6 +47,34 @@ impl Standing {
     }
 }
 
+impl Standing {
+    /// What of it, read back, no run of so many rounds can have come to.
+    pub fn fault(&self, rounds: usize) -> Option<String> {
+        let round = match self.step {
+            Step::Pretrain => self.round == 0,
+            Step::Experts | Step::Shared => (1..=rounds).contains(&self.round),
+            Step::Done => self.round <= rounds,
+        };
+        let scores = self.score_before < f64::INFINITY && self.last_loss > f64::NEG_INFINITY;
+        let fine = round && scores && self.rounds_without <= self.round;
+        (!fine).then(|| {
+            let (step, round) = (self.step, self.round);
+            let scores = (self.score_before, self.last_loss);
+            format!("found {step:?} of round {round} of {rounds}, score and loss {scores:?}")
+        })
+    }
+
+    /// Whether the mixtures are still those of pretraining, where the step has `begun` or not.
+    pub fn small(&self, begun: bool) -> bool {
+        match self.step {
+            Step::Pretrain => true,
+            Step::Experts => self.round == 1 && !begun,
+            Step::Shared => false,
+            Step::Done => self.round == 0,
+        }
+    }
+}
+
 /// The best model of those that were offered.
 pub struct Best {
     pub model: Option<Annotator>,

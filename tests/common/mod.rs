@@ -6,6 +6,7 @@
 
 pub mod pins;
 
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -13,7 +14,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use reelscale::data::{Kind, ShardHeader, ShardInfo, ShardWriter};
+use reelscale::human::hex;
 use reelscale::synthetic::Planted;
+use sha2::{Digest, Sha256};
 
 /// A command that can be run once or several times.
 #[derive(Clone)]
@@ -288,4 +291,32 @@ pub fn json(path: &Path, key: &str) -> serde_json::Value {
     let text = std::fs::read_to_string(path).expect("the file is there");
     let value: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
     value[key].clone()
+}
+
+/// Copies the files of a folder to a new one.
+pub fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Makes SHA256SUMS right again, as one would who means harm.
+pub fn refit_sums(folder: &Path) {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "SHA256SUMS")
+        .collect();
+    names.sort();
+    let line = |name: String| format!("{}  {name}\n", sha256(&folder.join(&name)));
+    let lines: String = names.into_iter().map(line).collect();
+    fs::write(folder.join("SHA256SUMS"), lines).unwrap();
+}
+
+/// The SHA-256 of a file, in hex digits.
+pub fn sha256(path: &Path) -> String {
+    hex(&Sha256::digest(fs::read(path).unwrap()))
 }

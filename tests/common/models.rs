@@ -8,13 +8,13 @@ use reelscale::checkpoint::{load, save};
 use reelscale::comm::Comm;
 use reelscale::error::Error;
 use reelscale::example::FeaturePart;
-use reelscale::human::hex;
 use reelscale::model::annotator::{Annotator, Shape};
 use reelscale::model::experts::{Experts, layouts};
 use reelscale::model::initial;
 use reelscale::model::spec::{Activation, Dummy, Layer, Normalize, Pooling, Standard};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+
+use super::common::{refit_sums, sha256};
 
 /// Features of the models here.
 pub const FEATURES: usize = 6;
@@ -109,29 +109,6 @@ pub fn refused_or_same(path: &Path, expected: &Annotator, what: &dyn Fn() -> Str
     }
 }
 
-/// Copies the files of a folder to a new one.
-pub fn copy(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
-/// Makes SHA256SUMS right again, as one would who means harm.
-pub fn refit_sums(folder: &Path) {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != "SHA256SUMS")
-        .collect();
-    names.sort();
-    let line = |name: String| format!("{}  {name}\n", sha256(&folder.join(&name)));
-    let lines: String = names.into_iter().map(line).collect();
-    fs::write(folder.join("SHA256SUMS"), lines).unwrap();
-}
-
 /// Makes the manifest's digests right again, and SHA256SUMS.
 pub fn refit_manifest(folder: &Path) {
     let path = folder.join("manifest.json");
@@ -152,8 +129,4 @@ pub fn without_sums(folder: &Path) {
     assert!(text.contains("\"version\": 2"), "{text}");
     fs::write(&path, text.replace("\"version\": 2", "\"version\": 1")).unwrap();
     fs::remove_file(folder.join("SHA256SUMS")).unwrap();
-}
-
-fn sha256(path: &Path) -> String {
-    hex(&Sha256::digest(fs::read(path).unwrap()))
 }
