@@ -34,4 +34,5 @@ pub mod error;
 pub mod human;
 pub mod packed;
 pub mod parallel;
+pub mod progress;
 pub mod rng;

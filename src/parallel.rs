@@ -1,11 +1,14 @@
 //! The threads of one rank: items are worked off by whoever is free, each into a place of its own,
 //! so that no result depends on who did what or when.
 
+use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
+
+use crate::progress::{Awaiting, tick, work_ahead};
 
 /// Works off `items` on as many threads as there are `states`, each thread with a state of its own
 /// (kernels, scratch). The calling thread takes part and calls `poll` after each of its items and
@@ -29,6 +32,7 @@ pub fn work_off<S: Send, I: Send>(
     let mut lead = || {
         while let Some(item) = next() {
             work(own, item);
+            tick();
             poll();
         }
         while busy.load(Acquire) > 0 {
@@ -45,6 +49,7 @@ pub fn work_off<S: Send, I: Send>(
                 let _leaves = Leaves(&busy);
                 while let Some(item) = next() {
                     work(state, item);
+                    tick();
                 }
             });
         }
@@ -74,26 +79,35 @@ pub fn work_off_together<S: Send, I: Send>(
     work_off(states, items, |state, item| work(std::slice::from_mut(state), item), poll);
     for item in left {
         work(states, item);
+        tick();
         poll();
     }
 }
 
-/// Items made ahead of their use by a thread of their own, in their order.
-pub struct Ahead<T> {
-    items: Option<Receiver<T>>,
+/// Items made ahead of their use by a thread of their own, in their order, up to the first error.
+pub struct Ahead<T, E> {
+    items: Option<Receiver<Result<T, E>>>,
     maker: Option<JoinHandle<()>>,
     wait_seconds: f64,
 }
 
-impl<T: Send + 'static> Ahead<T> {
-    /// Items as `make` gives them until it gives none, at most `depth` of them waiting.
-    pub fn new(depth: usize, mut make: impl FnMut() -> Option<T> + Send + 'static) -> Ahead<T> {
+impl<T: Send + 'static, E: Send + 'static> Ahead<T, E> {
+    /// Items as `make` gives them until it gives none or an error, at most `depth` of them waiting.
+    /// After an error `make` isn't asked again: what it reads from is in the middle of something.
+    pub fn new(
+        depth: usize,
+        mut make: impl FnMut() -> Option<Result<T, E>> + Send + 'static,
+    ) -> Ahead<T, E> {
         let (sender, items) = sync_channel(depth);
         let maker = std::thread::spawn(move || {
-            // A closed channel: nobody wants more.
-            while let Some(item) = make()
-                && sender.send(item).is_ok()
-            {}
+            work_ahead();
+            while let Some(item) = make() {
+                let last = item.is_err();
+                // A closed channel: nobody wants more.
+                if sender.send(item).is_err() || last {
+                    return;
+                }
+            }
         });
         Ahead { items: Some(items), maker: Some(maker), wait_seconds: 0.0 }
     }
@@ -104,18 +118,32 @@ impl<T: Send + 'static> Ahead<T> {
     }
 }
 
-impl<T> Iterator for Ahead<T> {
-    type Item = T;
+impl<T, E> Iterator for Ahead<T, E> {
+    type Item = Result<T, E>;
 
-    fn next(&mut self) -> Option<T> {
+    /// Panics of the thread are passed on.
+    fn next(&mut self) -> Option<Result<T, E>> {
         let started = Instant::now();
-        let item = self.items.as_ref().expect("there until it is dropped").recv().ok();
+        let items = self.items.as_ref().expect("there until it is dropped");
+        let item = match items.try_recv() {
+            Err(TryRecvError::Empty) => {
+                let _awaiting = Awaiting::begin();
+                items.recv().ok()
+            }
+            item => item.ok(),
+        };
         self.wait_seconds += started.elapsed().as_secs_f64();
+        if item.is_none()
+            && let Some(maker) = self.maker.take()
+            && let Err(panic) = maker.join()
+        {
+            resume_unwind(panic);
+        }
         item
     }
 }
 
-impl<T> Drop for Ahead<T> {
+impl<T, E> Drop for Ahead<T, E> {
     fn drop(&mut self) {
         self.items.take();
         if let Some(maker) = self.maker.take() {
@@ -131,11 +159,31 @@ mod tests {
 
     #[test]
     fn items_made_ahead_come_in_order_and_may_be_left() {
-        let mut numbers = 0..100;
-        let all: Vec<usize> = Ahead::new(3, move || numbers.next()).collect();
-        assert!(all.iter().copied().eq(0..100));
-        let mut endless = 0..;
-        assert_eq!(Ahead::new(2, move || endless.next()).nth(4), Some(4));
+        let mut numbers = (0..100).map(Ok::<usize, ()>);
+        let all: Result<Vec<usize>, ()> = Ahead::new(3, move || numbers.next()).collect();
+        assert!(all.unwrap().into_iter().eq(0..100));
+        let mut endless = (0..).map(Ok::<usize, ()>);
+        assert_eq!(Ahead::new(2, move || endless.next()).nth(4), Some(Ok(4)));
+    }
+
+    #[test]
+    fn nothing_is_made_after_an_error() {
+        let mut asked = 0;
+        let mut items = Ahead::new(3, move || {
+            asked += 1;
+            assert!(asked <= 2, "asked again");
+            Some(if asked == 2 { Err("damaged") } else { Ok(asked) })
+        });
+        assert_eq!(
+            [items.next(), items.next(), items.next()],
+            [Some(Ok(1)), Some(Err("damaged")), None]
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "made to fail")]
+    fn a_panic_of_the_thread_that_makes_items_is_passed_on() {
+        Ahead::<usize, ()>::new(0, || panic!("made to fail")).next();
     }
 
     #[test]

@@ -100,3 +100,29 @@ fn a_rank_that_sees_other_files_is_named_before_anything_is_converted() {
     assert!(text.contains("rank 1: files: found a.txt: 20 bytes, rank 0 has a.txt: 14"), "{text}");
     assert!(!Path::new(&path("shards")).exists(), "nothing is written");
 }
+
+/// A node that still has another build: its rank is named before anything is computed.
+#[test]
+fn a_rank_that_runs_another_program_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, other) = (env!("CARGO_BIN_EXE_reelscale"), folder.path().join("other"));
+    let mut bytes = fs::read(own).unwrap();
+    bytes.push(0);
+    fs::write(&other, bytes).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = folder.path().join("by-rank");
+    let text = format!(
+        "#!/bin/sh\n[ $OMPI_COMM_WORLD_RANK = 2 ] && exec {} \"$@\"\nexec {own} \"$@\"\n",
+        other.display()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = folder.path().join("data");
+    let synthesize = reelscale("synthesize --classes 9 --features 8 --rows 50 --output");
+    for command in [synthesize.path(&output), reelscale("doctor")] {
+        let text = command.program(script.clone()).ranks(3).within(60).fails_with(3);
+        let expected = "rank 2: program: executable: found SHA-256 ";
+        assert!(text.contains(expected) && text.contains(", rank 0 has SHA-256 "), "{text}");
+    }
+    assert!(!output.exists(), "nothing is written");
+}

@@ -11,9 +11,9 @@
 //! shared step, a pass     4 q -> 4 (p - q)                                        C
 //! ordered sum             4 L a + 4 L / P + 8
 //!                      -> 4 (L / P) A + 4 (L - L / P) + 8 (P - 1)            3
-//! pretraining, an epoch   4 d n + 4 (n + m) + 4 d N a + 24 S + 1 + S ordered sums
+//! pretraining, an epoch   4 d n + 4 (n + m) + 4 d N a + 24 S + 2 + S ordered sums
 //!                      -> 4 d (N - n) + 4 (N - n + l - m) + 4 d n A
-//!                         + 24 S (P - 1) + (P - 1) + S ordered sums           6 S + 1 + 9 S
+//!                         + 24 S (P - 1) + 2 (P - 1) + S ordered sums         6 S + 2 + 9 S
 //! ```
 //!
 //! One rank alone makes no calls in ordered sums and in passes of the shared step. a is the number
@@ -222,7 +222,7 @@ fn an_epoch_of_pretraining_moves_activations_and_their_gradients() {
             let (n, m) = (rows.len(), label_count(rows));
             let own = 4 * WIDTH * n + 4 * (n + m);
             let all = 4 * WIDTH * ROWS + 4 * (ROWS + label_count(0..ROWS));
-            let (sent, others) = (16 * steps + 1, ranks - 1);
+            let (sent, others) = (16 * steps + 2, ranks - 1);
             let dv = |rows: usize, partials: usize| 4 * WIDTH * rows * partials;
             let home = match ranks {
                 1 => [0, 0, 0],
@@ -238,7 +238,7 @@ fn an_epoch_of_pretraining_moves_activations_and_their_gradients() {
             [
                 own + sent + home[0] + sums(0),
                 all - own + sent * others + home[1] + sums(1),
-                4 * steps + 1 + home[2] + sums(2),
+                4 * steps + 2 + home[2] + sums(2),
             ]
         });
     }

@@ -9,6 +9,7 @@ use crate::model::annotator::Annotator;
 use crate::model::layout::Role;
 use crate::model::mixture::Block;
 use crate::model::vector::LANES;
+use crate::progress::tick;
 
 /// Hex digits of the SHA-256 over the model's shape, its shared layers (weights [inputs, outputs],
 /// biases) and, per class, the digest of its gates and experts. Collective.
@@ -66,6 +67,7 @@ fn class_digests(block: Block) -> Vec<u8> {
             }
         }
         sums.into_iter().for_each(|sum| digests.extend(sum.finalize()));
+        tick();
     }
     digests
 }

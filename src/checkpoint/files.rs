@@ -23,6 +23,7 @@ use crate::model::experts::Experts;
 use crate::model::layout::{Layout, Role};
 use crate::model::mixture::Block;
 use crate::partition::owner;
+use crate::progress::{Call, tick};
 
 /// Numbers in a chunk of a matrix: 1 MiB.
 const CHUNK: usize = 1 << 18;
@@ -68,12 +69,14 @@ fn entry(disk: &Disk, path: &Path, classes: Option<Range<usize>>) -> Result<File
 
 /// Length and SHA-256 of a file.
 pub fn digest(path: &Path) -> std::io::Result<(u64, String)> {
+    let _reading = Call::on("reading", path);
     let (mut file, mut sha, mut bytes) = (fs::File::open(path)?, Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok((bytes, hex(&sha.finalize()))),
             read => {
+                tick();
                 sha.update(&buffer[..read]);
                 bytes += read as u64;
             }

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Exit, Result};
 use crate::human::hex;
+use crate::progress::{Call, tick};
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
@@ -170,6 +171,7 @@ impl FolderFile {
             return Err(error.hint(DAMAGED));
         }
         let (mut sum, mut reader) = (Sha256::new(), self.reader(0));
+        let _reading = Call::on("reading", &self.path);
         let mut buffer = vec![0; BUFFER.min(self.bytes() as usize + 1)];
         loop {
             match reader.read(&mut buffer).map_err(|error| refused(&self.path, &error))? {
@@ -216,6 +218,7 @@ struct At<'a> {
 impl Read for At<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read_at(to, self.at)?;
+        tick();
         self.at += read as u64;
         Ok(read)
     }

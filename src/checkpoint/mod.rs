@@ -22,6 +22,7 @@ mod folder;
 mod loaded;
 mod manifest;
 mod model_folder;
+mod names;
 mod read;
 mod store;
 mod sums;
@@ -54,28 +55,35 @@ const FILE_BYTES: usize = 1 << 30;
 /// # Errors
 /// Exit 5 where the file system refuses, common to all ranks.
 pub fn save(comm: &Comm, path: &Path, annotator: &Annotator) -> Result<String> {
-    save_on(comm, &Disk::default(), path, annotator)
+    let hash = content_hash(comm, annotator);
+    save_hashed(comm, &Disk::default(), path, annotator, &hash)?;
+    Ok(hash)
 }
 
-/// As `save`, on this disk.
+/// As `save`, on this disk, of a model whose content hash is known.
 ///
 /// # Errors
 /// As `save`.
-pub fn save_on(comm: &Comm, disk: &Disk, path: &Path, annotator: &Annotator) -> Result<String> {
-    save_cut(comm, disk, path, annotator, FILE_BYTES)
+pub fn save_hashed(
+    comm: &Comm,
+    disk: &Disk,
+    path: &Path,
+    annotator: &Annotator,
+    hash: &str,
+) -> Result<()> {
+    save_cut(comm, disk, path, (annotator, hash), FILE_BYTES)
 }
 
 fn save_cut(
     comm: &Comm,
     disk: &Disk,
     path: &Path,
-    annotator: &Annotator,
+    (annotator, hash): (&Annotator, &str),
     file_bytes: usize,
-) -> Result<String> {
-    let hash = content_hash(comm, annotator);
+) -> Result<()> {
     let there = ModelFolder::open_whole(comm, path);
     if there.is_ok_and(|there| there.manifest.content_hash == hash) {
-        return Ok(hash);
+        return Ok(());
     }
     let prepared = comm.is_root().then(|| files::prepare(disk, path)).transpose();
     let temporary = comm.agree(prepared)?.unwrap_or_default();
@@ -84,15 +92,14 @@ fn save_cut(
     let entries = files::write_experts(comm, disk, &temporary, &annotator.experts, file_bytes)?;
     let finished = if comm.is_root() {
         files::write_shared(disk, &temporary, annotator).and_then(|shared| {
-            let manifest = Manifest::new(annotator, shared, entries, hash.clone());
+            let manifest = Manifest::new(annotator, shared, entries, hash.to_string());
             files::write_manifest(disk, &temporary, &manifest)?;
             files::put_in_place(disk, &temporary, path)
         })
     } else {
         Ok(())
     };
-    comm.agree(finished)?;
-    Ok(hash)
+    comm.agree(finished)
 }
 
 /// Reads the model in `path`: the shared layers, and this rank's share of the class blocks.

@@ -14,7 +14,6 @@
 //! items mean is left to those who put and take them. A checkpoint is used only if it holds exactly
 //! the files that it lists, each with its digest; else the one before it is, and that is said.
 
-use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -24,9 +23,10 @@ use sha2::{Digest, Sha256};
 
 use super::folder::{Folder, same_sum};
 use super::loaded::{Blocks, Items, Loaded, Part, damaged};
+use super::names::{NEXT, entries, is_checkpoint, is_own, number_of};
 use super::sums::{self, LIST_BYTES_MAX, SUMS};
 use crate::comm::Comm;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, folder_of, left_there, there};
 use crate::error::{Error, Result};
 use crate::human::hex;
 use crate::partition::owned;
@@ -93,15 +93,13 @@ impl Store {
     /// were.
     pub fn save(&self, comm: &Comm, contents: &Contents) -> Result<()> {
         let number = self.common_numbers(comm)?.last().map_or(1, |last| last + 1);
-        let (path, temporary) = (self.path(number), self.folder.join("next.tmp"));
-        let told = |error: io::Error| Error::storage(format!("{}: {error}", path.display()));
-        let prepare = || {
-            self.disk.create_dir_all(&self.folder)?;
-            self.disk.sync_dir(self.folder.parent().unwrap_or(Path::new(".")))?;
-            self.disk.remove_dir_all(&temporary)?;
-            self.disk.create_dir_all(&temporary)
-        };
-        comm.agree(if comm.is_root() { prepare().map_err(told) } else { Ok(()) })?;
+        let path = self.path(number);
+        let told = |error: io::Error| Error::file(&path, &error);
+        let prepared = comm.is_root().then(|| self.prepare()).transpose();
+        let temporary = comm.agree(prepared.map_err(told))?.unwrap_or_default();
+        // A plain name: `next.tmp`, or one beside it.
+        let name = comm.all_gather_any(temporary.as_bytes()).swap_remove(0);
+        let temporary = self.folder.join(String::from_utf8_lossy(&name).as_ref());
         let own: io::Result<Vec<(Part, Sum)>> = contents
             .families
             .iter()
@@ -125,6 +123,16 @@ impl Store {
             self.remove_older(number);
         }
         Ok(())
+    }
+
+    /// Makes the folder that the next checkpoint is written in; returns its name.
+    fn prepare(&self) -> io::Result<String> {
+        let parent = folder_of(&self.folder);
+        self.disk.create_dir_all(parent)?;
+        self.disk.create_dir(&self.folder)?;
+        self.disk.sync_dir(parent)?;
+        let path = self.disk.temporary_dir(&self.folder.join(NEXT), is_own)?;
+        Ok(path.file_name().unwrap_or_default().to_string_lossy().into_owned())
     }
 
     /// This rank's run of a family's blocks.
@@ -188,9 +196,38 @@ impl Store {
     fn remove_older(&self, newest: u64) {
         let older = self.numbers().unwrap_or_default().into_iter().rev();
         for number in older.filter(|number| *number < newest).skip(1) {
-            if let Err(error) = self.disk.remove_dir_all(&self.path(number)) {
-                log::warn!("{}: {error}", self.path(number).display());
+            let path = self.path(number);
+            match self.disk.remove_own(&path, is_own) {
+                Ok(None) => {}
+                Ok(Some(foreign)) => left_there(&path, &foreign),
+                Err(error) => log::warn!("{}: {error}", path.display()),
             }
+        }
+    }
+
+    /// Removes all checkpoints, damaged and unfinished ones too, which are of no more use. What
+    /// this program hasn't written stays, and is told.
+    pub fn remove_all(&self) {
+        let outcome = entries(&self.folder).and_then(|names| {
+            let mut foreign = None;
+            for name in names {
+                let path = self.folder.join(&name);
+                let own = name.to_str().is_some_and(is_checkpoint);
+                match own.then(|| self.disk.remove_own(&path, is_own)).transpose()? {
+                    Some(None) => {}
+                    Some(Some(within)) => foreign = Some(Path::new(&name).join(within)),
+                    None => foreign = Some(name.into()),
+                }
+            }
+            match foreign {
+                Some(foreign) => left_there(&self.folder, foreign.as_os_str()),
+                None if there(&self.folder)?.is_some() => self.disk.remove_dir(&self.folder)?,
+                None => {}
+            }
+            Ok(())
+        });
+        if let Err(error) = outcome {
+            log::warn!("{}: {error}", self.folder.display());
         }
     }
 
@@ -208,18 +245,8 @@ impl Store {
 
     /// The checkpoints that are there, oldest first.
     fn numbers(&self) -> io::Result<Vec<u64>> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
-        let number = |entry: fs::DirEntry| {
-            let name = entry.file_name().into_string().ok()?;
-            let digits = name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_digit());
-            name.parse().ok().filter(|_| digits)
-        };
-        let mut numbers: Vec<u64> = entries.flatten().filter_map(number).collect();
-        numbers.sort_unstable();
-        Ok(numbers)
+        let names = entries(&self.folder)?;
+        Ok(names.iter().filter_map(|name| number_of(name.to_str()?)).collect())
     }
 
     /// The newest checkpoint that is whole, if there are any at all. Every rank takes part.

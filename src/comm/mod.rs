@@ -25,6 +25,7 @@ use std::time::Instant;
 use bytemuck::Pod;
 
 use crate::error::{Error, Exit, Result};
+use crate::progress::tick;
 use stop::Telling;
 
 pub use activity::Activity;
@@ -32,7 +33,7 @@ pub use agreement::{odd_ranks, same_on_all};
 pub use mpi::{abort_all, library_version, own_rank};
 pub use ordered_sum::OrderedSum;
 pub use stop::StopFlag;
-pub use threads::{run_threads, run_threads_limited};
+pub use threads::{run_threads, run_threads_limited, run_threads_through};
 
 /// Work that goes on while a message travels. It calls what it is given between its pieces, so that
 /// a library which moves data only inside its own calls can do so.
@@ -361,6 +362,7 @@ impl Comm {
             self.activity.waits();
         });
         self.activity.works();
+        tick();
         let mut traffic = self.traffic.get();
         traffic.messages += 1;
         traffic.bytes_sent += sent as u64;

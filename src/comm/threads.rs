@@ -144,13 +144,24 @@ pub fn run_threads_limited<T: Send>(
     count_max: usize,
     body: impl Fn(&Comm) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
+    run_threads_through(size, count_max, |thread| thread, body)
+}
+
+/// As `run_threads_limited`, where everything passes through what `wrap` makes of each rank's
+/// backend: for tests that count, damage or delay messages.
+pub fn run_threads_through<T: Send>(
+    size: usize,
+    count_max: usize,
+    wrap: impl Fn(Box<dyn Backend>) -> Box<dyn Backend> + Sync,
+    body: impl Fn(&Comm) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
     let state = State { brought: vec![Default::default(); size], ..State::default() };
     let meeting = Arc::new(Meeting { state: Mutex::new(state), changed: Condvar::new() });
     let stop = StopFlag::default();
     let run = |rank: usize| {
         let meeting = meeting.clone();
         let thread = Thread { rank, size, count_max, meeting: meeting.clone() };
-        let comm = Comm::with_stop(Box::new(thread), stop.clone());
+        let comm = Comm::with_stop(wrap(Box::new(thread)), stop.clone());
         match catch_unwind(AssertUnwindSafe(|| body(&comm))) {
             Ok(Ok(value)) => return Some(value),
             Ok(Err(error)) => meeting.fail(error),

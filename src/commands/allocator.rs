@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 
 use crate::comm::{abort_all, own_rank};
 use crate::error::Exit;
-use crate::report::phase;
+use crate::progress::phase;
 
 /// To be the program's `#[global_allocator]`.
 pub struct Allocator;

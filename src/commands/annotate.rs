@@ -59,7 +59,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let (rows, mut kernels) = args.scoring.prepare(comm, &annotator, &args.data)?;
     let top = (args.top as usize).min(annotator.shape.class_count);
     let scored = score(comm, &annotator, &rows, &mut kernels, top)?;
-    let ids = rows.dataset().reader().ids(rows.own_rows())?;
+    let ids = comm.agree(rows.dataset().reader().ids(rows.own_rows()))?;
     let lists = (0..ids.len()).flat_map(|row| &scored.top.row(row)[..top]);
     let (scores, classes) = lists.copied().unzip();
     let parts = gather(comm, Part { ids, scores, classes }, top);

@@ -13,6 +13,7 @@ use crate::formats::{svmlight, tf_example, tfrecord};
 use crate::human;
 use crate::model::features::FRAMES_MAX;
 use crate::partition::owned;
+use crate::progress::{Call, tick};
 
 /// Bytes of input that go into one group of shards: input is cut by this, never by rank.
 const GROUP_BYTES: u64 = 8 << 20;
@@ -219,6 +220,7 @@ impl Group<'_> {
     fn convert(mut self, files: Range<usize>) -> Result<()> {
         for file in files {
             let path = &self.paths[file];
+            let _converting = Call::on("converting", path);
             self.done.counts.files += 1;
             self.done.counts.bytes += std::fs::metadata(path).map_or(0, |data| data.len());
             match self.args.from {
@@ -282,6 +284,7 @@ impl Group<'_> {
             self.done.counts.shards += 1;
         }
         self.count(file, record, example);
+        tick();
         self.writer.as_mut().expect("just made").push(example)
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::program;
 use crate::comm::{Comm, library_version};
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
@@ -33,6 +34,8 @@ struct Found {
 }
 
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
+    // Others may tell what they find in other words.
+    program::same(comm)?;
     let scratch = args.scratch.unwrap_or_else(std::env::temp_dir);
     let found = look(scratch.clone());
     let text = serde_json::to_vec(&found).expect("plain data");
@@ -115,7 +118,7 @@ fn print(ranks: &[Found], scratch: &std::path::Path) {
         (None, Some(_)) => "srun",
         (None, None) => "none",
     };
-    println!("program    reelscale {}", env!("CARGO_PKG_VERSION"));
+    println!("program    reelscale {}, commit {}", program::VERSION, program::COMMIT);
     println!("launcher   {launcher}");
     println!("pmix       {}", variable("PMIX_VERSION").unwrap_or("not in use".into()));
     println!("mpi        {}", library_version().unwrap_or("not started: no launcher".into()));

@@ -8,6 +8,7 @@ mod convert;
 mod doctor;
 mod evaluate;
 mod inspect;
+mod program;
 mod scoring;
 mod synthesize;
 pub mod train;
@@ -73,6 +74,7 @@ impl Arguments {
         on_ranks(comm, |comm| {
             if !alone_is_fine {
                 launch::check_world(comm.size())?;
+                program::same(comm)?;
             }
             self.command.run(comm)
         })

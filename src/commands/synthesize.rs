@@ -6,6 +6,7 @@ use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::error::{Error, Exit, Result};
 use crate::partition::owned;
+use crate::progress::tick;
 use crate::synthetic::Planted;
 
 /// Makes shards of examples drawn from a planted model.
@@ -61,6 +62,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         for row in from..(from + args.rows_per_shard).min(args.rows) {
             let example = planted.example_of(row, args.frames as usize);
             positives += example.labels.len() as u64;
+            tick();
             writer.push(&example)?;
         }
         writer.finish()

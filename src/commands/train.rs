@@ -1,21 +1,23 @@
 //! `reelscale train`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{self, Store};
+use super::program;
+use crate::checkpoint::{self, ModelFolder, Store};
 use crate::clock::Clock;
 use crate::comm::{Comm, library_version, same_on_all};
-use crate::disk::Disk;
+use crate::disk::{Disk, there};
 use crate::error::{Error, Exit, Result};
 use crate::human::{self, hex};
 use crate::job::Job;
 use crate::launch;
-use crate::report::{Found, Machine, Report, RunDirectory, RunRecord, host, table};
+use crate::model::annotator::Annotator;
+use crate::report::{Finished, Found, Machine, Report, RunDirectory, RunRecord, host, table};
 use crate::signals::{self, Deadline};
 use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Trained, instructions, plan, train};
 
@@ -40,6 +42,10 @@ pub struct Args {
     /// Leaves with exit code 75, not 0, when told to stop before the run is done.
     #[arg(long)]
     pub stop_exit_code: bool,
+    /// Goes on where the file system gives no locks. Then nothing keeps two runs with the same
+    /// OUTPUT apart.
+    #[arg(long)]
+    pub no_lock: bool,
 }
 
 /// What a run stands in.
@@ -72,8 +78,13 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     // Every rank looks: what it finds is the same for all, or an error that all share.
     let found = comm.agree(RunDirectory::look(&args.output, &whole_job))?;
     same_on_all(comm, Exit::RunDirectory, &args.output.to_string_lossy(), found.name())?;
-    if let Found::Finished(line) = &found {
-        log::info!("{}: this run is finished: {line}", args.output.display());
+    if let Found::Finished(run) = &found {
+        return comm.agree(finished(&args.output, run));
+    }
+    let there = matches!(found, Found::Unfinished(_));
+    let mut place = Place { directory: None, found };
+    // A run that is there is taken at once, so that no other goes on with it meanwhile.
+    if there && place.take(comm, disk, &args, &whole_job)?.is_none() {
         return Ok(());
     }
     job.run.threads = launch::threads(job.run.threads);
@@ -81,10 +92,14 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     let data = Data::open(comm, &job)?;
     // What can't run leaves no directory behind.
     plan(comm, &job, &data)?;
-    let opened = comm.is_root().then(|| RunDirectory::open(&args.output, &whole_job)).transpose();
-    let directory = comm.agree(opened)?;
-    let events = directory.as_ref().map(|directory| directory.open_file("metrics.jsonl"));
-    let mut report = Report::with_clock(comm.agree(events.transpose())?, clock.clone());
+    if !there && place.take(comm, disk, &args, &whole_job)?.is_none() {
+        return Ok(());
+    }
+    let Place { directory, found } = place;
+    let begun = directory.as_ref().map_or(Ok(()), |directory| directory.begin(&whole_job));
+    comm.agree(begun)?;
+    let mut report =
+        Report::with_clock(directory.as_ref().map(RunDirectory::events), clock.clone());
     let (rows, ranks, threads) = (data.train.rows(), comm.size(), job.run.threads);
     log::info!(
         "{} rows of {} features, {} classes; {ranks} ranks x {threads} threads, {kernel} kernel",
@@ -106,8 +121,9 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     let heartbeat = Heartbeat::start(comm, &args.output.join("ranks"), patience);
     let trained = train(comm, &job, data, &mut report, Some(checkpoints))?;
     comm.settle_stop();
+    comm.agree(report.make_events_whole())?;
     let model_hash = match trained.done {
-        true => checkpoint::save(comm, &args.output.join("model"), &trained.annotator)?,
+        true => keep_model(comm, disk, &args.output, directory.as_ref(), &trained.annotator)?,
         false => String::new(),
     };
     report.timers.add("communication wait", comm.traffic().wait_seconds);
@@ -139,11 +155,10 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     drop(heartbeat);
     comm.barrier();
     let write = |directory: &RunDirectory| {
-        let text = serde_json::to_string_pretty(&record).expect("a record is plain data");
-        directory.write("run.json", &(text + "\n"))?;
-        directory.remove_folder("ranks");
+        directory.record(&record)?;
+        directory.remove_signs();
         if done {
-            directory.remove_folder("checkpoints");
+            Store::new(args.output.join("checkpoints"), disk.clone()).remove_all();
         }
         Ok(())
     };
@@ -159,9 +174,97 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     Ok(())
 }
 
+/// The run directory, which rank 0 has, and what was found in it.
+struct Place {
+    directory: Option<RunDirectory>,
+    found: Found,
+}
+
+impl Place {
+    /// Takes the directory for this run; what rank 0 finds there under the lock is what counts.
+    /// Nothing comes back where the run has been finished meanwhile, which is said.
+    ///
+    /// # Errors
+    /// As `RunDirectory::open`; exit 6: there is a model that isn't this run's; common to all
+    /// ranks.
+    fn take(&mut self, comm: &Comm, disk: &Disk, args: &Args, job: &Job) -> Result<Option<()>> {
+        let open = || {
+            let opened = RunDirectory::open(disk, &args.output, job, args.no_lock)?;
+            match &opened.1 {
+                Found::Finished(run) => finished(&args.output, run)?,
+                Found::Unfinished(run) => own_model(&args.output, &run.model_hash)?,
+                Found::Nothing => own_model(&args.output, "")?,
+            }
+            Ok(opened)
+        };
+        let opened = comm.agree(comm.is_root().then(open).transpose())?;
+        if let Some((directory, found)) = opened {
+            (self.directory, self.found) = (Some(directory), found);
+        }
+        let finished = comm.is_root() && matches!(self.found, Found::Finished(_));
+        Ok((comm.max(u64::from(finished)) == 0).then_some(()))
+    }
+}
+
+/// Says that a run is finished.
+///
+/// # Errors
+/// Exit 6: its model isn't there, or is another one.
+fn finished(output: &Path, run: &Finished) -> Result<()> {
+    let path = output.join("model");
+    let found = match there(&path).map_err(|error| Error::file(&path, &error))? {
+        None => "nothing".to_string(),
+        Some(_) => ModelFolder::open(&path)?.manifest.content_hash,
+    };
+    if found != run.model_hash {
+        let text = format!(
+            "{}: found {found}, expected the model {} of the finished run",
+            path.display(),
+            run.model_hash
+        );
+        return Err(Error::run_directory(text).hint(
+            "put it back; without run.json the run goes on from its last checkpoint, or anew",
+        ));
+    }
+    log::info!("{}: this run is finished: {}", output.display(), run.line);
+    Ok(())
+}
+
+/// Refuses a model that isn't the one, of this hash, which this run has put in place: the run could
+/// not put its own there in the end.
+fn own_model(output: &Path, hash: &str) -> Result<()> {
+    let path = output.join("model");
+    if there(&path).map_err(|error| Error::file(&path, &error))?.is_none()
+        || ModelFolder::open(&path).is_ok_and(|model| model.manifest.content_hash == hash)
+    {
+        return Ok(());
+    }
+    let text = format!("{}: exists already and isn't of this run", path.display());
+    Err(Error::run_directory(text).hint("move it away, or choose another --output"))
+}
+
+/// Puts the model in place and returns its content hash. The record names the hash before, so that
+/// a run which ends in between knows its own model.
+///
+/// # Errors
+/// Exit 5, common to all ranks.
+fn keep_model(
+    comm: &Comm,
+    disk: &Disk,
+    output: &Path,
+    directory: Option<&RunDirectory>,
+    model: &Annotator,
+) -> Result<String> {
+    let hash = checkpoint::content_hash(comm, model);
+    let record = json!({ "format": "reelscale-run", "finished": false, "model_hash": hash });
+    comm.agree(directory.map_or(Ok(()), |directory| directory.record(&record)))?;
+    checkpoint::save_hashed(comm, disk, &output.join("model"), model, &hash)?;
+    Ok(hash)
+}
+
 /// What all ranks must be told alike: the job, where the run is kept and how it ends.
 fn shared_by_ranks(args: &Args, job: &Job) -> String {
-    let Args { job: _, overrides: _, max_time: _, output, stop_exit_code } = args;
+    let Args { job: _, overrides: _, max_time: _, no_lock: _, output, stop_exit_code } = args;
     let job = job.computed();
     format!("{job}--output = {output:?}\n--stop-exit-code = {stop_exit_code}\n")
 }
@@ -173,8 +276,8 @@ fn unix_seconds(time: SystemTime) -> u64 {
 /// What the run's record keeps of this start; changes of the job are told, too.
 fn session(found: &Found, started: SystemTime, ranks: usize, threads: usize) -> Value {
     let mut changes = Vec::new();
-    if let Found::Unfinished(all) = found {
-        for (key, before, now) in &all.harmless {
+    if let Found::Unfinished(run) = found {
+        for (key, before, now) in &run.changes.harmless {
             changes.push(format!("{key}: {before} -> {now}"));
         }
     }
@@ -207,5 +310,6 @@ fn gathered(comm: &Comm, report: &Report) -> Vec<(String, Vec<f64>)> {
 fn versions(kernel: &str) -> BTreeMap<&'static str, String> {
     let mpi = library_version().unwrap_or("none: serial or thread ranks".into());
     let (hdf5, kernel) = (crate::data::library_version(), kernel.to_string());
-    BTreeMap::from([("hdf5", hdf5), ("mpi", mpi), ("kernel", kernel)])
+    let commit = program::COMMIT.to_string();
+    BTreeMap::from([("commit", commit), ("hdf5", hdf5), ("mpi", mpi), ("kernel", kernel)])
 }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::labels::Labels;
 use crate::model::features::Frames;
+use crate::progress::Call;
 
 /// Files kept open by a reader.
 const OPEN_MAX: usize = 16;
@@ -160,7 +161,10 @@ impl Reader {
     ) -> Result<()> {
         let pieces: Vec<_> = self.dataset.pieces(rows).collect();
         for (shard, rows) in pieces {
-            visit(self.shard(shard)?, rows)?;
+            let shards = self.dataset.shards.clone();
+            let reader = self.shard(shard)?;
+            let _reading = Call::on("reading", &shards[shard].path);
+            visit(reader, rows)?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::labels::Labels;
 use crate::model::numbers::{all_finite, from_bytes};
 use crate::model::vector::Instructions;
+use crate::progress::Call;
 
 /// An open shard.
 pub struct ShardReader {
@@ -34,6 +35,7 @@ impl ShardReader {
     /// Opens the shard that `info` describes.
     pub fn open(info: &ShardInfo) -> Result<ShardReader> {
         let path = info.path.as_path();
+        let _opening = Call::on("opening", path);
         let now = ShardInfo::read(path)?;
         if now != *info {
             return Err(Error::input(format!("{}: changed since it was opened", path.display())));

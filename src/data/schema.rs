@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
+use crate::progress::Call;
 
 pub const FORMAT: &str = "reelscale-shard";
 pub const VERSION: u32 = 1;
@@ -82,6 +83,7 @@ impl ShardInfo {
     /// # Errors
     /// Exit 4, with dataset, found and expected.
     pub fn read(path: &Path) -> Result<ShardInfo> {
+        let _opening = Call::on("opening", path);
         let file = open(path)?;
         let attributes = Attributes { path, file: &file };
         let format = attributes.text("format")?;

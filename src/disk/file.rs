@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::{Call, Disk};
 
@@ -48,6 +48,18 @@ impl DiskFile {
         self.disk.call(&call, || self.file.set_len(length))?;
         self.at = length;
         Ok(())
+    }
+
+    /// Locks it for this process alone, as long as it is open.
+    ///
+    /// # Errors
+    /// `WouldBlock` where another process has locked it; else what the file system gives, which may
+    /// know no locks.
+    #[track_caller]
+    pub fn lock(&self) -> io::Result<()> {
+        self.disk.call(&Call::Lock(&self.path), || {
+            Ok(flock(&self.file, FlockOperation::NonBlockingLockExclusive)?)
+        })
     }
 
     /// Makes all that was written last. That its name lasts is up to its folder.

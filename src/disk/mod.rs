@@ -11,13 +11,16 @@
 mod file;
 mod planned;
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+use crate::progress;
 
 pub use file::DiskFile;
 pub use planned::FaultKind;
@@ -25,10 +28,12 @@ use planned::Planned;
 
 /// Bytes that `write_atomic` gathers before it writes them.
 const BUFFER: usize = 1 << 16;
+/// Bytes that `read` asks for at once.
+const READ_AT_ONCE: u64 = 4 << 20;
 /// Names that a temporary folder may have.
 const TEMPORARIES: usize = 10;
 
-/// A call that changes the file system.
+/// A call that changes the file system, or what others may do in it.
 #[derive(Debug)]
 pub enum Call<'a> {
     CreateDir(&'a Path),
@@ -67,6 +72,8 @@ pub enum Call<'a> {
     RemoveFile(&'a Path),
     /// Removes an empty folder.
     RemoveDir(&'a Path),
+    /// Locks a file for this process alone, without waiting.
+    Lock(&'a Path),
 }
 
 /// Where in the program a call stands.
@@ -74,6 +81,25 @@ pub type Place = &'static Location<'static>;
 
 /// Makes a call.
 pub type Go<'a> = &'a mut dyn FnMut() -> io::Result<()>;
+impl Call<'_> {
+    /// Tells those who watch over the process what it is at. A sync or a rename that takes its time
+    /// loses nothing: it may.
+    fn under_way(&self) -> progress::Call {
+        match self {
+            Call::CreateDir(path) | Call::Create(path) | Call::Adopt(path) => {
+                progress::Call::on("creating", path)
+            }
+            Call::Write { path, .. } => progress::Call::on("writing", path),
+            Call::SetLength { path, .. } => progress::Call::slow("setting the length of", path),
+            Call::Sync { path, .. } | Call::SyncDir(path) => progress::Call::slow("syncing", path),
+            Call::Rename { to, .. } | Call::HardLink { to, .. } => {
+                progress::Call::slow("renaming to", to)
+            }
+            Call::RemoveFile(path) | Call::RemoveDir(path) => progress::Call::on("removing", path),
+            Call::Lock(path) => progress::Call::on("locking", path),
+        }
+    }
+}
 
 /// What every call passes through.
 pub trait Hook: fmt::Debug + Send + Sync {
@@ -115,6 +141,7 @@ impl Disk {
     /// The one place where the file system is changed.
     #[track_caller]
     fn call<T>(&self, call: &Call, go: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let _under_way = call.under_way();
         let Some(hook) = &self.hook else { return go() };
         let (mut go, mut value) = (Some(go), None);
         hook.around(call, Location::caller(), &mut || {
@@ -330,11 +357,7 @@ impl Disk {
                     self.create_dir(&candidate)?;
                     return Ok(candidate);
                 }
-                Some(name) => log::warn!(
-                    "{}: {}: not of this program, left there",
-                    candidate.display(),
-                    name.display()
-                ),
+                Some(foreign) => left_there(&candidate, &foreign),
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
@@ -353,6 +376,15 @@ impl Disk {
     }
 }
 
+/// Says, once for each folder, that it stays, since something in it isn't the program's.
+pub fn left_there(folder: &Path, foreign: &OsStr) {
+    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if TOLD.lock().is_ok_and(|mut told| told.insert(folder.to_path_buf())) {
+        let (folder, foreign) = (folder.display(), foreign.display());
+        log::warn!("{folder}: {foreign}: not written by this program; left there");
+    }
+}
+
 /// What stands at `path`, a link as itself; nothing is fine.
 ///
 /// # Errors
@@ -362,6 +394,20 @@ pub fn there(path: &Path) -> io::Result<Option<Metadata>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         found => found.map(Some),
     }
+}
+
+/// All bytes of a file, read in pieces: a large one on a slow disk is no hang.
+///
+/// # Errors
+/// What the file system gives.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let _reading = progress::Call::on("reading", path);
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
+    while (&mut file).take(READ_AT_ONCE).read_to_end(&mut bytes)? > 0 {
+        progress::tick();
+    }
+    Ok(bytes)
 }
 
 /// The folder that holds `path`: `.` for a name alone.

@@ -61,6 +61,8 @@ pub struct HomeRows {
 
 /// Features and labels of the rows of one block, read ahead.
 pub type ReadRows = Result<(Features, Labels)>;
+/// The same of one piece of rows after the other.
+pub type RowsAhead = Ahead<(Features, Labels), Error>;
 
 impl HomeRows {
     pub fn new(comm: &Comm, dataset: Dataset, row_blocks: usize) -> HomeRows {
@@ -158,7 +160,7 @@ impl HomeRows {
     }
 
     /// The pieces of each of this rank's blocks in order, while a thread reads the next ones.
-    pub fn read_ahead(&self, depth: usize) -> Ahead<ReadRows> {
+    pub fn read_ahead(&self, depth: usize) -> RowsAhead {
         self.read_runs_ahead(depth, self.own_pieces().collect())
     }
 
@@ -166,7 +168,7 @@ impl HomeRows {
         self.own.clone().flat_map(|block| self.pieces(block))
     }
 
-    fn read_runs_ahead(&self, depth: usize, runs: Vec<Range<usize>>) -> Ahead<ReadRows> {
+    fn read_runs_ahead(&self, depth: usize, runs: Vec<Range<usize>>) -> RowsAhead {
         let (mut runs, mut reader) = (runs.into_iter(), self.dataset.reader());
         Ahead::new(depth, move || runs.next().map(|run| read_rows(&mut reader, run)))
     }

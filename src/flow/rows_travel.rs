@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::dropout::Dropout;
 use super::own_rows::OwnRows;
 use crate::comm::Comm;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::labels::Labels;
 use crate::model::matrix::{Matrix, stride_of};
 use crate::model::mixture::Passing;
@@ -75,7 +75,7 @@ struct Parts {
 enum Mine<'a> {
     Memory(&'a OwnRows),
     /// Read from the scratch file while the window before is worked on.
-    Scratch(Ahead<Result<Vec<f32>>>),
+    Scratch(Ahead<Vec<f32>, Error>),
 }
 
 /// The windows of an epoch, one after the other.
@@ -150,7 +150,8 @@ impl Travel<'_> {
 
 impl Windows<'_> {
     /// Visits the next window while the one after it arrives. Returns how many rows of the order
-    /// have passed, or nothing once all have. Collective.
+    /// have passed, or nothing once all have. Collective, also where a rank can't read its part: it
+    /// gives zeros, and ranks have to agree before they pass the next window.
     ///
     /// # Errors
     /// What reading back activations gives.
@@ -168,7 +169,11 @@ impl Windows<'_> {
         match self.spans.next() {
             Some(span) => {
                 let parts = self.travel.parts(&span);
-                let part = self.mine.next(self.travel, &span)?;
+                let count = parts.counts[self.travel.comm.rank()];
+                let (part, outcome) = match self.mine.next(self.travel, &span) {
+                    Ok(part) => (part, Ok(())),
+                    Err(error) => (vec![0.0; count], Err(error)),
+                };
                 self.arriving.resize(span.len() * here.activations.stride(), 0.0);
                 let (comm, counts) = (self.travel.comm, &parts.counts);
                 comm.all_gather_v_during(&part, counts, &mut self.arriving, |poll| {
@@ -177,6 +182,7 @@ impl Windows<'_> {
                 here.first = span.start;
                 here.put_in_order(&parts, &self.arriving);
                 self.travel.leave_out(span, &mut here.activations);
+                outcome?;
             }
             None => {
                 visit(here, &mut || ());

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::example::{Example, Values};
+use crate::progress::Call;
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,7 @@ impl Rows {
     /// Exit 4 where there is none.
     pub fn open(path: &Path) -> Result<Rows> {
         let failed = |error| Error::input(format!("{}: {error}", path.display()));
+        let _opening = Call::on("opening", path);
         let file = BufReader::new(File::open(path).map_err(failed)?);
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let header = Header { rows: 0, features: 0, classes: 0 };

@@ -6,6 +6,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::progress::Call;
 
 /// Records of one file, in order.
 pub struct Records {
@@ -29,6 +30,7 @@ impl Records {
     /// Exit 4 where the file can't be opened.
     pub fn open(path: &Path) -> Result<Records> {
         let failed = |error| Error::input(format!("{}: {error}", path.display()));
+        let _opening = Call::on("opening", path);
         let file = File::open(path).map_err(failed)?;
         let left = file.metadata().map_err(failed)?.len();
         let file = BufReader::with_capacity(1 << 18, file);

@@ -1,15 +1,14 @@
 //! What a run tells of itself: log lines, one live line on a terminal, `metrics.jsonl`, timers, and
 //! the run record. Only rank 0 speaks; numbers over ranks are gathered by others.
 
+mod events;
+mod lock;
 mod log_lines;
 mod record;
 mod run_directory;
 mod timers;
 
-use std::fs::File;
-use std::io::{IsTerminal, Seek, Write};
-use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,38 +17,20 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::progress::set_phase;
 
+pub use events::Events;
 pub use log_lines::install;
 pub use record::{Machine, RunRecord, host};
-pub use run_directory::{Found, RunDirectory};
+pub use run_directory::{Finished, Found, RunDirectory, Unfinished};
 pub use timers::{Timers, table};
-
-/// What this process is at, for whoever has to say so when it comes to nothing.
-static PHASE: Mutex<String> = Mutex::new(String::new());
-
-/// What this process is at, as far as it has said.
-pub fn phase() -> String {
-    // Asked for in the middle of anything: nobody is waited for.
-    match PHASE.try_lock() {
-        Ok(phase) if !phase.is_empty() => phase.clone(),
-        _ => "unnamed phase".into(),
-    }
-}
-
-/// Says what this process is at.
-pub fn set_phase(text: &str) {
-    if let Ok(mut phase) = PHASE.try_lock() {
-        phase.clear();
-        phase.push_str(text);
-    }
-}
 
 /// The report of one run on one rank.
 pub struct Report {
     clock: Clock,
     started: Instant,
     phase: String,
-    events: Option<File>,
+    events: Option<Events>,
     /// Of all events without their timing, each joined to that of those before it: the same for
     /// equal runs, wherever they were taken up.
     hash: [u8; 32],
@@ -59,14 +40,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report that keeps events in `events` (on rank 0, open for reading too where the run has
-    /// checkpoints) and shows a live line on a terminal there.
-    pub fn new(events: Option<File>) -> Report {
+    /// A report that keeps events in `events`, on rank 0, and shows a live line on a terminal
+    /// there.
+    pub fn new(events: Option<Events>) -> Report {
         Report::with_clock(events, Clock::default())
     }
 
     /// As `new`, with the times of this clock.
-    pub fn with_clock(events: Option<File>, clock: Clock) -> Report {
+    pub fn with_clock(events: Option<Events>, clock: Clock) -> Report {
         let live = (events.is_some() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_style(
@@ -97,14 +78,11 @@ impl Report {
         self.last = now;
         set_phase(&format!("after {text}"));
         self.timers.add(event["step"].as_str().unwrap_or("other"), since.as_secs_f64());
-        let Some(file) = &mut self.events else { return };
+        let Some(events) = &mut self.events else { return };
         let mut whole = event.clone();
         let seconds = |time: Duration| (time.as_secs_f64() * 1e3).round() / 1e3;
         whole["timing"] = json!({ "at_seconds": seconds(elapsed), "seconds": seconds(since) });
-        // A line that can't be written is no reason to stop days of work.
-        if let Err(error) = writeln!(file, "{whole}") {
-            log::warn!("metrics.jsonl: {error}");
-        }
+        events.push(&whole.to_string());
         let line = line_of(&self.phase, event, since);
         match &self.live {
             Some(bar) => {
@@ -120,32 +98,28 @@ impl Report {
         self.hash
     }
 
-    /// What `metrics.jsonl` holds, on rank 0; nothing elsewhere.
-    pub fn events(&self) -> Vec<u8> {
-        let Some(file) = &self.events else { return Vec::new() };
-        let mut text = Vec::new();
-        let length = file.metadata().map_or(0, |found| found.len());
-        text.resize(length as usize, 0);
-        match file.read_exact_at(&mut text, 0) {
-            Ok(()) => text,
-            Err(error) => {
-                log::warn!("metrics.jsonl: {error}");
-                Vec::new()
-            }
-        }
+    /// The lines of `metrics.jsonl`, on rank 0; nothing elsewhere.
+    pub fn events(&self) -> &[u8] {
+        self.events.as_ref().map_or(&[], Events::text)
     }
 
-    /// Goes on after `events`, whose digest is `hash`.
+    /// Makes `metrics.jsonl` hold all events, on rank 0.
+    ///
+    /// # Errors
+    /// Exit 5: it can't be written.
+    pub fn make_events_whole(&mut self) -> Result<()> {
+        let Some(events) = &mut self.events else { return Ok(()) };
+        events.make_whole().map_err(|error| Error::file(events.path(), &error))
+    }
+
+    /// Goes on after the events `before`, whose digest is `hash`.
     ///
     /// # Errors
     /// Exit 5: `metrics.jsonl` can't be written.
-    pub fn resume(&mut self, events: &[u8], hash: [u8; 32]) -> Result<()> {
+    pub fn resume(&mut self, before: &[u8], hash: [u8; 32]) -> Result<()> {
         self.hash = hash;
-        let Some(file) = &mut self.events else { return Ok(()) };
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(events))
-            .map_err(|error| Error::storage(format!("metrics.jsonl: {error}")))
+        let Some(events) = &mut self.events else { return Ok(()) };
+        events.begin(before).map_err(|error| Error::file(events.path(), &error))
     }
 
     pub fn elapsed(&self) -> Duration {

@@ -1,25 +1,35 @@
-//! The directory of a run: made for it, never taken from anybody.
+//! The directory of a run: made for it, never taken from anybody. It and the folders above it may
+//! be links; nothing inside may be.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::record::host;
+use super::events::Events;
+use super::lock::{LOCK, Lock};
+use crate::disk::{Disk, left_there, there};
 use crate::error::{Error, Result};
 use crate::job::{Changes, Job};
 
-const LOCK: &str = "lock";
-/// No lock file is larger.
-const LOCK_BYTES_MAX: u64 = 4096;
+const JOB: &str = "job.toml";
+const RECORD: &str = "run.json";
+const METRICS: &str = "metrics.jsonl";
+/// Files and folders that the program writes there.
+const FILES: [&str; 7] =
+    [LOCK, JOB, "job.toml.tmp", RECORD, "run.json.tmp", METRICS, "metrics.jsonl.tmp"];
+const FOLDERS: [&str; 4] = ["checkpoints", "ranks", "model", "model.tmp"];
+/// No job or record is larger; what claims to be is not read.
+const TEXT_BYTES_MAX: u64 = 64 << 20;
 
 /// A directory that holds one run: job.toml, metrics.jsonl, checkpoints/, run.json, model/. While
 /// this value lives, no other process can have it.
 pub struct RunDirectory {
     path: PathBuf,
-    _lock: File,
+    disk: Disk,
+    _lock: Lock,
 }
 
 /// What is in the place of a run directory.
@@ -27,10 +37,8 @@ pub struct RunDirectory {
 pub enum Found {
     /// Nothing yet.
     Nothing,
-    /// A run that can go on, and what of the job has changed since it began.
-    Unfinished(Changes),
-    /// A run that is finished, with the line that says how.
-    Finished(String),
+    Unfinished(Unfinished),
+    Finished(Finished),
 }
 
 impl Found {
@@ -44,20 +52,44 @@ impl Found {
     }
 }
 
+/// A run that can go on.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// What of the job has changed since it began.
+    pub changes: Changes,
+    /// The content hash of the model that it was about to put in place, or nothing.
+    pub model_hash: String,
+}
+
+/// A run that is finished.
+#[derive(Debug)]
+pub struct Finished {
+    /// How.
+    pub line: String,
+    pub model_hash: String,
+}
+
 impl RunDirectory {
     /// What is at `path` for a run of `job`. Changes nothing.
     ///
     /// # Errors
-    /// Exit 2: something that isn't a run directory; exit 6: the run of another job.
+    /// Exit 2: something that isn't a run directory; exit 6: the run of another job, or a link or
+    /// something else where the program writes its files.
     pub fn look(path: &Path, job: &Job) -> Result<Found> {
         let name = path.display();
         let entries = match fs::read_dir(path) {
-            Ok(entries) => entries.flatten().map(|entry| entry.file_name()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
-            Err(error) => return Err(Error::usage(format!("{name}: {error}"))),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(Error::usage(format!("{name}: found a file, expected a folder")));
+            }
+            entries => entries.map_err(|error| Error::file(path, &error))?,
         };
-        let names: Vec<_> = entries.collect();
-        if !names.iter().any(|name| name == "job.toml") {
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        let names =
+            names.collect::<io::Result<Vec<_>>>().map_err(|error| Error::file(path, &error))?;
+        let has = |name: &str| names.iter().any(|found| found == name);
+        no_links(path)?;
+        if !has(JOB) {
             // What a run leaves that ended before it began.
             let begun = |name: &std::ffi::OsString| name == LOCK || name == "job.toml.tmp";
             return match names.iter().all(begun) {
@@ -66,12 +98,7 @@ impl RunDirectory {
                     .hint("choose another --output")),
             };
         }
-        let read = |file: &str| {
-            let path = path.join(file);
-            fs::read_to_string(&path)
-                .map_err(|error| Error::run_directory(format!("{}: {error}", path.display())))
-        };
-        let changes = job.changes_since(&read("job.toml")?)?;
+        let changes = job.changes_since(&text_of(&path.join(JOB))?)?;
         if !changes.forbidden.is_empty() {
             let line = |(key, before, now): &(String, String, String)| {
                 format!("{key}: found {now}, the run has {before}")
@@ -80,79 +107,126 @@ impl RunDirectory {
             let text = format!("{name}: holds a run of another job: {}", lines.join("\n  "));
             return Err(Error::run_directory(text).hint("choose another --output"));
         }
-        if !names.iter().any(|name| name == "run.json") {
-            return Ok(Found::Unfinished(changes));
+        match has(RECORD) {
+            true => recorded(&path.join(RECORD), changes),
+            false => Ok(Found::Unfinished(Unfinished { changes, model_hash: String::new() })),
         }
-        let path = path.join("run.json");
-        let record: Value = serde_json::from_str(&read("run.json")?).map_err(|error| {
-            Error::run_directory(format!("{}: {error}", path.display()))
-                .hint("without that file the run goes on from its last checkpoint")
-        })?;
-        if record["finished"] == false {
-            return Ok(Found::Unfinished(changes));
-        }
-        let text = |key: &str| record[key].as_str().unwrap_or("unknown").to_string();
-        Ok(Found::Finished(format!("{}; result {}", text("reason"), text("result_hash"))))
     }
 
-    /// Makes the directory, if it isn't there, and takes it for this process. The lock goes with
-    /// the process, however that ends.
+    /// Makes the directory, if it isn't there, takes it for this process and looks again: what was
+    /// found before nobody else could change it may be out of date. The lock goes with the process,
+    /// however that ends; `without_lock` goes on where the file system gives none.
     ///
     /// # Errors
-    /// Exit 6: another process has it; exit 5: the file system refuses.
-    pub fn open(path: &Path, job: &Job) -> Result<RunDirectory> {
-        let told = |error: io::Error| Error::storage(format!("{}: {error}", path.display()));
-        fs::create_dir_all(path).map_err(told)?;
-        let file = path.join(LOCK);
-        let options =
-            File::options().read(true).write(true).create(true).truncate(false).open(&file);
-        let mut lock = options.map_err(told)?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut owner = String::new();
-            let _ = (&lock).take(LOCK_BYTES_MAX).read_to_string(&mut owner);
-            let text = format!("{}: another process runs in it: {}", path.display(), owner.trim());
-            return Err(Error::run_directory(text).hint("wait for it, or choose another --output"));
+    /// As `look`; exit 6: another process has it; exit 5: the file system refuses, or gives no
+    /// locks.
+    pub fn open(
+        disk: &Disk,
+        path: &Path,
+        job: &Job,
+        without_lock: bool,
+    ) -> Result<(RunDirectory, Found)> {
+        disk.create_dir_all(path).map_err(|error| Error::file(path, &error))?;
+        no_links(path)?;
+        let lock = Lock::take(disk, path, without_lock)?;
+        let found = RunDirectory::look(path, job)?;
+        let directory = RunDirectory { path: path.to_path_buf(), disk: disk.clone(), _lock: lock };
+        Ok((directory, found))
+    }
+
+    /// Writes what job is run.
+    ///
+    /// # Errors
+    /// Exit 5.
+    pub fn begin(&self, job: &Job) -> Result<()> {
+        self.write(JOB, &job.to_toml())
+    }
+
+    /// The events of the run.
+    pub fn events(&self) -> Events {
+        Events::new(self.disk.clone(), &self.path.join(METRICS))
+    }
+
+    /// Writes the record of the run.
+    ///
+    /// # Errors
+    /// Exit 5.
+    pub fn record(&self, record: &impl serde::Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(record).expect("a record is plain data");
+        self.write(RECORD, &(text + "\n"))
+    }
+
+    /// Writes the file `name`, whole or not at all.
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path.join(name);
+        self.disk
+            .write_atomic(&path, |to| to.write_all(text.as_bytes()))
+            .map_err(|error| Error::file(&path, &error))
+    }
+
+    /// Removes the signs of life of ranks, which are of no more use.
+    pub fn remove_signs(&self) {
+        let path = self.path.join("ranks");
+        let sign = |name: &OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+        match self.disk.remove_own(&path, sign) {
+            Ok(None) => {}
+            Ok(Some(foreign)) => left_there(&path, &foreign),
+            Err(error) => log::warn!("{}: {error}", path.display()),
         }
-        let owner = json!({
-            "host": host(),
-            "pid": std::process::id(),
-            "slurm_job": std::env::var("SLURM_JOB_ID").ok(),
-        });
-        lock.set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| writeln!(lock, "{owner}"))
-            .map_err(told)?;
-        let directory = RunDirectory { path: path.to_path_buf(), _lock: lock };
-        directory.write("job.toml", &job.to_toml())?;
-        Ok(directory)
     }
+}
 
-    /// Opens the file `name` in it, for reading and writing; it may be new.
-    pub fn open_file(&self, name: &str) -> Result<File> {
-        let path = self.path.join(name);
-        let options =
-            File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        options.map_err(|error| Error::storage(format!("{}: {error}", path.display())))
-    }
-
-    /// Writes the file `name` under a temporary name, syncs and renames it.
-    pub fn write(&self, name: &str, text: &str) -> Result<()> {
-        let (path, temporary) = (self.path.join(name), self.path.join(format!("{name}.tmp")));
-        fs::write(&temporary, text)
-            .and_then(|()| File::open(&temporary)?.sync_all())
-            .and_then(|()| fs::rename(&temporary, &path))
-            .and_then(|()| File::open(&self.path)?.sync_all())
-            .map_err(|error| Error::storage(format!("{}: {error}", path.display())))
-    }
-
-    /// Removes the folder `name` in it, which is of no more use.
-    pub fn remove_folder(&self, name: &str) {
-        let path = self.path.join(name);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                log::warn!("{}: {error}", path.display());
+/// Refuses links, and files and folders in each other's places, where the program writes.
+fn no_links(path: &Path) -> Result<()> {
+    for (names, folders) in [(&FILES[..], false), (&FOLDERS[..], true)] {
+        for name in names {
+            let path = path.join(name);
+            let found = there(&path).map_err(|error| Error::file(&path, &error))?;
+            let Some(kind) = found.map(|found| found.file_type()) else { continue };
+            if if folders { kind.is_dir() } else { kind.is_file() } {
+                continue;
             }
-            _ => {}
+            let what = match (kind.is_symlink(), kind.is_dir(), kind.is_file()) {
+                (true, ..) => "a link",
+                (_, true, _) => "a folder",
+                (.., true) => "a file",
+                _ => "a special file",
+            };
+            let expected = if folders { "a folder" } else { "a file" };
+            let text = format!("{}: found {what}, expected {expected}", path.display());
+            return Err(Error::run_directory(text)
+                .hint("nothing inside a run directory may be a link; move it away"));
+        }
+    }
+    Ok(())
+}
+
+/// The text of a file that the program has written.
+fn text_of(path: &Path) -> Result<String> {
+    let told = |error: io::Error| Error::run_directory(format!("{}: {error}", path.display()));
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(told)?;
+    file.take(TEXT_BYTES_MAX).read_to_string(&mut text).map_err(told)?;
+    Ok(text)
+}
+
+/// What the record at `path` says of the run.
+fn recorded(path: &Path, changes: Changes) -> Result<Found> {
+    let hint = "without that file the run goes on from its last checkpoint";
+    let wrong =
+        |text: String| Error::run_directory(format!("{}: {text}", path.display())).hint(hint);
+    let record: Value =
+        serde_json::from_str(&text_of(path)?).map_err(|error| wrong(error.to_string()))?;
+    let text = |key: &str| record[key].as_str().unwrap_or_default().to_string();
+    let model_hash = text("model_hash");
+    match record["finished"].as_bool() {
+        None => {
+            Err(wrong(format!("finished: found {}, expected true or false", record["finished"])))
+        }
+        Some(false) => Ok(Found::Unfinished(Unfinished { changes, model_hash })),
+        Some(true) => {
+            let line = format!("{}; result {}", text("reason"), text("result_hash"));
+            Ok(Found::Finished(Finished { line, model_hash }))
         }
     }
 }

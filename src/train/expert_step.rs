@@ -185,7 +185,7 @@ impl ExpertStep<'_> {
         let stream = (self.round << 20 | epoch) as u64;
         let order = Permutation::new(self.seed, Purpose::RowOrder, stream, rows);
         let travel = self.travel(Order::Shuffled(order), self.dropout(epoch));
-        let mut windows = travel.windows(learning.position.rows)?;
+        let mut windows = self.comm.agree(travel.windows(learning.position.rows))?;
         let mut gradients = vec![Vec::new(); state.kernels.len()];
         loop {
             let experts = &mut model.experts;
@@ -202,11 +202,11 @@ impl ExpertStep<'_> {
                     learner.learn(team, layout, parameters, window, how);
                 };
                 work_off_together(&mut workers, items, learn, poll);
-            })?;
-            let Some(passed) = passed else { break };
+            });
+            // All ranks come to the last window at once.
+            let Some(passed) = passed.transpose() else { break };
             // Before that: a stop may have left blocks behind in this window.
-            state.boundary(model, learning)?;
-            learning.position.rows = passed;
+            learning.position.rows = state.boundary_after(passed, model, learning)?;
         }
         let losses = learning.learners().iter().map(Learner::loss).collect();
         let loss = total_over_blocks(self.comm, model.experts.layouts.len(), losses);
@@ -265,7 +265,7 @@ impl ExpertStep<'_> {
         let rows = self.total_rows();
         let layouts = &experts.layouts[experts.own.clone()];
         let travel = self.travel(Order::Natural, None);
-        let mut windows = travel.windows(0)?;
+        let mut windows = self.comm.agree(travel.windows(0))?;
         let kernels = &mut state.kernels;
         let mut visit = |window: &_, poll: &mut dyn FnMut()| {
             let blocks = layouts.iter().zip(&experts.parameters);
@@ -279,10 +279,11 @@ impl ExpertStep<'_> {
             let items = items.filter(|item| !item.0.converged()).collect();
             work_off_together(kernels, items, evaluate, poll);
         };
-        while windows.pass(&mut visit)?.is_some() {
-            if let Err(stopped) = self.comm.agree(self.comm.unless_stopped()) {
+        while let Some(passed) = windows.pass(&mut visit).transpose() {
+            let outcome = passed.and_then(|_| self.comm.unless_stopped());
+            if let Err(error) = self.comm.agree(outcome) {
                 learning.searches().iter_mut().for_each(BlockSearch::forget);
-                return Err(stopped);
+                return Err(error);
             }
         }
         let items = learning.searches().iter_mut().zip(&mut experts.parameters);

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::comm::Comm;
 use crate::data::{Dataset, Reader};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flow::home_rows::{HomeRows, ReadRows, no_rows, read_rows};
 use crate::job::PretrainJob;
 use crate::labels::Labels;
@@ -56,7 +56,7 @@ fn share(rows: usize, step: usize, steps: usize) -> usize {
 /// Mini-batches of an epoch, read ahead.
 pub struct Batches<'a> {
     rows: &'a HomeRows,
-    ahead: Ahead<Result<Batch>>,
+    ahead: Ahead<Batch, Error>,
 }
 
 impl Groups<'_> {

@@ -4,9 +4,8 @@
 //!
 //! Files, not messages: the thread that talks is the one that waits.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -16,8 +15,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::comm::{Activity, Comm, abort_all};
+use crate::disk::Disk;
 use crate::error::Exit;
-use crate::report::{host, phase};
+use crate::progress::phase;
+use crate::report::host;
 
 /// Beats in the time that a rank waits before it looks for others.
 const BEATS: u32 = 6;
@@ -103,9 +104,14 @@ impl Watch {
         let sign = Sign { beat, host: host(), pid: std::process::id(), phase: phase() };
         let mut text = serde_json::to_vec(&sign)?;
         text.resize(BYTES, b' ');
-        fs::create_dir_all(&self.folder)?;
-        let file =
-            File::options().write(true).create(true).truncate(false).open(self.path(self.rank))?;
+        let (disk, path) = (Disk::default(), self.path(self.rank));
+        disk.create_dir(&self.folder)?;
+        let file = match disk.create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                disk.open_existing(&path)?
+            }
+            file => file?,
+        };
         file.write_all_at(&text, 0)
     }
 

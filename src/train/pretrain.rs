@@ -129,12 +129,12 @@ impl Pretrain<'_> {
         while !learning.position.done {
             let Position { epoch, step: first, .. } = learning.position;
             let mut batches = self.groups.batches(epoch, first..steps);
-            for step in first..steps {
-                let batch = batches.next().expect("a batch a step")?;
+            let mut next = self.comm.agree(batches.next().transpose())?;
+            while let Some(batch) = next {
                 let loss = self.step(annotator, &mut state.kernels, learning, batch);
                 learning.position.loss += loss;
-                learning.position.step = step + 1;
-                state.boundary(annotator, learning)?;
+                learning.position.step += 1;
+                next = state.boundary_after(batches.next().transpose(), annotator, learning)?;
             }
             drop(batches);
             let total = self.groups.rows.rows();

@@ -15,7 +15,7 @@ use crate::comm::OrderedSum;
 use crate::data::Reader;
 use crate::error::Result;
 use crate::flow::experts_travel::visit_blocks;
-use crate::flow::home_rows::{HomeRows, ReadRows, read_rows};
+use crate::flow::home_rows::{HomeRows, RowsAhead, read_rows};
 use crate::job::SharedJob;
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
@@ -28,7 +28,7 @@ use crate::optim::adam::Adam;
 use crate::optim::irprop::{Irprop, Steps};
 use crate::optim::{SharedSolver, Step};
 use crate::packed::put;
-use crate::parallel::{Ahead, work_off};
+use crate::parallel::work_off;
 
 /// Where a shared step stands. The weights that it has reached are the model's.
 pub struct Learning {
@@ -175,11 +175,7 @@ impl Pass<'_, '_> {
     }
 
     /// Activations of the rows of `blocks`, which come next.
-    fn forward(
-        &mut self,
-        rows: &mut Ahead<ReadRows>,
-        blocks: Range<usize>,
-    ) -> Result<Vec<BlockRows>> {
+    fn forward(&mut self, rows: &mut RowsAhead, blocks: Range<usize>) -> Result<Vec<BlockRows>> {
         let (comm, annotator, kernels) = (self.state.comm, self.annotator, &mut self.state.kernels);
         let mut wave = Vec::with_capacity(blocks.len());
         // Whether a piece is the last one of its block.

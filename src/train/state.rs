@@ -21,7 +21,8 @@ use crate::model::initial;
 use crate::model::mixture::Kernel;
 use crate::model::vector::Instructions;
 use crate::partition::owned;
-use crate::report::{Report, phase};
+use crate::progress::phase;
+use crate::report::Report;
 
 /// One kernel for each thread of this rank.
 pub fn kernels(instructions: Instructions, threads: usize, epsilon: f32) -> Vec<Kernel> {
@@ -142,7 +143,20 @@ impl<'a> State<'a> {
     /// # Errors
     /// As `boundary_where`.
     pub fn boundary(&mut self, model: &Annotator, learning: &dyn Saved) -> Result<()> {
-        self.boundary_where(Checkpoints::due, model, learning)
+        self.boundary_after(Ok(()), model, learning)
+    }
+
+    /// The same after work, such as reading what comes next, that may have failed on some rank.
+    ///
+    /// # Errors
+    /// As `boundary_where`.
+    pub fn boundary_after<T>(
+        &mut self,
+        outcome: Result<T>,
+        model: &Annotator,
+        learning: &dyn Saved,
+    ) -> Result<T> {
+        self.boundary_where(Checkpoints::due, outcome, model, learning)
     }
 
     /// The same between two steps.
@@ -150,23 +164,30 @@ impl<'a> State<'a> {
     /// # Errors
     /// As `boundary_where`.
     pub fn boundary_of_steps(&mut self, model: &Annotator) -> Result<()> {
-        self.boundary_where(|checkpoints| checkpoints.due_between_steps(), model, &())
+        self.boundary_where(|checkpoints| checkpoints.due_between_steps(), Ok(()), model, &())
     }
 
-    /// Writes a checkpoint where one is `due`, as rank 0 sees it. Collective.
+    /// Writes a checkpoint where one is `due`, as rank 0 sees it, unless a rank has failed.
+    /// Collective.
     ///
     /// # Errors
-    /// Exit 75: the run is to stop here; exit 7: a rank's shared layers differ from those of the
-    /// others; common to all ranks.
-    fn boundary_where(
+    /// What the `outcome` of a rank is; exit 75: the run is to stop here; exit 7: a rank's shared
+    /// layers differ from those of the others; common to all ranks.
+    fn boundary_where<T>(
         &mut self,
         due: impl FnOnce(&mut Checkpoints) -> bool,
+        outcome: Result<T>,
         model: &Annotator,
         learning: &dyn Saved,
-    ) -> Result<()> {
+    ) -> Result<T> {
         let due = self.comm.is_root() && self.checkpoints.as_mut().is_some_and(due);
-        let flags = u32::from(self.comm.stop_asked()) | u32::from(due) << 1;
+        let failed = outcome.is_err();
+        let flags = [self.comm.stop_asked(), due, failed];
+        let flags = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit).sum::<u32>();
         let words = self.comm.all_gather(&[[flags, digest(&model.shared)]]);
+        if words.iter().any(|word| word[0] & 4 == 4) {
+            return self.comm.agree(outcome);
+        }
         let digests: Vec<u32> = words.iter().map(|word| word[1]).collect();
         if let Some(rank) = odd_one(&digests) {
             let text = format!(
@@ -185,7 +206,7 @@ impl<'a> State<'a> {
         if words[0][0] & 2 == 2 {
             self.save(model, learning, false)?;
         }
-        Ok(())
+        outcome
     }
 
     /// Writes a checkpoint, if the run has any. Collective.
@@ -200,10 +221,13 @@ impl<'a> State<'a> {
         }
         let (comm, Some(checkpoints)) = (self.comm, &mut self.checkpoints) else { return Ok(()) };
         self.standing.events_hash = self.report.events_hash();
+        if let (Err(error), true) = (self.report.make_events_whole(), !last) {
+            log::warn!("{}; the checkpoint has all events", error.text);
+        }
         let (about, events) = (checkpoints.about(&self.standing), self.report.events());
         let (run, step) = ((&self.standing, &self.best), (model, learning));
         let outcome = checkpoints.write(comm, last, |store| {
-            with_contents(comm, run, step, about.clone(), &events, |contents| {
+            with_contents(comm, run, step, about.clone(), events, |contents| {
                 store.save(comm, contents)
             })
         });

@@ -2,15 +2,16 @@
 //! against literals in `tests/pinned/`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use reelscale::checkpoint::load;
 use reelscale::comm::{Comm, run_threads};
+use reelscale::disk::Disk;
 use reelscale::human::hex;
 use reelscale::job::Job;
 use reelscale::model::annotator::Annotator;
-use reelscale::report::Report;
+use reelscale::report::{Events, Report};
 use reelscale::train::{Data, train};
 use sha2::{Digest, Sha256};
 
@@ -48,7 +49,7 @@ impl Pin {
         let path = folder.path().join("metrics.jsonl");
         let outcomes = run_threads(ranks, |comm| {
             let data = Data::open(comm, job)?;
-            let events = comm.is_root().then(|| File::create_new(&path).unwrap());
+            let events = comm.is_root().then(|| Events::new(Disk::default(), &path));
             let mut report = Report::new(events);
             let trained = train(comm, job, data, &mut report, None)?;
             report.end();

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::{Scratch, Setting, at_least_one, mixture, peak_mib};
 use crate::comm::Comm;
 use crate::data::{Kind, ShardHeader, ShardWriter};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::report::Report;
+use crate::report::{Events, Report};
 use crate::synthetic::Planted;
 use crate::train::{Data, train};
 
@@ -79,8 +80,8 @@ fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result
     let (rows, dataset) = (data.train.rows(), data.train.dataset());
     let shape = [dataset.class_count(), args.experts, dataset.width()];
     let events = folder.join(format!("events-{}.jsonl", comm.rank()));
-    let file = File::create_new(&events).map_err(|error| Error::storage(error.to_string()))?;
-    train(comm, &job, data, &mut Report::new(Some(file)), None)?;
+    let report = &mut Report::new(Some(Events::new(Disk::default(), &events)));
+    train(comm, &job, data, report, None)?;
     let mut found = Vec::new();
     for (step, counter, stage) in [("experts", "epoch", 1), ("shared", "iteration", 2)] {
         let own = mixture::Args::of(shape, KERNEL_ROWS, stage, args.threads);

@@ -1,0 +1,48 @@
+//! What the folders and files of checkpoints are called: all else is somebody else's.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::sums::SUMS;
+
+/// The folder of one under way begins with this.
+pub const NEXT: &str = "next";
+
+/// What stands in a folder, in order; nothing where it isn't there.
+pub fn entries(folder: &Path) -> io::Result<Vec<OsString>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names =
+        entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<OsString>>>()?;
+    names.sort();
+    Ok(names)
+}
+
+/// The number of a checkpoint whose folder has this name.
+pub fn number_of(name: &str) -> Option<u64> {
+    let digits = name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse().ok().filter(|_| digits)
+}
+
+/// Whether a folder of this name is a checkpoint: one in use, a damaged or an unfinished one.
+pub fn is_checkpoint(name: &str) -> bool {
+    let number = name.strip_suffix(".damaged").unwrap_or(name);
+    let unfinished = name.strip_prefix(NEXT).is_some_and(|rest| rest.ends_with(".tmp"));
+    number_of(number).is_some() || unfinished
+}
+
+/// Whether a checkpoint has a file of this name.
+pub fn is_own(name: &OsStr) -> bool {
+    let name = name.to_str().unwrap_or_default();
+    let part = name.strip_suffix(".bin").and_then(|name| name.split_once('-'));
+    let part = part.is_some_and(|(family, first)| {
+        family.bytes().all(|byte| byte.is_ascii_lowercase())
+            && first.len() >= 5
+            && first.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    part || ["state.json", "common.bin", "metrics.jsonl", SUMS].contains(&name)
+}

@@ -1,0 +1,116 @@
+//! The lock of a run directory: a file that says who has it, locked by the kernel, so that it goes
+//! with the process however that ends.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::record::host;
+use crate::disk::{Disk, DiskFile, there};
+use crate::error::{Error, Result};
+
+/// The name of the file.
+pub const LOCK: &str = "lock";
+/// No such file is larger.
+const BYTES_MAX: u64 = 4096;
+/// How often another process may take the file away while it is being locked.
+const TRIES: usize = 10;
+
+/// A lock that is held.
+pub struct Lock {
+    _file: DiskFile,
+}
+
+impl Lock {
+    /// Takes the lock of the run directory `folder`. `without` goes on where the file system gives
+    /// no locks; a lock that another process has is respected all the same.
+    ///
+    /// # Errors
+    /// Exit 6: another process has it, or the file is something else's; exit 5: the file system
+    /// refuses or gives no locks.
+    pub fn take(disk: &Disk, folder: &Path, without: bool) -> Result<Lock> {
+        let path = folder.join(LOCK);
+        let told = |error: io::Error| Error::file(&path, &error);
+        for _ in 0..TRIES {
+            let mut file = open(disk, &path).map_err(told)?;
+            match file.lock() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(taken(folder, file.file()));
+                }
+                Err(error) if without => {
+                    log::warn!("{}: goes on without a lock ({})", folder.display(), plain(&error));
+                }
+                Err(error) => return Err(no_locks(folder, &error)),
+            }
+            // The one before may have gone with all of the folder in this very moment.
+            if !same(file.file(), &path).map_err(told)? {
+                continue;
+            }
+            let before = contents(file.file()).map_err(told)?;
+            let own = before.is_empty()
+                || serde_json::from_slice(&before).is_ok_and(|owner: Value| owner["pid"].is_u64());
+            if !own {
+                let text = format!("{}: found something else's file", path.display());
+                return Err(Error::run_directory(text).hint("choose another --output"));
+            }
+            let owner = json!({
+                "host": host(),
+                "pid": std::process::id(),
+                "slurm_job": std::env::var("SLURM_JOB_ID").ok(),
+            });
+            file.set_len(0)
+                .and_then(|()| file.write_all_at(format!("{owner}\n").as_bytes(), 0))
+                .map_err(told)?;
+            return Ok(Lock { _file: file });
+        }
+        let text = format!("{}: it comes and goes while it is being locked", path.display());
+        Err(Error::run_directory(text).hint("another process removes it"))
+    }
+}
+
+/// The file, which may be new.
+fn open(disk: &Disk, path: &Path) -> io::Result<DiskFile> {
+    match disk.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open_existing(path),
+        file => file,
+    }
+}
+
+/// Whether `file` still has the name `path`.
+fn same(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    Ok(there(path)?.is_some_and(|found| (found.dev(), found.ino()) == (open.dev(), open.ino())))
+}
+
+fn contents(mut file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.by_ref().take(BYTES_MAX).read_to_end(&mut bytes)?;
+    bytes.truncate(bytes.trim_ascii_end().len());
+    Ok(bytes)
+}
+
+fn taken(folder: &Path, file: &File) -> Error {
+    let owner = contents(file).unwrap_or_default();
+    let owner = String::from_utf8_lossy(&owner);
+    let text = format!("{}: another process runs in it: {owner}", folder.display());
+    Error::run_directory(text).hint("wait for it, or choose another --output")
+}
+
+/// The error's words without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_string()
+}
+
+fn no_locks(folder: &Path, error: &io::Error) -> Error {
+    let text = format!("{}: the file system gives no locks ({})", folder.display(), plain(error));
+    Error::storage(text).hint(
+        "mount it with flock, put --output elsewhere, or give --no-lock where no other run can \
+         use the same --output",
+    )
+}
