@@ -79,7 +79,8 @@ fn dataset(path: &Path) -> Result<Dataset> {
     };
     let (mut infos, mut errors) = (Vec::new(), Vec::new());
     for path in find(&patterns)? {
-        match ShardInfo::read(&path) {
+        let look = ShardInfo::look(&path);
+        match look.and_then(|info| info.map_or_else(|| ShardInfo::read_unproven(&path), Ok)) {
             Ok(info) => infos.push(info),
             Err(error) => errors.push(error),
         }

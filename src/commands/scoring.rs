@@ -6,7 +6,7 @@ use crate::comm::Comm;
 use crate::data::Kind;
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
-use crate::flow::home_rows::{HomeRows, open};
+use crate::flow::home_rows::{HomeRows, open, warn_of_unproven};
 use crate::launch;
 use crate::model::annotator::Annotator;
 use crate::model::mixture::Kernel;
@@ -38,6 +38,7 @@ const ROW_BLOCKS: usize = 256;
 /// Exit 4, common to all ranks.
 fn rows_for(comm: &Comm, annotator: &Annotator, data: &[String]) -> Result<HomeRows> {
     let dataset = open(comm, data)?;
+    warn_of_unproven(comm, &[&dataset]);
     let shape = &annotator.shape;
     let (found, expected) = (dataset.parts(), &shape.parts[..]);
     let of_frames = (dataset.kind() == Kind::Frames, shape.pooling.is_some());

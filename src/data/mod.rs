@@ -2,17 +2,29 @@
 //!
 //! The schema is documented for users in hdf5-data/README.md. Nothing here knows of ranks.
 
+mod annotations;
+mod attributes;
+mod content;
 mod dataset;
 mod find;
+mod hyperslab;
+mod items;
+pub mod limits;
+mod proof;
+mod read_back;
 mod reader;
 mod schema;
+mod storage;
+pub mod superblock;
+pub mod trailer;
 mod writer;
 
+pub use annotations::write_annotations;
 pub use dataset::{Dataset, Reader};
 pub use find::find;
 pub use reader::ShardReader;
-pub use schema::{Kind, ShardHeader, ShardInfo};
-pub use writer::{ShardWriter, write_annotations};
+pub use schema::{Kind, Proof, ShardHeader, ShardInfo};
+pub use writer::ShardWriter;
 
 /// Switches off HDF5's file locks, which network file systems lack or get wrong and which a forked
 /// child keeps. Shards and models never change once they have their names, so nothing needs them.

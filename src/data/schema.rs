@@ -1,18 +1,25 @@
 //! What a shard holds, and the check that a file is one.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use hdf5::types::{FloatSize, IntSize, TypeDescriptor, VarLenUnicode};
+use hdf5::Datatype;
+use hdf5::filters::Filter;
 use serde::{Deserialize, Serialize};
 
+use super::attributes::{Attributes, type_name};
+use super::content::{Common, Part};
+use super::items::places;
+use super::limits::{self, ID_MAX};
+use super::proof::Opened;
+use super::storage::{self, Lack};
+use super::trailer::{self, Trailer};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::progress::Call;
 
 pub const FORMAT: &str = "reelscale-shard";
-pub const VERSION: u32 = 1;
+/// The version of shards without proof.
+const WITHOUT_PROOF: i128 = 1;
 
 /// Whether a row's features are one vector or one per frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +46,18 @@ impl ShardHeader {
     }
 }
 
+/// How a shard was found to be what it was written as.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Proof {
+    /// It wasn't.
+    None,
+    /// By the proof at its end; `file` is that proof's own digest, in hex, and so tells any other
+    /// file apart.
+    Own { file: String },
+    /// All of it was read once, with the checksums that it has.
+    Read,
+}
+
 /// A checked shard, as ranks tell each other of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShardInfo {
@@ -56,11 +75,22 @@ pub struct ShardInfo {
     /// Whether values are bytes with scale and offset.
     pub quantised: Option<(f32, f32)>,
     pub source: String,
+    /// Bytes of an id with its padding.
+    pub id_bytes: usize,
+    /// The digest of its content, in hex: the identity of all that its rows are. None where it
+    /// hasn't been read in full and has no proof.
+    pub digest: Option<String>,
+    pub proof: Proof,
 }
 
 /// An error about one dataset or attribute of a file.
 pub fn wrong(path: &Path, field: &str, text: impl std::fmt::Display) -> Error {
     Error::input(format!("{}: {field}: {text}", path.display()))
+}
+
+/// A digest as it is shown and compared.
+pub fn hex(digest: trailer::Digest) -> String {
+    format!("{digest:032x}")
 }
 
 impl ShardInfo {
@@ -71,215 +101,325 @@ impl ShardInfo {
 
     /// The dataset that holds the values: `features` or `frames`.
     pub fn values(&self) -> &'static str {
-        match self.kind {
-            Kind::Video => "features",
-            Kind::Frames => "frames",
-        }
+        Part::Values.name(self.kind)
     }
 
-    /// Opens and checks the shard at `path`: format, version, every dataset's type, shape, order of
-    /// bytes and checksums, and that the sizes fit each other.
+    /// What changes what is trained, beside the rows themselves.
+    pub fn common(&self) -> Common<'_> {
+        let ShardInfo { kind, class_count, rows, quantised, .. } = *self;
+        Common { kind, parts: &self.parts, class_count, rows, quantised }
+    }
+
+    /// The description, as JSON, of which checkpoints hold a hash that know no digests.
+    pub fn without_digest(&self) -> Vec<u8> {
+        // Its fields and their order are those of the first version.
+        #[derive(Serialize)]
+        struct Older<'a> {
+            path: &'a Path,
+            kind: Kind,
+            parts: &'a [FeaturePart],
+            class_count: usize,
+            rows: usize,
+            frames: usize,
+            positives: usize,
+            chunk_bytes: usize,
+            quantised: Option<(f32, f32)>,
+            source: &'a str,
+        }
+        let ShardInfo { kind, class_count, rows, frames, positives, chunk_bytes, .. } = *self;
+        let (path, parts, source) = (&self.path, &self.parts, &self.source);
+        let quantised = self.quantised;
+        let older = Older {
+            path,
+            kind,
+            parts,
+            class_count,
+            rows,
+            frames,
+            positives,
+            chunk_bytes,
+            quantised,
+            source,
+        };
+        serde_json::to_vec(&older).expect("a description is plain data")
+    }
+
+    /// Opens and checks the shard at `path`: its proof, then format, version, every dataset's
+    /// type and shape, and that the sizes fit each other. Chunks are checked when they are read.
     ///
     /// # Errors
-    /// Exit 4, with dataset, found and expected.
+    /// Exit 4, with dataset, found and expected; a shard without proof.
     pub fn read(path: &Path) -> Result<ShardInfo> {
+        ShardInfo::look(path)?.ok_or_else(|| {
+            let text = format!("{}: found a shard without proof", path.display());
+            Error::input(text).hint(format!("reelscale inspect --seal {}", path.display()))
+        })
+    }
+
+    /// As `read`, or None for an HDF5 file that ends where it should but has no proof. HDF5 hasn't
+    /// seen that: it may crash it, or keep it for ever.
+    ///
+    /// # Errors
+    /// Exit 4.
+    pub fn look(path: &Path) -> Result<Option<ShardInfo>> {
+        let opened = Opened::open(path)?;
+        opened.trailer.is_some().then(|| ShardInfo::of(&opened)).transpose()
+    }
+
+    /// As `read`, for a shard without proof too: HDF5 sees bytes that nothing has checked. Only for
+    /// a file that a process of its own has read in full.
+    ///
+    /// # Errors
+    /// Exit 4.
+    pub fn read_unproven(path: &Path) -> Result<ShardInfo> {
+        ShardInfo::of(&Opened::open(path)?)
+    }
+
+    /// The datasets with a chunk that has no Fletcher-32 checksum of HDF5's.
+    ///
+    /// # Errors
+    /// Exit 4.
+    pub fn without_checksums(&self) -> Result<Vec<&'static str>> {
+        let opened = Opened::open(&self.path)?;
+        let file = opened.hdf5(0)?;
+        let mut names = Vec::new();
+        for part in Part::ALL {
+            let name = part.name(self.kind);
+            let there = part != Part::FrameOffsets || self.kind == Kind::Frames;
+            if there {
+                let dataset = storage::open(&file, name)
+                    .map_err(|text| wrong(&self.path, &format!("dataset {name:?}"), text))?;
+                names.extend((!storage::has_checksums(&dataset)).then_some(name));
+            }
+        }
+        Ok(names)
+    }
+
+    pub(super) fn of(opened: &Opened) -> Result<ShardInfo> {
+        let path = opened.path.as_path();
         let _opening = Call::on("opening", path);
-        let file = open(path)?;
-        let attributes = Attributes { path, file: &file };
+        let file = opened.hdf5(0)?;
+        let attributes = Attributes { path, field: "", object: &file };
         let format = attributes.text("format")?;
         if format != FORMAT {
-            return Err(wrong(path, "format", format!("found {format:?}, expected {FORMAT:?}")));
+            let found: String = format.chars().take(80).collect();
+            return Err(wrong(path, "format", format!("found {found:?}, expected {FORMAT:?}")));
         }
-        let version = attributes.number("version")?;
-        if version != u64::from(VERSION) {
-            let text = format!("found {version}, this program reads {VERSION}");
-            return Err(wrong(path, "version", text).hint("a newer reelscale wrote this shard"));
-        }
+        check_version(path, attributes.whole("version")?, opened.trailer.is_some())?;
         let parts: Vec<FeaturePart> = serde_json::from_str(&attributes.text("feature_parts")?)
             .map_err(|error| wrong(path, "feature_parts", error))?;
-        let width = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.size));
-        let width = width.filter(|width| (1..1 << 24).contains(width)).ok_or_else(|| {
-            wrong(path, "feature_parts", "found sizes that add up to nothing or too much")
-        })?;
+        limits::check_parts(&parts).map_err(|text| wrong(path, "feature_parts", text))?;
+        let class_count = limits::check_class_count(attributes.whole("class_count")?)
+            .map_err(|text| wrong(path, "class_count", text))?;
         let kind = if file.link_exists("frames") { Kind::Frames } else { Kind::Video };
         let mut info = ShardInfo {
             path: path.to_path_buf(),
             kind,
             parts,
-            class_count: attributes.number("class_count")? as usize,
+            class_count,
             rows: 0,
             frames: 0,
             positives: 0,
             chunk_bytes: 0,
             quantised: None,
             source: attributes.text("source")?,
+            id_bytes: 0,
+            digest: None,
+            proof: Proof::None,
         };
-        info.check_datasets(&file, width)?;
+        let mut datasets = Datasets { opened, file: &file, kind, open: Vec::new() };
+        info.check_datasets(&mut datasets)?;
+        if let Some(trailer) = &opened.trailer {
+            info.check_places(trailer, &datasets)?;
+            info.digest = Some(hex(trailer.content));
+            info.proof = Proof::Own { file: hex(trailer.digest()) };
+        }
         Ok(info)
     }
 
-    fn check_datasets(&mut self, file: &hdf5::File, width: usize) -> Result<()> {
+    fn check_datasets(&mut self, datasets: &mut Datasets) -> Result<()> {
         let path = self.path.clone();
-        let check = |name: &str, types: &[TypeDescriptor], shape: &[Option<usize>]| {
-            checked_dataset(&path, file, name, types, shape)
-        };
-        let int = |size| TypeDescriptor::Integer(size);
-        let float = TypeDescriptor::Float(FloatSize::U4);
-        let byte = TypeDescriptor::Unsigned(IntSize::U1);
-        let word = TypeDescriptor::Unsigned(IntSize::U4);
-        let offsets = check("label_offsets", &[int(IntSize::U8)], &[None])?;
+        let integers = [numeric::<i64>()];
+        let offsets = datasets.take(Part::LabelOffsets, &integers, &[None])?;
         self.rows = offsets.size().checked_sub(1).ok_or_else(|| {
             wrong(&path, "label_offsets", "found no number, expected one more than rows")
         })?;
-        self.positives = check("labels", &[word], &[None])?.size();
-        let ids = checked_dataset(&path, file, "ids", &[], &[Some(self.rows)])?;
-        let id_type = ids.dtype().and_then(|dtype| dtype.to_descriptor());
-        if !matches!(id_type, Ok(TypeDescriptor::FixedAscii(1..=65536))) {
-            return Err(wrong(&path, "ids", "found another type, expected fixed-length bytes"));
-        }
-        let rows = match self.kind {
-            Kind::Video => Some(self.rows),
-            Kind::Frames => None,
+        self.positives = datasets.take(Part::Labels, &[numeric::<u32>()], &[None])?.size();
+        let ids = datasets.take(Part::Ids, &[Expected::Bytes], &[Some(self.rows)])?;
+        self.id_bytes = ids.dtype().map_or(0, |dtype| dtype.size());
+        let (rows, types) = match self.kind {
+            Kind::Video => (Some(self.rows), &[numeric::<f32>(), numeric::<u8>()][..]),
+            Kind::Frames => (None, &[numeric::<u8>()][..]),
         };
-        let values = check(self.values(), &[float, byte.clone()], &[rows, Some(width)])?;
+        let values = datasets.take(Part::Values, types, &[rows, Some(self.width())])?;
         let size = values.dtype().map_or(0, |dtype| dtype.size());
         self.chunk_bytes = values.chunk().map_or(0, |chunk| chunk.iter().product::<usize>() * size);
         if self.kind == Kind::Frames {
             self.frames = values.shape()[0];
-            check("frame_offsets", &[int(IntSize::U8)], &[Some(self.rows + 1)])?;
+            datasets.take(Part::FrameOffsets, &integers, &[Some(self.rows + 1)])?;
         }
-        if values.dtype().and_then(|dtype| dtype.to_descriptor()).is_ok_and(|found| found == byte) {
-            let number = |name: &str| {
-                values.attr(name).and_then(|attribute| attribute.read_scalar::<f32>()).map_err(
-                    |_| {
-                        let text = format!("attribute {name} is missing, expected a 32-bit float");
-                        wrong(&path, self.values(), text)
-                    },
-                )
+        if size == 1 {
+            let field = format!("dataset {:?}", self.values());
+            let attributes = Attributes { path: &path, field: &field, object: &values };
+            let (scale, offset) = (attributes.real("scale")?, attributes.real("offset")?);
+            if scale == 0.0 || !(255.0 * scale + offset).is_finite() {
+                let text = format!("found {scale}, expected a number that tells bytes apart");
+                return Err(wrong(&path, &format!("{field}: attribute scale"), text));
+            }
+            self.quantised = Some((scale, offset));
+        }
+        Ok(())
+    }
+
+    /// Items and bytes of an item of each dataset, in the order of a proof.
+    pub(super) fn sizes(&self) -> Vec<(usize, usize)> {
+        let value = if self.quantised.is_some() { 1 } else { size_of::<f32>() };
+        let (values, frame_offsets) = match self.kind {
+            Kind::Video => (self.rows, 0),
+            Kind::Frames => (self.frames, self.rows + 1),
+        };
+        vec![
+            (values, self.width() * value),
+            (self.rows + 1, size_of::<i64>()),
+            (self.positives, size_of::<u32>()),
+            (frame_offsets, size_of::<i64>()),
+            (self.rows, self.id_bytes),
+        ]
+    }
+
+    /// Whether HDF5 says of chunks what the proof says, so that they can be read without it.
+    fn check_places(&self, trailer: &Trailer, datasets: &Datasets) -> Result<()> {
+        let places = places(trailer, &self.sizes())
+            .map_err(|text| Error::input(format!("{}: {text}", self.path.display())))?;
+        for (part, dataset) in &datasets.open {
+            let place = &places[*part as usize];
+            let own = match dataset.chunk() {
+                None => place.items == 0,
+                Some(chunk) => {
+                    let whole = chunk[1..] == dataset.shape()[1..];
+                    let filters = dataset.filters();
+                    whole
+                        && (place.items == 0 || chunk[0] == place.per_chunk)
+                        && matches!(filters[..], [Filter::Fletcher32])
+                        && dataset.num_chunks() == Some(place.chunks.len())
+                }
             };
-            self.quantised = Some((number("scale")?, number("offset")?));
+            if !own {
+                let field = format!("dataset {:?}", part.name(self.kind));
+                return Err(wrong(&self.path, &field, "found other chunks than the proof has"));
+            }
         }
         Ok(())
     }
 }
 
-/// What HDF5 keeps of chunks it has read, for each open dataset, unless it is told otherwise.
-const CHUNK_CACHE: usize = 1 << 20;
-/// The largest chunk that is kept (hdf5-data/README.md: chunks of 256 KiB to 4 MiB).
-const CHUNK_CACHE_MAX: usize = 4 << 20;
-/// Places of the cache, a prime as HDF5 advises.
-const CHUNK_PLACES: usize = 521;
-
-/// How far chunks that have been read to their end make room before others: HDF5's own choice.
-/// With 1, chunks read in part are never given up, and the cache grows beyond its size.
-const CHUNK_PREFERENCE: f64 = 0.75;
-
-/// Opens an HDF5 file for reading, after a look at what HDF5 itself would stumble over.
-pub fn open(path: &Path) -> Result<hdf5::File> {
-    open_with(path, CHUNK_CACHE)
-}
-
-/// As `open`, for reads one after the other from chunks of `chunk_bytes`: the chunk that two of
-/// them share is kept, where it would otherwise be read and checked twice.
-pub fn open_chunked(path: &Path, chunk_bytes: usize) -> Result<hdf5::File> {
-    open_with(path, chunk_bytes.clamp(CHUNK_CACHE, CHUNK_CACHE_MAX))
-}
-
-fn open_with(path: &Path, cache_bytes: usize) -> Result<hdf5::File> {
-    let plain = |text: &dyn std::fmt::Display| Error::input(format!("{}: {text}", path.display()));
-    let mut file = File::open(path).map_err(|error| plain(&error))?;
-    let size = file.metadata().map_err(|error| plain(&error))?.len();
-    let mut magic = [0; 48];
-    let known = file.read_exact(&mut magic).is_ok() && magic[..8] == *b"\x89HDF\r\n\x1a\n";
-    if !known {
-        return Err(plain(&format!("found {size} bytes that aren't an HDF5 file")));
-    }
-    // Superblock version 0: the file's claimed end stands at byte 40.
-    let claimed = u64::from_le_bytes(magic[40..48].try_into().expect("eight bytes"));
-    if magic[8] == 0 && claimed != size {
-        let text = format!("found {size} bytes, expected {claimed}: cut or not closed");
-        return Err(plain(&text).hint("its writer was stopped; write the shard anew"));
-    }
-    file.seek(SeekFrom::Start(0)).map_err(|error| plain(&error))?;
-    let mut options = hdf5::File::with_options();
-    options.with_fapl(|access| access.chunk_cache(CHUNK_PLACES, cache_bytes, CHUNK_PREFERENCE));
-    options.open(path).map_err(|error| plain(&error))
-}
-
-struct Attributes<'a> {
-    path: &'a Path,
-    file: &'a hdf5::File,
-}
-
-impl Attributes<'_> {
-    fn get(&self, name: &str) -> Result<hdf5::Attribute> {
-        self.file.attr(name).map_err(|_| {
-            wrong(self.path, name, "attribute is missing").hint("is this a reelscale shard?")
-        })
-    }
-
-    fn text(&self, name: &str) -> Result<String> {
-        let text = self.get(name)?.read_scalar::<VarLenUnicode>();
-        Ok(text.map_err(|_| wrong(self.path, name, "expected a text"))?.to_string())
-    }
-
-    fn number(&self, name: &str) -> Result<u64> {
-        let number = self.get(name)?.read_scalar::<u64>();
-        number.map_err(|_| wrong(self.path, name, "expected a whole number"))
-    }
-}
-
-/// The dataset `name`, if its type is one of `types` (none: any), little-endian as native, its
-/// shape `shape` (None: any extent), and its filters are known.
-fn checked_dataset(
-    path: &Path,
-    file: &hdf5::File,
-    name: &str,
-    types: &[TypeDescriptor],
-    shape: &[Option<usize>],
-) -> Result<hdf5::Dataset> {
-    if !file.link_exists(name) {
-        return Err(wrong(path, &format!("dataset {name:?}"), "is missing"));
-    }
-    let field = format!("dataset {name:?}");
-    let broken = |error: hdf5::Error| wrong(path, &field, error);
-    let dataset = file.dataset(name).map_err(broken)?;
-    let dtype = dataset.dtype().map_err(broken)?;
-    let found = dtype.to_descriptor().map_err(broken)?;
-    let extents = |shape: &[usize]| format!("{shape:?}");
-    let expected_extents = || {
-        let extent = |size: &Option<usize>| size.map_or("*".into(), |size| size.to_string());
-        format!("[{}]", shape.iter().map(extent).collect::<Vec<_>>().join(", "))
-    };
-    let fits = dataset.ndim() == shape.len()
-        && dataset.shape().iter().zip(shape).all(|(n, expected)| expected.is_none_or(|e| e == *n));
-    if !fits || !(types.is_empty() || types.contains(&found)) {
-        let expected: Vec<String> = types.iter().map(ToString::to_string).collect();
-        let text = format!(
-            "found {found} {}, expected {} {}",
-            extents(&dataset.shape()),
-            expected.join(" or "),
-            expected_extents()
-        );
-        return Err(wrong(path, &field, text));
-    }
-    if dtype.byte_order() == hdf5::datatype::ByteOrder::BigEndian {
-        return Err(wrong(path, &field, "found big-endian numbers, expected little-endian"));
-    }
-    for filter in dataset.filters() {
-        if !matches!(filter, hdf5::filters::Filter::Fletcher32) && !known_filter(&filter) {
-            return Err(wrong(
-                path,
-                &field,
-                format!("found the filter {filter:?}, which isn't known"),
-            ));
+fn check_version(path: &Path, version: i128, proven: bool) -> Result<()> {
+    let with_proof = i128::from(trailer::VERSION);
+    match (version, proven) {
+        (WITHOUT_PROOF, false) => Ok(()),
+        (version, true) if version == with_proof => Ok(()),
+        (version, false) if version == with_proof => {
+            let text = format!(
+                "found {version}, but no proof behind HDF5's end: it was opened for \
+                writing by another program"
+            );
+            let hint = format!("reelscale inspect --seal {}", path.display());
+            Err(wrong(path, "version", text).hint(hint))
+        }
+        (WITHOUT_PROOF, true) => {
+            Err(wrong(path, "version", "found 1 in a shard with a proof, expected 2"))
+        }
+        _ => {
+            let text = format!("found {version}, this program reads 1 and {with_proof}");
+            Err(wrong(path, "version", text).hint("a newer reelscale wrote this shard"))
         }
     }
-    Ok(dataset)
 }
 
-/// Filters that every HDF5 library has.
-fn known_filter(filter: &hdf5::filters::Filter) -> bool {
-    use hdf5::filters::Filter::{Deflate, Shuffle};
-    matches!(filter, Deflate(_) | Shuffle)
+/// A type that a dataset may have.
+enum Expected {
+    Number(hdf5::Result<Datatype>),
+    /// Fixed-length bytes.
+    Bytes,
+}
+
+fn numeric<T: hdf5::H5Type>() -> Expected {
+    Expected::Number(Datatype::from_type::<T>())
+}
+
+impl Expected {
+    fn fits(&self, found: &Datatype) -> bool {
+        use hdf5::types::TypeDescriptor::{FixedAscii, FixedUnicode};
+        match self {
+            Expected::Number(dtype) => dtype.as_ref().is_ok_and(|dtype| dtype == found),
+            Expected::Bytes => matches!(
+                found.to_descriptor(),
+                Ok(FixedAscii(1..=ID_MAX) | FixedUnicode(1..=ID_MAX))
+            ),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Expected::Number(dtype) => dtype.as_ref().map_or("?".into(), type_name),
+            Expected::Bytes => format!("fixed-length bytes (1 to {ID_MAX})"),
+        }
+    }
+}
+
+/// The datasets of a file, each checked when it is taken.
+struct Datasets<'a> {
+    opened: &'a Opened,
+    file: &'a hdf5::File,
+    kind: Kind,
+    open: Vec<(Part, hdf5::Dataset)>,
+}
+
+impl Datasets<'_> {
+    /// The dataset of `part`, if its type is one of `types`, its shape `shape` (None: any extent),
+    /// its filters are known, and all of it was written.
+    fn take(
+        &mut self,
+        part: Part,
+        types: &[Expected],
+        shape: &[Option<usize>],
+    ) -> Result<hdf5::Dataset> {
+        let (path, name) = (self.opened.path.as_path(), part.name(self.kind));
+        let field = format!("dataset {name:?}");
+        let fault = |text: String| wrong(path, &field, text);
+        let dataset = storage::open(self.file, name).map_err(fault)?;
+        let dtype = dataset.dtype().map_err(|error| fault(error.to_string()))?;
+        if dtype.byte_order() == hdf5::datatype::ByteOrder::BigEndian {
+            return Err(fault("found big-endian numbers, expected little-endian".into()));
+        }
+        let found = dataset.shape();
+        let fits = found.len() == shape.len()
+            && found.iter().zip(shape).all(|(n, expected)| expected.is_none_or(|e| e == *n));
+        if !fits || !types.iter().any(|expected| expected.fits(&dtype)) {
+            let extent = |size: &Option<usize>| size.map_or("*".into(), |size| size.to_string());
+            let extents = shape.iter().map(extent).collect::<Vec<_>>().join(", ");
+            let names: Vec<String> = types.iter().map(Expected::name).collect();
+            let error = fault(format!(
+                "found {} {found:?}, expected {} [{extents}]",
+                type_name(&dtype),
+                names.join(" or ")
+            ));
+            return Err(match part {
+                Part::Ids => error.hint("numpy's type \"S16\" is 16 bytes"),
+                _ => error,
+            });
+        }
+        for filter in dataset.filters() {
+            // Those that every HDF5 library has.
+            if !matches!(filter, Filter::Fletcher32 | Filter::Deflate(_) | Filter::Shuffle) {
+                return Err(fault(format!("found the filter {filter:?}, which isn't known")));
+            }
+        }
+        storage::check_all_there(&dataset, path, self.opened.size).map_err(|lack| match lack {
+            Lack::Unwritten(text) => fault(text).hint("its writer was stopped"),
+            Lack::Other(text) => fault(text),
+        })?;
+        self.open.push((part, dataset.clone()));
+        Ok(dataset)
+    }
 }

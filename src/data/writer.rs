@@ -1,12 +1,19 @@
-//! Writes a shard: chunk by chunk under a temporary name, then synced and renamed.
+//! Writes a shard: chunk by chunk under a temporary name, then read back, proven, synced and
+//! renamed.
 
 use std::path::{Path, PathBuf};
 
-use hdf5::types::{TypeDescriptor, VarLenUnicode};
+use hdf5::file::LibraryVersion;
+use hdf5::types::TypeDescriptor;
 use hdf5::{Dataset, H5Type};
-use ndarray::{ArrayView1, ArrayView2, s};
+use ndarray::{ArrayView1, ArrayView2};
 
-use super::schema::{FORMAT, Kind, ShardHeader, VERSION};
+use super::attributes::write_text;
+use super::content::{Common, Content, Part};
+use super::hyperslab;
+use super::read_back::read_back;
+use super::schema::{FORMAT, Kind, ShardHeader};
+use super::trailer::{Trailer, VERSION};
 use crate::disk::{Disk, own_temporary};
 use crate::error::{Error, Result};
 use crate::example::{BYTE_OFFSET, BYTE_SCALE, Example, Values};
@@ -21,19 +28,21 @@ pub struct ShardWriter {
     path: PathBuf,
     temporary: PathBuf,
     header: ShardHeader,
-    /// Whether values are stored as bytes, as frames always are.
-    as_bytes: bool,
+    /// Scale and offset of values that are stored as bytes, as frames always are.
+    quantised: Option<(f32, f32)>,
     /// The file and its features or frames; None once finished.
     file: Option<(hdf5::File, Dataset)>,
-    /// Rows of `values` written so far and rows of a chunk.
+    /// Items of `values` written so far and items of a chunk.
     written: usize,
     chunk: usize,
-    floats: Vec<f32>,
-    bytes: Vec<u8>,
+    /// Values as they are to be stored.
+    buffer: Vec<u8>,
     frame_offsets: Vec<i64>,
     label_offsets: Vec<i64>,
     labels: Vec<u32>,
     ids: Vec<Vec<u8>>,
+    /// What was pushed, to be compared with what comes back.
+    content: Content,
 }
 
 impl ShardWriter {
@@ -42,7 +51,8 @@ impl ShardWriter {
     /// # Errors
     /// Exit 5 where the file system refuses or the file exists.
     pub fn create(path: &Path, header: &ShardHeader) -> Result<ShardWriter> {
-        ShardWriter::begin(path, header, header.kind == Kind::Frames)
+        let quantised = (header.kind == Kind::Frames).then_some((BYTE_SCALE, BYTE_OFFSET));
+        ShardWriter::begin(path, header, quantised, CREATOR)
     }
 
     /// As `create`, with features as bytes of `BYTE_SCALE` and `BYTE_OFFSET`: each value goes to
@@ -51,45 +61,37 @@ impl ShardWriter {
     /// # Errors
     /// Exit 5 where the file system refuses or the file exists.
     pub fn create_bytes(path: &Path, header: &ShardHeader) -> Result<ShardWriter> {
-        ShardWriter::begin(path, header, true)
+        ShardWriter::begin(path, header, Some((BYTE_SCALE, BYTE_OFFSET)), CREATOR)
     }
 
-    fn begin(path: &Path, header: &ShardHeader, as_bytes: bool) -> Result<ShardWriter> {
+    fn begin(
+        path: &Path,
+        header: &ShardHeader,
+        quantised: Option<(f32, f32)>,
+        creator: &str,
+    ) -> Result<ShardWriter> {
         if path.exists() {
             return Err(Error::storage(format!("{}: exists already", path.display())));
         }
         let temporary = own_temporary(path);
-        let width = header.width();
-        let name = if header.kind == Kind::Video { "features" } else { "frames" };
-        let size = if as_bytes { 1 } else { size_of::<f32>() };
-        let chunk = (CHUNK_BYTES / (width * size)).max(1);
-        let create = || -> hdf5::Result<(hdf5::File, Dataset)> {
-            let file = hdf5::File::create(&temporary)?;
-            write_attributes(&file, header)?;
-            if !as_bytes {
-                let values = growing::<f32>(&file, name, width, chunk)?;
-                return Ok((file, values));
-            }
-            let values = growing::<u8>(&file, name, width, chunk)?;
-            values.new_attr::<f32>().create("scale")?.write_scalar(&BYTE_SCALE)?;
-            values.new_attr::<f32>().create("offset")?.write_scalar(&BYTE_OFFSET)?;
-            Ok((file, values))
-        };
-        let (file, values) = create().map_err(|error| failed(path, error))?;
+        let size = if quantised.is_some() { 1 } else { size_of::<f32>() };
+        let chunk = (CHUNK_BYTES / (header.width() * size)).max(1);
+        let file = create(&temporary, header, quantised, creator, chunk);
+        let file = Some(file.map_err(|error| failed(path, error))?);
         Ok(ShardWriter {
             path: path.to_path_buf(),
             temporary,
             header: header.clone(),
-            as_bytes,
-            file: Some((file, values)),
+            quantised,
+            file,
             written: 0,
             chunk,
-            floats: Vec::new(),
-            bytes: Vec::new(),
+            buffer: Vec::new(),
             frame_offsets: vec![0],
             label_offsets: vec![0],
             labels: Vec::new(),
             ids: Vec::new(),
+            content: Content::default(),
         })
     }
 
@@ -101,60 +103,102 @@ impl ShardWriter {
     /// Appends a row. Its labels must be ascending, distinct and below the number of classes, its
     /// values of the header's kind and width.
     pub fn push(&mut self, example: &Example) -> Result<()> {
-        let classes = self.header.class_count as u32;
-        assert!(example.labels.windows(2).all(|pair| pair[0] < pair[1]), "labels out of order");
-        assert!(example.labels.iter().all(|label| *label < classes), "a label too large");
-        let width = self.header.width();
-        match (&example.values, self.header.kind) {
+        let bytes: Vec<u8>;
+        let stored = match (&example.values, self.header.kind) {
             (Values::Video(values), Kind::Video) => {
-                assert_eq!(values.len(), width, "width of a row");
-                match self.as_bytes {
-                    true => self.bytes.extend(values.iter().copied().map(nearest_byte)),
-                    false => self.floats.extend_from_slice(values),
+                assert_eq!(values.len(), self.header.width(), "width of a row");
+                match self.quantised {
+                    None => bytemuck::cast_slice(values),
+                    Some(_) => {
+                        bytes = values.iter().copied().map(nearest_byte).collect();
+                        &bytes
+                    }
                 }
             }
-            (Values::Frames(bytes), Kind::Frames) => {
-                assert_eq!(bytes.len() % width, 0, "width of a frame");
-                self.bytes.extend_from_slice(bytes);
-                let last = self.frame_offsets[self.frame_offsets.len() - 1];
-                self.frame_offsets.push(last + (bytes.len() / width) as i64);
-            }
+            (Values::Frames(bytes), Kind::Frames) => bytes,
             _ => panic!("a row of another kind than its shard"),
+        };
+        self.push_stored(stored, &example.labels, &example.id)
+    }
+
+    /// Appends a row whose values are as they are to be stored.
+    pub(super) fn push_stored(&mut self, values: &[u8], labels: &[u32], id: &[u8]) -> Result<()> {
+        let classes = self.header.class_count as u32;
+        assert!(labels.windows(2).all(|pair| pair[0] < pair[1]), "labels out of order");
+        assert!(labels.iter().all(|label| *label < classes), "a label too large");
+        if self.header.kind == Kind::Frames {
+            let width = self.header.width();
+            assert_eq!(values.len() % width, 0, "width of a frame");
+            let last = self.frame_offsets[self.frame_offsets.len() - 1];
+            self.frame_offsets.push(last + (values.len() / width) as i64);
         }
-        self.labels.extend_from_slice(&example.labels);
+        self.content.add(Part::Values, values);
+        self.buffer.extend_from_slice(values);
+        self.labels.extend_from_slice(labels);
         self.label_offsets.push(self.labels.len() as i64);
-        self.ids.push(example.id.clone());
+        self.content.id(id);
+        self.ids.push(id.to_vec());
         self.flush(false).map_err(|error| failed(&self.path, error))
+    }
+
+    fn item_bytes(&self) -> usize {
+        self.header.width() * if self.quantised.is_some() { 1 } else { size_of::<f32>() }
     }
 
     /// Writes whole chunks of what is buffered, or all of it.
     fn flush(&mut self, all: bool) -> hdf5::Result<()> {
-        let width = self.header.width();
-        let buffered = (self.floats.len() + self.bytes.len()) / width;
-        let rows = if all { buffered } else { buffered / self.chunk * self.chunk };
-        if rows == 0 {
+        let item = self.item_bytes();
+        let buffered = self.buffer.len() / item;
+        let items = if all { buffered } else { buffered / self.chunk * self.chunk };
+        if items == 0 {
             return Ok(());
         }
-        let (from, to) = (self.written, self.written + rows);
+        let (from, to) = (self.written, self.written + items);
         let (_, values) = self.file.as_ref().expect("not finished yet");
-        values.resize((to, width))?;
-        match self.as_bytes {
-            true => put(values, &mut self.bytes, from, rows, width)?,
-            false => put(values, &mut self.floats, from, rows, width)?,
-        }
+        values.resize((to, self.header.width()))?;
+        hyperslab::write(values, from..to, &self.buffer[..items * item])?;
+        self.buffer.drain(..items * item);
         self.written = to;
         Ok(())
     }
 
-    /// Writes the rest, syncs and gives the shard its name.
+    /// Writes the rest, reads all of it back, adds the proof, syncs and gives the shard its name.
     ///
     /// # Errors
-    /// Exit 5 where the file system refuses; then nothing is left.
+    /// Exit 5 where the file system refuses, or gives back what wasn't written; then nothing is
+    /// left.
     pub fn finish(mut self) -> Result<()> {
-        self.write_rest().map_err(|error| failed(&self.path, error))?;
+        let trailer = self.complete()?;
         Disk::default()
-            .put_new(&self.temporary, &self.path)
+            .put_new_with(&self.temporary, &self.path, &trailer.to_bytes())
             .map_err(|error| Error::file(&self.path, &error))
+    }
+
+    /// Writes the rest and proves what the file holds.
+    fn complete(&mut self) -> Result<Trailer> {
+        self.write_rest().map_err(|error| failed(&self.path, error))?;
+        for (part, numbers) in [
+            (Part::LabelOffsets, bytemuck::cast_slice(&self.label_offsets)),
+            (Part::Labels, bytemuck::cast_slice(&self.labels)),
+        ] {
+            self.content.add(part, numbers);
+        }
+        let ShardHeader { parts, class_count, kind, .. } = &self.header;
+        let (kind, class_count, quantised) = (*kind, *class_count, self.quantised);
+        if kind == Kind::Frames {
+            self.content.add(Part::FrameOffsets, bytemuck::cast_slice(&self.frame_offsets));
+        }
+        let common = Common { kind, parts, class_count, rows: self.ids.len(), quantised };
+        let pushed = self.content.digest(&common);
+        let trailer = read_back(&self.temporary, &common)
+            .map_err(|text| Error::storage(format!("{}: {text}", self.path.display())))?;
+        match trailer.content == pushed {
+            true => Ok(trailer),
+            false => {
+                let text = "what was written isn't what comes back";
+                Err(Error::storage(format!("{}: {text}", self.path.display())))
+            }
+        }
     }
 
     fn write_rest(&mut self) -> hdf5::Result<()> {
@@ -179,22 +223,31 @@ impl Drop for ShardWriter {
     }
 }
 
+const CREATOR: &str = concat!("reelscale ", env!("CARGO_PKG_VERSION"));
+
 /// The byte whose value is nearest; a cast saturates.
 fn nearest_byte(value: f32) -> u8 {
     ((value - BYTE_OFFSET) / BYTE_SCALE).round() as u8
 }
 
-fn failed(path: &Path, error: hdf5::Error) -> Error {
+pub(super) fn failed(path: &Path, error: hdf5::Error) -> Error {
     Error::storage(format!("{}: {error}", path.display()))
 }
 
-fn text(value: &str) -> VarLenUnicode {
-    value.replace('\0', " ").parse().expect("a text without NUL")
-}
-
-fn write_attributes(file: &hdf5::File, header: &ShardHeader) -> hdf5::Result<()> {
+/// A file of the format of HDF5 1.10, whose metadata has checksums, without times, and its empty
+/// matrix of values, which grows by items in chunks of `chunk`.
+fn create(
+    path: &Path,
+    header: &ShardHeader,
+    quantised: Option<(f32, f32)>,
+    creator: &str,
+    chunk: usize,
+) -> hdf5::Result<(hdf5::File, Dataset)> {
+    let file = hdf5::File::with_options()
+        .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
+        .with_fcpl(|create| create.obj_track_times(false))
+        .create(path)?;
     let parts = serde_json::to_string(&header.parts).expect("parts are plain data");
-    let creator = concat!("reelscale ", env!("CARGO_PKG_VERSION"));
     let texts = [
         ("format", FORMAT),
         ("feature_parts", &parts),
@@ -202,10 +255,21 @@ fn write_attributes(file: &hdf5::File, header: &ShardHeader) -> hdf5::Result<()>
         ("source", &header.source),
     ];
     for (name, value) in texts {
-        file.new_attr::<VarLenUnicode>().create(name)?.write_scalar(&text(value))?;
+        write_text(&file, name, value)?;
     }
     file.new_attr::<u64>().create("version")?.write_scalar(&u64::from(VERSION))?;
-    file.new_attr::<u64>().create("class_count")?.write_scalar(&(header.class_count as u64))
+    file.new_attr::<u64>().create("class_count")?.write_scalar(&(header.class_count as u64))?;
+    let (name, width) = (Part::Values.name(header.kind), header.width());
+    let values = match quantised {
+        None => growing::<f32>(&file, name, width, chunk)?,
+        Some((scale, offset)) => {
+            let values = growing::<u8>(&file, name, width, chunk)?;
+            values.new_attr::<f32>().create("scale")?.write_scalar(&scale)?;
+            values.new_attr::<f32>().create("offset")?.write_scalar(&offset)?;
+            values
+        }
+    };
+    Ok((file, values))
 }
 
 /// An empty checksummed matrix that grows by rows.
@@ -217,19 +281,6 @@ fn growing<T: H5Type>(
 ) -> hdf5::Result<Dataset> {
     let shape = (hdf5::Extent::resizable(0), hdf5::Extent::fixed(width));
     file.new_dataset::<T>().chunk((chunk, width)).fletcher32().shape(shape).create(name)
-}
-
-fn put<T: H5Type>(
-    values: &Dataset,
-    buffer: &mut Vec<T>,
-    from: usize,
-    rows: usize,
-    width: usize,
-) -> hdf5::Result<()> {
-    let view = ArrayView2::from_shape((rows, width), &buffer[..rows * width]).expect("whole rows");
-    values.write_slice(view, s![from..from + rows, ..])?;
-    buffer.drain(..rows * width);
-    Ok(())
 }
 
 fn vector<T: H5Type>(file: &hdf5::File, name: &str, values: &[T]) -> hdf5::Result<()> {
@@ -244,7 +295,7 @@ fn vector<T: H5Type>(file: &hdf5::File, name: &str, values: &[T]) -> hdf5::Resul
 
 /// Ids as fixed-length bytes, padded with NUL. Their length is only known here, so their type is
 /// made at run time and they are written as raw bytes through HDF5 itself.
-fn write_ids(file: &hdf5::File, ids: &[Vec<u8>]) -> hdf5::Result<()> {
+pub(super) fn write_ids(file: &hdf5::File, ids: &[Vec<u8>]) -> hdf5::Result<()> {
     let width = ids.iter().map(Vec::len).max().unwrap_or(0).max(1);
     let dtype = TypeDescriptor::FixedAscii(width);
     let builder = file.new_dataset_builder().empty_as(&dtype);
@@ -257,41 +308,10 @@ fn write_ids(file: &hdf5::File, ids: &[Vec<u8>]) -> hdf5::Result<()> {
     for (cell, id) in bytes.chunks_exact_mut(width).zip(ids) {
         cell[..id.len()].copy_from_slice(id);
     }
-    super::reader::write_whole(&dataset, &bytes)
+    hyperslab::write_whole(&dataset, &bytes)
 }
 
-/// Writes annotations: /ids [rows], /classes and /scores [rows, top], best first. Under a temporary
-/// name first; `path` must not exist.
-///
-/// # Errors
-/// Exit 5 where the file system refuses.
-pub fn write_annotations(
-    path: &Path,
-    ids: &[Vec<u8>],
-    classes: &[u32],
-    scores: &[f32],
-    top: usize,
-) -> Result<()> {
-    let temporary = own_temporary(path);
-    let all = || -> hdf5::Result<()> {
-        let file = hdf5::File::create(&temporary)?;
-        file.new_attr::<VarLenUnicode>()
-            .create("format")?
-            .write_scalar(&text("reelscale-annotations"))?;
-        write_ids(&file, ids)?;
-        matrix(&file, "classes", classes, ids.len(), top)?;
-        matrix(&file, "scores", scores, ids.len(), top)?;
-        file.close()
-    };
-    let disk = Disk::default();
-    let outcome = all()
-        .map_err(|error| failed(path, error))
-        .and_then(|()| disk.put_new(&temporary, path).map_err(|error| Error::file(path, &error)));
-    let _ = disk.remove_file(&temporary);
-    outcome
-}
-
-fn matrix<T: H5Type>(
+pub(super) fn matrix<T: H5Type>(
     file: &hdf5::File,
     name: &str,
     values: &[T],

@@ -9,7 +9,7 @@ use super::memory::Plan;
 use crate::comm::Comm;
 use crate::data::{Dataset, Kind};
 use crate::error::{Error, Result};
-use crate::flow::home_rows::{HomeRows, open};
+use crate::flow::home_rows::{HomeRows, open, warn_of_unproven};
 use crate::flow::own_rows::Room;
 use crate::human::hex;
 use crate::job::{Job, Validation};
@@ -50,7 +50,7 @@ impl Data {
             for shard in rows.dataset().shards() {
                 let mut shard = shard.clone();
                 shard.path = shard.path.file_name().unwrap_or_default().into();
-                digest.update(serde_json::to_vec(&shard).expect("a description is plain data"));
+                digest.update(shard.without_digest());
             }
             let digest = hex(&digest.finalize()[..8]);
             json!({ "rows": rows.rows(), "shards": digest })
@@ -95,6 +95,8 @@ impl Data {
                 (train, Some(validation))
             }
         };
+        let lists: Vec<&Dataset> = std::iter::once(&train).chain(&validation).collect();
+        warn_of_unproven(comm, &lists);
         let home = |dataset| Rc::new(HomeRows::new(comm, dataset, job.run.row_blocks));
         if train.rows() == 0 {
             return comm.agree(Err(Error::input("data.train: found no row to train on")));

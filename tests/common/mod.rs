@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod pins;
+pub mod shards;
 
 use std::fs;
 use std::os::unix::process::CommandExt;

@@ -1,0 +1,96 @@
+//! The digest of what a shard's rows are, however they are chunked, compressed or padded: its
+//! identity. hdf5-data/README.md documents it.
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::schema::Kind;
+use super::trailer::Digest;
+use crate::example::FeaturePart;
+
+/// The datasets of a shard, in the order of its proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `features` or `frames`.
+    Values,
+    LabelOffsets,
+    Labels,
+    FrameOffsets,
+    Ids,
+}
+
+impl Part {
+    pub const ALL: [Part; 5] =
+        [Part::Values, Part::LabelOffsets, Part::Labels, Part::FrameOffsets, Part::Ids];
+
+    /// The dataset's name.
+    pub fn name(self, kind: Kind) -> &'static str {
+        match self {
+            Part::Values if kind == Kind::Video => "features",
+            Part::Values => "frames",
+            Part::LabelOffsets => "label_offsets",
+            Part::Labels => "labels",
+            Part::FrameOffsets => "frame_offsets",
+            Part::Ids => "ids",
+        }
+    }
+}
+
+/// What rows have in common, as far as it changes what is trained.
+#[derive(Clone, Copy, Debug)]
+pub struct Common<'a> {
+    pub kind: Kind,
+    pub parts: &'a [FeaturePart],
+    pub class_count: usize,
+    pub rows: usize,
+    /// Scale and offset of bytes; None for floats.
+    pub quantised: Option<(f32, f32)>,
+}
+
+/// The content of a shard on its way into a digest.
+#[derive(Clone, Default)]
+pub struct Content {
+    /// In the order of `Part::ALL`.
+    datasets: [Xxh3; 5],
+}
+
+impl Content {
+    /// The next bytes of a dataset as it is stored, little-endian; ids go through `id`.
+    pub fn add(&mut self, part: Part, bytes: &[u8]) {
+        self.datasets[part as usize].update(bytes);
+    }
+
+    /// The next id, without its padding.
+    pub fn id(&mut self, id: &[u8]) {
+        self.add(Part::Ids, &(id.len() as u64).to_le_bytes());
+        self.add(Part::Ids, id);
+    }
+
+    pub fn digest(&self, common: &Common) -> Digest {
+        let mut all = Xxh3::new();
+        let head = [
+            u64::from(common.kind == Kind::Frames),
+            common.class_count as u64,
+            common.rows as u64,
+            common.parts.len() as u64,
+        ];
+        head.iter().for_each(|number| all.update(&number.to_le_bytes()));
+        for part in common.parts {
+            all.update(&(part.name.len() as u64).to_le_bytes());
+            all.update(part.name.as_bytes());
+            all.update(&(part.size as u64).to_le_bytes());
+        }
+        let (scale, offset) = common.quantised.unwrap_or((0.0, 0.0));
+        all.update(&u64::from(common.quantised.is_some()).to_le_bytes());
+        all.update(&scale.to_le_bytes());
+        all.update(&offset.to_le_bytes());
+        for dataset in &self.datasets {
+            all.update(&dataset.digest128().to_be_bytes());
+        }
+        all.digest128()
+    }
+}
+
+/// An id without the NULs that it is padded with.
+pub fn unpadded(cell: &[u8]) -> &[u8] {
+    &cell[..cell.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)]
+}
