@@ -193,7 +193,7 @@ fn bad_csv_is_told_with_its_line() {
         ("", "line 1: found nothing"),
         ("id,x\n", "line 1: found \"id,x\", expected \"VideoId,LabelConfidencePairs\""),
         ("VideoId,LabelConfidencePairs\na,1 0.5 2\n", "line 2: a: found class 2 without a score"),
-        ("VideoId,LabelConfidencePairs\na,1 nan\n", "line 2: a: found \"1\""),
+        ("VideoId,LabelConfidencePairs\na,1 nan\n", "line 2: a: class 1: found the score \"nan\""),
         ("VideoId,LabelConfidencePairs\na,1 .5\na,2 .5\n", "line 3: a: found a second time"),
         ("VideoId,LabelConfidencePairs\na,1 .5 1 .6\n", "line 2: a: found class 1 twice"),
         ("VideoId,LabelConfidencePairs\nabc\n", "line 2: found \"abc\""),

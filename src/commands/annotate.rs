@@ -1,16 +1,15 @@
 //! `reelscale annotate`.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::scoring::Scoring;
 use crate::checkpoint;
 use crate::comm::{Comm, same_on_all};
 use crate::data::write_annotations;
+use crate::disk::{Disk, own_temporary, there};
 use crate::error::{Error, Exit, Result};
 use crate::flow::scoring::score;
-use crate::formats::submission;
+use crate::formats::{csv, submission};
 
 /// Writes each video's best classes.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,14 +46,8 @@ fn shared_by_ranks(args: &Args) -> String {
 
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
     same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
-    let extension = args.output.extension().and_then(|text| text.to_str());
-    let name = args.output.display();
-    let checked = match extension {
-        Some("csv" | "h5") if !args.output.exists() => Ok(()),
-        Some("csv" | "h5") => Err(Error::usage(format!("{name}: exists already"))),
-        _ => Err(Error::usage(format!("{name}: expected a name that ends in .csv or .h5"))),
-    };
-    comm.agree(checked)?;
+    let (disk, name) = (Disk::default(), args.output.display());
+    comm.agree(if comm.is_root() { check_output(&disk, &args.output) } else { Ok(()) })?;
     let annotator = checkpoint::load(comm, &args.model)?;
     let (rows, mut kernels) = args.scoring.prepare(comm, &annotator, &args.data)?;
     let top = (args.top as usize).min(annotator.shape.class_count);
@@ -63,7 +56,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let lists = (0..ids.len()).flat_map(|row| &scored.top.row(row)[..top]);
     let (scores, classes) = lists.copied().unzip();
     let parts = gather(comm, Part { ids, scores, classes }, top);
-    let outcome = if comm.is_root() { write(&args.output, &parts, top) } else { Ok(()) };
+    let outcome = if comm.is_root() { write(&disk, &args.output, &parts, top) } else { Ok(()) };
     comm.agree(outcome)?;
     if comm.is_root() {
         println!("{name}: {} videos, {top} classes each", rows.rows());
@@ -98,29 +91,91 @@ fn gather(comm: &Comm, own: Part, top: usize) -> Vec<Part> {
         .collect()
 }
 
-fn write(path: &Path, parts: &[Part], top: usize) -> Result<()> {
-    if path.extension().is_some_and(|extension| extension == "h5") {
+fn is_hdf5(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "h5")
+}
+
+/// Whether the output can be written, as far as it can be told before hours of computing: its name
+/// is free, and its folder takes a file.
+fn check_output(disk: &Disk, path: &Path) -> Result<()> {
+    let name = path.display();
+    let refused = |error| Error::storage(format!("{name}: {error}"));
+    if !is_hdf5(path) && path.extension().is_none_or(|extension| extension != "csv") {
+        return Err(Error::usage(format!("{name}: expected a name that ends in .csv or .h5")));
+    }
+    if is_hdf5(path) && path.to_str().is_none() {
+        return Err(Error::usage(format!("{name}: expected UTF-8 in the path of an HDF5 file")));
+    }
+    if there(path).map_err(refused)?.is_some() {
+        return Err(Error::usage(format!("{name}: exists already")).hint("choose another --output"));
+    }
+    let trial = own_temporary(path);
+    if there(&trial).map_err(refused)?.is_some() {
+        disk.remove_file(&trial).map_err(refused)?;
+    }
+    disk.create(&trial).and_then(|_| disk.remove_file(&trial)).map_err(refused)
+}
+
+fn write(disk: &Disk, path: &Path, parts: &[Part], top: usize) -> Result<()> {
+    if is_hdf5(path) {
         let ids: Vec<Vec<u8>> = parts.iter().flat_map(|part| part.ids.iter().cloned()).collect();
         let scores: Vec<f32> = parts.iter().flat_map(|part| part.scores.iter().copied()).collect();
         let classes: Vec<u32> =
             parts.iter().flat_map(|part| part.classes.iter().copied()).collect();
         return write_annotations(path, &ids, &classes, &scores, top);
     }
-    let temporary = path.with_extension(format!("csv.{}.tmp", std::process::id()));
-    let all = || -> std::io::Result<()> {
-        let mut out = BufWriter::new(File::create(&temporary)?);
+    warn_of_repeated_ids(parts);
+    let written = disk.write_new(path, |out| {
         writeln!(out, "{}", submission::HEADER)?;
         for part in parts {
             let pairs: Vec<(f32, u32)> =
                 part.scores.iter().copied().zip(part.classes.iter().copied()).collect();
             for (id, pairs) in part.ids.iter().zip(pairs.chunks(top)) {
-                submission::write_line(&mut out, id, pairs)?;
+                submission::write_line(out, id, pairs)?;
             }
         }
-        out.into_inner()?.sync_all()?;
-        std::fs::hard_link(&temporary, path)
-    };
-    let outcome = all();
-    let _ = std::fs::remove_file(&temporary);
-    outcome.map_err(|error| Error::storage(format!("{}: {error}", path.display())))
+        Ok(())
+    });
+    written.map_err(|error| Error::storage(format!("{}: {error}", path.display())))
+}
+
+/// A file of predictions has each id once, for whoever reads it.
+fn warn_of_repeated_ids(parts: &[Part]) {
+    let mut ids: Vec<&[u8]> = parts.iter().flat_map(|part| &part.ids).map(Vec::as_slice).collect();
+    ids.sort_unstable();
+    let repeated: Vec<_> = ids.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    if let Some(first) = repeated.first() {
+        let (count, id) = (repeated.len(), csv::shown(first[0]));
+        log::warn!(
+            "{count} videos have the id of another one, such as {id}: `evaluate` refuses such files"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::FaultKind;
+
+    #[test]
+    fn a_call_that_fails_leaves_nothing_under_the_final_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        let (ids, scores, classes) = (vec![b"a,b".to_vec()], vec![0.5], vec![3]);
+        let parts = [Part { ids, scores, classes }];
+        for calls in 0.. {
+            let disk = Disk::failing_after(calls, FaultKind::Once);
+            let outcome = check_output(&disk, &path).and_then(|()| write(&disk, &path, &parts, 1));
+            if !disk.has_failed() {
+                outcome.unwrap();
+                break;
+            }
+            // Once the name is there the file is whole, though it may not last.
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(text.is_empty() || text.ends_with("\"a,b\",3 0.5\n"), "{text}");
+            assert_eq!(outcome.unwrap_err().exit, Exit::Storage);
+            let _ = std::fs::remove_file(&path);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file");
+    }
 }

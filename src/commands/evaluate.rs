@@ -1,5 +1,6 @@
 //! `reelscale evaluate`.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -10,7 +11,7 @@ use crate::comm::{Comm, same_on_all};
 use crate::error::{Error, Exit, Result};
 use crate::flow::rankings::{Ranked, Visited, metrics};
 use crate::flow::scoring::{TOP, evaluate};
-use crate::formats::submission;
+use crate::formats::submission::{self, Source, Video};
 use crate::human::hex;
 use crate::labels::Labels;
 use crate::metrics::{Metrics, TopLists};
@@ -74,40 +75,74 @@ fn evaluate_model(
 /// Metrics of predictions that any system made. A labelled video without prediction counts as one
 /// that predicts nothing; a prediction without labels as a video that has none.
 fn evaluate_files(comm: &Comm, predictions: &Path, labels: &Path) -> Result<Metrics> {
-    let videos = comm.agree(submission::read_both(predictions, labels))?;
+    let read = || {
+        for path in [predictions, labels] {
+            readable(comm, path)?;
+        }
+        submission::read_both(Source::open(predictions)?, Source::open(labels)?)
+    };
+    let mut videos = comm.agree(read())?;
     same_on_all(comm, Exit::Input, "predictions and labels", &described(&videos))?;
+    let class_count = number_classes(&mut videos);
     let mine = owned(videos.len(), comm.size(), comm.rank());
     let own = &videos[mine.clone()];
-    let longest = |video: &submission::Video| video.scores.len().max(1);
-    let limit = own.iter().map(longest).max().unwrap_or(1);
-    let (mut top, mut own_labels) = (TopLists::new(own.len(), limit), Labels::new());
-    for (row, video) in own.iter().enumerate() {
-        video.scores.iter().for_each(|(class, score)| top.offer_one(row, *score, *class));
-        own_labels.push(&video.labels);
-    }
-    let classes = videos.iter().flat_map(|video| {
-        video.scores.iter().map(|score| score.0).chain(video.labels.iter().copied())
-    });
-    let class_count = classes.max().map_or(0, |class| class as usize + 1);
+    let top = TopLists::of_all(own.iter().map(|video| &video.scores[..]));
+    let mut own_labels = Labels::new();
+    own.iter().for_each(|video| own_labels.push(&video.labels));
     let ranked = Ranked { first_row: mine.start as u64, top: &top, labels: &own_labels };
     Ok(metrics(comm, &ranked, class_count, TOP, Visited::default()))
 }
 
 /// What ranks compare of the videos that each has read.
-fn described(videos: &[submission::Video]) -> String {
+fn described(videos: &[Video]) -> String {
     let mut digest = Sha256::new();
     for video in videos {
         for length in [video.id.len(), video.scores.len(), video.labels.len()] {
             digest.update((length as u64).to_le_bytes());
         }
-        digest.update(video.id.as_bytes());
-        video.scores.iter().for_each(|(class, score)| {
+        digest.update(&video.id);
+        video.scores.iter().for_each(|(score, class)| {
             digest.update(class.to_le_bytes());
             digest.update(score.to_le_bytes());
         });
         video.labels.iter().for_each(|label| digest.update(label.to_le_bytes()));
     }
     format!("videos = {}\nSHA-256 = {}\n", videos.len(), hex(&digest.finalize()))
+}
+
+/// A pipe can be read by one rank only; a device has no end, or waits.
+fn readable(comm: &Comm, path: &Path) -> Result<()> {
+    let wrong = |text: &str| Error::input(format!("{}: {text}", path.display()));
+    let kind = std::fs::metadata(path).map_err(|error| wrong(&error.to_string()))?.file_type();
+    if kind.is_file() || kind.is_fifo() && comm.size() == 1 {
+        return Ok(());
+    }
+    let hint = "write it to a file first";
+    match (kind.is_dir(), kind.is_fifo()) {
+        (true, _) => Err(wrong("found a folder, expected a file")),
+        (_, true) => Err(wrong("found a pipe, which ranks can't share").hint(hint)),
+        _ => Err(wrong("found a device or socket, expected a file").hint(hint)),
+    }
+}
+
+/// Numbers the classes that are named anew, in their order, and returns how many there are. No
+/// metric depends on classes that nobody names, so memory needn't either.
+fn number_classes(videos: &mut [Video]) -> usize {
+    let mut classes: Vec<u32> = Vec::new();
+    for video in &*videos {
+        classes.extend(video.scores.iter().map(|pair| pair.1));
+        classes.extend(&video.labels);
+    }
+    classes.sort_unstable();
+    classes.dedup();
+    let place = |class: &mut u32| {
+        *class = classes.binary_search(class).expect("every class was named") as u32;
+    };
+    for video in videos {
+        video.scores.iter_mut().for_each(|pair| place(&mut pair.1));
+        video.labels.iter_mut().for_each(place);
+    }
+    classes.len()
 }
 
 fn as_table(metrics: &Metrics) -> String {

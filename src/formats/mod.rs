@@ -1,5 +1,6 @@
 //! Formats of others: each a stream of examples, or of predictions. Nothing here writes shards.
 
+pub mod csv;
 pub mod submission;
 pub mod svmlight;
 pub mod tf_example;

@@ -6,31 +6,37 @@
 //!   id,12 0.977451 0 0.962268           id,0 312
 //! ```
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
+use super::csv::{Record, Records, field, shown};
 use crate::error::{Error, Result};
+use crate::example::CLASSES_MAX;
 
 pub const HEADER: &str = "VideoId,LabelConfidencePairs";
 const LABELS_HEADER: &str = "VideoId,Labels";
 
+/// The largest class; what is above is taken for garbage.
+const CLASS_MAX: u32 = CLASSES_MAX as u32 - 1;
+
 /// One video of a file of predictions and a file of labels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Video {
-    pub id: String,
-    /// (class, score), as they stand in the file.
-    pub scores: Vec<(u32, f32)>,
+    pub id: Vec<u8>,
+    /// (score, class), as they stand in the file.
+    pub scores: Vec<(f32, u32)>,
     /// Ascending, distinct.
     pub labels: Vec<u32>,
 }
 
-/// Writes one line.
+/// Writes one line; the id in quotes where it must be.
 pub fn write_line(out: &mut dyn Write, id: &[u8], top: &[(f32, u32)]) -> std::io::Result<()> {
     let pairs: Vec<String> =
         top.iter().map(|(score, class)| format!("{class} {}", shortest(*score))).collect();
-    out.write_all(id)?;
+    out.write_all(&field(id))?;
     writeln!(out, ",{}", pairs.join(" "))
 }
 
@@ -54,46 +60,51 @@ pub fn shortest(score: f32) -> String {
     format!("{}e{sign}{:02}", trimmed(digits), exponent.abs())
 }
 
+/// A file under way: its name for messages and its content.
+pub struct Source<'a> {
+    name: String,
+    from: Box<dyn BufRead + 'a>,
+}
+
+impl<'a> Source<'a> {
+    pub fn new(name: impl Into<String>, from: impl BufRead + 'a) -> Source<'a> {
+        Source { name: name.into(), from: Box::new(from) }
+    }
+
+    /// # Errors
+    /// Exit 4 where the file can't be opened.
+    pub fn open(path: &Path) -> Result<Source<'static>> {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|error| Error::input(format!("{name}: {error}")))?;
+        Ok(Source::new(name, BufReader::new(file)))
+    }
+}
+
 /// All videos of both files: those with predictions in their order, then the others in theirs.
 ///
 /// # Errors
 /// Exit 4 with file, line and what was found.
-pub fn read_both(predictions: &Path, labels: &Path) -> Result<Vec<Video>> {
+pub fn read_both(predictions: Source, labels: Source) -> Result<Vec<Video>> {
     let mut videos: Vec<Video> = Vec::new();
-    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let mut places: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
     lines(predictions, HEADER, |id, rest| {
-        if places.insert(id.to_string(), videos.len()).is_some() {
-            return Err(format!("{id}: found a second time"));
+        if places.insert(id.to_vec(), videos.len()).is_some() {
+            return Err("found a second time".into());
         }
-        let mut scores: Vec<(u32, f32)> = Vec::new();
-        let mut words = rest.split_ascii_whitespace();
-        while let Some(class) = words.next() {
-            let Some(score) = words.next() else {
-                return Err(format!("{id}: found class {class} without a score"));
-            };
-            let score = score.parse().ok().filter(|score: &f32| score.is_finite());
-            let (Some(class), Some(score)) = (class_of(class), score) else {
-                return Err(format!("{id}: found {class:?} {score:?}, expected class and score"));
-            };
-            if scores.iter().any(|pair| pair.0 == class) {
-                return Err(format!("{id}: found class {class} twice"));
-            }
-            scores.push((class, score));
-        }
-        videos.push(Video { id: id.to_string(), scores, labels: Vec::new() });
+        let scores = scores_of(rest)?;
+        videos.push(Video { id: id.to_vec(), scores, labels: Vec::new() });
         Ok(())
     })?;
-    let mut labelled = std::collections::BTreeSet::new();
+    let mut labelled = BTreeSet::new();
     lines(labels, LABELS_HEADER, |id, rest| {
-        if !labelled.insert(id.to_string()) {
-            return Err(format!("{id}: found a second time"));
+        if !labelled.insert(id.to_vec()) {
+            return Err("found a second time".into());
         }
-        let own: Option<Vec<u32>> = rest.split_ascii_whitespace().map(class_of).collect();
-        let mut own = own.ok_or_else(|| format!("{id}: found {rest:?}, expected classes"))?;
+        let mut own = words(rest).map(class_of).collect::<Read<Vec<u32>>>()?;
         own.sort_unstable();
         own.dedup();
-        let place = *places.entry(id.to_string()).or_insert_with(|| {
-            videos.push(Video { id: id.to_string(), ..Video::default() });
+        let place = *places.entry(id.to_vec()).or_insert_with(|| {
+            videos.push(Video { id: id.to_vec(), ..Video::default() });
             videos.len() - 1
         });
         videos[place].labels = own;
@@ -102,38 +113,80 @@ pub fn read_both(predictions: &Path, labels: &Path) -> Result<Vec<Video>> {
     Ok(videos)
 }
 
-/// A class; what is above 2^24 is taken for garbage.
-fn class_of(word: &str) -> Option<u32> {
-    word.parse().ok().filter(|class| *class < 1 << 24)
+/// What was found and what was expected, to be told with its place.
+type Read<T> = std::result::Result<T, String>;
+
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
 }
 
-/// Calls `take` with id and rest of every line after the header.
-fn lines(
-    path: &Path,
-    header: &str,
-    mut take: impl FnMut(&str, &str) -> std::result::Result<(), String>,
-) -> Result<()> {
-    let wrong = |line: usize, text: String| {
-        Error::input(format!("{}: line {line}: {text}", path.display()))
-    };
-    let file = File::open(path).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
-    let mut seen = false;
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|error| wrong(index + 1, error.to_string()))?;
-        let line = line.trim_end_matches('\r');
-        if index == 0 {
-            if line != header {
-                return Err(wrong(1, format!("found {line:?}, expected {header:?}")));
-            }
-            seen = true;
-            continue;
-        }
-        let Some((id, rest)) = line.split_once(',') else {
-            return Err(wrong(index + 1, format!("found {line:?}, expected id,...")));
-        };
-        take(id, rest).map_err(|text| wrong(index + 1, text))?;
+fn number_of<T: std::str::FromStr>(word: &[u8]) -> Option<T> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+fn class_of(word: &[u8]) -> Read<u32> {
+    number_of(word).filter(|class| *class <= CLASS_MAX).ok_or_else(|| {
+        format!(
+            "found the class {}, expected 0 to {CLASS_MAX}, with spaces between them",
+            shown(word)
+        )
+    })
+}
+
+fn scores_of(text: &[u8]) -> Read<Vec<(f32, u32)>> {
+    let mut scores: Vec<(f32, u32)> = Vec::new();
+    let mut words = words(text);
+    while let Some(word) = words.next() {
+        let class = class_of(word)?;
+        let word = words.next().ok_or_else(|| format!("found class {class} without a score"))?;
+        let score = number_of(word).filter(|score: &f32| score.is_finite()).ok_or_else(|| {
+            format!("class {class}: found the score {}, expected a number", shown(word))
+        })?;
+        scores.push((score, class));
     }
-    if seen { Ok(()) } else { Err(wrong(1, format!("found nothing, expected {header:?}"))) }
+    let mut classes: Vec<u32> = scores.iter().map(|pair| pair.1).collect();
+    classes.sort_unstable();
+    match classes.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(format!("found class {} twice", pair[0])),
+        None => Ok(scores),
+    }
+}
+
+/// Calls `take` with id and rest of every record after the header.
+fn lines(
+    source: Source,
+    header: &str,
+    mut take: impl FnMut(&[u8], &[u8]) -> Read<()>,
+) -> Result<()> {
+    let name = source.name;
+    let wrong =
+        |(line, text): (usize, String)| Error::input(format!("{name}: line {line}: {text}"));
+    let mut records = Records::new(source.from);
+    let Some(Record { line, fields }) = records.next().map_err(wrong)? else {
+        return Err(wrong((1, format!("found nothing, expected {header:?}"))));
+    };
+    let found = fields.join(&b',');
+    if found != header.as_bytes() {
+        return Err(wrong((line, format!("found {}, expected {header:?}", shown(&found)))));
+    }
+    while let Some(Record { line, fields }) = records.next().map_err(wrong)? {
+        let [id, rest] = &fields[..] else {
+            let (count, expected) = (fields.len(), header.replace(',', " and "));
+            let found = shown(&fields.join(&b','));
+            let text = format!("found {found}, {count} fields, expected 2, {expected}");
+            return Err(wrong((line, text)));
+        };
+        take(id, rest).map_err(|text| wrong((line, format!("{}: {text}", named(id)))))?;
+    }
+    Ok(())
+}
+
+/// An id in a message: as it is where that can't be mistaken.
+fn named(id: &[u8]) -> String {
+    match std::str::from_utf8(id) {
+        Ok(text) if id.len() <= 40 && matches!(field(id), Cow::Borrowed(_)) => text.into(),
+        _ => shown(id),
+    }
 }
 
 #[cfg(test)]

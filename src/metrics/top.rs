@@ -4,7 +4,8 @@
 /// blocks of classes in any order, with the same result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopLists {
-    limit: usize,
+    /// Where each row's list begins and the last one ends: as many pairs as it has room for.
+    starts: Vec<usize>,
     entries: Vec<(f32, u32)>,
     lengths: Vec<u32>,
 }
@@ -13,7 +14,23 @@ impl TopLists {
     /// Empty lists of at most `limit` pairs for each of `rows` rows.
     pub fn new(rows: usize, limit: usize) -> TopLists {
         assert!(limit > 0, "a list holds something");
-        TopLists { limit, entries: vec![(0.0, 0); rows * limit], lengths: vec![0; rows] }
+        let starts = (0..=rows).map(|row| row * limit).collect();
+        TopLists { starts, entries: vec![(0.0, 0); rows * limit], lengths: vec![0; rows] }
+    }
+
+    /// Lists of all pairs of each row, which come in any order. Scores are numbers.
+    pub fn of_all<'a>(rows: impl Iterator<Item = &'a [(f32, u32)]>) -> TopLists {
+        let (mut starts, mut entries, mut lengths) = (vec![0], Vec::new(), Vec::new());
+        for pairs in rows {
+            let from = entries.len();
+            entries.extend_from_slice(pairs);
+            entries[from..].sort_unstable_by(|a: &(f32, u32), b| {
+                b.0.partial_cmp(&a.0).expect("a score is a number").then(a.1.cmp(&b.1))
+            });
+            starts.push(entries.len());
+            lengths.push(pairs.len() as u32);
+        }
+        TopLists { starts, entries, lengths }
     }
 
     pub fn rows(&self) -> usize {
@@ -22,7 +39,7 @@ impl TopLists {
 
     /// The pairs of one row, best first.
     pub fn row(&self, row: usize) -> &[(f32, u32)] {
-        &self.entries[row * self.limit..][..self.lengths[row] as usize]
+        &self.entries[self.starts[row]..][..self.lengths[row] as usize]
     }
 
     /// Offers scores of consecutive classes from `first_class` on to one row.
@@ -35,13 +52,14 @@ impl TopLists {
     /// Offers one score.
     pub fn offer_one(&mut self, row: usize, score: f32, class: u32) {
         let length = self.lengths[row] as usize;
-        let list = &mut self.entries[row * self.limit..(row + 1) * self.limit];
+        let list = &mut self.entries[self.starts[row]..self.starts[row + 1]];
+        let limit = list.len();
         let better = |entry: &(f32, u32)| entry.0 > score || entry.0 == score && entry.1 < class;
-        if length == self.limit && better(&list[length - 1]) {
+        if length == limit && better(&list[length - 1]) {
             return;
         }
         let at = list[..length].partition_point(better);
-        let end = (length + 1).min(self.limit);
+        let end = (length + 1).min(limit);
         list.copy_within(at..end - 1, at + 1);
         list[at] = (score, class);
         self.lengths[row] = end as u32;
@@ -64,5 +82,9 @@ mod tests {
             }
             assert_eq!(top.row(0), &expected[..limit.min(100)]);
         }
+        let mut given: Vec<(f32, u32)> = scores.iter().copied().zip(0..).collect();
+        given.reverse();
+        let top = TopLists::of_all([&given[..3], &[], &given[..]].into_iter());
+        assert_eq!((top.row(1).len(), top.row(2)), (0, &expected[..]));
     }
 }
