@@ -22,6 +22,7 @@ pub mod signals;
 // floor 1: arithmetic, which knows no file, rank or clock
 pub mod example;
 pub mod labels;
+pub mod limits;
 pub mod metrics;
 pub mod model;
 pub mod optim;

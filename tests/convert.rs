@@ -7,7 +7,8 @@ use std::path::Path;
 use common::{TestCommand, real_data, reelscale};
 use reelscale::data::{Dataset, ShardInfo, find};
 use reelscale::example::{FeaturePart, Values};
-use reelscale::formats::{tf_example, tfrecord};
+use reelscale::formats::tf_example::{self, Wanted};
+use reelscale::formats::tfrecord;
 use reelscale::labels::Labels;
 
 const YOUTUBE: &str =
@@ -28,10 +29,11 @@ fn dataset(folder: &Path) -> Dataset {
 /// Every record of `files` stands in `dataset` as it was.
 fn same(dataset: &Dataset, files: &[String], parts: &[FeaturePart], classes: usize) {
     let (mut reader, mut row) = (dataset.reader(), 0);
+    let wanted = Wanted { parts, class_count: classes, labels_key: None };
     for path in find(files).unwrap() {
         let mut records = tfrecord::Records::open(&path).unwrap();
         while let Some(data) = records.next().unwrap() {
-            let expected = tf_example::parse(data, parts, classes).unwrap().example;
+            let expected = tf_example::parse(data, &wanted).unwrap().example;
             let (mut labels, ids) = (Labels::new(), reader.ids(row..row + 1).unwrap());
             assert_eq!(ids[0], expected.id, "row {row}");
             match expected.values {

@@ -10,7 +10,8 @@ use reelscale::checkpoint;
 use reelscale::comm::Comm;
 use reelscale::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardWriter, find};
 use reelscale::example::FeaturePart;
-use reelscale::formats::{tf_example, tfrecord};
+use reelscale::formats::tf_example::{self, Wanted};
+use reelscale::formats::tfrecord;
 use reelscale::labels::Labels;
 use reelscale::model::spec::Normalize;
 
@@ -128,11 +129,12 @@ fn twelve_classes_of_youtube8m_reach_their_optimum() {
         source: "twelve classes".into(),
     };
     let mut writer = ShardWriter::create(&folder.path().join("data/a.h5"), &header).unwrap();
+    let all = Wanted { parts: &parts, class_count: 3862, labels_key: None };
     for shard in 0..24 {
         let path = real.join(format!("youtube8m/validate{shard:04}.tfrecord"));
         let mut records = tfrecord::Records::open(&path).unwrap();
         while let Some(data) = records.next().unwrap() {
-            let mut example = tf_example::parse(data, &parts, 3862).unwrap().example;
+            let mut example = tf_example::parse(data, &all).unwrap().example;
             let place = |label: &u32| wanted.iter().position(|class| class == label);
             let mut labels: Vec<u32> =
                 example.labels.iter().filter_map(place).map(|at| at as u32).collect();

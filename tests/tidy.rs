@@ -9,7 +9,7 @@ const FLOORS: &[(&[&str], u8)] = &[
     (&["train"], 4),
     (&["flow", "checkpoint"], 3),
     (&["comm", "data", "formats", "job", "report", "launch", "signals"], 2),
-    (&["model", "optim", "metrics", "partition", "synthetic", "example", "labels"], 1),
+    (&["model", "optim", "metrics", "partition", "synthetic", "example", "labels", "limits"], 1),
     (&["error", "rng", "parallel", "human", "packed", "disk", "clock", "progress"], 0),
 ];
 
@@ -23,6 +23,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("optim", "model"),
     ("synthetic", "model"),
     ("synthetic", "example"),
+    ("limits", "example"),
     // Who works or changes files says so.
     ("parallel", "progress"),
     ("disk", "progress"),

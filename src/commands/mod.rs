@@ -8,6 +8,7 @@ mod convert;
 mod doctor;
 mod evaluate;
 mod inspect;
+mod new_set;
 mod program;
 mod scoring;
 mod synthesize;

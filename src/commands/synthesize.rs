@@ -1,10 +1,12 @@
 //! `reelscale synthesize`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::new_set::NewSet;
 use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, ShardWriter};
-use crate::error::{Error, Exit, Result};
+use crate::disk::Disk;
+use crate::error::{Exit, Result};
 use crate::partition::owned;
 use crate::progress::tick;
 use crate::synthetic::Planted;
@@ -30,7 +32,7 @@ pub struct Args {
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Folder for the shards; it must be new or empty.
+    /// Folder for the shards; it must be new or empty. They appear there once all are written.
     #[arg(long)]
     output: PathBuf,
     /// Rows of a shard.
@@ -41,8 +43,7 @@ pub struct Args {
 /// Each rank writes its own shards; which rows a shard holds doesn't depend on the ranks.
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
     same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
-    let prepared = if comm.is_root() { prepare_output(&args.output) } else { Ok(()) };
-    comm.agree(prepared)?;
+    let mut set = NewSet::begin(comm, Disk::default(), &args.output)?;
     let [classes, features, experts] =
         [args.classes, args.features, args.experts].map(|n| n as usize);
     let planted = Planted::new(args.seed, features, classes, experts);
@@ -56,10 +57,10 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let shards = args.rows.div_ceil(args.rows_per_shard) as usize;
     let mut positives = 0;
     let mut write = |shard: usize| -> Result<()> {
-        let path = args.output.join(format!("synthetic-{shard:05}.h5"));
+        let path = set.add(format!("synthetic-{shard:05}.h5"));
         let mut writer = ShardWriter::create(&path, &header)?;
         let from = shard as u64 * args.rows_per_shard;
-        for row in from..(from + args.rows_per_shard).min(args.rows) {
+        for row in from..from.saturating_add(args.rows_per_shard).min(args.rows) {
             let example = planted.example_of(row, args.frames as usize);
             positives += example.labels.len() as u64;
             tick();
@@ -68,7 +69,8 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         writer.finish()
     };
     let mut mine = owned(shards, comm.size(), comm.rank());
-    comm.agree(mine.try_for_each(&mut write))?;
+    let outcome = mine.try_for_each(&mut write);
+    set.finish(outcome)?;
     let mut sums = [positives];
     comm.sum(&mut sums);
     if comm.is_root() {
@@ -90,20 +92,4 @@ fn shared_by_ranks(args: &Args) -> String {
          --frames = {frames}\n--seed = {seed}\n--output = {output:?}\n\
          --rows-per-shard = {rows_per_shard}\n"
     )
-}
-
-/// Makes an output folder, or takes one that is empty.
-///
-/// # Errors
-/// Exit 2: something is there; exit 5: the file system refuses.
-pub fn prepare_output(path: &Path) -> Result<()> {
-    let name = path.display();
-    match std::fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
-        Ok(true) => Err(Error::usage(format!("{name}: found a folder that isn't empty"))
-            .hint("choose another --output")),
-        Ok(false) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => std::fs::create_dir_all(path)
-            .map_err(|error| Error::storage(format!("{name}: {error}"))),
-        Err(error) => Err(Error::usage(format!("{name}: {error}"))),
-    }
 }

@@ -9,9 +9,9 @@ use hdf5_sys::h5a::{H5Aread, H5Awrite};
 use hdf5_sys::h5t::{H5T_class_t, H5T_sign_t, H5T_str_t};
 use hdf5_sys::h5t::{H5Tget_class, H5Tget_sign, H5Tget_strpad, H5Tis_variable_str};
 
-use super::limits::TEXT_MAX;
 use super::schema::wrong;
 use crate::error::Result;
+use crate::limits::TEXT_MAX;
 
 /// The attributes of a file or of one of its datasets.
 pub struct Attributes<'a> {

@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::disk::folder_of;
 use crate::error::{Error, Result};
+
+/// Name of the folder, within a folder of shards under way, that holds them until all are there.
+pub const UNFINISHED: &str = "reelscale-unfinished";
 
 /// The files that `patterns` name, sorted by path within each pattern, patterns in their order.
 ///
 /// # Errors
-/// Exit 4, all of them listed: a path that doesn't exist, a pattern that matches nothing, a file
-/// that is named twice.
+/// Exit 4, all of them listed: a path that doesn't exist, a pattern that matches nothing, what is
+/// no file (a pipe would be empty for whoever reads it second), a file that is named twice, one of
+/// a set of shards that was never finished.
 pub fn find(patterns: &[String]) -> Result<Vec<PathBuf>> {
     let (mut paths, mut errors) = (Vec::new(), Vec::new());
     for pattern in patterns {
@@ -21,8 +26,16 @@ pub fn find(patterns: &[String]) -> Result<Vec<PathBuf>> {
     if patterns.is_empty() {
         errors.push(Error::input("no shard is named"));
     }
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut folders) = (BTreeSet::new(), BTreeSet::new());
     for path in &paths {
+        if folders.insert(folder_of(path))
+            && let Err(error) = finished(folder_of(path))
+        {
+            errors.push(error);
+        }
+        if let Err(error) = regular(path) {
+            errors.push(error);
+        }
         let same = path.canonicalize().unwrap_or_else(|_| path.clone());
         if !seen.insert(same) {
             errors.push(Error::input(format!("{}: named twice", path.display())));
@@ -30,6 +43,31 @@ pub fn find(patterns: &[String]) -> Result<Vec<PathBuf>> {
     }
     Error::all(errors)?;
     Ok(paths)
+}
+
+/// Whether whoever writes shards into this folder has finished.
+fn finished(folder: &Path) -> Result<()> {
+    let inner = folder.join(UNFINISHED);
+    let within = folder.file_name().is_some_and(|name| name == UNFINISHED);
+    if !within && std::fs::symlink_metadata(&inner).is_err() {
+        return Ok(());
+    }
+    let (folder, inner) = if within { (folder_of(folder), folder) } else { (folder, &*inner) };
+    let text = "found shards of a command that is under way or was stopped";
+    let hint = format!("wait for it, or remove {} and run it again", folder.display());
+    Err(Error::input(format!("{}: {text}", inner.display())).hint(hint))
+}
+
+/// An error unless the path leads to a regular file.
+fn regular(path: &Path) -> Result<()> {
+    let wrong = |text: &dyn std::fmt::Display| Error::input(format!("{}: {text}", path.display()));
+    let kind = std::fs::metadata(path).map_err(|error| wrong(&error))?.file_type();
+    match (kind.is_file(), kind.is_dir()) {
+        (true, _) => Ok(()),
+        (_, true) => Err(wrong(&"found a folder, expected a file")),
+        _ => Err(wrong(&"found a pipe, device or socket, expected a file")
+            .hint("write what it gives to a file first")),
+    }
 }
 
 fn expand(pattern: &str) -> Result<Vec<PathBuf>> {

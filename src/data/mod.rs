@@ -9,8 +9,7 @@ mod dataset;
 mod find;
 mod hyperslab;
 mod items;
-pub mod limits;
-mod proof;
+pub mod proof;
 mod read_back;
 mod reader;
 mod schema;
@@ -21,7 +20,7 @@ mod writer;
 
 pub use annotations::write_annotations;
 pub use dataset::{Dataset, Reader};
-pub use find::find;
+pub use find::{UNFINISHED, find};
 pub use reader::ShardReader;
 pub use schema::{Kind, Proof, ShardHeader, ShardInfo};
 pub use writer::ShardWriter;

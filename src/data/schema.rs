@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::attributes::{Attributes, type_name};
 use super::content::{Common, Part};
 use super::items::places;
-use super::limits::{self, ID_MAX};
 use super::proof::Opened;
 use super::storage::{self, Lack};
 use super::trailer::{self, Trailer};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
+use crate::limits::{ID_MAX, check_class_count, check_parts};
 use crate::progress::Call;
 
 pub const FORMAT: &str = "reelscale-shard";
@@ -208,8 +208,8 @@ impl ShardInfo {
         check_version(path, attributes.whole("version")?, opened.trailer.is_some())?;
         let parts: Vec<FeaturePart> = serde_json::from_str(&attributes.text("feature_parts")?)
             .map_err(|error| wrong(path, "feature_parts", error))?;
-        limits::check_parts(&parts).map_err(|text| wrong(path, "feature_parts", text))?;
-        let class_count = limits::check_class_count(attributes.whole("class_count")?)
+        check_parts(&parts).map_err(|text| wrong(path, "feature_parts", text))?;
+        let class_count = check_class_count(attributes.whole("class_count")?)
             .map_err(|text| wrong(path, "class_count", text))?;
         let kind = if file.link_exists("frames") { Kind::Frames } else { Kind::Video };
         let mut info = ShardInfo {

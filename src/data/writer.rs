@@ -12,11 +12,12 @@ use super::attributes::write_text;
 use super::content::{Common, Content, Part};
 use super::hyperslab;
 use super::read_back::read_back;
-use super::schema::{FORMAT, Kind, ShardHeader};
+use super::schema::{FORMAT, Kind, ShardHeader, wrong};
 use super::trailer::{Trailer, VERSION};
 use crate::disk::{Disk, own_temporary};
 use crate::error::{Error, Result};
 use crate::example::{BYTE_OFFSET, BYTE_SCALE, Example, Values};
+use crate::limits::{check_class_count, check_id, check_parts};
 
 /// Bytes of a chunk of features or frames.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -49,7 +50,8 @@ impl ShardWriter {
     /// Begins the shard `path`, which must not exist. Features become 32-bit floats.
     ///
     /// # Errors
-    /// Exit 5 where the file system refuses or the file exists.
+    /// Exit 4: no shard can hold such parts or so many classes; exit 5 where the file system
+    /// refuses or the file exists.
     pub fn create(path: &Path, header: &ShardHeader) -> Result<ShardWriter> {
         let quantised = (header.kind == Kind::Frames).then_some((BYTE_SCALE, BYTE_OFFSET));
         ShardWriter::begin(path, header, quantised, CREATOR)
@@ -59,7 +61,8 @@ impl ShardWriter {
     /// the nearest byte, those beyond -1.99 and 2.01 to the last one.
     ///
     /// # Errors
-    /// Exit 5 where the file system refuses or the file exists.
+    /// Exit 4: no shard can hold such parts or so many classes; exit 5 where the file system
+    /// refuses or the file exists.
     pub fn create_bytes(path: &Path, header: &ShardHeader) -> Result<ShardWriter> {
         ShardWriter::begin(path, header, Some((BYTE_SCALE, BYTE_OFFSET)), CREATOR)
     }
@@ -73,6 +76,9 @@ impl ShardWriter {
         if path.exists() {
             return Err(Error::storage(format!("{}: exists already", path.display())));
         }
+        check_parts(&header.parts).map_err(|text| wrong(path, "feature_parts", text))?;
+        check_class_count(header.class_count as i128)
+            .map_err(|text| wrong(path, "class_count", text))?;
         let temporary = own_temporary(path);
         let size = if quantised.is_some() { 1 } else { size_of::<f32>() };
         let chunk = (CHUNK_BYTES / (header.width() * size)).max(1);
@@ -102,6 +108,9 @@ impl ShardWriter {
 
     /// Appends a row. Its labels must be ascending, distinct and below the number of classes, its
     /// values of the header's kind and width.
+    ///
+    /// # Errors
+    /// Exit 4: an id that shards can't keep (`check_id`); exit 5 where the file system refuses.
     pub fn push(&mut self, example: &Example) -> Result<()> {
         let bytes: Vec<u8>;
         let stored = match (&example.values, self.header.kind) {
@@ -123,6 +132,9 @@ impl ShardWriter {
 
     /// Appends a row whose values are as they are to be stored.
     pub(super) fn push_stored(&mut self, values: &[u8], labels: &[u32], id: &[u8]) -> Result<()> {
+        check_id(id).map_err(|text| {
+            Error::input(format!("{}: row {}: {text}", self.path.display(), self.ids.len()))
+        })?;
         let classes = self.header.class_count as u32;
         assert!(labels.windows(2).all(|pair| pair[0] < pair[1]), "labels out of order");
         assert!(labels.iter().all(|label| *label < classes), "a label too large");

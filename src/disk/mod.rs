@@ -9,10 +9,11 @@
 //! Reading needs no hook and is done with `std::fs`; only this module makes, renames and removes.
 
 mod file;
+mod names;
 mod planned;
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Write};
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex};
 use crate::progress;
 
 pub use file::DiskFile;
+pub use names::{folder_of, own_temporary, temporary};
 pub use planned::FaultKind;
 use planned::Planned;
 
@@ -159,10 +161,19 @@ impl Disk {
         }
     }
 
+    /// Makes one folder that isn't there yet, whose parent is.
+    ///
+    /// # Errors
+    /// `AlreadyExists`: of several that make it at once one succeeds.
+    #[track_caller]
+    pub fn create_new_dir(&self, path: &Path) -> io::Result<()> {
+        self.call(&Call::CreateDir(path), || fs::create_dir(path))
+    }
+
     /// Makes one folder, whose parent is there. A folder that is there is fine, a link isn't.
     #[track_caller]
     pub fn create_dir(&self, path: &Path) -> io::Result<()> {
-        match self.call(&Call::CreateDir(path), || fs::create_dir(path)) {
+        match self.create_new_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 match fs::symlink_metadata(path)?.is_dir() {
                     true => Ok(()),
@@ -420,31 +431,6 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         progress::tick();
     }
     Ok(bytes)
-}
-
-/// The folder that holds `path`: `.` for a name alone.
-pub fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        Some(_) => Path::new("."),
-        None => path,
-    }
-}
-
-/// `NAME.tmp` beside `path`: for a folder that no other process writes into.
-pub fn temporary(path: &Path) -> PathBuf {
-    with_ending(path, ".tmp".into())
-}
-
-/// `NAME.PID.tmp` beside `path`.
-pub fn own_temporary(path: &Path) -> PathBuf {
-    with_ending(path, format!(".{}.tmp", std::process::id()))
-}
-
-fn with_ending(path: &Path, ending: String) -> PathBuf {
-    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
-    name.push(ending);
-    path.with_file_name(name)
 }
 
 #[cfg(test)]

@@ -5,3 +5,4 @@ pub mod submission;
 pub mod svmlight;
 pub mod tf_example;
 pub mod tfrecord;
+mod wire;

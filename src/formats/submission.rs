@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::csv::{Record, Records, field, shown};
 use crate::error::{Error, Result};
-use crate::example::CLASSES_MAX;
+use crate::limits::CLASSES_MAX;
 
 pub const HEADER: &str = "VideoId,LabelConfidencePairs";
 const LABELS_HEADER: &str = "VideoId,Labels";

@@ -4,10 +4,11 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::example::{Example, Values};
+use crate::limits::{CLASSES_MAX, FEATURES_MAX};
 use crate::progress::Call;
 
 /// What the header says.
@@ -19,10 +20,12 @@ pub struct Header {
 }
 
 /// Rows of one file, in order.
-pub struct Rows {
-    path: PathBuf,
+pub struct Rows<'a> {
+    /// For messages.
+    name: String,
+    /// What ids begin with.
     stem: String,
-    file: BufReader<File>,
+    from: Box<dyn BufRead + 'a>,
     pub header: Header,
     /// Number of the line read last, from 1.
     line: usize,
@@ -31,24 +34,29 @@ pub struct Rows {
     pub repeated_labels: usize,
 }
 
-/// Features of a row, and rows, that are believed of a header.
-const SIZE_MAX: usize = 1 << 24;
-
-impl Rows {
+impl<'a> Rows<'a> {
     /// Opens the file and reads its header.
     ///
     /// # Errors
     /// Exit 4 where there is none.
-    pub fn open(path: &Path) -> Result<Rows> {
-        let failed = |error| Error::input(format!("{}: {error}", path.display()));
+    pub fn open(path: &Path) -> Result<Rows<'static>> {
+        let name = path.display().to_string();
         let _opening = Call::on("opening", path);
-        let file = BufReader::new(File::open(path).map_err(failed)?);
+        let file = File::open(path).map_err(|error| Error::input(format!("{name}: {error}")))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Rows::new(name, stem, BufReader::new(file))
+    }
+
+    /// The rows `from` what messages call `name`; their ids begin with `stem`.
+    ///
+    /// # Errors
+    /// Exit 4 where there is no header.
+    pub fn new(name: String, stem: String, from: impl BufRead + 'a) -> Result<Rows<'a>> {
         let header = Header { rows: 0, features: 0, classes: 0 };
         let mut rows = Rows {
-            path: path.into(),
+            name,
             stem,
-            file,
+            from: Box::new(from),
             header,
             line: 0,
             text: Vec::new(),
@@ -59,15 +67,20 @@ impl Rows {
             return Err(rows.wrong(1, &format!("found nothing, {expected}")));
         }
         let text = rows.line_text()?.to_string();
-        let numbers: Option<Vec<usize>> =
-            text.split(' ').map(|word| word.parse().ok().filter(|n| *n <= SIZE_MAX)).collect();
-        match numbers.as_deref() {
-            Some([rows_count, features @ 1..=SIZE_MAX, classes @ 1..=SIZE_MAX]) => {
-                rows.header = Header { rows: *rows_count, features: *features, classes: *classes };
-                Ok(rows)
+        let numbers: Option<Vec<usize>> = text.split(' ').map(|word| word.parse().ok()).collect();
+        let Some([count, features, classes]) = numbers.as_deref() else {
+            return Err(rows.wrong(1, &format!("found {:?}, {expected}", shortened(&text))));
+        };
+        for (what, found, most) in
+            [("features", *features, FEATURES_MAX), ("labels", *classes, CLASSES_MAX)]
+        {
+            if !(1..=most).contains(&found) {
+                let text = format!("{what}: found {found}, expected 1 to {most}");
+                return Err(rows.wrong(1, &text));
             }
-            _ => Err(rows.wrong(1, &format!("found {:?}, {expected}", shortened(&text)))),
         }
+        rows.header = Header { rows: *count, features: *features, classes: *classes };
+        Ok(rows)
     }
 
     /// The next row, `None` after the last that the header announces.
@@ -158,7 +171,7 @@ impl Rows {
     /// Reads the next line; a last line without its end is taken for cut.
     fn read_line(&mut self) -> Result<bool> {
         self.text.clear();
-        let read = self.file.read_until(b'\n', &mut self.text);
+        let read = self.from.read_until(b'\n', &mut self.text);
         self.line += 1;
         let read = read.map_err(|error| self.wrong(1, &error.to_string()))?;
         if read > 0 && self.text.pop() != Some(b'\n') {
@@ -184,8 +197,8 @@ impl Rows {
     }
 
     fn wrong(&self, column: usize, text: &str) -> Error {
-        let (path, line) = (self.path.display(), self.line);
-        Error::input(format!("{path}: line {line}: column {column}: {text}"))
+        let (name, line) = (&self.name, self.line);
+        Error::input(format!("{name}: line {line}: column {column}: {text}"))
     }
 }
 

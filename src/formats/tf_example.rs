@@ -1,5 +1,4 @@
-//! tf.train.Example and tf.train.SequenceExample (method.md, section 6), by a small reader of the
-//! wire format that never looks beyond what it was given.
+//! tf.train.Example and tf.train.SequenceExample (method.md, section 6).
 //!
 //! ```text
 //!   Example          { 1: Features }      SequenceExample { 1: Features context, 2: FeatureLists }
@@ -11,11 +10,22 @@
 //! Map keys come in any order; unknown fields are passed over; video-level records may carry an
 //! empty field 2. A record is frame-level if it has a feature list.
 
+use std::fmt;
+
+use super::wire::{Field, Message, Read, Wrong};
 use crate::example::{Example, FeaturePart, Values};
 
-/// What is wrong with a record, to be told with its place.
-pub type Wrong = String;
-type Read<T> = std::result::Result<T, Wrong>;
+/// What is to be read of each record.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The features, in order: at video level the float list `mean_NAME` or `NAME`, at frame level
+    /// the feature list `NAME`.
+    pub parts: &'a [FeaturePart],
+    pub class_count: usize,
+    /// The key of the labels. `None`: `labels`, and a record that lacks it but has another key that
+    /// looks like labels is an error.
+    pub labels_key: Option<&'a str>,
+}
 
 /// A record and what was put right while reading it.
 #[derive(Debug)]
@@ -23,70 +33,12 @@ pub struct Parsed {
     pub example: Example,
     /// Labels that stood there more than once.
     pub repeated_labels: usize,
+    /// Whether it has labels of segments (YouTube-8M 2019), which aren't read.
+    pub segments: bool,
 }
 
-/// One field: its number and its value, a number or bytes.
-enum Field<'a> {
-    Number,
-    Bytes(&'a [u8]),
-}
-
-/// Fields of a message, one after the other.
-struct Message<'a>(&'a [u8]);
-
-impl<'a> Message<'a> {
-    fn varint(&mut self) -> Read<u64> {
-        let mut value = 0u64;
-        for (index, byte) in self.0.iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if byte & 0x80 == 0 {
-                self.0 = &self.0[index + 1..];
-                return Ok(value);
-            }
-        }
-        Err("found a broken number".into())
-    }
-
-    fn take(&mut self, count: u64) -> Read<&'a [u8]> {
-        if count > self.0.len() as u64 {
-            return Err(format!("found a field of {count} bytes, {} are left", self.0.len()));
-        }
-        let (taken, rest) = self.0.split_at(count as usize);
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn next(&mut self) -> Read<Option<(u64, Field<'a>)>> {
-        if self.0.is_empty() {
-            return Ok(None);
-        }
-        let tag = self.varint()?;
-        let value = match tag & 7 {
-            0 => {
-                self.varint()?;
-                Field::Number
-            }
-            1 => Field::Bytes(self.take(8)?),
-            2 => {
-                let length = self.varint()?;
-                Field::Bytes(self.take(length)?)
-            }
-            5 => Field::Bytes(self.take(4)?),
-            other => return Err(format!("found the wire type {other}")),
-        };
-        Ok(Some((tag >> 3, value)))
-    }
-
-    /// Calls `visit` with the bytes of every field `number`.
-    fn each(mut self, number: u64, mut visit: impl FnMut(&'a [u8]) -> Read<()>) -> Read<()> {
-        while let Some((found, value)) = self.next()? {
-            if let (true, Field::Bytes(bytes)) = (found == number, value) {
-                visit(bytes)?;
-            }
-        }
-        Ok(())
-    }
-}
+/// The labels of a record where nobody names another key.
+const LABELS_KEY: &str = "labels";
 
 /// Entries of a map of messages, in the order of the record.
 fn entries<'a>(map: &'a [u8], all: &mut Vec<(&'a [u8], &'a [u8])>) -> Read<()> {
@@ -105,30 +57,40 @@ fn entries<'a>(map: &'a [u8], all: &mut Vec<(&'a [u8], &'a [u8])>) -> Read<()> {
     })
 }
 
-/// The only value of a BytesList.
-fn single_bytes(feature: &[u8]) -> Read<Option<&[u8]>> {
-    let mut found = None;
+/// The value of a feature that must be one byte string; what else it is, is told.
+fn single_bytes(feature: &[u8]) -> Read<Result<&[u8], Content>> {
+    let mut found: &[u8] = &[];
     Message(feature).each(1, |list| {
         Message(list).each(1, |bytes| {
-            found = Some(bytes);
+            found = bytes;
             Ok(())
         })
     })?;
-    Ok(found)
+    let content = Content::of(feature)?;
+    let alone = Content { strings: 1, bytes: found.len(), ..Content::default() };
+    Ok(if content == alone { Ok(found) } else { Err(content) })
+}
+
+/// Calls `visit` with the bytes of every run of floats of a feature, a whole number of them.
+fn float_runs<'a>(feature: &'a [u8], mut visit: impl FnMut(&'a [u8])) -> Read<()> {
+    Message(feature).each(2, |list| {
+        let mut list = Message(list);
+        while let Some((number, value)) = list.next()? {
+            // Packed into one field, or one field each.
+            let (1, Field::Bytes(bytes) | Field::Fixed(bytes)) = (number, value) else { continue };
+            if bytes.len() % 4 != 0 {
+                return Err(format!("found {} bytes of floats", bytes.len()));
+            }
+            visit(bytes);
+        }
+        Ok(())
+    })
 }
 
 fn floats(feature: &[u8]) -> Read<Vec<f32>> {
     let mut values = Vec::new();
-    Message(feature).each(2, |list| {
-        Message(list).each(1, |bytes| {
-            if bytes.len() % 4 != 0 {
-                return Err(format!("found {} bytes of floats", bytes.len()));
-            }
-            let one = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes"));
-            values.extend(bytes.chunks_exact(4).map(one));
-            Ok(())
-        })
-    })?;
+    let one = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes"));
+    float_runs(feature, |bytes| values.extend(bytes.chunks_exact(4).map(one)))?;
     Ok(values)
 }
 
@@ -155,142 +117,269 @@ fn integers(feature: &[u8]) -> Read<Vec<i64>> {
     Ok(values)
 }
 
-/// Reads one record. `parts` are the features wanted, in order: at video level the float list
-/// `mean_NAME` or `NAME`, at frame level the feature list `NAME`.
-///
-/// Labels come out ascending and distinct; a record without `labels` has none.
+/// How much of what a feature holds; a proper one holds one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Content {
+    strings: usize,
+    /// Of all strings.
+    bytes: usize,
+    floats: usize,
+    integers: usize,
+}
+
+impl Content {
+    fn of(feature: &[u8]) -> Read<Content> {
+        let mut content = Content::default();
+        Message(feature).each(1, |list| {
+            Message(list).each(1, |bytes| {
+                content.strings += 1;
+                content.bytes += bytes.len();
+                Ok(())
+            })
+        })?;
+        float_runs(feature, |bytes| content.floats += bytes.len() / 4)?;
+        content.integers = integers(feature)?.len();
+        Ok(content)
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        let counted = |count: usize, what: &str| {
+            let ending = if count == 1 { "" } else { "s" };
+            (count > 0).then(|| format!("{count} {what}{ending}"))
+        };
+        let strings = counted(self.strings, "byte string").map(|text| {
+            let bytes = counted(self.bytes, "byte").unwrap_or_else(|| "0 bytes".into());
+            let all = if self.strings > 1 { " in all" } else { "" };
+            format!("{text} of {bytes}{all}")
+        });
+        let all = [strings, counted(self.floats, "float"), counted(self.integers, "whole number")];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        to.write_str(if all.is_empty() { "nothing" } else { "" })?;
+        to.write_str(&all.join(" and "))
+    }
+}
+
+/// The two maps of a record, in its order.
+struct Record<'a> {
+    context: Vec<(&'a [u8], &'a [u8])>,
+    lists: Vec<(&'a [u8], &'a [u8])>,
+}
+
+/// The feature of this key; of several the last one counts.
+fn get<'a>(map: &[(&'a [u8], &'a [u8])], key: &str) -> Option<&'a [u8]> {
+    map.iter().rfind(|entry| entry.0 == key.as_bytes()).map(|entry| entry.1)
+}
+
+/// Reads one record. Labels come out ascending and distinct; a record without them has none.
 ///
 /// # Errors
 /// What was found and what was expected.
-pub fn parse(data: &[u8], parts: &[FeaturePart], class_count: usize) -> Read<Parsed> {
-    let (mut context, mut lists) = (Vec::new(), Vec::new());
-    Message(data).each(1, |features| entries(features, &mut context))?;
-    Message(data).each(2, |features| entries(features, &mut lists))?;
-    let get = |map: &[(&[u8], &'_ [u8])], key: &str| -> Option<usize> {
-        map.iter().rposition(|entry| entry.0 == key.as_bytes())
-    };
-    let id = match get(&context, "id").or(get(&context, "video_id")) {
-        Some(at) => single_bytes(context[at].1)?.unwrap_or_default().to_vec(),
-        None => {
-            return Err(format!("id: found neither id nor video_id; {}", keys(&context, &lists)?));
-        }
-    };
-    let found = match get(&context, "labels") {
-        Some(at) => integers(context[at].1).map_err(|text| format!("labels: {text}"))?,
-        None => Vec::new(),
-    };
+pub fn parse(data: &[u8], wanted: &Wanted) -> Read<Parsed> {
+    let record = Record::of(data)?;
+    let id = record.id()?;
+    let found = record.labels(wanted)?;
     let mut labels = Vec::with_capacity(found.len());
     for label in &found {
-        match u32::try_from(*label).ok().filter(|label| (*label as usize) < class_count) {
+        match u32::try_from(*label).ok().filter(|label| (*label as usize) < wanted.class_count) {
             Some(label) => labels.push(label),
             None => {
-                return Err(format!("labels: found {label}, expected 0 to {}", class_count - 1));
+                let most = wanted.class_count - 1;
+                return Err(format!("labels: found {label}, expected 0 to {most}"));
             }
         }
     }
     labels.sort_unstable();
     labels.dedup();
     let repeated_labels = found.len() - labels.len();
-    let values = if lists.is_empty() {
-        Values::Video(video(&context, parts)?)
-    } else {
-        Values::Frames(frames(&context, &lists, parts)?)
+    let values = match record.lists.is_empty() {
+        true => Values::Video(record.video(wanted.parts)?),
+        false => Values::Frames(record.frames(wanted.parts)?),
     };
-    Ok(Parsed { example: Example { id, labels, values }, repeated_labels })
+    let segments = get(&record.context, "segment_labels").is_some();
+    Ok(Parsed { example: Example { id, labels, values }, repeated_labels, segments })
 }
 
-type Entries<'a> = [(&'a [u8], &'a [u8])];
+/// The keys of a record with what they hold, for people.
+///
+/// # Errors
+/// A record that can't be read.
+pub fn keys(data: &[u8]) -> Read<String> {
+    Record::of(data)?.keys()
+}
 
-fn video(context: &Entries, parts: &[FeaturePart]) -> Read<Vec<f32>> {
-    let mut values = Vec::with_capacity(parts.iter().map(|part| part.size).sum());
-    for part in parts {
-        let names = [format!("mean_{}", part.name), part.name.clone()];
-        let entry =
-            names.iter().find_map(|name| context.iter().rfind(|entry| entry.0 == name.as_bytes()));
-        let Some((key, feature)) = entry else { return Err(missing(part, context, &[])?) };
-        let key = String::from_utf8_lossy(key);
-        let found = floats(feature).map_err(|text| format!("{key}: {text}"))?;
-        if found.len() != part.size {
-            return Err(format!("{key}: found {} floats, expected {}", found.len(), part.size));
-        }
-        if let Some(at) = found.iter().position(|value| !value.is_finite()) {
-            return Err(format!("{key}: found {} at {at}, expected a number", found[at]));
-        }
-        values.extend(found);
+impl<'a> Record<'a> {
+    fn of(data: &'a [u8]) -> Read<Record<'a>> {
+        let mut record = Record { context: Vec::new(), lists: Vec::new() };
+        Message(data).each(1, |features| entries(features, &mut record.context))?;
+        Message(data).each(2, |features| entries(features, &mut record.lists))?;
+        Ok(record)
     }
-    Ok(values)
-}
 
-fn frames(context: &Entries, lists: &Entries, parts: &[FeaturePart]) -> Read<Vec<u8>> {
-    let mut columns = Vec::new();
-    for part in parts {
-        let Some((_, list)) = lists.iter().rfind(|entry| entry.0 == part.name.as_bytes()) else {
-            return Err(missing(part, context, lists)?);
+    fn id(&self) -> Read<Vec<u8>> {
+        let found = get(&self.context, "id").or(get(&self.context, "video_id"));
+        let Some(feature) = found else {
+            let text = "id: found neither id nor video_id";
+            return Err(format!("{text}; {}{}", self.keys()?, self.features_hint()?));
         };
-        let mut frames: Vec<&[u8]> = Vec::new();
-        Message(list).each(1, |feature| {
-            let frame = single_bytes(feature)?.unwrap_or_default();
-            if frame.len() != part.size {
-                let (name, at, found) = (&part.name, frames.len(), frame.len());
+        single_bytes(feature)?
+            .map(<[u8]>::to_vec)
+            .map_err(|found| format!("id: found {found}, expected 1 byte string"))
+    }
+
+    /// The labels as they stand there.
+    fn labels(&self, wanted: &Wanted) -> Read<Vec<i64>> {
+        let key = wanted.labels_key.unwrap_or(LABELS_KEY);
+        let Some(feature) = get(&self.context, key) else {
+            if get(&self.lists, key).is_some() {
                 return Err(format!(
-                    "{name}: frame {at}: found {found} bytes, expected {}",
-                    part.size
+                    "{key}: found a feature list, expected whole numbers in the context"
                 ));
             }
-            frames.push(frame);
-            Ok(())
-        })?;
-        columns.push(frames);
-    }
-    let count = columns[0].len();
-    for (part, column) in parts.iter().zip(&columns) {
-        if column.len() != count {
-            let (name, found) = (&part.name, column.len());
+            let other = match wanted.labels_key {
+                None => self.other_labels()?,
+                Some(_) => None,
+            };
+            let Some(other) = other else { return Ok(Vec::new()) };
             return Err(format!(
-                "{name}: found {found} frames, expected {count} as {} has",
-                parts[0].name
+                "{key}: not found; {}; hint: --labels-key {other}, or --labels-key {key} if these \
+                 records have no labels",
+                self.keys()?
             ));
+        };
+        let content = Content::of(feature).map_err(|text| format!("{key}: {text}"))?;
+        if (content.strings, content.floats) != (0, 0) {
+            return Err(format!("{key}: found {content}, expected whole numbers"));
         }
+        integers(feature)
     }
-    let mut values = Vec::new();
-    for frame in 0..count {
-        columns.iter().for_each(|column| values.extend_from_slice(column[frame]));
+
+    /// A key of whole numbers that has the name of labels. Those of segments aren't the video's.
+    fn other_labels(&self) -> Read<Option<String>> {
+        for (key, feature) in &self.context {
+            let name = String::from_utf8_lossy(key).into_owned();
+            let lower = name.to_lowercase();
+            let named = lower.contains("label") || lower.contains("class");
+            if named && !lower.starts_with("segment") && Content::of(feature)?.integers > 0 {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
-    Ok(values)
+
+    fn video(&self, parts: &[FeaturePart]) -> Read<Vec<f32>> {
+        let mut values = Vec::new();
+        for part in parts {
+            let names = [format!("mean_{}", part.name), part.name.clone()];
+            let features = names.iter().map(|name| get(&self.context, name));
+            let Some((key, Some(feature))) =
+                names.iter().zip(features).find(|named| named.1.is_some())
+            else {
+                return Err(self.missing(part)?);
+            };
+            let found = floats(feature).map_err(|text| format!("{key}: {text}"))?;
+            let content = Content::of(feature)?;
+            if content != (Content { floats: part.size, ..Content::default() }) {
+                return Err(format!("{key}: found {content}, expected {} floats", part.size));
+            }
+            if let Some(at) = found.iter().position(|value| !value.is_finite()) {
+                return Err(format!("{key}: found {} at {at}, expected a number", found[at]));
+            }
+            values.extend(found);
+        }
+        Ok(values)
+    }
+
+    fn frames(&self, parts: &[FeaturePart]) -> Read<Vec<u8>> {
+        let mut columns = Vec::new();
+        for part in parts {
+            let Some(list) = get(&self.lists, &part.name) else { return Err(self.missing(part)?) };
+            let mut frames: Vec<&[u8]> = Vec::new();
+            Message(list).each(1, |feature| {
+                let found = match single_bytes(feature)? {
+                    Ok(frame) if frame.len() == part.size => {
+                        frames.push(frame);
+                        return Ok(());
+                    }
+                    Ok(frame) => format!("{} bytes", frame.len()),
+                    Err(content) => content.to_string(),
+                };
+                let (name, at, size) = (&part.name, frames.len(), part.size);
+                Err(format!("{name}: frame {at}: found {found}, expected {size} bytes"))
+            })?;
+            columns.push(frames);
+        }
+        let count = columns[0].len();
+        for (part, column) in parts.iter().zip(&columns) {
+            if column.len() != count {
+                let (name, found) = (&part.name, column.len());
+                return Err(format!(
+                    "{name}: found {found} frames, expected {count} as {} has",
+                    parts[0].name
+                ));
+            }
+        }
+        let mut values = Vec::new();
+        for frame in 0..count {
+            columns.iter().for_each(|column| values.extend_from_slice(column[frame]));
+        }
+        Ok(values)
+    }
+
+    fn missing(&self, part: &FeaturePart) -> Read<Wrong> {
+        Ok(format!("{}: not found; {}{}", part.name, self.keys()?, self.features_hint()?))
+    }
+
+    fn keys(&self) -> Read<String> {
+        let mut all = Vec::new();
+        for (key, feature) in &self.context {
+            all.push(format!("{} ({})", String::from_utf8_lossy(key), Content::of(feature)?));
+        }
+        for (key, list) in &self.lists {
+            let name = String::from_utf8_lossy(key);
+            all.push(match frame_of(list)? {
+                Some(Ok(size)) => format!("{name} (frames of {size} bytes)"),
+                Some(Err(content)) => format!("{name} (frames of {content})"),
+                None => format!("{name} (no frames)"),
+            });
+        }
+        all.sort();
+        Ok(format!("found the keys {}", all.join(", ")))
+    }
+
+    /// The option that would take what this record has for features.
+    fn features_hint(&self) -> Read<String> {
+        let mut flags = Vec::new();
+        for (key, list) in &self.lists {
+            if let Some(Ok(size @ 1..)) = frame_of(list)? {
+                flags.push(format!("{}:{size}", String::from_utf8_lossy(key)));
+            }
+        }
+        for (key, feature) in self.context.iter().filter(|_| self.lists.is_empty()) {
+            let size = Content::of(feature)?.floats;
+            if size > 0 {
+                let name = String::from_utf8_lossy(key);
+                flags.push(format!("{}:{size}", name.strip_prefix("mean_").unwrap_or(&name)));
+            }
+        }
+        flags.sort();
+        flags.reverse();
+        Ok(match flags.is_empty() {
+            true => String::new(),
+            false => format!("; hint: --features {}", flags.join(",")),
+        })
+    }
 }
 
-fn missing(part: &FeaturePart, context: &Entries, lists: &Entries) -> Read<Wrong> {
-    Ok(format!("{}: not found; {}", part.name, keys(context, lists)?))
-}
-
-/// The keys of a record with their sizes, and the option that would take its features.
-fn keys(context: &Entries, lists: &Entries) -> Read<String> {
-    let (mut all, mut flags) = (Vec::new(), Vec::new());
-    for (key, feature) in context {
-        let (name, size) = (String::from_utf8_lossy(key), floats(feature)?.len());
-        if size > 0 {
-            flags.push(format!("{}:{size}", name.trim_start_matches("mean_")));
-            all.push(format!("{name} ({size} floats)"));
-        } else {
-            all.push(name.into_owned());
+/// Bytes of the first frame of a feature list, or what else it is; `None` where there is none.
+fn frame_of(list: &[u8]) -> Read<Option<Result<usize, Content>>> {
+    let mut first = None;
+    Message(list).each(1, |feature| {
+        if first.is_none() {
+            first = Some(single_bytes(feature)?.map(<[u8]>::len));
         }
-    }
-    for (key, list) in lists {
-        let name = String::from_utf8_lossy(key);
-        let mut size = 0;
-        Message(list).each(1, |feature| {
-            size = single_bytes(feature)?.map_or(0, <[u8]>::len);
-            Ok(())
-        })?;
-        flags.push(format!("{name}:{size}"));
-        all.push(format!("{name} (frames of {size} bytes)"));
-    }
-    all.sort();
-    flags.sort();
-    flags.reverse();
-    let hint = match flags.is_empty() {
-        true => String::new(),
-        false => format!("; hint: --features {}", flags.join(",")),
-    };
-    Ok(format!("found the keys {}{hint}", all.join(", ")))
+        Ok(())
+    })?;
+    Ok(first)
 }

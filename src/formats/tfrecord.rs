@@ -3,16 +3,17 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::progress::Call;
 
 /// Records of one file, in order.
-pub struct Records {
-    path: PathBuf,
-    file: BufReader<File>,
-    /// Bytes of the file that are left.
+pub struct Records<'a> {
+    /// For messages.
+    name: String,
+    from: Box<dyn Read + 'a>,
+    /// Bytes that are left.
     left: u64,
     offset: u64,
     /// Number of the next record, from 0.
@@ -25,16 +26,22 @@ fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-impl Records {
+impl<'a> Records<'a> {
+    /// The records of `length` bytes `from` what messages call `name`.
+    pub fn new(name: impl Into<String>, from: impl Read + 'a, length: u64) -> Records<'a> {
+        let (name, from) = (name.into(), Box::new(from));
+        Records { name, from, left: length, offset: 0, record: 0, data: Vec::new() }
+    }
+
     /// # Errors
     /// Exit 4 where the file can't be opened.
-    pub fn open(path: &Path) -> Result<Records> {
-        let failed = |error| Error::input(format!("{}: {error}", path.display()));
+    pub fn open(path: &Path) -> Result<Records<'static>> {
+        let name = path.display().to_string();
+        let failed = |error| Error::input(format!("{name}: {error}"));
         let _opening = Call::on("opening", path);
         let file = File::open(path).map_err(failed)?;
-        let left = file.metadata().map_err(failed)?.len();
-        let file = BufReader::with_capacity(1 << 18, file);
-        Ok(Records { path: path.into(), file, left, offset: 0, record: 0, data: Vec::new() })
+        let length = file.metadata().map_err(failed)?.len();
+        Ok(Records::new(name, BufReader::with_capacity(1 << 18, file), length))
     }
 
     /// Number of the record that `next` gives next.
@@ -87,15 +94,15 @@ impl Records {
                 "{field}: found {left} bytes, expected {wanted}: the file is cut"
             )));
         }
-        let outcome = self.file.read_exact(to);
+        let outcome = self.from.read_exact(to);
         outcome.map_err(|error| self.wrong(&format!("{field}: {error}")))?;
         self.left -= to.len() as u64;
         Ok(())
     }
 
     fn wrong(&self, text: &str) -> Error {
-        let (path, record, offset) = (self.path.display(), self.record, self.offset);
-        Error::input(format!("{path}: record {record} at byte {offset}: {text}"))
+        let (name, record, offset) = (&self.name, self.record, self.offset);
+        Error::input(format!("{name}: record {record} at byte {offset}: {text}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a shard may hold. `convert` and `synthesize` refuse what readers would refuse.
+//! What a shard may hold. Whoever makes shards refuses what their readers would refuse.
 
 use crate::example::FeaturePart;
 
@@ -52,4 +52,19 @@ pub fn check_parts(parts: &[FeaturePart]) -> Result<(), String> {
 pub fn check_class_count(count: i128) -> Result<usize, String> {
     let fits = usize::try_from(count).ok().filter(|count| (1..=CLASSES_MAX).contains(count));
     fits.ok_or_else(|| format!("found {count}, expected 1 to {CLASSES_MAX}"))
+}
+
+/// Whether shards can keep this id as it is.
+///
+/// # Errors
+/// What was found and what was expected.
+pub fn check_id(id: &[u8]) -> Result<(), String> {
+    if id.len() > ID_MAX {
+        return Err(format!("id: found {} bytes, expected at most {ID_MAX}", id.len()));
+    }
+    match id.last() {
+        // Shards pad ids with NUL, so two ids might become one.
+        Some(0) => Err("id: found NUL at its end, which shards can't keep".into()),
+        _ => Ok(()),
+    }
 }

@@ -1,0 +1,196 @@
+//! One group of files on its way into shards, and what a rank counts of all its groups.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::{Args, Format};
+use crate::commands::new_set::NewSet;
+use crate::data::{Kind, ShardHeader, ShardWriter};
+use crate::error::{Error, Result};
+use crate::example::{Example, Values};
+use crate::formats::tf_example::Wanted;
+use crate::formats::{svmlight, tf_example, tfrecord};
+use crate::limits::check_id;
+use crate::model::features::FRAMES_MAX;
+use crate::progress::{Call, tick};
+
+/// What was converted, in numbers that add up over ranks.
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Counts {
+    pub files: u64,
+    pub rows: u64,
+    pub labels: u64,
+    pub unlabelled: u64,
+    pub frames: u64,
+    /// Videos of more frames than count.
+    pub long: u64,
+    pub repeated_labels: u64,
+    /// Records with labels of segments, which aren't read.
+    pub segments: u64,
+    pub empty_ids: u64,
+    pub bytes: u64,
+    pub shards: u64,
+}
+
+/// An id's hash and where it stood: file and record.
+pub type IdPlace = [u64; 3];
+
+/// The first record of a rank.
+#[derive(Clone)]
+pub struct First {
+    pub kind: Kind,
+    pub file: usize,
+    pub record: u64,
+    /// What keys it has, for people; empty in formats without keys.
+    pub keys: String,
+}
+
+/// What one rank has done.
+pub struct Done {
+    pub counts: Counts,
+    pub class_sizes: Vec<u64>,
+    pub ids: Vec<IdPlace>,
+    pub first: Option<First>,
+    /// Files without any record.
+    pub empty_files: Vec<u64>,
+}
+
+impl Done {
+    pub fn nothing(classes: usize) -> Done {
+        let (counts, class_sizes) = (Counts::default(), vec![0; classes]);
+        Done { counts, class_sizes, ids: Vec::new(), first: None, empty_files: Vec::new() }
+    }
+}
+
+/// One group of files on its way into shards.
+pub struct Group<'a, 'b> {
+    pub args: &'a Args,
+    pub paths: &'a [PathBuf],
+    pub group: usize,
+    pub header: ShardHeader,
+    pub set: &'a mut NewSet<'b>,
+    pub done: &'a mut Done,
+    pub writer: Option<ShardWriter>,
+    /// Shards of this group so far.
+    pub written: usize,
+}
+
+impl Group<'_, '_> {
+    pub fn convert(mut self, files: Range<usize>) -> Result<()> {
+        for file in files {
+            let _converting = Call::on("converting", &self.paths[file]);
+            self.done.counts.files += 1;
+            self.done.counts.bytes +=
+                std::fs::metadata(&self.paths[file]).map_or(0, |data| data.len());
+            let before = self.done.counts.rows;
+            match self.args.from {
+                Format::Tfrecord => self.tfrecord(file)?,
+                Format::Svmlight => self.svmlight(file)?,
+            }
+            if self.done.counts.rows == before {
+                self.done.empty_files.push(file as u64);
+            }
+        }
+        self.writer.take().map_or(Ok(()), ShardWriter::finish)
+    }
+
+    fn wrong(&self, file: usize, record: u64, text: impl std::fmt::Display) -> Error {
+        Error::input(format!("{}: record {record}: {text}", self.paths[file].display()))
+    }
+
+    fn tfrecord(&mut self, file: usize) -> Result<()> {
+        let mut records = tfrecord::Records::open(&self.paths[file])?;
+        let parts = self.header.parts.clone();
+        let wanted = Wanted {
+            parts: &parts,
+            class_count: self.header.class_count,
+            labels_key: self.args.labels_key.as_deref(),
+        };
+        loop {
+            let record = records.record();
+            let Some(data) = records.next()? else { return Ok(()) };
+            let parsed = tf_example::parse(data, &wanted);
+            let parsed = parsed.map_err(|text| self.wrong(file, record, text))?;
+            if self.done.first.is_none() {
+                let keys = tf_example::keys(data).map_err(|text| self.wrong(file, record, text))?;
+                let kind = kind_of(&parsed.example);
+                self.done.first = Some(First { kind, file, record, keys });
+            }
+            self.done.counts.repeated_labels += parsed.repeated_labels as u64;
+            self.done.counts.segments += u64::from(parsed.segments);
+            self.push(file, record, &parsed.example)?;
+        }
+    }
+
+    fn svmlight(&mut self, file: usize) -> Result<()> {
+        let mut rows = svmlight::Rows::open(&self.paths[file])?;
+        let mut row = 0;
+        while let Some(example) = rows.next()? {
+            let first = First { kind: Kind::Video, file, record: row, keys: String::new() };
+            self.done.first.get_or_insert(first);
+            self.push(file, row, &example)?;
+            row += 1;
+        }
+        self.done.counts.repeated_labels += rows.repeated_labels as u64;
+        Ok(())
+    }
+
+    fn push(&mut self, file: usize, record: u64, example: &Example) -> Result<()> {
+        check_id(&example.id).map_err(|text| self.wrong(file, record, text))?;
+        let (kind, first) = (kind_of(example), self.done.first.as_ref().expect("noted"));
+        if kind != first.kind {
+            let text = mixed(kind, first, self.paths);
+            return Err(self.wrong(file, record, text));
+        }
+        let full = |writer: &ShardWriter| writer.rows() as u64 == self.args.rows_per_shard;
+        if self.writer.as_ref().is_some_and(full) {
+            self.writer.take().map_or(Ok(()), ShardWriter::finish)?;
+        }
+        if self.writer.is_none() {
+            self.header.kind = kind;
+            let path = self.set.add(format!("shard-{:05}-{:04}.h5", self.group, self.written));
+            self.writer = Some(ShardWriter::create(&path, &self.header)?);
+            self.written += 1;
+            self.done.counts.shards += 1;
+        }
+        self.count(file, record, example);
+        tick();
+        self.writer.as_mut().expect("just made").push(example)
+    }
+
+    fn count(&mut self, file: usize, record: u64, example: &Example) {
+        let counts = &mut self.done.counts;
+        counts.rows += 1;
+        counts.labels += example.labels.len() as u64;
+        counts.unlabelled += u64::from(example.labels.is_empty());
+        counts.empty_ids += u64::from(example.id.is_empty());
+        if let Values::Frames(bytes) = &example.values {
+            let frames = bytes.len() / self.header.width();
+            counts.frames += frames as u64;
+            counts.long += u64::from(frames > FRAMES_MAX);
+        }
+        example.labels.iter().for_each(|label| self.done.class_sizes[*label as usize] += 1);
+        self.done.ids.push([hash(&example.id), file as u64, record]);
+    }
+}
+
+fn kind_of(example: &Example) -> Kind {
+    match example.values {
+        Values::Video(_) => Kind::Video,
+        Values::Frames(_) => Kind::Frames,
+    }
+}
+
+/// What is wrong with a record of `kind` where the first is of another.
+pub fn mixed(kind: Kind, first: &First, paths: &[PathBuf]) -> String {
+    let (path, record) = (paths[first.file].display(), first.record);
+    format!("found {kind:?} features, expected {:?} ones as in {path}: record {record}", first.kind)
+}
+
+/// FNV-1a, 64 bits: only for finding ids that may be equal.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,126 @@
+//! What a conversion tells: what must not pass in silence, ids that stand twice, the sums.
+
+use std::path::{Path, PathBuf};
+
+use super::group::{Done, First, IdPlace, mixed};
+use crate::comm::Comm;
+use crate::data::Kind;
+use crate::error::{Error, Result};
+use crate::human;
+use crate::model::features::FRAMES_MAX;
+
+/// Warnings of one kind: at most so many are printed one by one.
+const WARNINGS_MAX: usize = 5;
+
+/// The first record of all ranks, once it is known that all records together make a set: there is
+/// one, and all are of its kind. Collective.
+///
+/// # Errors
+/// Exit 4, common to all ranks.
+pub fn check(comm: &Comm, paths: &[PathBuf], own: Option<&First>) -> Result<First> {
+    let numbers = own.map(|first| [first.file as u64, first.record, first.kind as u64]);
+    let keys = own.map_or("", |first| &first.keys);
+    let all = comm.all_gather_any(numbers.as_slice());
+    let keys = comm.all_gather_any(keys.as_bytes());
+    let kind = |number: u64| if number == Kind::Video as u64 { Kind::Video } else { Kind::Frames };
+    // Ranks have runs of files in order, so the first one's first record is the first of all.
+    let Some(rank) = all.iter().position(|numbers| !numbers.is_empty()) else {
+        let more = if paths.len() > 1 { " nor in the files after it" } else { "" };
+        return Err(Error::input(format!("{}: found no record{more}", paths[0].display())));
+    };
+    let [file, record, number] = all[rank][0];
+    let keys = String::from_utf8_lossy(&keys[rank]).into_owned();
+    let first = First { kind: kind(number), file: file as usize, record, keys };
+    match all.iter().flatten().find(|other| other[2] != number) {
+        Some([file, record, other]) => {
+            let (path, text) =
+                (paths[*file as usize].display(), mixed(kind(*other), &first, paths));
+            Err(Error::input(format!("{path}: record {record}: {text}")))
+        }
+        None => Ok(first),
+    }
+}
+
+/// Warns of files without any record. Collective.
+pub fn warn_of_empty_files(comm: &Comm, paths: &[PathBuf], own: &[u64]) {
+    let all = comm.all_gather_any(own).concat();
+    if !comm.is_root() {
+        return;
+    }
+    for file in all.iter().take(WARNINGS_MAX) {
+        log::warn!("{}: found no record", paths[*file as usize].display());
+    }
+    if all.len() > WARNINGS_MAX {
+        log::warn!("... and {} more files without a record", all.len() - WARNINGS_MAX);
+    }
+}
+
+/// Warns of ids that stand twice. Collective.
+pub fn warn_of_repeated_ids(comm: &Comm, paths: &[PathBuf], ids: Vec<IdPlace>) {
+    let size = comm.size() as u64;
+    let mut parts = vec![Vec::new(); comm.size()];
+    ids.into_iter().for_each(|id| parts[(id[0] % size) as usize].push(id));
+    let mut own = comm.all_to_all(parts).concat();
+    own.sort_unstable();
+    let twice: Vec<[IdPlace; 2]> = own
+        .windows(2)
+        .filter(|pair| pair[0][0] == pair[1][0])
+        .map(|pair| [pair[0], pair[1]])
+        .collect();
+    let mut all = comm.all_gather_any(&twice).concat();
+    all.sort_unstable();
+    if !comm.is_root() {
+        return;
+    }
+    let place = |id: &IdPlace| format!("{}: record {}", paths[id[1] as usize].display(), id[2]);
+    for [first, second] in all.iter().take(WARNINGS_MAX) {
+        log::warn!("the same id twice: {} and {}", place(first), place(second));
+    }
+    if all.len() > WARNINGS_MAX {
+        log::warn!("... and {} more ids that stand twice", all.len() - WARNINGS_MAX);
+    }
+}
+
+/// Tells the sums over all ranks, and warns of what they show.
+pub fn summary(output: &Path, done: &Done, first: &First, seconds: f64) {
+    let counts = &done.counts;
+    let seen = done.class_sizes.iter().filter(|size| **size > 0).count();
+    println!(
+        "{}: {} files, {} rows, {} labels, {} frames, {seen} classes seen, {} rows without labels, \
+         {} shards; {} in {seconds:.1} s ({}/s)",
+        output.display(),
+        counts.files,
+        counts.rows,
+        counts.labels,
+        counts.frames,
+        counts.unlabelled,
+        counts.shards,
+        human::bytes(counts.bytes),
+        human::bytes((counts.bytes as f64 / seconds.max(1e-9)) as u64)
+    );
+    if counts.long > 0 {
+        log::warn!(
+            "{} videos have more than {FRAMES_MAX} frames: the first {FRAMES_MAX} are used",
+            counts.long
+        );
+    }
+    if counts.repeated_labels > 0 {
+        log::warn!(
+            "{} labels stood twice in their record and are kept once",
+            counts.repeated_labels
+        );
+    }
+    if counts.empty_ids > 0 {
+        log::warn!("{} records have an empty id", counts.empty_ids);
+    }
+    if counts.segments > 0 {
+        log::warn!("{} records carry segment_labels, which aren't used", counts.segments);
+    }
+    if counts.labels == 0 {
+        let keys = match first.keys.is_empty() {
+            true => String::new(),
+            false => format!("; in the first record: {}", first.keys),
+        };
+        log::warn!("no record has labels{keys}");
+    }
+}

@@ -1,0 +1,70 @@
+//! The wire format of protocol buffers, as far as records need it: a reader that never looks beyond
+//! what it was given.
+
+/// What is wrong with a record, to be told with its place.
+pub type Wrong = String;
+pub type Read<T> = std::result::Result<T, Wrong>;
+
+/// One field's value: bytes, a number of four or eight bytes, or a varint.
+pub enum Field<'a> {
+    Bytes(&'a [u8]),
+    Fixed(&'a [u8]),
+    Number,
+}
+
+/// Fields of a message, one after the other.
+pub struct Message<'a>(pub &'a [u8]);
+
+impl<'a> Message<'a> {
+    pub fn varint(&mut self) -> Read<u64> {
+        let mut value = 0u64;
+        for (index, byte) in self.0.iter().take(10).enumerate() {
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if byte & 0x80 == 0 {
+                self.0 = &self.0[index + 1..];
+                return Ok(value);
+            }
+        }
+        Err("found a broken number".into())
+    }
+
+    pub fn take(&mut self, count: u64) -> Read<&'a [u8]> {
+        if count > self.0.len() as u64 {
+            return Err(format!("found a field of {count} bytes, {} are left", self.0.len()));
+        }
+        let (taken, rest) = self.0.split_at(count as usize);
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    pub fn next(&mut self) -> Read<Option<(u64, Field<'a>)>> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let value = match tag & 7 {
+            0 => {
+                self.varint()?;
+                Field::Number
+            }
+            1 => Field::Fixed(self.take(8)?),
+            2 => {
+                let length = self.varint()?;
+                Field::Bytes(self.take(length)?)
+            }
+            5 => Field::Fixed(self.take(4)?),
+            other => return Err(format!("found the wire type {other}")),
+        };
+        Ok(Some((tag >> 3, value)))
+    }
+
+    /// Calls `visit` with the bytes of every field `number`.
+    pub fn each(mut self, number: u64, mut visit: impl FnMut(&'a [u8]) -> Read<()>) -> Read<()> {
+        while let Some((found, value)) = self.next()? {
+            if let (true, Field::Bytes(bytes)) = (found == number, value) {
+                visit(bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
