@@ -13,7 +13,7 @@ mod names;
 mod planned;
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Write};
@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex};
 use crate::progress;
 
 pub use file::DiskFile;
+use names::with_ending;
 pub use names::{folder_of, own_temporary, temporary};
 pub use planned::FaultKind;
 use planned::Planned;

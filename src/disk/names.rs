@@ -22,7 +22,8 @@ pub fn own_temporary(path: &Path) -> PathBuf {
     with_ending(path, format!(".{}.tmp", std::process::id()))
 }
 
-fn with_ending(path: &Path, ending: String) -> PathBuf {
+/// `NAMEENDING` beside `path`.
+pub fn with_ending(path: &Path, ending: String) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(ending);
     path.with_file_name(name)
