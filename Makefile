@@ -4,7 +4,7 @@
 PACKAGES = openmpi-bin libopenmpi-dev libclang-dev libhdf5-dev hdf5-tools pkg-config gcc libc6-dev \
            python3-h5py
 # What only tests need.
-TEST_PACKAGES = slurm-wlm munge qemu-user-static
+TEST_PACKAGES = slurm-wlm munge qemu-user-static pocl-opencl-icd libhwloc-plugins strace
 ARM64_PACKAGES = gcc-aarch64-linux-gnu debootstrap
 SERIAL_HDF5 = $(firstword $(wildcard /usr/lib/*-linux-gnu/hdf5/serial))
 
@@ -16,6 +16,9 @@ endif
 export OMPI_ALLOW_RUN_AS_ROOT = 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
 export OMPI_MCA_mpi_yield_when_idle = 1
+# mpirun would load OpenCL to look for devices, and where PoCL is installed LLVM, which takes SIGUSR1
+# for itself.
+export HWLOC_COMPONENTS ?= -opencl
 
 .PHONY: build demo test test-arm64 test-kill test-slurm check bench install-deps
 

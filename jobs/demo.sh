@@ -4,6 +4,8 @@ set -eu
 reelscale=target/release/reelscale
 data=hdf5-data/quickstart
 run=runs/quickstart-$(date +%Y%m%d-%H%M%S)
+# Where PoCL is installed mpirun would load LLVM, which takes SIGUSR1 for itself.
+export HWLOC_COMPONENTS="${HWLOC_COMPONENTS:--opencl}"
 ranks="mpirun -n 2 --oversubscribe --bind-to none"
 
 if [ ! -e $data/train ] || [ ! -e $data/test ]; then

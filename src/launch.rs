@@ -36,6 +36,35 @@ pub fn check_world(size: usize) -> Result<()> {
     Ok(())
 }
 
+/// What the launcher of this process, if that is mpirun, has loaded of LLVM, which takes SIGUSR1
+/// for itself: such a signal to mpirun never reaches the ranks. hwloc loads it with PoCL while it
+/// looks for devices.
+pub fn signal_trap() -> Option<String> {
+    // One rank of a node tells it.
+    number("OMPI_COMM_WORLD_LOCAL_RANK").filter(|rank| *rank == 0)?;
+    let launcher = rustix::process::getppid()?.as_raw_nonzero();
+    // Daemons on other nodes are told of signals by messages.
+    let name = std::fs::read_to_string(format!("/proc/{launcher}/comm")).ok()?;
+    if ["orted", "prted"].contains(&name.trim()) {
+        return None;
+    }
+    let maps = std::fs::read_to_string(format!("/proc/{launcher}/maps")).ok()?;
+    let library = llvm_of(&maps)?;
+    Some(format!(
+        "mpirun (pid {launcher}) has loaded {library}, which takes SIGUSR1 for itself: that signal \
+         to mpirun doesn't reach the ranks; hint: HWLOC_COMPONENTS=-opencl mpirun ..."
+    ))
+}
+
+/// The first file of LLVM, or of PoCL that holds it, in the list of mapped files.
+fn llvm_of(maps: &str) -> Option<&str> {
+    let paths = maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
+    paths.into_iter().find(|path| {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        name.starts_with("libLLVM") || name.starts_with("libpocl")
+    })
+}
+
 /// Ranks on this node, as srun tells.
 fn slurm_local_size() -> Option<usize> {
     let node = number("SLURM_NODEID")?;
@@ -98,6 +127,15 @@ pub fn threads(wanted: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_trap_is_known_by_the_files_that_are_mapped() {
+        let line = |path: &str| format!("7f00-7f10 r-xp 00000000 08:01 123    {path}\n");
+        let clean = line("/usr/lib/libopen-rte.so.40") + "7f10-7f20 rw-p 00000000 00:00 0\n";
+        assert_eq!(llvm_of(&clean), None);
+        let path = "/usr/lib/x86_64-linux-gnu/libLLVM-15.so.1";
+        assert_eq!(llvm_of(&(clean + &line(path))), Some(path));
+    }
 
     #[test]
     fn tasks_are_counted_by_node() {

@@ -84,7 +84,7 @@ fn a_signal_to_one_rank_stops_all_and_the_run_goes_on() {
         ("load", "nothing", "TERM"),
         ("pretrain", "\"step\":\"pretrain\"", "USR1"),
         ("experts", "\"step\":\"experts\",\"round\":1,\"epoch\":2", "TERM"),
-        ("validation", "\"step\":\"experts\",\"round\":1,\"epoch\":4", "USR1"),
+        ("validation", "\"step\":\"experts\",\"round\":1,\"epoch\":4", "USR2"),
         ("shared", "\"iteration\":2", "TERM"),
         ("second-round", "\"step\":\"experts\",\"round\":2,\"epoch\":1", "INT"),
     ];

@@ -101,6 +101,7 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("mpi::", &["src/comm/mpi.rs", "src/comm/mod.rs"]),
     ("hdf5::", &["src/data/", "src/checkpoint/"]),
     ("hdf5_sys::", &["src/data/"]),
+    ("nix::", &["src/comm/", "src/signals/"]),
     ("clap::", &["src/commands/", "src/main.rs"]),
     ("println!", &["src/commands/"]),
     ("print!", &["src/commands/"]),

@@ -69,6 +69,7 @@ fn look(scratch: PathBuf) -> Found {
         let text = "no vector instructions that the program has kernels for: it runs, slowly";
         problems.push(text.into());
     }
+    problems.extend(launch::signal_trap());
     Found {
         host: machine.host,
         processor: machine.processor,

@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::comm::{Comm, abort_all, run_threads};
 use crate::error::{Exit, Result};
-use crate::{launch, report};
+use crate::{launch, report, signals};
 
 pub use allocator::Allocator;
 
@@ -69,6 +69,10 @@ impl Arguments {
         if let Ranks::Threads(size) = self.comm {
             report::install(0, 1);
             return run_threads(size, |comm| self.command.clone().run(comm)).map(drop);
+        }
+        // One that comes while MPI starts stops the run at its first boundary.
+        if let Command::Train(_) = self.command {
+            signals::take_signals()?;
         }
         let comm = if mpi { Comm::mpi()? } else { Comm::serial() };
         let alone_is_fine = matches!(self.command, Command::Inspect(_) | Command::Doctor(_));

@@ -23,8 +23,9 @@ use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Trained, instructions, 
 
 /// Trains a model as a job file says.
 ///
-/// A run that was told to stop (SIGUSR1, SIGTERM, SIGINT to any rank, the end of its time) leaves a
-/// checkpoint; the same command goes on from it, on any number of ranks, with the same result.
+/// A run that was told to stop (SIGUSR1, SIGUSR2, SIGTERM, SIGINT to any rank, the end of its time)
+/// leaves a checkpoint; the same command goes on from it, on any number of ranks, with the same
+/// result.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The job file; jobs/all-keys.toml documents every key.

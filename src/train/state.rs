@@ -23,6 +23,7 @@ use crate::model::vector::Instructions;
 use crate::partition::owned;
 use crate::progress::phase;
 use crate::report::Report;
+use crate::signals;
 
 /// One kernel for each thread of this rank.
 pub fn kernels(instructions: Instructions, threads: usize, epsilon: f32) -> Vec<Kernel> {
@@ -180,6 +181,7 @@ impl<'a> State<'a> {
         model: &Annotator,
         learning: &dyn Saved,
     ) -> Result<T> {
+        signals::look_and_tell();
         let due = self.comm.is_root() && self.checkpoints.as_mut().is_some_and(due);
         let failed = outcome.is_err();
         let flags = [self.comm.stop_asked(), due, failed];

@@ -99,6 +99,8 @@ impl TestCommand {
             command.env(name, "1");
         }
         command.env("OMPI_MCA_mpi_yield_when_idle", "1").env("RUST_BACKTRACE", "0");
+        // Else mpirun loses SIGUSR1 where PoCL is installed.
+        command.env("HWLOC_COMPONENTS", "-opencl");
         // A test may itself run within an allocation.
         for name in ["SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "PMI_SIZE"] {
             command.env_remove(name);

@@ -1,54 +1,16 @@
 //! What asks a run to stop: signals to any of its ranks, and the end of its time.
 
+mod taken;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::low_level;
+pub use taken::{look_again, look_and_tell, set_on_signals, take_signals};
 
-use crate::error::{Error, Exit, Result};
-
-/// What shells report of a process that SIGTERM has ended: a second signal ends at once.
-const AT_ONCE: i32 = 128 + SIGTERM;
-/// Signals that come so soon after the first one say the same: Slurm sends a cancelled job's ranks
-/// SIGTERM twice, once for the step and once for the job.
-const SAME_REQUEST: Duration = Duration::from_secs(2);
 /// How often the time that is left is looked at.
 const TICK: Duration = Duration::from_millis(500);
-
-/// From now on SIGUSR1, SIGTERM and SIGINT set `stop`; a second one of them, not at the same time,
-/// ends the process at once. Further calls in the same process change nothing: its ranks share the
-/// flag.
-///
-/// # Errors
-/// Exit 3: the system refuses.
-pub fn set_on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
-    static ONCE: AtomicBool = AtomicBool::new(false);
-    if ONCE.swap(true, Relaxed) {
-        return Ok(());
-    }
-    let started = Instant::now();
-    // Milliseconds until the first signal, and one; 0 before it.
-    let first: Arc<AtomicU64> = Arc::default();
-    for signal in [SIGUSR1, SIGTERM, SIGINT] {
-        let (stop, first) = (stop.clone(), first.clone());
-        let received = move || {
-            stop.store(true, Relaxed);
-            let now = started.elapsed().as_millis() as u64 + 1;
-            let before = first.compare_exchange(0, now, Relaxed, Relaxed).err();
-            let late = |before| now - before > SAME_REQUEST.as_millis() as u64;
-            if before.is_some_and(late) {
-                low_level::exit(AT_ONCE);
-            }
-        };
-        // SAFETY: a handler may set atomic flags, read the clock and leave with _exit.
-        unsafe { low_level::register(signal, received) }
-            .map_err(|error| Error::new(Exit::Launch, format!("signal {signal}: {error}")))?;
-    }
-    Ok(())
-}
 
 /// The end of a run's time. A stop is asked for when only the margin is left, which is learned
 /// while the run goes on.
