@@ -210,6 +210,28 @@ fn the_one_before_is_a_whole_one() {
     assert_eq!(load_once(&path, 1).unwrap(), Some(1));
 }
 
+/// Damaged checkpoints of one number are put aside one after the other, and none of them counts.
+#[test]
+fn several_damaged_ones_of_one_number_are_put_aside() {
+    let (_folder, path, store) = empty_store();
+    save(&store, &Comm::serial(), 1).unwrap();
+    for _ in 0..3 {
+        save(&store, &Comm::serial(), 2).unwrap();
+        fs::write(path.join("00000002/state.json"), "x").unwrap();
+        assert!(store.load(&Comm::serial()).unwrap().is_some_and(|loaded| loaded.number == 1));
+    }
+    for name in ["damaged", "damaged.1", "damaged.2"] {
+        assert!(path.join("00000002").with_extension(name).exists(), "{name}");
+    }
+    // One that can't be put aside stays, and the whole one before it does, too.
+    let planted = path.join("00000002");
+    fs::rename(planted.with_extension("damaged"), &planted).unwrap();
+    save(&store, &Comm::serial(), 3).unwrap();
+    assert!(path.join("00000001").exists() && planted.exists());
+    store.remove_all();
+    assert!(!path.exists(), "all of them are the program's own");
+}
+
 /// Every write, sync and rename of one checkpoint fails once, by itself or with all that follow.
 #[test]
 fn a_crash_anywhere_leaves_this_checkpoint_or_the_one_before() {

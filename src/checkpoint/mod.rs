@@ -39,7 +39,7 @@ pub use model_folder::ModelFolder;
 pub use store::{Contents, Family, Store};
 
 use crate::comm::Comm;
-use crate::disk::Disk;
+use crate::disk::{Disk, folder_of};
 use crate::error::{Error, Result};
 use crate::model::annotator::Annotator;
 use crate::model::experts::{Experts, layouts};
@@ -83,6 +83,10 @@ fn save_cut(
 ) -> Result<()> {
     let there = ModelFolder::open_whole(comm, path);
     if there.is_ok_and(|there| there.manifest.content_hash == hash) {
+        // Whoever has put it there may not have come to that.
+        let synced = if comm.is_root() { disk.sync_dir(folder_of(path)) } else { Ok(()) };
+        comm.agree(synced.map_err(|error| Error::file(path, &error)))?;
+        disk.lasts(path);
         return Ok(());
     }
     let prepared = comm.is_root().then(|| files::prepare(disk, path)).transpose();
@@ -99,7 +103,9 @@ fn save_cut(
     } else {
         Ok(())
     };
-    comm.agree(finished)
+    comm.agree(finished)?;
+    disk.lasts(path);
+    Ok(())
 }
 
 /// Reads the model in `path`: the shared layers, and this rank's share of the class blocks.

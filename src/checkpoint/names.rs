@@ -30,9 +30,11 @@ pub fn number_of(name: &str) -> Option<u64> {
 
 /// Whether a folder of this name is a checkpoint: one in use, a damaged or an unfinished one.
 pub fn is_checkpoint(name: &str) -> bool {
-    let number = name.strip_suffix(".damaged").unwrap_or(name);
+    let (number, aside) = name.split_once(".damaged").unwrap_or((name, ""));
+    let another = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = aside.is_empty() || aside.strip_prefix('.').is_some_and(another);
     let unfinished = name.strip_prefix(NEXT).is_some_and(|rest| rest.ends_with(".tmp"));
-    number_of(number).is_some() || unfinished
+    number_of(number).is_some() && plain || unfinished
 }
 
 /// Whether a checkpoint has a file of this name.

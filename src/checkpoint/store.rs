@@ -14,6 +14,7 @@
 //! items mean is left to those who put and take them. A checkpoint is used only if it holds exactly
 //! the files that it lists, each with its digest; else the one before it is, and that is said.
 
+use std::cell::Cell;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -79,11 +80,13 @@ type Sum = (String, String);
 pub struct Store {
     folder: PathBuf,
     disk: Disk,
+    /// The newest one that is known to be whole: loaded, or written.
+    whole: Cell<Option<u64>>,
 }
 
 impl Store {
     pub fn new(folder: PathBuf, disk: Disk) -> Store {
-        Store { folder, disk }
+        Store { folder, disk, whole: Cell::new(None) }
     }
 
     /// Writes the next checkpoint. Every rank takes part; the one before it stays, older ones go.
@@ -192,10 +195,14 @@ impl Store {
         Ok(SummedFile { file, sum: Sha256::new(), written: 0 })
     }
 
-    /// Of all checkpoints but the newest and the one before it, none is needed.
+    /// Of all checkpoints but the newest and the whole one before it, none is needed.
     fn remove_older(&self, newest: u64) {
-        let older = self.numbers().unwrap_or_default().into_iter().rev();
-        for number in older.filter(|number| *number < newest).skip(1) {
+        let Some(before) = self.whole.replace(Some(newest)) else { return };
+        // What lies between them is damaged and could not be put aside.
+        let mut older = self.numbers().unwrap_or_default();
+        older.retain(|number| *number <= before && *number < newest);
+        older.pop();
+        for number in older {
             let path = self.path(number);
             match self.disk.remove_own(&path, is_own) {
                 Ok(None) => {}
@@ -260,6 +267,7 @@ impl Store {
             match self.try_load(comm, number) {
                 Ok(loaded) => {
                     let loaded = loaded?;
+                    self.whole.set(Some(number));
                     if comm.is_root() {
                         self.put_aside(number);
                     }
@@ -286,7 +294,15 @@ impl Store {
         let numbers = self.numbers().unwrap_or_default();
         for number in numbers.into_iter().filter(|number| *number > whole) {
             let path = self.path(number);
-            if let Err(error) = self.disk.rename(&path, &path.with_extension("damaged")) {
+            // An earlier one of the same number may lie there.
+            let mut aside = path.with_extension("damaged");
+            for another in 1.. {
+                match there(&aside) {
+                    Ok(Some(_)) => aside = path.with_extension(format!("damaged.{another}")),
+                    _ => break,
+                }
+            }
+            if let Err(error) = self.disk.rename(&path, &aside) {
                 log::warn!("{}: {error}", path.display());
             }
         }

@@ -104,9 +104,12 @@ impl Comm {
         }
     }
 
-    /// Ends listening for stops, on all ranks; whatever was told is taken in.
+    /// Ends listening for stops, on all ranks; whatever was told is taken in. Once is enough.
     #[track_caller]
     pub fn settle_stop(&self) {
+        if self.telling.get() == Telling::Settled {
+            return;
+        }
         // Before all say what they have told: what is told after that nobody would take in.
         self.pass_on_stop();
         let told = self.telling.replace(Telling::Settled) == Telling::Told;

@@ -94,7 +94,7 @@ impl Arguments {
 /// What `body` gives, where there is one rank only.
 pub fn on_ranks(comm: Comm, body: impl FnOnce(&Comm) -> Result<()>) -> Result<()> {
     report::install(comm.rank(), comm.size());
-    let outcome = body(&comm);
+    let outcome = settled(&comm, body);
     let Err(error) = &outcome else { return outcome };
     if comm.size() == 1 {
         return outcome;
@@ -114,6 +114,20 @@ pub fn on_ranks(comm: Comm, body: impl FnOnce(&Comm) -> Result<()>) -> Result<()
     };
     drop(comm);
     std::process::exit(code)
+}
+
+/// Runs `body`, and sees to it that no news of a stop is left on its way where all ranks come back
+/// from it: MPI can't end before such a message is taken in.
+///
+/// # Errors
+/// What `body` gives.
+pub fn settled(comm: &Comm, body: impl FnOnce(&Comm) -> Result<()>) -> Result<()> {
+    let outcome = body(comm);
+    // An error of one rank alone ends the others wherever they are.
+    if outcome.as_ref().err().is_none_or(|error| error.agreed) {
+        comm.settle_stop();
+    }
+    outcome
 }
 
 /// Tells an error in one line and gives the exit code of the process.

@@ -80,7 +80,7 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     let found = comm.agree(RunDirectory::look(&args.output, &whole_job))?;
     same_on_all(comm, Exit::RunDirectory, &args.output.to_string_lossy(), found.name())?;
     if let Found::Finished(run) = &found {
-        return comm.agree(finished(&args.output, run));
+        return comm.agree(finished(disk, &args.output, run));
     }
     let there = matches!(found, Found::Unfinished(_));
     let mut place = Place { directory: None, found };
@@ -90,7 +90,12 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     }
     job.run.threads = launch::threads(job.run.threads);
     let kernel = comm.agree(instructions(&job))?.name();
-    let data = Data::open(comm, &job)?;
+    let data = match Data::open(comm, &job) {
+        Err(error) if error.is_stop() => {
+            return stopped(comm, &args, "told to stop before anything was computed");
+        }
+        data => data?,
+    };
     // What can't run leaves no directory behind.
     plan(comm, &job, &data)?;
     if !there && place.take(comm, disk, &args, &whole_job)?.is_none() {
@@ -167,12 +172,23 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     table(&timers).lines().for_each(|line| log::info!("{line}"));
     if done {
         log::info!("{}; result {}", record.reason, record.result_hash);
-    } else if args.stop_exit_code {
-        return comm.agree(Err(Error::stopped()));
-    } else {
-        log::info!("{}", record.reason);
+        return Ok(());
     }
-    Ok(())
+    stopped(comm, &args, &record.reason)
+}
+
+/// The end of a run that was told to stop.
+///
+/// # Errors
+/// Exit 75, where that is wanted.
+fn stopped(comm: &Comm, args: &Args, reason: &str) -> Result<()> {
+    match args.stop_exit_code {
+        true => comm.agree(Err(Error::stopped())),
+        false => {
+            log::info!("{reason}");
+            Ok(())
+        }
+    }
 }
 
 /// The run directory, which rank 0 has, and what was found in it.
@@ -192,7 +208,7 @@ impl Place {
         let open = || {
             let opened = RunDirectory::open(disk, &args.output, job, args.no_lock)?;
             match &opened.1 {
-                Found::Finished(run) => finished(&args.output, run)?,
+                Found::Finished(run) => finished(disk, &args.output, run)?,
                 Found::Unfinished(run) => own_model(&args.output, &run.model_hash)?,
                 Found::Nothing => own_model(&args.output, "")?,
             }
@@ -207,12 +223,13 @@ impl Place {
     }
 }
 
-/// Says that a run is finished.
+/// Says that a run is finished. Its record may be there without lasting yet.
 ///
 /// # Errors
-/// Exit 6: its model isn't there, or is another one.
-fn finished(output: &Path, run: &Finished) -> Result<()> {
+/// Exit 6: its model isn't there, or is another one; exit 5: the file system refuses.
+fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()> {
     let path = output.join("model");
+    disk.sync_above(&path).map_err(|error| Error::file(output, &error))?;
     let found = match there(&path).map_err(|error| Error::file(&path, &error))? {
         None => "nothing".to_string(),
         Some(_) => ModelFolder::open(&path)?.manifest.content_hash,

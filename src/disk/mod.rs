@@ -185,13 +185,30 @@ impl Disk {
         }
     }
 
-    /// Makes a folder and those above it, which may be links. What is new isn't synced.
+    /// Makes a folder and those above it, which may be links. The names that are new last.
     pub fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         if path.as_os_str().is_empty() || path.is_dir() {
             return Ok(());
         }
         self.create_dir_all(folder_of(path))?;
-        self.create_dir(path)
+        self.create_dir(path)?;
+        self.sync_dir(folder_of(path))
+    }
+
+    /// Makes the names that lead to `path` last: a start that was killed may have made them and not
+    /// come to it. Folders that this user may not open were there before.
+    ///
+    /// # Errors
+    /// What the file system gives.
+    pub fn sync_above(&self, path: &Path) -> io::Result<()> {
+        let above = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+        for folder in above.chain(path.is_relative().then_some(Path::new("."))) {
+            match self.sync_dir(folder) {
+                Err(error) if cannot_sync(&error) => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(())
     }
 
     /// Makes a file that isn't there yet, not even as a link.
@@ -407,6 +424,12 @@ pub fn left_there(folder: &Path, foreign: &OsStr) {
         let (folder, foreign) = (folder.display(), foreign.display());
         log::warn!("{folder}: {foreign}: not written by this program; left there");
     }
+}
+
+/// Whether a folder can't be synced by anybody like us, so that none of its names is ours.
+fn cannot_sync(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    [InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported].contains(&error.kind())
 }
 
 /// What stands at `path`, a link as itself; nothing is fine.

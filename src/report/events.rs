@@ -77,7 +77,13 @@ impl Events {
         if read(&self.path)? != self.text {
             return self.write_anew();
         }
-        self.file.as_ref().map_or(Ok(()), DiskFile::sync)
+        let synced = self.file.as_ref().map_or(Ok(()), |file| file.sync());
+        if synced.is_err() {
+            // The system may have forgotten what it could not write: the next sync would succeed
+            // and prove nothing.
+            (self.file, self.written) = (None, 0);
+        }
+        synced
     }
 
     /// Whether the file that is open is the one that has the name.

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::record::host;
 use crate::disk::{Disk, DiskFile, there};
@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 pub const LOCK: &str = "lock";
 /// No such file is larger.
 const BYTES_MAX: u64 = 4096;
+/// Nor is what the program writes into it.
+const OWNER_BYTES_MAX: usize = 1024;
 /// How often another process may take the file away while it is being locked.
 const TRIES: usize = 10;
 
@@ -51,13 +53,11 @@ impl Lock {
             if !same(file.file(), &path).map_err(told)? {
                 continue;
             }
-            let before = contents(file.file()).map_err(told)?;
-            let own = before.is_empty()
-                || serde_json::from_slice(&before).is_ok_and(|owner: Value| owner["pid"].is_u64());
-            if !own {
+            if !is_own(&contents(file.file()).map_err(told)?) {
                 let text = format!("{}: found something else's file", path.display());
                 return Err(Error::run_directory(text).hint("choose another --output"));
             }
+            // `is_own` knows how it begins.
             let owner = json!({
                 "host": host(),
                 "pid": std::process::id(),
@@ -94,6 +94,13 @@ fn contents(mut file: &File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether the program has written it. A loss of power may have left zeros of it, a part, or a
+/// line with the rest of a longer one before.
+fn is_own(contents: &[u8]) -> bool {
+    let torn = contents.first().is_none_or(|byte| *byte == 0);
+    contents.len() <= OWNER_BYTES_MAX && (torn || contents.starts_with(b"{\"host\":\""))
+}
+
 fn taken(folder: &Path, file: &File) -> Error {
     let owner = contents(file).unwrap_or_default();
     let owner = String::from_utf8_lossy(&owner);
@@ -113,4 +120,22 @@ fn no_locks(folder: &Path, error: &io::Error) -> Error {
         "mount it with flock, put --output elsewhere, or give --no-lock where no other run can \
          use the same --output",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_lock_is_known_and_a_letter_is_not() {
+        for own in
+            ["", "\0\0\0\0", "{\"host\":\"n1\",\"pid\":4}", "{\"host\":\"n1\",\"p\0\0:9}\n9}"]
+        {
+            assert!(is_own(own.as_bytes()), "{own:?}");
+        }
+        let long = format!("{{\"host\":\"{}", "x".repeat(OWNER_BYTES_MAX));
+        for foreign in ["Dear thesis", "{\"pid\":4}", &long] {
+            assert!(!is_own(foreign.as_bytes()), "{foreign:?}");
+        }
+    }
 }

@@ -126,7 +126,9 @@ impl RunDirectory {
         job: &Job,
         without_lock: bool,
     ) -> Result<(RunDirectory, Found)> {
-        disk.create_dir_all(path).map_err(|error| Error::file(path, &error))?;
+        disk.create_dir_all(path)
+            .and_then(|()| disk.sync_above(path))
+            .map_err(|error| Error::file(path, &error))?;
         no_links(path)?;
         let lock = Lock::take(disk, path, without_lock)?;
         let found = RunDirectory::look(path, job)?;
@@ -161,7 +163,9 @@ impl RunDirectory {
         let path = self.path.join(name);
         self.disk
             .write_atomic(&path, |to| to.write_all(text.as_bytes()))
-            .map_err(|error| Error::file(&path, &error))
+            .map_err(|error| Error::file(&path, &error))?;
+        self.disk.lasts(&path);
+        Ok(())
     }
 
     /// Removes the signs of life of ranks, which are of no more use.

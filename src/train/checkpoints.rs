@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::standing::Standing;
-use crate::checkpoint::Store;
+use crate::checkpoint::{Loaded, Store};
 use crate::clock::Clock;
 use crate::comm::Comm;
 use crate::error::{Error, Result};
@@ -105,7 +105,8 @@ impl Checkpoints {
     ///
     /// # Errors
     /// Exit 6: it is of other data, or of another job.
-    pub fn follow(&mut self, job: &Job, about: &Value) -> Result<()> {
+    pub fn follow(&mut self, job: &Job, loaded: &Loaded) -> Result<()> {
+        let about = &loaded.about;
         if let (Some(before), Some(_)) = (about["job"].as_str(), self.identity["job"].as_str()) {
             let changes = job.changes_since(before)?;
             if let Some((key, before, now)) = changes.forbidden.first() {
@@ -119,6 +120,9 @@ impl Checkpoints {
             return Err(Error::run_directory(text).hint("the same shards, or a new --output"));
         }
         let before = about["sessions"].as_array().cloned().unwrap_or_default();
+        if let Some(Value::Object(this)) = self.sessions.last_mut() {
+            this.insert("checkpoint".into(), json!(loaded.number));
+        }
         self.sessions.splice(0..0, before);
         Ok(())
     }

@@ -124,7 +124,7 @@ impl<'a> State<'a> {
             comm.agree(self.report.resume(&[], self.standing.events_hash))?;
             return Ok(None);
         };
-        comm.agree(checkpoints.follow(self.job, &loaded.about))?;
+        comm.agree(checkpoints.follow(self.job, &loaded))?;
         let (small, rounds) = (self.small_experts(), self.job.rounds.count);
         let experts = [&small[..], &self.data.experts[..]];
         let expected = Expected { shape: &self.shape, experts, rounds };
