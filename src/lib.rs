@@ -37,3 +37,4 @@ pub mod packed;
 pub mod parallel;
 pub mod progress;
 pub mod rng;
+pub mod tell;

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use reelscale::commands::{Allocator, Arguments, end_all_ranks_on_panic, exit_code};
 
 #[global_allocator]
@@ -12,5 +11,8 @@ fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
     unsafe { reelscale::data::without_file_locks() };
     end_all_ranks_on_panic();
-    exit_code(Arguments::parse().run())
+    match Arguments::of_process() {
+        Ok(arguments) => exit_code(arguments.run()),
+        Err(code) => code,
+    }
 }

@@ -15,6 +15,7 @@ use mpi::topology::{Communicator, SimpleCommunicator};
 
 use super::{Backend, Work};
 use crate::error::{Error, Exit, Result};
+use crate::tell;
 
 /// Whether MPI is initialised and not yet finalised.
 static STARTED: AtomicBool = AtomicBool::new(false);
@@ -42,10 +43,10 @@ impl World {
         std::thread::spawn(move || {
             let waited = ended.recv_timeout(Duration::from_secs(limit));
             if waited == Err(RecvTimeoutError::Timeout) {
-                eprintln!(
+                tell::line(&format!(
                     "reelscale: MPI_Init hasn't come back in {limit} s: a rank was lost while it \
                      started, or is late; hint: REELSCALE_MPI_INIT_SECONDS=300 waits longer"
-                );
+                ));
                 // Nothing that MPI has registered may run.
                 // SAFETY: ends the process and touches nothing of it.
                 unsafe { nix::libc::_exit(Exit::Peer as i32) };
@@ -62,6 +63,10 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        // A message without content is on its way as soon as it is sent.
+        self.telling.borrow_mut().drain(..).for_each(|request| {
+            request.wait();
+        });
         STARTED.store(false, Ordering::SeqCst);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::out::{self, For};
 use super::scoring::Scoring;
 use crate::checkpoint;
 use crate::comm::{Comm, same_on_all};
@@ -58,10 +59,9 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let parts = gather(comm, Part { ids, scores, classes }, top);
     let outcome = if comm.is_root() { write(&disk, &args.output, &parts, top) } else { Ok(()) };
     comm.agree(outcome)?;
-    if comm.is_root() {
-        println!("{name}: {} videos, {top} classes each", rows.rows());
-    }
-    Ok(())
+    out::print(comm, For::Keeping, || {
+        format!("{name}: {} videos, {top} classes each\n", rows.rows())
+    })
 }
 
 /// Every rank's rows on rank 0 (`top` pairs a row: small beside the features).

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::out::{self, For};
 use super::program;
 use crate::comm::{Comm, library_version};
 use crate::error::{Error, Exit, Result};
@@ -46,13 +47,14 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     if let Err(error) = launch::check_world(comm.size()) {
         problems.insert(0, error.text);
     }
-    if comm.is_root() {
-        print(&ranks, &scratch);
-        problems.iter().for_each(|problem| println!("problem    {problem}"));
+    out::print(comm, For::Reading, || {
+        let mut lines = describe(&ranks, &scratch);
+        lines.extend(problems.iter().map(|problem| format!("problem    {problem}")));
         if problems.is_empty() {
-            println!("healthy    nothing wrong was found");
+            lines.push("healthy    nothing wrong was found".into());
         }
-    }
+        lines.join("\n") + "\n"
+    })?;
     match problems.len() {
         0 => Ok(()),
         count => comm.agree(Err(Error::new(Exit::Launch, format!("doctor: {count} problems")))),
@@ -111,7 +113,8 @@ fn problems_of(ranks: &[Found]) -> Vec<String> {
     problems
 }
 
-fn print(ranks: &[Found], scratch: &std::path::Path) {
+/// Lines for people.
+fn describe(ranks: &[Found], scratch: &std::path::Path) -> Vec<String> {
     let variable = |name: &str| std::env::var(name).ok();
     let launcher = match (variable("OMPI_COMM_WORLD_SIZE"), variable("SLURM_STEP_ID")) {
         (Some(_), Some(_)) => "mpirun within a step of Slurm",
@@ -119,29 +122,30 @@ fn print(ranks: &[Found], scratch: &std::path::Path) {
         (None, Some(_)) => "srun",
         (None, None) => "none",
     };
-    println!("program    reelscale {}, commit {}", program::VERSION, program::COMMIT);
-    println!("launcher   {launcher}");
-    println!("pmix       {}", variable("PMIX_VERSION").unwrap_or("not in use".into()));
-    println!("mpi        {}", library_version().unwrap_or("not started: no launcher".into()));
-    println!("hdf5       {}", crate::data::library_version());
+    let mpi = library_version().unwrap_or("not started: no launcher".into());
     let kernels: Vec<&str> = Instructions::available().iter().map(|one| one.name()).collect();
-    println!(
-        "kernels    {} (the last is chosen; products are our own, no BLAS)",
-        kernels.join(" ")
-    );
-    println!("scratch    {}", scratch.display());
+    let kernels = kernels.join(" ");
+    let mut lines = vec![
+        format!("program    reelscale {}, commit {}", program::VERSION, program::COMMIT),
+        format!("launcher   {launcher}"),
+        format!("pmix       {}", variable("PMIX_VERSION").unwrap_or("not in use".into())),
+        format!("mpi        {mpi}"),
+        format!("hdf5       {}", crate::data::library_version()),
+        format!("kernels    {kernels} (the last is chosen; products are our own, no BLAS)"),
+        format!("scratch    {}", scratch.display()),
+    ];
     if let Some(job) = variable("SLURM_JOB_ID") {
         let left = signals::slurm_end()
             .and_then(|end| end.duration_since(std::time::SystemTime::now()).ok());
         let left = left.map_or("unknown".into(), |left| human::duration(left.as_secs_f64()));
-        println!("slurm      job {job}, time left {left}");
+        lines.push(format!("slurm      job {job}, time left {left}"));
     }
-    println!(
+    lines.push(format!(
         "{:<10} {:<20} {:>5} {:>7} {:>8} {:>12}  processor",
         "rank", "host", "cores", "threads", "kernel", "memory"
-    );
+    ));
     for (rank, found) in ranks.iter().enumerate() {
-        println!(
+        lines.push(format!(
             "{rank:<10} {:<20} {:>5} {:>7} {:>8} {:>12}  {}",
             found.host,
             found.cores,
@@ -149,6 +153,7 @@ fn print(ranks: &[Found], scratch: &std::path::Path) {
             found.kernel,
             human::bytes(found.memory_bytes),
             found.processor
-        );
+        ));
     }
+    lines
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::out::{self, For};
 use super::scoring::Scoring;
 use crate::checkpoint;
 use crate::comm::{Comm, same_on_all};
@@ -52,13 +53,10 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         (_, Some(predictions), Some(labels)) => evaluate_files(comm, predictions, labels)?,
         _ => return comm.agree(Err(Error::usage("expected --model and --data"))),
     };
-    if comm.is_root() {
-        match args.format {
-            Format::Json => println!("{}", serde_json::to_string(&metrics).expect("plain data")),
-            Format::Table => print!("{}", as_table(&metrics)),
-        }
-    }
-    Ok(())
+    out::print(comm, For::Keeping, || match args.format {
+        Format::Json => serde_json::to_string(&metrics).expect("plain data") + "\n",
+        Format::Table => as_table(&metrics),
+    })
 }
 
 fn evaluate_model(

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::out::{self, For};
 use crate::checkpoint;
 use crate::comm::Comm;
 use crate::data::{Dataset, Kind, ShardInfo, find};
@@ -28,47 +29,47 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         return model(comm, path, args.hash);
     }
     let dataset = comm.agree(dataset(path))?;
-    if !comm.is_root() {
-        return Ok(());
-    }
-    if args.hash {
-        println!("{}", content_hash(&dataset)?);
-    } else {
-        describe(path, &dataset);
-    }
-    Ok(())
+    let text = match (comm.is_root(), args.hash) {
+        (false, _) => Ok(String::new()),
+        (true, true) => content_hash(&dataset).map(|hash| hash + "\n"),
+        (true, false) => Ok(describe(path, &dataset)),
+    };
+    let text = comm.agree(text)?;
+    out::print(comm, For::Reading, || text)
 }
 
 fn model(comm: &Comm, path: &Path, hash: bool) -> Result<()> {
     if hash {
         let found = checkpoint::content_hash(comm, &checkpoint::load(comm, path)?);
-        if comm.is_root() {
-            println!("{found}");
-        }
-        return Ok(());
+        return out::print(comm, For::Reading, || found + "\n");
     }
     let manifest = checkpoint::ModelFolder::open_whole(comm, path)?.manifest;
-    if comm.is_root() {
+    out::print(comm, For::Reading, || {
         let shape = &manifest.shape;
         let layers = serde_json::to_string(&shape.layers).expect("layers are plain data");
         let bytes = manifest.files.iter().map(|file| file.bytes).sum();
-        println!("model      {} ({})", path.display(), manifest.creator);
-        println!("features   {}", parts_of(&shape.parts));
-        println!("classes    {}", shape.class_count);
+        let mut lines = vec![
+            format!("model      {} ({})", path.display(), manifest.creator),
+            format!("features   {}", parts_of(&shape.parts)),
+            format!("classes    {}", shape.class_count),
+        ];
         if let Some(pooling) = shape.pooling {
             let frames = serde_json::to_string(&shape.frames).expect("layers are plain data");
-            println!("frames     {frames}, pooling {pooling:?}");
+            lines.push(format!("frames     {frames}, pooling {pooling:?}"));
         }
-        println!("experts    {} in all, dummy {:?}", manifest.experts, shape.dummy);
-        println!("shared     {layers}");
-        println!("files      {}, {}", manifest.files.len(), human::bytes(bytes));
-        match manifest.has_sums() {
-            true => println!("checksums  SHA256SUMS, all files as it says"),
-            false => println!("checksums  none of the manifest, which has those of the files"),
-        }
-        println!("content    {}", manifest.content_hash);
-    }
-    Ok(())
+        let checksums = match manifest.has_sums() {
+            true => "SHA256SUMS, all files as it says",
+            false => "none of the manifest, which has those of the files",
+        };
+        lines.extend([
+            format!("experts    {} in all, dummy {:?}", manifest.experts, shape.dummy),
+            format!("shared     {layers}"),
+            format!("files      {}, {}", manifest.files.len(), human::bytes(bytes)),
+            format!("checksums  {checksums}"),
+            format!("content    {}", manifest.content_hash),
+        ]);
+        lines.join("\n") + "\n"
+    })
 }
 
 fn dataset(path: &Path) -> Result<Dataset> {
@@ -95,23 +96,27 @@ fn parts_of(parts: &[crate::example::FeaturePart]) -> String {
     parts.join(",")
 }
 
-fn describe(path: &Path, dataset: &Dataset) {
+/// Lines for people.
+fn describe(path: &Path, dataset: &Dataset) -> String {
     let shards = dataset.shards();
     let sum = |number: fn(&ShardInfo) -> usize| shards.iter().map(number).sum::<usize>();
     let values = match shards[0].quantised {
         Some((scale, offset)) => format!("u8 * {scale} + {offset}"),
         None => "f32".into(),
     };
-    println!("shards     {} in {}", shards.len(), path.display());
-    println!("rows       {}", dataset.rows());
-    println!("features   {} ({}, {values})", parts_of(dataset.parts()), shards[0].values());
-    println!("classes    {}", dataset.class_count());
-    println!("labels     {}", sum(|shard| shard.positives));
+    let mut lines = vec![
+        format!("shards     {} in {}", shards.len(), path.display()),
+        format!("rows       {}", dataset.rows()),
+        format!("features   {} ({}, {values})", parts_of(dataset.parts()), shards[0].values()),
+        format!("classes    {}", dataset.class_count()),
+        format!("labels     {}", sum(|shard| shard.positives)),
+    ];
     if dataset.kind() == Kind::Frames {
-        println!("frames     {}", sum(|shard| shard.frames));
+        lines.push(format!("frames     {}", sum(|shard| shard.frames)));
     }
-    println!("checksums  Fletcher-32 of every chunk");
-    println!("source     {}", shards[0].source);
+    lines.push("checksums  Fletcher-32 of every chunk".into());
+    lines.push(format!("source     {}", shards[0].source));
+    lines.join("\n") + "\n"
 }
 
 /// Rows that are hashed at once.

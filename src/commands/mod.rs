@@ -9,20 +9,22 @@ mod doctor;
 mod evaluate;
 mod inspect;
 mod new_set;
+mod out;
 mod program;
 mod scoring;
 mod synthesize;
 pub mod train;
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use out::For;
+
 use crate::comm::{Comm, abort_all, run_threads};
 use crate::error::{Exit, Result};
-use crate::{launch, report, signals};
+use crate::{launch, report, signals, tell};
 
 pub use allocator::Allocator;
 
@@ -59,6 +61,19 @@ impl Ranks {
 }
 
 impl Arguments {
+    /// Those of this process. What asks for help or the version gets it, and what can't be
+    /// understood is told: then there is nothing to run, and the exit code comes back.
+    pub fn of_process() -> std::result::Result<Arguments, ExitCode> {
+        Arguments::try_parse().map_err(|told| {
+            if told.use_stderr() {
+                // Whether it can be written or not, the code says that something is wrong.
+                let _ = told.print();
+                return ExitCode::from(Exit::Usage as u8);
+            }
+            exit_code(out::print_here(For::Reading, &told.render().to_string()))
+        })
+    }
+
     /// Runs the command on the ranks asked for.
     ///
     /// # Errors
@@ -112,6 +127,8 @@ pub fn on_ranks(comm: Comm, body: impl FnOnce(&Comm) -> Result<()>) -> Result<()
     } else {
         0
     };
+    // All ranks are here: what they have told one another of a stop is taken in, as MPI wants it.
+    comm.settle_stop();
     drop(comm);
     std::process::exit(code)
 }
@@ -145,23 +162,19 @@ pub fn exit_code(outcome: Result<()>) -> ExitCode {
 /// lost.
 const PASSED_ON: Duration = Duration::from_millis(300);
 
-/// The one error line, in one write: a rank may be killed at any moment after.
+/// The one error line.
 fn tell(text: &str) {
-    let _ = std::io::stderr().write_all(format!("reelscale: {text}\n").as_bytes());
+    tell::line(&format!("reelscale: {text}"));
     if launch::by_launcher() {
         std::thread::sleep(PASSED_ON);
     }
 }
 
 /// Makes a panic on any rank end all of them: one that unwinds would wait in MPI_Finalize for
-/// others that wait for it. A closed standard output is no bug: the process ends quietly.
+/// others that wait for it.
 pub fn end_all_ranks_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.payload().downcast_ref::<String>();
-        if text.is_some_and(|text| text.contains("Broken pipe")) {
-            abort_all(0);
-        }
         default(panic);
         if launch::by_launcher() {
             std::thread::sleep(PASSED_ON);

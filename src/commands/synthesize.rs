@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::new_set::NewSet;
+use super::out::{self, For};
 use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::disk::Disk;
@@ -73,15 +74,10 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     set.finish(outcome)?;
     let mut sums = [positives];
     comm.sum(&mut sums);
-    if comm.is_root() {
-        println!(
-            "{}: {} rows, {} labels, {shards} shards",
-            args.output.display(),
-            args.rows,
-            sums[0]
-        );
-    }
-    Ok(())
+    out::print(comm, For::Keeping, || {
+        let (output, rows, labels) = (args.output.display(), args.rows, sums[0]);
+        format!("{output}: {rows} rows, {labels} labels, {shards} shards\n")
+    })
 }
 
 /// What all ranks must be told alike.

@@ -19,6 +19,7 @@ use crate::launch;
 use crate::model::annotator::Annotator;
 use crate::report::{Finished, Found, Machine, Report, RunDirectory, RunRecord, host, table};
 use crate::signals::{self, Deadline};
+use crate::tell;
 use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Trained, instructions, plan, train};
 
 /// Trains a model as a job file says.
@@ -156,6 +157,7 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
         finished: done,
         sessions,
         exit: 0,
+        log_lines_dropped: log_lines_dropped(comm),
     };
     report.end();
     drop(heartbeat);
@@ -314,6 +316,16 @@ fn session(found: &Found, started: SystemTime, ranks: usize, threads: usize) -> 
 fn end(started: SystemTime, max_time: Option<Duration>) -> Option<SystemTime> {
     let own = max_time.map(|time| started + time);
     own.into_iter().chain(signals::slurm_end()).min()
+}
+
+/// Lines for standard error that nobody took, of all processes.
+fn log_lines_dropped(comm: &Comm) -> u64 {
+    // Ranks that are threads of one process share a count.
+    let process = [u64::from(crc32c::crc32c(host().as_bytes())), std::process::id().into()];
+    let all = comm.all_gather(&[[process[0], process[1], tell::dropped()]]);
+    let processes: BTreeMap<[u64; 2], u64> =
+        all.into_iter().map(|[host, pid, dropped]| ([host, pid], dropped)).collect();
+    processes.values().sum()
 }
 
 /// Every rank's seconds of every timer.

@@ -9,12 +9,12 @@
 //! Reading needs no hook and is done with `std::fs`; only this module makes, renames and removes.
 
 mod file;
+mod hook;
 mod names;
 mod planned;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Write};
 use std::panic::Location;
@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex};
 use crate::progress;
 
 pub use file::DiskFile;
+pub use hook::{Call, Go, Hook, Place};
 use names::with_ending;
 pub use names::{folder_of, own_temporary, temporary};
 pub use planned::FaultKind;
@@ -35,87 +36,6 @@ const BUFFER: usize = 1 << 16;
 const READ_AT_ONCE: u64 = 4 << 20;
 /// Names that a temporary folder may have.
 const TEMPORARIES: usize = 10;
-
-/// A call that changes the file system, or what others may do in it.
-#[derive(Debug)]
-pub enum Call<'a> {
-    CreateDir(&'a Path),
-    /// Makes a new, empty file.
-    Create(&'a Path),
-    /// Takes in a file that something else has made and written, and that nobody has synced.
-    Adopt(&'a Path),
-    /// Writes `bytes` at the byte `at` of the file that has been opened as `path`. A hook that lets
-    /// it fail may write some of them to `file` by itself.
-    Write {
-        path: &'a Path,
-        file: &'a File,
-        at: u64,
-        bytes: &'a [u8],
-    },
-    SetLength {
-        path: &'a Path,
-        file: &'a File,
-        length: u64,
-    },
-    Sync {
-        path: &'a Path,
-        file: &'a File,
-    },
-    SyncDir(&'a Path),
-    /// Replaces what stands at `to`.
-    Rename {
-        from: &'a Path,
-        to: &'a Path,
-    },
-    /// Fails where something stands at `to`.
-    HardLink {
-        from: &'a Path,
-        to: &'a Path,
-    },
-    RemoveFile(&'a Path),
-    /// Removes an empty folder.
-    RemoveDir(&'a Path),
-    /// Locks a file for this process alone, without waiting.
-    Lock(&'a Path),
-}
-
-/// Where in the program a call stands.
-pub type Place = &'static Location<'static>;
-
-/// Makes a call.
-pub type Go<'a> = &'a mut dyn FnMut() -> io::Result<()>;
-impl Call<'_> {
-    /// Tells those who watch over the process what it is at. A sync or a rename that takes its time
-    /// loses nothing: it may.
-    fn under_way(&self) -> progress::Call {
-        match self {
-            Call::CreateDir(path) | Call::Create(path) | Call::Adopt(path) => {
-                progress::Call::on("creating", path)
-            }
-            Call::Write { path, .. } => progress::Call::on("writing", path),
-            Call::SetLength { path, .. } => progress::Call::slow("setting the length of", path),
-            Call::Sync { path, .. } | Call::SyncDir(path) => progress::Call::slow("syncing", path),
-            Call::Rename { to, .. } | Call::HardLink { to, .. } => {
-                progress::Call::slow("renaming to", to)
-            }
-            Call::RemoveFile(path) | Call::RemoveDir(path) => progress::Call::on("removing", path),
-            Call::Lock(path) => progress::Call::on("locking", path),
-        }
-    }
-}
-
-/// What every call passes through.
-pub trait Hook: fmt::Debug + Send + Sync {
-    /// Makes the call, which stands at `place` in the program, by `go`, at most once, or gives the
-    /// error that the caller gets instead. An `Ok` without having called `go` is a bug.
-    ///
-    /// # Errors
-    /// What `go` gives, or what is to be simulated.
-    fn around(&self, call: &Call, place: Place, go: Go) -> io::Result<()>;
-
-    /// The program says that what is at `path` lasts from now on, with all that is in it.
-    fn lasts(&self, _path: &Path) {}
-}
 
 /// The real file system, unless there is a hook.
 #[derive(Clone, Debug, Default)]

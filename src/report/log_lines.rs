@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::tell;
+
 struct Lines {
     rank: usize,
     size: usize,
@@ -26,7 +28,7 @@ impl Log for Lines {
         } else {
             String::new()
         };
-        eprintln!("{:<5} {rank}{}", record.level(), record.args());
+        tell::line(&format!("{:<5} {rank}{}", record.level(), record.args()));
     }
 
     fn flush(&self) {}

@@ -71,4 +71,6 @@ pub struct RunRecord<'a> {
     /// Every start of the run: ranks, threads, host, time.
     pub sessions: Vec<serde_json::Value>,
     pub exit: u8,
+    /// Lines for standard error that nobody took, of all ranks.
+    pub log_lines_dropped: u64,
 }

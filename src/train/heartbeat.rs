@@ -19,6 +19,7 @@ use crate::disk::Disk;
 use crate::error::Exit;
 use crate::progress::phase;
 use crate::report::host;
+use crate::tell;
 
 /// Beats in the time that a rank waits before it looks for others.
 const BEATS: u32 = 6;
@@ -147,12 +148,12 @@ impl Watch {
         };
         let lost: Vec<String> = lost.iter().map(tell).collect();
         let waited = self.activity.waiting().as_secs();
-        eprintln!(
+        tell::line(&format!(
             "reelscale: no sign of life of {}, for which rank {} has waited {waited} s; hint: the \
              same command goes on from the last checkpoint",
             lost.join(", "),
             self.rank
-        );
+        ));
         abort_all(Exit::Peer as i32);
     }
 }

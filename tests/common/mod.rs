@@ -83,7 +83,8 @@ impl TestCommand {
         self
     }
 
-    fn command(&self) -> Command {
+    /// The process that would be started, with streams of a test's own.
+    pub fn command(&self) -> Command {
         let mut command = match self.ranks {
             None => Command::new(&self.program),
             Some(ranks) => {

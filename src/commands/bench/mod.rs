@@ -13,6 +13,7 @@ use std::time::Instant;
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
+use super::out::{self, For};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::model::vector::Instructions;
@@ -65,14 +66,10 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         Part::Metrics(part) => metrics::run(&setting, &part)?,
         Part::Train(part) => train::run(comm, &setting, &part)?,
     };
-    if !comm.is_root() {
-        return Ok(());
-    }
-    match args.format {
-        Format::Json => rows.iter().for_each(|row| println!("{row}")),
-        Format::Text => print!("{}", table(&rows)),
-    }
-    Ok(())
+    out::print(comm, For::Reading, || match args.format {
+        Format::Json => rows.iter().map(|row| format!("{row}\n")).collect(),
+        Format::Text => table(&rows),
+    })
 }
 
 impl Setting {

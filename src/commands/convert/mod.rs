@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use self::group::{Done, Group};
 use super::new_set::NewSet;
+use super::out::{self, For};
 use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, find};
 use crate::disk::Disk;
@@ -100,10 +101,8 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     told::warn_of_repeated_ids(comm, &paths, std::mem::take(&mut done.ids));
     comm.sum(bytemuck::cast_slice_mut(std::slice::from_mut(&mut done.counts)));
     comm.sum(&mut done.class_sizes);
-    if comm.is_root() {
-        told::summary(&args.output, &done, &first, started.elapsed().as_secs_f64());
-    }
-    Ok(())
+    let seconds = started.elapsed().as_secs_f64();
+    out::print(comm, For::Keeping, || told::summary(&args.output, &done, &first, seconds))
 }
 
 fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {

@@ -81,13 +81,13 @@ pub fn warn_of_repeated_ids(comm: &Comm, paths: &[PathBuf], ids: Vec<IdPlace>) {
     }
 }
 
-/// Tells the sums over all ranks, and warns of what they show.
-pub fn summary(output: &Path, done: &Done, first: &First, seconds: f64) {
+/// The sums over all ranks in a line; warns of what they show.
+pub fn summary(output: &Path, done: &Done, first: &First, seconds: f64) -> String {
     let counts = &done.counts;
     let seen = done.class_sizes.iter().filter(|size| **size > 0).count();
-    println!(
+    let text = format!(
         "{}: {} files, {} rows, {} labels, {} frames, {seen} classes seen, {} rows without labels, \
-         {} shards; {} in {seconds:.1} s ({}/s)",
+         {} shards; {} in {seconds:.1} s ({}/s)\n",
         output.display(),
         counts.files,
         counts.rows,
@@ -123,4 +123,5 @@ pub fn summary(output: &Path, done: &Done, first: &First, seconds: f64) {
         };
         log::warn!("no record has labels{keys}");
     }
+    text
 }
