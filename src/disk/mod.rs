@@ -8,6 +8,7 @@
 //!
 //! Reading needs no hook and is done with `std::fs`; only this module makes, renames and removes.
 
+mod call;
 mod file;
 mod hook;
 mod names;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::progress;
 
+pub use call::{Call, Go, Hook, Place};
 pub use file::DiskFile;
 pub use hook::{Call, Go, Hook, Place};
 use names::with_ending;
