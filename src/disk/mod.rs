@@ -8,7 +8,6 @@
 //!
 //! Reading needs no hook and is done with `std::fs`; only this module makes, renames and removes.
 
-mod call;
 mod file;
 mod hook;
 mod names;
@@ -24,7 +23,6 @@ use std::sync::{Arc, Mutex};
 
 use crate::progress;
 
-pub use call::{Call, Go, Hook, Place};
 pub use file::DiskFile;
 pub use hook::{Call, Go, Hook, Place};
 use names::with_ending;
