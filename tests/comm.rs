@@ -12,7 +12,7 @@ fn check_collectives(comm: &Comm) {
         let mut data: Vec<u32> =
             (0..23).map(|i| if rank == root { 100 * root as u32 + i } else { 0 }).collect();
         let mut worked = 0;
-        comm.broadcast_during(root, &mut data, |poll| {
+        comm.broadcast_during("data", root, &mut data, |poll| {
             poll();
             worked += 1;
         });
@@ -63,8 +63,8 @@ fn traffic_is_counted() {
     });
     for (rank, traffic) in counted.unwrap().iter().enumerate() {
         assert_eq!(traffic.messages, 2);
-        assert_eq!(traffic.bytes_sent, if rank == 1 { 120 } else { 20 });
-        assert_eq!(traffic.bytes_received, if rank == 1 { 60 } else { 160 });
+        assert_eq!(traffic.bytes_sent, if rank == 1 { 128 } else { 24 });
+        assert_eq!(traffic.bytes_received, if rank == 1 { 72 } else { 176 });
     }
 }
 
@@ -130,7 +130,7 @@ proptest! {
         let results = run_threads(size, |comm| {
             let runs: Vec<_> = (0..size).map(|rank| owned(count, size, rank)).collect();
             let make = || {
-                let mut sum = OrderedSum::new(comm, runs.clone(), length);
+                let mut sum = OrderedSum::new(comm, "numbers", runs.clone(), length);
                 runs[comm.rank()].clone().for_each(|leaf| sum.add(leaves[leaf].clone()));
                 sum
             };

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
 use common::reelscale;
-use reelscale::comm::{Backend, Work, run_threads_through};
+use common::tapped::{Tap, run_tapped};
 use reelscale::data::{Kind, ShardHeader, ShardWriter};
 use reelscale::error::{Exit, Result};
 use reelscale::example::Values;
@@ -93,60 +93,17 @@ impl Fault {
 }
 
 /// What is called when the last rank makes the call that was chosen, the first being 0.
-#[derive(Clone)]
-struct Moment {
-    calls: Arc<AtomicUsize>,
+struct Moment<F> {
+    calls: AtomicUsize,
     chosen: usize,
-    strike: Arc<dyn Fn() + Send + Sync>,
+    strike: F,
 }
 
-/// A rank whose calls are counted.
-struct Counted {
-    backend: Box<dyn Backend>,
-    moment: Moment,
-}
-
-impl Counted {
-    fn call(&self) -> &dyn Backend {
-        let last = self.backend.rank() + 1 == self.backend.size();
-        if last && self.moment.calls.fetch_add(1, SeqCst) == self.moment.chosen {
-            (self.moment.strike)();
+impl<F: Fn() + Send + Sync> Tap for Moment<F> {
+    fn before(&self, rank: usize, size: usize) {
+        if rank + 1 == size && self.calls.fetch_add(1, SeqCst) == self.chosen {
+            (self.strike)();
         }
-        &*self.backend
-    }
-}
-
-impl Backend for Counted {
-    fn rank(&self) -> usize {
-        self.backend.rank()
-    }
-
-    fn size(&self) -> usize {
-        self.backend.size()
-    }
-
-    fn count_max(&self) -> usize {
-        self.backend.count_max()
-    }
-
-    fn barrier(&self) {
-        self.call().barrier();
-    }
-
-    fn broadcast(&self, root: usize, data: &mut [u8], work: Work) {
-        self.call().broadcast(root, data, work);
-    }
-
-    fn all_gather_v(&self, mine: &[u8], counts: &[usize], all: &mut [u8], work: Work) {
-        self.call().all_gather_v(mine, counts, all, work);
-    }
-
-    fn all_to_all_v(&self, send: &[u8], to: &[usize], received: &mut [u8], from: &[usize]) {
-        self.call().all_to_all_v(send, to, received, from);
-    }
-
-    fn abort(&self, code: i32) -> ! {
-        self.backend.abort(code)
     }
 }
 
@@ -173,13 +130,9 @@ fn run(
 ) -> (Result<Option<[u8; 32]>>, usize) {
     let stop: Arc<OnceLock<Arc<AtomicBool>>> = Arc::default();
     let flag = stop.clone();
-    let strike = Arc::new(move || strike(flag.get().expect("set before any call")));
-    let moment = Moment { calls: Arc::default(), chosen, strike };
-    let wrap = |backend| {
-        let counted = Counted { backend, moment: moment.clone() };
-        Box::new(counted) as Box<dyn Backend>
-    };
-    let outcome = run_threads_through(ranks, 1 << 20, wrap, |comm| {
+    let strike = move || strike(flag.get().expect("set before any call"));
+    let moment = Arc::new(Moment { calls: AtomicUsize::new(0), chosen, strike });
+    let outcome = run_tapped(ranks, moment.clone(), |comm| {
         stop.get_or_init(|| comm.stop_flag().clone());
         let data = Data::open(comm, job)?;
         let mut report = Report::new(None);

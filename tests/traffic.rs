@@ -2,19 +2,24 @@
 //! formulas of the design. Ranks are threads and the model is tiny; counts depend on neither.
 //!
 //! With P ranks, N rows of d activations and l labels in all, of which this rank holds n and m,
-//! W windows, C class blocks of parameters p in all, of which this rank owns q, and a vector of L
-//! numbers; bytes contributed by this rank -> bytes given to it by others, collective calls:
+//! W windows, C class blocks of parameters p in all, of which this rank owns c and q, and a vector
+//! of L numbers; bytes contributed by this rank -> bytes given to it by others, collective calls:
 //!
 //! ```text
-//! expert step, an epoch   4 d n + 4 (n + m) + 8 W
-//!                      -> 4 d (N - n) + 4 (N - n + l - m) + 8 W (P - 1)      3 W
-//! shared step, a pass     4 q -> 4 (p - q)                                        C
-//! ordered sum             4 L a + 4 L / P + 8
-//!                      -> 4 (L / P) A + 4 (L - L / P) + 8 (P - 1)            3
-//! pretraining, an epoch   4 d n + 4 (n + m) + 4 d N a + 24 S + 2 + S ordered sums
+//! expert step, an epoch   4 (d + 1) n + 4 (n + m) + 20 W
+//!                      -> 4 (d + 1) (N - n) + 4 (N - n + l - m) + 20 W (P - 1)    3 W
+//! shared step, a pass     4 q + 4 c -> 4 (p - q) + 4 (C - c)                       C
+//! ordered sum             4 L a + 4 P + 12 + 4 L / P + 4
+//!                      -> 4 (L / P) A + 4 P + 12 (P - 1) + 4 (L - L / P) + 4 (P - 1)  3
+//! pretraining, an epoch   4 d n + 4 (n + m) + 4 d N a + 48 S + 4 S P + 10
 //!                      -> 4 d (N - n) + 4 (N - n + l - m) + 4 d n A
-//!                         + 24 S (P - 1) + 2 (P - 1) + S ordered sums         6 S + 2 + 9 S
+//!                         + 48 S (P - 1) + 4 S P + 10 (P - 1)                      6 S + 2
+//!                         and S times three ordered sums, of 3 calls each
 //! ```
+//!
+//! Four bytes of each part are its seal, the crc32c that proves it: of each row of a window, of
+//! each class block, of what each rank gives to each other one unless that is empty (4 P at most),
+//! and of every word or two that ranks tell each other (12 for 8, 20 for 16, 5 for 1).
 //!
 //! One rank alone makes no calls in ordered sums and in passes of the shared step. a is the number
 //! of partial sums that this rank is left with, A that of all ranks: 1 and P where P is a power of
@@ -102,9 +107,9 @@ fn an_epoch_of_the_expert_step_moves_activations_only() {
         let label_count = |rows: Range<usize>| rows.map(|row| row % 4).sum::<usize>();
         check("expert step", ranks, found, |rank| {
             let (n, m) = (runs[rank].len(), label_count(runs[rank].clone()));
-            let own = 4 * WIDTH * n + 4 * (n + m);
-            let all = 4 * WIDTH * ROWS + 4 * (ROWS + label_count(0..ROWS));
-            [own + 8 * windows, all - own + 8 * windows * (ranks - 1), 3 * windows]
+            let own = 4 * (WIDTH + 1) * n + 4 * (n + m);
+            let all = 4 * (WIDTH + 1) * ROWS + 4 * (ROWS + label_count(0..ROWS));
+            [own + 20 * windows, all - own + 20 * windows * (ranks - 1), 3 * windows]
         });
     }
 }
@@ -124,8 +129,8 @@ fn a_pass_of_the_shared_step_moves_each_class_block_once() {
             if ranks == 1 {
                 return [0, 0, 0];
             }
-            let own = 4 * PARAMETERS * owned(BLOCKS, ranks, rank).len();
-            [own, 4 * PARAMETERS * BLOCKS - own, BLOCKS]
+            let own = 4 * (PARAMETERS + 1) * owned(BLOCKS, ranks, rank).len();
+            [own, 4 * (PARAMETERS + 1) * BLOCKS - own, BLOCKS]
         });
     }
 }
@@ -148,7 +153,7 @@ fn an_ordered_sum_moves_the_vector_twice() {
     for ranks in RANKS {
         let runs: Vec<Range<usize>> = (0..ranks).map(|rank| owned(1024, ranks, rank)).collect();
         let found = counted(ranks, |comm| {
-            let mut sum = OrderedSum::new(comm, runs.clone(), LENGTH);
+            let mut sum = OrderedSum::new(comm, "numbers", runs.clone(), LENGTH);
             runs[comm.rank()].clone().for_each(|leaf| sum.add(vec![leaf as f32; LENGTH]));
             let sum = sum.finish(comm);
             assert!(sum.iter().all(|number| *number == (1023 * 1024 / 2) as f32));
@@ -170,8 +175,16 @@ fn ordered_sum(bytes: usize, width: usize, rank: usize, partials: &[usize]) -> [
     }
     let slice = width * ((rank + 1) * length / ranks - rank * length / ranks);
     let all = partials.iter().sum::<usize>();
-    let sent = bytes * partials[rank] + slice + 8;
-    [sent, slice * all + (bytes - slice) + 8 * (ranks - 1), 3]
+    let [to, from] = seals(partials, rank, length.min(ranks), slice > 0);
+    let sent = bytes * partials[rank] + to + 12 + slice + width;
+    [sent, slice * all + from + 12 * (ranks - 1) + (bytes - slice) + width * (ranks - 1), 3]
+}
+
+/// Bytes of seals that a rank sends and is given where ranks exchange their partial sums, of which
+/// `takers` ranks take any part, this one if it `takes`.
+fn seals(partials: &[usize], rank: usize, takers: usize, takes: bool) -> [usize; 2] {
+    let givers = partials.iter().filter(|count| **count > 0).count();
+    [4 * takers * usize::from(partials[rank] > 0), 4 * givers * usize::from(takes)]
 }
 
 /// Partial sums that each rank is left with, of so many leaves.
@@ -222,15 +235,18 @@ fn an_epoch_of_pretraining_moves_activations_and_their_gradients() {
             let (n, m) = (rows.len(), label_count(rows));
             let own = 4 * WIDTH * n + 4 * (n + m);
             let all = 4 * WIDTH * ROWS + 4 * (ROWS + label_count(0..ROWS));
-            let (sent, others) = (16 * steps + 2, ranks - 1);
+            let (sent, others) = (36 * steps + 10, ranks - 1);
             let dv = |rows: usize, partials: usize| 4 * WIDTH * rows * partials;
             let home = match ranks {
                 1 => [0, 0, 0],
-                _ => [
-                    dv(ROWS, blocks[rank]) + 8 * steps,
-                    dv(n, blocks.iter().sum()) + 8 * steps * others,
-                    2 * steps,
-                ],
+                _ => {
+                    let [to, from] = seals(&blocks, rank, groups.len().min(ranks), n > 0);
+                    [
+                        dv(ROWS, blocks[rank]) + (12 + to) * steps,
+                        dv(n, blocks.iter().sum()) + (12 * others + from) * steps,
+                        2 * steps,
+                    ]
+                }
             };
             let sums = [(4 * shared, 4, &partials), (24, 8, &blocks), (8, 8, &blocks)]
                 .map(|(bytes, width, partials)| ordered_sum(bytes, width, rank, partials));

@@ -6,23 +6,24 @@
 //!
 //! Collectives don't return errors: a rank that can't go on ends the run (`Backend::abort`), so a
 //! call that returns has succeeded on this rank. Errors that all ranks can learn of in time are
-//! made common by `Comm::agree`.
+//! made common by `Comm::agree`, among them that a message arrived damaged (`seal.rs`).
 
 mod activity;
 mod agreement;
+mod collectives;
 mod mpi;
 mod ordered_sum;
+mod seal;
 mod serial;
 mod stop;
 mod threads;
 
 use std::cell::Cell;
+use std::io::Write;
 use std::ops::Range;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Instant;
-
-use bytemuck::Pod;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Exit, Result};
 use crate::progress::tick;
@@ -32,12 +33,19 @@ pub use activity::Activity;
 pub use agreement::{odd_ranks, same_on_all};
 pub use mpi::{abort_all, library_version, own_rank};
 pub use ordered_sum::OrderedSum;
+pub use seal::{SEAL, crc32c_by};
 pub use stop::StopFlag;
 pub use threads::{run_threads, run_threads_limited, run_threads_through};
 
 /// Work that goes on while a message travels. It calls what it is given between its pieces, so that
 /// a library which moves data only inside its own calls can do so.
 pub type Work<'a> = &'a mut dyn FnMut(&mut dyn FnMut());
+
+/// What a launcher gets to pass on a line.
+const PASSED_ON: Duration = Duration::from_millis(300);
+/// What it takes until an abort has reached all ranks, and that.
+const BETWEEN_RANKS: Duration = Duration::from_millis(800);
+const RANKS_THAT_WAIT: usize = 8;
 
 /// One way to be several ranks. Every method is collective: all ranks call it, in the same order.
 /// No message (and no sum of a call's receive counts) exceeds `count_max()` bytes.
@@ -66,6 +74,15 @@ pub trait Backend {
     );
     /// Ends all ranks of the run with this exit code, now (MPI_Abort, section 9.7).
     fn abort(&self, code: i32) -> !;
+    /// The same after telling why, in one line. Ranks that find the same fault don't all tell it:
+    /// each gives those before it the time to.
+    fn fail(&self, error: Error) -> ! {
+        std::thread::sleep(BETWEEN_RANKS * self.rank().min(RANKS_THAT_WAIT) as u32);
+        let line = format!("reelscale: {error}\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        std::thread::sleep(PASSED_ON);
+        self.abort(error.exit as i32)
+    }
     /// Tells every other rank that the run is to stop, and waits for nobody (MPI_Isend, section
     /// 3.7.2). Nothing to do where ranks share one flag.
     fn tell_stop(&self) {}
@@ -100,9 +117,11 @@ pub struct Comm {
     stop: StopFlag,
     telling: Cell<Telling>,
     activity: Arc<Activity>,
+    /// Threads that this rank computes with.
+    threads: Cell<usize>,
+    /// The first message that arrived damaged, until ranks agree.
+    damage: Cell<Option<Error>>,
 }
-
-fn nothing(_: &mut dyn FnMut()) {}
 
 impl Comm {
     pub fn new(backend: Box<dyn Backend>) -> Comm {
@@ -112,7 +131,8 @@ impl Comm {
     /// With a flag that is set when the run is to stop; ranks of one process share it.
     pub fn with_stop(backend: Box<dyn Backend>, stop: StopFlag) -> Comm {
         let (telling, activity) = (Cell::new(Telling::Listening), Arc::default());
-        Comm { backend, traffic: Cell::default(), stop, telling, activity }
+        let (traffic, threads, damage) = (Cell::default(), Cell::new(1), Cell::default());
+        Comm { backend, traffic, stop, telling, activity, threads, damage }
     }
 
     /// Whether this rank waits for others, and since when.
@@ -151,181 +171,12 @@ impl Comm {
         self.backend.abort(code)
     }
 
-    #[track_caller]
-    pub fn barrier(&self) {
-        self.counted(0, 0, nothing, |backend, _| backend.barrier());
-    }
-
-    /// `data` of `root` replaces everyone's.
-    #[track_caller]
-    pub fn broadcast<T: Pod>(&self, root: usize, data: &mut [T]) {
-        self.broadcast_during(root, data, nothing);
-    }
-
-    /// As `broadcast`, while `work` runs. `data` isn't seen by `work`.
-    #[track_caller]
-    pub fn broadcast_during<T: Pod>(
-        &self,
-        root: usize,
-        data: &mut [T],
-        mut work: impl FnMut(&mut dyn FnMut()),
-    ) {
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(data);
-        let (first, rest) = bytes.split_at_mut(bytes.len().min(self.backend.count_max()));
-        let mine = self.rank() == root;
-        let (sent, received) = if mine { (first.len(), 0) } else { (0, first.len()) };
-        self.counted(sent, received, &mut work, |backend, work| {
-            backend.broadcast(root, first, work)
-        });
-        if !rest.is_empty() {
-            self.broadcast(root, rest);
-        }
-    }
-
-    /// Every rank's `mine` in rank order. All lengths are equal.
-    #[track_caller]
-    pub fn all_gather<T: Pod>(&self, mine: &[T]) -> Vec<T> {
-        let mut all = vec![T::zeroed(); mine.len() * self.size()];
-        self.all_gather_v(mine, &vec![mine.len(); self.size()], &mut all);
-        all
-    }
-
-    /// Every rank's `mine` in rank order, of lengths that only their owners know, a part per rank.
-    #[track_caller]
-    pub fn all_gather_any<T: Pod>(&self, mine: &[T]) -> Vec<Vec<T>> {
-        let counts: Vec<usize> =
-            self.all_gather(&[mine.len() as u64]).iter().map(|count| *count as usize).collect();
-        let mut all = vec![T::zeroed(); counts.iter().sum()];
-        self.all_gather_v(mine, &counts, &mut all);
-        split(all, &counts)
-    }
-
-    /// `all` becomes every rank's `mine` in rank order; `counts[r]` is the length of rank r's.
-    #[track_caller]
-    pub fn all_gather_v<T: Pod>(&self, mine: &[T], counts: &[usize], all: &mut [T]) {
-        self.all_gather_v_during(mine, counts, all, nothing);
-    }
-
-    /// As `all_gather_v`, while `work` runs. Neither slice is seen by `work`.
-    #[track_caller]
-    pub fn all_gather_v_during<T: Pod>(
-        &self,
-        mine: &[T],
-        counts: &[usize],
-        all: &mut [T],
-        mut work: impl FnMut(&mut dyn FnMut()),
-    ) {
-        assert_eq!(mine.len(), counts[self.rank()], "own count of an all-gather");
-        assert_eq!(all.len(), counts.iter().sum::<usize>(), "sum of an all-gather's counts");
-        let width = size_of::<T>();
-        let bytes: Vec<usize> = counts.iter().map(|count| count * width).collect();
-        let mine: &[u8] = bytemuck::cast_slice(mine);
-        let all: &mut [u8] = bytemuck::cast_slice_mut(all);
-        if all.len() <= self.backend.count_max() {
-            self.counted(mine.len(), all.len() - mine.len(), &mut work, |backend, work| {
-                backend.all_gather_v(mine, &bytes, all, work)
-            });
-            return;
-        }
-        // Too long for one call: turns in which every rank gives at most its share of the limit.
-        work(&mut || ());
-        let offsets = offsets(&bytes);
-        let share = self.backend.count_max() / self.size();
-        for from in (0..*bytes.iter().max().unwrap()).step_by(share) {
-            let part = |rank: usize| from.min(bytes[rank])..(from + share).min(bytes[rank]);
-            let counts: Vec<usize> = (0..self.size()).map(|rank| part(rank).len()).collect();
-            let mut turn = vec![0; counts.iter().sum()];
-            let mine = &mine[part(self.rank())];
-            self.counted(mine.len(), turn.len() - mine.len(), nothing, |backend, work| {
-                backend.all_gather_v(mine, &counts, &mut turn, work)
-            });
-            for (rank, piece) in split(turn, &counts).iter().enumerate() {
-                let at = offsets[rank] + part(rank).start;
-                all[at..at + piece.len()].copy_from_slice(piece);
-            }
-        }
-    }
-
-    /// Sends `parts[r]` to rank r and returns what each rank sent here, by rank. Any lengths.
-    #[track_caller]
-    pub fn all_to_all<T: Pod>(&self, parts: Vec<Vec<T>>) -> Vec<Vec<T>> {
-        assert_eq!(parts.len(), self.size(), "one part for each rank");
-        if self.size() == 1 {
-            return parts;
-        }
-        let lengths: Vec<u64> = parts.iter().map(|part| part.len() as u64).collect();
-        let ones = vec![1; self.size()];
-        let mut counts = vec![0u64; self.size()];
-        self.all_to_all_v(&lengths, &ones, &mut counts, &ones);
-        let counts: Vec<usize> = counts.iter().map(|count| *count as usize).collect();
-        let send_counts: Vec<usize> = parts.iter().map(Vec::len).collect();
-        let mut received = vec![T::zeroed(); counts.iter().sum()];
-        self.all_to_all_v(&parts.concat(), &send_counts, &mut received, &counts);
-        split(received, &counts)
-    }
-
-    /// `send` holds `send_counts[r]` elements for each rank r, in rank order; `received` becomes
-    /// what each rank r had for this one, `received_counts[r]` elements each.
-    #[track_caller]
-    pub fn all_to_all_v<T: Pod>(
-        &self,
-        send: &[T],
-        send_counts: &[usize],
-        received: &mut [T],
-        received_counts: &[usize],
-    ) {
-        let width = size_of::<T>();
-        let in_bytes = |counts: &[usize]| counts.iter().map(|n| n * width).collect::<Vec<_>>();
-        let (to, from) = (in_bytes(send_counts), in_bytes(received_counts));
-        let send: &[u8] = bytemuck::cast_slice(send);
-        let received: &mut [u8] = bytemuck::cast_slice_mut(received);
-        let longest = to.iter().chain(&from).copied().max().unwrap_or(0);
-        // All ranks must take the same number of turns. One turn is the rule.
-        let share = self.backend.count_max() / self.size();
-        let turns = self.max(longest.div_ceil(share) as u64) as usize;
-        let (to_at, from_at) = (offsets(&to), offsets(&from));
-        for turn in 0..turns {
-            let part = |n: usize| (turn * share).min(n)..((turn + 1) * share).min(n);
-            let to_now: Vec<usize> = to.iter().map(|n| part(*n).len()).collect();
-            let from_now: Vec<usize> = from.iter().map(|n| part(*n).len()).collect();
-            let mut out = Vec::with_capacity(to_now.iter().sum());
-            for (rank, n) in to.iter().enumerate() {
-                out.extend_from_slice(&send[to_at[rank]..to_at[rank] + n][part(*n)]);
-            }
-            let mut inward = vec![0; from_now.iter().sum()];
-            self.counted(out.len(), inward.len(), nothing, |backend, _| {
-                backend.all_to_all_v(&out, &to_now, &mut inward, &from_now)
-            });
-            for (rank, piece) in split(inward, &from_now).iter().enumerate() {
-                let at = from_at[rank] + part(from[rank]).start;
-                received[at..at + piece.len()].copy_from_slice(piece);
-            }
-        }
-    }
-
-    /// The largest of every rank's `value`.
-    #[track_caller]
-    pub fn max(&self, value: u64) -> u64 {
-        self.all_gather(&[value]).into_iter().max().expect("at least one rank")
-    }
-
-    /// Element by element the sum over ranks: whole numbers, so in any order.
-    #[track_caller]
-    pub fn sum(&self, values: &mut [u64]) {
-        let length = values.len();
-        for (index, value) in self.all_gather(values).into_iter().enumerate() {
-            if index < length {
-                values[index] = 0;
-            }
-            values[index % length] += value;
-        }
-    }
-
     /// Makes an outcome common: if any rank has an error, every rank returns the error of the
     /// lowest such rank (a fault before a stop). To be called where all ranks get, with or without
     /// an error of their own.
     #[track_caller]
     pub fn agree<T>(&self, outcome: Result<T>) -> Result<T> {
+        let outcome = self.unless_damaged(outcome);
         let code = outcome.as_ref().err().map_or(0, |error| error.exit as u8);
         let codes = self.all_gather(&[code]);
         let fault = |code: &u8| ![0, Exit::Stopped as u8].contains(code);
@@ -370,17 +221,6 @@ impl Comm {
         traffic.wait_seconds += started.elapsed().as_secs_f64() - worked;
         self.traffic.set(traffic);
     }
-}
-
-/// Where each of the consecutive parts of these lengths begins.
-fn offsets(counts: &[usize]) -> Vec<usize> {
-    counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect()
-}
-
-/// Cuts `all` into consecutive parts of these lengths.
-fn split<T: Pod>(all: Vec<T>, counts: &[usize]) -> Vec<Vec<T>> {
-    let at = offsets(counts);
-    counts.iter().zip(at).map(|(count, at)| all[at..at + count].to_vec()).collect()
 }
 
 /// Runs of leaves, one per rank.

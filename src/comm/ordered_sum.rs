@@ -75,6 +75,8 @@ fn plus<T: Pod + AddAssign>(mut left: Vec<T>, right: Vec<T>) -> Vec<T> {
 /// P elements each, and with `finish` its slice of the result: for P a power of two and aligned
 /// runs that is 2 (P - 1) / P of the vector in all, what a ring all-reduce sends.
 pub struct OrderedSum<T> {
+    /// What is summed, for errors.
+    what: &'static str,
     runs: Runs,
     next: usize,
     end: usize,
@@ -85,15 +87,15 @@ pub struct OrderedSum<T> {
 }
 
 impl<T: Pod + AddAssign> OrderedSum<T> {
-    /// A sum of vectors of `length` elements; `runs[r]` are the leaves that rank r adds, in order
-    /// and without gaps.
-    pub fn new(comm: &Comm, runs: Runs, length: usize) -> OrderedSum<T> {
+    /// A sum of vectors of `length` elements, which are `what`; `runs[r]` are the leaves that rank
+    /// r adds, in order and without gaps.
+    pub fn new(comm: &Comm, what: &'static str, runs: Runs, length: usize) -> OrderedSum<T> {
         assert!(
             runs.len() == comm.size() && runs.windows(2).all(|pair| pair[0].end == pair[1].start)
         );
         let Range { start: next, end } = runs[comm.rank()].clone();
         let partials = Partials { nodes: Vec::new() };
-        OrderedSum { runs, next, end, length, partials, free: Vec::new() }
+        OrderedSum { what, runs, next, end, length, partials, free: Vec::new() }
     }
 
     /// A vector to make a leaf in. What it holds is left over from others.
@@ -120,13 +122,9 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
         let slices: Vec<Range<usize>> =
             (0..size).map(|rank| rank * length / size..(rank + 1) * length / size).collect();
         let counts: Vec<usize> = slices.iter().map(Range::len).collect();
+        let what = self.what;
         let mine = self.finish_scattered(comm, &slices);
-        if size == 1 {
-            return mine;
-        }
-        let mut all = vec![T::zeroed(); length];
-        comm.all_gather_v(&mine, &counts, &mut all);
-        all
+        if size == 1 { mine } else { comm.all_gather_v(what, mine, &counts) }
     }
 
     /// The part `slices[rank]` of the whole sum, on each rank. Slices may be empty.
@@ -149,8 +147,7 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
         let own = nodes[comm.rank()].len();
         let send_counts: Vec<usize> = slices.iter().map(|slice| own * slice.len()).collect();
         let received_counts: Vec<usize> = nodes.iter().map(|nodes| nodes.len() * mine).collect();
-        let mut received = vec![T::zeroed(); received_counts.iter().sum()];
-        comm.all_to_all_v(&send, &send_counts, &mut received, &received_counts);
+        let received = comm.exchange_numbers(self.what, (&send, &send_counts), &received_counts);
         let mut partials = Partials { nodes: Vec::new() };
         for (index, node) in nodes.iter().flatten().enumerate() {
             let part = received[index * mine..(index + 1) * mine].to_vec();

@@ -124,6 +124,11 @@ impl Backend for Thread {
         self.meeting.fail(Error::new(exit, format!("rank {} ended the run", self.rank)));
         resume_unwind(Box::new(PeerFailed))
     }
+
+    fn fail(&self, error: Error) -> ! {
+        self.meeting.fail(error);
+        resume_unwind(Box::new(PeerFailed))
+    }
 }
 
 /// Runs `body` on `size` ranks, each a thread, and returns their outcomes by rank.

@@ -86,6 +86,7 @@ impl Scoring {
             room.scratch.clone_from(scratch);
         }
         *rows.room.borrow_mut() = room;
+        comm.use_threads(threads);
         Ok((rows, kernels(Instructions::detect(), threads, shape.epsilon)))
     }
 }

@@ -10,7 +10,8 @@ use crate::model::mixture::Block;
 use crate::partition::owner;
 
 /// Calls `visit` with each class block in order, on every rank. `visit` calls the function it is
-/// given between pieces of work, so that the next block gets on its way.
+/// given between pieces of work, so that the next block gets on its way. Ranks have to agree
+/// afterwards: a block that arrived damaged is zeros until then.
 pub fn visit_blocks(
     comm: &Comm,
     experts: &Experts,
@@ -26,7 +27,8 @@ pub fn visit_blocks(
             true => experts.block(block).parameters.to_vec(),
             false => vec![0.0; experts.layouts[block].parameters()],
         };
-        comm.broadcast_during(owner(block, count, comm.size()), &mut arriving, during);
+        let what = format!("class block {block}");
+        comm.broadcast_during(what, owner(block, count, comm.size()), &mut arriving, during);
         arriving
     };
     let mut here = fetch(0, &mut |_| ());

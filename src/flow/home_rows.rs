@@ -138,7 +138,8 @@ impl HomeRows {
     pub fn standard(&self, comm: &Comm) -> Result<Standard> {
         let width = self.dataset.width();
         // [sums][sums of squares][count] of each row block.
-        let mut total = OrderedSum::new(comm, self.block_runs(), 2 * width + 1);
+        let mut total =
+            OrderedSum::new(comm, "moments of features", self.block_runs(), 2 * width + 1);
         let mut rows = self.read_ahead(4);
         let mut read = || -> Result<()> {
             for block in self.own.clone() {
@@ -156,7 +157,7 @@ impl HomeRows {
         self.waited(rows.wait_seconds());
         let total = total.finish(comm);
         let (sums, rest) = total.split_at(width);
-        Ok(Standard::from_sums(rest[width], sums, &rest[..width]))
+        comm.agree(Ok(Standard::from_sums(rest[width], sums, &rest[..width])))
     }
 
     /// Seconds that this rank has waited for rows so far.

@@ -47,14 +47,24 @@ enum Store {
     Memory(Matrix),
     /// [rows][stride] numbers as this machine has them. The file has no name any more: it goes
     /// with the process, however that ends.
-    Scratch(Arc<ScratchRows>),
+    Scratch(File),
 }
 
-/// Activations in a scratch file.
-pub struct ScratchRows {
-    file: File,
+/// Activations that are at rest, and the seal of each row: the crc32c of its numbers as they were
+/// made. It travels with the row, so that memory, scratch file and network are proven together.
+struct AtRest {
+    store: Store,
+    seals: Vec<u32>,
     stride: usize,
+    /// The first row among all, for errors.
+    first_row: usize,
+    /// Folder of a scratch file, for errors.
+    scratch: PathBuf,
 }
+
+/// Activations in a scratch file, for a thread that reads them ahead.
+#[derive(Clone)]
+pub struct ScratchRows(Arc<AtRest>);
 
 /// The rows that this rank holds: a contiguous run of all rows, with their activations.
 pub struct OwnRows {
@@ -62,7 +72,7 @@ pub struct OwnRows {
     pub rows: Range<usize>,
     pub labels: Labels,
     width: usize,
-    store: Store,
+    at_rest: Arc<AtRest>,
     waited_nanoseconds: AtomicU64,
 }
 
@@ -85,25 +95,20 @@ impl OwnRows {
     /// # Errors
     /// Exit 5 where no scratch file can be made.
     pub fn new(rows: Range<usize>, width: usize, room: &Room) -> Result<OwnRows> {
-        let bytes = rows.len() * stride_of(width) * size_of::<f32>();
-        let store = match bytes <= room.bytes_max {
+        let stride = stride_of(width);
+        let store = match rows.len() * stride * size_of::<f32>() <= room.bytes_max {
             true => Store::Memory(Matrix::zeros(rows.len(), width)),
-            false => {
-                let file = unnamed_file(&room.scratch)?;
-                Store::Scratch(Arc::new(ScratchRows { file, stride: stride_of(width) }))
-            }
+            false => Store::Scratch(unnamed_file(&room.scratch)?),
         };
-        let waited_nanoseconds = AtomicU64::new(0);
-        Ok(OwnRows { rows, labels: Labels::new(), width, store, waited_nanoseconds })
+        let (seals, first_row) = (Vec::with_capacity(rows.len()), rows.start);
+        let at_rest = AtRest { store, seals, stride, first_row, scratch: room.scratch.clone() };
+        let (at_rest, waited_nanoseconds) = (Arc::new(at_rest), AtomicU64::new(0));
+        Ok(OwnRows { rows, labels: Labels::new(), width, at_rest, waited_nanoseconds })
     }
 
     /// Width d of the activations.
     pub fn width(&self) -> usize {
         self.width
-    }
-
-    fn stride(&self) -> usize {
-        stride_of(self.width)
     }
 
     /// Seconds that was waited for windows of these rows out of a scratch file.
@@ -121,50 +126,37 @@ impl OwnRows {
     /// # Errors
     /// Exit 5: the scratch file can't take them.
     pub fn push(&mut self, activations: &Matrix, labels: &Labels) -> Result<()> {
-        let (at, stride) = (self.labels.rows(), self.stride());
+        let at = self.labels.rows();
         self.labels.extend(labels);
-        match &mut self.store {
-            Store::Memory(all) => {
-                let to = at * stride..(at + activations.rows()) * stride;
-                all.data[to].copy_from_slice(&activations.data);
-                Ok(())
-            }
-            Store::Scratch(scratch) => {
-                let bytes = bytemuck::cast_slice(&activations.data);
-                scratch.file.write_all_at(bytes, (at * stride * 4) as u64).map_err(failed)
-            }
-        }
+        Arc::get_mut(&mut self.at_rest)
+            .expect("nobody reads before all is there")
+            .push(at, activations)
     }
 
-    /// Appends the activations of single rows, counted from this rank's first, to `to`.
+    /// Appends single rows, counted from this rank's first, to `to`: the numbers of each and its
+    /// seal (`sealed_stride`).
     ///
     /// # Errors
-    /// Exit 5: the scratch file can't be read.
-    pub fn copy(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
-        match &self.store {
-            Store::Memory(all) => {
-                rows.iter().for_each(|row| to.extend_from_slice(all.row(*row)));
-                Ok(())
-            }
-            Store::Scratch(scratch) => scratch.copy(rows, to),
-        }
+    /// Exit 5: the scratch file can't be read, or is damaged.
+    pub fn copy_sealed(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
+        self.at_rest.copy(rows, true, to)
     }
 
     /// The scratch file, if the activations lie in one, for a thread that reads ahead.
-    pub fn scratch(&self) -> Option<Arc<ScratchRows>> {
-        match &self.store {
+    pub fn scratch(&self) -> Option<ScratchRows> {
+        match self.at_rest.store {
             Store::Memory(_) => None,
-            Store::Scratch(scratch) => Some(scratch.clone()),
+            Store::Scratch(_) => Some(ScratchRows(self.at_rest.clone())),
         }
     }
 
     /// Single rows, counted from this rank's first, as a piece of their own.
     ///
     /// # Errors
-    /// Exit 5: the scratch file can't be read.
+    /// Exit 5: the scratch file can't be read, or is damaged.
     pub fn gathered(&self, rows: &[usize]) -> Result<Piece<'_>> {
         let mut activations = Matrix::zeros(0, self.width);
-        self.copy(rows, &mut activations.data)?;
+        self.at_rest.copy(rows, false, &mut activations.data)?;
         activations.resize(rows.len());
         let mut labels = Labels::new();
         rows.iter().for_each(|row| labels.push(self.labels.row(*row)));
@@ -175,17 +167,17 @@ impl OwnRows {
     /// A run of rows, counted from this rank's first.
     ///
     /// # Errors
-    /// Exit 5: the scratch file can't be read.
+    /// Exit 5: the scratch file can't be read, or is damaged.
     pub fn piece(&self, rows: Range<usize>) -> Result<Piece<'_>> {
-        match &self.store {
+        match &self.at_rest.store {
             Store::Memory(all) => Ok(Piece {
                 activations: Cow::Borrowed(all),
                 labels: Cow::Borrowed(&self.labels),
                 rows,
             }),
-            Store::Scratch(scratch) => {
+            Store::Scratch(file) => {
                 let mut activations = Matrix::zeros(rows.len(), self.width);
-                scratch.read(rows.start, &mut activations.data)?;
+                self.at_rest.read(file, rows.start, &mut activations.data)?;
                 let mut labels = Labels::new();
                 rows.clone().for_each(|row| labels.push(self.labels.row(row)));
                 let rows = 0..rows.len();
@@ -196,28 +188,85 @@ impl OwnRows {
 }
 
 impl ScratchRows {
-    /// Appends the activations of `rows`, counted from the rank's first, to `to`.
+    /// As `OwnRows::copy_sealed`.
     ///
     /// # Errors
-    /// Exit 5: the file can't be read.
-    pub fn copy(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
-        let from = to.len();
-        to.resize(from + rows.len() * self.stride, 0.0);
-        let places = to[from..].chunks_exact_mut(self.stride.max(1));
-        let mut places: Vec<(usize, &mut [f32])> = rows.iter().copied().zip(places).collect();
-        // In the file's order, so that a disk reads forwards.
-        places.sort_unstable_by_key(|place| place.0);
-        places.into_iter().try_for_each(|(row, place)| self.read(row, place))
-    }
-
-    fn read(&self, row: usize, to: &mut [f32]) -> Result<()> {
-        let at = (row * self.stride * size_of::<f32>()) as u64;
-        self.file.read_exact_at(bytemuck::cast_slice_mut(to), at).map_err(failed)
+    /// Exit 5: the file can't be read, or is damaged.
+    pub fn copy_sealed(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
+        self.0.copy(rows, true, to)
     }
 }
 
-fn failed(error: std::io::Error) -> Error {
-    told("scratch file", error)
+/// Numbers of a row `width` wide with its seal.
+pub fn sealed_stride(width: usize) -> usize {
+    stride_of(width) + 1
+}
+
+/// The seal of a row's numbers.
+pub fn seal_of(numbers: &[f32]) -> u32 {
+    crc32c::crc32c(bytemuck::cast_slice(numbers))
+}
+
+impl AtRest {
+    fn push(&mut self, at: usize, activations: &Matrix) -> Result<()> {
+        let (rows, stride) = (activations.rows(), self.stride);
+        self.seals.extend((0..rows).map(|row| seal_of(activations.row(row))));
+        match &mut self.store {
+            Store::Memory(all) => {
+                all.data[at * stride..(at + rows) * stride].copy_from_slice(&activations.data);
+                Ok(())
+            }
+            Store::Scratch(file) => {
+                let bytes = bytemuck::cast_slice(&activations.data);
+                let written = file.write_all_at(bytes, (at * stride * size_of::<f32>()) as u64);
+                written.map_err(|error| self.failed(error))
+            }
+        }
+    }
+
+    /// Appends `rows` to `to`, with their seals if that is wanted.
+    fn copy(&self, rows: &[usize], sealed: bool, to: &mut Vec<f32>) -> Result<()> {
+        let (from, width) = (to.len(), self.stride + usize::from(sealed));
+        to.resize(from + rows.len() * width, 0.0);
+        let places = to[from..].chunks_exact_mut(width.max(1));
+        let mut places: Vec<(usize, &mut [f32])> = rows.iter().copied().zip(places).collect();
+        if let Store::Scratch(_) = &self.store {
+            // In the file's order, so that a disk reads forwards.
+            places.sort_unstable_by_key(|place| place.0);
+        }
+        for (row, place) in places {
+            let (numbers, seal) = place.split_at_mut(self.stride);
+            match &self.store {
+                Store::Memory(all) => numbers.copy_from_slice(all.row(row)),
+                Store::Scratch(file) => self.read(file, row, numbers)?,
+            }
+            seal.fill(f32::from_bits(self.seals[row]));
+        }
+        Ok(())
+    }
+
+    /// Reads consecutive rows from `row` on.
+    fn read(&self, file: &File, row: usize, to: &mut [f32]) -> Result<()> {
+        let at = (row * self.stride * size_of::<f32>()) as u64;
+        file.read_exact_at(bytemuck::cast_slice_mut(to), at).map_err(|error| self.failed(error))?;
+        for (row, numbers) in (row..).zip(to.chunks_exact(self.stride.max(1))) {
+            let (found, expected) = (seal_of(numbers), self.seals[row]);
+            if found != expected {
+                return Err(Error::storage(format!(
+                    "scratch file in {}: activations of row {}: found crc32c {found:08x}, expected \
+                     {expected:08x}",
+                    self.scratch.display(),
+                    self.first_row + row
+                ))
+                .hint("the disk or memory has a fault; run.scratch names another folder"));
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: std::io::Error) -> Error {
+        told(format!("scratch file in {}", self.scratch.display()), error)
+    }
 }
 
 fn told(what: impl std::fmt::Display, error: std::io::Error) -> Error {
@@ -251,7 +300,7 @@ mod tests {
             let mut own = OwnRows::new(7..27, 3, &room).unwrap();
             own.push(&matrix, &labels).unwrap();
             let mut copied = vec![1.0];
-            own.copy(&[5, 0, 19, 5], &mut copied).unwrap();
+            own.copy_sealed(&[5, 0, 19, 5], &mut copied).unwrap();
             let piece = own.piece(4..9).unwrap();
             let rows = piece.rows.clone();
             let passing = piece.passing();
@@ -263,7 +312,32 @@ mod tests {
             (copied, data, classes, gathered)
         });
         assert_eq!(both[0], both[1]);
-        assert_eq!(both[0].0.len(), 1 + 4 * 16);
+        assert_eq!(both[0].0.len(), 1 + 4 * 17);
         assert_eq!(both[0].0[1], 15.0);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_scratch_file_is_found() {
+        let matrix = Matrix::from_rows(&(0..12).map(|x| x as f32).collect::<Vec<_>>(), 3);
+        let mut labels = Labels::new();
+        (0..4).for_each(|_| labels.push(&[]));
+        let room = Room { bytes_max: 0, ..Room::unlimited() };
+        let mut own = OwnRows::new(7..11, 3, &room).unwrap();
+        own.push(&matrix, &labels).unwrap();
+        let Store::Scratch(file) = &own.at_rest.store else { panic!("memory") };
+        for bit in 0..4 * 16 * 32 {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, bit / 8).unwrap();
+            let flip = |byte: u8| file.write_all_at(&[byte], bit / 8).unwrap();
+            flip(byte[0] ^ 1 << (bit % 8));
+            let row = bit as usize / 512;
+            let error = own.piece(0..4).map(drop).unwrap_err();
+            assert_eq!(error.exit, crate::error::Exit::Storage);
+            assert!(error.text.contains(&format!("row {}: found crc32c", row + 7)), "{error}");
+            assert_eq!(own.gathered(&[row]).map(drop).unwrap_err().text, error.text);
+            own.gathered(&[(row + 1) % 4]).unwrap();
+            flip(byte[0]);
+        }
+        own.piece(0..4).unwrap();
     }
 }

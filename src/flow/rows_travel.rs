@@ -6,16 +6,20 @@
 //! is worked on. No gradient crosses ranks.
 
 use std::ops::Range;
+use std::sync::Mutex;
 
 use super::dropout::Dropout;
-use super::own_rows::OwnRows;
+use super::own_rows::{OwnRows, seal_of, sealed_stride};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::labels::Labels;
-use crate::model::matrix::{Matrix, stride_of};
+use crate::model::matrix::Matrix;
 use crate::model::mixture::Passing;
-use crate::parallel::Ahead;
+use crate::parallel::{Ahead, work_off};
 use crate::rng::Permutation;
+
+/// Rows that a thread puts in their places at once.
+const ROWS_AT_ONCE: usize = 64;
 
 /// The order in which rows pass.
 #[derive(Clone, Debug)]
@@ -71,6 +75,9 @@ struct Parts {
     labels: Vec<Vec<u32>>,
 }
 
+/// A sealed row and the rank that holds it.
+type Arrived<'a> = (usize, &'a [f32]);
+
 /// This rank's rows of one window after the other, rows end to end.
 enum Mine<'a> {
     Memory(&'a OwnRows),
@@ -110,7 +117,7 @@ impl Travel<'_> {
 
     /// Finds who holds the rows of a window, and exchanges their labels, which are few.
     fn parts(&self, span: &Range<usize>) -> Parts {
-        let stride = stride_of(self.own.width());
+        let stride = sealed_stride(self.own.width());
         let (mut holders, mut label_words) = (Vec::with_capacity(span.len()), Vec::new());
         let mut counts = vec![0; self.runs.len()];
         for position in span.clone() {
@@ -128,14 +135,6 @@ impl Travel<'_> {
         Parts { counts, holders, labels }
     }
 
-    /// Leaves out of the rows at the positions `span` what dropout leaves out.
-    fn leave_out(&self, span: Range<usize>, activations: &mut Matrix) {
-        let Some(dropout) = self.dropout else { return };
-        for (position, place) in span.zip(0..) {
-            dropout.apply(self.order.row(position), activations.row_mut(place));
-        }
-    }
-
     fn mine(&self, spans: Vec<Range<usize>>) -> Mine<'_> {
         let Some(scratch) = self.own.scratch() else { return Mine::Memory(self.own) };
         let (order, own) = (self.order.clone(), self.own.rows.clone());
@@ -143,9 +142,70 @@ impl Travel<'_> {
         Mine::Scratch(Ahead::new(0, move || {
             let rows = rows_within(&order, spans.next()?, &own);
             let mut part = Vec::new();
-            Some(scratch.copy(&rows, &mut part).map(|()| part))
+            Some(scratch.copy_sealed(&rows, &mut part).map(|()| part))
         }))
     }
+}
+
+impl Travel<'_> {
+    /// What a rank gives that can't read its rows: zeros.
+    fn nothing(&self, parts: &Parts) -> Vec<f32> {
+        let stride = sealed_stride(self.own.width());
+        let mut row = vec![0.0; stride];
+        row[stride - 1] = f32::from_bits(seal_of(&row[..stride - 1]));
+        row.repeat(parts.counts[self.comm.rank()] / stride)
+    }
+
+    /// `window` becomes the one whose rows came rank by rank, in the window's order, less what is
+    /// left out. Rows that arrived damaged are zeros, and the next agreement gives an error.
+    fn put_in_order(&self, parts: &Parts, all: &[f32], window: &mut Window) {
+        let stride = sealed_stride(self.own.width());
+        let mut next = starts(&parts.counts);
+        let places = parts.holders.iter().map(|holder| {
+            let at = next[*holder];
+            next[*holder] += stride;
+            (*holder, &all[at..at + stride])
+        });
+        let arrived: Vec<Arrived> = places.collect();
+        let (activations, first) = (&mut window.activations, window.first);
+        activations.resize(arrived.len());
+        let width = activations.stride() * ROWS_AT_ONCE;
+        let pieces =
+            arrived.chunks(ROWS_AT_ONCE).zip(activations.data.chunks_mut(width)).enumerate();
+        let (rank, order, dropout) = (self.comm.rank(), &self.order, self.dropout);
+        let damage = Mutex::new(None);
+        let work = |_: &mut (), (piece, (arrived, places)): (usize, (&[Arrived], &mut [f32]))| {
+            let rows = arrived.iter().zip(places.chunks_mut(stride - 1));
+            for (position, ((holder, sealed), place)) in (first + piece * ROWS_AT_ONCE..).zip(rows)
+            {
+                let (row, (numbers, seal)) = (order.row(position), sealed.split_at(stride - 1));
+                place.copy_from_slice(numbers);
+                let seal = seal[0].to_bits();
+                // What a rank sends itself doesn't travel.
+                let found = if *holder == rank { seal } else { seal_of(place) };
+                if found != seal {
+                    place.fill(0.0);
+                    let found = Some((*holder, row, found, seal));
+                    *damage.lock().expect("nobody panics with it") = found;
+                }
+                if let Some(dropout) = dropout {
+                    dropout.apply(row, place);
+                }
+            }
+        };
+        work_off(&mut vec![(); self.comm.threads()], pieces, work, &mut || ());
+        let damage = damage.into_inner().expect("nobody panics with it");
+        if let Some((holder, row, found, seal)) = damage {
+            let what = format!("activations of row {row}");
+            self.comm.keep_damage(self.comm.damaged(holder, what, found, seal));
+        }
+        parts.put_labels(&mut window.labels);
+    }
+}
+
+/// Where each of consecutive parts begins.
+fn starts(counts: &[usize]) -> Vec<usize> {
+    counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect()
 }
 
 impl Windows<'_> {
@@ -169,19 +229,17 @@ impl Windows<'_> {
         match self.spans.next() {
             Some(span) => {
                 let parts = self.travel.parts(&span);
-                let count = parts.counts[self.travel.comm.rank()];
                 let (part, outcome) = match self.mine.next(self.travel, &span) {
                     Ok(part) => (part, Ok(())),
-                    Err(error) => (vec![0.0; count], Err(error)),
+                    Err(error) => (self.travel.nothing(&parts), Err(error)),
                 };
-                self.arriving.resize(span.len() * here.activations.stride(), 0.0);
+                self.arriving.resize(parts.counts.iter().sum(), 0.0);
                 let (comm, counts) = (self.travel.comm, &parts.counts);
                 comm.all_gather_v_during(&part, counts, &mut self.arriving, |poll| {
                     visit(here, poll);
                 });
                 here.first = span.start;
-                here.put_in_order(&parts, &self.arriving);
-                self.travel.leave_out(span, &mut here.activations);
+                self.travel.put_in_order(&parts, &self.arriving, here);
                 outcome?;
             }
             None => {
@@ -204,8 +262,8 @@ impl Mine<'_> {
         match self {
             Mine::Memory(own) => {
                 let rows = rows_within(&travel.order, span.clone(), &own.rows);
-                let mut part = Vec::with_capacity(rows.len() * stride_of(own.width()));
-                own.copy(&rows, &mut part).map(|()| part)
+                let mut part = Vec::with_capacity(rows.len() * sealed_stride(own.width()));
+                own.copy_sealed(&rows, &mut part).map(|()| part)
             }
             Mine::Scratch(ahead) => ahead.next().expect("a part of every window"),
         }
@@ -225,24 +283,16 @@ fn rows_within(order: &Order, span: Range<usize>, own: &Range<usize>) -> Vec<usi
     rows.map(|row| row - own.start).collect()
 }
 
-impl Window {
-    /// Becomes the window whose rows came rank by rank, in the window's order.
-    fn put_in_order(&mut self, parts: &Parts, all: &[f32]) {
-        self.activations.resize(parts.holders.len());
-        self.labels.clear();
-        let stride = self.activations.stride();
-        let counts = parts.counts.iter();
-        let mut next: Vec<usize> =
-            counts.scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect();
-        let mut next_label = vec![0; parts.labels.len()];
-        for (position, holder) in parts.holders.iter().enumerate() {
-            let at = next[*holder];
-            self.activations.row_mut(position).copy_from_slice(&all[at..at + stride]);
-            next[*holder] += stride;
-            let (words, at) = (&parts.labels[*holder], next_label[*holder]);
+impl Parts {
+    /// The labels of the window's rows, in its order.
+    fn put_labels(&self, labels: &mut Labels) {
+        labels.clear();
+        let mut next = vec![0; self.labels.len()];
+        for holder in &self.holders {
+            let (words, at) = (&self.labels[*holder], next[*holder]);
             let count = words[at] as usize;
-            self.labels.push(&words[at + 1..at + 1 + count]);
-            next_label[*holder] += 1 + count;
+            labels.push(&words[at + 1..at + 1 + count]);
+            next[*holder] += 1 + count;
         }
     }
 }

@@ -12,7 +12,7 @@ pub fn total_over_blocks(comm: &Comm, count: usize, own: Vec<f64>) -> f64 {
 /// As `total_over_blocks`, of `length` numbers each.
 #[track_caller]
 pub fn sums_over_blocks(comm: &Comm, count: usize, own: Vec<Vec<f64>>, length: usize) -> Vec<f64> {
-    let mut sum = OrderedSum::new(comm, runs(count, comm.size()), length);
+    let mut sum = OrderedSum::new(comm, "sums over class blocks", runs(count, comm.size()), length);
     own.into_iter().for_each(|numbers| sum.add(numbers));
     sum.finish(comm)
 }

@@ -20,6 +20,7 @@
 //! MPI's buffers, and of HDF5 up to 4 MiB for each of at most 16 shards that a reader keeps open.
 
 use super::groups::GROUPS_MAX;
+use crate::comm::SEAL;
 use crate::error::{Error, Exit, Result};
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, HomeRows, ROWS_AT_ONCE};
 use crate::flow::own_rows::{Room, SCORES_MAX};
@@ -268,8 +269,9 @@ impl Sizes {
         self.kernels() + passing.max(self.forward())
     }
 
+    /// Labels of rows, and seals of their activations.
     fn labels(&self) -> usize {
-        (self.rows + self.validation_rows) * 32
+        (self.rows + self.validation_rows) * (32 + SEAL)
     }
 
     /// All phases but the shared step, and what that takes beside its wave, if there is one.

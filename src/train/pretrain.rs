@@ -21,6 +21,7 @@ use super::clipping::{EXPERT_VARIABLES, scale_by_variable, square, squares_by_va
 use super::groups::{Batch, Groups};
 use super::losses::{sums_over_blocks, total_over_blocks};
 use super::saved::Saved;
+use super::shared_step::SHARED_GRADIENT;
 use super::state::State;
 use crate::comm::{Comm, OrderedSum};
 use crate::error::Result;
@@ -206,13 +207,14 @@ impl Pretrain<'_> {
         tapes: &[Tape],
         dropout: Option<Dropout>,
     ) -> (Matrix, Labels) {
-        let mut activations = Matrix::zeros(batch.rows, annotator.layers.outputs());
+        let mut activations = Matrix::zeros(0, annotator.layers.outputs());
         let stride = activations.stride();
         let mut mine: Vec<f32> =
             tapes.iter().flat_map(|tape| tape.output().data.iter().copied()).collect();
         self.leave_out(dropout, batch, stride, &mut mine);
         let counts: Vec<usize> = batch.runs.iter().map(|run| run.len() * stride).collect();
-        self.comm.all_gather_v(&mine, &counts, &mut activations.data);
+        activations.data = self.comm.all_gather_v("activations of a mini-batch", mine, &counts);
+        activations.resize(batch.rows);
         let mut words = Vec::new();
         for (_, labels) in &batch.groups {
             for row in 0..labels.rows() {
@@ -245,7 +247,7 @@ impl Pretrain<'_> {
         let length = passing.activations.data.len();
         let runs = runs(count, size);
         let wanted = !annotator.layers.places.is_empty();
-        let mut dv_sum = OrderedSum::new(self.comm, runs, length);
+        let mut dv_sum = OrderedSum::new(self.comm, "gradient of activations", runs, length);
         let mut losses = vec![0.0; experts.own.len()];
         let blocks: Vec<usize> = experts.own.clone().collect();
         for turn in blocks.chunks(kernels.len()) {
@@ -282,7 +284,8 @@ impl Pretrain<'_> {
     ) -> Vec<f32> {
         let size = self.comm.size();
         let runs = runs(self.groups.len(), size);
-        let mut sum = OrderedSum::new(self.comm, runs, annotator.layers.parameters());
+        let length = annotator.layers.parameters();
+        let mut sum = OrderedSum::new(self.comm, SHARED_GRADIENT, runs, length);
         let transposed = annotator.layers.transpose(&annotator.shared);
         let on_frames = !annotator.layers.frame_network().is_empty();
         let mut rest = dv;

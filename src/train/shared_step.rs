@@ -30,6 +30,9 @@ use crate::optim::{SharedSolver, Step};
 use crate::packed::put;
 use crate::parallel::work_off;
 
+/// What an error calls it.
+pub const SHARED_GRADIENT: &str = "gradient of the shared layers";
+
 /// Where a shared step stands. The weights that it has reached are the model's.
 pub struct Learning {
     /// Iterations taken.
@@ -141,8 +144,9 @@ impl Pass<'_, '_> {
         let runs = rows.block_runs();
         let longest = runs.iter().map(Range::len).max().expect("a run for each rank");
         let transposed = annotator.layers.transpose(&annotator.shared);
-        let mut gradient = OrderedSum::new(comm, runs.clone(), annotator.layers.parameters());
-        let mut loss = OrderedSum::new(comm, runs, 1);
+        let length = annotator.layers.parameters();
+        let mut gradient = OrderedSum::new(comm, SHARED_GRADIENT, runs.clone(), length);
+        let mut loss = OrderedSum::new(comm, "loss", runs, 1);
         let mut ahead = rows.read_ahead(4 * self.state.kernels.len());
         let (mut turned, mut odd) = (Vec::new(), None);
         // All ranks take as many waves as the one that has most blocks.

@@ -108,6 +108,7 @@ impl<'a> State<'a> {
         comm.agree(if plan.scratch() { room.check() } else { Ok(()) })?;
         data.keep_activations(&plan, &room);
         let kernels = kernels(instructions, job.run.threads, job.model.epsilon);
+        comm.use_threads(kernels.len());
         let (standing, best) = (Standing::new(report.events_hash()), Best::default());
         Ok(State { comm, job, data, kernels, report, plan, standing, best, shape, checkpoints })
     }
@@ -183,6 +184,7 @@ impl<'a> State<'a> {
     ) -> Result<T> {
         signals::look_and_tell();
         let due = self.comm.is_root() && self.checkpoints.as_mut().is_some_and(due);
+        let outcome = self.comm.unless_damaged(outcome);
         let failed = outcome.is_err();
         let flags = [self.comm.stop_asked(), due, failed];
         let flags = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit).sum::<u32>();

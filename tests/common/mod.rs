@@ -6,6 +6,7 @@
 
 pub mod pins;
 pub mod shards;
+pub mod tapped;
 pub mod tfrecords;
 
 use std::fs;

@@ -59,7 +59,7 @@ fn fill(leaf: &mut [f32], number: usize) {
 fn ordered(comm: &Comm, args: &Args) -> Vec<f32> {
     let runs: Vec<Range<usize>> = runs(args.leaves, args.ranks);
     let own = runs[comm.rank()].clone();
-    let mut sum = OrderedSum::new(comm, runs, args.length);
+    let mut sum = OrderedSum::new(comm, "numbers", runs, args.length);
     for number in own {
         let mut leaf = sum.room();
         fill(&mut leaf, number);
@@ -87,7 +87,5 @@ fn unordered(comm: &Comm, args: &Args) -> Vec<f32> {
     for other in others.chunks_exact(mine.max(1)) {
         total.iter_mut().zip(other).for_each(|(sum, number)| *sum += number);
     }
-    let total = total.to_vec();
-    comm.all_gather_v(&total, &counts, &mut own);
-    own
+    comm.all_gather_v("numbers", total.to_vec(), &counts)
 }

@@ -1,0 +1,124 @@
+//! What travels proves itself. Every part of a message is followed by its seal, the crc32c of what
+//! the sender has in memory, and the receiver compares what has arrived.
+//!
+//! A rank that has taken in a damaged part of a large message (numbers, made zero there) goes on
+//! with what others wait for, until all agree: `Comm::agree` gives the damage before anything else.
+//! In messages that say what ranks do next there is no going on, so damage there ends the run.
+
+use std::fmt::Display;
+
+use super::Comm;
+use crate::error::{Error, Exit, Result};
+use crate::parallel::work_off;
+
+/// Bytes of a seal.
+pub const SEAL: usize = size_of::<u32>();
+/// Bytes that a thread takes at once.
+const PIECE: usize = 1 << 20;
+
+/// Numbers of `T` in whose place a seal lies at the end of a vector of them.
+pub(super) fn seal_numbers<T>() -> usize {
+    SEAL.div_ceil(size_of::<T>())
+}
+
+/// The seal that the bytes begin with.
+pub(super) fn seal_in(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes[..SEAL].try_into().expect("a seal has as many bytes"))
+}
+
+/// crc32c of `bytes`, by so many threads.
+pub fn crc32c_by(threads: usize, bytes: &[u8]) -> u32 {
+    if threads == 1 || bytes.len() <= PIECE {
+        return crc32c::crc32c(bytes);
+    }
+    let mut sums = vec![0; bytes.len().div_ceil(PIECE)];
+    let pieces = bytes.chunks(PIECE).zip(&mut sums);
+    let work = |_: &mut (), (piece, sum): (&[u8], &mut u32)| *sum = crc32c::crc32c(piece);
+    work_off(&mut vec![(); threads], pieces, work, &mut || ());
+    let lengths = bytes.chunks(PIECE).map(<[u8]>::len);
+    sums.into_iter()
+        .zip(lengths)
+        .fold(0, |whole, (sum, length)| crc32c::crc32c_combine(whole, sum, length))
+}
+
+impl Comm {
+    /// Says how many threads this rank computes with: they help where large messages are proven.
+    pub fn use_threads(&self, threads: usize) {
+        self.threads.set(threads.max(1));
+    }
+
+    /// The threads that this rank computes with.
+    pub fn threads(&self) -> usize {
+        self.threads.get()
+    }
+
+    /// The seal of what this rank sends; one rank alone sends nothing.
+    pub(super) fn seal_of(&self, bytes: &[u8]) -> u32 {
+        if self.size() == 1 { 0 } else { crc32c_by(self.threads(), bytes) }
+    }
+
+    /// What is wrong with what rank `sender` sent, if anything: its crc32c isn't the seal.
+    pub(super) fn damage(
+        &self,
+        sender: usize,
+        what: impl Display,
+        bytes: &[u8],
+        seal: u32,
+    ) -> Result<()> {
+        // What a rank sends itself doesn't travel.
+        if sender == self.rank() {
+            return Ok(());
+        }
+        let found = crc32c_by(self.threads(), bytes);
+        if found == seal { Ok(()) } else { Err(self.damaged(sender, what, found, seal)) }
+    }
+
+    /// The error that what rank `sender` sent has another crc32c than its seal.
+    pub fn damaged(&self, sender: usize, what: impl Display, found: u32, seal: u32) -> Error {
+        let text = format!(
+            "rank {sender}: {what}: arrived damaged on rank {}: found crc32c {found:08x}, expected \
+             {seal:08x}",
+            self.rank()
+        );
+        Error::new(Exit::Peer, text).hint(
+            "the memory or network of one of them has a fault; the same command goes on from the \
+             last checkpoint",
+        )
+    }
+
+    /// Keeps the first damage that this rank has taken in, until ranks agree.
+    pub fn keep_damage(&self, error: Error) {
+        let kept = self.damage.take().or(Some(error));
+        self.damage.set(kept);
+    }
+
+    /// The outcome of work on what has arrived: an error where some of that was damaged. Not
+    /// collective: `agree` makes it so.
+    pub fn unless_damaged<T>(&self, outcome: Result<T>) -> Result<T> {
+        self.damage.take().map_or(outcome, Err)
+    }
+
+    /// Ends the run: without what was damaged this rank doesn't know what to do next.
+    pub(super) fn undamaged(&self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            self.backend.fail(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_give_the_same_sum() {
+        let bytes: Vec<u8> = (0..3 * PIECE + 5).map(|at| (at * at % 251) as u8).collect();
+        for length in [0, 1, PIECE, PIECE + 1, bytes.len()] {
+            let expected = crc32c::crc32c(&bytes[..length]);
+            assert_eq!(
+                [1, 2, 5].map(|threads| crc32c_by(threads, &bytes[..length])),
+                [expected; 3]
+            );
+        }
+    }
+}

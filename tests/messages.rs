@@ -1,0 +1,183 @@
+//! Messages prove themselves: one flipped bit in any message of any step ends the run with exit 8,
+//! naming the rank that sent it; rows in a scratch file do so with exit 5.
+
+mod common;
+
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use common::shards;
+use common::tapped::{Tap, run_tapped};
+use reelscale::comm::Comm;
+use reelscale::error::{Exit, Result};
+use reelscale::job::Job;
+use reelscale::report::Report;
+use reelscale::train::{Data, train};
+
+/// Flips a bit of what rank `receiver` is given in one of its calls.
+struct Flip {
+    receiver: usize,
+    chosen: usize,
+    calls: AtomicUsize,
+    /// Whose bit it was.
+    sender: Mutex<Option<usize>>,
+}
+
+impl Tap for Flip {
+    fn after(&self, rank: usize, arrived: &mut [u8], parts: &[(usize, Range<usize>)]) {
+        if rank != self.receiver || self.calls.fetch_add(1, SeqCst) != self.chosen {
+            return;
+        }
+        // Another place each time.
+        let place = self.chosen.wrapping_mul(0x9e37_79b9) >> 7;
+        let Some((sender, part)) = parts.get(place % parts.len().max(1)) else { return };
+        arrived[part.start + place % part.len()] ^= 1 << (place % 8);
+        *self.sender.lock().unwrap() = Some(*sender);
+    }
+}
+
+/// Runs `body`, where a bit is flipped; returns the outcome, the rank that had sent it, if there
+/// was one, and the number of calls.
+fn flipped(
+    (ranks, receiver): (usize, usize),
+    chosen: usize,
+    body: impl Fn(&Comm) -> Result<[u8; 32]> + Sync,
+) -> (Result<[u8; 32]>, Option<usize>, usize) {
+    let (calls, sender) = (AtomicUsize::new(0), Mutex::new(None));
+    let flip = Arc::new(Flip { receiver, chosen, calls, sender });
+    let outcome = run_tapped(ranks, flip.clone(), body);
+    let sender = *flip.sender.lock().unwrap();
+    (outcome.map(|hashes| hashes[0]), sender, flip.calls.load(SeqCst))
+}
+
+fn job(data: &Path, text: &str) -> Job {
+    let rest = "[run]\nthreads = 2\nrow_blocks = 12\nclass_blocks = 4\n";
+    let text = format!("[data]\ntrain = [\"{}/*.h5\"]\n{text}{rest}", data.display());
+    Job::parse(&text, "job", &[]).unwrap()
+}
+
+const JOBS: [&str; 2] = [
+    "validation_fraction = 0.2\n[model]\nshared = [{ dense = 8, activation = \"relu\" }]\n\
+     [pretrain]\nepochs = 1\nbatch = 100\ndropout = 0.2\n\
+     [experts]\ncount = 2\nepochs = 2\nbatch = 32\nwindow = 64\ndropout = 0.2\npatience = 2\n\
+     [shared]\niterations = 2\n",
+    "normalize = \"standardise\"\n[model]\nshared = [{ dense = 8 }]\n\
+     [pretrain]\nepochs = 0\n\
+     [experts]\ncount = 1\nepochs = 2\nsolver = \"lbfgs\"\nwindow = 64\n\
+     [shared]\niterations = 1\n",
+];
+
+/// Messages all over two runs.
+#[test]
+fn one_flipped_bit_of_any_message_is_found_and_its_sender_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    shards(&data, 240, 60, 16);
+    let (mut named, mut flips) = (Vec::new(), 0);
+    for (kind, text) in JOBS.into_iter().enumerate() {
+        let job = job(&data, text);
+        let trained = |comm: &Comm| {
+            let mut report = Report::new(None);
+            let data = Data::open(comm, &job)?;
+            train(comm, &job, data, &mut report, None)?;
+            Ok(report.events_hash())
+        };
+        for (ranks, receiver) in [(2, 1), (3, 0)] {
+            let (expected, _, calls) = flipped((ranks, receiver), usize::MAX, trained);
+            let expected = expected.unwrap();
+            for chosen in (receiver..calls).step_by([4, 1][kind]) {
+                flips += 1;
+                let case = format!("job {kind}, call {chosen} of {calls}, {ranks} ranks");
+                match flipped((ranks, receiver), chosen, trained) {
+                    (outcome, None, _) => assert_eq!(outcome.expect(&case), expected, "{case}"),
+                    // Beside the seal of f64 lie four bytes that nobody reads.
+                    (Ok(hash), Some(_), _) => assert_eq!(hash, expected, "{case}"),
+                    (Err(error), Some(sender), _) => {
+                        assert_eq!(error.exit, Exit::Peer, "{case}: {error}");
+                        let start = format!("rank {sender}: ");
+                        let end = format!(": arrived damaged on rank {receiver}: found crc32c");
+                        let told = error.text.starts_with(&start) && error.text.contains(&end);
+                        assert!(told, "{case}: {error}");
+                        let what = &error.text[start.len()..error.text.find(&end).unwrap()];
+                        named.push(what.to_string());
+                    }
+                }
+            }
+        }
+    }
+    println!("{} of {flips} were found", named.len());
+    assert!(10 * named.len() > 8 * flips, "{} of {flips} were found", named.len());
+    let words = [
+        "class block",
+        "activations of row",
+        "activations of a mini-batch",
+        "gradient of activations",
+        "gradient of the shared layers",
+        "sums over class blocks",
+        "moments of features",
+        "loss",
+        "a message of src/",
+    ];
+    for word in words {
+        assert!(named.iter().any(|what| what.starts_with(word)), "{word}");
+    }
+}
+
+/// Flips a bit of every row of the scratch files of this process, once there are any.
+#[derive(Default)]
+struct Scratched(AtomicUsize);
+
+impl Tap for Scratched {
+    fn before(&self, _: usize, _: usize) {
+        for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            if !target.to_string_lossy().contains("/messages-scratch-test/") {
+                continue;
+            }
+            let file = fs::File::options().read(true).write(true).open(entry.path());
+            let Ok(file) = file else { continue };
+            let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            if !bytes.is_empty() && self.0.fetch_add(1, SeqCst) == 0 {
+                bytes.iter_mut().step_by(64).for_each(|byte| *byte ^= 16);
+                file.write_all_at(&bytes, 0).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_damaged_in_a_scratch_file_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, scratch) = (folder.path().join("data"), folder.path().join("messages-scratch-test"));
+    shards(&data, 2000, 60, 64);
+    fs::create_dir(&scratch).unwrap();
+    let job = |memory: &str| {
+        let text = format!(
+            "[data]\ntrain = [\"{}/*.h5\"]\n[pretrain]\nepochs = 0\n[experts]\nwindow = 64\n\
+             batch = 32\n[run]\nthreads = 1\nmemory_gib = {memory}\nscratch = \"{}\"\n",
+            data.display(),
+            scratch.display()
+        );
+        Job::parse(&text, "job", &[]).unwrap()
+    };
+    for ranks in 1..4 {
+        let outcome = |memory: &str| {
+            run_tapped(ranks, Arc::new(Scratched::default()), |comm| {
+                let job = job(memory);
+                let data = Data::open(comm, &job)?;
+                train(comm, &job, data, &mut Report::new(None), None).map(drop)
+            })
+        };
+        let least = outcome("1e-9").expect_err("too little").text;
+        let (_, least) = least.split_once("needs ").expect("the least");
+        let error = outcome(least.split(' ').next().unwrap()).expect_err("damaged rows");
+        assert_eq!(error.exit, Exit::Storage, "{ranks} ranks: {error}");
+        let told = error.text.contains("messages-scratch-test: activations of row ");
+        assert!(told && error.text.contains("found crc32c"), "{ranks} ranks: {error}");
+    }
+}
