@@ -60,6 +60,7 @@ fn rows_for(comm: &Comm, annotator: &Annotator, data: &[String]) -> Result<HomeR
         )))
     };
     comm.agree(fits)?;
+    let dataset = dataset.scaled_by(shape.normalize, shape.standard.as_ref());
     Ok(HomeRows::new(comm, dataset, ROW_BLOCKS))
 }
 

@@ -8,7 +8,9 @@ use super::schema::{Kind, ShardInfo};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::labels::Labels;
+use crate::model::bounds::Bounds;
 use crate::model::features::Frames;
+use crate::model::spec::{Normalize, Standard};
 use crate::progress::Call;
 
 /// Files kept open by a reader.
@@ -31,6 +33,8 @@ pub struct Dataset {
     shards: Arc<Vec<ShardInfo>>,
     segments: Vec<Segment>,
     rows: usize,
+    /// How large features may be.
+    bounds: Arc<Bounds>,
 }
 
 impl Dataset {
@@ -58,11 +62,20 @@ impl Dataset {
             }
         }
         Error::all(errors)?;
-        let mut dataset = Dataset { segments: Vec::new(), rows: 0, shards: Arc::new(shards) };
+        let bounds = Arc::new(Bounds::none());
+        let mut dataset =
+            Dataset { segments: Vec::new(), rows: 0, shards: Arc::new(shards), bounds };
         for shard in 0..dataset.shards.len() {
             dataset.append(shard, 0, dataset.shards[shard].rows);
         }
         Ok(dataset)
+    }
+
+    /// The same rows, for what scales them like this: rows that it can't make numbers of are errors
+    /// when they are read.
+    pub fn scaled_by(self, normalize: Normalize, standard: Option<&Standard>) -> Dataset {
+        let bounds = Arc::new(Bounds::new(normalize, standard, self.width()));
+        Dataset { bounds, ..self }
     }
 
     fn append(&mut self, shard: usize, from: usize, rows: usize) {
@@ -74,7 +87,8 @@ impl Dataset {
 
     /// The rows of `ranges` of this dataset, in that order, as a dataset.
     pub fn subset(&self, ranges: &[Range<usize>]) -> Dataset {
-        let mut subset = Dataset { segments: Vec::new(), rows: 0, shards: self.shards.clone() };
+        let (shards, bounds) = (self.shards.clone(), self.bounds.clone());
+        let mut subset = Dataset { segments: Vec::new(), rows: 0, shards, bounds };
         for range in ranges {
             self.pieces(range)
                 .for_each(|(shard, rows)| subset.append(shard, rows.start, rows.len()));
@@ -147,7 +161,10 @@ impl Reader {
                 if self.open.len() == OPEN_MAX {
                     self.open.remove(0);
                 }
-                let reader = ShardReader::open(&self.dataset.shards[shard])?;
+                let reader = {
+                    let Dataset { shards, bounds, .. } = &self.dataset;
+                    ShardReader::within(&shards[shard], bounds.clone())?
+                };
                 self.open.push((shard, reader));
             }
         }

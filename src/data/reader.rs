@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::content::{Content, Part, unpadded};
 use super::items::{Items, places};
@@ -11,7 +12,9 @@ use super::storage;
 use super::trailer::Digest;
 use crate::error::{Error, Result};
 use crate::labels::Labels;
-use crate::model::numbers::{all_finite, from_bytes};
+use crate::model::bounds::{Bounds, TooLarge};
+use crate::model::features::FRAMES_MAX;
+use crate::model::numbers::{all_below, from_bytes};
 use crate::model::vector::Instructions;
 use crate::progress::{Call, tick};
 
@@ -33,6 +36,9 @@ pub struct ShardReader {
     frame_offsets: Vec<i64>,
     /// Bytes of quantised values, before they are scaled.
     bytes: Vec<u8>,
+    /// How large values may be, and whether any byte gives one that surely is within.
+    bounds: Arc<Bounds>,
+    bytes_fit: bool,
     instructions: Instructions,
 }
 
@@ -43,6 +49,14 @@ impl ShardReader {
     /// # Errors
     /// Exit 4: as `ShardInfo::read`; other rows than those that `info` describes.
     pub fn open(info: &ShardInfo) -> Result<ShardReader> {
+        ShardReader::within(info, Arc::new(Bounds::none()))
+    }
+
+    /// As `open`; rows beyond `bounds` are errors.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn within(info: &ShardInfo, bounds: Arc<Bounds>) -> Result<ShardReader> {
         let _opening = Call::on("opening", &info.path);
         let opened = Opened::open(&info.path)?;
         let own = match (&opened.trailer, &info.proof) {
@@ -55,10 +69,10 @@ impl ShardReader {
             let text = format!("{}: changed since it was opened", info.path.display());
             return Err(Error::input(text));
         }
-        ShardReader::of(&opened, now)
+        ShardReader::of(&opened, now, bounds)
     }
 
-    fn of(opened: &Opened, info: ShardInfo) -> Result<ShardReader> {
+    fn of(opened: &Opened, info: ShardInfo, bounds: Arc<Bounds>) -> Result<ShardReader> {
         let path = info.path.as_path();
         let [values, mut label_offsets, labels, mut frame_offsets, ids] = items(opened, &info)?;
         let label_offsets = offsets(path, "label_offsets", &mut label_offsets, info.positives)?;
@@ -67,6 +81,10 @@ impl ShardReader {
             Kind::Frames => offsets(path, "frame_offsets", &mut frame_offsets, info.frames)?,
         };
         let (bytes, instructions) = (Vec::new(), Instructions::detect());
+        let bytes_fit = info.quantised.is_some_and(|(scale, offset)| {
+            let ends = [0.0, 255.0].map(|byte: f32| (byte * scale + offset).abs());
+            ends[0].max(ends[1]) < bounds.surely
+        });
         Ok(ShardReader {
             info,
             values,
@@ -75,6 +93,8 @@ impl ShardReader {
             label_offsets,
             frame_offsets,
             bytes,
+            bounds,
+            bytes_fit,
             instructions,
         })
     }
@@ -86,7 +106,8 @@ impl ShardReader {
     /// Features of `rows` into `features` [rows][D]; bytes are scaled.
     ///
     /// # Errors
-    /// Exit 4: a frame-level shard, a damaged chunk, a value that isn't finite.
+    /// Exit 4: a frame-level shard, a damaged chunk, a value that isn't finite, or too large for
+    /// what scales it.
     pub fn features(&mut self, rows: Range<usize>, features: &mut [f32]) -> Result<()> {
         let width = self.info.width();
         assert_eq!(features.len(), rows.len() * width);
@@ -104,19 +125,35 @@ impl ShardReader {
             }
         };
         read.map_err(|text| self.wrong(Part::Values, text))?;
-        // Those made of bytes lie between the values of the least and the largest byte.
-        if self.info.quantised.is_some() || all_finite(self.instructions, features) {
-            return Ok(());
+        let fine = match self.info.quantised {
+            Some(_) => self.bytes_fit,
+            None => all_below(self.instructions, features, self.bounds.surely),
+        };
+        if fine { Ok(()) } else { self.check_values(first, features, "row") }
+    }
+
+    /// Whether each value is a number, and within bounds; `what` the rows of `values` are.
+    fn check_values(&self, first: usize, values: &[f32], what: &str) -> Result<()> {
+        let width = self.info.width();
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let (row, column) = (first + at / width, at % width);
+            let text =
+                format!("{what} {row}, column {column}: found {}, expected a number", values[at]);
+            return Err(self.wrong(Part::Values, text));
         }
-        match features.iter().position(|value| !value.is_finite()) {
-            None => Ok(()),
-            Some(at) => {
-                let (row, column) = (first + at / width, at % width);
-                let found = features[at];
-                let text = format!("row {row}, column {column}: found {found}, expected a number");
-                Err(self.wrong(Part::Values, text))
+        for (row, values) in values.chunks_exact(width).enumerate() {
+            if let Some(found) = self.bounds.too_large(values) {
+                let TooLarge { column, value, what: sum } = found;
+                let text = format!(
+                    "{what} {}, column {column}: found {value:e}, which is too large: {sum} is \
+                     infinite",
+                    first + row
+                );
+                let hint = "is it a fill value? data.normalize = \"none\" takes it as it is";
+                return Err(self.wrong(Part::Values, text).hint(hint));
             }
         }
+        Ok(())
     }
 
     /// The frames of one row, [T][D] bytes as stored.
@@ -131,6 +168,14 @@ impl ShardReader {
         let mut bytes = vec![0; frames.len() * self.info.width()];
         let read = self.values.read(frames, &mut bytes);
         read.map_err(|text| self.wrong(Part::Values, text))?;
+        if !self.bytes_fit {
+            // Pooling takes no more of them.
+            let used = &bytes[..bytes.len().min(FRAMES_MAX * self.info.width())];
+            let (scale, offset) = self.info.quantised.expect("frames are bytes");
+            let mut values = vec![0.0; used.len()];
+            from_bytes(self.instructions, used, &mut values, [scale, offset]);
+            self.check_values(0, &values, &format!("row {row}, frame"))?;
+        }
         Ok(bytes)
     }
 

@@ -15,7 +15,7 @@ use crate::model::annotator::Annotator;
 use crate::model::features::{Features, Frames};
 use crate::model::matrix::Matrix;
 use crate::model::mixture::Kernel;
-use crate::model::spec::Standard;
+use crate::model::spec::{Normalize, Standard};
 use crate::model::vector::Instructions;
 use crate::parallel::{Ahead, work_off};
 use crate::partition::{Blocks, owned, runs};
@@ -91,6 +91,11 @@ impl HomeRows {
         let (size, room) = (comm.size(), RefCell::new(Room::unlimited()));
         let (wait_seconds, stop) = (Cell::new(0.0), comm.stop().clone());
         HomeRows { dataset, blocks, own, size, room, wait_seconds, stop }
+    }
+
+    /// The same rows, for what scales them like this (`Dataset::scaled_by`).
+    pub fn scaled_by(self, normalize: Normalize, standard: Option<&Standard>) -> HomeRows {
+        HomeRows { dataset: self.dataset.scaled_by(normalize, standard), ..self }
     }
 
     pub fn dataset(&self) -> &Dataset {

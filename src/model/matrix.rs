@@ -102,8 +102,9 @@ impl Matrix {
     }
 }
 
+/// Sum of the squares of a whole number of panels.
 #[inline(always)]
-fn normalise_row(row: &mut [f32]) {
+pub fn squares(row: &[f32]) -> f32 {
     let mut squares = [0.0; LANES];
     for at in (0..row.len()).step_by(LANES) {
         let x = load(row, at);
@@ -111,7 +112,12 @@ fn normalise_row(row: &mut [f32]) {
             squares[lane] = x[lane].mul_add(x[lane], squares[lane]);
         }
     }
-    let total = sum(squares);
+    sum(squares)
+}
+
+#[inline(always)]
+fn normalise_row(row: &mut [f32]) {
+    let total = squares(row);
     let scale = 1.0 / (if total > 1e-12 { total } else { 1e-12 }).sqrt();
     for at in (0..row.len()).step_by(LANES) {
         let mut x = load(row, at);

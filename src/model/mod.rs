@@ -1,6 +1,7 @@
 //! The model: shared layers and mixtures of experts, forward and backward.
 
 pub mod annotator;
+pub mod bounds;
 pub mod experts;
 pub mod features;
 pub mod gemm;

@@ -29,20 +29,22 @@ fn scaled(bytes: &[u8], values: &mut [f32], [scale, offset]: [f32; 2]) {
     }
 }
 
-/// Whether no value is infinite or NaN.
-pub fn all_finite(instructions: Instructions, values: &[f32]) -> bool {
-    let mut finite = true;
+/// Whether all values are below `bound`, which is above 0, whatever their sign. NaN never is, and
+/// infinity isn't below itself.
+pub fn all_below(instructions: Instructions, values: &[f32], bound: f32) -> bool {
+    let mut below = true;
     vectorised!(
         instructions,
-        |values: &[f32], finite: &mut bool| *finite = exponents_below_all_ones(values);
-        values, &mut finite
+        |values: &[f32], bound: f32, below: &mut bool| *below = largest_below(values, bound);
+        values, bound, &mut below
     );
-    finite
+    below
 }
 
-/// The largest of all bits without their sign tells: infinity and NaN have an exponent of ones.
+/// The largest of all bits without their sign tells: they rise with the number, and NaN's are
+/// beyond those of infinity.
 #[inline(always)]
-fn exponents_below_all_ones(values: &[f32]) -> bool {
+fn largest_below(values: &[f32], bound: f32) -> bool {
     let mut largest = [0u32; LANES];
     let (lanes, rest) = values.as_chunks::<LANES>();
     for sixteen in lanes {
@@ -51,7 +53,7 @@ fn exponents_below_all_ones(values: &[f32]) -> bool {
         }
     }
     let rest = rest.iter().map(|value| value.to_bits() & 0x7fff_ffff);
-    largest.into_iter().chain(rest).max().expect("sixteen lanes") < f32::INFINITY.to_bits()
+    largest.into_iter().chain(rest).max().expect("sixteen lanes") < bound.to_bits()
 }
 
 #[cfg(test)]
@@ -68,16 +70,20 @@ mod tests {
                 from_bytes(instructions, &bytes, &mut values, [scale, offset]);
                 let expected = bytes.iter().map(|byte| f32::from(*byte) * scale + offset);
                 assert!(values.iter().copied().eq(expected), "{instructions:?}, {length}");
-                assert!(all_finite(instructions, &values));
+                let all_finite = |values: &[f32]| all_below(instructions, values, f32::INFINITY);
+                assert!(all_finite(&values));
+                assert!(all_below(instructions, &values, 2.1) || length == 0);
+                let largest = values.iter().fold(f32::MIN_POSITIVE, |a, b| a.max(b.abs()));
+                assert!(length == 0 || !all_below(instructions, &values, largest));
                 for at in 0..length {
                     for wrong in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                         let right = std::mem::replace(&mut values[at], wrong);
-                        assert!(!all_finite(instructions, &values), "{wrong} at {at} of {length}");
+                        assert!(!all_finite(&values), "{wrong} at {at} of {length}");
                         values[at] = right;
                     }
                     let largest = [f32::MAX, -f32::MAX, -0.0, f32::MIN_POSITIVE / 2.0];
                     values[at] = largest[at % 4];
-                    assert!(all_finite(instructions, &values), "{} at {at}", values[at]);
+                    assert!(all_finite(&values), "{} at {at}", values[at]);
                 }
             }
         }

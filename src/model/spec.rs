@@ -87,7 +87,8 @@ pub enum Normalize {
 #[serde(deny_unknown_fields)]
 pub struct Standard {
     pub means: Vec<f32>,
-    /// 1 / standard deviation, 0 for a feature that never varies.
+    /// 1 / standard deviation, 0 for a feature that never varies, or by so little (less than
+    /// 3e-39) that f32 can't hold that.
     pub scales: Vec<f32>,
 }
 
@@ -100,7 +101,8 @@ impl Standard {
             let variance = square / count - mean * mean;
             // Below that the difference is rounding.
             let varies = variance > 1e-12 * (square / count).max(f64::MIN_POSITIVE);
-            if varies { (1.0 / variance.sqrt()) as f32 } else { 0.0 }
+            let scale = (1.0 / variance.sqrt()) as f32;
+            if varies && scale.is_finite() { scale } else { 0.0 }
         };
         Standard {
             means: sums.iter().map(|sum| (sum / count) as f32).collect(),

@@ -97,7 +97,7 @@ impl Data {
         };
         let lists: Vec<&Dataset> = std::iter::once(&train).chain(&validation).collect();
         warn_of_unproven(comm, &lists);
-        let home = |dataset| Rc::new(HomeRows::new(comm, dataset, job.run.row_blocks));
+        let home = |dataset| HomeRows::new(comm, dataset, job.run.row_blocks);
         if train.rows() == 0 {
             return comm.agree(Err(Error::input("data.train: found no row to train on")));
         }
@@ -120,6 +120,10 @@ impl Data {
             Normalize::Standardise => Some(Rc::new(train.standard(comm)?)),
             _ => None,
         };
+        // Rows that this makes no numbers of are errors from now on.
+        let scaled =
+            |rows: HomeRows| Rc::new(rows.scaled_by(job.data.normalize, standard.as_deref()));
+        let (train, validation) = (scaled(train), validation.map(scaled));
         let experts = Rc::new(rule.counts(&positives));
         Ok(Data { train, validation, experts, standard, biases })
     }
