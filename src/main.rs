@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use reelscale::commands::read_shards_by_this_program;
 use reelscale::commands::{Allocator, Arguments, end_all_ranks_on_panic, exit_code};
 
 #[global_allocator]
@@ -11,6 +12,7 @@ fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
     unsafe { reelscale::data::without_file_locks() };
     end_all_ranks_on_panic();
+    read_shards_by_this_program();
     match Arguments::of_process() {
         Ok(arguments) => exit_code(arguments.run()),
         Err(code) => code,

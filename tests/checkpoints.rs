@@ -81,7 +81,11 @@ fn start(job: &Job, checkpoints: &Path, ranks: usize, stop: Option<Duration>) ->
                 flag.store(true, Relaxed);
             });
         }
-        let data = Data::open(comm, job)?;
+        let data = match Data::open(comm, job) {
+            // Nothing was begun: the next start begins anew.
+            Err(error) if error.is_stop() => return Ok((false, [0; 32], String::new())),
+            data => data?,
+        };
         let store = Store::new(checkpoints.to_path_buf(), Disk::default());
         let identity = json!({ "data": data.identity() });
         let own = Checkpoints::new(store, job.checkpoint.clone(), identity, json!(ranks), None);

@@ -11,6 +11,7 @@ mod inspect;
 mod new_set;
 mod out;
 mod program;
+mod read_shards;
 mod scoring;
 mod synthesize;
 pub mod train;
@@ -27,6 +28,7 @@ use crate::error::{Exit, Result};
 use crate::{launch, report, signals, tell};
 
 pub use allocator::Allocator;
+pub use read_shards::read_shards_by_this_program;
 
 /// Trains video annotators too large for one machine.
 #[derive(Debug, Parser)]
@@ -79,6 +81,9 @@ impl Arguments {
     /// # Errors
     /// What the command gives; it comes back on every rank that has to end.
     pub fn run(self) -> Result<()> {
+        if let Command::ReadShards = self.command {
+            return read_shards::run();
+        }
         let mpi = matches!(self.comm, Ranks::Mpi)
             || matches!(self.comm, Ranks::Auto) && launch::by_launcher();
         if let Ranks::Threads(size) = self.comm {
@@ -193,6 +198,9 @@ enum Command {
     Inspect(inspect::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
+    /// Reads shards for another process of this program.
+    #[command(hide = true)]
+    ReadShards,
 }
 
 impl Command {
@@ -207,6 +215,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(comm, args),
             Command::Doctor(args) => doctor::run(comm, args),
             Command::Bench(args) => bench::run(comm, args),
+            Command::ReadShards => read_shards::run(),
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use crate::comm::Comm;
-use crate::data::Kind;
+use crate::data::{Kind, ReadBefore};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
-use crate::flow::home_rows::{HomeRows, open, warn_of_unproven};
+use crate::flow::home_rows::HomeRows;
+use crate::flow::shards::{open, see, warn_of_unproven};
 use crate::launch;
 use crate::model::annotator::Annotator;
 use crate::model::mixture::Kernel;
@@ -37,7 +38,7 @@ const ROW_BLOCKS: usize = 256;
 /// # Errors
 /// Exit 4, common to all ranks.
 fn rows_for(comm: &Comm, annotator: &Annotator, data: &[String]) -> Result<HomeRows> {
-    let dataset = open(comm, data)?;
+    let dataset = open(comm, "--data", data, &ReadBefore::default())?;
     warn_of_unproven(comm, &[&dataset]);
     let shape = &annotator.shape;
     let (found, expected) = (dataset.parts(), &shape.parts[..]);
@@ -61,7 +62,9 @@ fn rows_for(comm: &Comm, annotator: &Annotator, data: &[String]) -> Result<HomeR
     };
     comm.agree(fits)?;
     let dataset = dataset.scaled_by(shape.normalize, shape.standard.as_ref());
-    Ok(HomeRows::new(comm, dataset, ROW_BLOCKS))
+    let rows = HomeRows::new(comm, dataset, ROW_BLOCKS);
+    see(comm, rows.dataset(), &rows.own_rows())?;
+    Ok(rows)
 }
 
 impl Scoring {

@@ -11,13 +11,16 @@ use super::program;
 use crate::checkpoint::{self, ModelFolder, Store};
 use crate::clock::Clock;
 use crate::comm::{Comm, library_version, same_on_all};
+use crate::data::ReadBefore;
 use crate::disk::{Disk, there};
 use crate::error::{Error, Exit, Result};
 use crate::human::{self, hex};
 use crate::job::Job;
 use crate::launch;
 use crate::model::annotator::Annotator;
-use crate::report::{Finished, Found, Machine, Report, RunDirectory, RunRecord, host, table};
+use crate::report::{
+    Finished, Found, Machine, Report, RunDirectory, RunRecord, SHARDS_READ, host, table,
+};
 use crate::signals::{self, Deadline};
 use crate::tell;
 use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Trained, instructions, plan, train};
@@ -91,7 +94,8 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     }
     job.run.threads = launch::threads(job.run.threads);
     let kernel = comm.agree(instructions(&job))?.name();
-    let data = match Data::open(comm, &job) {
+    let before = read_before(&args.output.join(SHARDS_READ));
+    let data = match Data::open_again(comm, &job, &before) {
         Err(error) if error.is_stop() => {
             return stopped(comm, &args, "told to stop before anything was computed");
         }
@@ -115,7 +119,15 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
         data.train.dataset().class_count()
     );
     let session = session(&found, started, ranks, threads);
-    let identity = json!({ "job": whole_job.to_toml(), "data": data.identity() });
+    let shards = data.read_in_full();
+    let write_shards = |directory: &RunDirectory| match shards != before {
+        true => directory.write_shards(&shards.to_text()),
+        false => Ok(()),
+    };
+    comm.agree(directory.as_ref().map_or(Ok(()), write_shards))?;
+    let (data_identity, contents) = (data.identity(), data.contents());
+    let identity =
+        json!({ "job": whole_job.to_toml(), "data": data_identity, "contents": contents });
     let store = Store::new(args.output.join("checkpoints"), disk.clone());
     let deadline = (comm.is_root() && !simulated).then(|| end(started, args.max_time)).flatten();
     let deadline = deadline.map(|end| Deadline::watch(end, MARGIN, comm.stop_flag()));
@@ -280,6 +292,19 @@ fn keep_model(
     comm.agree(directory.map_or(Ok(()), |directory| directory.record(&record)))?;
     checkpoint::save_hashed(comm, disk, &output.join("model"), model, &hash)?;
     Ok(hash)
+}
+
+/// What `path` says of shards that have been read in full, if it is there.
+fn read_before(path: &Path) -> ReadBefore {
+    let parsed = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return ReadBefore::default(),
+        text => text.map_err(|error| error.to_string()).and_then(|text| ReadBefore::parse(&text)),
+    };
+    parsed.unwrap_or_else(|error| {
+        let path = path.display();
+        log::warn!("{path}: {error}; shards without proof are read in full once more");
+        ReadBefore::default()
+    })
 }
 
 /// What all ranks must be told alike: the job, where the run is kept and how it ends.

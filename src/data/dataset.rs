@@ -1,5 +1,6 @@
 //! Many shards as rows 0..N.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -114,6 +115,18 @@ impl Dataset {
 
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// The shards that `rows` lie in, each once, in order.
+    pub fn shards_of(&self, rows: &Range<usize>) -> Vec<usize> {
+        let shards: BTreeSet<usize> = self.pieces(rows).map(|piece| piece.0).collect();
+        shards.into_iter().collect()
+    }
+
+    /// The shard of a row, and the row's number in it.
+    pub fn place_of(&self, row: usize) -> (usize, usize) {
+        let (shard, rows) = self.pieces(&(row..row + 1)).next().expect("a row of the dataset");
+        (shard, rows.start)
     }
 
     /// Number of features D.

@@ -6,8 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::hyperslab;
+use super::stamp::Stamp;
 use super::superblock::ReadAt;
 use super::trailer::{Trailer, digest};
+use crate::progress::tick;
 
 /// Bytes that are read at once where a whole dataset is read.
 const AT_ONCE: usize = 1 << 20;
@@ -17,9 +19,26 @@ const CHECKSUM: u64 = 4;
 /// The items of a dataset: rows of a matrix, values of a vector.
 pub enum Items {
     Proven(ProvenItems),
-    Hdf5(hdf5::Dataset),
+    Hdf5(hdf5::Dataset, Option<Watched>),
     /// Of a dataset that a shard of its kind doesn't have.
     Empty,
+}
+
+/// A file without proof, and what the file system said of it when it was opened: what is written
+/// into it meanwhile nothing else may tell.
+pub struct Watched {
+    pub file: Arc<File>,
+    pub stamp: Stamp,
+}
+
+impl Watched {
+    fn check(&self) -> Result<(), String> {
+        match Stamp::of_file(&self.file) {
+            Ok(now) if now.same_bytes(&self.stamp) => Ok(()),
+            Ok(_) => Err("another program has written into it".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }
 
 /// Items in chunks of which the digests are known; each chunk is checked when it is read.
@@ -84,11 +103,12 @@ impl Items {
     pub fn read(&mut self, items: Range<usize>, bytes: &mut [u8]) -> Result<(), String> {
         let read = match self {
             Items::Proven(proven) => proven.read(items, bytes),
-            Items::Hdf5(dataset) => {
-                hyperslab::read(dataset, items, bytes).map_err(|error| error.to_string())
-            }
+            Items::Hdf5(dataset, watched) => hyperslab::read(dataset, items, bytes)
+                .map_err(|error| error.to_string())
+                .and_then(|()| watched.as_ref().map_or(Ok(()), Watched::check)),
             Items::Empty => Ok(()),
         };
+        tick();
         read.map_err(|error| format!("can't be read ({error}): the file is damaged"))
     }
 
@@ -96,7 +116,7 @@ impl Items {
     pub fn size(&self) -> (usize, usize) {
         match self {
             Items::Proven(proven) => (proven.place.items, proven.place.item_bytes),
-            Items::Hdf5(dataset) => {
+            Items::Hdf5(dataset, _) => {
                 let items = dataset.shape().first().copied().unwrap_or(0);
                 (items, hyperslab::item_bytes(dataset).unwrap_or(0))
             }
@@ -109,7 +129,7 @@ impl Items {
         let (items, bytes) = self.size();
         let per_chunk = match self {
             Items::Proven(proven) => proven.place.per_chunk,
-            Items::Hdf5(dataset) => dataset.chunk().map_or(1, |chunk| chunk[0].max(1)),
+            Items::Hdf5(dataset, _) => dataset.chunk().map_or(1, |chunk| chunk[0].max(1)),
             Items::Empty => 1,
         };
         let chunks = AT_ONCE / per_chunk.saturating_mul(bytes).max(1);

@@ -10,9 +10,11 @@ mod find;
 mod hyperslab;
 mod items;
 pub mod proof;
+pub mod prove;
 mod read_back;
 mod reader;
 mod schema;
+mod stamp;
 mod storage;
 pub mod superblock;
 pub mod trailer;
@@ -21,8 +23,10 @@ mod writer;
 pub use annotations::write_annotations;
 pub use dataset::{Dataset, Reader};
 pub use find::{UNFINISHED, find};
+pub use prove::prove;
 pub use reader::ShardReader;
 pub use schema::{Kind, Proof, ShardHeader, ShardInfo};
+pub use stamp::{ReadBefore, Stamp};
 pub use writer::ShardWriter;
 
 /// Switches off HDF5's file locks, which network file systems lack or get wrong and which a forked

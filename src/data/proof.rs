@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
+use super::stamp::Stamp;
 use super::superblock::Fault;
 use super::trailer::Trailer;
 use crate::error::{Error, Exit, Result};
@@ -53,6 +54,14 @@ impl Opened {
         }
         let (file, trailer) = (Arc::new(file), trailer.map(Arc::new));
         Ok(Opened { path: path.to_path_buf(), file, size, trailer })
+    }
+
+    /// What the file system says of it now.
+    ///
+    /// # Errors
+    /// Exit 4.
+    pub fn stamp(&self) -> Result<Stamp> {
+        Stamp::of_file(&self.file).map_err(|error| unreadable(&self.path, &error))
     }
 
     /// The same file through HDF5, which keeps `cache_bytes` of the chunks of each dataset.

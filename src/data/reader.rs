@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::content::{Content, Part, unpadded};
-use super::items::{Items, places};
+use super::items::{Items, Watched, places};
 use super::proof::Opened;
+use super::prove::still_same;
 use super::schema::{Kind, Proof, ShardInfo, hex, wrong};
 use super::storage;
 use super::trailer::Digest;
@@ -64,7 +65,13 @@ impl ShardReader {
             _ => false,
         };
         // The same file, or one that has the same rows: sealed meanwhile, or written again.
-        let now = if own { info.clone() } else { ShardInfo::of(&opened)? };
+        let mut now = if own { info.clone() } else { ShardInfo::of(&opened)? };
+        if let (None, Proof::Read { .. }) = (&opened.trailer, &info.proof) {
+            let stamp = opened.stamp()?;
+            still_same(info, stamp)?;
+            now.digest.clone_from(&info.digest);
+            now.proof = Proof::Read { stamp };
+        }
         if !same_rows(info, &now) {
             let text = format!("{}: changed since it was opened", info.path.display());
             return Err(Error::input(text));
@@ -308,7 +315,12 @@ fn items(opened: &Opened, info: &ShardInfo) -> Result<[Items; 5]> {
         }
         let name = part.name(info.kind);
         let dataset = storage::open(&file, name);
-        dataset.map(Items::Hdf5).map_err(|text| wrong(path, &format!("dataset {name:?}"), text))
+        let watched = match info.proof {
+            Proof::Read { stamp } => Some(Watched { file: opened.file.clone(), stamp }),
+            _ => None,
+        };
+        let items = dataset.map(|dataset| Items::Hdf5(dataset, watched));
+        items.map_err(|text| wrong(path, &format!("dataset {name:?}"), text))
     };
     let [values, label_offsets, labels, frame_offsets, ids] = Part::ALL.map(open);
     Ok([values?, label_offsets?, labels?, frame_offsets?, ids?])

@@ -10,6 +10,7 @@ use super::attributes::{Attributes, type_name};
 use super::content::{Common, Part};
 use super::items::places;
 use super::proof::Opened;
+use super::stamp::Stamp;
 use super::storage::{self, Lack};
 use super::trailer::{self, Trailer};
 use crate::error::{Error, Result};
@@ -54,8 +55,9 @@ pub enum Proof {
     /// By the proof at its end; `file` is that proof's own digest, in hex, and so tells any other
     /// file apart.
     Own { file: String },
-    /// All of it was read once, with the checksums that it has.
-    Read,
+    /// All of it was read once, with the checksums that it has, when the file system said this of
+    /// it.
+    Read { stamp: Stamp },
 }
 
 /// A checked shard, as ranks tell each other of it.

@@ -2,13 +2,11 @@
 //! owns them, and taken to activations there.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::Path;
 
 use super::own_rows::{OwnRows, Room};
 use crate::comm::{Comm, OrderedSum, StopFlag};
-use crate::data::{Dataset, Kind, Proof, Reader, ShardInfo, find};
+use crate::data::{Dataset, Kind, Reader};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
@@ -19,44 +17,6 @@ use crate::model::spec::{Normalize, Standard};
 use crate::model::vector::Instructions;
 use crate::parallel::{Ahead, work_off};
 use crate::partition::{Blocks, owned, runs};
-
-/// Opens the shards that `patterns` name; files are divided over ranks, and all errors are common.
-pub fn open(comm: &Comm, patterns: &[String]) -> Result<Dataset> {
-    let paths = comm.agree(find(patterns))?;
-    let mine = owned(paths.len(), comm.size(), comm.rank());
-    let (mut infos, mut errors) = (Vec::new(), Vec::new());
-    for path in &paths[mine] {
-        match look(path) {
-            Ok(info) => infos.push(info),
-            Err(error) => errors.push(error),
-        }
-    }
-    comm.agree(Error::all(errors))?;
-    let text = serde_json::to_vec(&infos).expect("shard descriptions are plain data");
-    let all = comm.all_gather_any(&text).into_iter().flat_map(|text| {
-        let infos: Vec<ShardInfo> = serde_json::from_slice(&text).expect("as they were written");
-        infos
-    });
-    comm.agree(Dataset::new(all.collect()))
-}
-
-fn look(path: &Path) -> Result<ShardInfo> {
-    match ShardInfo::look(path)? {
-        Some(info) => Ok(info),
-        None => ShardInfo::read_unproven(path),
-    }
-}
-
-/// Tells once how many shards of all lists have no proof of their own. Collective.
-pub fn warn_of_unproven(comm: &Comm, datasets: &[&Dataset]) {
-    let shards = datasets.iter().flat_map(|dataset| dataset.shards());
-    let unproven = |shard: &&ShardInfo| !matches!(shard.proof, Proof::Own { .. });
-    let paths: BTreeSet<&Path> = shards.filter(unproven).map(|shard| &*shard.path).collect();
-    if let (true, Some(first)) = (comm.is_root(), paths.first()) {
-        let (count, first) = (paths.len(), first.display());
-        log::warn!("{count} shards without proof; hint: reelscale inspect --seal {first}");
-    }
-}
 
 /// Rows that a thread takes to activations at once: row blocks of large datasets are too long to
 /// be read ahead whole.

@@ -199,7 +199,9 @@ impl Values<'_> {
             "standardise" => Normalize::Standardise,
             _ => Normalize::None,
         };
-        DataJob { train: texts("data.train").expect("checked"), validation, normalize }
+        let train = texts("data.train").expect("checked");
+        let allow_overlap = self.get("data.allow_overlap") == &Value::Boolean(true);
+        DataJob { train, validation, allow_overlap, normalize }
     }
 
     fn experts(&self) -> ExpertsJob {

@@ -24,6 +24,9 @@ pub struct DataJob {
     /// Paths or globs of shards.
     pub train: Vec<String>,
     pub validation: Validation,
+    /// Whether rows may stand in both; default false. Changes nothing that is computed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_overlap: bool,
     /// Default: l2.
     pub normalize: Normalize,
 }

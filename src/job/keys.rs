@@ -59,6 +59,12 @@ pub const KEYS: &[Key] = &[
         "Or this share of the training rows, by row block, drawn with the seed.",
     ),
     key(
+        "data.allow_overlap",
+        Boolean,
+        "false",
+        "Whether rows that train may validate, too, by data.validation: then that is only told.",
+    ),
+    key(
         "data.normalize",
         Choice(&["l2", "standardise", "none"]),
         "\"l2\"",

@@ -28,6 +28,7 @@ const MAY_CHANGE: &[&str] = &[
     "run.kernel",
     "data.train",
     "data.validation.globs",
+    "data.allow_overlap",
 ];
 
 /// Keys whose values differ: (key, before, now), those that may change and those that may not.

@@ -90,8 +90,7 @@ mod tests {
         let values = [0.0, 1.0, 1e8, 9.96921e36, 1e19, 1.8e19, 1.9e19, 4e18, 3e38, -1e20, 1e-30];
         for normalize in [Normalize::None, Normalize::L2, Normalize::Standardise] {
             let bounds = Bounds::new(normalize, Some(&standard), 3);
-            for (at, value) in values.iter().enumerate().flat_map(|(_, v)| [(0, v), (1, v), (2, v)])
-            {
+            for (at, value) in values.iter().flat_map(|v| [(0, v), (1, v), (2, v)]) {
                 let mut row = [0.5f32; 3];
                 row[at] = *value;
                 let lost = |x: &f32| !x.is_finite();

@@ -22,7 +22,7 @@ use crate::progress::set_phase;
 pub use events::Events;
 pub use log_lines::install;
 pub use record::{Machine, RunRecord, host};
-pub use run_directory::{Finished, Found, RunDirectory, Unfinished};
+pub use run_directory::{Finished, Found, RunDirectory, SHARDS_READ, Unfinished};
 pub use timers::{Timers, table};
 
 /// The report of one run on one rank.

@@ -17,9 +17,20 @@ use crate::job::{Changes, Job};
 const JOB: &str = "job.toml";
 const RECORD: &str = "run.json";
 const METRICS: &str = "metrics.jsonl";
+/// Shards without proof that the run has read in full, so that its next start needn't.
+pub const SHARDS_READ: &str = "shards.jsonl";
 /// Files and folders that the program writes there.
-const FILES: [&str; 7] =
-    [LOCK, JOB, "job.toml.tmp", RECORD, "run.json.tmp", METRICS, "metrics.jsonl.tmp"];
+const FILES: [&str; 9] = [
+    LOCK,
+    JOB,
+    "job.toml.tmp",
+    RECORD,
+    "run.json.tmp",
+    METRICS,
+    "metrics.jsonl.tmp",
+    SHARDS_READ,
+    "shards.jsonl.tmp",
+];
 const FOLDERS: [&str; 4] = ["checkpoints", "ranks", "model", "model.tmp"];
 /// No job or record is larger; what claims to be is not read.
 const TEXT_BYTES_MAX: u64 = 64 << 20;
@@ -156,6 +167,14 @@ impl RunDirectory {
     pub fn record(&self, record: &impl serde::Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(record).expect("a record is plain data");
         self.write(RECORD, &(text + "\n"))
+    }
+
+    /// Writes which shards have been read in full.
+    ///
+    /// # Errors
+    /// Exit 5.
+    pub fn write_shards(&self, text: &str) -> Result<()> {
+        self.write(SHARDS_READ, text)
     }
 
     /// Writes the file `name`, whole or not at all.

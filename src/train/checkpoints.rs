@@ -115,7 +115,19 @@ impl Checkpoints {
             }
         }
         let (found, expected) = (&about["data"], &self.identity["data"]);
-        if found != expected {
+        let then = &about["contents"];
+        if then.is_null() {
+            log::warn!(
+                "the checkpoint doesn't hold what its shards contained: whether they are the same \
+                 is seen by their sizes alone"
+            );
+        } else {
+            same_contents(then, &self.identity["contents"])?;
+        }
+        // A shard that was sealed or written again holds the same rows in other chunks.
+        let rows =
+            |data: &Value| [&data["train"]["rows"], &data["validation"]["rows"]].map(Value::clone);
+        if then.is_null() && found != expected || rows(found) != rows(expected) {
             let text = format!("the checkpoint is of the data {found}, the job names {expected}");
             return Err(Error::run_directory(text).hint("the same shards, or a new --output"));
         }
@@ -166,4 +178,38 @@ impl Checkpoints {
             outcome => outcome,
         }
     }
+}
+
+/// Whether the shards that the job names now hold what they held `then`.
+///
+/// # Errors
+/// Exit 6: the first that doesn't.
+fn same_contents(then: &Value, now: &Value) -> Result<()> {
+    for list in ["train", "validation"] {
+        let shards = |contents: &Value| contents[list].as_array().cloned().unwrap_or_default();
+        let (then, now) = (shards(then), shards(now));
+        let told = |text: String| {
+            let error = Error::run_directory(format!("data.{list}: {text}"));
+            Err(error.hint("the same shards, or a new --output"))
+        };
+        for (index, (then, now)) in then.iter().zip(&now).enumerate() {
+            // Where rows are is nobody's concern, but they must be the same.
+            if then[1] != now[1] {
+                let name = |shard: &Value| shard[0].as_str().unwrap_or_default().to_string();
+                return told(format!(
+                    "{}: found other rows than the checkpoint was made of: content {}, expected \
+                     {} of {} (shard {index})",
+                    name(now),
+                    now[1].as_str().unwrap_or("unknown"),
+                    then[1].as_str().unwrap_or("unknown"),
+                    name(then),
+                ));
+            }
+        }
+        if then.len() != now.len() {
+            let (now, then) = (now.len(), then.len());
+            return told(format!("found {now} shards, the checkpoint was made of {then}"));
+        }
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The rows of a run: which train, which validate, and what follows from their labels.
 
+use std::path::Path;
 use std::rc::Rc;
 
 use serde_json::{Value, json};
@@ -7,10 +8,12 @@ use sha2::{Digest, Sha256};
 
 use super::memory::Plan;
 use crate::comm::Comm;
-use crate::data::{Dataset, Kind};
+use crate::data::{Dataset, Kind, ReadBefore};
 use crate::error::{Error, Result};
-use crate::flow::home_rows::{HomeRows, open, warn_of_unproven};
+use crate::flow::home_rows::HomeRows;
+use crate::flow::overlap::{self, Lists};
 use crate::flow::own_rows::Room;
+use crate::flow::shards::{open, see, warn_of_unproven};
 use crate::human::hex;
 use crate::job::{Job, Validation};
 use crate::model::experts::Rule;
@@ -58,6 +61,22 @@ impl Data {
         json!({ "train": of(&self.train), "validation": self.validation.as_deref().map(of) })
     }
 
+    /// The contents of the shards, which a checkpoint holds: name and digest of each, in order.
+    pub fn contents(&self) -> Value {
+        let of = |rows: &HomeRows| {
+            let shards = rows.dataset().shards().iter();
+            let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+            shards.map(|shard| json!([name(&shard.path), shard.digest])).collect::<Vec<_>>()
+        };
+        json!({ "train": of(&self.train), "validation": self.validation.as_deref().map(of) })
+    }
+
+    /// Shards without proof that have been read in full.
+    pub fn read_in_full(&self) -> ReadBefore {
+        let lists = std::iter::once(&self.train).chain(&self.validation);
+        ReadBefore::among(lists.flat_map(|rows| rows.dataset().shards()))
+    }
+
     /// What ranks have made of their shards, for them to compare.
     pub fn described(&self) -> String {
         let identity = self.identity();
@@ -81,11 +100,19 @@ impl Data {
     /// # Errors
     /// Exit 4, common to all ranks.
     pub fn open(comm: &Comm, job: &Job) -> Result<Data> {
-        let all = open(comm, &job.data.train)?;
+        Data::open_again(comm, job, &ReadBefore::default())
+    }
+
+    /// The same, where shards without proof have been read in full before.
+    ///
+    /// # Errors
+    /// As `open`; exit 75 when told to stop.
+    pub fn open_again(comm: &Comm, job: &Job, before: &ReadBefore) -> Result<Data> {
+        let all = open(comm, "data.train", &job.data.train, before)?;
         let (train, validation) = match &job.data.validation {
             Validation::None => (all, None),
             Validation::Globs(globs) => {
-                let validation = open(comm, globs)?;
+                let validation = open(comm, "data.validation", globs, before)?;
                 let shards = all.shards().iter().chain(validation.shards());
                 comm.agree(Dataset::new(shards.cloned().collect()))?;
                 (all, Some(validation))
@@ -106,6 +133,17 @@ impl Data {
             return comm.agree(Err(Error::usage(text)));
         }
         let (train, validation) = (home(train), validation.map(home));
+        see(comm, train.dataset(), &train.own_rows())?;
+        if let Some(rows) = &validation {
+            see(comm, rows.dataset(), &rows.own_rows())?;
+        }
+        let lists = Lists {
+            train: &train,
+            validation: validation.as_ref(),
+            named: matches!(job.data.validation, Validation::Globs(_)),
+            allowed: job.data.allow_overlap,
+        };
+        overlap::check(comm, &lists)?;
         let rule = rule_of(job);
         let positives = match rule {
             Rule::Uniform { .. } if !job.model.frequency_biases => {

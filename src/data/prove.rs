@@ -1,0 +1,391 @@
+//! Shards without a proof are read once in full by another process: a damaged file may crash HDF5,
+//! or keep it for ever, and neither is an error that can be caught.
+//!
+//! That process is this very program, started again. It takes paths, each ended by a NUL, and
+//! answers each with lines of JSON: signs that it goes on, then what the shard is or what is wrong
+//! with it. It may use so much memory, and so much time without a sign; then it is killed, and the
+//! next file goes to a new one.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, Signal};
+use serde::{Deserialize, Serialize};
+
+use super::reader::ShardReader;
+use super::schema::{Proof, ShardInfo, hex};
+use super::stamp::Stamp;
+use crate::error::{Error, Exit, Result};
+use crate::progress;
+
+/// How often a stop and limits are looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often a reading process says that it goes on, if it does.
+const SIGN: Duration = Duration::from_millis(100);
+/// Without a sign for so long, and for as long as a slow disk takes for the whole file, it hangs.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+const DISK_BYTES_A_SECOND: u64 = 10 << 20;
+/// The same by its time on a processor: what loops for ever is found sooner than a slow disk.
+const BUSY_MAX: Duration = Duration::from_secs(1);
+const BUSY_BYTES_A_SECOND: u64 = 50 << 20;
+/// Address space for a file, beside what the process has at its start: so much, and so many times
+/// the file's size, but at most half of the machine's memory.
+const MEMORY: u64 = 1 << 30;
+const MEMORY_TIMES: u64 = 16;
+/// Bytes of what it complains of that are kept.
+const COMPLAINT_MAX: u64 = 4096;
+/// Beginnings of the names of variables by which launchers tell a process that it is a rank.
+const LAUNCHERS: [&str; 5] = ["OMPI_", "PMIX_", "PMI_", "SLURM_", "PRTE_"];
+
+/// The arguments by which this program reads shards for another process.
+static ARGUMENTS: OnceLock<&'static [&'static str]> = OnceLock::new();
+
+/// From now on shards without proof are read by this process's own program, started again with
+/// `arguments`: for the program itself alone, which knows what those mean.
+pub fn start_with(arguments: &'static [&'static str]) {
+    let _ = ARGUMENTS.set(arguments);
+}
+
+/// What a reading process says.
+#[derive(Serialize, Deserialize)]
+enum Said {
+    GoesOn,
+    Whole(Box<ShardInfo>),
+    Fault { exit: u8, text: String },
+}
+
+/// What `prove` gives for each file.
+pub type Outcome = Result<ShardInfo>;
+
+/// Reads each file of `paths` in full, in another process. `stopped` says whether to leave off.
+///
+/// # Errors
+/// Exit 75 once `stopped`; exit 4 where this program can't be started again; exit 9 where the
+/// system refuses to. What is wrong with single files stands in what is returned: exit 4, also
+/// where one crashes HDF5, keeps it for ever or wants more memory than its size explains.
+pub fn prove(paths: &[PathBuf], stopped: &mut dyn FnMut() -> bool) -> Result<Vec<Outcome>> {
+    let mut process = None;
+    let mut outcomes = Vec::new();
+    for path in paths {
+        let (outcome, left) = prove_one(path, process.take(), stopped)?;
+        process = left;
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// What a file is, and the process that has read it, if that is still of use.
+fn prove_one(
+    path: &Path,
+    process: Option<Process>,
+    stopped: &mut dyn FnMut() -> bool,
+) -> Result<(Outcome, Option<Process>)> {
+    let before = match Stamp::of_path(path) {
+        Ok(stamp) => stamp,
+        Err(error) => return Ok((Err(Error::input(Error::file(path, &error).text)), process)),
+    };
+    let limit = WAIT_MAX + Duration::from_secs(before.bytes / DISK_BYTES_A_SECOND);
+    let _reading = progress::Call::until("reading", path, limit);
+    let mut process = match process {
+        Some(process) => process,
+        None => Process::start(path)?,
+    };
+    let said = process.ask(path, before.bytes, limit, stopped)?;
+    let fault = |text: String| Err(Error::input(format!("{}: {text}", path.display())));
+    let outcome = match said {
+        Ok(Said::Whole(info)) => {
+            let now = Stamp::of_path(path).ok();
+            match now.is_some_and(|now| now.same_bytes(&before)) {
+                true => {
+                    let proof = match info.proof {
+                        Proof::Own { .. } => info.proof,
+                        _ => Proof::Read { stamp: before },
+                    };
+                    Ok(ShardInfo { path: path.into(), proof, ..*info })
+                }
+                false => fault("was changed while it was read".into()),
+            }
+        }
+        Ok(Said::Fault { exit, text }) => Err(Error::new(Exit::from_code(exit), text)),
+        Ok(Said::GoesOn) => unreachable!("waited on"),
+        Err(end) => {
+            let (exit, text) = process.end_of(end);
+            let error = Error::new(exit, format!("{}: {text}", path.display()));
+            return Ok((Err(error.hint("the file is damaged; write the shard anew")), None));
+        }
+    };
+    Ok((outcome, Some(process)))
+}
+
+/// Why there is no answer.
+enum End {
+    /// It has ended by itself.
+    Ended,
+    /// It gave no sign for too long, in all or while it computed.
+    Silent(Duration),
+}
+
+/// A process that reads shards.
+struct Process {
+    child: Child,
+    paths: ChildStdin,
+    said: Receiver<Said>,
+    complaint: Option<JoinHandle<String>>,
+}
+
+impl Process {
+    /// Starts one; `path` is the first file that it is to read.
+    fn start(path: &Path) -> Result<Process> {
+        let Some(arguments) = ARGUMENTS.get() else {
+            let text = format!("{}: found a shard without proof", path.display());
+            return Err(
+                Error::input(text).hint(format!("reelscale inspect --seal {}", path.display()))
+            );
+        };
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("reelscale").args(*arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if LAUNCHERS.iter().any(|launcher| text.starts_with(launcher)) {
+                command.env_remove(&name);
+            }
+        }
+        let parent = rustix::process::getpid();
+        // SAFETY: between fork and exec it makes system calls only.
+        unsafe { command.pre_exec(move || stand_apart(parent)) };
+        let refused = |error: io::Error| {
+            let text = format!("{}: no process can be started to read it: {error}", path.display());
+            Error::new(Exit::Resources, text)
+        };
+        let mut child = command.spawn().map_err(refused)?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (send, said) = channel();
+        let out = BufReader::new(out.expect("piped"));
+        thread::spawn(move || {
+            for line in out.lines().map_while(io::Result::ok) {
+                let Ok(what) = serde_json::from_str(&line) else { return };
+                if send.send(what).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut err = err.expect("piped");
+        let complaint = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = (&mut err).take(COMPLAINT_MAX).read_to_end(&mut bytes);
+            let _ = io::copy(&mut err, &mut io::sink());
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        let paths = child.stdin.take().expect("piped");
+        Ok(Process { child, paths, said, complaint: Some(complaint) })
+    }
+
+    /// Has it read the file, and waits for what it says of it.
+    fn ask(
+        &mut self,
+        path: &Path,
+        bytes: u64,
+        limit: Duration,
+        stopped: &mut dyn FnMut() -> bool,
+    ) -> Result<std::result::Result<Said, End>> {
+        use std::os::unix::ffi::OsStrExt;
+        let busy_limit = BUSY_MAX + Duration::from_secs(bytes / BUSY_BYTES_A_SECOND);
+        // One that has ended says so below.
+        let _ = self.paths.write_all(path.as_os_str().as_bytes());
+        let _ = self.paths.write_all(&[0]).and_then(|()| self.paths.flush());
+        let (mut since, mut busy_then) = (Instant::now(), self.busy());
+        loop {
+            match self.said.recv_timeout(LOOK) {
+                Ok(Said::GoesOn) => {
+                    progress::tick();
+                    (since, busy_then) = (Instant::now(), self.busy());
+                }
+                Ok(said) => return Ok(Ok(said)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Err(End::Ended)),
+                Err(RecvTimeoutError::Timeout) => {
+                    let busy = self.busy().saturating_sub(busy_then);
+                    if since.elapsed() > limit || busy > busy_limit {
+                        return Ok(Err(End::Silent(since.elapsed())));
+                    }
+                }
+            }
+            if stopped() {
+                return Err(Error::stopped());
+            }
+        }
+    }
+
+    /// Its time on processors so far.
+    fn busy(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let text = text.unwrap_or_default();
+        // Behind the name, which may hold anything: the 12th and 13th field are ticks.
+        let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks: u64 =
+            fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>).sum();
+        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1))
+    }
+
+    /// What is to be told of its end.
+    fn end_of(&mut self, end: End) -> (Exit, String) {
+        if let End::Silent(waited) = end {
+            let seconds = waited.as_secs_f64();
+            return (
+                Exit::Input,
+                format!("found a file that HDF5 doesn't come to an end with ({seconds:.0} s)"),
+            );
+        }
+        let Ok(status) = self.child.wait() else {
+            return (Exit::Resources, "the process that was to read it is lost".into());
+        };
+        let complaint = self.complaint.take().and_then(|thread| thread.join().ok());
+        let complaint = complaint.unwrap_or_default();
+        told_of(status, complaint.lines().find(|line| !line.trim().is_empty()).unwrap_or("nothing"))
+    }
+}
+
+/// What a reading process that ended with `status` had met with; `complaint` is what it said.
+fn told_of(status: ExitStatus, complaint: &str) -> (Exit, String) {
+    match (status.signal(), status.code()) {
+        (Some(9), _) => {
+            let text = "the process that read it was killed (signal 9): is memory used up?";
+            (Exit::Resources, text.into())
+        }
+        (Some(signal), _) => {
+            (Exit::Input, format!("found a file that crashes HDF5 (signal {signal})"))
+        }
+        (None, Some(code)) if code == Exit::Resources as i32 => {
+            (Exit::Input, "found a file that takes more memory than its size explains".into())
+        }
+        _ => (Exit::Input, format!("found a file that can't be read: {complaint}")),
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a reading process is before it begins: it ends with its parent, is deaf to the signals that
+/// a whole job gets, and leaves no core.
+fn stand_apart(parent: rustix::process::Pid) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if rustix::process::getppid() != Some(parent) {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    for signal in [libc::SIGUSR1, libc::SIGUSR2, libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: to ignore a signal needs no handler.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(())
+}
+
+/// What a reading process does: reads the files that `paths` names, says `said` of each.
+///
+/// # Errors
+/// What reading from or writing to the other process gives.
+pub fn serve(mut paths: impl BufRead, said: impl Write + Send) -> io::Result<()> {
+    let at_start = rustix::process::getrlimit(Resource::As);
+    let said = Mutex::new(said);
+    let say = |what: &Said| {
+        let mut line = serde_json::to_vec(what)?;
+        line.push(b'\n');
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.write_all(&line).and_then(|()| said.flush())
+    };
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut count = progress::count();
+            while !done.load(Relaxed) {
+                thread::sleep(SIGN);
+                let now = progress::count();
+                if now != count && say(&Said::GoesOn).is_err() {
+                    return;
+                }
+                count = now;
+            }
+        });
+        let mut each = || -> io::Result<()> {
+            let mut path = Vec::new();
+            while paths.read_until(0, &mut path)? > 0 {
+                path.pop();
+                use std::os::unix::ffi::OsStringExt;
+                let file = PathBuf::from(std::ffi::OsString::from_vec(std::mem::take(&mut path)));
+                limit_memory(&file, at_start);
+                say(&match read_in_full(&file) {
+                    Ok(info) => Said::Whole(Box::new(info)),
+                    Err(Error { exit, text, .. }) => Said::Fault { exit: exit as u8, text },
+                })?;
+            }
+            Ok(())
+        };
+        let outcome = each();
+        done.store(true, Relaxed);
+        outcome
+    })
+}
+
+/// Every byte of the file at `path` through HDF5. What is returned has no path.
+fn read_in_full(path: &Path) -> Outcome {
+    let mut info = ShardInfo::read_unproven(path)?;
+    let digest = ShardReader::open(&info)?.check_in_full()?;
+    info.digest = Some(hex(digest));
+    // Paths needn't be UTF-8, as JSON is.
+    info.path = PathBuf::new();
+    Ok(info)
+}
+
+/// Bounds what this process may take while it reads the file at `path`.
+fn limit_memory(path: &Path, at_start: Rlimit) {
+    let bytes = path.metadata().map_or(0, |found| found.len());
+    let memory = rustix::system::sysinfo();
+    let memory = (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit));
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = pages.split_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());
+    let own = pages.unwrap_or(0) * rustix::param::page_size() as u64;
+    let more = MEMORY.max(bytes.saturating_mul(MEMORY_TIMES).min(memory / 2));
+    let wanted = own.saturating_add(more);
+    let current = at_start.current.map_or(wanted, |limit| limit.min(wanted));
+    let limit = Rlimit { current: Some(current), maximum: at_start.maximum };
+    // Where the system refuses, there is the limit that it has set.
+    let _ = rustix::process::setrlimit(Resource::As, limit);
+}
+
+/// Shards that were changed while this process has them open, with the same content.
+static SAME_AGAIN: Mutex<Option<HashMap<PathBuf, Stamp>>> = Mutex::new(None);
+
+/// Whether the file that `info` describes, which was read in full then and is `now`, still has the
+/// same content; it is read again in full where the file system says that it has been changed.
+///
+/// # Errors
+/// Exit 4: it hasn't; what `prove` gives.
+pub fn still_same(info: &ShardInfo, now: Stamp) -> Result<()> {
+    let Proof::Read { stamp } = &info.proof else { return Ok(()) };
+    let seen = || SAME_AGAIN.lock().unwrap_or_else(PoisonError::into_inner);
+    let again = seen().as_ref().and_then(|seen| seen.get(&info.path).copied());
+    if [Some(*stamp), again].iter().flatten().any(|then| then.same_bytes(&now)) {
+        return Ok(());
+    }
+    let found = prove(std::slice::from_ref(&info.path), &mut || false)?.remove(0)?;
+    if found.digest != info.digest {
+        let text = format!("{}: changed since it was read in full", info.path.display());
+        return Err(Error::input(text).hint("another program has replaced or written it"));
+    }
+    if let Proof::Read { stamp } = found.proof {
+        seen().get_or_insert_default().insert(info.path.clone(), stamp);
+    }
+    Ok(())
+}

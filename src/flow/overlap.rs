@@ -1,0 +1,260 @@
+//! Rows that stand twice: among those that train and those that validate, or within one of both.
+//!
+//! Every row's id goes as a hash to the rank that looks after that hash. Only of ids that meet
+//! there are rows read: what is the same in labels and features, too, is the same video. A rank
+//! takes 32 bytes for each of its rows, and the time to read their ids once; rows whose ids stand
+//! in both lists are read once, all of them in the worst case.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bytemuck::{Pod, Zeroable};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use super::home_rows::HomeRows;
+use crate::comm::Comm;
+use crate::data::{Kind, Reader, ShardInfo};
+use crate::error::{Error, Result};
+use crate::labels::Labels;
+
+/// Ids that are read at once.
+const IDS_AT_ONCE: usize = 1 << 16;
+/// Set in the number of a validation row, so that those come behind the rows that train.
+const VALIDATES: u64 = 1 << 63;
+/// No row.
+const NONE: u64 = u64::MAX;
+
+/// A row's id on its way to the rank that looks after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
+#[repr(C)]
+struct Named {
+    id: u64,
+    row: u64,
+}
+
+/// How often something was found, and the first two rows of which it is true, in that order.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+struct Found {
+    count: u64,
+    first: [u64; 2],
+}
+
+impl Found {
+    const NOTHING: Found = Found { count: 0, first: [NONE; 2] };
+
+    fn add(&mut self, count: u64, rows: [u64; 2]) {
+        if count > 0 {
+            self.count += count;
+            self.first = self.first.min(rows);
+        }
+    }
+
+    /// What all ranks have found. Collective.
+    fn of_all(self, comm: &Comm) -> Found {
+        let mut all = Found::NOTHING;
+        comm.all_gather(&[self]).iter().for_each(|found| all.add(found.count, found.first));
+        all
+    }
+}
+
+/// The rows that train and those that validate.
+pub struct Lists<'a> {
+    pub train: &'a HomeRows,
+    pub validation: Option<&'a HomeRows>,
+    /// Whether both were named by the job: then a row in both is an error.
+    pub named: bool,
+    /// `data.allow_overlap`: then it is only told.
+    pub allowed: bool,
+}
+
+/// Sees whether rows stand twice. Collective.
+///
+/// # Errors
+/// Exit 4: shards or rows that train validate, too, and the job doesn't allow it; what reading rows
+/// gives; exit 75 when told to stop; common to all ranks.
+pub fn check(comm: &Comm, lists: &Lists) -> Result<()> {
+    let same_shards = if lists.named { lists.same_shards() } else { Vec::new() };
+    if let Some([train, validation]) = same_shards.first() {
+        let count = same_shards.len();
+        let text = format!(
+            "data.validation: {count} of its shards have the rows of shards of data.train: {} \
+             those of {}",
+            validation.display(),
+            train.display()
+        );
+        lists.told(comm, text)?;
+    }
+    let [same, alike, in_train, in_validation] = lists.look(comm)?;
+    let place = |found: Found| lists.place(found.first);
+    if same.count > 0 {
+        let count = same.count;
+        let text = format!(
+            "data.validation: {count} rows are rows of data.train, too, with the same id, labels \
+             and features: {}",
+            place(same)
+        );
+        lists.told(comm, text)?;
+    }
+    let warn = |found: Found, what: &str| {
+        if found.count > 0 && comm.is_root() {
+            log::warn!("{} {what}: {}", found.count, place(found));
+        }
+    };
+    warn(alike, "rows that validate have the id of one that trains, with other labels or features");
+    warn(in_train, "rows that train have the id of another one");
+    warn(in_validation, "rows that validate have the id of another one");
+    Ok(())
+}
+
+impl Lists<'_> {
+    fn list(&self, row: u64) -> &HomeRows {
+        match row & VALIDATES {
+            0 => self.train,
+            _ => self.validation.expect("a row of it"),
+        }
+    }
+
+    /// An error, or a warning where what it says is allowed or comes of no choice of the user's.
+    fn told(&self, comm: &Comm, text: String) -> Result<()> {
+        if self.named && !self.allowed {
+            let error = Error::input(text).hint("take them out, or data.allow_overlap = true");
+            return Err(Error { agreed: true, ..error });
+        }
+        if comm.is_root() {
+            log::warn!("{text}");
+        }
+        Ok(())
+    }
+
+    /// Shards of both lists that have the same content: copies, links, other names.
+    fn same_shards(&self) -> Vec<[PathBuf; 2]> {
+        let Some(validation) = self.validation else { return Vec::new() };
+        fn with_rows(list: &HomeRows) -> impl Iterator<Item = &ShardInfo> {
+            list.dataset().shards().iter().filter(|shard| shard.rows > 0)
+        }
+        let of = |shard: &ShardInfo| Some((shard.digest.clone()?, shard.path.clone()));
+        let train: BTreeMap<String, PathBuf> = with_rows(self.train).filter_map(of).collect();
+        let both = |(digest, path)| Some([train.get(&digest)?.clone(), path]);
+        with_rows(validation).filter_map(of).filter_map(both).collect()
+    }
+
+    /// What stands in both lists, with the same labels and features and with others, and what
+    /// stands twice in each. Collective.
+    fn look(&self, comm: &Comm) -> Result<[Found; 4]> {
+        let mut parts = vec![Vec::new(); comm.size()];
+        let mut named = |list: &HomeRows, mark: u64| -> Result<()> {
+            let mut reader = list.dataset().reader();
+            let own = list.own_rows();
+            for from in own.clone().step_by(IDS_AT_ONCE) {
+                comm.unless_stopped()?;
+                let ids = reader.ids(from..own.end.min(from + IDS_AT_ONCE))?;
+                for (row, id) in (from as u64..).zip(ids).filter(|(_, id)| !id.is_empty()) {
+                    let id = xxh3_64(&id);
+                    parts[(id % comm.size() as u64) as usize].push(Named { id, row: row | mark });
+                }
+            }
+            Ok(())
+        };
+        let read = named(self.train, 0)
+            .and_then(|()| self.validation.map_or(Ok(()), |list| named(list, VALIDATES)));
+        comm.agree(read)?;
+        let mut named = comm.all_to_all(parts).concat();
+        named.sort_unstable();
+        let mut found = [Found::NOTHING; 4];
+        let mut met = Vec::new();
+        for group in named.chunk_by(|a, b| a.id == b.id).filter(|group| group.len() > 1) {
+            let (train, validation) =
+                group.split_at(group.partition_point(|it| it.row < VALIDATES));
+            for (list, found) in [train, validation].into_iter().zip(&mut found[2..]) {
+                if let [first, second, ..] = list {
+                    found.add(list.len() as u64 - 1, [first.row, second.row]);
+                }
+            }
+            if !train.is_empty() && !validation.is_empty() {
+                met.push((train, validation));
+            }
+        }
+        let rows = met.iter().flat_map(|(train, validation)| train.iter().chain(*validation));
+        let digests = self.digests(comm, rows.map(|it| it.row).collect())?;
+        for (train, validation) in met {
+            for other in validation {
+                let same = train.iter().find(|it| digests[&it.row] == digests[&other.row]);
+                let place = usize::from(same.is_none());
+                found[place].add(1, [same.unwrap_or(&train[0]).row, other.row]);
+            }
+        }
+        Ok(found.map(|found| found.of_all(comm)))
+    }
+
+    /// Digests of id, labels and features of `rows`, read by the ranks that own them. Collective.
+    fn digests(&self, comm: &Comm, rows: Vec<u64>) -> Result<BTreeMap<u64, [u64; 2]>> {
+        let mut asked = vec![Vec::new(); comm.size()];
+        let runs = [Some(self.train), self.validation].map(|list| list.map(HomeRows::row_runs));
+        for row in rows {
+            let runs = runs[usize::from(row >= VALIDATES)].as_ref().expect("a list that has rows");
+            let own = (row & !VALIDATES) as usize;
+            asked[runs.partition_point(|run| run.end <= own)].push(row);
+        }
+        asked.iter_mut().for_each(|rows| rows.sort_unstable());
+        let wanted = comm.all_to_all(asked.clone());
+        let answers = comm.agree(self.read(comm, &wanted))?;
+        let answers = comm.all_to_all(answers);
+        Ok(asked.concat().into_iter().zip(answers.concat()).collect())
+    }
+
+    /// The digests of own rows, each list of which is in order.
+    fn read(&self, comm: &Comm, wanted: &[Vec<u64>]) -> Result<Vec<Vec<[u64; 2]>>> {
+        let mut readers = [Some(self.train), self.validation]
+            .map(|list| list.map(|list| list.dataset().reader()));
+        // Rows in the order in which they lie in files, whoever asks.
+        let mut rows = wanted.concat();
+        rows.sort_unstable();
+        rows.dedup();
+        let mut digests = BTreeMap::new();
+        for row in rows {
+            comm.unless_stopped()?;
+            let reader = &mut readers[usize::from(row >= VALIDATES)];
+            let reader = reader.as_mut().expect("a list that has rows");
+            digests.insert(row, digest(reader, (row & !VALIDATES) as usize)?);
+        }
+        Ok(wanted.iter().map(|rows| rows.iter().map(|row| digests[row]).collect()).collect())
+    }
+
+    /// `video "a", FILE row 3 and FILE row 9`
+    fn place(&self, rows: [u64; 2]) -> String {
+        let places = rows.map(|row| {
+            let (dataset, row) = (self.list(row).dataset(), (row & !VALIDATES) as usize);
+            let (shard, row) = dataset.place_of(row);
+            format!("{} row {row}", dataset.shards()[shard].path.display())
+        });
+        let row = (rows[0] & !VALIDATES) as usize;
+        let id = self.list(rows[0]).dataset().reader().ids(row..row + 1).ok();
+        let id = id.map(|ids| String::from_utf8_lossy(&ids[0]).into_owned());
+        format!("video {:?}, {} and {}", id.unwrap_or_default(), places[0], places[1])
+    }
+}
+
+/// A digest of a row's id, labels and features.
+fn digest(reader: &mut Reader, row: usize) -> Result<[u64; 2]> {
+    let (mut sum, mut labels) = (Xxh3::new(), Labels::new());
+    let mut field = |bytes: &[u8]| {
+        sum.update(&(bytes.len() as u64).to_le_bytes());
+        sum.update(bytes);
+    };
+    field(&reader.ids(row..row + 1)?[0]);
+    match reader.dataset().kind() {
+        Kind::Frames => {
+            field(&reader.frames(row..row + 1)?[0]);
+            reader.labels(row..row + 1, &mut labels)?;
+        }
+        Kind::Video => {
+            let mut features = vec![0.0; reader.dataset().width()];
+            reader.read(row..row + 1, &mut features, &mut labels)?;
+            field(bytemuck::cast_slice(&features));
+        }
+    }
+    field(bytemuck::cast_slice(labels.row(0)));
+    let digest = sum.digest128();
+    Ok([digest as u64, (digest >> 64) as u64])
+}
