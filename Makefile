@@ -20,7 +20,7 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 # for itself.
 export HWLOC_COMPONENTS ?= -opencl
 
-.PHONY: build demo test test-arm64 test-kill test-slurm check bench install-deps
+.PHONY: build demo test test-arm64 test-flips test-hostile test-kill test-slurm check bench install-deps
 
 build: install-deps
 	cargo build --release
@@ -46,6 +46,14 @@ test-arm64: install-deps
 # Kills ranks at random moments of 200 runs; `make test` does so in 20.
 test-kill: install-deps
 	REELSCALE_KILL_SEEDS=$${SEEDS:-200} cargo test --test stops killed -- --nocapture
+
+# Flips every bit of small files, of which `make test` flips a share; docs/trust.md has the figures.
+test-flips: install-deps
+	REELSCALE_FLIPS=all cargo test --test flips -- --nocapture
+
+# Tries every change of what checkpoints say, of which `make test` tries a share.
+test-hostile: install-deps
+	REELSCALE_MUTATIONS=all cargo test --test hostile_checkpoints -- --nocapture
 
 # This machine's figures for BENCHMARKS.md; the comparison wants PyTorch and says so where it is absent.
 bench: build
