@@ -239,3 +239,72 @@ fn what_cannot_be_written_in_the_end_is_found_before_computing() {
     fs::rename(scratch.path("other/model"), scratch.path("run/model")).unwrap();
     scratch.train("run").fails_with(6);
 }
+
+/// A full disk when the model is to be put in place: here something that is in the way of all its
+/// temporary names.
+#[test]
+fn a_model_that_cannot_be_put_in_place_is_tried_again_and_its_state_is_kept() {
+    let scratch = Scratch::new();
+    scratch.train("whole").stdout();
+    let hash = |run: &str| json(&scratch.path(run).join("run.json"), "result_hash");
+    let temporary = |number: usize| match number {
+        0 => scratch.path("run/model.tmp"),
+        number => scratch.path(&format!("run/model.{number}.tmp")),
+    };
+    scratch.begin("run");
+    for number in 0..10 {
+        fs::create_dir(temporary(number)).unwrap();
+        fs::write(temporary(number).join("notes"), "years of work").unwrap();
+    }
+    let train = scratch.train("run").ranks(2).env("REELSCALE_KEEP_SECONDS", "1");
+    let text = train.fails_with(5);
+    assert!(text.contains("the same command then only saves the model"), "{text}");
+    assert!(!scratch.path("run/model").exists());
+    assert_eq!(json(&scratch.path("run/run.json"), "finished"), false);
+    let events = fs::read_to_string(scratch.path("run/metrics.jsonl")).unwrap();
+    // Still in the way, until it is tried again.
+    let mut again = scratch.train("run").spawn();
+    let log = scratch.path("run/run.json");
+    again.wait_for(&log, "\"finished\": false");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    fs::rename(temporary(3), scratch.path("away")).unwrap();
+    let output = again.finish();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains("expert step  epoch"), "nothing is computed again: {text}");
+    assert_eq!(hash("run"), hash("whole"));
+    assert_eq!(fs::read_to_string(scratch.path("run/metrics.jsonl")).unwrap(), events);
+    assert_eq!(names(&scratch.path("away")), ["notes"]);
+}
+
+/// Stops are looked for between two tries, and a stop whose checkpoint can't be written is told.
+#[test]
+fn a_stop_that_cannot_be_kept_is_exit_5_on_all_ranks() {
+    let scratch = Scratch::new();
+    scratch.begin("run");
+    for name in std::iter::once("next.tmp".to_string())
+        .chain((1..10).map(|number| format!("next.{number}.tmp")))
+    {
+        let folder = scratch.path("run/checkpoints").join(name);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("notes"), "years of work").unwrap();
+    }
+    let train = scratch.train("run").ranks(2).arg("--max-time").arg("0").within(60);
+    let text = train.fails_with(5);
+    assert!(text.contains("run/checkpoints/00000002"), "{text}");
+}
+
+/// The end of the job as Slurm tells it, beyond what a clock can tell, and what is no time at all.
+#[test]
+fn an_end_of_the_job_that_is_no_time_is_told() {
+    let scratch = Scratch::new();
+    for (number, end) in
+        ["18446744073709551615", "9223372036854775808", "tomorrow", ""].into_iter().enumerate()
+    {
+        let train = scratch.train(&format!("run{number}")).env("SLURM_JOB_END_TIME", end);
+        let output = train.output();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{end}: {text}");
+        assert!(text.contains("SLURM_JOB_END_TIME: found"), "{end}: {text}");
+    }
+}

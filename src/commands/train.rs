@@ -1,29 +1,25 @@
 //! `reelscale train`.
 
-use std::collections::BTreeMap;
+mod result;
+
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::program;
-use crate::checkpoint::{self, ModelFolder, Store};
+use self::result::{Ending, unix_seconds};
+use crate::checkpoint::{ModelFolder, Store};
 use crate::clock::Clock;
-use crate::comm::{Comm, library_version, same_on_all};
+use crate::comm::{Comm, same_on_all};
 use crate::data::ReadBefore;
 use crate::disk::{Disk, there};
 use crate::error::{Error, Exit, Result};
-use crate::human::{self, hex};
+use crate::human;
 use crate::job::Job;
 use crate::launch;
-use crate::model::annotator::Annotator;
-use crate::report::{
-    Finished, Found, Machine, Report, RunDirectory, RunRecord, SHARDS_READ, host, table,
-};
+use crate::report::{Finished, Found, Report, RunDirectory, SHARDS_READ, host};
 use crate::signals::{self, Deadline};
-use crate::tell;
-use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Trained, instructions, plan, train};
+use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Run, Tries, instructions, plan};
 
 /// Trains a model as a job file says.
 ///
@@ -138,57 +134,44 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
         false => Duration::from_secs_f64(job.run.stall_seconds),
     };
     let heartbeat = Heartbeat::start(comm, &args.output.join("ranks"), patience);
-    let trained = train(comm, &job, data, &mut report, Some(checkpoints))?;
-    comm.settle_stop();
-    comm.agree(report.make_events_whole())?;
-    let model_hash = match trained.done {
-        true => keep_model(comm, disk, &args.output, directory.as_ref(), &trained.annotator)?,
-        false => String::new(),
-    };
-    report.timers.add("communication wait", comm.traffic().wait_seconds);
-    let timers = gathered(comm, &report);
-    let result = Sha256::digest(format!("{} {model_hash}", hex(&report.events_hash())));
-    let traffic = comm.traffic();
-    let Trained { reason, done, sessions, .. } = trained;
-    let record = RunRecord {
-        format: "reelscale-run",
-        creator: concat!("reelscale ", env!("CARGO_PKG_VERSION")),
+    let mut ending = Ending {
+        comm,
+        disk,
+        args: &args,
+        directory: directory.as_ref(),
         job: &whole_job,
-        machine: Machine::here(launch::cores()),
-        ranks,
-        threads_per_rank: threads,
-        versions: versions(kernel),
-        started_unix_seconds: unix_seconds(started),
-        seconds: report.elapsed().as_secs_f64(),
-        timers: timers.iter().cloned().collect(),
-        messages: comm.all_gather(&[traffic.messages]),
-        bytes_sent: comm.all_gather(&[traffic.bytes_sent]),
-        result_hash: if done { hex(&result) } else { String::new() },
-        model_hash,
-        reason,
-        finished: done,
-        sessions,
-        exit: 0,
-        log_lines_dropped: log_lines_dropped(comm),
+        kernel,
+        threads,
+        started,
+        model_hash: None,
+        lines: Vec::new(),
     };
+    let run = Run::begin(comm, &job, data, &mut report, Some(checkpoints))?;
+    let trained =
+        run.finish_and_keep(tries(), &mut |report, trained| ending.keep(report, trained))?;
+    comm.settle_stop();
     report.end();
     drop(heartbeat);
     comm.barrier();
-    let write = |directory: &RunDirectory| {
-        directory.record(&record)?;
+    if let Some(directory) = &directory {
         directory.remove_signs();
-        if done {
+        if trained.done {
             Store::new(args.output.join("checkpoints"), disk.clone()).remove_all();
         }
-        Ok(())
-    };
-    comm.agree(directory.as_ref().map_or(Ok(()), write))?;
-    table(&timers).lines().for_each(|line| log::info!("{line}"));
-    if done {
-        log::info!("{}; result {}", record.reason, record.result_hash);
-        return Ok(());
     }
-    stopped(comm, &args, &record.reason)
+    ending.lines.iter().for_each(|line| log::info!("{line}"));
+    match trained.done {
+        true => Ok(()),
+        false => stopped(comm, &args, &trained.reason),
+    }
+}
+
+/// For how long the model is tried to be put in place; REELSCALE_KEEP_SECONDS is for tests.
+fn tries() -> Tries {
+    let seconds = std::env::var("REELSCALE_KEEP_SECONDS").ok();
+    let whole = seconds.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let default = Tries::default();
+    Tries { whole: whole.unwrap_or(default.whole), ..default }
 }
 
 /// The end of a run that was told to stop.
@@ -275,25 +258,6 @@ fn own_model(output: &Path, hash: &str) -> Result<()> {
     Err(Error::run_directory(text).hint("move it away, or choose another --output"))
 }
 
-/// Puts the model in place and returns its content hash. The record names the hash before, so that
-/// a run which ends in between knows its own model.
-///
-/// # Errors
-/// Exit 5, common to all ranks.
-fn keep_model(
-    comm: &Comm,
-    disk: &Disk,
-    output: &Path,
-    directory: Option<&RunDirectory>,
-    model: &Annotator,
-) -> Result<String> {
-    let hash = checkpoint::content_hash(comm, model);
-    let record = json!({ "format": "reelscale-run", "finished": false, "model_hash": hash });
-    comm.agree(directory.map_or(Ok(()), |directory| directory.record(&record)))?;
-    checkpoint::save_hashed(comm, disk, &output.join("model"), model, &hash)?;
-    Ok(hash)
-}
-
 /// What `path` says of shards that have been read in full, if it is there.
 fn read_before(path: &Path) -> ReadBefore {
     let parsed = match std::fs::read_to_string(path) {
@@ -312,10 +276,6 @@ fn shared_by_ranks(args: &Args, job: &Job) -> String {
     let Args { job: _, overrides: _, max_time: _, no_lock: _, output, stop_exit_code } = args;
     let job = job.computed();
     format!("{job}--output = {output:?}\n--stop-exit-code = {stop_exit_code}\n")
-}
-
-fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// What the run's record keeps of this start; changes of the job are told, too.
@@ -341,30 +301,4 @@ fn session(found: &Found, started: SystemTime, ranks: usize, threads: usize) -> 
 fn end(started: SystemTime, max_time: Option<Duration>) -> Option<SystemTime> {
     let own = max_time.map(|time| started + time);
     own.into_iter().chain(signals::slurm_end()).min()
-}
-
-/// Lines for standard error that nobody took, of all processes.
-fn log_lines_dropped(comm: &Comm) -> u64 {
-    // Ranks that are threads of one process share a count.
-    let process = [u64::from(crc32c::crc32c(host().as_bytes())), std::process::id().into()];
-    let all = comm.all_gather(&[[process[0], process[1], tell::dropped()]]);
-    let processes: BTreeMap<[u64; 2], u64> =
-        all.into_iter().map(|[host, pid, dropped]| ([host, pid], dropped)).collect();
-    processes.values().sum()
-}
-
-/// Every rank's seconds of every timer.
-fn gathered(comm: &Comm, report: &Report) -> Vec<(String, Vec<f64>)> {
-    let totals = report.timers.totals();
-    let seconds: Vec<f64> = totals.iter().map(|timer| timer.1).collect();
-    let ranks = comm.all_gather_any(&seconds);
-    let of = |index: usize| ranks.iter().map(|rank| rank[index]).collect();
-    totals.iter().enumerate().map(|(index, timer)| (timer.0.clone(), of(index))).collect()
-}
-
-fn versions(kernel: &str) -> BTreeMap<&'static str, String> {
-    let mpi = library_version().unwrap_or("none: serial or thread ranks".into());
-    let (hdf5, kernel) = (crate::data::library_version(), kernel.to_string());
-    let commit = program::COMMIT.to_string();
-    BTreeMap::from([("commit", commit), ("hdf5", hdf5), ("mpi", mpi), ("kernel", kernel)])
 }

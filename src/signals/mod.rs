@@ -48,7 +48,10 @@ impl Deadline {
 /// exports it, else asked of `squeue` once.
 pub fn slurm_end() -> Option<SystemTime> {
     let seconds = match std::env::var("SLURM_JOB_END_TIME") {
-        Ok(text) => text.trim().parse().ok()?,
+        Ok(text) => match text.trim().parse() {
+            Ok(seconds) => seconds,
+            Err(_) => return unknown_end(&text),
+        },
         Err(_) => {
             let job = std::env::var("SLURM_JOB_ID").ok()?;
             let squeue = ["-h", "-j", &job, "-o", "%e"];
@@ -59,7 +62,16 @@ pub fn slurm_end() -> Option<SystemTime> {
             String::from_utf8(date.stdout).ok()?.trim().parse().ok()?
         }
     };
-    Some(UNIX_EPOCH + Duration::from_secs(seconds))
+    let end = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    end.or_else(|| unknown_end(&seconds.to_string()))
+}
+
+/// Says that the end of the job isn't known.
+fn unknown_end(found: &str) -> Option<SystemTime> {
+    log::warn!(
+        "SLURM_JOB_END_TIME: found {found:?}, expected seconds since 1970; no time limit is kept"
+    );
+    None
 }
 
 /// `90`, `90s`, `30m`, `36h`, `2d` or `1:30:00`.

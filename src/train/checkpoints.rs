@@ -35,7 +35,7 @@ pub struct Checkpoints {
     pub sessions: Vec<Value>,
     /// The end of the time that the run has, on rank 0.
     deadline: Option<Deadline>,
-    clock: Clock,
+    pub clock: Clock,
     last: Instant,
     /// What the last one took.
     cost: Duration,

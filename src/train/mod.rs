@@ -7,6 +7,7 @@
 mod checkpoints;
 mod clipping;
 mod data;
+mod ending;
 mod expert_step;
 mod groups;
 mod heartbeat;
@@ -33,6 +34,7 @@ use crate::report::Report;
 
 pub use checkpoints::{Checkpoints, MARGIN};
 pub use data::Data;
+pub use ending::{Keep, Tries};
 use expert_step::ExpertStep;
 use groups::Groups;
 pub use heartbeat::Heartbeat;
@@ -120,6 +122,15 @@ impl<'a> Run<'a> {
     /// What reading rows gives; exit 5 where a run that is told to stop can't leave a checkpoint;
     /// exit 7 where the loss is no number.
     pub fn finish(self) -> Result<Trained> {
+        self.finish_and_keep(Tries::default(), &mut |_, _| Ok(()))
+    }
+
+    /// The same, and keeps by `keep` what it has come to, also where it was told to stop. Where
+    /// that fails at the end of a run it is tried again. Collective.
+    ///
+    /// # Errors
+    /// As `finish`; what `keep` gives.
+    pub fn finish_and_keep(self, tries: Tries, keep: &mut Keep) -> Result<Trained> {
         let Run { mut state, mut model, mut learning, rows } = self;
         let outcome = steps(&mut state, &mut model, &mut learning);
         let done = !outcome.as_ref().is_err_and(|error| error.is_stop());
@@ -131,7 +142,13 @@ impl<'a> Run<'a> {
         }
         state.report.timers.add("input wait", rows.wait_seconds());
         let (reason, sessions) = (state.standing.reason.clone(), state.sessions());
-        Ok(Trained { annotator: state.best.model.unwrap_or(model), reason, done, sessions })
+        let annotator = state.best.model.clone().unwrap_or_else(|| model.clone());
+        let trained = Trained { annotator, reason, done, sessions };
+        match done {
+            true => ending::keep(&mut state, &model, &trained, tries, keep)?,
+            false => keep(state.report, &trained)?,
+        }
+        Ok(trained)
     }
 }
 

@@ -8,6 +8,7 @@ use super::memory::Plan;
 use super::saved::{Expected, Restored, Saved, restore, with_contents};
 use super::standing::{Best, Standing, Step};
 use crate::checkpoint::Loaded;
+use crate::clock::Clock;
 use crate::comm::{Comm, same_on_all};
 use crate::data::Kind;
 use crate::error::{Error, Exit, Result};
@@ -237,6 +238,25 @@ impl<'a> State<'a> {
         });
         self.report.timers.set("checkpoints", checkpoints.seconds);
         outcome
+    }
+
+    /// Writes a checkpoint of a run that is done, once. Collective.
+    ///
+    /// # Errors
+    /// Exit 5, common to all ranks.
+    pub fn save_final(&mut self, model: &Annotator) -> Result<()> {
+        let (comm, Some(checkpoints)) = (self.comm, &self.checkpoints) else { return Ok(()) };
+        self.standing.events_hash = self.report.events_hash();
+        let (about, events) = (checkpoints.about(&self.standing), self.report.events());
+        let (run, step) = ((&self.standing, &self.best), (model, &() as &dyn Saved));
+        with_contents(comm, run, step, about, events, |contents| {
+            checkpoints.store.save(comm, contents)
+        })
+    }
+
+    /// The clock that the run decides by.
+    pub fn clock(&self) -> Clock {
+        self.checkpoints.as_ref().map_or_else(Clock::default, |own| own.clock.clone())
     }
 
     /// What was written of the starts of this run.

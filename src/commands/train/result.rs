@@ -1,0 +1,132 @@
+//! What a run leaves when it ends: its model, its events, its record.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::super::program;
+use super::Args;
+use crate::checkpoint;
+use crate::comm::{Comm, library_version};
+use crate::disk::Disk;
+use crate::error::{Exit, Result};
+use crate::human::hex;
+use crate::job::Job;
+use crate::launch;
+use crate::model::annotator::Annotator;
+use crate::report::{Machine, Report, RunDirectory, RunRecord, host, table};
+use crate::tell;
+use crate::train::Trained;
+
+/// A run that is to leave something behind.
+pub struct Ending<'a> {
+    pub comm: &'a Comm,
+    pub disk: &'a Disk,
+    pub args: &'a Args,
+    /// On rank 0.
+    pub directory: Option<&'a RunDirectory>,
+    pub job: &'a Job,
+    pub kernel: &'a str,
+    pub threads: usize,
+    pub started: SystemTime,
+    /// The model's content hash, once it is known.
+    pub model_hash: Option<String>,
+    /// The table of timers and the line that the run ends with.
+    pub lines: Vec<String>,
+}
+
+impl Ending<'_> {
+    /// Puts all of it in place; what is there already stays. Every rank calls it.
+    ///
+    /// # Errors
+    /// Exit 5, common to all ranks; then it can be called again.
+    pub fn keep(&mut self, report: &mut Report, trained: &Trained) -> Result<()> {
+        let comm = self.comm;
+        comm.agree(report.make_events_whole())?;
+        let model_hash = match trained.done {
+            true => self.keep_model(&trained.annotator)?,
+            false => String::new(),
+        };
+        report.timers.set("communication wait", comm.traffic().wait_seconds);
+        let timers = gathered(comm, report);
+        let result = Sha256::digest(format!("{} {model_hash}", hex(&report.events_hash())));
+        let traffic = comm.traffic();
+        let told_so = self.args.stop_exit_code && !trained.done;
+        let record = RunRecord {
+            format: "reelscale-run",
+            creator: concat!("reelscale ", env!("CARGO_PKG_VERSION")),
+            job: self.job,
+            machine: Machine::here(launch::cores()),
+            ranks: comm.size(),
+            threads_per_rank: self.threads,
+            versions: versions(self.kernel),
+            started_unix_seconds: unix_seconds(self.started),
+            seconds: report.elapsed().as_secs_f64(),
+            timers: timers.iter().cloned().collect(),
+            messages: comm.all_gather(&[traffic.messages]),
+            bytes_sent: comm.all_gather(&[traffic.bytes_sent]),
+            result_hash: if trained.done { hex(&result) } else { String::new() },
+            model_hash,
+            reason: trained.reason.clone(),
+            finished: trained.done,
+            sessions: trained.sessions.clone(),
+            exit: if told_so { Exit::Stopped as u8 } else { 0 },
+            log_lines_dropped: log_lines_dropped(comm),
+        };
+        let written = self.directory.map_or(Ok(()), |directory| directory.record(&record));
+        comm.agree(written)?;
+        self.lines = table(&timers).lines().map(String::from).collect();
+        if trained.done {
+            self.lines.push(format!("{}; result {}", record.reason, record.result_hash));
+        }
+        Ok(())
+    }
+
+    /// Puts the model in place and returns its content hash. The record names the hash before, so
+    /// that a run which ends in between knows its own model.
+    fn keep_model(&mut self, model: &Annotator) -> Result<String> {
+        let hash = match self.model_hash.take() {
+            Some(hash) => hash,
+            None => checkpoint::content_hash(self.comm, model),
+        };
+        self.model_hash = Some(hash.clone());
+        let record = json!({ "format": "reelscale-run", "finished": false, "model_hash": hash });
+        let written = self.directory.map_or(Ok(()), |directory| directory.record(&record));
+        self.comm.agree(written)?;
+        let path = self.args.output.join("model");
+        checkpoint::save_hashed(self.comm, self.disk, &path, model, &hash)?;
+        Ok(hash)
+    }
+}
+
+pub fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// Lines for standard error that nobody took, of all processes.
+fn log_lines_dropped(comm: &Comm) -> u64 {
+    // Ranks that are threads of one process share a count.
+    let process = [u64::from(crc32c::crc32c(host().as_bytes())), std::process::id().into()];
+    let all = comm.all_gather(&[[process[0], process[1], tell::dropped()]]);
+    let processes: BTreeMap<[u64; 2], u64> =
+        all.into_iter().map(|[host, pid, dropped]| ([host, pid], dropped)).collect();
+    processes.values().sum()
+}
+
+/// Every rank's seconds of every timer.
+fn gathered(comm: &Comm, report: &Report) -> Vec<(String, Vec<f64>)> {
+    let totals = report.timers.totals();
+    let seconds: Vec<f64> = totals.iter().map(|timer| timer.1).collect();
+    let ranks = comm.all_gather_any(&seconds);
+    let of = |index: usize| ranks.iter().map(|rank| rank[index]).collect();
+    totals.iter().enumerate().map(|(index, timer)| (timer.0.clone(), of(index))).collect()
+}
+
+fn versions(kernel: &str) -> BTreeMap<&'static str, String> {
+    let mpi = library_version().unwrap_or("none: serial or thread ranks".into());
+    let (hdf5, kernel) = (crate::data::library_version(), kernel.to_string());
+    let commit = program::COMMIT.to_string();
+    BTreeMap::from([("commit", commit), ("hdf5", hdf5), ("mpi", mpi), ("kernel", kernel)])
+}
