@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use crate::comm::Comm;
+use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ReadBefore};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::example::FeaturePart;
 use crate::flow::home_rows::HomeRows;
 use crate::flow::shards::{open, see, warn_of_unproven};
+use crate::flow::verify::verify;
 use crate::launch;
 use crate::model::annotator::Annotator;
 use crate::model::mixture::Kernel;
@@ -28,6 +29,9 @@ pub struct Scoring {
     /// Folder on a disk of the node for that file; default: the system's own.
     #[arg(long)]
     scratch: Option<PathBuf>,
+    /// Reads all shards in full before anything is computed, and checks every byte.
+    #[arg(long)]
+    verify: bool,
 }
 
 /// Blocks that rows are cut into for scoring; nothing that is computed depends on it.
@@ -80,7 +84,12 @@ impl Scoring {
         annotator: &Annotator,
         data: &[String],
     ) -> Result<(HomeRows, Vec<Kernel>)> {
+        let line = format!("--verify = {}\n", self.verify);
+        same_on_all(comm, Exit::Launch, "arguments", &line)?;
         let rows = rows_for(comm, annotator, data)?;
+        if self.verify {
+            verify(comm, &[rows.dataset()])?;
+        }
         let (shape, threads) = (&annotator.shape, launch::threads(self.threads));
         let counts = annotator.experts.counts();
         let place = (comm.size(), threads);

@@ -14,6 +14,7 @@ use crate::comm::{Comm, same_on_all};
 use crate::data::ReadBefore;
 use crate::disk::{Disk, there};
 use crate::error::{Error, Exit, Result};
+use crate::flow::verify::verify;
 use crate::human;
 use crate::job::Job;
 use crate::launch;
@@ -47,6 +48,9 @@ pub struct Args {
     /// OUTPUT apart.
     #[arg(long)]
     pub no_lock: bool,
+    /// Reads all shards in full before anything is computed, and checks every byte.
+    #[arg(long)]
+    pub verify: bool,
 }
 
 /// What a run stands in.
@@ -91,7 +95,7 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     job.run.threads = launch::threads(job.run.threads);
     let kernel = comm.agree(instructions(&job))?.name();
     let before = read_before(&args.output.join(SHARDS_READ));
-    let data = match Data::open_again(comm, &job, &before) {
+    let data = match opened(comm, &job, &before, args.verify) {
         Err(error) if error.is_stop() => {
             return stopped(comm, &args, "told to stop before anything was computed");
         }
@@ -271,11 +275,24 @@ fn read_before(path: &Path) -> ReadBefore {
     })
 }
 
+/// What the job names, checked in full where that is asked for.
+fn opened(comm: &Comm, job: &Job, before: &ReadBefore, verified: bool) -> Result<Data> {
+    let data = Data::open_again(comm, job, before)?;
+    if verified {
+        let lists = std::iter::once(&data.train).chain(&data.validation);
+        verify(comm, &lists.map(|rows| rows.dataset()).collect::<Vec<_>>())?;
+    }
+    Ok(data)
+}
+
 /// What all ranks must be told alike: the job, where the run is kept and how it ends.
 fn shared_by_ranks(args: &Args, job: &Job) -> String {
-    let Args { job: _, overrides: _, max_time: _, no_lock: _, output, stop_exit_code } = args;
+    let Args { job: _, overrides: _, max_time: _, no_lock: _, output, stop_exit_code, verify } =
+        args;
     let job = job.computed();
-    format!("{job}--output = {output:?}\n--stop-exit-code = {stop_exit_code}\n")
+    format!(
+        "{job}--output = {output:?}\n--stop-exit-code = {stop_exit_code}\n--verify = {verify}\n"
+    )
 }
 
 /// What the run's record keeps of this start; changes of the job are told, too.

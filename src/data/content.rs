@@ -22,6 +22,11 @@ impl Part {
     pub const ALL: [Part; 5] =
         [Part::Values, Part::LabelOffsets, Part::Labels, Part::FrameOffsets, Part::Ids];
 
+    /// Whether a shard of this kind has it.
+    pub fn is_of(self, kind: Kind) -> bool {
+        self != Part::FrameOffsets || kind == Kind::Frames
+    }
+
     /// The dataset's name.
     pub fn name(self, kind: Kind) -> &'static str {
         match self {

@@ -79,7 +79,7 @@ impl ShardReader {
         ShardReader::of(&opened, now, bounds)
     }
 
-    fn of(opened: &Opened, info: ShardInfo, bounds: Arc<Bounds>) -> Result<ShardReader> {
+    pub(super) fn of(opened: &Opened, info: ShardInfo, bounds: Arc<Bounds>) -> Result<ShardReader> {
         let path = info.path.as_path();
         let [values, mut label_offsets, labels, mut frame_offsets, ids] = items(opened, &info)?;
         let label_offsets = offsets(path, "label_offsets", &mut label_offsets, info.positives)?;
@@ -184,6 +184,21 @@ impl ShardReader {
             self.check_values(0, &values, &format!("row {row}, frame"))?;
         }
         Ok(bytes)
+    }
+
+    /// The values of `rows` as they are stored, and where each row's end.
+    pub(super) fn stored(&mut self, rows: Range<usize>) -> Result<(Vec<u8>, Vec<usize>)> {
+        let (_, item) = self.values.size();
+        let at = |row: usize| match self.info.kind {
+            Kind::Video => row,
+            Kind::Frames => self.frame_offsets[row] as usize,
+        };
+        let items = at(rows.start)..at(rows.end);
+        let ends = rows.map(|row| (at(row + 1) - items.start) * item).collect();
+        let mut bytes = vec![0; items.len() * item];
+        let read = self.values.read(items, &mut bytes);
+        read.map_err(|text| self.wrong(Part::Values, text))?;
+        Ok((bytes, ends))
     }
 
     /// Scale and offset of quantised values.
@@ -310,7 +325,7 @@ fn items(opened: &Opened, info: &ShardInfo) -> Result<[Items; 5]> {
     }
     let file = opened.hdf5(info.chunk_bytes.clamp(CHUNK_CACHE, CHUNK_CACHE_MAX))?;
     let open = |part: Part| {
-        if part == Part::FrameOffsets && info.kind == Kind::Video {
+        if !part.is_of(info.kind) {
             return Ok(Items::Empty);
         }
         let name = part.name(info.kind);

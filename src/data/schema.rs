@@ -2,20 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use hdf5::Datatype;
 use hdf5::filters::Filter;
 use serde::{Deserialize, Serialize};
 
-use super::attributes::{Attributes, type_name};
+use super::attributes::Attributes;
 use super::content::{Common, Part};
+use super::datasets::{Datasets, Expected, numeric};
 use super::items::places;
 use super::proof::Opened;
 use super::stamp::Stamp;
-use super::storage::{self, Lack};
+use super::storage;
 use super::trailer::{self, Trailer};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
-use crate::limits::{ID_MAX, check_class_count, check_parts};
+use crate::limits::{check_class_count, check_parts};
 use crate::progress::Call;
 
 pub const FORMAT: &str = "reelscale-shard";
@@ -177,6 +177,22 @@ impl ShardInfo {
         ShardInfo::of(&Opened::open(path)?)
     }
 
+    /// As `read_unproven`, also for a shard of version 2 whose proof another program has cut off.
+    ///
+    /// # Errors
+    /// Exit 4.
+    pub(super) fn to_be_sealed(opened: &Opened) -> Result<ShardInfo> {
+        ShardInfo::of_version(opened, |version| match opened.trailer {
+            None if version == i128::from(trailer::VERSION) => Ok(()),
+            _ => check_version(&opened.path, version, opened.trailer.is_some()),
+        })
+    }
+
+    /// Who has made the file, if it says so.
+    pub(super) fn creator(file: &hdf5::File, path: &Path) -> Option<String> {
+        Attributes { path, field: "", object: file }.text("creator").ok()
+    }
+
     /// The datasets with a chunk that has no Fletcher-32 checksum of HDF5's.
     ///
     /// # Errors
@@ -185,19 +201,21 @@ impl ShardInfo {
         let opened = Opened::open(&self.path)?;
         let file = opened.hdf5(0)?;
         let mut names = Vec::new();
-        for part in Part::ALL {
+        for part in Part::ALL.into_iter().filter(|part| part.is_of(self.kind)) {
             let name = part.name(self.kind);
-            let there = part != Part::FrameOffsets || self.kind == Kind::Frames;
-            if there {
-                let dataset = storage::open(&file, name)
-                    .map_err(|text| wrong(&self.path, &format!("dataset {name:?}"), text))?;
-                names.extend((!storage::has_checksums(&dataset)).then_some(name));
-            }
+            let dataset = storage::open(&file, name)
+                .map_err(|text| wrong(&self.path, &format!("dataset {name:?}"), text))?;
+            names.extend((!storage::has_checksums(&dataset)).then_some(name));
         }
         Ok(names)
     }
 
     pub(super) fn of(opened: &Opened) -> Result<ShardInfo> {
+        let proven = opened.trailer.is_some();
+        ShardInfo::of_version(opened, |version| check_version(&opened.path, version, proven))
+    }
+
+    fn of_version(opened: &Opened, check: impl FnOnce(i128) -> Result<()>) -> Result<ShardInfo> {
         let path = opened.path.as_path();
         let _opening = Call::on("opening", path);
         let file = opened.hdf5(0)?;
@@ -207,7 +225,7 @@ impl ShardInfo {
             let found: String = format.chars().take(80).collect();
             return Err(wrong(path, "format", format!("found {found:?}, expected {FORMAT:?}")));
         }
-        check_version(path, attributes.whole("version")?, opened.trailer.is_some())?;
+        check(attributes.whole("version")?)?;
         let parts: Vec<FeaturePart> = serde_json::from_str(&attributes.text("feature_parts")?)
             .map_err(|error| wrong(path, "feature_parts", error))?;
         check_parts(&parts).map_err(|text| wrong(path, "feature_parts", text))?;
@@ -296,12 +314,13 @@ impl ShardInfo {
         for (part, dataset) in &datasets.open {
             let place = &places[*part as usize];
             let own = match dataset.chunk() {
-                None => place.items == 0,
+                _ if place.items == 0 => true,
+                None => false,
                 Some(chunk) => {
                     let whole = chunk[1..] == dataset.shape()[1..];
                     let filters = dataset.filters();
                     whole
-                        && (place.items == 0 || chunk[0] == place.per_chunk)
+                        && chunk[0] == place.per_chunk
                         && matches!(filters[..], [Filter::Fletcher32])
                         && dataset.num_chunks() == Some(place.chunks.len())
                 }
@@ -335,93 +354,5 @@ fn check_version(path: &Path, version: i128, proven: bool) -> Result<()> {
             let text = format!("found {version}, this program reads 1 and {with_proof}");
             Err(wrong(path, "version", text).hint("a newer reelscale wrote this shard"))
         }
-    }
-}
-
-/// A type that a dataset may have.
-enum Expected {
-    Number(hdf5::Result<Datatype>),
-    /// Fixed-length bytes.
-    Bytes,
-}
-
-fn numeric<T: hdf5::H5Type>() -> Expected {
-    Expected::Number(Datatype::from_type::<T>())
-}
-
-impl Expected {
-    fn fits(&self, found: &Datatype) -> bool {
-        use hdf5::types::TypeDescriptor::{FixedAscii, FixedUnicode};
-        match self {
-            Expected::Number(dtype) => dtype.as_ref().is_ok_and(|dtype| dtype == found),
-            Expected::Bytes => matches!(
-                found.to_descriptor(),
-                Ok(FixedAscii(1..=ID_MAX) | FixedUnicode(1..=ID_MAX))
-            ),
-        }
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Expected::Number(dtype) => dtype.as_ref().map_or("?".into(), type_name),
-            Expected::Bytes => format!("fixed-length bytes (1 to {ID_MAX})"),
-        }
-    }
-}
-
-/// The datasets of a file, each checked when it is taken.
-struct Datasets<'a> {
-    opened: &'a Opened,
-    file: &'a hdf5::File,
-    kind: Kind,
-    open: Vec<(Part, hdf5::Dataset)>,
-}
-
-impl Datasets<'_> {
-    /// The dataset of `part`, if its type is one of `types`, its shape `shape` (None: any extent),
-    /// its filters are known, and all of it was written.
-    fn take(
-        &mut self,
-        part: Part,
-        types: &[Expected],
-        shape: &[Option<usize>],
-    ) -> Result<hdf5::Dataset> {
-        let (path, name) = (self.opened.path.as_path(), part.name(self.kind));
-        let field = format!("dataset {name:?}");
-        let fault = |text: String| wrong(path, &field, text);
-        let dataset = storage::open(self.file, name).map_err(fault)?;
-        let dtype = dataset.dtype().map_err(|error| fault(error.to_string()))?;
-        if dtype.byte_order() == hdf5::datatype::ByteOrder::BigEndian {
-            return Err(fault("found big-endian numbers, expected little-endian".into()));
-        }
-        let found = dataset.shape();
-        let fits = found.len() == shape.len()
-            && found.iter().zip(shape).all(|(n, expected)| expected.is_none_or(|e| e == *n));
-        if !fits || !types.iter().any(|expected| expected.fits(&dtype)) {
-            let extent = |size: &Option<usize>| size.map_or("*".into(), |size| size.to_string());
-            let extents = shape.iter().map(extent).collect::<Vec<_>>().join(", ");
-            let names: Vec<String> = types.iter().map(Expected::name).collect();
-            let error = fault(format!(
-                "found {} {found:?}, expected {} [{extents}]",
-                type_name(&dtype),
-                names.join(" or ")
-            ));
-            return Err(match part {
-                Part::Ids => error.hint("numpy's type \"S16\" is 16 bytes"),
-                _ => error,
-            });
-        }
-        for filter in dataset.filters() {
-            // Those that every HDF5 library has.
-            if !matches!(filter, Filter::Fletcher32 | Filter::Deflate(_) | Filter::Shuffle) {
-                return Err(fault(format!("found the filter {filter:?}, which isn't known")));
-            }
-        }
-        storage::check_all_there(&dataset, path, self.opened.size).map_err(|lack| match lack {
-            Lack::Unwritten(text) => fault(text).hint("its writer was stopped"),
-            Lack::Other(text) => fault(text),
-        })?;
-        self.open.push((part, dataset.clone()));
-        Ok(dataset)
     }
 }

@@ -1,6 +1,7 @@
 //! Writes a shard: chunk by chunk under a temporary name, then read back, proven, synced and
 //! renamed.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use hdf5::file::LibraryVersion;
@@ -14,13 +15,16 @@ use super::hyperslab;
 use super::read_back::read_back;
 use super::schema::{FORMAT, Kind, ShardHeader, wrong};
 use super::trailer::{Trailer, VERSION};
-use crate::disk::{Disk, own_temporary};
+use crate::disk::{Disk, folder_of, own_temporary};
 use crate::error::{Error, Result};
 use crate::example::{BYTE_OFFSET, BYTE_SCALE, Example, Values};
 use crate::limits::{check_class_count, check_id, check_parts};
 
 /// Bytes of a chunk of features or frames.
 const CHUNK_BYTES: usize = 1 << 20;
+/// As far as they grow where there would be more than so many.
+const CHUNK_BYTES_MAX: usize = 4 << 20;
+const CHUNKS: usize = 4096;
 /// Elements of a chunk of the one-dimensional datasets.
 const CHUNK_ELEMENTS: usize = 1 << 16;
 
@@ -79,9 +83,22 @@ impl ShardWriter {
         check_parts(&header.parts).map_err(|text| wrong(path, "feature_parts", text))?;
         check_class_count(header.class_count as i128)
             .map_err(|text| wrong(path, "class_count", text))?;
+        ShardWriter::anew(path, header, quantised, (creator, 0))
+    }
+
+    /// Begins a shard that is to take the place of what is at `path`, by its creator and of about
+    /// so many bytes.
+    pub(super) fn anew(
+        path: &Path,
+        header: &ShardHeader,
+        quantised: Option<(f32, f32)>,
+        (creator, bytes): (&str, u64),
+    ) -> Result<ShardWriter> {
         let temporary = own_temporary(path);
         let size = if quantised.is_some() { 1 } else { size_of::<f32>() };
-        let chunk = (CHUNK_BYTES / (header.width() * size)).max(1);
+        // HDF5 takes time as the square of the number of chunks to say where they are.
+        let chunk_bytes = (bytes as usize / CHUNKS).clamp(CHUNK_BYTES, CHUNK_BYTES_MAX);
+        let chunk = (chunk_bytes / (header.width() * size)).max(1);
         let file = create(&temporary, header, quantised, creator, chunk);
         let file = Some(file.map_err(|error| failed(path, error))?);
         Ok(ShardWriter {
@@ -180,14 +197,32 @@ impl ShardWriter {
     /// Exit 5 where the file system refuses, or gives back what wasn't written; then nothing is
     /// left.
     pub fn finish(mut self) -> Result<()> {
-        let trailer = self.complete()?;
-        Disk::default()
-            .put_new_with(&self.temporary, &self.path, &trailer.to_bytes())
-            .map_err(|error| Error::file(&self.path, &error))
+        let (trailer, disk) = (self.complete()?, Disk::default());
+        let path = self.path.clone();
+        self.put(&disk, &trailer, |temporary| {
+            disk.hard_link(temporary, &path)?;
+            disk.remove_file(temporary)?;
+            disk.sync_dir(folder_of(&path))
+        })
+    }
+
+    /// Adds the proof, syncs, and has `name` give the file under its temporary name its own one.
+    pub(super) fn put<T>(
+        self,
+        disk: &Disk,
+        trailer: &Trailer,
+        name: impl FnOnce(&Path) -> io::Result<T>,
+    ) -> Result<T> {
+        let written = disk.adopt(&self.temporary).and_then(|mut file| {
+            file.write_all(&trailer.to_bytes())?;
+            file.sync()
+        });
+        let named = written.and_then(|()| name(&self.temporary));
+        named.map_err(|error| Error::file(&self.path, &error))
     }
 
     /// Writes the rest and proves what the file holds.
-    fn complete(&mut self) -> Result<Trailer> {
+    pub(super) fn complete(&mut self) -> Result<Trailer> {
         self.write_rest().map_err(|error| failed(&self.path, error))?;
         for (part, numbers) in [
             (Part::LabelOffsets, bytemuck::cast_slice(&self.label_offsets)),

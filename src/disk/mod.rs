@@ -318,19 +318,7 @@ impl Disk {
     /// # Errors
     /// What the file system gives; `AlreadyExists`.
     pub fn put_new(&self, temporary: &Path, path: &Path) -> io::Result<()> {
-        self.put_new_with(temporary, path, &[])
-    }
-
-    /// The same, with `tail` appended to the file.
-    ///
-    /// # Errors
-    /// What the file system gives; `AlreadyExists`.
-    pub fn put_new_with(&self, temporary: &Path, path: &Path, tail: &[u8]) -> io::Result<()> {
-        let mut file = self.adopt(temporary)?;
-        if !tail.is_empty() {
-            file.write_all(tail)?;
-        }
-        file.sync()?;
+        self.adopt(temporary)?.sync()?;
         self.hard_link(temporary, path)?;
         self.remove_file(temporary)?;
         self.sync_dir(folder_of(path))

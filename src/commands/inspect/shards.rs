@@ -1,0 +1,247 @@
+//! What shards hold, checked in full; their proofs.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use super::super::out::{self, For};
+use super::parts_of;
+use crate::comm::Comm;
+use crate::data::{Dataset, Kind, Proof, Sealed, ShardInfo, ShardReader, find, prove, seal};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::human;
+use crate::labels::Labels;
+use crate::partition::owned;
+
+/// The shards that `paths` name, in folders those whose names end in `.h5`.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let pattern = |path: &PathBuf| {
+        let text = path.to_string_lossy();
+        match path.is_dir() {
+            true => format!("{}/*.h5", glob::Pattern::escape(&text)),
+            false => text.into_owned(),
+        }
+    };
+    find(&paths.iter().map(pattern).collect::<Vec<_>>())
+}
+
+/// Gives all shards without proof one, each rank its share. A shard that can't be sealed keeps none
+/// of the others from it.
+pub fn seal_all(comm: &Comm, paths: &[PathBuf]) -> Result<()> {
+    let files = comm.agree(files(paths))?;
+    let (mut counts, mut errors) = ([0u64; 2], Vec::new());
+    for path in &files[owned(files.len(), comm.size(), comm.rank())] {
+        match proven(path).and_then(|_| seal(path, &Disk::default())) {
+            Ok(Sealed::Now) => counts[0] += 1,
+            Ok(Sealed::Before) => counts[1] += 1,
+            Err(error) => errors.push(error),
+        }
+    }
+    comm.agree(Error::all(errors))?;
+    comm.sum(&mut counts);
+    let [now, before] = counts;
+    let line = format!("sealed     {now} shards; {before} were sealed before, and whole\n");
+    out::print(comm, For::Reading, || line)
+}
+
+/// Prints what shards hold, or the hash of it alone. Each rank checks its share in full.
+pub fn describe(comm: &Comm, paths: &[PathBuf], hash: bool) -> Result<()> {
+    let started = Instant::now();
+    let files = comm.agree(files(paths))?;
+    let dataset = comm.agree(dataset(&files))?;
+    if hash {
+        // All is read, and so checked.
+        let found = if comm.is_root() { content_hash(&dataset) } else { Ok(String::new()) };
+        let found = comm.agree(found)?;
+        return out::print(comm, For::Reading, || found + "\n");
+    }
+    let own = &dataset.shards()[owned(files.len(), comm.size(), comm.rank())];
+    let checked = comm.agree(check(own))?;
+    // Which shards have which digest and checksums, from all ranks.
+    let text = serde_json::to_vec(&checked).expect("plain data");
+    let all: Vec<Checked> = comm
+        .all_gather_any(&text)
+        .iter()
+        .flat_map(|text| serde_json::from_slice::<Vec<Checked>>(text).expect("as it was written"))
+        .collect();
+    out::print(comm, For::Reading, || {
+        let mut lines = lines(paths, &dataset);
+        lines.extend(lines_of_proofs(&dataset, &all, started.elapsed().as_secs_f64()));
+        lines.join("\n") + "\n"
+    })
+}
+
+fn dataset(files: &[PathBuf]) -> Result<Dataset> {
+    let (mut infos, mut errors) = (Vec::new(), Vec::new());
+    for path in files {
+        match proven(path) {
+            Ok(info) => infos.push(info),
+            Err(error) => errors.push(error),
+        }
+    }
+    Error::all(errors)?;
+    Dataset::new(infos)
+}
+
+/// What the shard at `path` is. One without proof is read by another process first.
+fn proven(path: &PathBuf) -> Result<ShardInfo> {
+    match ShardInfo::look(path)? {
+        Some(info) => Ok(info),
+        None => prove(std::slice::from_ref(path), &mut || false)?.remove(0),
+    }
+}
+
+/// What a full check of a shard says.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Checked {
+    /// Of its content.
+    digest: String,
+    /// Bytes of the file.
+    bytes: u64,
+    /// The datasets with a chunk without Fletcher-32.
+    without_checksums: Vec<String>,
+}
+
+/// Reads all of `shards`.
+fn check(shards: &[ShardInfo]) -> Result<Vec<Checked>> {
+    let (mut checked, mut errors) = (Vec::new(), Vec::new());
+    let one = |shard: &ShardInfo| -> Result<Checked> {
+        let digest = ShardReader::open(shard)?.check_in_full()?;
+        let without_checksums = match shard.proof {
+            Proof::Own { .. } => Vec::new(),
+            _ => shard.without_checksums()?.into_iter().map(String::from).collect(),
+        };
+        let bytes = std::fs::metadata(&shard.path).map_or(0, |data| data.len());
+        Ok(Checked { digest: format!("{digest:032x}"), bytes, without_checksums })
+    };
+    for shard in shards {
+        match one(shard) {
+            Ok(one) => checked.push(one),
+            Err(error) => errors.push(error),
+        }
+    }
+    Error::all(errors)?;
+    Ok(checked)
+}
+
+/// What the rows of shards are, for people.
+fn lines(paths: &[PathBuf], dataset: &Dataset) -> Vec<String> {
+    let shards = dataset.shards();
+    let sum = |number: fn(&ShardInfo) -> usize| shards.iter().map(number).sum::<usize>();
+    let values = match shards[0].quantised {
+        Some((scale, offset)) => format!("u8 * {scale} + {offset}"),
+        None => "f32".into(),
+    };
+    let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let mut lines = vec![
+        format!("shards     {} in {}", shards.len(), places.join(" ")),
+        format!("rows       {}", dataset.rows()),
+        format!("features   {} ({}, {values})", parts_of(dataset.parts()), shards[0].values()),
+        format!("classes    {}", dataset.class_count()),
+        format!("labels     {}", sum(|shard| shard.positives)),
+    ];
+    if dataset.kind() == Kind::Frames {
+        lines.push(format!("frames     {}", sum(|shard| shard.frames)));
+    }
+    lines.push(format!("source     {}", shards[0].source));
+    lines
+}
+
+/// What speaks for them.
+fn lines_of_proofs(dataset: &Dataset, checked: &[Checked], seconds: f64) -> Vec<String> {
+    let shards = dataset.shards();
+    let unproven = |shard: &&ShardInfo| !matches!(shard.proof, Proof::Own { .. });
+    let (count, of) = (shards.iter().filter(unproven).count(), shards.len());
+    let proof = match shards.iter().find(unproven) {
+        None => "of all bytes".into(),
+        Some(first) => {
+            let path = first.path.display();
+            format!("none of {count} of {of} shards; hint: reelscale inspect --seal {path}")
+        }
+    };
+    let mut lines =
+        vec![format!("checksums  {}", checksums(shards, checked)), format!("proof      {proof}")];
+    if let [one] = checked {
+        lines.push(format!("content    {}", one.digest));
+    }
+    let bytes = human::bytes(checked.iter().map(|one| one.bytes).sum());
+    lines.push(format!("checked    {bytes} in full in {seconds:.1} s"));
+    lines
+}
+
+/// Which chunks have checksums of HDF5's.
+fn checksums(shards: &[ShardInfo], checked: &[Checked]) -> String {
+    let lacking: Vec<(&ShardInfo, &Checked)> =
+        shards.iter().zip(checked).filter(|(_, one)| !one.without_checksums.is_empty()).collect();
+    let Some((first, one)) = lacking.first() else { return "Fletcher-32 of every chunk".into() };
+    let all = if first.kind == Kind::Frames { 5 } else { 4 };
+    let text = match one.without_checksums.len() {
+        found if found == all => "none".to_string(),
+        _ => format!("none of {}, Fletcher-32 of the others", one.without_checksums.join(", ")),
+    };
+    match shards.len() {
+        1 => text,
+        count => {
+            let (of, path) = (lacking.len(), first.path.display());
+            format!("{text} ({of} of {count} shards lack some, such as {path})")
+        }
+    }
+}
+
+/// Rows that are hashed at once.
+const ROWS: usize = 256;
+
+/// SHA-256 over features, classes and every row's id, labels and values, however shards are cut.
+fn content_hash(dataset: &Dataset) -> Result<String> {
+    let mut sha = Sha256::new();
+    let kind = format!("{:?}", dataset.kind());
+    let parts = dataset.parts();
+    let plain = parts.iter().all(|part| !part.name.contains([',', ':']));
+    // Names may hold what else divides them.
+    let parts = if plain { parts_of(parts) } else { serde_json::to_string(parts).expect("plain") };
+    sha.update(format!("{kind} {parts} {}", dataset.class_count()));
+    let mut reader = dataset.reader();
+    let mut at = 0;
+    for shard in dataset.shards() {
+        let end = at + shard.rows;
+        for from in (at..end).step_by(ROWS) {
+            hash_rows(&mut sha, &mut reader, shard, from..(from + ROWS).min(end))?;
+        }
+        at = end;
+    }
+    Ok(human::hex(&sha.finalize()))
+}
+
+/// Of videos the features as they are trained on; of frames their bytes and what scales them.
+fn hash_rows(
+    sha: &mut Sha256,
+    reader: &mut crate::data::Reader,
+    shard: &ShardInfo,
+    rows: std::ops::Range<usize>,
+) -> Result<()> {
+    let (ids, mut labels) = (reader.ids(rows.clone())?, Labels::new());
+    let (values, scaling): (Vec<Vec<u8>>, Option<[u8; 8]>) = match shard.kind {
+        Kind::Frames => {
+            reader.labels(rows.clone(), &mut labels)?;
+            let (scale, offset) = shard.quantised.expect("frames are bytes");
+            let scaling = bytemuck::cast([scale.to_le_bytes(), offset.to_le_bytes()]);
+            (reader.frames(rows)?, Some(scaling))
+        }
+        Kind::Video => {
+            let mut features = vec![0.0; rows.len() * shard.width()];
+            reader.read(rows, &mut features, &mut labels)?;
+            let row = |row: &[f32]| row.iter().flat_map(|x| x.to_le_bytes()).collect();
+            (features.chunks_exact(shard.width()).map(row).collect(), None)
+        }
+    };
+    for (row, (id, values)) in ids.iter().zip(&values).enumerate() {
+        let fields = [id, bytemuck::cast_slice(labels.row(row)), &values[..]];
+        for field in fields.into_iter().chain(scaling.as_ref().map(|bytes| &bytes[..])) {
+            sha.update((field.len() as u64).to_le_bytes());
+            sha.update(field);
+        }
+    }
+    Ok(())
+}

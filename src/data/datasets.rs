@@ -1,0 +1,104 @@
+//! The datasets of a shard's file: each is of its type and shape, with filters that are known, and
+//! all of it was written.
+
+use hdf5::Datatype;
+use hdf5::filters::Filter;
+
+use super::attributes::type_name;
+use super::content::Part;
+use super::proof::Opened;
+use super::schema::{Kind, wrong};
+use super::storage::{self, Lack};
+use crate::error::Result;
+use crate::limits::ID_MAX;
+
+/// A type that a dataset may have.
+pub enum Expected {
+    Number(hdf5::Result<Datatype>),
+    /// Fixed-length bytes.
+    Bytes,
+}
+
+pub fn numeric<T: hdf5::H5Type>() -> Expected {
+    Expected::Number(Datatype::from_type::<T>())
+}
+
+impl Expected {
+    fn fits(&self, found: &Datatype) -> bool {
+        use hdf5::types::TypeDescriptor::{FixedAscii, FixedUnicode};
+        match self {
+            Expected::Number(dtype) => dtype.as_ref().is_ok_and(|dtype| dtype == found),
+            Expected::Bytes => matches!(
+                found.to_descriptor(),
+                Ok(FixedAscii(1..=ID_MAX) | FixedUnicode(1..=ID_MAX))
+            ),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Expected::Number(dtype) => dtype.as_ref().map_or("?".into(), type_name),
+            Expected::Bytes => format!("fixed-length bytes (1 to {ID_MAX})"),
+        }
+    }
+}
+
+/// The datasets of a file, each checked when it is taken.
+pub struct Datasets<'a> {
+    pub opened: &'a Opened,
+    pub file: &'a hdf5::File,
+    pub kind: Kind,
+    pub open: Vec<(Part, hdf5::Dataset)>,
+}
+
+impl Datasets<'_> {
+    /// The dataset of `part`, if its type is one of `types`, its shape `shape` (None: any extent),
+    /// its filters are known, and all of it was written.
+    ///
+    /// # Errors
+    /// Exit 4.
+    pub fn take(
+        &mut self,
+        part: Part,
+        types: &[Expected],
+        shape: &[Option<usize>],
+    ) -> Result<hdf5::Dataset> {
+        let (path, name) = (self.opened.path.as_path(), part.name(self.kind));
+        let field = format!("dataset {name:?}");
+        let fault = |text: String| wrong(path, &field, text);
+        let dataset = storage::open(self.file, name).map_err(fault)?;
+        let dtype = dataset.dtype().map_err(|error| fault(error.to_string()))?;
+        if dtype.byte_order() == hdf5::datatype::ByteOrder::BigEndian {
+            return Err(fault("found big-endian numbers, expected little-endian".into()));
+        }
+        let found = dataset.shape();
+        let fits = found.len() == shape.len()
+            && found.iter().zip(shape).all(|(n, expected)| expected.is_none_or(|e| e == *n));
+        if !fits || !types.iter().any(|expected| expected.fits(&dtype)) {
+            let extent = |size: &Option<usize>| size.map_or("*".into(), |size| size.to_string());
+            let extents = shape.iter().map(extent).collect::<Vec<_>>().join(", ");
+            let names: Vec<String> = types.iter().map(Expected::name).collect();
+            let error = fault(format!(
+                "found {} {found:?}, expected {} [{extents}]",
+                type_name(&dtype),
+                names.join(" or ")
+            ));
+            return Err(match part {
+                Part::Ids => error.hint("numpy's type \"S16\" is 16 bytes"),
+                _ => error,
+            });
+        }
+        for filter in dataset.filters() {
+            // Those that every HDF5 library has.
+            if !matches!(filter, Filter::Fletcher32 | Filter::Deflate(_) | Filter::Shuffle) {
+                return Err(fault(format!("found the filter {filter:?}, which isn't known")));
+            }
+        }
+        storage::check_all_there(&dataset, path, self.opened.size).map_err(|lack| match lack {
+            Lack::Unwritten(text) => fault(text).hint("its writer was stopped"),
+            Lack::Other(text) => fault(text),
+        })?;
+        self.open.push((part, dataset.clone()));
+        Ok(dataset)
+    }
+}
