@@ -9,5 +9,5 @@ pub mod own_rows;
 pub mod rankings;
 pub mod rows_travel;
 pub mod scoring;
-pub mod verify;
 pub mod shards;
+pub mod verify;
