@@ -262,6 +262,7 @@ fn jobs_on_frames_come_to_their_literals() {
 /// Keys that say where, how and when a run computes, never what.
 const NOT_COMPUTED: &[&str] = &[
     "data.train",
+    "data.allow_overlap",
     "checkpoint.minutes",
     "checkpoint.every",
     "run.threads",
