@@ -20,7 +20,8 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 # for itself.
 export HWLOC_COMPONENTS ?= -opencl
 
-.PHONY: build demo test test-arm64 test-flips test-hostile test-kill test-slurm check bench install-deps
+.PHONY: build demo test test-arm64 test-flips test-hostile test-hosts test-kill test-slurm check bench \
+        install-deps
 
 build: install-deps
 	cargo build --release
@@ -36,6 +37,11 @@ test: check
 test-slurm: PACKAGES += $(TEST_PACKAGES)
 test-slurm: install-deps
 	cargo test --test slurm -- --nocapture --test-threads=1
+
+# Four hosts on this machine, whose links are slowed and cut; Linux only, as root.
+test-hosts: PACKAGES += iproute2
+test-hosts: install-deps
+	REELSCALE_HOSTS=1 cargo test --test hosts -- --nocapture --test-threads=1
 
 # Builds for 64-bit ARM and runs that, emulated; Debian only, as root, 10 minutes.
 test-arm64: PACKAGES += $(TEST_PACKAGES) $(ARM64_PACKAGES)

@@ -192,3 +192,24 @@ fn files_are_small_and_say_what_they_are_for() {
         }
     }
 }
+
+#[test]
+fn the_catalogue_of_faults_names_tests_that_are_there() {
+    let catalogue = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/faults.md");
+    let all = [sources("tests"), sources("src")].concat();
+    let is_there = |name: &str| {
+        let (file, test) = name.rsplit_once("::").expect("file::test");
+        let (file, test) = (format!("/{}.rs", file.replace("::", "/")), format!("fn {test}("));
+        all.iter().any(|(path, text)| path.ends_with(&file) && text.contains(&test))
+    };
+    let mut faults = 0;
+    for line in fs::read_to_string(catalogue).unwrap().lines() {
+        let columns: Vec<&str> = line.split('|').map(str::trim).collect();
+        let number = columns.get(1).and_then(|number| number.parse::<usize>().ok());
+        let Some(number) = number else { continue };
+        faults += 1;
+        assert_eq!(number, faults, "one row for each fault");
+        columns[4].split(", ").for_each(|test| assert!(is_there(test), "{number}: no {test}"));
+    }
+    assert_eq!(faults, 35);
+}

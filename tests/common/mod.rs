@@ -21,11 +21,15 @@ use reelscale::human::hex;
 use reelscale::synthetic::Planted;
 use sha2::{Digest, Sha256};
 
+/// Makes hosts on this machine and runs commands on them.
+pub const HOSTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hosts/hosts.sh");
+
 /// A command that can be run once or several times.
 #[derive(Clone)]
 pub struct TestCommand {
     arguments: Vec<String>,
     ranks: Option<usize>,
+    hosts: Option<usize>,
     environment: Vec<(String, String)>,
     program: PathBuf,
     folder: Option<PathBuf>,
@@ -37,6 +41,7 @@ pub fn reelscale(arguments: &str) -> TestCommand {
     TestCommand {
         arguments: arguments.split_whitespace().map(String::from).collect(),
         ranks: None,
+        hosts: None,
         environment: Vec::new(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_reelscale")),
         folder: None,
@@ -59,6 +64,12 @@ impl TestCommand {
     /// Runs under `mpirun -n ranks`.
     pub fn ranks(mut self, ranks: usize) -> TestCommand {
         self.ranks = Some(ranks);
+        self
+    }
+
+    /// Runs one rank on each of so many hosts, which tests/hosts/hosts.sh has made.
+    pub fn hosts(mut self, hosts: usize) -> TestCommand {
+        self.hosts = Some(hosts);
         self
     }
 
@@ -86,9 +97,14 @@ impl TestCommand {
 
     /// The process that would be started, with streams of a test's own.
     pub fn command(&self) -> Command {
-        let mut command = match self.ranks {
-            None => Command::new(&self.program),
-            Some(ranks) => {
+        let mut command = match (self.hosts, self.ranks) {
+            (None, None) => Command::new(&self.program),
+            (Some(hosts), _) => {
+                let mut command = Command::new(HOSTS);
+                command.args(["run", &hosts.to_string()]).arg(&self.program);
+                command
+            }
+            (None, Some(ranks)) => {
                 let mut command = Command::new("mpirun");
                 command.args(["-n", &ranks.to_string(), "--oversubscribe", "--bind-to", "none"]);
                 command.arg(&self.program);
