@@ -98,6 +98,16 @@ impl Scratch {
             .map_err(|error| Error::storage(format!("{}: {error}", path.display())))?;
         Ok(Scratch(path))
     }
+
+    /// One that all ranks call alike, whatever their nodes; ranks of one node share it. Collective.
+    fn shared(comm: &Comm) -> Result<Scratch> {
+        let process = comm.all_gather(&[std::process::id()])[0];
+        let path = std::env::temp_dir().join(format!("reelscale-bench-{process}"));
+        let made = std::fs::create_dir_all(&path)
+            .map_err(|error| Error::storage(format!("{}: {error}", path.display())));
+        comm.agree(made)?;
+        Ok(Scratch(path))
+    }
 }
 
 impl Drop for Scratch {

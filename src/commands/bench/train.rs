@@ -2,7 +2,7 @@
 //! the kernel itself at the same shape on the same threads.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -52,13 +52,16 @@ const KERNEL_ROWS: usize = 2048;
 
 pub fn run(comm: &Comm, setting: &Setting, args: &Args) -> Result<Vec<Value>> {
     at_least_one(&[("rows", args.rows), ("classes", args.classes), ("features", args.features)])?;
-    let folder = Scratch::new()?;
-    measure(comm, setting, args, &folder.0)
+    let folder = Scratch::shared(comm)?;
+    let found = measure(comm, setting, args, &folder.0)?;
+    // Others of this node may still read there.
+    comm.barrier();
+    Ok(found)
 }
 
 fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result<Vec<Value>> {
     let patterns = match args.data.is_empty() {
-        true => vec![synthesize(args, folder)?.display().to_string()],
+        true => vec![comm.agree(synthesize(comm, args, folder))?.display().to_string()],
         false => args.data.clone(),
     };
     let text = format!(
@@ -101,8 +104,9 @@ fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result
     Ok(found)
 }
 
-/// Writes rows drawn from a planted model and returns the shard.
-fn synthesize(args: &Args, folder: &Path) -> Result<PathBuf> {
+/// Writes rows drawn from a planted model and returns the shard, which has one name on all nodes;
+/// of the ranks of a node the first gives it that.
+fn synthesize(comm: &Comm, args: &Args, folder: &Path) -> Result<PathBuf> {
     let planted = Planted::new(1, args.features, args.classes, 2);
     let header = ShardHeader {
         parts: planted.parts(),
@@ -110,11 +114,14 @@ fn synthesize(args: &Args, folder: &Path) -> Result<PathBuf> {
         kind: Kind::Video,
         source: "bench train".into(),
     };
-    let path = folder.join("rows.h5");
-    let mut writer = ShardWriter::create(&path, &header)?;
+    let (path, own) = (folder.join("rows.h5"), folder.join(format!("rows-{}.h5", comm.rank())));
+    let mut writer = ShardWriter::create(&own, &header)?;
     (0..args.rows as u64).try_for_each(|row| writer.push(&planted.example(row)))?;
     writer.finish()?;
-    Ok(path)
+    match Disk::default().hard_link(&own, &path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(Error::file(&path, &error)),
+        _ => Ok(path),
+    }
 }
 
 /// Median time of the events of a step that have this counter, but for the first, which pays for
