@@ -194,7 +194,7 @@ fn bad_records_are_told_with_record_and_byte() {
     told(huge, "found a length of 9223372036854775808");
     told(framed(&video("b", 10, &[1.0, 2.0])), "labels: found 10, expected 0 to 9");
     told(framed(&video("b", 1, &[1.0, f32::NAN])), "mean_rgb: found NaN at 1, expected a number");
-    told(framed(&video("b", 1, &[1.0])), "mean_rgb: found 1 floats, expected 2");
+    told(framed(&video("b", 1, &[1.0])), "mean_rgb: found 1 float, expected 2 floats");
     told(framed(&[0x0a, 0x7f, 1]), "found a field of 127 bytes");
     with(good.clone());
     let text = convert(folder.path(), "audio:128").fails_with(4);

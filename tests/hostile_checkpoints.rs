@@ -149,6 +149,8 @@ fn only_newest(folder: &Path) {
 /// A run that was stopped, of which only the newest checkpoint is left.
 fn stopped<'a>(comm: &'a Comm, copy: &Copy, run: &str, name: &str) -> Stopped<'a> {
     let shards = if name == "frames" { "frames" } else { "videos" };
+    // In this process nobody reads shards without proof first.
+    common::reelscale("inspect --seal").path(&copy.path(shards)).stdout();
     let glob = format!("data.train = [\"{}/*.h5\"]", copy.path(shards).display());
     let mut job = Job::read(&copy.path(&format!("{name}.toml")), &[glob]).unwrap();
     job.run.threads = 1;
