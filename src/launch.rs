@@ -71,6 +71,58 @@ fn slurm_local_size() -> Option<usize> {
     tasks_of(&std::env::var("SLURM_STEP_TASKS_PER_NODE").ok()?, node)
 }
 
+/// Ranks on this node, as far as the launcher tells.
+fn local_size() -> Option<usize> {
+    number("OMPI_COMM_WORLD_LOCAL_SIZE").or_else(slurm_local_size)
+}
+
+/// Bytes of memory that this rank may count on: its share of what the node has free, of what its
+/// control groups and Slurm allow, or what this process may take. `None` where nothing tells.
+pub fn memory() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let free = read("/proc/meminfo").and_then(|text| {
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+        let value = value("MemAvailable:").or_else(|| value("MemTotal:"))?;
+        Some(value.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+    });
+    let groups = read("/proc/self/cgroup").unwrap_or_default();
+    let limits =
+        limit_files(&groups).into_iter().filter_map(|path| read(&path)?.trim().parse().ok());
+    let megabytes = |name| Some((number(name)? as u64) << 20);
+    // What Slurm tells for each core counts as often as the task has cores.
+    let cores = number("SLURM_CPUS_ON_NODE").unwrap_or(1) as u64;
+    let slurm = megabytes("SLURM_MEM_PER_NODE")
+        .or_else(|| Some(megabytes("SLURM_MEM_PER_CPU")? * cores))
+        .filter(|bytes| *bytes > 0);
+    let node = free.into_iter().chain(limits).chain(slurm).min();
+    let share = node.map(|bytes| bytes / local_size().unwrap_or(1).max(1) as u64);
+    let own = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    share.into_iter().chain(own).min()
+}
+
+/// The files that may hold a limit of memory of the control groups that /proc/self/cgroup lists:
+/// of version 2 (`0::/a/b`) of each group and those above it, of version 1 that of `memory`.
+fn limit_files(groups: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(kind), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let (root, name) = match kind {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            kind if kind.split(',').any(|kind| kind == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        // Within a container the group's own path may not be there: its root is then the group's.
+        let above = std::path::Path::new(path).ancestors();
+        let folders =
+            above.map(|folder| folder.to_string_lossy().trim_end_matches('/').to_string());
+        files.extend(folders.map(|folder| format!("{root}{folder}/{name}")));
+    }
+    files
+}
+
 /// Tasks on node `node` of a list such as `4(x2),3`: nodes 0 and 1 have four, node 2 three.
 fn tasks_of(list: &str, node: usize) -> Option<usize> {
     let mut left = node;
@@ -118,8 +170,7 @@ pub fn threads(wanted: usize) -> usize {
         return wanted.min(cores);
     }
     let unbound = cores >= online();
-    let local = number("OMPI_COMM_WORLD_LOCAL_SIZE").or_else(slurm_local_size);
-    let local = local.filter(|_| unbound).unwrap_or(1);
+    let local = local_size().filter(|_| unbound).unwrap_or(1);
     let share = (cores / local.max(1)).max(1);
     number("SLURM_CPUS_PER_TASK").map_or(share, |cpus| share.min(cpus.max(1)))
 }
@@ -135,6 +186,18 @@ mod tests {
         assert_eq!(llvm_of(&clean), None);
         let path = "/usr/lib/x86_64-linux-gnu/libLLVM-15.so.1";
         assert_eq!(llvm_of(&(clean + &line(path))), Some(path));
+    }
+
+    #[test]
+    fn limits_are_looked_for_in_all_groups() {
+        let two = "/sys/fs/cgroup";
+        let found = limit_files("0::/job/step\n");
+        let expected = ["/job/step", "/job", ""].map(|group| format!("{two}{group}/memory.max"));
+        assert_eq!(found, expected);
+        let found = limit_files("7:cpu:/a\n5:memory,x:/a\n");
+        let expected = ["/a", ""].map(|g| format!("{two}/memory{g}/memory.limit_in_bytes"));
+        assert_eq!(found, expected);
+        assert!(memory().is_some_and(|bytes| bytes > 1 << 20));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod clipping;
 mod data;
 mod ending;
 mod expert_step;
+mod fit;
 mod groups;
 mod heartbeat;
 mod held_out;

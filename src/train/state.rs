@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::checkpoints::Checkpoints;
 use super::data::Data;
+use super::fit::{tell_of_idle_ranks, warn_of_memory};
 use super::memory::Plan;
 use super::saved::{Expected, Restored, Saved, restore, with_contents};
 use super::standing::{Best, Standing, Step};
@@ -101,6 +102,8 @@ impl<'a> State<'a> {
         let plan = plan(comm, job, &data)?;
         let place = if plan.scratch() { ", activations in a scratch file" } else { "" };
         log::info!("memory planned {}{place}", human::bytes(plan.peak as u64));
+        warn_of_memory(comm, plan.peak as u64);
+        tell_of_idle_ranks(comm, job, &data, &shape);
         let scratch = match job.run.scratch.as_str() {
             "" => std::env::temp_dir(),
             folder => folder.into(),

@@ -1,0 +1,45 @@
+//! How a run fits the machine: what is told of it before anything large is made.
+
+use super::data::Data;
+use super::groups::Groups;
+use crate::comm::Comm;
+use crate::job::Job;
+use crate::model::annotator::Shape;
+use crate::model::experts::layouts;
+use crate::{human, launch};
+
+/// Warns, once, where a rank's plan is more than the least that any rank may count on. Collective.
+pub fn warn_of_memory(comm: &Comm, planned: u64) {
+    let here = comm.all_gather(&[launch::memory().unwrap_or(u64::MAX)]);
+    let (rank, least) = here.into_iter().enumerate().min_by_key(|rank| rank.1).expect("a rank");
+    if planned > least && comm.is_root() {
+        let (planned, least) = (human::bytes(planned), human::bytes(least));
+        log::warn!(
+            "memory planned {planned}, rank {rank} can count on {least}: it may be ended for lack \
+             of memory; hint: run.memory_gib, more nodes or fewer ranks on each"
+        );
+    }
+}
+
+/// Says which steps have less to share out than there are ranks.
+pub fn tell_of_idle_ranks(comm: &Comm, job: &Job, data: &Data, shape: &Shape) {
+    let groups = match job.pretrain.epochs {
+        0 => None,
+        _ => Some(Groups::new(comm, &job.pretrain, job.run.seed, &data.train).len()),
+    };
+    let width = shape.shared_layers().outputs();
+    let classes = layouts(&data.experts, shape.dummy, width, shape.class_blocks).len();
+    let parts = [
+        ("rows of a mini-batch", groups, "pretrain.batch"),
+        ("class blocks", Some(classes), "run.class_blocks"),
+        ("row blocks", Some(data.train.blocks.len()), "run.row_blocks"),
+    ];
+    let idle = parts.iter().filter_map(|(name, count, key)| {
+        let idle = comm.size().saturating_sub((*count)?);
+        (idle > 0).then(|| format!("{idle} of {} ranks have no {name} ({key})", comm.size()))
+    });
+    let idle: Vec<String> = idle.collect();
+    if !idle.is_empty() && comm.is_root() {
+        log::info!("idle: {}", idle.join(", "));
+    }
+}

@@ -1,0 +1,63 @@
+//! How a run fits the machine is told: a plan beyond its memory, ranks that have nothing to do.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{json, reelscale};
+
+fn job(folder: &Path, rows: &str, text: &str) -> PathBuf {
+    let data = folder.join("data");
+    reelscale(&format!("synthesize --features 8 {rows} --output")).path(&data).stdout();
+    let job = folder.join("job.toml");
+    fs::write(&job, format!("[data]\ntrain = [\"{}/*.h5\"]\n{text}", data.display())).unwrap();
+    job
+}
+
+#[test]
+fn a_plan_beyond_the_memory_is_told_once_before_it_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[pretrain]\nepochs = 0\n[experts]\ncount = 1024\n[run]\nthreads = 1\n";
+    let job = job(folder.path(), "--rows 50 --classes 30000", text);
+    let limited = "ulimit -v 2000000; exec \"$0\" \"$@\"";
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_reelscale"), "--comm", "threads=2", "train"]);
+    let output = command.arg(&job).arg("--output").arg(folder.path().join("run")).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("can count on")).collect();
+    assert_eq!(told.len(), 1, "{text}");
+    assert!(told[0].starts_with("WARN"), "{text}");
+    assert!(told[0].contains("count on 1.9") && told[0].contains("hint: run.memory_gib"), "{text}");
+    assert_eq!(output.status.code(), Some(9), "{text}");
+}
+
+#[test]
+fn ranks_without_work_are_told_and_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[pretrain]\nepochs = 1\nbatch = 64\n[rounds]\ncount = 1\n[shared]\n\
+                iterations = 1\n[run]\nthreads = 1\nrow_blocks = 3\nclass_blocks = 2\n";
+    let job = job(folder.path(), "--rows 100 --classes 40", text);
+    let run = |ranks: usize| {
+        let output = folder.path().join(format!("run{ranks}"));
+        let arguments = format!("train --comm threads={ranks}");
+        let told = reelscale(&arguments).path(&job).arg("--output").path(&output).output();
+        (
+            String::from_utf8_lossy(&told.stderr).into_owned(),
+            json(&output.join("run.json"), "result_hash"),
+        )
+    };
+    let (alone, expected) = run(1);
+    assert!(!alone.contains("idle:"), "{alone}");
+    let (text, found) = run(4);
+    assert_eq!(found, expected);
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("idle:")).collect();
+    assert_eq!(told.len(), 1, "{text}");
+    for part in [
+        "2 of 4 ranks have no rows of a mini-batch (pretrain.batch)",
+        "2 of 4 ranks have no class blocks (run.class_blocks)",
+        "1 of 4 ranks have no row blocks (run.row_blocks)",
+    ] {
+        assert!(told[0].contains(part), "{part}: {text}");
+    }
+}
