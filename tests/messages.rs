@@ -89,7 +89,7 @@ fn one_flipped_bit_of_any_message_is_found_and_its_sender_named() {
         for (ranks, receiver) in [(2, 1), (3, 0)] {
             let (expected, _, calls) = flipped((ranks, receiver), usize::MAX, trained);
             let expected = expected.unwrap();
-            for chosen in (receiver..calls).step_by([4, 1][kind]) {
+            for chosen in (receiver..calls).step_by([2, 1][kind]) {
                 flips += 1;
                 let case = format!("job {kind}, call {chosen} of {calls}, {ranks} ranks");
                 match flipped((ranks, receiver), chosen, trained) {
@@ -179,5 +179,62 @@ fn rows_that_are_damaged_in_a_scratch_file_are_named() {
         assert_eq!(error.exit, Exit::Storage, "{ranks} ranks: {error}");
         let told = error.text.contains("messages-scratch-test: activations of row ");
         assert!(told && error.text.contains("found crc32c"), "{ranks} ranks: {error}");
+    }
+}
+
+/// Gives a rank another gradient of the shared layers than the others, with the right seal: as if
+/// its memory had failed after it was checked.
+struct Altered {
+    rank: usize,
+    /// Bytes of the message that brings it.
+    length: usize,
+    calls: AtomicUsize,
+}
+
+impl Tap for Altered {
+    fn after(&self, rank: usize, arrived: &mut [u8], parts: &[(usize, Range<usize>)]) {
+        if rank != self.rank || arrived.len() != self.length {
+            return;
+        }
+        // The third one, and that only.
+        if self.calls.fetch_add(1, SeqCst) == 2 {
+            let part = &mut arrived[parts[0].1.clone()];
+            let (numbers, seal) = part.split_at_mut(part.len() - 4);
+            let chosen = numbers.chunks_exact_mut(4).find(|number| number[3] != 0);
+            chosen.expect("a slope that isn't 0")[3] ^= 0x80;
+            seal.copy_from_slice(&crc32c::crc32c(numbers).to_le_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_rank_whose_shared_layers_differ_is_named_or_both_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    shards(&data, 240, 60, 16);
+    for (steps, step) in [
+        ("[pretrain]\nepochs = 2\nbatch = 100\n[rounds]\ncount = 0\n", "pretrain"),
+        ("[pretrain]\nepochs = 0\n[experts]\nepochs = 1\n[shared]\niterations = 5\n", "shared"),
+    ] {
+        let model = "[model]\nshared = [{ dense = 8, activation = \"tanh\" }]\n";
+        let job = job(&data, &format!("{model}{steps}"));
+        let run = |ranks: usize, rank: usize, length: usize| {
+            let altered = Altered { rank, length, calls: AtomicUsize::new(0) };
+            run_tapped(ranks, Arc::new(altered), |comm| {
+                let data = Data::open(comm, &job)?;
+                let trained = train(comm, &job, data, &mut Report::new(None), None)?;
+                Ok(trained.annotator.layers.parameters())
+            })
+        };
+        let parameters = run(1, 0, usize::MAX).unwrap()[0];
+        for (ranks, rank, expected) in [
+            (2, 1, "ranks 0, 1: shared layers differ from each other, which are wrong can't"),
+            (3, 2, "rank 2: shared layers differ from those of the other ranks"),
+            (4, 0, "rank 0: shared layers differ from those of the other ranks"),
+        ] {
+            let error = run(ranks, rank, 4 * (parameters + ranks)).expect_err("they differ");
+            assert_eq!(error.exit, Exit::Numeric, "{error}");
+            assert!(error.text.starts_with(expected), "{step}: {error}");
+        }
     }
 }

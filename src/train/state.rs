@@ -10,7 +10,7 @@ use super::saved::{Expected, Restored, Saved, restore, with_contents};
 use super::standing::{Best, Standing, Step};
 use crate::checkpoint::Loaded;
 use crate::clock::Clock;
-use crate::comm::{Comm, same_on_all};
+use crate::comm::{Comm, odd_ranks, same_on_all};
 use crate::data::Kind;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
@@ -197,16 +197,11 @@ impl<'a> State<'a> {
             return self.comm.agree(outcome);
         }
         let digests: Vec<u32> = words.iter().map(|word| word[1]).collect();
-        if let Some(rank) = odd_one(&digests) {
-            let text = format!(
-                "rank {rank}: its shared layers differ from those of the other ranks in {}",
-                phase()
-            );
-            let error = Error::new(Exit::Numeric, text);
-            return Err(Error {
-                agreed: true,
-                ..error.hint("its memory or processor has a fault")
-            });
+        if let Some(text) = differing(&digests) {
+            let error = Error::new(Exit::Numeric, format!("{text} in {}", phase()));
+            let hint = "the memory or processor of one has a fault; the same command goes on from \
+                        the last checkpoint";
+            return Err(Error { agreed: true, ..error.hint(hint) });
         }
         if words.iter().any(|word| word[0] & 1 == 1) {
             return Err(Error { agreed: true, ..Error::stopped() });
@@ -414,14 +409,26 @@ fn digest(numbers: &[f32]) -> u32 {
     crc32c::crc32c(bytemuck::cast_slice(numbers))
 }
 
-/// A rank whose digest differs from those of the most.
-fn odd_one(digests: &[u32]) -> Option<usize> {
-    if digests.windows(2).all(|pair| pair[0] == pair[1]) {
-        return None;
+/// What is wrong where digests differ: the ranks that differ from most of them, or where no digest
+/// is that of more than half of the ranks, all of them: nothing tells who is right.
+fn differing(digests: &[u32]) -> Option<String> {
+    let odd = odd_ranks(digests);
+    let names = |ranks: &[usize]| {
+        let ranks: Vec<String> = ranks.iter().map(usize::to_string).collect();
+        let name = if ranks.len() == 1 { "rank" } else { "ranks" };
+        format!("{name} {}", ranks.join(", "))
+    };
+    match odd.len() {
+        0 => None,
+        count if 2 * count < digests.len() => {
+            Some(format!("{}: shared layers differ from those of the other ranks", names(&odd)))
+        }
+        _ => {
+            let all: Vec<usize> = (0..digests.len()).collect();
+            let text = "shared layers differ from each other, which are wrong can't be told,";
+            Some(format!("{}: {text}", names(&all)))
+        }
     }
-    let alike = |digest: &u32| digests.iter().filter(|other| *other == digest).count();
-    let most = digests.iter().max_by_key(|digest| alike(digest))?;
-    digests.iter().position(|digest| digest != most)
 }
 
 #[cfg(test)]
@@ -433,9 +440,15 @@ mod tests {
         let same = digest(&[1.0, 2.0]);
         let other = digest(&[1.0, 2.0000002]);
         assert_ne!(same, other);
-        assert_eq!(odd_one(&[same; 5]), None);
-        assert_eq!(odd_one(&[same]), None);
-        assert_eq!(odd_one(&[other, same, same]), Some(0));
-        assert_eq!(odd_one(&[same, same, other, same]), Some(2));
+        assert_eq!(differing(&[same; 5]), None);
+        assert_eq!(differing(&[same]), None);
+        let told = |digests: &[u32]| differing(digests).expect("they differ");
+        assert!(told(&[other, same, same]).starts_with("rank 0: shared layers differ from those"));
+        assert!(told(&[same, same, other, same]).starts_with("rank 2: shared"));
+        assert!(told(&[same, other, same, 7, same]).starts_with("ranks 1, 3: shared"));
+        for digests in [&[same, other][..], &[same, other, 7], &[same, same, other, other]] {
+            assert!(told(digests).contains("which are wrong can't be told"));
+            assert!(told(digests).starts_with("ranks 0, 1"));
+        }
     }
 }
