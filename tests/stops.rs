@@ -299,7 +299,8 @@ fn numbers_that_overflow_are_named() {
     fs::remove_dir_all(scratch.path("run")).unwrap();
     let later = scratch.train("run").arg("--set").arg("pretrain.learning_rate=1e6");
     let text = later.fails_with(7);
-    assert!(text.contains("pretrain, epoch 1: layer "), "{text}");
+    assert!(text.contains("pretrain, epoch 1, mini-batch "), "{text}");
+    assert!(text.contains(": layer ") && text.contains("activations of row blocks"), "{text}");
 }
 
 /// A second signal doesn't wait for anybody: here for a rank that hangs.

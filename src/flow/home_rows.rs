@@ -7,12 +7,13 @@ use std::ops::Range;
 use super::own_rows::{OwnRows, Room};
 use crate::comm::{Comm, OrderedSum, StopFlag};
 use crate::data::{Dataset, Kind, Reader};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::features::{Features, Frames};
 use crate::model::matrix::Matrix;
 use crate::model::mixture::Kernel;
+use crate::model::numbers::all_finite;
 use crate::model::spec::{Normalize, Standard};
 use crate::model::vector::Instructions;
 use crate::parallel::{Ahead, work_off};
@@ -163,7 +164,8 @@ impl HomeRows {
     /// an error.
     ///
     /// # Errors
-    /// What reading rows gives, and keeping their activations; exit 75 when told to stop.
+    /// What reading rows gives, and keeping their activations; exit 7 where those aren't finite;
+    /// exit 75 when told to stop.
     pub fn activations(&self, annotator: &Annotator, kernels: &mut [Kernel]) -> Result<OwnRows> {
         let mut own =
             OwnRows::new(self.own_rows(), annotator.layers.outputs(), &self.room.borrow())?;
@@ -188,11 +190,30 @@ impl HomeRows {
                 &mut || (),
             );
             for (activations, labels) in activations.iter().zip(&labels) {
+                self.check(own.rows.start + own.labels.rows(), activations)?;
                 own.push(activations, labels)?;
             }
         }
         self.waited(rows.wait_seconds());
         Ok(own)
+    }
+}
+
+impl HomeRows {
+    /// Sees whether activations of rows from `first` on are finite: what comes of others may look
+    /// as if nothing were wrong.
+    fn check(&self, first: usize, activations: &Matrix) -> Result<()> {
+        if all_finite(Instructions::detect(), &activations.data) {
+            return Ok(());
+        }
+        let odd = |row: &usize| activations.row(*row).iter().any(|number| !number.is_finite());
+        let Some(row) = (0..activations.rows()).find(odd).map(|row| first + row) else {
+            return Ok(());
+        };
+        let block = self.own.clone().find(|block| self.blocks.block(*block).contains(&row));
+        let block = block.expect("an own row lies in an own block");
+        let text = format!("row {row}, row block {block}: activations: found NaN or infinity");
+        Err(Error::new(Exit::Numeric, text).hint("a smaller learning rate, or features scaled"))
     }
 }
 

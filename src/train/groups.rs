@@ -71,6 +71,13 @@ impl Groups<'_> {
         self.groups.len()
     }
 
+    /// What an error calls the row blocks of a group that this rank runs, counted from its first.
+    pub fn row_blocks_of(&self, own: usize) -> String {
+        let first = runs(self.groups.len(), self.size)[self.rank].start;
+        let blocks = self.groups.block(first + own);
+        format!("row blocks {} to {}", blocks.start, blocks.end - 1)
+    }
+
     /// Mini-batches of an epoch.
     pub fn steps(&self) -> usize {
         self.rows.rows().div_ceil(self.job.batch)

@@ -17,6 +17,7 @@ mod learner;
 mod losses;
 pub mod memory;
 mod negatives;
+mod odd_rows;
 mod pretrain;
 mod saved;
 mod search;
@@ -28,7 +29,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::Loaded;
 use crate::comm::Comm;
-use crate::error::Result;
+use crate::error::{Error, Exit, Result};
 use crate::job::Job;
 use crate::model::annotator::Annotator;
 use crate::report::Report;
@@ -261,7 +262,11 @@ fn expert_step(state: &mut State, model: &mut Annotator, learning: &mut Learning
         *learning = Learning::Experts(Box::new(new));
     }
     let Learning::Experts(learning) = learning else { panic!("another step's state") };
-    let own = comm.agree(train.activations(model, &mut state.kernels))?;
+    let own = train.activations(model, &mut state.kernels);
+    let own = comm.agree(own.map_err(|error| match error.exit {
+        Exit::Numeric => Error::new(error.exit, format!("expert step, round {round}: {error}")),
+        _ => error,
+    }))?;
     let runs = train.row_runs();
     let step =
         ExpertStep { comm, job: &job.experts, seed: job.run.seed, round, own: &own, runs: &runs };

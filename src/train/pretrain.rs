@@ -20,9 +20,10 @@ use serde_json::json;
 use super::clipping::{EXPERT_VARIABLES, scale_by_variable, square, squares_by_variable};
 use super::groups::{Batch, Groups};
 use super::losses::{sums_over_blocks, total_over_blocks};
+use super::odd_rows::odd_group;
 use super::saved::Saved;
 use super::shared_step::SHARED_GRADIENT;
-use super::state::State;
+use super::state::{State, not_finite};
 use crate::comm::{Comm, OrderedSum};
 use crate::error::Result;
 use crate::flow::dropout::Dropout;
@@ -35,6 +36,7 @@ use crate::model::matrix::Matrix;
 use crate::model::mixture::{
     Block, Kernel, Passing, both_gradients, fresh_expert_gradient, transpose,
 };
+use crate::model::numbers::all_finite;
 use crate::model::shared::Tape;
 use crate::model::vector::LANES;
 use crate::optim::Step;
@@ -114,6 +116,16 @@ fn variables_of(annotator: &Annotator) -> impl Iterator<Item = Range<usize>> + '
     annotator.layers.places.iter().flat_map(|place| [place.weights(), place.biases()])
 }
 
+/// What a mini-batch came to.
+struct Stepped {
+    /// The loss before it, summed over its rows.
+    loss: f64,
+    /// Whether that and the shared layers' gradient are finite: the same on all ranks.
+    finite: bool,
+    /// What of this rank's rows isn't, if anything.
+    odd: Option<String>,
+}
+
 impl Pretrain<'_> {
     /// Trains `annotator` from where `learning` stands until validation stops improving.
     ///
@@ -132,10 +144,22 @@ impl Pretrain<'_> {
             let mut batches = self.groups.batches(epoch, first..steps);
             let mut next = self.comm.agree(batches.next().transpose())?;
             while let Some(batch) = next {
-                let loss = self.step(annotator, &mut state.kernels, learning, batch);
+                let Stepped { loss, finite, odd } =
+                    self.step(annotator, &mut state.kernels, learning, batch);
+                let step = learning.position.step + 1;
+                let place = || format!("pretrain, epoch {}, mini-batch {step}", epoch + 1);
+                // Infinite activations can give a finite loss; only their rank knows of them.
+                let finite = match odd {
+                    odd if !finite => state
+                        .check(&place(), annotator, loss, odd)
+                        .and_then(|()| Err(not_finite(&place(), SHARED_GRADIENT, loss))),
+                    Some(odd) => Err(not_finite(&place(), &odd, loss)),
+                    None => Ok(()),
+                };
                 learning.position.loss += loss;
                 learning.position.step += 1;
-                next = state.boundary_after(batches.next().transpose(), annotator, learning)?;
+                let read = finite.and_then(|()| batches.next().transpose());
+                next = state.boundary_after(read, annotator, learning)?;
             }
             drop(batches);
             let total = self.groups.rows.rows();
@@ -152,14 +176,14 @@ impl Pretrain<'_> {
         Ok(())
     }
 
-    /// One joint step; returns the loss before it, summed over the mini-batch.
+    /// One joint step. Where the shared layers' gradient isn't finite they stay as they are.
     fn step(
         &self,
         annotator: &mut Annotator,
         kernels: &mut [Kernel],
         learning: &mut Learning,
         batch: Batch,
-    ) -> f64 {
+    ) -> Stepped {
         let mut tapes: Vec<_> = batch.groups.iter().map(|_| None).collect();
         let items = batch.groups.iter().zip(&mut tapes);
         work_off(
@@ -171,20 +195,30 @@ impl Pretrain<'_> {
             &mut || (),
         );
         let tapes: Vec<_> = tapes.into_iter().map(|tape| tape.expect("done")).collect();
+        let instructions = kernels[0].gemm().instructions();
+        let odd = tapes.iter().position(|tape| !all_finite(instructions, &tape.output().data));
+        let mut odd = odd.map(|own| format!("activations of {}", self.groups.row_blocks_of(own)));
         let dropout = self.dropout(learning.position.rows_seen);
         let (activations, labels) = self.gather(annotator, &batch, &tapes, dropout);
         let passing = Passing { activations: &activations, labels: &labels, weights: &[] };
         let (loss, dv) = self.pass_blocks(annotator, kernels, learning, &batch, passing);
+        let mut finite = loss.is_finite();
 
         let decay = self.learning_rate(learning.position.rows_seen);
         learning.position.rows_seen += batch.rows;
         if let Some(mut dv) = dv {
             self.leave_out(dropout, &batch, activations.stride(), &mut dv);
             let gradient = self.shared_gradient(annotator, kernels, tapes, &batch, &dv);
-            self.shared_update(annotator, kernels, learning, &gradient, decay, batch.rows);
+            finite &= all_finite(instructions, &gradient);
+            if finite {
+                self.shared_update(annotator, kernels, learning, &gradient, decay, batch.rows);
+            } else if odd.is_none() {
+                let own = odd_group(annotator, &mut kernels[0], &batch, &dv);
+                odd = own.map(|own| format!("gradient of {}", self.groups.row_blocks_of(own)));
+            }
         }
         self.expert_update(annotator, kernels, learning, decay, batch.rows);
-        loss
+        Stepped { loss, finite, odd }
     }
 
     /// What is left out of the mini-batch that comes after so many rows.

@@ -328,7 +328,7 @@ impl<'a> State<'a> {
     /// rank's share is not, if anything: a row block, say. Collective.
     ///
     /// # Errors
-    /// Exit 7, common to all ranks, naming layer, class or what `odd` says.
+    /// Exit 7, common to all ranks, naming the first layer and class and what `odd` says first.
     pub fn check(
         &self,
         place: &str,
@@ -338,16 +338,24 @@ impl<'a> State<'a> {
     ) -> Result<()> {
         let layer = || Some(format!("layer {}", model.layers.odd_layer(&model.shared)?));
         let class = || Some(format!("class {}", model.experts.odd_class()?));
-        let whole = || (!loss.is_finite()).then(|| "loss".to_string());
-        let found = match odd.or_else(layer).or_else(class).or_else(whole) {
-            None => Ok(()),
-            Some(what) => {
-                let text = format!("{place}: {what}: found NaN or infinity (loss {loss})");
-                let hint = "a smaller learning rate; the last checkpoint is from before";
-                Err(Error::new(Exit::Numeric, text).hint(hint))
-            }
+        let own = [layer(), class(), odd].map(Option::unwrap_or_default);
+        let numbers = loss.is_finite() && own.iter().all(String::is_empty);
+        let odd = || Err(Error::new(Exit::Numeric, String::new()));
+        let Err(error) = self.comm.agree(if numbers { Ok(()) } else { odd() }) else {
+            return Ok(());
         };
-        self.comm.agree(found)
+        if error.exit != Exit::Numeric {
+            return Err(error);
+        }
+        // Of each kind what the lowest rank has: it owns the first classes and row blocks.
+        let first = own.iter().filter_map(|text| {
+            let texts = self.comm.all_gather_any(text.as_bytes());
+            let first = texts.into_iter().find(|text| !text.is_empty())?;
+            Some(String::from_utf8_lossy(&first).into_owned())
+        });
+        let first: Vec<String> = first.collect();
+        let what = if first.is_empty() { "loss".into() } else { first.join(", ") };
+        Err(Error { agreed: true, ..not_finite(place, &what, loss) })
     }
 
     /// Offers the model to the run's best one; see `offer`.
@@ -402,6 +410,13 @@ impl<'a> State<'a> {
         self.tell(event);
         Ok(losses)
     }
+}
+
+/// The error that `what` isn't finite at `place`.
+pub fn not_finite(place: &str, what: &str, loss: f64) -> Error {
+    let text = format!("{place}: {what}: found NaN or infinity (loss {loss})");
+    let hint = "a smaller learning rate; the last checkpoint is from before";
+    Error::new(Exit::Numeric, text).hint(hint)
 }
 
 /// A digest of what must be the same on all ranks.

@@ -1,0 +1,34 @@
+//! Whose rows make a mini-batch's gradient overflow: looked for after the fact, since it is slow.
+
+use super::groups::Batch;
+use crate::model::annotator::Annotator;
+use crate::model::features::Features;
+use crate::model::matrix::Matrix;
+use crate::model::mixture::Kernel;
+use crate::model::numbers::all_finite;
+
+/// The first of this rank's groups, counted from its first, whose gradient of the shared layers
+/// isn't finite. `dv` is dL/dv of this rank's rows, end to end.
+pub fn odd_group(
+    annotator: &Annotator,
+    kernel: &mut Kernel,
+    batch: &Batch,
+    dv: &[f32],
+) -> Option<usize> {
+    let layers = &annotator.layers;
+    let transposed = layers.transpose(&annotator.shared);
+    let (mut rest, mut gradient) = (dv, vec![0.0; layers.parameters()]);
+    batch.groups.iter().position(|(features, _)| {
+        let mut part = Matrix::zeros(features.rows(), layers.outputs());
+        let (here, after) = rest.split_at(part.data.len());
+        part.data.copy_from_slice(here);
+        rest = after;
+        let gemm = kernel.gemm();
+        let tape = annotator.forward(gemm, features.clone());
+        let dx = layers.backward(gemm, &transposed, tape, part, &mut gradient);
+        if let (Features::Frames(frames), false) = (features, layers.frame_network().is_empty()) {
+            annotator.frame_gradient(gemm, &transposed, frames, &dx, 0, &mut gradient);
+        }
+        !all_finite(gemm.instructions(), &gradient)
+    })
+}
