@@ -29,6 +29,11 @@ fn scaled(bytes: &[u8], values: &mut [f32], [scale, offset]: [f32; 2]) {
     }
 }
 
+/// Whether all values are numbers, and not infinite.
+pub fn all_finite(instructions: Instructions, values: &[f32]) -> bool {
+    all_below(instructions, values, f32::INFINITY)
+}
+
 /// Whether all values are below `bound`, which is above 0, whatever their sign. NaN never is, and
 /// infinity isn't below itself.
 pub fn all_below(instructions: Instructions, values: &[f32], bound: f32) -> bool {

@@ -19,6 +19,7 @@ pub mod memory;
 mod negatives;
 mod odd_rows;
 mod pretrain;
+mod replicas;
 mod saved;
 mod search;
 mod shared_step;

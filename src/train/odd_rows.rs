@@ -1,4 +1,5 @@
-//! Whose rows make a mini-batch's gradient overflow: looked for after the fact, since it is slow.
+//! What a mini-batch came to, and whose rows make its gradient overflow: that is looked for after
+//! the fact, since it is slow.
 
 use super::groups::Batch;
 use crate::model::annotator::Annotator;
@@ -6,6 +7,16 @@ use crate::model::features::Features;
 use crate::model::matrix::Matrix;
 use crate::model::mixture::Kernel;
 use crate::model::numbers::all_finite;
+
+/// What a mini-batch came to.
+pub struct Stepped {
+    /// The loss before it, summed over its rows.
+    pub loss: f64,
+    /// Whether that and the shared layers' gradient are finite: the same on all ranks.
+    pub finite: bool,
+    /// What of this rank's rows isn't, if anything.
+    pub odd: Option<String>,
+}
 
 /// The first of this rank's groups, counted from its first, whose gradient of the shared layers
 /// isn't finite. `dv` is dL/dv of this rank's rows, end to end.

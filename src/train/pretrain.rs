@@ -20,7 +20,7 @@ use serde_json::json;
 use super::clipping::{EXPERT_VARIABLES, scale_by_variable, square, squares_by_variable};
 use super::groups::{Batch, Groups};
 use super::losses::{sums_over_blocks, total_over_blocks};
-use super::odd_rows::odd_group;
+use super::odd_rows::{Stepped, odd_group};
 use super::saved::Saved;
 use super::shared_step::SHARED_GRADIENT;
 use super::state::{State, not_finite};
@@ -114,16 +114,6 @@ impl Saved for Learning {
 /// Where the variables of the shared layers lie: each layer's weights and its biases.
 fn variables_of(annotator: &Annotator) -> impl Iterator<Item = Range<usize>> + '_ {
     annotator.layers.places.iter().flat_map(|place| [place.weights(), place.biases()])
-}
-
-/// What a mini-batch came to.
-struct Stepped {
-    /// The loss before it, summed over its rows.
-    loss: f64,
-    /// Whether that and the shared layers' gradient are finite: the same on all ranks.
-    finite: bool,
-    /// What of this rank's rows isn't, if anything.
-    odd: Option<String>,
 }
 
 impl Pretrain<'_> {

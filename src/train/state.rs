@@ -6,11 +6,12 @@ use super::checkpoints::Checkpoints;
 use super::data::Data;
 use super::fit::{tell_of_idle_ranks, warn_of_memory};
 use super::memory::Plan;
+use super::replicas::{differing, digest};
 use super::saved::{Expected, Restored, Saved, restore, with_contents};
 use super::standing::{Best, Standing, Step};
 use crate::checkpoint::Loaded;
 use crate::clock::Clock;
-use crate::comm::{Comm, odd_ranks, same_on_all};
+use crate::comm::{Comm, same_on_all};
 use crate::data::Kind;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
@@ -417,53 +418,4 @@ pub fn not_finite(place: &str, what: &str, loss: f64) -> Error {
     let text = format!("{place}: {what}: found NaN or infinity (loss {loss})");
     let hint = "a smaller learning rate; the last checkpoint is from before";
     Error::new(Exit::Numeric, text).hint(hint)
-}
-
-/// A digest of what must be the same on all ranks.
-fn digest(numbers: &[f32]) -> u32 {
-    crc32c::crc32c(bytemuck::cast_slice(numbers))
-}
-
-/// What is wrong where digests differ: the ranks that differ from most of them, or where no digest
-/// is that of more than half of the ranks, all of them: nothing tells who is right.
-fn differing(digests: &[u32]) -> Option<String> {
-    let odd = odd_ranks(digests);
-    let names = |ranks: &[usize]| {
-        let ranks: Vec<String> = ranks.iter().map(usize::to_string).collect();
-        let name = if ranks.len() == 1 { "rank" } else { "ranks" };
-        format!("{name} {}", ranks.join(", "))
-    };
-    match odd.len() {
-        0 => None,
-        count if 2 * count < digests.len() => {
-            Some(format!("{}: shared layers differ from those of the other ranks", names(&odd)))
-        }
-        _ => {
-            let all: Vec<usize> = (0..digests.len()).collect();
-            let text = "shared layers differ from each other, which are wrong can't be told,";
-            Some(format!("{}: {text}", names(&all)))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rank_that_differs_is_found() {
-        let same = digest(&[1.0, 2.0]);
-        let other = digest(&[1.0, 2.0000002]);
-        assert_ne!(same, other);
-        assert_eq!(differing(&[same; 5]), None);
-        assert_eq!(differing(&[same]), None);
-        let told = |digests: &[u32]| differing(digests).expect("they differ");
-        assert!(told(&[other, same, same]).starts_with("rank 0: shared layers differ from those"));
-        assert!(told(&[same, same, other, same]).starts_with("rank 2: shared"));
-        assert!(told(&[same, other, same, 7, same]).starts_with("ranks 1, 3: shared"));
-        for digests in [&[same, other][..], &[same, other, 7], &[same, same, other, other]] {
-            assert!(told(digests).contains("which are wrong can't be told"));
-            assert!(told(digests).starts_with("ranks 0, 1"));
-        }
-    }
 }

@@ -1,0 +1,52 @@
+//! The shared layers, which every rank holds for itself and which must be the same on all.
+
+use crate::comm::odd_ranks;
+
+/// A digest of what must be the same on all ranks.
+pub fn digest(numbers: &[f32]) -> u32 {
+    crc32c::crc32c(bytemuck::cast_slice(numbers))
+}
+
+/// What is wrong where digests differ: the ranks that differ from most of them, or where no digest
+/// is that of more than half of the ranks, all of them: nothing tells who is right.
+pub fn differing(digests: &[u32]) -> Option<String> {
+    let odd = odd_ranks(digests);
+    let names = |ranks: &[usize]| {
+        let ranks: Vec<String> = ranks.iter().map(usize::to_string).collect();
+        let name = if ranks.len() == 1 { "rank" } else { "ranks" };
+        format!("{name} {}", ranks.join(", "))
+    };
+    match odd.len() {
+        0 => None,
+        count if 2 * count < digests.len() => {
+            Some(format!("{}: shared layers differ from those of the other ranks", names(&odd)))
+        }
+        _ => {
+            let all: Vec<usize> = (0..digests.len()).collect();
+            let text = "shared layers differ from each other, which are wrong can't be told,";
+            Some(format!("{}: {text}", names(&all)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rank_that_differs_is_found() {
+        let same = digest(&[1.0, 2.0]);
+        let other = digest(&[1.0, 2.0000002]);
+        assert_ne!(same, other);
+        assert_eq!(differing(&[same; 5]), None);
+        assert_eq!(differing(&[same]), None);
+        let told = |digests: &[u32]| differing(digests).expect("they differ");
+        assert!(told(&[other, same, same]).starts_with("rank 0: shared layers differ from those"));
+        assert!(told(&[same, same, other, same]).starts_with("rank 2: shared"));
+        assert!(told(&[same, other, same, 7, same]).starts_with("ranks 1, 3: shared"));
+        for digests in [&[same, other][..], &[same, other, 7], &[same, same, other, other]] {
+            assert!(told(digests).contains("which are wrong can't be told"));
+            assert!(told(digests).starts_with("ranks 0, 1"));
+        }
+    }
+}
