@@ -199,7 +199,8 @@ fn bad_records_are_told_with_record_and_byte() {
     with(good.clone());
     let text = convert(folder.path(), "audio:128").fails_with(4);
     assert!(
-        text.contains("audio: not found; found the keys id, labels, mean_rgb (2 floats)"),
+        text.contains("audio: not found; found the keys id (1 byte string of 1 byte), ")
+            && text.contains("labels (1 whole number), mean_rgb (2 floats)"),
         "{text}"
     );
     assert!(text.contains("hint: --features rgb:2"), "{text}");
