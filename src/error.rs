@@ -52,6 +52,8 @@ pub struct Error {
     pub text: String,
     /// True once every rank holds this same error, so that one of them alone prints it.
     pub agreed: bool,
+    /// The rank that had it, where ranks have agreed on it.
+    pub rank: Option<usize>,
 }
 
 /// The result of everything that reads, writes or is told something by a user.
@@ -59,7 +61,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub fn new(exit: Exit, text: impl Into<String>) -> Error {
-        Error { exit, text: text.into(), agreed: false }
+        Error { exit, text: text.into(), agreed: false, rank: None }
     }
 
     /// Exit 2: command line or job file.

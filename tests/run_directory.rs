@@ -308,3 +308,30 @@ fn an_end_of_the_job_that_is_no_time_is_told() {
         assert!(text.contains("SLURM_JOB_END_TIME: found"), "{end}: {text}");
     }
 }
+
+/// The record of a run that fails, on all ranks or on one alone; a later start goes on as before.
+#[test]
+fn a_failing_run_says_so_in_its_record() {
+    let scratch = Scratch::new();
+    scratch.train("whole").stdout();
+    scratch.begin("run");
+    let (shard, record) = (scratch.path("data/a.h5"), scratch.path("run/run.json"));
+    let whole = fs::read(&shard).unwrap();
+    for ranks in [1, 3] {
+        fs::write(&shard, "no shard").unwrap();
+        let train = scratch.train("run");
+        let text = if ranks == 1 { train.fails_with(4) } else { train.ranks(ranks).fails_with(4) };
+        let found = |key: &str| json(&record, key);
+        assert_eq!((found("finished"), found("exit")), (false.into(), 4.into()), "{text}");
+        let error = found("error").as_str().unwrap().to_string();
+        assert!(text.contains(&error) && error.contains("a.h5"), "{error}");
+        assert!(found("rank").as_u64().unwrap() < ranks as u64);
+        assert!(found("sessions").as_array().unwrap().len() > ranks / 3);
+        fs::write(&shard, &whole).unwrap();
+    }
+    scratch.train("run").ranks(2).stdout();
+    assert_eq!(json(&record, "finished"), true);
+    assert!(json(&record, "error").is_null());
+    let hash = |run: &str| json(&scratch.path(run).join("run.json"), "result_hash");
+    assert_eq!(hash("run"), hash("whole"));
+}

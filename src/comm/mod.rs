@@ -186,7 +186,7 @@ impl Comm {
         let text = outcome.err().map_or(String::new(), |error| error.text);
         let texts = self.all_gather_any(text.as_bytes());
         let text = String::from_utf8_lossy(&texts[first]).into_owned();
-        Err(Error { exit: Exit::from_code(codes[first]), text, agreed: true })
+        Err(Error { exit: Exit::from_code(codes[first]), text, agreed: true, rank: Some(first) })
     }
 
     #[track_caller]

@@ -6,6 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use crate::comm::{abort_all, own_rank};
 use crate::error::Exit;
 use crate::progress::phase;
+use crate::report::failure;
 use crate::tell;
 
 /// To be the program's `#[global_allocator]`.
@@ -23,12 +24,13 @@ fn refuse(bytes: usize) -> ! {
     // What says so needs little memory itself; if even that isn't there, this comes back here.
     static ONCE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     if !ONCE.swap(true, std::sync::atomic::Ordering::SeqCst) {
-        tell::line(&format!(
-            "reelscale: rank {}: out of memory: {bytes} bytes wanted in {}; hint: run.memory_gib, \
-             more ranks or fewer on a node",
-            own_rank(),
+        let text = format!(
+            "out of memory: {bytes} bytes wanted in {}; hint: run.memory_gib, more ranks or fewer \
+             on a node",
             phase()
-        ));
+        );
+        tell::line(&format!("reelscale: rank {}: {text}", own_rank()));
+        failure::record(own_rank(), Exit::Resources, &text);
         abort_all(Exit::Resources as i32);
     }
     std::process::abort()

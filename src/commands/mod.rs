@@ -23,8 +23,9 @@ use clap::{Parser, Subcommand};
 
 use out::For;
 
-use crate::comm::{Comm, abort_all, run_threads};
+use crate::comm::{Comm, abort_all, own_rank, run_threads};
 use crate::error::{Exit, Result};
+use crate::report::failure;
 use crate::{launch, report, signals, tell};
 
 pub use allocator::Allocator;
@@ -181,6 +182,8 @@ pub fn end_all_ranks_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         default(panic);
+        let text = panic.to_string().replace('\n', " ");
+        failure::record(own_rank(), Exit::Bug, &text);
         if launch::by_launcher() {
             std::thread::sleep(PASSED_ON);
         }

@@ -18,7 +18,7 @@ use crate::flow::verify::verify;
 use crate::human;
 use crate::job::Job;
 use crate::launch;
-use crate::report::{Finished, Found, Report, RunDirectory, SHARDS_READ, host};
+use crate::report::{Finished, Found, Report, RunDirectory, SHARDS_READ, failure, host};
 use crate::signals::{self, Deadline};
 use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Run, Tries, instructions, plan};
 
@@ -77,96 +77,180 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     if !simulated {
         comm.agree(signals::set_on_signals(comm.stop_flag()))?;
     }
-    let mut job = comm.agree(Job::read(&args.job, &args.overrides))?;
-    let whole_job = job.clone();
+    let job = comm.agree(Job::read(&args.job, &args.overrides))?;
     same_on_all(comm, Exit::Launch, "job", &shared_by_ranks(&args, &job))?;
     // Every rank looks: what it finds is the same for all, or an error that all share.
-    let found = comm.agree(RunDirectory::look(&args.output, &whole_job))?;
+    let found = comm.agree(RunDirectory::look(&args.output, &job))?;
     same_on_all(comm, Exit::RunDirectory, &args.output.to_string_lossy(), found.name())?;
     if let Found::Finished(run) = &found {
         return comm.agree(finished(disk, &args.output, run));
     }
-    let there = matches!(found, Found::Unfinished(_));
-    let mut place = Place { directory: None, found };
-    // A run that is there is taken at once, so that no other goes on with it meanwhile.
-    if there && place.take(comm, disk, &args, &whole_job)?.is_none() {
-        return Ok(());
+    let args = &args;
+    let mut start = Start { comm, args, surroundings, started, directory: None, found };
+    let outcome = start.run(job);
+    if let Err(error) = &outcome
+        && !error.is_stop()
+        && (comm.is_root() || !error.agreed)
+    {
+        failure::run_fails(error.rank.unwrap_or(comm.rank()), error);
     }
-    job.run.threads = launch::threads(job.run.threads);
-    let kernel = comm.agree(instructions(&job))?.name();
-    let before = read_before(&args.output.join(SHARDS_READ));
-    let data = match opened(comm, &job, &before, args.verify) {
-        Err(error) if error.is_stop() => {
-            return stopped(comm, &args, "told to stop before anything was computed");
+    failure::run_ends();
+    outcome
+}
+
+/// One start of a run: the run directory, which rank 0 has, and what was found in it.
+struct Start<'a> {
+    comm: &'a Comm,
+    args: &'a Args,
+    surroundings: &'a Surroundings,
+    started: SystemTime,
+    directory: Option<RunDirectory>,
+    found: Found,
+}
+
+impl Start<'_> {
+    fn run(&mut self, mut job: Job) -> Result<()> {
+        let (comm, args, whole_job) = (self.comm, self.args, job.clone());
+        let there = matches!(self.found, Found::Unfinished(_));
+        // A run that is there is taken at once, so that no other goes on with it meanwhile.
+        if there && self.take(&whole_job)?.is_none() {
+            return Ok(());
         }
-        data => data?,
-    };
-    // What can't run leaves no directory behind.
-    plan(comm, &job, &data)?;
-    if !there && place.take(comm, disk, &args, &whole_job)?.is_none() {
-        return Ok(());
+        job.run.threads = launch::threads(job.run.threads);
+        let kernel = comm.agree(instructions(&job))?.name();
+        let before = read_before(&args.output.join(SHARDS_READ));
+        let data = match opened(comm, &job, &before, args.verify) {
+            Err(error) if error.is_stop() => {
+                return stopped(comm, args, "told to stop before anything was computed");
+            }
+            data => data?,
+        };
+        // What can't run leaves no directory behind.
+        plan(comm, &job, &data)?;
+        if !there && self.take(&whole_job)?.is_none() {
+            return Ok(());
+        }
+        let directory = self.directory.as_ref();
+        comm.agree(directory.map_or(Ok(()), |directory| directory.begin(&whole_job)))?;
+        let shards = data.read_in_full();
+        let write_shards = |directory: &RunDirectory| match shards != before {
+            true => directory.write_shards(&shards.to_text()),
+            false => Ok(()),
+        };
+        comm.agree(directory.map_or(Ok(()), write_shards))?;
+        self.compute(&job, &whole_job, data, kernel)
     }
-    let Place { directory, found } = place;
-    let begun = directory.as_ref().map_or(Ok(()), |directory| directory.begin(&whole_job));
-    comm.agree(begun)?;
-    let mut report =
-        Report::with_clock(directory.as_ref().map(RunDirectory::events), clock.clone());
-    let (rows, ranks, threads) = (data.train.rows(), comm.size(), job.run.threads);
-    log::info!(
-        "{} rows of {} features, {} classes; {ranks} ranks x {threads} threads, {kernel} kernel",
-        human::count(rows as f64),
-        data.train.dataset().width(),
-        data.train.dataset().class_count()
-    );
-    let session = session(&found, started, ranks, threads);
-    let shards = data.read_in_full();
-    let write_shards = |directory: &RunDirectory| match shards != before {
-        true => directory.write_shards(&shards.to_text()),
-        false => Ok(()),
-    };
-    comm.agree(directory.as_ref().map_or(Ok(()), write_shards))?;
-    let (data_identity, contents) = (data.identity(), data.contents());
-    let identity =
-        json!({ "job": whole_job.to_toml(), "data": data_identity, "contents": contents });
-    let store = Store::new(args.output.join("checkpoints"), disk.clone());
-    let deadline = (comm.is_root() && !simulated).then(|| end(started, args.max_time)).flatten();
-    let deadline = deadline.map(|end| Deadline::watch(end, MARGIN, comm.stop_flag()));
-    let checkpoints = Checkpoints::new(store, job.checkpoint.clone(), identity, session, deadline);
-    let checkpoints = checkpoints.with_clock(clock.clone());
-    let patience = match simulated {
-        true => Duration::ZERO,
-        false => Duration::from_secs_f64(job.run.stall_seconds),
-    };
-    let heartbeat = Heartbeat::start(comm, &args.output.join("ranks"), patience);
-    let mut ending = Ending {
-        comm,
-        disk,
-        args: &args,
-        directory: directory.as_ref(),
-        job: &whole_job,
-        kernel,
-        threads,
-        started,
-        model_hash: None,
-        lines: Vec::new(),
-    };
-    let run = Run::begin(comm, &job, data, &mut report, Some(checkpoints))?;
-    let trained =
-        run.finish_and_keep(tries(), &mut |report, trained| ending.keep(report, trained))?;
-    comm.settle_stop();
-    report.end();
-    drop(heartbeat);
-    comm.barrier();
-    if let Some(directory) = &directory {
-        directory.remove_signs();
-        if trained.done {
-            Store::new(args.output.join("checkpoints"), disk.clone()).remove_all();
+
+    /// Trains, and leaves what it comes to.
+    fn compute(&self, job: &Job, whole_job: &Job, data: Data, kernel: &str) -> Result<()> {
+        let (comm, args, directory) = (self.comm, self.args, self.directory.as_ref());
+        let Surroundings { disk, clock, simulated } = self.surroundings;
+        let mut report = Report::with_clock(directory.map(RunDirectory::events), clock.clone());
+        let (rows, ranks, threads) = (data.train.rows(), comm.size(), job.run.threads);
+        log::info!(
+            "{} rows of {} features, {} classes; {ranks} ranks x {threads} threads, {kernel} \
+             kernel",
+            human::count(rows as f64),
+            data.train.dataset().width(),
+            data.train.dataset().class_count()
+        );
+        let checkpoints = self.checkpoints(job, whole_job, &data);
+        let patience = match simulated {
+            true => Duration::ZERO,
+            false => Duration::from_secs_f64(job.run.stall_seconds),
+        };
+        let heartbeat = Heartbeat::start(comm, &args.output.join("ranks"), patience);
+        let (job_file, started) = (whole_job, self.started);
+        let mut ending =
+            Ending::new((comm, disk, args), directory, (job_file, kernel, threads), started);
+        let run = Run::begin(comm, job, data, &mut report, Some(checkpoints))?;
+        let trained =
+            run.finish_and_keep(tries(), &mut |report, trained| ending.keep(report, trained))?;
+        comm.settle_stop();
+        report.end();
+        drop(heartbeat);
+        comm.barrier();
+        if let Some(directory) = directory {
+            directory.remove_signs();
+            if trained.done {
+                Store::new(args.output.join("checkpoints"), disk.clone()).remove_all();
+            }
+        }
+        ending.lines.iter().for_each(|line| log::info!("{line}"));
+        match trained.done {
+            true => Ok(()),
+            false => stopped(comm, args, &trained.reason),
         }
     }
-    ending.lines.iter().for_each(|line| log::info!("{line}"));
-    match trained.done {
-        true => Ok(()),
-        false => stopped(comm, &args, &trained.reason),
+
+    /// The checkpoints of the run, and its deadline.
+    fn checkpoints(&self, job: &Job, whole_job: &Job, data: &Data) -> Checkpoints {
+        let Surroundings { disk, clock, simulated } = self.surroundings;
+        let (comm, args) = (self.comm, self.args);
+        let session = session(&self.found, self.started, comm.size(), job.run.threads);
+        let (identity, contents) = (data.identity(), data.contents());
+        let identity =
+            json!({ "job": whole_job.to_toml(), "data": identity, "contents": contents });
+        let store = Store::new(args.output.join("checkpoints"), disk.clone());
+        let timed = comm.is_root() && !simulated;
+        let deadline = timed.then(|| end(self.started, args.max_time)).flatten();
+        let deadline = deadline.map(|end| Deadline::watch(end, MARGIN, comm.stop_flag()));
+        Checkpoints::new(store, job.checkpoint.clone(), identity, session, deadline)
+            .with_clock(clock.clone())
+    }
+
+    /// Takes the directory for this run; what rank 0 finds there under the lock is what counts.
+    /// Nothing comes back where the run has been finished meanwhile, which is said. From then on a
+    /// failure is recorded there.
+    ///
+    /// # Errors
+    /// As `RunDirectory::open`; exit 6: there is a model that isn't this run's; common to all
+    /// ranks.
+    fn take(&mut self, job: &Job) -> Result<Option<()>> {
+        let (comm, args, disk) = (self.comm, self.args, &self.surroundings.disk);
+        let open = || {
+            let opened = RunDirectory::open(disk, &args.output, job, args.no_lock)?;
+            match &opened.1 {
+                Found::Finished(run) => finished(disk, &args.output, run)?,
+                Found::Unfinished(run) => own_model(&args.output, &run.model_hash)?,
+                Found::Nothing => own_model(&args.output, "")?,
+            }
+            Ok(opened)
+        };
+        let opened = comm.agree(comm.is_root().then(open).transpose())?;
+        if let Some((directory, found)) = opened {
+            (self.directory, self.found) = (Some(directory), found);
+        }
+        let finished = comm.is_root() && matches!(self.found, Found::Finished(_));
+        if comm.max(u64::from(finished)) == 1 {
+            return Ok(None);
+        }
+        self.failures_go_there(job);
+        Ok(Some(()))
+    }
+
+    fn failures_go_there(&self, job: &Job) {
+        // Ranks of one process would share what a simulated world has for itself.
+        if self.surroundings.simulated {
+            return;
+        }
+        let comm = self.comm;
+        let name = format!("{} {} {:?}", host(), std::process::id(), self.started);
+        let name = comm.all_gather_any(name.as_bytes()).swap_remove(0);
+        let seconds = unix_seconds(self.started);
+        let session =
+            json!({ "started_unix_seconds": seconds, "host": host(), "ranks": comm.size() });
+        let record = json!({
+            "format": "reelscale-run",
+            "creator": concat!("reelscale ", env!("CARGO_PKG_VERSION")),
+            "job": job,
+            "ranks": comm.size(),
+            "started_unix_seconds": seconds,
+            "sessions": [session],
+        });
+        let (disk, output) = (&self.surroundings.disk, &self.args.output);
+        let start = String::from_utf8_lossy(&name);
+        failure::run_begins(disk, &RunDirectory::record_in(output), record, &start);
     }
 }
 
@@ -189,38 +273,6 @@ fn stopped(comm: &Comm, args: &Args, reason: &str) -> Result<()> {
             log::info!("{reason}");
             Ok(())
         }
-    }
-}
-
-/// The run directory, which rank 0 has, and what was found in it.
-struct Place {
-    directory: Option<RunDirectory>,
-    found: Found,
-}
-
-impl Place {
-    /// Takes the directory for this run; what rank 0 finds there under the lock is what counts.
-    /// Nothing comes back where the run has been finished meanwhile, which is said.
-    ///
-    /// # Errors
-    /// As `RunDirectory::open`; exit 6: there is a model that isn't this run's; common to all
-    /// ranks.
-    fn take(&mut self, comm: &Comm, disk: &Disk, args: &Args, job: &Job) -> Result<Option<()>> {
-        let open = || {
-            let opened = RunDirectory::open(disk, &args.output, job, args.no_lock)?;
-            match &opened.1 {
-                Found::Finished(run) => finished(disk, &args.output, run)?,
-                Found::Unfinished(run) => own_model(&args.output, &run.model_hash)?,
-                Found::Nothing => own_model(&args.output, "")?,
-            }
-            Ok(opened)
-        };
-        let opened = comm.agree(comm.is_root().then(open).transpose())?;
-        if let Some((directory, found)) = opened {
-            (self.directory, self.found) = (Some(directory), found);
-        }
-        let finished = comm.is_root() && matches!(self.found, Found::Finished(_));
-        Ok((comm.max(u64::from(finished)) == 0).then_some(()))
     }
 }
 

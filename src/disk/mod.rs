@@ -214,12 +214,23 @@ impl Disk {
         path: &Path,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.replace_by(&temporary(path), path, write)
+    }
+
+    /// The same by way of this temporary file, beside `path`, for one of several processes.
+    ///
+    /// # Errors
+    /// As `write_atomic`.
+    pub fn replace_by(
+        &self,
+        temporary: &Path,
+        path: &Path,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
         if let Some(found) = there(path)? {
             file::regular(&found)?;
         }
-        self.write_temporary(&temporary(path), path, write, |temporary| {
-            self.rename(temporary, path)
-        })
+        self.write_temporary(temporary, path, write, |temporary| self.rename(temporary, path))
     }
 
     /// The same for a file that isn't there yet, and that isn't replaced where it has come

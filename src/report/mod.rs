@@ -2,6 +2,7 @@
 //! the run record. Only rank 0 speaks; numbers over ranks are gathered by others.
 
 mod events;
+pub mod failure;
 mod lock;
 mod log_lines;
 mod record;

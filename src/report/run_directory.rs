@@ -147,6 +147,11 @@ impl RunDirectory {
         Ok((directory, found))
     }
 
+    /// The path of the record of a run in the directory `path`.
+    pub fn record_in(path: &Path) -> PathBuf {
+        path.join(RECORD)
+    }
+
     /// Writes what job is run.
     ///
     /// # Errors

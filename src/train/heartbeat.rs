@@ -18,7 +18,7 @@ use crate::comm::{Activity, Comm, abort_all};
 use crate::disk::Disk;
 use crate::error::Exit;
 use crate::progress::phase;
-use crate::report::host;
+use crate::report::{failure, host};
 use crate::tell;
 
 /// Beats in the time that a rank waits before it looks for others.
@@ -146,14 +146,16 @@ impl Watch {
             let sign = self.sign_of(*rank).unwrap_or_default();
             format!("rank {rank} (host {}, pid {}, {})", sign.host, sign.pid, sign.phase)
         };
-        let lost: Vec<String> = lost.iter().map(tell).collect();
+        let told: Vec<String> = lost.iter().map(tell).collect();
         let waited = self.activity.waiting().as_secs();
-        tell::line(&format!(
-            "reelscale: no sign of life of {}, for which rank {} has waited {waited} s; hint: the \
-             same command goes on from the last checkpoint",
-            lost.join(", "),
+        let text = format!(
+            "no sign of life of {}, for which rank {} has waited {waited} s; hint: the same \
+             command goes on from the last checkpoint",
+            told.join(", "),
             self.rank
-        ));
+        );
+        tell::line(&format!("reelscale: {text}"));
+        failure::record(lost[0], Exit::Peer, &text);
         abort_all(Exit::Peer as i32);
     }
 }

@@ -22,22 +22,32 @@ use crate::train::Trained;
 
 /// A run that is to leave something behind.
 pub struct Ending<'a> {
-    pub comm: &'a Comm,
-    pub disk: &'a Disk,
-    pub args: &'a Args,
+    comm: &'a Comm,
+    disk: &'a Disk,
+    args: &'a Args,
     /// On rank 0.
-    pub directory: Option<&'a RunDirectory>,
-    pub job: &'a Job,
-    pub kernel: &'a str,
-    pub threads: usize,
-    pub started: SystemTime,
+    directory: Option<&'a RunDirectory>,
+    job: &'a Job,
+    kernel: &'a str,
+    threads: usize,
+    started: SystemTime,
     /// The model's content hash, once it is known.
-    pub model_hash: Option<String>,
+    model_hash: Option<String>,
     /// The table of timers and the line that the run ends with.
     pub lines: Vec<String>,
 }
 
-impl Ending<'_> {
+impl<'a> Ending<'a> {
+    pub fn new(
+        (comm, disk, args): (&'a Comm, &'a Disk, &'a Args),
+        directory: Option<&'a RunDirectory>,
+        (job, kernel, threads): (&'a Job, &'a str, usize),
+        started: SystemTime,
+    ) -> Ending<'a> {
+        let (model_hash, lines) = (None, Vec::new());
+        Ending { comm, disk, args, directory, job, kernel, threads, started, model_hash, lines }
+    }
+
     /// Puts all of it in place; what is there already stays. Every rank calls it.
     ///
     /// # Errors
