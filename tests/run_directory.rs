@@ -3,8 +3,10 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -233,6 +235,13 @@ fn what_cannot_be_written_in_the_end_is_found_before_computing() {
     assert!(text.contains("run/model: found nothing, expected the model"), "{text}");
     fs::rename(scratch.path("away"), scratch.path("run/model")).unwrap();
     scratch.train("run").stdout();
+    // A path that HDF5 can't take.
+    let mut command = reelscale("train").path(&scratch.path("job.toml")).arg("--output").command();
+    let odd = OsStr::from_bytes(b"\xff");
+    let output = command.arg(odd).current_dir(scratch.0.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(!scratch.0.path().join(odd).exists() && text.contains("expected UTF-8"), "{text}");
     let other = scratch.train("other").arg("--set").arg("run.seed=9");
     other.stdout();
     fs::rename(scratch.path("run/model"), scratch.path("away")).unwrap();

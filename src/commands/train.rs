@@ -77,6 +77,7 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     if !simulated {
         comm.agree(signals::set_on_signals(comm.stop_flag()))?;
     }
+    comm.agree(in_utf8(&args.output))?;
     let job = comm.agree(Job::read(&args.job, &args.overrides))?;
     same_on_all(comm, Exit::Launch, "job", &shared_by_ranks(&args, &job))?;
     // Every rank looks: what it finds is the same for all, or an error that all share.
@@ -251,6 +252,15 @@ impl Start<'_> {
         let (disk, output) = (&self.surroundings.disk, &self.args.output);
         let start = String::from_utf8_lossy(&name);
         failure::run_begins(disk, &RunDirectory::record_in(output), record, &start);
+    }
+}
+
+/// HDF5, which writes the model in the end, takes paths in UTF-8 only.
+fn in_utf8(output: &Path) -> Result<()> {
+    match output.to_str() {
+        Some(_) => Ok(()),
+        None => Err(Error::usage(format!("--output: found {output:?}, expected UTF-8"))
+            .hint("choose another --output")),
     }
 }
 
