@@ -164,6 +164,9 @@ impl Start<'_> {
         let (job_file, started) = (whole_job, self.started);
         let mut ending =
             Ending::new((comm, disk, args), directory, (job_file, kernel, threads), started);
+        if let Found::Unfinished(before) = &self.found {
+            ending.named_before.clone_from(&before.model_hash);
+        }
         let run = Run::begin(comm, job, data, &mut report, Some(checkpoints))?;
         let trained =
             run.finish_and_keep(tries(), &mut |report, trained| ending.keep(report, trained))?;

@@ -33,6 +33,8 @@ pub struct Ending<'a> {
     started: SystemTime,
     /// The model's content hash, once it is known.
     model_hash: Option<String>,
+    /// That of the model which a start before may have put in place.
+    pub named_before: String,
     /// The table of timers and the line that the run ends with.
     pub lines: Vec<String>,
 }
@@ -44,8 +46,20 @@ impl<'a> Ending<'a> {
         (job, kernel, threads): (&'a Job, &'a str, usize),
         started: SystemTime,
     ) -> Ending<'a> {
-        let (model_hash, lines) = (None, Vec::new());
-        Ending { comm, disk, args, directory, job, kernel, threads, started, model_hash, lines }
+        let (model_hash, named_before, lines) = (None, String::new(), Vec::new());
+        Ending {
+            comm,
+            disk,
+            args,
+            directory,
+            job,
+            kernel,
+            threads,
+            started,
+            model_hash,
+            named_before,
+            lines,
+        }
     }
 
     /// Puts all of it in place; what is there already stays. Every rank calls it.
@@ -57,7 +71,8 @@ impl<'a> Ending<'a> {
         comm.agree(report.make_events_whole())?;
         let model_hash = match trained.done {
             true => self.keep_model(&trained.annotator)?,
-            false => String::new(),
+            // The record goes on naming it.
+            false => self.named_before.clone(),
         };
         report.timers.set("communication wait", comm.traffic().wait_seconds);
         let timers = gathered(comm, report);
