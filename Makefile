@@ -20,7 +20,7 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 # for itself.
 export HWLOC_COMPONENTS ?= -opencl
 
-.PHONY: build demo test test-arm64 test-flips test-hostile test-hosts test-kill test-slurm check bench \
+.PHONY: build demo test test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate check bench \
         install-deps
 
 build: install-deps
@@ -48,6 +48,11 @@ test-arm64: PACKAGES += $(TEST_PACKAGES) $(ARM64_PACKAGES)
 test-arm64: install-deps
 	rustup target add aarch64-unknown-linux-gnu
 	./tests/arm64.sh
+
+# Whole runs in a simulated world (docs/simulator.md), or one of them, SEED, point by point.
+simulate: install-deps
+	REELSCALE_SIMULATE=$(SCHEDULES) REELSCALE_SIMULATE_SEED=$(SEED) cargo test --release \
+	  --test simulator schedules_end -- --nocapture
 
 # Kills ranks at random moments of 200 runs; `make test` does so in 20.
 test-kill: install-deps

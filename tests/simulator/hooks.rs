@@ -1,0 +1,199 @@
+//! Disk and clock of the simulated world: what the program calls.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use reelscale::disk::{Call, Go};
+use reelscale::{clock, disk};
+
+use super::plan::When;
+use super::plant::Plant;
+use super::trace::Step;
+use super::world::{Ended, Place, State, World, here, is_rank};
+
+/// The disk.
+#[derive(Debug)]
+pub struct Disk;
+
+/// The clock.
+#[derive(Debug)]
+pub struct Clock;
+
+/// What a call is called, and what it changes.
+fn told<'a>(call: &Call<'a>) -> (&'static str, &'a Path) {
+    match *call {
+        Call::CreateDir(path) => ("make folder", path),
+        Call::Create(path) => ("make file", path),
+        Call::Adopt(path) => ("adopt", path),
+        Call::Write { path, .. } => ("write", path),
+        Call::SetLength { path, .. } => ("set length", path),
+        Call::Sync { path, .. } => ("sync", path),
+        Call::SyncDir(path) => ("sync folder", path),
+        Call::Rename { to, .. } => ("rename", to),
+        Call::HardLink { to, .. } => ("link", to),
+        Call::RemoveFile(path) => ("remove file", path),
+        Call::RemoveDir(path) => ("remove folder", path),
+        Call::Lock(path) => ("lock", path),
+    }
+}
+
+fn needs_room(call: &Call) -> bool {
+    matches!(call, Call::CreateDir(_) | Call::Create(_) | Call::Write { .. })
+        || matches!(call, Call::SetLength { .. } | Call::Rename { .. } | Call::HardLink { .. })
+}
+
+/// The place of a call as a plant names it.
+pub fn name_of(what: &str, place: Place) -> String {
+    format!("{what} at {}:{}", place.file(), place.line())
+}
+
+impl disk::Hook for Disk {
+    fn around(&self, call: &Call, place: Place, go: Go) -> io::Result<()> {
+        if std::thread::panicking() {
+            return Err(io::Error::other("the machine has stopped"));
+        }
+        let (world, rank) = here();
+        let (what, path) = told(call);
+        let mut state = world.lock();
+        // Folders above are called differently in each process.
+        let inside = path.strip_prefix(state.held.files.root());
+        let detail = inside.map_or("(above)".into(), |path| path.display().to_string());
+        drop(state);
+        world.point(rank, Step { what, place: Some(place), detail });
+        state = world.lock();
+        state.disk_calls += 1;
+        world.happen(&mut state, |when, state| match when {
+            When::DiskCall(at) => at <= state.disk_calls,
+            When::Renamed(at) => at <= state.renames,
+            _ => false,
+        });
+        if state.ending.is_some() || state.dead[rank] {
+            drop(state);
+            resume_unwind(Box::new(Ended));
+        }
+        if let Some(error) = fault(&mut state, rank, call) {
+            return Err(error);
+        }
+        if matches!(call, Call::Sync { .. } | Call::SyncDir(_)) {
+            let site = name_of(what, place);
+            let skipped = world.plant == Plant::Sync(site.clone());
+            *state.held.syncs.entry(site).or_default() += 1;
+            if skipped {
+                return go();
+            }
+        }
+        go()?;
+        state.renames += u64::from(matches!(call, Call::Rename { .. }));
+        let outcome = took_place(&mut state, rank, call);
+        state.held.note_phase(what, path);
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(text) => world.fail(state, text),
+        }
+    }
+
+    fn lasts(&self, path: &Path) {
+        if std::thread::panicking() {
+            return;
+        }
+        let (world, rank) = here();
+        let mut state = world.lock();
+        if state.ending.is_some() || state.dead[rank] {
+            return;
+        }
+        let point = state.points;
+        if let Err(text) = state.held.lasts(path, point) {
+            world.fail(state, text);
+        }
+    }
+}
+
+/// The error that a call gets, where a fault is due.
+fn fault(state: &mut State, rank: usize, call: &Call) -> Option<io::Error> {
+    if let (Call::Sync { file, .. }, true) = (call, state.sync_fails || state.fails) {
+        (state.sync_fails, state.fails) = (false, false);
+        state.held.files.sync_failed(file);
+        return Some(io::Error::other("planned: the sync fails"));
+    }
+    if state.fails {
+        state.fails = false;
+        return Some(io::Error::other("planned: the call fails"));
+    }
+    if state.full == 0 || !needs_room(call) {
+        return None;
+    }
+    state.full -= 1;
+    if let Call::Write { file, at, bytes, .. } = call {
+        let half = &bytes[..bytes.len() / 2];
+        file.write_all_at(half, *at).expect("a real file");
+        state.held.files.wrote(rank, file, *at, half);
+    }
+    Some(io::Error::new(io::ErrorKind::StorageFull, "planned: no room"))
+}
+
+/// The real file system has done it.
+fn took_place(state: &mut State, rank: usize, call: &Call) -> Result<(), String> {
+    let held = &mut state.held;
+    match *call {
+        Call::CreateDir(path) => held.files.made_folder(rank, path),
+        Call::Create(path) => held.files.made_file(rank, path),
+        Call::Adopt(path) => held.files.adopted(rank, path),
+        Call::Write { file, at, bytes, .. } => held.files.wrote(rank, file, at, bytes),
+        Call::SetLength { file, length, .. } => held.files.set_length(rank, file, length),
+        Call::Sync { file, .. } => held.files.synced(file),
+        Call::SyncDir(path) => held.files.synced_folder(path),
+        Call::Rename { from, to } => held.files.renamed(rank, from, to),
+        Call::HardLink { from, to } => held.files.linked(rank, from, to),
+        Call::RemoveFile(path) | Call::RemoveDir(path) => held.files.removed(rank, path),
+        Call::Lock(_) => {}
+    }
+    match *call {
+        Call::Sync { .. } | Call::SyncDir(_) | Call::Lock(_) => Ok(()),
+        Call::Rename { from, to } => held.changes(from).and_then(|()| held.changes(to)),
+        _ => held.changes(told(call).1),
+    }
+}
+
+impl clock::Hook for Clock {
+    fn now(&self) -> Instant {
+        let (world, rank) = here();
+        world.point(rank, Step::new("clock", None));
+        let state = world.lock();
+        world.now(&state, rank)
+    }
+
+    fn today(&self) -> SystemTime {
+        let (world, rank) = here();
+        world.point(rank, Step::new("date", None));
+        let state = world.lock();
+        UNIX_EPOCH + Duration::from_secs(1_700_000_000) + state.clocks[rank]
+    }
+
+    fn sleep(&self, time: Duration) {
+        let (world, rank) = here();
+        world.lock().clocks[rank] += time;
+        world.point(rank, Step::new("sleep", None));
+    }
+}
+
+/// What the program warns of.
+pub struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        metadata.level() <= log::Level::Warn && is_rank()
+    }
+
+    fn log(&self, record: &log::Record) {
+        if self.enabled(record.metadata()) && !std::thread::panicking() {
+            let (world, rank): (std::sync::Arc<World>, usize) = here();
+            let text = format!("rank {rank}: {}", record.args());
+            world.lock().held.warnings.push(text);
+        }
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,441 @@
+//! The world of one start: rank threads of which one goes on at a time, chosen by the seed at every
+//! point, that is at each call of comm, disk and clock.
+
+use std::cell::RefCell;
+use std::panic::{Location, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use reelscale::comm::StopFlag;
+
+use super::draws::{Draws, Purpose};
+use super::held::Held;
+use super::meeting::Meeting;
+use super::plan::{Session, What, When};
+use super::plant::Plant;
+use super::trace::{Step, Trace};
+
+/// A start that makes more points goes in circles.
+const POINTS_MAX: u64 = 400_000;
+/// The most points that other ranks go on when one was lost.
+const GRACE: usize = 80;
+/// How long a rank may go on by itself in real time.
+pub const WATCH_SECONDS: u64 = 30;
+
+pub type Place = &'static Location<'static>;
+
+/// What a rank unwinds with that has ended without wanting to.
+pub struct Ended;
+
+/// Why all ranks end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    Power,
+    Kill,
+    /// After a loss, with the rank whose machine lost power, if one did.
+    Lost(Option<usize>),
+    /// A rank has an error of its own.
+    Aborted,
+    /// What must hold doesn't.
+    Failure(String),
+}
+
+/// What a rank does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Standing {
+    Ready,
+    /// It waits in this collective.
+    Meets(u64),
+    /// It waits for that rank's news that the run is to stop.
+    News(usize),
+    Left,
+}
+
+/// All that changes.
+pub struct State {
+    pub standings: Vec<Standing>,
+    /// Ranks that are lost.
+    pub dead: Vec<bool>,
+    pub ending: Option<Ending>,
+    pub points: u64,
+    pub disk_calls: u64,
+    pub renames: u64,
+    pub looks: Vec<u64>,
+    /// Since the start, by each rank's own clock.
+    pub clocks: Vec<Duration>,
+    pub meeting: Meeting,
+    pub held: Held,
+    pub trace: Trace,
+    /// Calls of the disk that are still to fail.
+    pub full: u64,
+    pub fails: bool,
+    pub sync_fails: bool,
+    /// When each rank was told to stop: the point, and its collectives until then.
+    pub told: Vec<Option<(u64, u64)>>,
+    /// Ranks that have told others to stop, have heard of it, or don't listen any more.
+    pub knows: Vec<bool>,
+    /// The point after which no rank goes on, once one is lost.
+    pub last_point: Option<u64>,
+    lost_node: Option<usize>,
+    events: Vec<(When, What)>,
+    /// What has happened, and what the program was at.
+    pub happened: Vec<(What, &'static str)>,
+    turns: Draws,
+    times: Draws,
+}
+
+/// The world of one start.
+pub struct World {
+    state: Mutex<State>,
+    /// Whose turn it is.
+    turn: AtomicUsize,
+    over: AtomicBool,
+    threads: Mutex<Vec<Option<Thread>>>,
+    pub stops: Vec<Mutex<Option<StopFlag>>>,
+    pub session: Session,
+    pub plant: Plant,
+    began: Instant,
+}
+
+thread_local! {
+    /// The world that this thread is a rank of.
+    static HERE: RefCell<Option<(Arc<World>, usize)>> = const { RefCell::new(None) };
+}
+
+/// The world and the rank of this thread.
+pub fn here() -> (Arc<World>, usize) {
+    HERE.with_borrow(|here| here.clone())
+        .expect("only rank threads change files or ask for the time")
+}
+
+/// Whether this thread is a rank.
+pub fn is_rank() -> bool {
+    HERE.with_borrow(Option::is_some)
+}
+
+impl World {
+    pub fn new(seed: u64, number: u64, session: &Session, held: Held, trace: Trace) -> Arc<World> {
+        let size = session.ranks;
+        let plant = held.plant.clone();
+        let mut times = Draws::new(seed, Purpose::Clocks, number);
+        let clock = |_| Duration::from_millis(times.below(100_000) as u64);
+        let state = State {
+            standings: vec![Standing::Ready; size],
+            dead: vec![false; size],
+            ending: None,
+            points: 0,
+            disk_calls: 0,
+            renames: 0,
+            looks: vec![0; size],
+            clocks: (0..size).map(clock).collect(),
+            meeting: Meeting::new(size, Draws::new(seed, Purpose::Messages, number)),
+            held,
+            trace,
+            full: 0,
+            fails: false,
+            sync_fails: false,
+            told: vec![None; size],
+            knows: vec![false; size],
+            last_point: None,
+            lost_node: None,
+            events: session.events.clone(),
+            happened: Vec::new(),
+            turns: Draws::new(seed, Purpose::Turns, number),
+            times,
+        };
+        Arc::new(World {
+            state: Mutex::new(state),
+            turn: AtomicUsize::new(usize::MAX),
+            over: AtomicBool::new(false),
+            threads: Mutex::new(vec![None; size]),
+            stops: (0..size).map(|_| Mutex::new(None)).collect(),
+            session: session.clone(),
+            plant,
+            began: Instant::now(),
+        })
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics while it is held")
+    }
+
+    pub fn into_state(self: Arc<World>) -> State {
+        let world = Arc::try_unwrap(self).map_err(|_| "a rank is left");
+        let state = world.unwrap_or_else(|text| panic!("{text}")).state;
+        state.into_inner().expect("nobody panics while it is held")
+    }
+
+    /// What this moment is by the clock of a rank.
+    pub fn now(&self, state: &State, rank: usize) -> Instant {
+        self.began + state.clocks[rank]
+    }
+
+    /// This thread is rank `rank` from now on; it waits for its turn.
+    pub fn enter(self: &Arc<World>, rank: usize) {
+        HERE.with_borrow_mut(|here| *here = Some((self.clone(), rank)));
+        self.threads.lock().expect("short")[rank] = Some(std::thread::current());
+        self.wait(rank);
+    }
+
+    /// Gives the first turn, once all ranks are there.
+    pub fn begin(&self) {
+        while self.threads.lock().expect("short").iter().any(Option::is_none) {
+            std::thread::yield_now();
+        }
+        let first = self.lock().next(&self.session, None);
+        self.give(first.expect("all are ready"));
+    }
+
+    /// This thread's rank has come to its end.
+    pub fn leave(&self, rank: usize) {
+        HERE.with_borrow_mut(|here| *here = None);
+        let mut state = self.lock();
+        state.standings[rank] = Standing::Left;
+        if self.over.load(Ordering::SeqCst) {
+            return;
+        }
+        match state.next(&self.session, None) {
+            Some(next) => self.give(next),
+            None if state.standings.iter().all(|one| *one == Standing::Left) => {}
+            None => {
+                let ending = state.nobody_goes_on();
+                self.end(&mut state, ending);
+            }
+        }
+    }
+
+    /// The first point: nothing has happened yet.
+    pub fn first_point(&self, rank: usize) {
+        let state = self.lock();
+        if self.is_over(&state, rank) {
+            drop(state);
+            resume_unwind(Box::new(Ended));
+        }
+    }
+
+    /// One point of a rank: time passes, things happen, and another rank may go on.
+    pub fn point(&self, rank: usize, step: Step) {
+        if std::thread::panicking() {
+            return;
+        }
+        let mut state = self.lock();
+        if self.is_over(&state, rank) {
+            drop(state);
+            resume_unwind(Box::new(Ended));
+        }
+        state.points += 1;
+        state.trace.note(rank, step);
+        let pace = self.session.pace;
+        state.pass_time(pace);
+        self.happen(&mut state, |when, state| match when {
+            When::Point(at) => at <= state.points,
+            _ => false,
+        });
+        if state.points > POINTS_MAX {
+            self.end(&mut state, Ending::Failure(format!("{POINTS_MAX} points and no end")));
+        }
+        if state.last_point.is_some_and(|last| last < state.points) {
+            let ending = state.lost();
+            self.end(&mut state, ending);
+        }
+        self.hand_over(state, rank);
+    }
+
+    /// Lets the things happen for which it is time.
+    pub fn happen(&self, state: &mut State, is_now: impl Fn(When, &State) -> bool) {
+        while let Some((when, what)) = state.events.first().copied().filter(|e| is_now(e.0, state))
+        {
+            let _ = when;
+            state.events.remove(0);
+            state.trace.note_event(&what);
+            let phase = state.held.phase;
+            state.happened.push((what, phase));
+            let (points, calls) = (state.points, state.disk_calls);
+            if let Some((when, _)) = state.events.first_mut() {
+                *when = match *when {
+                    When::PointsLater(later) => When::Point(points + later),
+                    When::CallsLater(later) => When::DiskCall(calls + later),
+                    other => other,
+                };
+            }
+            match what {
+                What::Stop(rank) => self.tell(state, rank),
+                What::Power => self.end(state, Ending::Power),
+                What::Kill => self.end(state, Ending::Kill),
+                What::Loss(rank) => self.lose(state, rank, None),
+                What::NodeLoss(rank) => self.lose(state, rank, Some(rank)),
+                What::Fails => state.fails = true,
+                What::Full(calls) => state.full = calls,
+                What::SyncFails => state.sync_fails = true,
+            }
+        }
+    }
+
+    /// The signal comes.
+    fn tell(&self, state: &mut State, rank: usize) {
+        if let Some(flag) = &*self.stops[rank].lock().expect("short") {
+            flag.ask();
+            let now = (state.points, state.meeting.calls[rank]);
+            state.told[rank].get_or_insert(now);
+        }
+    }
+
+    fn lose(&self, state: &mut State, rank: usize, node: Option<usize>) {
+        if state.standings[rank] != Standing::Left && state.last_point.is_none() {
+            state.dead[rank] = true;
+            state.lost_node = node;
+            state.last_point = Some(state.points + state.times.below(GRACE) as u64);
+        }
+    }
+
+    /// Ends all ranks, for the first reason that comes.
+    pub fn end(&self, state: &mut State, ending: Ending) {
+        // What must hold counts more than how a start ended.
+        let counts = match (&state.ending, &ending) {
+            (None, _) => true,
+            (Some(Ending::Failure(_)), _) => false,
+            (Some(_), Ending::Failure(_)) => true,
+            _ => false,
+        };
+        if counts {
+            state.ending = Some(ending);
+        }
+        self.over.store(true, Ordering::SeqCst);
+        self.threads.lock().expect("short").iter().flatten().for_each(Thread::unpark);
+    }
+
+    /// Ends all ranks because something that must hold doesn't, and unwinds.
+    pub fn fail(&self, mut state: MutexGuard<State>, text: String) -> ! {
+        self.end(&mut state, Ending::Failure(text));
+        drop(state);
+        resume_unwind(Box::new(Ended))
+    }
+
+    fn is_over(&self, state: &State, rank: usize) -> bool {
+        state.ending.is_some() || state.dead[rank]
+    }
+
+    /// Lets the rank that is drawn go on, and comes back when it is this one's turn again.
+    pub fn hand_over(&self, mut state: MutexGuard<State>, rank: usize) {
+        let next = match state.ending {
+            Some(_) => None,
+            None => state.next(&self.session, Some(rank)),
+        };
+        match next {
+            Some(next) if next == rank => drop(state),
+            Some(next) => {
+                drop(state);
+                self.give(next);
+                self.wait(rank);
+            }
+            None => {
+                if state.ending.is_none() {
+                    let ending = state.nobody_goes_on();
+                    self.end(&mut state, ending);
+                }
+                drop(state);
+            }
+        }
+        let state = self.lock();
+        if self.is_over(&state, rank) {
+            drop(state);
+            resume_unwind(Box::new(Ended));
+        }
+    }
+
+    fn give(&self, rank: usize) {
+        self.turn.store(rank, Ordering::SeqCst);
+        if let Some(thread) = &self.threads.lock().expect("short")[rank] {
+            thread.unpark();
+        }
+    }
+
+    fn wait(&self, rank: usize) {
+        while self.turn.load(Ordering::SeqCst) != rank && !self.over.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_secs(1));
+            if self.began.elapsed().as_secs() > WATCH_SECONDS {
+                let mut state = self.lock();
+                let held =
+                    format!("a rank has gone on for long without a point: {}", state.waiting());
+                self.end(&mut state, Ending::Failure(held));
+            }
+        }
+    }
+}
+
+impl State {
+    /// Who goes on: with `stays` of 100 the same rank, if it can.
+    fn next(&mut self, session: &Session, now: Option<usize>) -> Option<usize> {
+        if let Some(lost) = (0..self.dead.len()).find(|r| self.dead[*r] && !self.has_left(*r)) {
+            // It unwinds while nobody else does anything.
+            return Some(lost);
+        }
+        let mut ready: Vec<usize> =
+            (0..self.standings.len()).filter(|r| self.can_go_on(*r)).collect();
+        if ready.is_empty() && self.last_point.is_none() {
+            // Nobody but news on its way: it arrives.
+            self.meeting.hurry(&self.standings, self.points);
+            ready = (0..self.standings.len()).filter(|r| self.can_go_on(*r)).collect();
+        }
+        if let Some(now) = now.filter(|now| ready.contains(now))
+            && self.turns.happens(session.stays, 100)
+        {
+            return Some(now);
+        }
+        if ready.len() > 1 && self.turns.happens(19, 20) {
+            ready.retain(|rank| session.slow != Some(*rank));
+        }
+        (!ready.is_empty()).then(|| ready[self.turns.below(ready.len())])
+    }
+
+    /// How a start ends in which a rank was lost.
+    pub fn lost(&self) -> Ending {
+        Ending::Lost(self.lost_node)
+    }
+
+    fn has_left(&self, rank: usize) -> bool {
+        self.standings[rank] == Standing::Left
+    }
+
+    fn can_go_on(&self, rank: usize) -> bool {
+        match self.standings[rank] {
+            Standing::Ready => true,
+            Standing::Left => false,
+            Standing::Meets(number) => self.meeting.is_met(number, rank),
+            Standing::News(from) => self.meeting.has_news(from, rank, self.points),
+        }
+    }
+
+    /// Why all end when no rank can go on.
+    fn nobody_goes_on(&self) -> Ending {
+        match self.last_point {
+            Some(_) => self.lost(),
+            None => Ending::Failure(format!("no rank can go on: {}", self.waiting())),
+        }
+    }
+
+    fn waiting(&self) -> String {
+        let one = |rank: usize| match self.standings[rank] {
+            Standing::Meets(number) => format!("rank {rank} in {}", self.meeting.name(number)),
+            other => format!("rank {rank} {other:?}"),
+        };
+        (0..self.standings.len()).map(one).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Time passes, for each rank as its own clock goes; now and then much of it.
+    fn pass_time(&mut self, pace: f64) {
+        let word = self.times.word();
+        let share = (word & 0xffff) as f64 / 65536.0;
+        let mut seconds = 2.0 * pace * share;
+        if word >> 56 == 0 {
+            seconds += 120.0 * share;
+        }
+        for (rank, clock) in self.clocks.iter_mut().enumerate() {
+            // Up to 1 % apart.
+            let drift = 1.0 + 0.01 * rank as f64 * (if rank % 2 == 0 { 1.0 } else { -1.0 });
+            *clock += Duration::from_secs_f64(seconds * drift);
+        }
+    }
+}
