@@ -133,8 +133,6 @@ pub fn on_ranks(comm: Comm, body: impl FnOnce(&Comm) -> Result<()>) -> Result<()
     } else {
         0
     };
-    // All ranks are here: what they have told one another of a stop is taken in, as MPI wants it.
-    comm.settle_stop();
     drop(comm);
     std::process::exit(code)
 }

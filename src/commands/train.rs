@@ -170,7 +170,6 @@ impl Start<'_> {
         let run = Run::begin(comm, job, data, &mut report, Some(checkpoints))?;
         let trained =
             run.finish_and_keep(tries(), &mut |report, trained| ending.keep(report, trained))?;
-        comm.settle_stop();
         report.end();
         drop(heartbeat);
         comm.barrier();
