@@ -184,6 +184,7 @@ impl Schedule<'_> {
             max_time: None,
             stop_exit_code: false,
             no_lock: false,
+            verify: false,
         }
     }
 
