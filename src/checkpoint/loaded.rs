@@ -1,14 +1,13 @@
 //! A checkpoint that is whole, on its way back: items in their order, class blocks by number.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::folder::Folder;
+use super::listing::{Families, Part};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::packed::{Numbers, take, take_numbers};
@@ -16,16 +15,6 @@ use crate::partition::owned;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
-
-/// A run of a family's blocks in one file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Part {
-    pub family: String,
-    pub file: String,
-    pub first: usize,
-    /// Bytes of each block.
-    pub lengths: Vec<u64>,
-}
 
 /// A checkpoint that is whole.
 pub struct Loaded {
@@ -86,41 +75,15 @@ pub fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
 /// The class blocks in a checkpoint.
 pub struct Blocks {
     folder: Folder,
-    /// The parts of each family, end to end.
-    families: BTreeMap<String, Vec<Part>>,
+    families: Families,
     rank: usize,
     size: usize,
 }
 
 impl Blocks {
-    /// The class blocks of `parts`, which lie in `files`, one in each.
-    ///
-    /// # Errors
-    /// Exit 6: the parts aren't those of the files, or not end to end.
-    pub fn new<'a>(
-        comm: &Comm,
-        folder: Folder,
-        mut parts: Vec<Part>,
-        files: impl Iterator<Item = &'a String>,
-    ) -> Result<Blocks> {
-        let refused = |what: String| Err(damaged(&folder.path().join("state.json"), what));
-        let mut named: Vec<&String> = parts.iter().map(|part| &part.file).collect();
-        named.sort();
-        if !named.into_iter().eq(files) {
-            return refused("parts: found other files than SHA256SUMS has".into());
-        }
-        parts.sort_by_key(|part| part.first);
-        let mut families: BTreeMap<String, Vec<Part>> = BTreeMap::new();
-        for part in parts {
-            let before = families.entry(part.family.clone()).or_default();
-            let next = before.last().map_or(0, |last| last.first + last.lengths.len());
-            if part.first != next || part.lengths.is_empty() {
-                let found = format!("found {} blocks from {}", part.lengths.len(), part.first);
-                return refused(format!("parts: {}: {found}, expected {next}", part.file));
-            }
-            before.push(part);
-        }
-        Ok(Blocks { folder, families, rank: comm.rank(), size: comm.size() })
+    /// The class blocks that lie in `folder`.
+    pub fn new(comm: &Comm, folder: Folder, families: Families) -> Blocks {
+        Blocks { folder, families, rank: comm.rank(), size: comm.size() }
     }
 
     /// What `read` makes of each block of `family` that this rank owns, of `count` in all. `read`

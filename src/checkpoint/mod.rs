@@ -19,13 +19,14 @@
 mod content;
 mod files;
 mod folder;
+pub mod listing;
 mod loaded;
 mod manifest;
 mod model_folder;
 mod names;
 mod read;
 mod store;
-mod sums;
+pub mod sums;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -18,12 +18,12 @@ use std::cell::Cell;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::folder::{Folder, same_sum};
-use super::loaded::{Blocks, Items, Loaded, Part, damaged};
+use super::listing::{Listing, Part};
+use super::loaded::{Blocks, Items, Loaded};
 use super::names::{NEXT, entries, is_checkpoint, is_own, number_of};
 use super::sums::{self, LIST_BYTES_MAX, SUMS};
 use crate::comm::Comm;
@@ -32,8 +32,6 @@ use crate::error::{Error, Result};
 use crate::human::hex;
 use crate::partition::owned;
 
-const FORMAT: &str = "reelscale-checkpoint";
-const VERSION: u32 = 1;
 const STATE: &str = "state.json";
 const COMMON: &str = "common.bin";
 const EVENTS: &str = "metrics.jsonl";
@@ -61,16 +59,6 @@ pub struct Contents<'a> {
     pub common: &'a Put<'a>,
     pub events: &'a Put<'a>,
     pub families: Vec<Family<'a>>,
-}
-
-/// `state.json`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Listing {
-    format: String,
-    version: u32,
-    creator: String,
-    about: Value,
-    parts: Vec<Part>,
 }
 
 /// A file that has been written: its name, its digest.
@@ -163,14 +151,7 @@ impl Store {
         temporary: &Path,
         path: &Path,
     ) -> io::Result<()> {
-        let listing = Listing {
-            format: FORMAT.into(),
-            version: VERSION,
-            creator: concat!("reelscale ", env!("CARGO_PKG_VERSION")).into(),
-            about: contents.about.clone(),
-            parts,
-        };
-        let text = serde_json::to_string_pretty(&listing).expect("a listing is plain data");
+        let text = Listing::new(contents.about.clone(), parts).text();
         let state = move |to: &mut dyn Write| to.write_all(text.as_bytes());
         let files: [(&str, &Put); 3] =
             [(COMMON, contents.common), (EVENTS, contents.events), (STATE, &state)];
@@ -320,51 +301,32 @@ impl Store {
             let text = file.whole(LIST_BYTES_MAX)?;
             let expected = listed.get(STATE).map_or("none", String::as_str);
             same_sum(file.path(), &hex(&Sha256::digest(&text)), expected)?;
-            let value = serde_json::from_slice(&text);
-            let value = value.map_err(|error| damaged(file.path(), error))?;
-            Ok((listed, value))
+            Ok((listed, text))
         };
-        let (listed, value): (_, Value) = comm.agree(state())?;
-        if let Err(newer) = comm.agree(not_newer(&path.join(STATE), &value)) {
-            return Ok(Err(newer));
-        }
+        let (listed, text) = comm.agree(state())?;
+        let path = path.join(STATE);
+        let listing = match comm.agree(Listing::parse(&path, &text))? {
+            Ok(listing) => listing,
+            // Of the same text on all ranks.
+            Err(newer) => return Ok(Err(Error { agreed: true, ..newer })),
+        };
         let mut mine = listed.iter().skip(comm.rank()).step_by(comm.size());
         comm.agree(mine.try_for_each(|(name, sum)| folder.file(name)?.verify(None, sum)))?;
         let read = || {
-            let path = path.join(STATE);
-            if value["format"] != FORMAT || value["version"].as_u64() != Some(VERSION.into()) {
-                let found = (&value["format"], &value["version"]);
-                return Err(damaged(
-                    &path,
-                    format!("found {found:?}, expected {FORMAT} {VERSION}"),
-                ));
-            }
-            let listing: Listing =
-                serde_json::from_value(value).map_err(|error| damaged(&path, error))?;
             let (common, events) = (folder.file(COMMON)?, folder.file(EVENTS)?);
             let files =
                 listed.keys().filter(|name| ![STATE, COMMON, EVENTS].contains(&name.as_str()));
+            let about = listing.about.clone();
+            let families = listing.families(&path, files)?;
             Ok(Loaded {
                 number,
-                about: listing.about,
+                about,
                 events: events.whole(u64::MAX)?,
                 common: Items::new(common.whole(u64::MAX)?, path.with_file_name(COMMON)),
-                blocks: Blocks::new(comm, folder, listing.parts, files)?,
+                blocks: Blocks::new(comm, folder, families),
             })
         };
         comm.agree(read()).map(Ok)
-    }
-}
-
-/// What the state of a newer program gets.
-fn not_newer(path: &Path, state: &Value) -> Result<()> {
-    match state["version"].as_u64().filter(|version| *version > VERSION.into()) {
-        None => Ok(()),
-        Some(version) => {
-            let found = format!("found {version}, this program reads {VERSION}");
-            let error = Error::run_directory(format!("{}: version: {found}", path.display()));
-            Err(error.hint("go on with the program that wrote it, or use a new --output"))
-        }
     }
 }
 

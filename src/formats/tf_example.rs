@@ -206,7 +206,7 @@ pub fn parse(data: &[u8], wanted: &Wanted) -> Read<Parsed> {
 /// # Errors
 /// A record that can't be read.
 pub fn keys(data: &[u8]) -> Read<String> {
-    Record::of(data)?.keys()
+    Ok(Record::of(data)?.keys())
 }
 
 impl<'a> Record<'a> {
@@ -221,7 +221,7 @@ impl<'a> Record<'a> {
         let found = get(&self.context, "id").or(get(&self.context, "video_id"));
         let Some(feature) = found else {
             let text = "id: found neither id nor video_id";
-            return Err(format!("{text}; {}{}", self.keys()?, self.features_hint()?));
+            return Err(format!("{text}; {}{}", self.keys(), self.features_hint()));
         };
         single_bytes(feature)?
             .map(<[u8]>::to_vec)
@@ -238,14 +238,14 @@ impl<'a> Record<'a> {
                 ));
             }
             let other = match wanted.labels_key {
-                None => self.other_labels()?,
+                None => self.other_labels(),
                 Some(_) => None,
             };
             let Some(other) = other else { return Ok(Vec::new()) };
             return Err(format!(
                 "{key}: not found; {}; hint: --labels-key {other}, or --labels-key {key} if these \
                  records have no labels",
-                self.keys()?
+                self.keys()
             ));
         };
         let content = Content::of(feature).map_err(|text| format!("{key}: {text}"))?;
@@ -256,16 +256,17 @@ impl<'a> Record<'a> {
     }
 
     /// A key of whole numbers that has the name of labels. Those of segments aren't the video's.
-    fn other_labels(&self) -> Read<Option<String>> {
+    fn other_labels(&self) -> Option<String> {
         for (key, feature) in &self.context {
             let name = String::from_utf8_lossy(key).into_owned();
             let lower = name.to_lowercase();
             let named = lower.contains("label") || lower.contains("class");
-            if named && !lower.starts_with("segment") && Content::of(feature)?.integers > 0 {
-                return Ok(Some(name));
+            let content = Content::of(feature).unwrap_or_default();
+            if named && !lower.starts_with("segment") && content.integers > 0 {
+                return Some(name);
             }
         }
-        Ok(None)
+        None
     }
 
     fn video(&self, parts: &[FeaturePart]) -> Read<Vec<f32>> {
@@ -276,7 +277,7 @@ impl<'a> Record<'a> {
             let Some((key, Some(feature))) =
                 names.iter().zip(features).find(|named| named.1.is_some())
             else {
-                return Err(self.missing(part)?);
+                return Err(self.missing(part));
             };
             let found = floats(feature).map_err(|text| format!("{key}: {text}"))?;
             let content = Content::of(feature)?;
@@ -294,7 +295,7 @@ impl<'a> Record<'a> {
     fn frames(&self, parts: &[FeaturePart]) -> Read<Vec<u8>> {
         let mut columns = Vec::new();
         for part in parts {
-            let Some(list) = get(&self.lists, &part.name) else { return Err(self.missing(part)?) };
+            let Some(list) = get(&self.lists, &part.name) else { return Err(self.missing(part)) };
             let mut frames: Vec<&[u8]> = Vec::new();
             Message(list).each(1, |feature| {
                 let found = match single_bytes(feature)? {
@@ -327,48 +328,51 @@ impl<'a> Record<'a> {
         Ok(values)
     }
 
-    fn missing(&self, part: &FeaturePart) -> Read<Wrong> {
-        Ok(format!("{}: not found; {}{}", part.name, self.keys()?, self.features_hint()?))
+    fn missing(&self, part: &FeaturePart) -> Wrong {
+        format!("{}: not found; {}{}", part.name, self.keys(), self.features_hint())
     }
 
-    fn keys(&self) -> Read<String> {
+    /// What can't be read among features that nobody asked for is told as that.
+    fn keys(&self) -> String {
         let mut all = Vec::new();
         for (key, feature) in &self.context {
-            all.push(format!("{} ({})", String::from_utf8_lossy(key), Content::of(feature)?));
+            let content =
+                Content::of(feature).map_or_else(|wrong| wrong, |found| found.to_string());
+            all.push(format!("{} ({content})", String::from_utf8_lossy(key)));
         }
         for (key, list) in &self.lists {
             let name = String::from_utf8_lossy(key);
-            all.push(match frame_of(list)? {
-                Some(Ok(size)) => format!("{name} (frames of {size} bytes)"),
-                Some(Err(content)) => format!("{name} (frames of {content})"),
-                None => format!("{name} (no frames)"),
+            all.push(match frame_of(list) {
+                Ok(Some(Ok(size))) => format!("{name} (frames of {size} bytes)"),
+                Ok(Some(Err(content))) => format!("{name} (frames of {content})"),
+                Ok(None) => format!("{name} (no frames)"),
+                Err(wrong) => format!("{name} ({wrong})"),
             });
         }
         all.sort();
-        Ok(format!("found the keys {}", all.join(", ")))
+        format!("found the keys {}", all.join(", "))
     }
 
     /// The option that would take what this record has for features.
-    fn features_hint(&self) -> Read<String> {
+    fn features_hint(&self) -> String {
         let mut flags = Vec::new();
         for (key, list) in &self.lists {
-            if let Some(Ok(size @ 1..)) = frame_of(list)? {
+            if let Ok(Some(Ok(size @ 1..))) = frame_of(list) {
                 flags.push(format!("{}:{size}", String::from_utf8_lossy(key)));
             }
         }
         for (key, feature) in self.context.iter().filter(|_| self.lists.is_empty()) {
-            let size = Content::of(feature)?.floats;
-            if size > 0 {
+            if let Ok(Content { floats: size @ 1.., .. }) = Content::of(feature) {
                 let name = String::from_utf8_lossy(key);
                 flags.push(format!("{}:{size}", name.strip_prefix("mean_").unwrap_or(&name)));
             }
         }
         flags.sort();
         flags.reverse();
-        Ok(match flags.is_empty() {
+        match flags.is_empty() {
             true => String::new(),
             false => format!("; hint: --features {}", flags.join(",")),
-        })
+        }
     }
 }
 

@@ -52,12 +52,16 @@ pub fn video(id: &[u8], labels: &[i64]) -> Vec<u8> {
     ])
 }
 
-/// A framed SequenceExample: entries of the context, and feature lists as (key, features).
-pub fn sequence(context: &[Vec<u8>], lists: &[(&str, Vec<Vec<u8>>)]) -> Vec<u8> {
+/// A map of feature lists, given as (key, features).
+pub fn lists(lists: &[(&str, Vec<Vec<u8>>)]) -> Vec<u8> {
     let list = |(key, features): &(&str, Vec<Vec<u8>>)| {
         let features: Vec<u8> = features.iter().flat_map(|feature| field(1, feature)).collect();
         entry(key, &features)
     };
-    let lists: Vec<u8> = lists.iter().flat_map(list).collect();
-    framed(&[field(1, &context.concat()), field(2, &lists)].concat())
+    lists.iter().flat_map(list).collect()
+}
+
+/// A framed SequenceExample: entries of the context, and feature lists.
+pub fn sequence(context: &[Vec<u8>], frames: &[(&str, Vec<Vec<u8>>)]) -> Vec<u8> {
+    framed(&[field(1, &context.concat()), field(2, &lists(frames))].concat())
 }

@@ -1,0 +1,107 @@
+//! `state.json` of a checkpoint: what it is of, and in which files its class blocks lie.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::loaded::damaged;
+use crate::error::{Error, Result};
+
+const FORMAT: &str = "reelscale-checkpoint";
+const VERSION: u32 = 1;
+
+/// A run of a family's blocks in one file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    pub family: String,
+    pub file: String,
+    pub first: usize,
+    /// Bytes of each block.
+    pub lengths: Vec<u64>,
+}
+
+/// The parts of each family, end to end.
+pub type Families = BTreeMap<String, Vec<Part>>;
+
+/// The whole of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listing {
+    format: String,
+    version: u32,
+    creator: String,
+    pub about: Value,
+    pub parts: Vec<Part>,
+}
+
+impl Listing {
+    pub fn new(about: Value, parts: Vec<Part>) -> Listing {
+        let creator = concat!("reelscale ", env!("CARGO_PKG_VERSION")).into();
+        Listing { format: FORMAT.into(), version: VERSION, creator, about, parts }
+    }
+
+    /// As it is written.
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a listing is plain data")
+    }
+
+    /// What `text` says; `path` is what errors name. The error within: a newer program wrote it,
+    /// which is no damage.
+    ///
+    /// # Errors
+    /// Exit 6: it is damaged, or of another format.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Result<Listing>> {
+        let value: Value = serde_json::from_slice(text).map_err(|error| damaged(path, error))?;
+        if let Err(newer) = not_newer(path, &value) {
+            return Ok(Err(newer));
+        }
+        if value["format"] != FORMAT || value["version"].as_u64() != Some(VERSION.into()) {
+            let found = (&value["format"], &value["version"]);
+            let text = format!("found {found:?}, expected {FORMAT} {VERSION}");
+            return Err(damaged(path, text));
+        }
+        serde_json::from_value(value).map(Ok).map_err(|error| damaged(path, error))
+    }
+
+    /// The parts, which lie in `files`, one in each, family by family.
+    ///
+    /// # Errors
+    /// Exit 6: the parts aren't those of the files, or not end to end.
+    pub fn families<'a>(
+        mut self,
+        path: &Path,
+        files: impl Iterator<Item = &'a String>,
+    ) -> Result<Families> {
+        let refused = |what: String| Err(damaged(path, what));
+        let mut named: Vec<&String> = self.parts.iter().map(|part| &part.file).collect();
+        named.sort();
+        if !named.into_iter().eq(files) {
+            return refused("parts: found other files than SHA256SUMS has".into());
+        }
+        self.parts.sort_by_key(|part| part.first);
+        let mut families = Families::new();
+        for part in self.parts {
+            let before = families.entry(part.family.clone()).or_default();
+            let next = before.last().map_or(0, |last| last.first + last.lengths.len());
+            if part.first != next || part.lengths.is_empty() {
+                let found = format!("found {} blocks from {}", part.lengths.len(), part.first);
+                return refused(format!("parts: {}: {found}, expected {next}", part.file));
+            }
+            before.push(part);
+        }
+        Ok(families)
+    }
+}
+
+/// What the state of a newer program gets.
+fn not_newer(path: &Path, state: &Value) -> Result<()> {
+    match state["version"].as_u64().filter(|version| *version > VERSION.into()) {
+        None => Ok(()),
+        Some(version) => {
+            let found = format!("found {version}, this program reads {VERSION}");
+            let error = Error::run_directory(format!("{}: version: {found}", path.display()));
+            Err(error.hint("go on with the program that wrote it, or use a new --output"))
+        }
+    }
+}
