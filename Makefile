@@ -5,6 +5,8 @@ PACKAGES = openmpi-bin libopenmpi-dev libclang-dev libhdf5-dev hdf5-tools pkg-co
            python3-h5py
 # What only tests need.
 TEST_PACKAGES = slurm-wlm munge qemu-user-static pocl-opencl-icd libhwloc-plugins strace
+# libFuzzer is C++ and comes as source with its crate.
+FUZZ_PACKAGES = g++
 ARM64_PACKAGES = gcc-aarch64-linux-gnu debootstrap
 SERIAL_HDF5 = $(firstword $(wildcard /usr/lib/*-linux-gnu/hdf5/serial))
 
@@ -20,8 +22,8 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 # for itself.
 export HWLOC_COMPONENTS ?= -opencl
 
-.PHONY: build demo test test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate check bench \
-        install-deps
+.PHONY: build demo test test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate fuzz \
+        check bench install-deps
 
 build: install-deps
 	cargo build --release
@@ -65,6 +67,12 @@ test-flips: install-deps
 # Tries every change of what checkpoints say, of which `make test` tries a share.
 test-hostile: install-deps
 	REELSCALE_MUTATIONS=all cargo test --test hostile_checkpoints -- --nocapture
+
+# Fuzzes each reader of foreign bytes for so many seconds with libFuzzer; `make test` replays the corpus.
+SECONDS ?= 60
+fuzz: PACKAGES += $(FUZZ_PACKAGES)
+fuzz: install-deps
+	fuzz/run.sh $(SECONDS) $(TARGETS)
 
 # This machine's figures for BENCHMARKS.md; the comparison wants PyTorch and says so where it is absent.
 bench: build

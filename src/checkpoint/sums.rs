@@ -35,7 +35,8 @@ pub fn parse(path: &Path, text: &[u8]) -> Result<Sums> {
         return Err(told("found no whole last line".into()));
     }
     let mut sums = Sums::new();
-    for line in text.lines() {
+    // Not `lines`, which would pass over a CR.
+    for line in text.split_terminator('\n') {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
         let entry = line.split_once("  ").filter(|(sum, name)| {
             is_sha256(sum) && name.bytes().all(plain) && !name.is_empty() && !name.starts_with('.')
