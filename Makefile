@@ -62,7 +62,7 @@ test-kill: install-deps
 
 # Flips every bit of small files, of which `make test` flips a share; docs/trust.md has the figures.
 test-flips: install-deps
-	REELSCALE_FLIPS=all cargo test --test flips -- --nocapture
+	REELSCALE_FLIPS=all cargo test --test flips --test shard_flips -- --nocapture
 
 # Tries every change of what checkpoints say, of which `make test` tries a share.
 test-hostile: install-deps

@@ -167,6 +167,7 @@ fn sealing_keeps_what_a_file_is() {
         let kind = if index == 1 { Kind::Frames } else { Kind::Video };
         write(file, 0..9, kind);
     }
+    write(&path("cut.h5"), 0..9, Kind::Video);
     let digests = files.clone().map(|path| ShardInfo::read(&path).unwrap().digest);
     // One has lost its proof only.
     if !(unseal(&files[..2]) && python("r+", &[(files[2].clone(), String::new())])) {
@@ -179,10 +180,15 @@ fn sealing_keeps_what_a_file_is() {
         assert_eq!(seal(file, &Disk::default()).unwrap(), Sealed::Now);
         assert_eq!(seal(file, &Disk::default()).unwrap(), Sealed::Before);
     }
+    // As the hint of its error says.
+    python("r+", &[(path("cut.h5"), String::new())]);
+    assert!(reelscale("inspect").path(&path("cut.h5")).fails_with(4).contains("inspect --seal"));
+    reelscale("inspect --seal").path(&path("cut.h5")).stdout();
+    assert!(ShardInfo::read(&path("cut.h5")).is_ok());
     assert_eq!(files.clone().map(|path| ShardInfo::read(&path).unwrap().digest), digests);
     assert!(fs::symlink_metadata(path("links/a.h5")).unwrap().is_symlink());
     assert_eq!(fs::metadata(&files[0]).unwrap().mode() & 0o7777, 0o640);
-    assert_eq!(names(folder.path()), ["a.h5", "b.h5", "links", "lost.h5"]);
+    assert_eq!(names(folder.path()), ["a.h5", "b.h5", "cut.h5", "links", "lost.h5"]);
     let creator = "assert f.attrs['creator'].startswith(b'reelscale'), f.attrs['creator']\n\
                    assert b'sealed by reelscale' in f.attrs['creator']\n\
                    assert f.attrs['source'] == b'a test' and f.attrs['version'] == 2";

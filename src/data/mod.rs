@@ -25,7 +25,7 @@ mod writer;
 pub use annotations::write_annotations;
 pub use dataset::{Dataset, Reader};
 pub use find::{UNFINISHED, find};
-pub use prove::prove;
+pub use prove::{prove, prove_to_seal};
 pub use reader::ShardReader;
 pub use schema::{Kind, Proof, ShardHeader, ShardInfo};
 pub use seal::{Sealed, seal};

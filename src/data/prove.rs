@@ -1,8 +1,8 @@
 //! Shards without a proof are read once in full by another process: a damaged file may crash HDF5,
 //! or keep it for ever, and neither is an error that can be caught.
 //!
-//! That process is this very program, started again. It takes paths, each ended by a NUL, and
-//! answers each with lines of JSON: signs that it goes on, then what the shard is or what is wrong
+//! That process is this very program, started again. It takes paths, each behind a byte that says
+//! what for and ended by a NUL, and answers each with lines of JSON: signs that it goes on, then what the shard is or what is wrong
 //! with it. It may use so much memory, and so much time without a sign; then it is killed, and the
 //! next file goes to a new one.
 
@@ -13,17 +13,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
+use super::proof::Opened;
 use super::reader::ShardReader;
 use super::schema::{Proof, ShardInfo, hex};
 use super::stamp::Stamp;
 use crate::error::{Error, Exit, Result};
+use crate::model::bounds::Bounds;
 use crate::progress;
 
 /// How often a stop and limits are looked at.
@@ -62,6 +64,14 @@ enum Said {
     Fault { exit: u8, text: String },
 }
 
+/// What a file is read for.
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    Use = b'u' as isize,
+    /// To be sealed: one of version 2 that has lost its proof will do, too.
+    Seal = b's' as isize,
+}
+
 /// What `prove` gives for each file.
 pub type Outcome = Result<ShardInfo>;
 
@@ -75,16 +85,25 @@ pub fn prove(paths: &[PathBuf], stopped: &mut dyn FnMut() -> bool) -> Result<Vec
     let mut process = None;
     let mut outcomes = Vec::new();
     for path in paths {
-        let (outcome, left) = prove_one(path, process.take(), stopped)?;
+        let (outcome, left) = prove_one(path, Purpose::Use, process.take(), stopped)?;
         process = left;
         outcomes.push(outcome);
     }
     Ok(outcomes)
 }
 
+/// The same for a file that is to be sealed, which may have lost its proof.
+///
+/// # Errors
+/// As `prove`.
+pub fn prove_to_seal(path: &Path) -> Outcome {
+    prove_one(path, Purpose::Seal, None, &mut || false)?.0
+}
+
 /// What a file is, and the process that has read it, if that is still of use.
 fn prove_one(
     path: &Path,
+    purpose: Purpose,
     process: Option<Process>,
     stopped: &mut dyn FnMut() -> bool,
 ) -> Result<(Outcome, Option<Process>)> {
@@ -98,7 +117,7 @@ fn prove_one(
         Some(process) => process,
         None => Process::start(path)?,
     };
-    let said = process.ask(path, before.bytes, limit, stopped)?;
+    let said = process.ask((path, purpose), before.bytes, limit, stopped)?;
     let fault = |text: String| Err(Error::input(format!("{}: {text}", path.display())));
     let outcome = match said {
         Ok(Said::Whole(info)) => {
@@ -192,7 +211,7 @@ impl Process {
     /// Has it read the file, and waits for what it says of it.
     fn ask(
         &mut self,
-        path: &Path,
+        (path, purpose): (&Path, Purpose),
         bytes: u64,
         limit: Duration,
         stopped: &mut dyn FnMut() -> bool,
@@ -200,8 +219,8 @@ impl Process {
         use std::os::unix::ffi::OsStrExt;
         let busy_limit = BUSY_MAX + Duration::from_secs(bytes / BUSY_BYTES_A_SECOND);
         // One that has ended says so below.
-        let _ = self.paths.write_all(path.as_os_str().as_bytes());
-        let _ = self.paths.write_all(&[0]).and_then(|()| self.paths.flush());
+        let line = [&[purpose as u8], path.as_os_str().as_bytes(), &[0]].concat();
+        let _ = self.paths.write_all(&line).and_then(|()| self.paths.flush());
         let (mut since, mut busy_then) = (Instant::now(), self.busy());
         loop {
             match self.said.recv_timeout(LOOK) {
@@ -322,10 +341,14 @@ pub fn serve(mut paths: impl BufRead, said: impl Write + Send) -> io::Result<()>
             let mut path = Vec::new();
             while paths.read_until(0, &mut path)? > 0 {
                 path.pop();
+                let purpose = match path.remove(0) {
+                    first if first == Purpose::Seal as u8 => Purpose::Seal,
+                    _ => Purpose::Use,
+                };
                 use std::os::unix::ffi::OsStringExt;
                 let file = PathBuf::from(std::ffi::OsString::from_vec(std::mem::take(&mut path)));
                 limit_memory(&file, at_start);
-                say(&match read_in_full(&file) {
+                say(&match read_in_full(&file, purpose) {
                     Ok(info) => Said::Whole(Box::new(info)),
                     Err(Error { exit, text, .. }) => Said::Fault { exit: exit as u8, text },
                 })?;
@@ -339,9 +362,14 @@ pub fn serve(mut paths: impl BufRead, said: impl Write + Send) -> io::Result<()>
 }
 
 /// Every byte of the file at `path` through HDF5. What is returned has no path.
-fn read_in_full(path: &Path) -> Outcome {
-    let mut info = ShardInfo::read_unproven(path)?;
-    let digest = ShardReader::open(&info)?.check_in_full()?;
+fn read_in_full(path: &Path, purpose: Purpose) -> Outcome {
+    let opened = Opened::open(path)?;
+    let mut info = match purpose {
+        Purpose::Use => ShardInfo::of(&opened)?,
+        Purpose::Seal => ShardInfo::to_be_sealed(&opened)?,
+    };
+    let mut reader = ShardReader::of(&opened, info.clone(), Arc::new(Bounds::none()))?;
+    let digest = reader.check_in_full()?;
     info.digest = Some(hex(digest));
     // Paths needn't be UTF-8, as JSON is.
     info.path = PathBuf::new();

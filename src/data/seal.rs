@@ -60,7 +60,8 @@ pub fn seal(path: &Path, disk: &Disk) -> Result<Sealed> {
     let ShardInfo { kind, class_count, .. } = info;
     let (parts, source) = (info.parts.clone(), info.source.clone());
     let header = ShardHeader { parts, class_count, kind, source };
-    let mut writer = ShardWriter::anew(&place, &header, info.quantised, (&creator, before.len()))?;
+    let mut writer =
+        ShardWriter::anew(&place, &header, info.quantised, (&creator, Some(before.len())))?;
     copy(&mut reader, &info, &mut writer)?;
     let trailer = writer.complete()?;
     if trailer.content != content {

@@ -35,11 +35,12 @@ pub struct ShardWriter {
     header: ShardHeader,
     /// Scale and offset of values that are stored as bytes, as frames always are.
     quantised: Option<(f32, f32)>,
-    /// The file and its features or frames; None once finished.
-    file: Option<(hdf5::File, Dataset)>,
-    /// Items of `values` written so far and items of a chunk.
+    /// The file, and its features or frames once some are written; None once finished.
+    file: Option<(hdf5::File, Option<Dataset>)>,
+    /// Items of `values` written so far and items of a chunk, fewer where all rows are fewer.
     written: usize,
     chunk: usize,
+    cut_to_rows: bool,
     /// Values as they are to be stored.
     buffer: Vec<u8>,
     frame_offsets: Vec<i64>,
@@ -83,32 +84,33 @@ impl ShardWriter {
         check_parts(&header.parts).map_err(|text| wrong(path, "feature_parts", text))?;
         check_class_count(header.class_count as i128)
             .map_err(|text| wrong(path, "class_count", text))?;
-        ShardWriter::anew(path, header, quantised, (creator, 0))
+        ShardWriter::anew(path, header, quantised, (creator, None))
     }
 
     /// Begins a shard that is to take the place of what is at `path`, by its creator and of about
-    /// so many bytes.
+    /// so many bytes. Its chunks are as large as in version 1, of which checkpoints know the size.
     pub(super) fn anew(
         path: &Path,
         header: &ShardHeader,
         quantised: Option<(f32, f32)>,
-        (creator, bytes): (&str, u64),
+        (creator, bytes): (&str, Option<u64>),
     ) -> Result<ShardWriter> {
         let temporary = own_temporary(path);
         let size = if quantised.is_some() { 1 } else { size_of::<f32>() };
         // HDF5 takes time as the square of the number of chunks to say where they are.
-        let chunk_bytes = (bytes as usize / CHUNKS).clamp(CHUNK_BYTES, CHUNK_BYTES_MAX);
+        let chunk_bytes = bytes.unwrap_or(0) as usize / CHUNKS;
+        let chunk_bytes = chunk_bytes.clamp(CHUNK_BYTES, CHUNK_BYTES_MAX);
         let chunk = (chunk_bytes / (header.width() * size)).max(1);
-        let file = create(&temporary, header, quantised, creator, chunk);
-        let file = Some(file.map_err(|error| failed(path, error))?);
+        let file = create(&temporary, header, creator).map_err(|error| failed(path, error))?;
         Ok(ShardWriter {
             path: path.to_path_buf(),
             temporary,
             header: header.clone(),
             quantised,
-            file,
+            file: Some((file, None)),
             written: 0,
             chunk,
+            cut_to_rows: bytes.is_none(),
             buffer: Vec::new(),
             frame_offsets: vec![0],
             label_offsets: vec![0],
@@ -179,11 +181,20 @@ impl ShardWriter {
         let item = self.item_bytes();
         let buffered = self.buffer.len() / item;
         let items = if all { buffered } else { buffered / self.chunk * self.chunk };
-        if items == 0 {
+        if items == 0 && !all {
             return Ok(());
         }
         let (from, to) = (self.written, self.written + items);
-        let (_, values) = self.file.as_ref().expect("not finished yet");
+        let (file, values) = self.file.as_mut().expect("not finished yet");
+        let values = match values {
+            Some(values) => values,
+            None => {
+                if self.cut_to_rows && items > 0 {
+                    self.chunk = self.chunk.min(items);
+                }
+                values.insert(create_values(file, &self.header, self.quantised, self.chunk)?)
+            }
+        };
         values.resize((to, self.header.width()))?;
         hyperslab::write(values, from..to, &self.buffer[..items * item])?;
         self.buffer.drain(..items * item);
@@ -281,15 +292,8 @@ pub(super) fn failed(path: &Path, error: hdf5::Error) -> Error {
     Error::storage(format!("{}: {error}", path.display()))
 }
 
-/// A file of the format of HDF5 1.10, whose metadata has checksums, without times, and its empty
-/// matrix of values, which grows by items in chunks of `chunk`.
-fn create(
-    path: &Path,
-    header: &ShardHeader,
-    quantised: Option<(f32, f32)>,
-    creator: &str,
-    chunk: usize,
-) -> hdf5::Result<(hdf5::File, Dataset)> {
+/// A file of the format of HDF5 1.10, whose metadata has checksums, without times.
+fn create(path: &Path, header: &ShardHeader, creator: &str) -> hdf5::Result<hdf5::File> {
     let file = hdf5::File::with_options()
         .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
         .with_fcpl(|create| create.obj_track_times(false))
@@ -306,17 +310,26 @@ fn create(
     }
     file.new_attr::<u64>().create("version")?.write_scalar(&u64::from(VERSION))?;
     file.new_attr::<u64>().create("class_count")?.write_scalar(&(header.class_count as u64))?;
+    Ok(file)
+}
+
+/// The empty matrix of values, which grows by items in chunks of `chunk`.
+fn create_values(
+    file: &hdf5::File,
+    header: &ShardHeader,
+    quantised: Option<(f32, f32)>,
+    chunk: usize,
+) -> hdf5::Result<Dataset> {
     let (name, width) = (Part::Values.name(header.kind), header.width());
-    let values = match quantised {
-        None => growing::<f32>(&file, name, width, chunk)?,
+    match quantised {
+        None => growing::<f32>(file, name, width, chunk),
         Some((scale, offset)) => {
-            let values = growing::<u8>(&file, name, width, chunk)?;
+            let values = growing::<u8>(file, name, width, chunk)?;
             values.new_attr::<f32>().create("scale")?.write_scalar(&scale)?;
             values.new_attr::<f32>().create("offset")?.write_scalar(&offset)?;
-            values
+            Ok(values)
         }
-    };
-    Ok((file, values))
+    }
 }
 
 /// An empty checksummed matrix that grows by rows.

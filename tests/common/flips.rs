@@ -1,5 +1,8 @@
 //! Single bits of files, flipped one after the other and put back.
 
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! What shards hold, checked in full; their proofs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
@@ -8,7 +8,9 @@ use sha2::{Digest, Sha256};
 use super::super::out::{self, For};
 use super::parts_of;
 use crate::comm::Comm;
-use crate::data::{Dataset, Kind, Proof, Sealed, ShardInfo, ShardReader, find, prove, seal};
+use crate::data::{
+    Dataset, Kind, Proof, Sealed, ShardInfo, ShardReader, find, prove, prove_to_seal, seal,
+};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::human;
@@ -33,7 +35,7 @@ pub fn seal_all(comm: &Comm, paths: &[PathBuf]) -> Result<()> {
     let files = comm.agree(files(paths))?;
     let (mut counts, mut errors) = ([0u64; 2], Vec::new());
     for path in &files[owned(files.len(), comm.size(), comm.rank())] {
-        match proven(path).and_then(|_| seal(path, &Disk::default())) {
+        match seal_one(path) {
             Ok(Sealed::Now) => counts[0] += 1,
             Ok(Sealed::Before) => counts[1] += 1,
             Err(error) => errors.push(error),
@@ -44,6 +46,14 @@ pub fn seal_all(comm: &Comm, paths: &[PathBuf]) -> Result<()> {
     let [now, before] = counts;
     let line = format!("sealed     {now} shards; {before} were sealed before, and whole\n");
     out::print(comm, For::Reading, || line)
+}
+
+/// One without proof is read by another process first.
+fn seal_one(path: &Path) -> Result<Sealed> {
+    if ShardInfo::look(path)?.is_none() {
+        prove_to_seal(path)?;
+    }
+    seal(path, &Disk::default())
 }
 
 /// Prints what shards hold, or the hash of it alone. Each rank checks its share in full.
