@@ -61,8 +61,11 @@ fn a_signal_before_there_is_a_run_stops_it_at_its_first_boundary() {
     let output = started.finish();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{}\n{text}", output.status);
-    assert_eq!(json(&run.join("run.json"), "finished"), false, "{text}");
     assert!(text.contains("told to stop"), "{text}");
+    // Where the stop is seen while shards are opened there is no run directory yet.
+    if run.exists() {
+        assert_eq!(json(&run.join("run.json"), "finished"), false, "{text}");
+    }
     train.ranks(2).stdout();
     assert_eq!(json(&run.join("run.json"), "finished"), true);
 }
