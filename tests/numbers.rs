@@ -1,5 +1,5 @@
-//! Numbers that overflow end a run with exit 7, naming step, layer or class, and row block; with the
-//! same words on any number of ranks.
+//! Numbers that overflow end a run with exit 7, naming step, layer or class, and row block; with
+//! the same words on any number of ranks.
 
 mod common;
 

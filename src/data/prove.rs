@@ -2,9 +2,9 @@
 //! or keep it for ever, and neither is an error that can be caught.
 //!
 //! That process is this very program, started again. It takes paths, each behind a byte that says
-//! what for and ended by a NUL, and answers each with lines of JSON: signs that it goes on, then what the shard is or what is wrong
-//! with it. It may use so much memory, and so much time without a sign; then it is killed, and the
-//! next file goes to a new one.
+//! what for and ended by a NUL, and answers each with lines of JSON: signs that it goes on, then
+//! what the shard is or what is wrong with it. It may use so much memory, and so much time without
+//! a sign; then it is killed, and the next file goes to a new one.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -50,15 +50,25 @@ fn look(world: &World, rank: usize) {
     });
 }
 
+/// Bytes of flags and digest, of a code, and of the crc32c behind each.
+const BOUNDARY: usize = 8;
+const CODE: usize = 1;
+const SEAL: usize = 4;
+
+/// Whether every rank brings so many bytes to an all-gather, and their seal.
+fn gathers(call: &Call, bytes: usize) -> bool {
+    let sealed = bytes + SEAL;
+    matches!(call, Call::AllGather { counts } if counts.iter().all(|count| *count == sealed))
+}
+
 /// Whether a collective is the one at which ranks agree to go on, to save or to stop.
 fn is_boundary(call: &Call, place: Place) -> bool {
-    place.file().ends_with("train/state.rs")
-        && matches!(call, Call::AllGather { counts } if counts.iter().all(|count| *count == 8))
+    place.file().ends_with("train/state.rs") && gathers(call, BOUNDARY)
 }
 
 /// Whether it is the first one of `Comm::agree`.
 fn is_agreement(call: &Call) -> bool {
-    matches!(call, Call::AllGather { counts } if counts.iter().all(|count| *count == 1))
+    gathers(call, CODE)
 }
 
 impl Rank {
@@ -110,10 +120,14 @@ impl Rank {
         if !is_boundary(call, self.place()) {
             return;
         }
-        match self.world.plant {
-            Plant::OwnDue if self.rank > 0 => all[0] |= 2,
-            Plant::StopUnseen => all.iter_mut().step_by(8).for_each(|flags| *flags &= !1),
-            _ => {}
+        for (rank, part) in all.chunks_mut(BOUNDARY + SEAL).enumerate() {
+            let (word, seal) = part.split_at_mut(BOUNDARY);
+            match self.world.plant {
+                Plant::OwnDue if self.rank > 0 && rank == 0 => word[0] |= 2,
+                Plant::StopUnseen => word[0] &= !1,
+                _ => continue,
+            }
+            seal.copy_from_slice(&crc32c::crc32c(word).to_le_bytes());
         }
     }
 }
