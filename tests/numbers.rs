@@ -3,8 +3,10 @@
 
 mod common;
 
+use std::fs;
 use std::path::Path;
 
+use common::{reelscale, shards};
 use reelscale::comm::run_threads;
 use reelscale::data::{Kind, ShardHeader, ShardWriter};
 use reelscale::error::Exit;
@@ -65,5 +67,30 @@ fn a_feature_that_overflows_is_named_with_its_row_block_in_every_step() {
         let text = told(folder.path(), &format!("{model}{step}"));
         let expected = format!("expert step, round 1: row {WILD}, row block {BLOCK}: activations:");
         assert!(text.starts_with(&expected), "{text}");
+    }
+}
+
+/// Layers whose numbers are finite still can have activations that aren't: the program says so in
+/// the same words on any ranks, with checkpoints in between and without.
+#[test]
+fn activations_that_overflow_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    shards(&folder.path().join("data"), 600, 40, 48);
+    let deep = "{ dense = 64, activation = \"relu\" }, ".repeat(9);
+    let text = format!(
+        "[data]\ntrain = [\"{}/data/*.h5\"]\nvalidation_fraction = 0.2\n\
+         [model]\nshared = [{deep}{{ gating = true }}]\n\
+         [pretrain]\nepochs = 3\nbatch = 256\ndropout = 0.3\nlearning_rate = 1e6\n\
+         [run]\nthreads = 1\nrow_blocks = 40\n",
+        folder.path().display()
+    );
+    let job = folder.path().join("job.toml");
+    fs::write(&job, text).unwrap();
+    let train = |run| reelscale("train").path(&job).arg("--output").path(&folder.path().join(run));
+    let often = train("often").ranks(2).arg("--set").arg("checkpoint.every=1");
+    let expected = "pretrain, epoch 1, mini-batch 2: class 0, activations of row blocks 0 to 4: \
+                    found NaN or infinity (loss ";
+    for text in [often.fails_with(7), train("never").fails_with(7)] {
+        assert!(text.contains(expected), "{text}");
     }
 }
