@@ -44,28 +44,47 @@ const LABELS_KEY: &str = "labels";
 fn entries<'a>(map: &'a [u8], all: &mut Vec<(&'a [u8], &'a [u8])>) -> Read<()> {
     Message(map).each(1, |entry| {
         let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
-        Message(entry).each(1, |bytes| {
-            key = bytes;
-            Ok(())
-        })?;
-        Message(entry).each(2, |bytes| {
-            value = bytes;
-            Ok(())
-        })?;
+        let mut entry = Message(entry);
+        while let Some(field) = entry.next()? {
+            match field {
+                (1, Field::Bytes(bytes)) => key = bytes,
+                (2, Field::Bytes(bytes)) => value = bytes,
+                _ => {}
+            }
+        }
         all.push((key, value));
         Ok(())
     })
 }
 
+/// The fields of a Feature: lists of one kind each.
+const STRINGS: u64 = 1;
+const FLOATS: u64 = 2;
+const INTEGERS: u64 = 3;
+
+/// Whether a feature has no list of another kind, not even an empty one.
+fn has_only(kind: u64, feature: &[u8]) -> Read<bool> {
+    let mut lists = Message(feature);
+    while let Some((number, _)) = lists.next()? {
+        if number != kind && (STRINGS..=INTEGERS).contains(&number) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The value of a feature that must be one byte string; what else it is, is told.
 fn single_bytes(feature: &[u8]) -> Read<Result<&[u8], Content>> {
-    let mut found: &[u8] = &[];
-    Message(feature).each(1, |list| {
+    let (mut found, mut strings): (&[u8], _) = (&[], 0);
+    Message(feature).each(STRINGS, |list| {
         Message(list).each(1, |bytes| {
-            found = bytes;
+            (found, strings) = (bytes, strings + 1);
             Ok(())
         })
     })?;
+    if strings == 1 && has_only(STRINGS, feature)? {
+        return Ok(Ok(found));
+    }
     let content = Content::of(feature)?;
     let alone = Content { strings: 1, bytes: found.len(), ..Content::default() };
     Ok(if content == alone { Ok(found) } else { Err(content) })
@@ -73,7 +92,7 @@ fn single_bytes(feature: &[u8]) -> Read<Result<&[u8], Content>> {
 
 /// Calls `visit` with the bytes of every run of floats of a feature, a whole number of them.
 fn float_runs<'a>(feature: &'a [u8], mut visit: impl FnMut(&'a [u8])) -> Read<()> {
-    Message(feature).each(2, |list| {
+    Message(feature).each(FLOATS, |list| {
         let mut list = Message(list);
         while let Some((number, value)) = list.next()? {
             // Packed into one field, or one field each.
@@ -96,7 +115,7 @@ fn floats(feature: &[u8]) -> Read<Vec<f32>> {
 
 fn integers(feature: &[u8]) -> Read<Vec<i64>> {
     let mut values = Vec::new();
-    Message(feature).each(3, |list| {
+    Message(feature).each(INTEGERS, |list| {
         let mut list = Message(list);
         while !list.0.is_empty() {
             // Packed into one field, or one field each.
@@ -130,7 +149,7 @@ struct Content {
 impl Content {
     fn of(feature: &[u8]) -> Read<Content> {
         let mut content = Content::default();
-        Message(feature).each(1, |list| {
+        Message(feature).each(STRINGS, |list| {
             Message(list).each(1, |bytes| {
                 content.strings += 1;
                 content.bytes += bytes.len();
@@ -212,8 +231,14 @@ pub fn keys(data: &[u8]) -> Read<String> {
 impl<'a> Record<'a> {
     fn of(data: &'a [u8]) -> Read<Record<'a>> {
         let mut record = Record { context: Vec::new(), lists: Vec::new() };
-        Message(data).each(1, |features| entries(features, &mut record.context))?;
-        Message(data).each(2, |features| entries(features, &mut record.lists))?;
+        let mut fields = Message(data);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Field::Bytes(features)) => entries(features, &mut record.context)?,
+                (2, Field::Bytes(features)) => entries(features, &mut record.lists)?,
+                _ => {}
+            }
+        }
         Ok(record)
     }
 
@@ -248,11 +273,16 @@ impl<'a> Record<'a> {
                 self.keys()
             ));
         };
-        let content = Content::of(feature).map_err(|text| format!("{key}: {text}"))?;
-        if (content.strings, content.floats) != (0, 0) {
-            return Err(format!("{key}: found {content}, expected whole numbers"));
-        }
-        integers(feature)
+        let labels = || -> Read<Vec<i64>> {
+            if !has_only(INTEGERS, feature)? {
+                let content = Content::of(feature)?;
+                if (content.strings, content.floats) != (0, 0) {
+                    return Err(format!("found {content}, expected whole numbers"));
+                }
+            }
+            integers(feature)
+        };
+        labels().map_err(|text| format!("{key}: {text}"))
     }
 
     /// A key of whole numbers that has the name of labels. Those of segments aren't the video's.
@@ -280,9 +310,11 @@ impl<'a> Record<'a> {
                 return Err(self.missing(part));
             };
             let found = floats(feature).map_err(|text| format!("{key}: {text}"))?;
-            let content = Content::of(feature)?;
-            if content != (Content { floats: part.size, ..Content::default() }) {
-                return Err(format!("{key}: found {content}, expected {} floats", part.size));
+            if found.len() != part.size || !has_only(FLOATS, feature)? {
+                let content = Content::of(feature)?;
+                if content != (Content { floats: part.size, ..Content::default() }) {
+                    return Err(format!("{key}: found {content}, expected {} floats", part.size));
+                }
             }
             if let Some(at) = found.iter().position(|value| !value.is_finite()) {
                 return Err(format!("{key}: found {} at {at}, expected a number", found[at]));
