@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use hdf5_sys::h5::{herr_t, hsize_t};
-use hdf5_sys::h5d::{H5Dread, H5Dwrite};
+use hdf5_sys::h5::hsize_t;
+use hdf5_sys::h5d::{H5Dread, H5Dwrite, H5Dwrite_chunk};
 use hdf5_sys::h5i::hid_t;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::{H5S_ALL, H5S_SELECT_SET, H5Sclose, H5Screate_simple, H5Sselect_hyperslab};
@@ -35,33 +35,6 @@ pub fn item_bytes(dataset: &hdf5::Dataset) -> hdf5::Result<usize> {
 /// Reads `items` of a vector or a matrix into `bytes`, as they are stored.
 pub fn read(dataset: &hdf5::Dataset, items: Range<usize>, bytes: &mut [u8]) -> hdf5::Result<()> {
     assert_eq!(bytes.len(), items.len() * item_bytes(dataset)?, "room for what is read");
-    transfer(dataset, items, |dtype, memory, file| {
-        // SAFETY: `bytes` has room for as many items as both spaces select, in the file's type.
-        unsafe {
-            let into = bytes.as_mut_ptr().cast();
-            H5Dread(dataset.id(), dtype, memory, file, H5P_DEFAULT, into)
-        }
-    })
-}
-
-/// Writes `items` of a vector or a matrix from `bytes`, as they are to be stored.
-pub fn write(dataset: &hdf5::Dataset, items: Range<usize>, bytes: &[u8]) -> hdf5::Result<()> {
-    assert_eq!(bytes.len(), items.len() * item_bytes(dataset)?, "all of what is written");
-    transfer(dataset, items, |dtype, memory, file| {
-        // SAFETY: `bytes` holds as many items as both spaces select, in the file's type.
-        unsafe {
-            let from = bytes.as_ptr().cast();
-            H5Dwrite(dataset.id(), dtype, memory, file, H5P_DEFAULT, from)
-        }
-    })
-}
-
-/// Makes `call` with the dataset's type, a space in memory and one in the file that have `items`.
-fn transfer(
-    dataset: &hdf5::Dataset,
-    items: Range<usize>,
-    mut call: impl FnMut(hid_t, hid_t, hid_t) -> herr_t,
-) -> hdf5::Result<()> {
     if items.is_empty() {
         return Ok(());
     }
@@ -77,9 +50,27 @@ fn transfer(
             let (start, count) = (start.as_ptr(), count.as_ptr());
             H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start, stride, count, block)
         };
-        if status < 0 { status } else { call(dtype.id(), memory.0, space.id()) }
+        if status < 0 {
+            return status;
+        }
+        let (dtype, into) = (dtype.id(), bytes.as_mut_ptr().cast());
+        // SAFETY: `bytes` has room for as many items as both spaces select, in the file's type.
+        unsafe { H5Dread(dataset.id(), dtype, memory.0, space.id(), H5P_DEFAULT, into) }
     });
     if status < 0 { Err("checksum or structure".into()) } else { Ok(()) }
+}
+
+/// Writes the chunk of a matrix whose first row is `row` as its bytes are to lie in the file, with
+/// what its filters add: nothing of HDF5 looks at them.
+pub fn write_chunk(dataset: &hdf5::Dataset, row: usize, stored: &[u8]) -> hdf5::Result<()> {
+    let offset = [row as hsize_t, 0];
+    assert_eq!(dataset.ndim(), offset.len(), "a matrix");
+    let (id, length, data) = (dataset.id(), stored.len(), stored.as_ptr().cast());
+    // SAFETY: `offset` has a number for each dimension, and `data` is `length` bytes long.
+    let status = hdf5::sync::sync(|| unsafe {
+        H5Dwrite_chunk(id, H5P_DEFAULT, 0, offset.as_ptr(), length, data)
+    });
+    if status < 0 { Err("can't be written".into()) } else { Ok(()) }
 }
 
 /// Writes `bytes`, the whole of a dataset, as they are to be stored.

@@ -8,6 +8,7 @@ mod content;
 mod dataset;
 mod datasets;
 mod find;
+mod fletcher;
 mod hyperslab;
 mod items;
 pub mod proof;

@@ -11,6 +11,7 @@ use ndarray::{ArrayView1, ArrayView2};
 
 use super::attributes::write_text;
 use super::content::{Common, Content, Part};
+use super::fletcher::fletcher32;
 use super::hyperslab;
 use super::read_back::read_back;
 use super::schema::{FORMAT, Kind, ShardHeader, wrong};
@@ -196,7 +197,15 @@ impl ShardWriter {
             }
         };
         values.resize((to, self.header.width()))?;
-        hyperslab::write(values, from..to, &self.buffer[..items * item])?;
+        let mut stored = Vec::new();
+        for (index, rows) in self.buffer[..items * item].chunks(self.chunk * item).enumerate() {
+            // HDF5 would take longer for the checksum, and a detour through its cache.
+            stored.clear();
+            stored.extend_from_slice(rows);
+            stored.resize(self.chunk * item, 0);
+            stored.extend(fletcher32(&stored).to_le_bytes());
+            hyperslab::write_chunk(values, from + index * self.chunk, &stored)?;
+        }
         self.buffer.drain(..items * item);
         self.written = to;
         Ok(())
