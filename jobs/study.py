@@ -9,6 +9,7 @@ Every variation differs from its job only in the settings shown. Cells are mean 
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -72,7 +73,10 @@ STUDIES = {
 def run(program, ranks, job, data, settings, folder):
     launch = ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks > 1 else []
     sets = [word for setting in settings for word in ("--set", setting)]
-    subprocess.run([*launch, program, "train", job, "--output", folder, *sets], check=True, capture_output=True)
+    # mpirun would load OpenCL to look for devices, which may take SIGUSR1 for itself.
+    environment = {"HWLOC_COMPONENTS": "-opencl", **os.environ}
+    train = [*launch, program, "train", job, "--output", folder, *sets]
+    subprocess.run(train, check=True, capture_output=True, env=environment)
     found = subprocess.run([program, "evaluate", "--format", "json", "--model", f"{folder}/model", "--data", data],
                            check=True, capture_output=True, text=True)
     return json.loads(found.stdout)

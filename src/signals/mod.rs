@@ -2,10 +2,13 @@
 
 mod taken;
 
-use std::process::Command;
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::progress::tick;
 
 pub use taken::{look_again, look_and_tell, set_on_signals, take_signals};
 
@@ -44,6 +47,9 @@ impl Deadline {
     }
 }
 
+/// What squeue gets, which asks a controller that may be down.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
 /// When Slurm ends this job, if it runs under Slurm: from SLURM_JOB_END_TIME where this Slurm
 /// exports it, else asked of `squeue` once.
 pub fn slurm_end() -> Option<SystemTime> {
@@ -54,16 +60,42 @@ pub fn slurm_end() -> Option<SystemTime> {
         },
         Err(_) => {
             let job = std::env::var("SLURM_JOB_ID").ok()?;
-            let squeue = ["-h", "-j", &job, "-o", "%e"];
-            let end = Command::new("squeue").args(squeue).output().ok()?;
-            let end = String::from_utf8(end.stdout).ok()?;
+            let mut squeue = Command::new("squeue");
+            let end = told_within(squeue.args(["-h", "-j", &job, "-o", "%e"]), ANSWER_LIMIT)?;
             // Local time without its zone: `date` knows the zone.
-            let date = Command::new("date").args(["+%s", "-d", end.trim()]).output().ok()?;
-            String::from_utf8(date.stdout).ok()?.trim().parse().ok()?
+            let mut date = Command::new("date");
+            let seconds = told_within(date.args(["+%s", "-d", end.trim()]), ANSWER_LIMIT)?;
+            seconds.trim().parse().ok()?
         }
     };
     let end = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
     end.or_else(|| unknown_end(&seconds.to_string()))
+}
+
+/// What a command writes to its standard output, a few lines. `None` where it can't be started or
+/// hasn't ended after `limit`, which is warned of: the others wait for what this rank learns.
+fn told_within(command: &mut Command, limit: Duration) -> Option<String> {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = quiet.spawn().ok()?;
+    let started = Instant::now();
+    while child.try_wait().ok()?.is_none() {
+        if started.elapsed() >= limit {
+            let _ = child.kill();
+            let _ = child.wait();
+            log::warn!(
+                "{}: no answer in {} s; no time limit is kept; hint: --max-time",
+                command.get_program().display(),
+                limit.as_secs()
+            );
+            return None;
+        }
+        // A wait that has an end is no hang.
+        tick();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut text = String::new();
+    child.stdout?.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// Says that the end of the job isn't known.
@@ -98,6 +130,18 @@ pub fn duration(text: &str) -> std::result::Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_that_does_not_answer_is_left() {
+        let shell = |text: &str, limit| {
+            told_within(Command::new("sh").args(["-c", text]), Duration::from_secs(limit))
+        };
+        assert_eq!(shell("echo 2026-11-26T12:00:00", 60).as_deref(), Some("2026-11-26T12:00:00\n"));
+        let started = Instant::now();
+        assert_eq!(shell("exec sleep 100", 1), None);
+        assert!(started.elapsed() < Duration::from_secs(50));
+        assert_eq!(told_within(&mut Command::new("/no/such/program"), ANSWER_LIMIT), None);
+    }
 
     #[test]
     fn durations_are_read_as_they_are_written() {
