@@ -11,14 +11,17 @@
 mod activity;
 mod agreement;
 mod collectives;
+mod ending;
 mod mpi;
 mod ordered_sum;
 mod seal;
 mod serial;
+mod start_limit;
 mod stop;
 mod threads;
+mod watch;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io::Write;
 use std::ops::Range;
 use std::panic::Location;
@@ -31,11 +34,14 @@ use stop::Telling;
 
 pub use activity::Activity;
 pub use agreement::{odd_ranks, same_on_all};
+pub use ending::{begin as begin_ending, stand_aside};
+use mpi::ends as mpi_ends;
 pub use mpi::{abort_all, library_version, own_rank};
 pub use ordered_sum::OrderedSum;
 pub use seal::{SEAL, crc32c_by};
 pub use stop::StopFlag;
 pub use threads::{run_threads, run_threads_limited, run_threads_through};
+pub use watch::{Beside, Watch};
 
 /// Work that goes on while a message travels. It calls what it is given between its pieces, so that
 /// a library which moves data only inside its own calls can do so.
@@ -121,6 +127,7 @@ pub struct Comm {
     threads: Cell<usize>,
     /// The first message that arrived damaged, until ranks agree.
     damage: Cell<Option<Error>>,
+    watch: OnceCell<Option<Watch>>,
 }
 
 impl Comm {
@@ -132,12 +139,29 @@ impl Comm {
     pub fn with_stop(backend: Box<dyn Backend>, stop: StopFlag) -> Comm {
         let (telling, activity) = (Cell::new(Telling::Listening), Arc::default());
         let (traffic, threads, damage) = (Cell::default(), Cell::new(1), Cell::default());
-        Comm { backend, traffic, stop, telling, activity, threads, damage }
+        let watch = OnceCell::new();
+        Comm { backend, traffic, stop, telling, activity, threads, damage, watch }
     }
 
     /// Whether this rank waits for others, and since when.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
+    }
+
+    /// From now on ranks watch over each other, with this patience. Collective.
+    pub fn watch_over(&self, patience: Duration, beside: Beside) {
+        self.watch.get_or_init(|| Watch::start(self, patience, beside));
+        start_limit::end();
+    }
+
+    /// Nobody of this command waits for another rank, so that nobody is watched.
+    pub fn without_watch(&self) {
+        start_limit::end();
+    }
+
+    /// The watch, where ranks can reach each other by TCP.
+    pub fn watch(&self) -> Option<&Watch> {
+        self.watch.get().and_then(Option::as_ref)
     }
 
     /// One rank and nobody else.
@@ -201,7 +225,8 @@ impl Comm {
         let mut worked = 0.0;
         self.pass_on_stop();
         self.backend.called_from(Location::caller());
-        self.activity.waits();
+        let place = Location::caller();
+        self.activity.waits(place, sent + received);
         call(&*self.backend, &mut |poll| {
             let started = Instant::now();
             self.activity.works();
@@ -210,7 +235,7 @@ impl Comm {
                 self.pass_on_stop();
             });
             worked += started.elapsed().as_secs_f64();
-            self.activity.waits();
+            self.activity.waits(place, sent + received);
         });
         self.activity.works();
         tick();
@@ -220,6 +245,13 @@ impl Comm {
         traffic.bytes_received += received as u64;
         traffic.wait_seconds += started.elapsed().as_secs_f64() - worked;
         self.traffic.set(traffic);
+    }
+}
+
+impl Drop for Comm {
+    /// Leaving waits for all ranks, and is watched, too.
+    fn drop(&mut self) {
+        self.activity.waits(Location::caller(), 0);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Ranks as MPI processes. The only file that names the `mpi` crate.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use mpi::Threading;
@@ -13,84 +13,105 @@ use mpi::point_to_point::{Destination, Source};
 use mpi::request::{Request, StaticScope, scope};
 use mpi::topology::{Communicator, SimpleCommunicator};
 
-use super::{Backend, Work};
+use super::{Backend, Work, ending, start_limit};
 use crate::error::{Error, Exit, Result};
-use crate::tell;
+use crate::progress::set_phase;
 
-/// Whether MPI is initialised and not yet finalised.
-static STARTED: AtomicBool = AtomicBool::new(false);
+/// How far MPI is in this process.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    NotStarted,
+    Running,
+    /// MPI_Finalize is under way: nothing else may be asked of MPI.
+    Finalising,
+    Over,
+}
+
+static STAGE: Mutex<Stage> = Mutex::new(Stage::NotStarted);
+/// This process's rank, once there is one.
+static RANK: AtomicUsize = AtomicUsize::new(0);
+
+/// What an MPI_Abort gets.
+const ABORT_LIMIT: Duration = Duration::from_secs(5);
 
 /// MPI_COMM_WORLD. Dropping it finalises MPI.
 pub struct World {
     communicator: SimpleCommunicator,
     /// Messages on their way that tell others to stop.
     telling: RefCell<Vec<Request<'static, [u8], StaticScope>>>,
-    _universe: Universe,
+    /// None once it is finalised.
+    universe: Option<Universe>,
+}
+
+/// Whoever holds this keeps MPI in its stage.
+fn stage() -> MutexGuard<'static, Stage> {
+    STAGE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Whether MPI_Finalize has begun in this process, and whether it has come back.
+pub fn ends() -> (bool, bool) {
+    let stage = *stage();
+    (matches!(stage, Stage::Finalising | Stage::Over), stage == Stage::Over)
 }
 
 impl World {
     /// Initialises MPI; one thread of each rank talks (MPI_THREAD_FUNNELED).
     ///
-    /// MPI_Init waits for all ranks, and where one was lost meanwhile for ever: after 50 seconds,
-    /// or REELSCALE_MPI_INIT_SECONDS, the process ends with exit 8.
+    /// MPI_Init waits for all ranks, and where one was lost meanwhile for ever: see `start_limit`.
     ///
     /// # Errors
     /// Exit 3 where MPI is initialised already.
     pub fn start() -> Result<World> {
-        let limit = std::env::var("REELSCALE_MPI_INIT_SECONDS").ok();
-        let limit = limit.and_then(|text| text.parse().ok()).unwrap_or(50);
-        let (begun, ended) = channel::<()>();
-        std::thread::spawn(move || {
-            let waited = ended.recv_timeout(Duration::from_secs(limit));
-            if waited == Err(RecvTimeoutError::Timeout) {
-                tell::line(&format!(
-                    "reelscale: MPI_Init hasn't come back in {limit} s: a rank was lost while it \
-                     started, or is late; hint: REELSCALE_MPI_INIT_SECONDS=300 waits longer"
-                ));
-                // Nothing that MPI has registered may run.
-                // SAFETY: ends the process and touches nothing of it.
-                unsafe { nix::libc::_exit(Exit::Peer as i32) };
-            }
-        });
+        ending::prepare();
+        start_limit::begin();
         let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)
             .ok_or_else(|| Error::new(Exit::Launch, "MPI is initialised already"))?;
-        drop(begun);
-        STARTED.store(true, Ordering::SeqCst);
         let (communicator, telling) = (universe.world(), RefCell::default());
-        Ok(World { communicator, telling, _universe: universe })
+        RANK.store(communicator.rank() as usize, Ordering::SeqCst);
+        *stage() = Stage::Running;
+        start_limit::mpi_runs();
+        Ok(World { communicator, telling, universe: Some(universe) })
     }
 }
 
 impl Drop for World {
+    /// MPI_Finalize waits for all ranks, as any collective does.
     fn drop(&mut self) {
-        // A message without content is on its way as soon as it is sent.
-        self.telling.borrow_mut().drain(..).for_each(|request| {
-            request.wait();
-        });
-        STARTED.store(false, Ordering::SeqCst);
+        set_phase("MPI_Finalize");
+        // Waits here where another thread is ending all ranks.
+        *stage() = Stage::Finalising;
+        drop(self.universe.take());
+        *stage() = Stage::Over;
     }
 }
 
 /// Ends all ranks of the run, if MPI is running, or else this process.
 pub fn abort_all(code: i32) -> ! {
-    if STARTED.load(Ordering::SeqCst) {
-        SimpleCommunicator::world().abort(code);
+    if !ending::begin() {
+        ending::stand_aside();
     }
-    std::process::exit(code)
+    // Held to the end, so that MPI_Finalize doesn't begin meanwhile.
+    let stage = stage();
+    match *stage {
+        Stage::NotStarted => std::process::exit(code),
+        Stage::Running => {
+            // Where the launcher doesn't answer, an abort may hang.
+            ending::leave_within(ABORT_LIMIT, code);
+            SimpleCommunicator::world().abort(code)
+        }
+        Stage::Finalising | Stage::Over => ending::leave(code),
+    }
 }
 
-/// This process's rank, 0 where MPI isn't running.
+/// This process's rank, 0 where MPI has never run.
 pub fn own_rank() -> usize {
-    match STARTED.load(Ordering::SeqCst) {
-        true => SimpleCommunicator::world().rank() as usize,
-        false => 0,
-    }
+    RANK.load(Ordering::SeqCst)
 }
 
 /// The MPI library's own description of itself.
 pub fn library_version() -> Option<String> {
-    let started = STARTED.load(Ordering::SeqCst);
-    let version = started.then(|| mpi::environment::library_version().ok()).flatten()?;
+    let running = *stage() == Stage::Running;
+    let version = running.then(|| mpi::environment::library_version().ok()).flatten()?;
     Some(version.trim_end_matches('\0').lines().next().unwrap_or_default().to_string())
 }
 

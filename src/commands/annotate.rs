@@ -29,6 +29,8 @@ pub struct Args {
     top: u32,
     #[command(flatten)]
     scoring: Scoring,
+    #[command(flatten)]
+    pub patience: super::Patience,
 }
 
 /// One rank's rows on their way to rank 0.
@@ -41,7 +43,7 @@ struct Part {
 
 /// What all ranks must be told alike.
 fn shared_by_ranks(args: &Args) -> String {
-    let Args { model: _, data: _, output, top, scoring: _ } = args;
+    let Args { model: _, data: _, output, top, scoring: _, patience: _ } = args;
     format!("--output = {output:?}\n--top = {top}\n")
 }
 

@@ -37,6 +37,8 @@ pub struct Args {
     format: Format,
     #[command(flatten)]
     scoring: Scoring,
+    #[command(flatten)]
+    pub patience: super::Patience,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]

@@ -23,8 +23,9 @@ use clap::{Parser, Subcommand};
 
 use out::For;
 
-use crate::comm::{Comm, abort_all, own_rank, run_threads};
+use crate::comm::{Beside, Comm, abort_all, begin_ending, own_rank, run_threads, stand_aside};
 use crate::error::{Exit, Result};
+use crate::progress::set_phase;
 use crate::report::failure;
 use crate::{launch, report, signals, tell};
 
@@ -100,7 +101,13 @@ impl Arguments {
         on_ranks(comm, |comm| {
             if !alone_is_fine {
                 launch::check_world(comm.size())?;
+            }
+            if matches!(self.command, Command::Inspect(_)) {
+                comm.without_watch();
+            } else {
+                set_phase(self.command.name());
                 program::same(comm)?;
+                comm.watch_over(self.command.patience(), BESIDE);
             }
             self.command.run(comm)
         })
@@ -122,6 +129,9 @@ pub fn on_ranks(comm: Comm, body: impl FnOnce(&Comm) -> Result<()>) -> Result<()
     }
     let code = error.exit as i32;
     if !error.agreed {
+        if !begin_ending() {
+            stand_aside();
+        }
         tell(&format!("rank {}: {error}", comm.rank()));
         comm.abort(code);
     }
@@ -162,6 +172,9 @@ pub fn exit_code(outcome: Result<()>) -> ExitCode {
     }
 }
 
+/// The patience with ranks where nobody says another.
+const PATIENCE_SECONDS: f64 = 60.0;
+
 /// What mpirun gets to pass on a line before the rank that wrote it leaves; without it lines are
 /// lost.
 const PASSED_ON: Duration = Duration::from_millis(300);
@@ -179,6 +192,9 @@ fn tell(text: &str) {
 pub fn end_all_ranks_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if !begin_ending() {
+            stand_aside();
+        }
         default(panic);
         let text = panic.to_string().replace('\n', " ");
         failure::record(own_rank(), Exit::Bug, &text);
@@ -204,7 +220,57 @@ enum Command {
     ReadShards,
 }
 
+/// What is done beside watching.
+const BESIDE: Beside = Beside {
+    each_tick: signals::look_again,
+    record: |rank, line| failure::record(rank, Exit::Peer, line),
+    goes_on: failure::may_go_on,
+};
+
+/// How long ranks may hang or give no sign of life.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Patience {
+    /// Ends the run when a rank gives no sign of life, or gets on with nothing, for so long while
+    /// others wait for it; at least 2, 0: never.
+    #[arg(long, default_value_t = PATIENCE_SECONDS, value_parser = seconds)]
+    stall_seconds: f64,
+}
+
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let found = text.parse::<f64>().ok().filter(|seconds| (0.0..1e9).contains(seconds));
+    found.ok_or_else(|| "expected seconds".into())
+}
+
 impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Convert(_) => "convert",
+            Command::Synthesize(_) => "synthesize",
+            Command::Train(_) => "train",
+            Command::Evaluate(_) => "evaluate",
+            Command::Annotate(_) => "annotate",
+            Command::Inspect(_) => "inspect",
+            Command::Doctor(_) => "doctor",
+            Command::Bench(_) => "bench",
+            Command::ReadShards => "read-shards",
+        }
+    }
+
+    /// Of `train` until it has read its job.
+    fn patience(&self) -> Duration {
+        let seconds = match self {
+            Command::Convert(args) => args.patience.stall_seconds,
+            Command::Synthesize(args) => args.patience.stall_seconds,
+            Command::Evaluate(args) => args.patience.stall_seconds,
+            Command::Annotate(args) => args.patience.stall_seconds,
+            Command::Bench(args) => args.patience.stall_seconds,
+            Command::Train(_) | Command::Inspect(_) | Command::Doctor(_) | Command::ReadShards => {
+                PATIENCE_SECONDS
+            }
+        };
+        Duration::from_secs_f64(seconds)
+    }
+
     /// Runs the command on this rank.
     fn run(self, comm: &Comm) -> Result<()> {
         match self {

@@ -39,6 +39,8 @@ pub struct Args {
     /// Rows of a shard.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     rows_per_shard: u64,
+    #[command(flatten)]
+    pub patience: super::Patience,
 }
 
 /// Each rank writes its own shards; which rows a shard holds doesn't depend on the ranks.
@@ -82,7 +84,17 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
 
 /// What all ranks must be told alike.
 fn shared_by_ranks(args: &Args) -> String {
-    let Args { rows, classes, features, experts, frames, seed, output, rows_per_shard } = args;
+    let Args {
+        rows,
+        classes,
+        features,
+        experts,
+        frames,
+        seed,
+        output,
+        rows_per_shard,
+        patience: _,
+    } = args;
     format!(
         "--rows = {rows}\n--classes = {classes}\n--features = {features}\n--experts = {experts}\n\
          --frames = {frames}\n--seed = {seed}\n--output = {output:?}\n\

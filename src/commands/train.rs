@@ -79,6 +79,9 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     }
     comm.agree(in_utf8(&args.output))?;
     let job = comm.agree(Job::read(&args.job, &args.overrides))?;
+    if let Some(watch) = comm.watch() {
+        watch.set_patience(Duration::from_secs_f64(job.run.stall_seconds));
+    }
     same_on_all(comm, Exit::Launch, "job", &shared_by_ranks(&args, &job))?;
     // Every rank looks: what it finds is the same for all, or an error that all share.
     let found = comm.agree(RunDirectory::look(&args.output, &job))?;
@@ -156,7 +159,8 @@ impl Start<'_> {
             data.train.dataset().class_count()
         );
         let checkpoints = self.checkpoints(job, whole_job, &data);
-        let patience = match simulated {
+        // Signs in files are for ranks that can't reach each other.
+        let patience = match *simulated || comm.watch().is_some() {
             true => Duration::ZERO,
             false => Duration::from_secs_f64(job.run.stall_seconds),
         };

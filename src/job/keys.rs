@@ -267,8 +267,9 @@ pub const KEYS: &[Key] = &[
         "run.stall_seconds",
         Number(0.0, 1e6),
         "60.0",
-        "A rank that has waited so long for others looks whether they are alive; if one isn't it\n\
-         is named and the run ends with exit 8. 0: they wait for ever.",
+        "A rank that gives no sign of life, or gets on with nothing, for so long while others\n\
+         wait for it is named and the run ends with exit 8 (docs/watching.md). At least 2;\n\
+         0: nobody is watched.",
     ),
     key("run.row_blocks", BLOCKS, "256", "Row blocks. Part of what is computed: sums follow them."),
     key(

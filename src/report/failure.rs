@@ -37,6 +37,11 @@ pub fn run_ends() {
     }
 }
 
+/// Whether a run is under way that a later start can go on with. Waits for nobody.
+pub fn may_go_on() -> bool {
+    RUN.try_lock().is_ok_and(|run| run.is_some())
+}
+
 /// Records that the run fails with `error`, which `rank` has. The first one to say so counts: what
 /// others then see (a peer that is lost) follows from it. Nothing to do where no run is under way.
 pub fn run_fails(rank: usize, error: &Error) {
@@ -54,7 +59,9 @@ pub fn record(rank: usize, exit: Exit, text: &str) {
     let Some(Place { disk, path, mut record }) = run.take() else { return };
     let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     let before = before.unwrap_or_default();
-    if before["start"] == record["start"] && !before["error"].is_null() {
+    let told = before["start"] == record["start"] && !before["error"].is_null();
+    // A run that is finished stays so, whatever happens to a rank afterwards.
+    if told || before["finished"] == true {
         return;
     }
     // A model that is in place stays this run's own, and earlier starts are kept.

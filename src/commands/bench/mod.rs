@@ -32,6 +32,8 @@ pub struct Args {
     /// Vector instructions: auto, plain, avx2, avx512 or neon.
     #[arg(long, default_value = "auto", global = true, value_parser = Instructions::parse)]
     kernel: Instructions,
+    #[command(flatten)]
+    pub patience: crate::commands::Patience,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

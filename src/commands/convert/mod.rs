@@ -47,6 +47,8 @@ pub struct Args {
     /// -.
     #[arg(required = true)]
     files: Vec<String>,
+    #[command(flatten)]
+    pub patience: super::Patience,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
@@ -119,7 +121,8 @@ fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
 
 /// What all ranks must be told alike.
 fn shared_by_ranks(args: &Args) -> String {
-    let Args { from, features, classes, labels_key, output, rows_per_shard, files } = args;
+    let Args { from, features, classes, labels_key, output, rows_per_shard, files, patience: _ } =
+        args;
     let features: Vec<String> =
         features.iter().map(|part| format!("{}:{}", part.name, part.size)).collect();
     let classes = classes.map_or("of the files".into(), |classes| classes.to_string());
