@@ -1,5 +1,5 @@
 //! Runs on four hosts that talk over TCP alone (network namespaces, tests/hosts/hosts.sh), whose
-//! links are slowed and cut for a while. `make test-hosts`; as root only, and skipped elsewhere.
+//! links are slowed and cut. `make test-hosts`; as root only, and skipped elsewhere.
 
 mod common;
 
@@ -126,7 +126,9 @@ fn four_hosts_give_the_result_of_one_also_over_a_slow_link() {
     hosts.ends_with(hosts.train("four").hosts(4).spawn(), "four", &result);
     script(&["rate", "reel3", "20mbit"]);
     let started = Instant::now();
-    hosts.ends_with(hosts.train("slow").hosts(4).spawn(), "slow", &result);
+    // However soon ranks would be missed: a slow link is no stall.
+    let slow = hosts.train("slow").arg("--set").arg("run.stall_seconds=2").hosts(4);
+    hosts.ends_with(slow.spawn(), "slow", &result);
     let (slow, four) = (hosts.waited("slow"), hosts.waited("four"));
     println!("at 20 Mbit/s: {:.1?}, waited {slow:.1} s; else {four:.1} s", started.elapsed());
     assert!(slow > four + 2.0, "waiting for a slow link is in the report: {slow} s, else {four} s");
@@ -141,4 +143,27 @@ fn a_link_that_comes_back_after_five_seconds_changes_nothing() {
     std::thread::sleep(Duration::from_secs(5));
     script(&["heal", "reel3"]);
     hosts.ends_with(running, "cut", &result);
+}
+
+/// At the default of run.stall_seconds.
+#[test]
+fn a_link_that_is_cut_for_good_ends_all_ranks_and_three_hosts_go_on() {
+    let Some(hosts) = Hosts::up() else { return };
+    let result = hosts.undisturbed();
+    let running = hosts.under_way("lost");
+    script(&["cut", "reel4"]);
+    let cut = Instant::now();
+    while !running.processes().is_empty() {
+        assert!(cut.elapsed() < Duration::from_secs(60), "ranks are left after a minute");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!("ranks gone {:.1?} after the cut", cut.elapsed());
+    // Open MPI's launcher waits for the daemon on the lost host for as long as TCP lets it.
+    script(&["end", "4"]);
+    let told = String::from_utf8_lossy(&running.finish().stderr).into_owned();
+    let lines = told.lines().filter(|line| line.starts_with("reelscale: "));
+    let lines: Vec<&str> = lines.collect();
+    assert!(lines.iter().any(|line| line.contains("reel4")), "{told}");
+    let again = hosts.train("lost").hosts(3).spawn();
+    hosts.ends_with(again, "lost", &result);
 }

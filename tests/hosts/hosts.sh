@@ -7,6 +7,7 @@
 #   hosts.sh rate HOST RATE      what a host may send: 20mbit, 1gbit
 #   hosts.sh cut HOST            takes a host's link down
 #   hosts.sh heal HOST           and up again
+#   hosts.sh end HOSTS           kills what is left on them
 #   hosts.sh down HOSTS          removes everything; processes in there must have ended
 #   hosts.sh agent HOST COMMAND  what mpirun starts its daemons by
 set -eu
@@ -57,6 +58,10 @@ cut)
   ip -n reelswitch link set "e${1#reel}" down ;;
 heal)
   ip -n reelswitch link set "e${1#reel}" up ;;
+end)
+  for i in $(seq "$1"); do
+    ip netns pids "reel$i" | xargs -r kill -KILL
+  done ;;
 down)
   for i in $(seq "$1"); do
     ip netns del "reel$i" 2>/dev/null || true

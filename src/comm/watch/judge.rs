@@ -77,6 +77,11 @@ impl Judge {
         self.suspects.clear();
     }
 
+    /// Whether a rank gave no sign when it was last asked.
+    pub fn misses(&self, rank: usize) -> bool {
+        self.silent_since.contains_key(&rank)
+    }
+
     /// What a reply, at `now` of the own clock, says of a rank.
     pub fn heard(&mut self, rank: usize, reply: Reply, now: Duration) -> State {
         match reply {
@@ -193,7 +198,7 @@ fn lost(states: &[State], times: &Times) -> Vec<usize> {
         State::Silent(time, reply) => {
             let limit = match reply {
                 Reply::Refused => (2 * times.beat).max(Duration::from_secs(1)),
-                Reply::Unreached => times.patience * 2 / 3,
+                Reply::Unreached => times.patience / 2,
                 _ => times.patience,
             };
             time.as_secs_f64() / limit.as_secs_f64()
@@ -250,7 +255,7 @@ mod tests {
             })
         };
         assert_eq!(lost_after(Reply::Unanswered), Some(seconds(60)));
-        assert_eq!(lost_after(Reply::Unreached), Some(seconds(40)));
+        assert_eq!(lost_after(Reply::Unreached), Some(seconds(30)));
         assert_eq!(lost_after(Reply::Refused), Some(seconds(10)));
         assert_eq!(lost_after(Reply::Unasked), None);
         let sign = Reply::Sign(Box::new(Sign::of(1, 1)));

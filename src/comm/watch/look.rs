@@ -29,7 +29,7 @@ const PASSED_ON: Duration = Duration::from_millis(300);
 /// What recording the end gets.
 const RECORD_LIMIT: Duration = Duration::from_secs(2);
 /// What all of the end gets.
-const END_LIMIT: Duration = Duration::from_secs(8);
+const END_LIMIT: Duration = Duration::from_secs(6);
 
 pub struct Looker {
     pub shared: Arc<Shared>,
@@ -95,7 +95,12 @@ impl Looker {
         if !waits && !hangs && !self.shared.is_asked_to_look(believed) {
             return self.judge.forget();
         }
-        if rank > 0 && (self.shared.is_looked_after(believed) || self.one_below_lives(times)) {
+        // Once none below has answered all are asked at once.
+        let below_lives = |looker: &mut Looker| {
+            looker.shared.is_looked_after(believed)
+                || !looker.judge.misses(0) && looker.one_below_lives(times)
+        };
+        if rank > 0 && below_lives(self) {
             return self.judge.forget();
         }
         let others: Vec<usize> = (0..self.shared.size()).filter(|other| *other != rank).collect();
