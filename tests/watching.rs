@@ -209,6 +209,28 @@ fn a_rank_that_hangs_is_named_with_its_file() {
     assert!(line.contains(&expected), "{expected}\n{line}");
 }
 
+/// Before ranks watch over each other, and where one hangs in MPI_Finalize after all have met, a
+/// limit holds.
+#[test]
+fn the_start_and_the_end_are_not_waited_for_without_end() {
+    let scratch = Scratch::new();
+    let late = "-P /proc/self/exe -e inject=openat:delay_enter=100s";
+    // Only MPI shuts connections down, in the end; strace outlives the process for as long.
+    let hangs = "-e inject=shutdown:delay_enter=15s";
+    for (options, expected) in [
+        (late, "the first gathering hasn't come back in 2 s: another rank was lost"),
+        (hangs, "MPI_Finalize hasn't come back in 4 s: what this rank has written is complete"),
+    ] {
+        let Some(program) = scratch.traced(options) else { return };
+        let command = reelscale("doctor --scratch").path(scratch.folder.path()).program(program);
+        let command = command.env("REELSCALE_MPI_INIT_SECONDS", "2").ranks(2).within(60);
+        let output = command.output();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(8), "{text}");
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
+
 /// A disk that takes its time is told once, and loses nothing.
 #[test]
 fn a_slow_sync_is_told_and_not_ended() {

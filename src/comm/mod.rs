@@ -16,9 +16,9 @@ mod mpi;
 mod ordered_sum;
 mod seal;
 mod serial;
-mod start_limit;
 mod stop;
 mod threads;
+mod unwatched;
 mod watch;
 
 use std::cell::{Cell, OnceCell};
@@ -151,12 +151,12 @@ impl Comm {
     /// From now on ranks watch over each other, with this patience. Collective.
     pub fn watch_over(&self, patience: Duration, beside: Beside) {
         self.watch.get_or_init(|| Watch::start(self, patience, beside));
-        start_limit::end();
+        unwatched::start_ends();
     }
 
     /// Nobody of this command waits for another rank, so that nobody is watched.
     pub fn without_watch(&self) {
-        start_limit::end();
+        unwatched::start_ends();
     }
 
     /// The watch, where ranks can reach each other by TCP.

@@ -13,7 +13,7 @@ use mpi::point_to_point::{Destination, Source};
 use mpi::request::{Request, StaticScope, scope};
 use mpi::topology::{Communicator, SimpleCommunicator};
 
-use super::{Backend, Work, ending, start_limit};
+use super::{Backend, Work, ending, unwatched};
 use crate::error::{Error, Exit, Result};
 use crate::progress::set_phase;
 
@@ -57,19 +57,19 @@ pub fn ends() -> (bool, bool) {
 impl World {
     /// Initialises MPI; one thread of each rank talks (MPI_THREAD_FUNNELED).
     ///
-    /// MPI_Init waits for all ranks, and where one was lost meanwhile for ever: see `start_limit`.
+    /// MPI_Init waits for all ranks, and where one was lost meanwhile for ever: see `unwatched`.
     ///
     /// # Errors
     /// Exit 3 where MPI is initialised already.
     pub fn start() -> Result<World> {
         ending::prepare();
-        start_limit::begin();
+        unwatched::start_begins();
         let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)
             .ok_or_else(|| Error::new(Exit::Launch, "MPI is initialised already"))?;
         let (communicator, telling) = (universe.world(), RefCell::default());
         RANK.store(communicator.rank() as usize, Ordering::SeqCst);
         *stage() = Stage::Running;
-        start_limit::mpi_runs();
+        unwatched::mpi_runs();
         Ok(World { communicator, telling, universe: Some(universe) })
     }
 }
@@ -80,6 +80,7 @@ impl Drop for World {
         set_phase("MPI_Finalize");
         // Waits here where another thread is ending all ranks.
         *stage() = Stage::Finalising;
+        let _limit = unwatched::Finalising::begin();
         drop(self.universe.take());
         *stage() = Stage::Over;
     }

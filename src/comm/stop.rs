@@ -1,6 +1,7 @@
 //! Whether a run is to stop, as far as one rank knows, and how the others get to know it.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -115,6 +116,8 @@ impl Comm {
         let told = self.telling.replace(Telling::Settled) == Telling::Told;
         let told = self.all_gather(&[u8::from(told)]);
         let tellers: Vec<usize> = (0..self.size()).filter(|rank| told[*rank] == 1).collect();
+        self.activity.waits(Location::caller(), 0);
         self.backend.settle_stop(&tellers);
+        self.activity.works();
     }
 }

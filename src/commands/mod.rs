@@ -232,7 +232,7 @@ const BESIDE: Beside = Beside {
 pub struct Patience {
     /// Ends the run when a rank gives no sign of life, or gets on with nothing, for so long while
     /// others wait for it; at least 2, 0: never.
-    #[arg(long, default_value_t = PATIENCE_SECONDS, value_parser = seconds)]
+    #[arg(long, global = true, default_value_t = PATIENCE_SECONDS, value_parser = seconds)]
     stall_seconds: f64,
 }
 
