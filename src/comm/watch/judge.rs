@@ -14,6 +14,8 @@ const SLOWEST: u64 = 500_000;
 /// not before `HANG_MIN`: a file system may come back.
 const HANG_TIMES: u32 = 10;
 const HANG_MIN: Duration = Duration::from_secs(600);
+/// A launcher that sees a process gone has ended the others by then.
+const GONE_MIN: Duration = Duration::from_secs(3);
 /// What is told, but doesn't end the run, is told again after this.
 const AGAIN: Duration = Duration::from_secs(600);
 
@@ -197,7 +199,7 @@ fn lost(states: &[State], times: &Times) -> Vec<usize> {
     let share = |state: &State| match state {
         State::Silent(time, reply) => {
             let limit = match reply {
-                Reply::Refused => (2 * times.beat).max(Duration::from_secs(1)),
+                Reply::Refused => (2 * times.beat).max(GONE_MIN),
                 Reply::Unreached => times.patience / 2,
                 _ => times.patience,
             };
