@@ -114,6 +114,12 @@ fn unreached(asker: &Asker, shared: &Shared) -> Option<usize> {
     let started = Instant::now();
     while !left.is_empty() {
         let replies = asker.ask(&left, Why::Greeting, 0, FIND_ONCE);
+        for reply in &replies {
+            if let Reply::Sign(sign) = reply {
+                // Should it be lost at once, this is what it was at.
+                shared.keep(sign);
+            }
+        }
         let mut replies = replies.iter();
         left.retain(|_| !matches!(replies.next(), Some(Reply::Sign(_))));
         let none = left.first().is_some_and(|rank| !asker.knows(*rank));
