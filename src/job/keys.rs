@@ -221,7 +221,7 @@ pub const KEYS: &[Key] = &[
         "shared.solver",
         Choice(&["irprop", "adam"]),
         "\"irprop\"",
-        "Of these iterations: iRprop+, as the paper has it, or Adam, to compare with.",
+        "Of these iterations: iRprop+, as the patent has it, or Adam, to compare with.",
     ),
     key("shared.learning_rate", RATE, "1e-3", "Of Adam; iRprop+ has steps of its own:"),
     key("shared.step_initial", Number(1e-30, 1e3), "1e-4", "First step of every weight,"),
