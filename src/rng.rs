@@ -1,5 +1,5 @@
 //! Random numbers by (seed, purpose, index): no state is shared, so nothing depends on who draws
-//! first.
+//! first (docs/method.md, section 8.2).
 //!
 //! The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
 //! as 1, 2, 3", SC 2011): a stream is a key and a counter, and any position of it costs the same.
@@ -66,7 +66,7 @@ impl Stream {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// Standard normal to about 1 part in 2^20: the sum of twelve uniforms less six, which needs no
+    /// About standard normal: the sum of twelve uniforms less six, never beyond +-6, which needs no
     /// transcendental function and so has the same bits on every processor.
     pub fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
@@ -97,7 +97,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 
 /// A random permutation of 0..n that any rank can ask at any place without holding it.
 ///
-/// Four Feistel rounds over the smallest even number of bits that holds n; values outside 0..n walk
+/// Six Feistel rounds over the smallest even number of bits that holds n; values outside 0..n walk
 /// on along their cycle (at most 4 steps on average).
 #[derive(Clone, Debug)]
 pub struct Permutation {

@@ -1,4 +1,4 @@
-//! The submission csv of the YouTube-8M challenges (method.md, section 5) and the csv of true
+//! The submission csv of the YouTube-8M challenges (docs/method.md, section 5) and the csv of true
 //! labels.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! tf.train.Example and tf.train.SequenceExample (method.md, section 6).
+//! tf.train.Example and tf.train.SequenceExample (docs/method.md, section 6).
 //!
 //! ```text
 //!   Example          { 1: Features }      SequenceExample { 1: Features context, 2: FeatureLists }

@@ -1,5 +1,5 @@
 //! TFRecord framing: u64 length, masked crc32c of the length, data, masked crc32c of the data, both
-//! checked (method.md, section 6). What the data mean is for `tf_example`.
+//! checked (docs/method.md, section 6). What the data mean is for `tf_example`.
 
 use std::fs::File;
 use std::io::{BufReader, Read};

@@ -1,5 +1,5 @@
-//! Metrics, exact (method.md, section 5): accumulate per row or class, merge, finish. Nothing here
-//! knows of ranks; sums are exact, so that merging in any order gives the same bits.
+//! Metrics, exact (docs/method.md, section 5): accumulate per row or class, merge, finish. Nothing
+//! here knows of ranks; sums are exact, so that merging in any order gives the same bits.
 
 mod by_class;
 mod exact_sum;

@@ -40,7 +40,7 @@ pub enum Rule {
     /// All the same.
     Uniform { count: usize },
     /// E_k = clamp(ceil(positives_k / c), 1, E_max): one expert for every c positives (the rule of
-    /// US 11,295,171 B2 is lost; this one is ours).
+    /// US 11,295,171 B2 wasn't to be had; this one is ours: docs/method.md, section 3.3).
     Adaptive { positives_per_expert: u64, max: usize },
 }
 

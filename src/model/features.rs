@@ -8,7 +8,8 @@ use super::numbers::from_bytes;
 use super::vector::Instructions;
 use crate::rng::Stream;
 
-/// Frames of a video that are used; pooling ignores what comes after them (method.md, section 2).
+/// Frames of a video that are used; pooling ignores what comes after them (docs/method.md, section
+/// 2.1).
 pub const FRAMES_MAX: usize = 300;
 /// Frames that pass the frame network at once, unless one video has more: 480 x 1152 numbers and
 /// what layers make of them stay near the caches.

@@ -1,4 +1,4 @@
-//! Initial values: Glorot uniform weights, zero biases (method.md, sections 2 and 3).
+//! Initial values: Glorot uniform weights, zero biases (docs/method.md, sections 2.5 and 3.4).
 //!
 //! Every class draws from a stream of its own and every shared layer from its own, so that nothing
 //! depends on how classes are cut into blocks or dealt to ranks.
@@ -18,8 +18,8 @@ fn symmetric(stream: &mut Stream, limit: f32) -> f32 {
     (2.0 * stream.uniform() - 1.0) * limit
 }
 
-/// New parameters of the shared layers. A dense layer on frames draws from N(0, 1 / D), every other
-/// from Glorot's interval.
+/// New parameters of the shared layers. A dense layer that is the first on frames draws with the
+/// variance 1 / D, every other one from Glorot's interval.
 pub fn shared(layers: &SharedLayers, seed: u64) -> Vec<f32> {
     let mut parameters = vec![0.0; layers.parameters()];
     for (index, place) in layers.places.iter().enumerate() {

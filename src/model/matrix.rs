@@ -93,7 +93,7 @@ impl Matrix {
         }
     }
 
-    /// Scales every row to length 1: x / sqrt(max(sum x^2, 1e-12)) (method.md, section 2).
+    /// Scales every row to length 1: x / sqrt(max(sum x^2, 1e-12)) (docs/method.md, section 2.2).
     pub fn normalise_l2(&mut self, instructions: Instructions) {
         let stride = self.stride();
         vectorised!(instructions, |matrix: &mut [f32], stride: usize| {

@@ -1,5 +1,5 @@
-//! The plain twin of the kernels: the formulas of method.md, section 3, in float64, one class of
-//! one row at a time. It checks the fast code and is checked itself by finite differences.
+//! The plain twin of the kernels: the formulas of docs/method.md, section 3, in float64, one class
+//! of one row at a time. It checks the fast code and is checked itself by finite differences.
 
 use super::layout::{Layout, Role};
 use super::mixture::Block;

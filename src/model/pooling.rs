@@ -1,4 +1,5 @@
-//! Pooling over the frames of a video, element by element, and its way back (method.md, section 2).
+//! Pooling over the frames of a video, element by element, and its way back (docs/method.md,
+//! section 2.4).
 //!
 //! With x_t the t-th of T frames and S = sum |x_t|:
 //!

@@ -1,4 +1,5 @@
-//! The shared layers: features x to activations v, and the gradient back (method.md, section 2).
+//! The shared layers: features x to activations v, and the gradient back (docs/method.md, section
+//! 2).
 //!
 //! Of frame-level input the first layers are a frame network, which every frame passes by itself;
 //! its outputs are pooled (`pooling.rs`), and the other layers, the video network, take a video's

@@ -13,7 +13,7 @@ pub enum Activation {
     Tanh,
 }
 
-/// One of the shared layers.
+/// One of the shared layers (docs/method.md, section 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Layer {
@@ -35,7 +35,7 @@ impl Layer {
     }
 }
 
-/// How the frames of a video become one vector, element by element (method.md, section 2).
+/// How the frames of a video become one vector, element by element (docs/method.md, section 2.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {
@@ -47,7 +47,7 @@ pub enum Pooling {
     L2,
 }
 
-/// The gate state in which the label is absent (method.md, section 3).
+/// The gate state in which the label is absent (docs/method.md, section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dummy {

@@ -1,5 +1,5 @@
 //! One vectorised sweep over a tile of logits: softmax, sigmoid, mixture, loss and the gradients of
-//! the logits in place (method.md, section 3).
+//! the logits in place (docs/method.md, section 3).
 //!
 //! With e_h = exp(a_h - max a), S = sum of e over all gate states, s_h = sigmoid(z_h),
 //! t_h = 1 - s_h:

@@ -1,5 +1,5 @@
-//! iRprop+ (Igel and Huesken 2003): steps by the signs of full-batch gradients (method.md, section
-//! 4).
+//! iRprop+ (Igel and Huesken 2003): steps by the signs of full-batch gradients (docs/method.md,
+//! section 4.3).
 //!
 //! ```text
 //!   g g' > 0 :  D = min(1.2 D, D_max);  dw = -sign(g) D;  w += dw;  g' = g

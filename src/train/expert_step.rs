@@ -1,5 +1,5 @@
-//! Stage 1, the expert step (method.md, section 4): shared layers frozen, activations travel past
-//! the class blocks, which stay with their owner rank and learn. No gradient crosses ranks.
+//! Stage 1, the expert step (docs/method.md, section 4.2): shared layers frozen, activations travel
+//! past the class blocks, which stay with their owner rank and learn. No gradient crosses ranks.
 
 mod restore;
 

@@ -1,4 +1,4 @@
-//! Training: pretrain, then rounds of expert step and shared step (method.md, section 4), from
+//! Training: pretrain, then rounds of expert step and shared step (docs/method.md, section 4), from
 //! wherever a checkpoint says the run stands.
 //!
 //! A step's state is complete whenever it returns, also when the run is told to stop in the middle

@@ -1,5 +1,5 @@
-//! Pretraining (method.md, section 4): everything is learned, jointly, by mini-batch Adam with a
-//! small mixture.
+//! Pretraining (docs/method.md, section 4.1): everything is learned, jointly, by mini-batch Adam
+//! with a small mixture.
 //!
 //! A mini-batch is a fixed number of groups of row blocks, each giving its share of rows; a rank
 //! runs whole groups. Activations go to all ranks, each class block takes its step and gives its

@@ -1,6 +1,6 @@
-//! Stage 2, the shared step (method.md, section 4): mixtures frozen, every class block visits every
-//! rank's rows; only the shared layers' gradient is summed over ranks, then the same iRprop+ step
-//! (or Adam's, to compare with) is taken on every rank.
+//! Stage 2, the shared step (docs/method.md, section 4.3): mixtures frozen, every class block
+//! visits every rank's rows; only the shared layers' gradient is summed over ranks, then the same
+//! iRprop+ step (or Adam's, to compare with) is taken on every rank.
 
 use std::io;
 use std::ops::Range;
