@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -343,4 +343,47 @@ fn a_failing_run_says_so_in_its_record() {
     assert!(json(&record, "error").is_null());
     let hash = |run: &str| json(&scratch.path(run).join("run.json"), "result_hash");
     assert_eq!(hash("run"), hash("whole"));
+}
+
+/// A run whose directory is moved away or removed ends when it would save, and leaves alone what
+/// has come into its place.
+#[test]
+fn a_directory_that_is_moved_away_ends_its_run() {
+    let scratch = Scratch::new();
+    let endless = ["pretrain.epochs=1000000", "pretrain.patience=0", "checkpoint.minutes=0.01"];
+    let train = || {
+        let train = scratch.train("run").within(60);
+        endless.iter().fold(train, |train, key| train.arg("--set").arg(*key))
+    };
+    for other in [false, true] {
+        let mut run = train().spawn();
+        run.wait_for(&scratch.path("run/metrics.jsonl"), "\"step\":\"pretrain\"");
+        fs::rename(scratch.path("run"), scratch.path("moved")).unwrap();
+        if other {
+            scratch.begin("run");
+        }
+        let there = || names(&scratch.path(if other { "run" } else { "" }));
+        let before = there();
+        let output = run.finish();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(6), "{text}");
+        assert!(text.contains("run: was moved or removed while the run went on"), "{text}");
+        assert_eq!(there(), before);
+        fs::remove_dir_all(scratch.path("moved")).unwrap();
+    }
+    assert_eq!(json(&scratch.path("run/run.json"), "exit"), 0, "the other's");
+}
+
+/// A file that grows beyond `ulimit -f` is an error, not a signal without a word.
+#[test]
+fn a_limit_on_files_is_told() {
+    let scratch = Scratch::new();
+    let limited = scratch.path("limited");
+    let program = env!("CARGO_BIN_EXE_reelscale");
+    fs::write(&limited, format!("#!/bin/sh\nulimit -f 8\nexec {program} \"$@\"\n")).unwrap();
+    fs::set_permissions(&limited, fs::Permissions::from_mode(0o755)).unwrap();
+    let command = reelscale("synthesize --rows 9000 --classes 20 --features 8 --output");
+    let text = command.path(&scratch.path("new")).program(limited).fails_with(5);
+    assert_eq!(text.lines().filter(|line| line.starts_with("reelscale: ")).count(), 1, "{text}");
+    assert!(!scratch.path("new").exists());
 }

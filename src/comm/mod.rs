@@ -34,7 +34,7 @@ use stop::Telling;
 
 pub use activity::Activity;
 pub use agreement::{odd_ranks, same_on_all};
-pub use ending::{begin as begin_ending, stand_aside};
+pub use ending::{begin as begin_ending, leave, stand_aside};
 use mpi::ends as mpi_ends;
 pub use mpi::{abort_all, library_version, own_rank};
 pub use ordered_sum::OrderedSum;

@@ -12,12 +12,14 @@ use crate::tell;
 /// What each of the waits at the start gets, in seconds, unless this says otherwise.
 const VARIABLE: &str = "REELSCALE_MPI_INIT_SECONDS";
 const SECONDS: u32 = 50;
+/// A year.
+const SECONDS_MAX: u32 = 31_536_000;
 /// MPI_Finalize gets so many times as much: a rank that is missing there is found before.
 const AT_THE_END: u32 = 2;
 /// Where launchers tell a process its rank before MPI does.
 const RANK: [&str; 4] = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"];
 /// Ranks that find the same tell it one after the other: the first one ends the others.
-const BETWEEN_RANKS: Duration = Duration::from_millis(500);
+const BETWEEN_RANKS: Duration = Duration::from_millis(1500);
 const RANKS_THAT_WAIT: usize = 8;
 /// What a launcher gets to pass on a line.
 const PASSED_ON: Duration = Duration::from_millis(300);
@@ -29,7 +31,7 @@ static START: Mutex<Option<Sender<()>>> = Mutex::new(None);
 
 fn seconds() -> u32 {
     let seconds = std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
-    seconds.unwrap_or(SECONDS)
+    seconds.unwrap_or(SECONDS).min(SECONDS_MAX)
 }
 
 fn rank() -> Option<usize> {

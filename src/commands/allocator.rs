@@ -3,7 +3,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-use crate::comm::{abort_all, own_rank};
+use crate::comm::{abort_all, leave, own_rank};
 use crate::error::Exit;
 use crate::progress::phase;
 use crate::report::failure;
@@ -33,7 +33,7 @@ fn refuse(bytes: usize) -> ! {
         failure::record(own_rank(), Exit::Resources, &text);
         abort_all(Exit::Resources as i32);
     }
-    std::process::abort()
+    leave(Exit::Resources as i32)
 }
 
 // SAFETY: every call is the system's.

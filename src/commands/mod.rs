@@ -88,6 +88,7 @@ impl Arguments {
         }
         let mpi = matches!(self.comm, Ranks::Mpi)
             || matches!(self.comm, Ranks::Auto) && launch::by_launcher();
+        signals::ignore_size_limit();
         if let Ranks::Threads(size) = self.comm {
             report::install(0, 1);
             return run_threads(size, |comm| self.command.clone().run(comm)).map(drop);

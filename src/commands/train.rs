@@ -202,8 +202,10 @@ impl Start<'_> {
         let timed = comm.is_root() && !simulated;
         let deadline = timed.then(|| end(self.started, args.max_time)).flatten();
         let deadline = deadline.map(|end| Deadline::watch(end, MARGIN, comm.stop_flag()));
+        let held = self.directory.as_ref().map(|directory| directory.held().clone());
         Checkpoints::new(store, job.checkpoint.clone(), identity, session, deadline)
             .with_clock(clock.clone())
+            .with_held(held)
     }
 
     /// Takes the directory for this run; what rank 0 finds there under the lock is what counts.

@@ -52,7 +52,8 @@ impl Dataset {
             format!("{:?} {} of {} classes", shard.kind, parts.join(","), shard.class_count)
         };
         for shard in &shards {
-            if describe(shard) != describe(first) {
+            let of = |shard: &ShardInfo| (shard.kind, shard.parts.clone(), shard.class_count);
+            if of(shard) != of(first) {
                 errors.push(Error::input(format!(
                     "{}: found {}, expected {} as in {}",
                     shard.path.display(),

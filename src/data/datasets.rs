@@ -3,6 +3,7 @@
 
 use hdf5::Datatype;
 use hdf5::filters::Filter;
+use hdf5_sys::h5t::{H5T_str_t, H5Tget_strpad};
 
 use super::attributes::type_name;
 use super::content::Part;
@@ -88,17 +89,27 @@ impl Datasets<'_> {
                 _ => error,
             });
         }
+        if part == Part::Ids && is_padded_with_spaces(&dtype) {
+            return Err(fault("found bytes padded with spaces, expected NUL".into()));
+        }
         for filter in dataset.filters() {
             // Those that every HDF5 library has.
             if !matches!(filter, Filter::Fletcher32 | Filter::Deflate(_) | Filter::Shuffle) {
                 return Err(fault(format!("found the filter {filter:?}, which isn't known")));
             }
         }
-        storage::check_all_there(&dataset, path, self.opened.size).map_err(|lack| match lack {
+        storage::check_all_there(&dataset, self.opened.size).map_err(|lack| match lack {
             Lack::Unwritten(text) => fault(text).hint("its writer was stopped"),
             Lack::Other(text) => fault(text),
         })?;
         self.open.push((part, dataset.clone()));
         Ok(dataset)
     }
+}
+
+/// Whether texts of this type end in spaces, as those of Fortran do.
+fn is_padded_with_spaces(dtype: &hdf5::Datatype) -> bool {
+    // SAFETY: the handle is open.
+    let padding = hdf5::sync::sync(|| unsafe { H5Tget_strpad(dtype.id()) });
+    matches!(padding, H5T_str_t::H5T_STR_SPACEPAD)
 }

@@ -231,7 +231,15 @@ impl ShardInfo {
         check_parts(&parts).map_err(|text| wrong(path, "feature_parts", text))?;
         let class_count = check_class_count(attributes.whole("class_count")?)
             .map_err(|text| wrong(path, "class_count", text))?;
-        let kind = if file.link_exists("frames") { Kind::Frames } else { Kind::Video };
+        let kind = match [Kind::Frames, Kind::Video]
+            .map(|kind| file.link_exists(Part::Values.name(kind)))
+        {
+            [true, true] => {
+                return Err(wrong(path, "frames", "found beside features, expected one of them"));
+            }
+            [true, false] => Kind::Frames,
+            [false, _] => Kind::Video,
+        };
         let mut info = ShardInfo {
             path: path.to_path_buf(),
             kind,

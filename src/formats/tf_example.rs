@@ -96,7 +96,7 @@ fn float_runs<'a>(feature: &'a [u8], mut visit: impl FnMut(&'a [u8])) -> Read<()
         let mut list = Message(list);
         while let Some((number, value)) = list.next()? {
             // Packed into one field, or one field each.
-            let (1, Field::Bytes(bytes) | Field::Fixed(bytes)) = (number, value) else { continue };
+            let (1, Field::Bytes(bytes) | Field::Four(bytes)) = (number, value) else { continue };
             if bytes.len() % 4 != 0 {
                 return Err(format!("found {} bytes of floats", bytes.len()));
             }

@@ -5,10 +5,10 @@
 pub type Wrong = String;
 pub type Read<T> = std::result::Result<T, Wrong>;
 
-/// One field's value: bytes, a number of four or eight bytes, or a varint.
+/// One field's value: bytes, the four bytes of a number, or a number of another kind.
 pub enum Field<'a> {
     Bytes(&'a [u8]),
-    Fixed(&'a [u8]),
+    Four(&'a [u8]),
     Number,
 }
 
@@ -19,8 +19,13 @@ impl<'a> Message<'a> {
     pub fn varint(&mut self) -> Read<u64> {
         let mut value = 0u64;
         for (index, byte) in self.0.iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * index);
+            let bits = u64::from(byte & 0x7f);
+            value |= bits << (7 * index);
             if byte & 0x80 == 0 {
+                if value >> (7 * index) != bits {
+                    // It is beyond 64 bits.
+                    break;
+                }
                 self.0 = &self.0[index + 1..];
                 return Ok(value);
             }
@@ -47,12 +52,15 @@ impl<'a> Message<'a> {
                 self.varint()?;
                 Field::Number
             }
-            1 => Field::Fixed(self.take(8)?),
+            1 => {
+                self.take(8)?;
+                Field::Number
+            }
             2 => {
                 let length = self.varint()?;
                 Field::Bytes(self.take(length)?)
             }
-            5 => Field::Fixed(self.take(4)?),
+            5 => Field::Four(self.take(4)?),
             other => return Err(format!("found the wire type {other}")),
         };
         Ok(Some((tag >> 3, value)))

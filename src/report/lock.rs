@@ -1,13 +1,14 @@
 //! The lock of a run directory: a file that says who has it, locked by the kernel, so that it goes
 //! with the process however that ends.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::failure;
 use super::record::host;
 use crate::disk::{Disk, DiskFile, there};
 use crate::error::{Error, Result};
@@ -24,9 +25,51 @@ const TRIES: usize = 10;
 /// A lock that is held.
 pub struct Lock {
     _file: DiskFile,
+    held: Held,
+}
+
+/// What tells whether a run directory is still where it was when it was locked.
+#[derive(Clone, Debug)]
+pub struct Held {
+    path: PathBuf,
+    /// Device and inode of the directory and of its lock.
+    folder: (u64, u64),
+    lock: (u64, u64),
+}
+
+impl Held {
+    /// To be asked before something is made in there: another run may have the place. A file system
+    /// that doesn't answer will tell whoever writes.
+    ///
+    /// # Errors
+    /// Exit 6: the directory was moved or removed.
+    pub fn check(&self) -> Result<()> {
+        let folder = match fs::metadata(&self.path) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(_) => return Ok(()),
+        };
+        let lock = there(&self.path.join(LOCK)).unwrap_or_default();
+        let same = |found: &Metadata, expected| (found.dev(), found.ino()) == expected;
+        // A lock that somebody took away by hand is nobody else's.
+        if folder.is_some_and(|found| same(&found, self.folder))
+            && lock.is_none_or(|found| same(&found, self.lock))
+        {
+            return Ok(());
+        }
+        // What is there now isn't this run's to write into.
+        failure::run_ends();
+        let text = "was moved or removed while the run went on";
+        let text = format!("{}: {text}", self.path.display());
+        Err(Error::run_directory(text).hint("its checkpoints are where it was moved to"))
+    }
 }
 
 impl Lock {
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// Takes the lock of the run directory `folder`. `without` goes on where the file system gives
     /// no locks; a lock that another process has is respected all the same.
     ///
@@ -66,7 +109,11 @@ impl Lock {
             file.set_len(0)
                 .and_then(|()| file.write_all_at(format!("{owner}\n").as_bytes(), 0))
                 .map_err(told)?;
-            return Ok(Lock { _file: file });
+            let identity = |found: Metadata| (found.dev(), found.ino());
+            let lock = file.file().metadata().map(identity).map_err(told)?;
+            let found = fs::metadata(folder).map(identity).map_err(told)?;
+            let held = Held { path: folder.to_path_buf(), folder: found, lock };
+            return Ok(Lock { _file: file, held });
         }
         let text = format!("{}: it comes and goes while it is being locked", path.display());
         Err(Error::run_directory(text).hint("another process removes it"))

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::progress::set_phase;
 
 pub use events::Events;
+pub use lock::Held;
 pub use log_lines::install;
 pub use record::{Machine, RunRecord, host};
 pub use run_directory::{Finished, Found, RunDirectory, SHARDS_READ, Unfinished};

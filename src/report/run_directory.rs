@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::events::Events;
-use super::lock::{LOCK, Lock};
+use super::lock::{Held, LOCK, Lock};
 use crate::disk::{Disk, left_there, there};
 use crate::error::{Error, Result};
 use crate::job::{Changes, Job};
@@ -40,7 +40,7 @@ const TEXT_BYTES_MAX: u64 = 64 << 20;
 pub struct RunDirectory {
     path: PathBuf,
     disk: Disk,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// What is in the place of a run directory.
@@ -143,13 +143,18 @@ impl RunDirectory {
         no_links(path)?;
         let lock = Lock::take(disk, path, without_lock)?;
         let found = RunDirectory::look(path, job)?;
-        let directory = RunDirectory { path: path.to_path_buf(), disk: disk.clone(), _lock: lock };
+        let directory = RunDirectory { path: path.to_path_buf(), disk: disk.clone(), lock };
         Ok((directory, found))
     }
 
     /// The path of the record of a run in the directory `path`.
     pub fn record_in(path: &Path) -> PathBuf {
         path.join(RECORD)
+    }
+
+    /// What tells whether it is still in its place.
+    pub fn held(&self) -> &Held {
+        self.lock.held()
     }
 
     /// Writes what job is run.

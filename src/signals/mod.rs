@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::sys::signal::{SigHandler, Signal, signal};
+
 use crate::progress::tick;
 
 pub use taken::{look_again, look_and_tell, set_on_signals, take_signals};
@@ -49,6 +51,13 @@ impl Deadline {
 
 /// What squeue gets, which asks a controller that may be down.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// A file that grows beyond `ulimit -f` is an error of whoever writes it, as on a full disk, and no
+/// signal that ends the process.
+pub fn ignore_size_limit() {
+    // SAFETY: a handler that is none does nothing that a signal may not.
+    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+}
 
 /// When Slurm ends this job, if it runs under Slurm: from SLURM_JOB_END_TIME where this Slurm
 /// exports it, else asked of `squeue` once.

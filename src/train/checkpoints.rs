@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::job::{CheckpointJob, Job};
+use crate::report::Held;
 use crate::signals::Deadline;
 
 /// What is kept between the deadline of a run and the moment it starts to stop, beside the time
@@ -36,6 +37,8 @@ pub struct Checkpoints {
     /// The end of the time that the run has, on rank 0.
     deadline: Option<Deadline>,
     pub clock: Clock,
+    /// On rank 0.
+    held: Option<Held>,
     last: Instant,
     /// What the last one took.
     cost: Duration,
@@ -57,7 +60,7 @@ impl Checkpoints {
     ) -> Checkpoints {
         let clock = Clock::default();
         let (last, cost, sessions) = (clock.now(), Duration::ZERO, vec![session]);
-        let (failed, boundaries, seconds) = (false, 0, 0.0);
+        let (failed, boundaries, seconds, held) = (false, 0, 0.0, None);
         Checkpoints {
             store,
             job,
@@ -65,6 +68,7 @@ impl Checkpoints {
             sessions,
             deadline,
             clock,
+            held,
             last,
             cost,
             failed,
@@ -77,6 +81,11 @@ impl Checkpoints {
     pub fn with_clock(mut self, clock: Clock) -> Checkpoints {
         (self.last, self.clock) = (clock.now(), clock);
         self
+    }
+
+    /// In the run directory that `held` knows, on rank 0.
+    pub fn with_held(self, held: Option<Held>) -> Checkpoints {
+        Checkpoints { held, ..self }
     }
 
     /// Whether it is time for the next one, by rank 0's clock and count.
@@ -142,7 +151,7 @@ impl Checkpoints {
     /// Writes one; what can't be written is tried again if it is the last. Collective.
     ///
     /// # Errors
-    /// Exit 5, common to all ranks.
+    /// Exit 5; exit 6 where the run directory was moved away; common to all ranks.
     pub fn write(
         &mut self,
         comm: &Comm,
@@ -150,6 +159,7 @@ impl Checkpoints {
         write: impl Fn(&Store) -> Result<()>,
     ) -> Result<()> {
         let started = self.clock.now();
+        comm.agree(self.held.as_ref().map_or(Ok(()), Held::check))?;
         let mut outcome = write(&self.store);
         for _ in 1..TRIES {
             if outcome.is_ok() || !last {

@@ -116,9 +116,10 @@ impl Looker {
             .iter()
             .zip(replies)
             .map(|(other, reply)| {
-                // One that has left MPI_Finalize before this one isn't lost.
+                // One that has left MPI_Finalize before this one isn't lost; that this one can't
+                // leave it is for the limit on MPI_Finalize to tell.
                 let gone = finalises && reply == Reply::Refused;
-                let reply = if gone { Reply::Unanswered } else { reply };
+                let reply = if gone { Reply::Unasked } else { reply };
                 self.judge.heard(*other, reply, now)
             })
             .collect();

@@ -68,6 +68,8 @@ impl<'a> Ending<'a> {
     /// Exit 5, common to all ranks; then it can be called again.
     pub fn keep(&mut self, report: &mut Report, trained: &Trained) -> Result<()> {
         let comm = self.comm;
+        let held = self.directory.map_or(Ok(()), |directory| directory.held().check());
+        comm.agree(held)?;
         comm.agree(report.make_events_whole())?;
         let model_hash = match trained.done {
             true => self.keep_model(&trained.annotator)?,
