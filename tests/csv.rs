@@ -18,7 +18,8 @@ const LABELS: &str = "VideoId,Labels\n";
 /// All videos of these predictions and no labels.
 fn read(predictions: &[u8]) -> Result<Vec<Video>, String> {
     let labels = Source::new("labels", LABELS.as_bytes());
-    read_both(Source::new("p.csv", predictions), labels).map_err(|error| error.text)
+    let both = read_both(Source::new("p.csv", predictions), labels);
+    both.map(|both| both.videos).map_err(|error| error.text)
 }
 
 /// An id and its (score, class) pairs.
@@ -120,7 +121,7 @@ fn malformed_files_are_told_with_their_line() {
     }
     let labels = |text: &str| {
         let predictions = Source::new("p.csv", &b"VideoId,LabelConfidencePairs\n"[..]);
-        read_both(predictions, Source::new("l.csv", text.as_bytes())).unwrap_err().text
+        read_both(predictions, Source::new("l.csv", text.as_bytes())).err().unwrap().text
     };
     let told = labels("VideoId,Labels\na,0 2\nb,0,2\n");
     assert!(told.contains("l.csv: line 3: found \"b,0,2\", 3 fields"), "{told}");
@@ -305,4 +306,27 @@ fn hostile_files_cost_what_their_size_explains() {
     let found: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(found["positives"], 1_000_001);
     assert_eq!(found["map_classes"], 1_000_001);
+}
+
+/// Files that were cut, and videos that stand in one of them only, are told of: metrics would be of
+/// something else in silence.
+#[test]
+fn what_stands_in_one_file_only_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("l.csv"), format!("{LABELS}a,1\nb,2\nc,\n")).unwrap();
+    let evaluate = |predictions: &str| {
+        std::fs::write(path("p.csv"), format!("{HEADER}\n{predictions}")).unwrap();
+        let command = reelscale("evaluate --predictions").path(&path("p.csv"));
+        let output = command.arg("--labels").path(&path("l.csv")).ranks(2).output();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let warnings = |text: &str| text.lines().filter(|line| line.starts_with("WARN")).count();
+    assert_eq!(warnings(&evaluate("a,1 0.5\nb,2 0.5\nc,2 0.5\n")), 0);
+    let text = evaluate("a,1 0.5\nd,2 0.5\nb,2 0.");
+    assert_eq!(warnings(&text), 3, "{text}");
+    assert!(text.contains("p.csv: its last line has no end"), "{text}");
+    assert!(text.contains("1 of 4 labelled videos have no predictions"), "{text}");
+    assert!(text.contains("1 of 4 videos with predictions aren't among the labels"), "{text}");
 }

@@ -387,3 +387,14 @@ fn a_limit_on_files_is_told() {
     assert_eq!(text.lines().filter(|line| line.starts_with("reelscale: ")).count(), 1, "{text}");
     assert!(!scratch.path("new").exists());
 }
+
+/// Ranks that are threads tell what all would say alike once, as processes do.
+#[test]
+fn ranks_that_are_threads_tell_things_once() {
+    let scratch = Scratch::new();
+    let output = scratch.train("run").arg("--comm").arg("threads=3").output();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{text}");
+    let told = text.lines().filter(|line| line.contains(" rows of 8 features")).count();
+    assert_eq!(told, 1, "{text}");
+}

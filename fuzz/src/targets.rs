@@ -196,7 +196,8 @@ const BETWEEN: &[u8] = b"\n----\n";
 
 /// All videos of the text of both files.
 fn videos_of(predictions: &[u8], labels: &[u8]) -> reelscale::error::Result<Vec<Video>> {
-    read_both(Source::new("predictions", predictions), Source::new("labels", labels))
+    let labels = Source::new("labels", labels);
+    read_both(Source::new("predictions", predictions), labels).map(|both| both.videos)
 }
 
 fn submission(bytes: &[u8]) {

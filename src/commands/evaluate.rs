@@ -12,7 +12,7 @@ use crate::comm::{Comm, same_on_all};
 use crate::error::{Error, Exit, Result};
 use crate::flow::rankings::{Ranked, Visited, metrics};
 use crate::flow::scoring::{TOP, evaluate};
-use crate::formats::submission::{self, Source, Video};
+use crate::formats::submission::{self, Both, Source, Video};
 use crate::human::hex;
 use crate::labels::Labels;
 use crate::metrics::{Metrics, TopLists};
@@ -81,8 +81,19 @@ fn evaluate_files(comm: &Comm, predictions: &Path, labels: &Path) -> Result<Metr
         }
         submission::read_both(Source::open(predictions)?, Source::open(labels)?)
     };
-    let mut videos = comm.agree(read())?;
+    let Both { mut videos, unlabelled, unpredicted, cut } = comm.agree(read())?;
     same_on_all(comm, Exit::Input, "predictions and labels", &described(&videos))?;
+    if comm.is_root() {
+        cut.iter().for_each(|name| log::warn!("{name}: its last line has no end; is it cut?"));
+        for (count, what) in [
+            (unpredicted, "labelled videos have no predictions and count as such"),
+            (unlabelled, "videos with predictions aren't among the labels and count as unlabelled"),
+        ] {
+            if count > 0 {
+                log::warn!("{count} of {} {what}", videos.len());
+            }
+        }
+    }
     let class_count = number_classes(&mut videos);
     let mine = owned(videos.len(), comm.size(), comm.rank());
     let own = &videos[mine.clone()];

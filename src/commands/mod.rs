@@ -90,8 +90,12 @@ impl Arguments {
             || matches!(self.comm, Ranks::Auto) && launch::by_launcher();
         signals::ignore_size_limit();
         if let Ranks::Threads(size) = self.comm {
-            report::install(0, 1);
-            return run_threads(size, |comm| self.command.clone().run(comm)).map(drop);
+            report::install(0, size);
+            let run = |comm: &Comm| {
+                report::thread_is(comm.rank());
+                self.command.clone().run(comm)
+            };
+            return run_threads(size, run).map(drop);
         }
         // One that comes while MPI starts stops the run at its first boundary.
         if let Command::Train(_) = self.command {

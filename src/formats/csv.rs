@@ -28,11 +28,13 @@ pub struct Records<'a> {
     line: usize,
     /// The lines of this record so far.
     text: Vec<u8>,
+    /// Whether the line read last has an end.
+    whole: bool,
 }
 
 impl<'a> Records<'a> {
     pub fn new(from: impl BufRead + 'a) -> Records<'a> {
-        Records { from: Box::new(from), line: 0, text: Vec::new() }
+        Records { from: Box::new(from), line: 0, text: Vec::new(), whole: true }
     }
 
     /// The next record, `None` at the end.
@@ -55,6 +57,11 @@ impl<'a> Records<'a> {
                 return Ok(Some(Record { line, fields: self.fields()? }));
             }
         }
+    }
+
+    /// Whether the last line read has an end, which files that were cut lack.
+    pub fn ends_with_a_line(&self) -> bool {
+        self.whole
     }
 
     fn fields(&mut self) -> Result<Vec<Vec<u8>>, Wrong> {
@@ -113,6 +120,9 @@ impl<'a> Records<'a> {
         let read = limited.read_until(b'\n', &mut self.text);
         self.line += 1;
         let read = read.map_err(|error| self.wrong(&error.to_string()))?;
+        if read > 0 {
+            self.whole = self.text.ends_with(b"\n");
+        }
         if self.text.len() == RECORD_BYTES_MAX {
             return Err(self.wrong(&format!("found a record of {RECORD_BYTES_MAX} bytes or more")));
         }

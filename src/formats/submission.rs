@@ -80,14 +80,27 @@ impl<'a> Source<'a> {
     }
 }
 
-/// All videos of both files: those with predictions in their order, then the others in theirs.
+/// What two files say of videos.
+pub struct Both {
+    /// Those with predictions in their order, then the others in theirs.
+    pub videos: Vec<Video>,
+    /// How many of them have predictions, and are not among the labels.
+    pub unlabelled: usize,
+    /// How many of them are among the labels, and have no predictions.
+    pub unpredicted: usize,
+    /// Files whose last line has no end.
+    pub cut: Vec<String>,
+}
+
+/// All videos of both files.
 ///
 /// # Errors
 /// Exit 4 with file, line and what was found.
-pub fn read_both(predictions: Source, labels: Source) -> Result<Vec<Video>> {
+pub fn read_both(predictions: Source, labels: Source) -> Result<Both> {
+    let names = [predictions.name.clone(), labels.name.clone()];
     let mut videos: Vec<Video> = Vec::new();
     let mut places: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
-    lines(predictions, HEADER, |id, rest| {
+    let predictions_end = lines(predictions, HEADER, |id, rest| {
         if places.insert(id.to_vec(), videos.len()).is_some() {
             return Err("found a second time".into());
         }
@@ -95,8 +108,9 @@ pub fn read_both(predictions: Source, labels: Source) -> Result<Vec<Video>> {
         videos.push(Video { id: id.to_vec(), scores, labels: Vec::new() });
         Ok(())
     })?;
+    let predicted = videos.len();
     let mut labelled = BTreeSet::new();
-    lines(labels, LABELS_HEADER, |id, rest| {
+    let labels_end = lines(labels, LABELS_HEADER, |id, rest| {
         if !labelled.insert(id.to_vec()) {
             return Err("found a second time".into());
         }
@@ -110,7 +124,11 @@ pub fn read_both(predictions: Source, labels: Source) -> Result<Vec<Video>> {
         videos[place].labels = own;
         Ok(())
     })?;
-    Ok(videos)
+    let unpredicted = videos.len() - predicted;
+    let unlabelled = videos.len() - labelled.len();
+    let ends = [predictions_end, labels_end];
+    let cut = names.into_iter().zip(ends).filter(|(_, end)| !end).map(|(name, _)| name).collect();
+    Ok(Both { videos, unlabelled, unpredicted, cut })
 }
 
 /// What was found and what was expected, to be told with its place.
@@ -152,12 +170,13 @@ fn scores_of(text: &[u8]) -> Read<Vec<(f32, u32)>> {
     }
 }
 
-/// Calls `take` with id and rest of every record after the header.
+/// Calls `take` with id and rest of every record after the header. Whether the last one's line has
+/// an end.
 fn lines(
     source: Source,
     header: &str,
     mut take: impl FnMut(&[u8], &[u8]) -> Read<()>,
-) -> Result<()> {
+) -> Result<bool> {
     let name = source.name;
     let wrong =
         |(line, text): (usize, String)| Error::input(format!("{name}: line {line}: {text}"));
@@ -178,7 +197,7 @@ fn lines(
         };
         take(id, rest).map_err(|text| wrong((line, format!("{}: {text}", named(id)))))?;
     }
-    Ok(())
+    Ok(records.ends_with_a_line())
 }
 
 /// An id in a message: as it is where that can't be mistaken.

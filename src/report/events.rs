@@ -96,6 +96,10 @@ impl Events {
     /// What a failed write has left half is overwritten.
     fn write_rest(&mut self) -> io::Result<()> {
         let Some(file) = &self.file else { return self.write_anew() };
+        if self.written == self.text.len() {
+            // A full disk refuses to write nothing, too, and no sync would follow.
+            return Ok(());
+        }
         file.write_all_at(&self.text[self.written..], self.written as u64)?;
         self.written = self.text.len();
         Ok(())

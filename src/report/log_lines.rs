@@ -1,5 +1,6 @@
 //! Plain log lines on standard error.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -13,10 +14,21 @@ struct Lines {
 
 static LINES: OnceLock<Lines> = OnceLock::new();
 
+thread_local! {
+    /// The rank that this thread is, where ranks are threads.
+    static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+impl Lines {
+    fn rank(&self) -> usize {
+        OWN.get().unwrap_or(self.rank)
+    }
+}
+
 impl Log for Lines {
     fn enabled(&self, metadata: &Metadata) -> bool {
         // What all ranks would say alike is said once.
-        self.rank == 0 || metadata.level() <= Level::Warn
+        self.rank() == 0 || metadata.level() <= Level::Warn
     }
 
     fn log(&self, record: &Record) {
@@ -24,7 +36,7 @@ impl Log for Lines {
             return;
         }
         let rank = if self.size > 1 && record.level() <= Level::Warn {
-            format!("rank {}: ", self.rank)
+            format!("rank {}: ", self.rank())
         } else {
             String::new()
         };
@@ -41,4 +53,9 @@ pub fn install(rank: usize, size: usize) {
     if log::set_logger(lines).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
+}
+
+/// The log lines of this thread are those of a rank of its own.
+pub fn thread_is(rank: usize) {
+    OWN.set(Some(rank));
 }

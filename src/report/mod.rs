@@ -22,7 +22,7 @@ use crate::progress::set_phase;
 
 pub use events::Events;
 pub use lock::Held;
-pub use log_lines::install;
+pub use log_lines::{install, thread_is};
 pub use record::{Machine, RunRecord, host};
 pub use run_directory::{Finished, Found, RunDirectory, SHARDS_READ, Unfinished};
 pub use timers::{Timers, table};

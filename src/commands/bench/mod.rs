@@ -17,6 +17,7 @@ use super::out::{self, For};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::model::vector::Instructions;
+use crate::progress::tick;
 
 /// Measures the parts of the program on this machine.
 #[derive(Clone, Debug, clap::Args)]
@@ -82,7 +83,10 @@ impl Setting {
             .map(|_| {
                 let started = Instant::now();
                 work();
-                started.elapsed().as_secs_f64()
+                let seconds = started.elapsed().as_secs_f64();
+                // A long measurement is no hang.
+                tick();
+                seconds
             })
             .collect();
         seconds.sort_by(f64::total_cmp);
