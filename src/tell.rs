@@ -39,6 +39,15 @@ pub fn output_was_closed() -> bool {
     CLOSED[0].load(Relaxed)
 }
 
+/// What a launcher gets to pass on a line before the rank that wrote it leaves; without it lines
+/// are lost.
+const PASSED_ON: Duration = Duration::from_millis(300);
+
+/// Waits until a launcher has passed on what this rank has told.
+pub fn passed_on() {
+    std::thread::sleep(PASSED_ON);
+}
+
 /// Lines that couldn't be written.
 pub fn dropped() -> u64 {
     DROPPED.load(Relaxed)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use common::{TestCommand, json, reelscale, shards, signal};
+use common::{TestCommand, json, rank_of, reelscale, shards, signal};
 use reelscale::rng::{Purpose, Stream};
 
 /// A few seconds of every phase.
@@ -262,12 +262,8 @@ fn a_stalled_rank_is_named_and_ends_the_run() {
         // Signs of life are left twice a second.
         std::thread::sleep(Duration::from_secs(1));
         let processes = run.processes();
-        let rank_of = |process: &u32| {
-            let variables = fs::read(format!("/proc/{process}/environ")).unwrap();
-            let variables = String::from_utf8_lossy(&variables).into_owned();
-            variables.contains(&format!("OMPI_COMM_WORLD_RANK={chosen}\0"))
-        };
-        let process = *processes.iter().find(|process| rank_of(process)).expect("it runs");
+        let is_chosen = |process: &&u32| rank_of(**process) == Some(chosen);
+        let process = *processes.iter().find(is_chosen).expect("it runs");
         signal("STOP", process);
         let stopped = Instant::now();
         let output = run.finish();

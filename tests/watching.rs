@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{Running, TestCommand, json, reelscale, shards, signal};
+use common::{Running, TestCommand, json, rank_of, reelscale, shards, signal};
 
 const STALL: &str = "2";
 
@@ -72,14 +72,10 @@ impl Scratch {
 /// The processes of a command by rank, once all of them watch over each other.
 fn watching(run: &Running, ranks: usize) -> Vec<u32> {
     loop {
-        let mut found: Vec<(String, u32)> = Vec::new();
-        for process in run.processes().into_iter().filter(|process| watches(*process)) {
-            let variables = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-            let text = String::from_utf8_lossy(&variables).into_owned();
-            let rank = text.split('\0').find_map(|one| one.strip_prefix("OMPI_COMM_WORLD_RANK="));
-            found.extend(rank.map(|rank| (rank.to_string(), process)));
-        }
-        found.sort();
+        let processes = run.processes().into_iter().filter(|process| watches(*process));
+        let mut found: Vec<(usize, u32)> =
+            processes.filter_map(|process| Some((rank_of(process)?, process))).collect();
+        found.sort_unstable();
         if found.len() == ranks {
             return found.into_iter().map(|(_, process)| process).collect();
         }
@@ -314,12 +310,8 @@ fn without_tcp_signs_are_left_in_files() {
     let mut run = command.spawn();
     scratch.trains("run", &mut run);
     assert!(scratch.path("run/ranks/00001").exists());
-    let processes: Vec<u32> = run.processes();
-    let chosen = processes.iter().find(|process| {
-        let variables = fs::read(format!("/proc/{process}/environ")).unwrap();
-        String::from_utf8_lossy(&variables).contains("OMPI_COMM_WORLD_RANK=2\0")
-    });
-    signal("STOP", *chosen.expect("it runs"));
+    let chosen = run.processes().into_iter().find(|process| rank_of(*process) == Some(2));
+    signal("STOP", chosen.expect("it runs"));
     run.ranks_gone(Duration::from_secs(30));
     let output = run.finish();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -22,7 +22,6 @@ mod unwatched;
 mod watch;
 
 use std::cell::{Cell, OnceCell};
-use std::io::Write;
 use std::ops::Range;
 use std::panic::Location;
 use std::sync::Arc;
@@ -30,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Exit, Result};
 use crate::progress::tick;
+use crate::tell;
 use stop::Telling;
 
 pub use activity::Activity;
@@ -47,8 +47,6 @@ pub use watch::{Beside, Watch};
 /// a library which moves data only inside its own calls can do so.
 pub type Work<'a> = &'a mut dyn FnMut(&mut dyn FnMut());
 
-/// What a launcher gets to pass on a line.
-const PASSED_ON: Duration = Duration::from_millis(300);
 /// What it takes until an abort has reached all ranks, and that.
 const BETWEEN_RANKS: Duration = Duration::from_millis(800);
 const RANKS_THAT_WAIT: usize = 8;
@@ -84,9 +82,8 @@ pub trait Backend {
     /// each gives those before it the time to.
     fn fail(&self, error: Error) -> ! {
         std::thread::sleep(BETWEEN_RANKS * self.rank().min(RANKS_THAT_WAIT) as u32);
-        let line = format!("reelscale: {error}\n");
-        let _ = std::io::stderr().write_all(line.as_bytes());
-        std::thread::sleep(PASSED_ON);
+        tell::line(&format!("reelscale: {error}"));
+        tell::passed_on();
         self.abort(error.exit as i32)
     }
     /// Tells every other rank that the run is to stop, and waits for nobody (MPI_Isend, section

@@ -21,8 +21,6 @@ const RANK: [&str; 4] = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM
 /// Ranks that find the same tell it one after the other: the first one ends the others.
 const BETWEEN_RANKS: Duration = Duration::from_millis(1500);
 const RANKS_THAT_WAIT: usize = 8;
-/// What a launcher gets to pass on a line.
-const PASSED_ON: Duration = Duration::from_millis(300);
 /// Time passes in steps, so that a pause of the process is but one of them.
 const STEP: Duration = Duration::from_millis(250);
 
@@ -123,7 +121,7 @@ fn over(call: &str, seconds: u32, hint: &str) {
         rustix::system::uname().nodename().to_string_lossy(),
         std::process::id()
     ));
-    std::thread::sleep(PASSED_ON);
+    tell::passed_on();
 }
 
 #[cfg(test)]

@@ -180,15 +180,11 @@ pub fn exit_code(outcome: Result<()>) -> ExitCode {
 /// The patience with ranks where nobody says another.
 const PATIENCE_SECONDS: f64 = 60.0;
 
-/// What mpirun gets to pass on a line before the rank that wrote it leaves; without it lines are
-/// lost.
-const PASSED_ON: Duration = Duration::from_millis(300);
-
 /// The one error line.
 fn tell(text: &str) {
     tell::line(&format!("reelscale: {text}"));
     if launch::by_launcher() {
-        std::thread::sleep(PASSED_ON);
+        tell::passed_on();
     }
 }
 
@@ -204,7 +200,7 @@ pub fn end_all_ranks_on_panic() {
         let text = panic.to_string().replace('\n', " ");
         failure::record(own_rank(), Exit::Bug, &text);
         if launch::by_launcher() {
-            std::thread::sleep(PASSED_ON);
+            tell::passed_on();
         }
         abort_all(Exit::Bug as i32);
     }));

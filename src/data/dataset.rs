@@ -52,8 +52,10 @@ impl Dataset {
             format!("{:?} {} of {} classes", shard.kind, parts.join(","), shard.class_count)
         };
         for shard in &shards {
-            let of = |shard: &ShardInfo| (shard.kind, shard.parts.clone(), shard.class_count);
-            if of(shard) != of(first) {
+            let alike = shard.kind == first.kind
+                && shard.parts == first.parts
+                && shard.class_count == first.class_count;
+            if !alike {
                 errors.push(Error::input(format!(
                     "{}: found {}, expected {} as in {}",
                     shard.path.display(),

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 use super::stamp::Stamp;
 use super::superblock::Fault;
 use super::trailer::Trailer;
+use crate::disk::identity;
 use crate::error::{Error, Exit, Result};
 use crate::progress::Call;
 
@@ -75,8 +76,8 @@ impl Opened {
         let same = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         let path = if self.trailer.is_some() && same.exists() { &same } else { &self.path };
         options.open(path).map_err(|error| {
-            let now = std::fs::metadata(&self.path).map(|now| (now.dev(), now.ino())).ok();
-            let then = self.file.metadata().map(|then| (then.dev(), then.ino())).ok();
+            let now = std::fs::metadata(&self.path).map(|now| identity(&now)).ok();
+            let then = self.file.metadata().map(|then| identity(&then)).ok();
             let text = match now == then {
                 true => error.to_string(),
                 false => "was replaced while it was opened".into(),

@@ -2,10 +2,9 @@
 //! that what a full disk has torn, or somebody has removed, is made whole later.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Disk, DiskFile, read, there};
+use crate::disk::{Disk, DiskFile, identity, read, there};
 
 /// The events of a run and the file that holds them.
 pub struct Events {
@@ -90,7 +89,7 @@ impl Events {
     fn is_in_place(&self) -> io::Result<bool> {
         let (Some(file), Some(found)) = (&self.file, there(&self.path)?) else { return Ok(false) };
         let open = file.file().metadata()?;
-        Ok((open.dev(), open.ino()) == (found.dev(), found.ino()))
+        Ok(identity(&open) == identity(&found))
     }
 
     /// What a failed write has left half is overwritten.

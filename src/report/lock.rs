@@ -1,16 +1,15 @@
 //! The lock of a run directory: a file that says who has it, locked by the kernel, so that it goes
 //! with the process however that ends.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::failure;
 use super::record::host;
-use crate::disk::{Disk, DiskFile, there};
+use crate::disk::{Disk, DiskFile, identity, there};
 use crate::error::{Error, Result};
 
 /// The name of the file.
@@ -50,10 +49,9 @@ impl Held {
             Err(_) => return Ok(()),
         };
         let lock = there(&self.path.join(LOCK)).unwrap_or_default();
-        let same = |found: &Metadata, expected| (found.dev(), found.ino()) == expected;
         // A lock that somebody took away by hand is nobody else's.
-        if folder.is_some_and(|found| same(&found, self.folder))
-            && lock.is_none_or(|found| same(&found, self.lock))
+        if folder.is_some_and(|found| identity(&found) == self.folder)
+            && lock.is_none_or(|found| identity(&found) == self.lock)
         {
             return Ok(());
         }
@@ -109,11 +107,9 @@ impl Lock {
             file.set_len(0)
                 .and_then(|()| file.write_all_at(format!("{owner}\n").as_bytes(), 0))
                 .map_err(told)?;
-            let identity = |found: Metadata| (found.dev(), found.ino());
-            let lock = file.file().metadata().map(identity).map_err(told)?;
-            let found = fs::metadata(folder).map(identity).map_err(told)?;
-            let held = Held { path: folder.to_path_buf(), folder: found, lock };
-            return Ok(Lock { _file: file, held });
+            let lock = identity(&file.file().metadata().map_err(told)?);
+            let (path, folder) = (folder.into(), identity(&fs::metadata(folder).map_err(told)?));
+            return Ok(Lock { _file: file, held: Held { path, folder, lock } });
         }
         let text = format!("{}: it comes and goes while it is being locked", path.display());
         Err(Error::run_directory(text).hint("another process removes it"))
@@ -131,7 +127,7 @@ fn open(disk: &Disk, path: &Path) -> io::Result<DiskFile> {
 /// Whether `file` still has the name `path`.
 fn same(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;
-    Ok(there(path)?.is_some_and(|found| (found.dev(), found.ino()) == (open.dev(), open.ino())))
+    Ok(there(path)?.is_some_and(|found| identity(&found) == identity(&open)))
 }
 
 fn contents(mut file: &File) -> io::Result<Vec<u8>> {

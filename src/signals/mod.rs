@@ -70,10 +70,10 @@ pub fn slurm_end() -> Option<SystemTime> {
         Err(_) => {
             let job = std::env::var("SLURM_JOB_ID").ok()?;
             let mut squeue = Command::new("squeue");
-            let end = told_within(squeue.args(["-h", "-j", &job, "-o", "%e"]), ANSWER_LIMIT)?;
+            let end = answer_within(squeue.args(["-h", "-j", &job, "-o", "%e"]), ANSWER_LIMIT)?;
             // Local time without its zone: `date` knows the zone.
             let mut date = Command::new("date");
-            let seconds = told_within(date.args(["+%s", "-d", end.trim()]), ANSWER_LIMIT)?;
+            let seconds = answer_within(date.args(["+%s", "-d", end.trim()]), ANSWER_LIMIT)?;
             seconds.trim().parse().ok()?
         }
     };
@@ -83,7 +83,7 @@ pub fn slurm_end() -> Option<SystemTime> {
 
 /// What a command writes to its standard output, a few lines. `None` where it can't be started or
 /// hasn't ended after `limit`, which is warned of: the others wait for what this rank learns.
-fn told_within(command: &mut Command, limit: Duration) -> Option<String> {
+fn answer_within(command: &mut Command, limit: Duration) -> Option<String> {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = quiet.spawn().ok()?;
     let started = Instant::now();
@@ -143,13 +143,13 @@ mod tests {
     #[test]
     fn a_command_that_does_not_answer_is_left() {
         let shell = |text: &str, limit| {
-            told_within(Command::new("sh").args(["-c", text]), Duration::from_secs(limit))
+            answer_within(Command::new("sh").args(["-c", text]), Duration::from_secs(limit))
         };
         assert_eq!(shell("echo 2026-11-26T12:00:00", 60).as_deref(), Some("2026-11-26T12:00:00\n"));
         let started = Instant::now();
         assert_eq!(shell("exec sleep 100", 1), None);
         assert!(started.elapsed() < Duration::from_secs(50));
-        assert_eq!(told_within(&mut Command::new("/no/such/program"), ANSWER_LIMIT), None);
+        assert_eq!(answer_within(&mut Command::new("/no/such/program"), ANSWER_LIMIT), None);
     }
 
     #[test]

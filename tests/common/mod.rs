@@ -267,6 +267,14 @@ impl Running {
     }
 }
 
+/// The rank that a process is, as Open MPI's mpirun tells it.
+pub fn rank_of(process: u32) -> Option<usize> {
+    let variables = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&variables).into_owned();
+    let rank = text.split('\0').find_map(|one| one.strip_prefix("OMPI_COMM_WORLD_RANK="))?;
+    rank.parse().ok()
+}
+
 /// Sends a signal to a process.
 pub fn signal(name: &str, process: u32) {
     let _ = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status();

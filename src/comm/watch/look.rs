@@ -24,8 +24,6 @@ fn neighbours(size: usize) -> [usize; 3] {
     [1, size / 2, size - 1]
 }
 
-/// What mpirun gets to pass on a line before ranks leave.
-const PASSED_ON: Duration = Duration::from_millis(300);
 /// What recording the end gets.
 const RECORD_LIMIT: Duration = Duration::from_secs(2);
 /// What all of the end gets.
@@ -186,7 +184,7 @@ impl Looker {
         ending::leave_within(END_LIMIT, code);
         tell::error(&line);
         record(self.beside.record, finding.first(), &line);
-        std::thread::sleep(PASSED_ON);
+        crate::tell::passed_on();
         let living = (0..states.len())
             .filter(|rank| *rank != self.shared.rank && matches!(states[*rank], State::Lives(_)));
         let living: Vec<usize> = living.collect();
