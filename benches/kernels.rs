@@ -2,12 +2,12 @@
 //! mixture kernel, and its sweep. `cargo bench --bench kernels`
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use reelscale::kernel::mixture::layout::Layout;
+use reelscale::kernel::product::{Left, Output, Panels, Size, Workspace};
+use reelscale::kernel::sweep::{Tile, gradients};
+use reelscale::kernel::vector::{Instructions, LANES};
 use reelscale::labels::Labels;
-use reelscale::model::gemm::{Left, Output, Panels, Size, Workspace};
-use reelscale::model::layout::Layout;
 use reelscale::model::spec::Dummy;
-use reelscale::model::sweep::{Tile, gradients};
-use reelscale::model::vector::{Instructions, LANES};
 use reelscale::rng::{Purpose, Stream};
 
 /// rows x depth times depth x columns: logits, the experts' gradient, the activations' gradient.

@@ -4,14 +4,17 @@
 //! Table of contents, from the top floor down. A module imports only from lower floors
 //! (ARCHITECTURE.md; `tests/tidy.rs` checks it).
 
-// floor 5: one file per subcommand
+// floor 8: one file per subcommand
 pub mod commands;
-// floor 4: what runs do
+// floor 7: what runs do
 pub mod train;
-// floor 3: the two flows, checkpoints
+// floor 6: scores and metrics of a model; what things cost
+pub mod cost;
+pub mod inference;
+// floor 5: the two flows, checkpoints
 pub mod checkpoint;
 pub mod flow;
-// floor 2: communication, data, job, report
+// floor 4: communication, data, job, report
 pub mod comm;
 pub mod data;
 pub mod formats;
@@ -19,22 +22,25 @@ pub mod job;
 pub mod launch;
 pub mod report;
 pub mod signals;
-// floor 1: arithmetic, which knows no file, rank or clock
-pub mod example;
-pub mod labels;
+// floor 3: optimizers
+pub mod optim;
+// floor 2: the model, metrics
 pub mod limits;
 pub mod metrics;
 pub mod model;
-pub mod optim;
-pub mod partition;
 pub mod synthetic;
+// floor 1: arithmetic, and how work is cut; neither knows a file, rank or clock
+pub mod kernel;
+pub mod partition;
 // floor 0
 pub mod clock;
 pub mod disk;
 pub mod error;
+pub mod example;
 pub mod human;
+pub mod labels;
 pub mod packed;
-pub mod parallel;
 pub mod progress;
 pub mod rng;
+pub mod team;
 pub mod tell;

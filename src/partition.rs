@@ -3,6 +3,10 @@
 
 use std::ops::Range;
 
+/// Groups of row blocks at most that give their rows to a mini-batch of pretraining, and so ranks
+/// that it can use.
+pub const GROUPS_MAX: usize = 64;
+
 /// Items 0..n cut into contiguous blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocks {

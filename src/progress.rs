@@ -3,7 +3,7 @@
 //! never come back.
 //!
 //! Only work that somebody waits for counts: that of the thread that talks and of the pool which
-//! works for it. A thread that works ahead (`parallel::Ahead`) counts while it is waited for; else
+//! works for it. A thread that works ahead (`team::Ahead`) counts while it is waited for; else
 //! it would hide that the others hang. Ranks that are threads of one process share all of this.
 
 use std::cell::Cell;

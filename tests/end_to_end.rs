@@ -5,7 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{TestCommand, json, real_data, reelscale};
-use reelscale::model::vector::Instructions;
+use reelscale::kernel::vector::Instructions;
 
 /// A small job over everything: shared layers of two kinds, pretraining, two rounds.
 const JOB: &str = "

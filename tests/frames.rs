@@ -4,14 +4,15 @@
 mod common;
 
 use common::{distance, json, reelscale, wide};
+use reelscale::kernel::matrix::Matrix;
+use reelscale::kernel::product::Workspace;
+use reelscale::kernel::vector::Instructions;
 use reelscale::model::annotator::{Annotator, Shape};
 use reelscale::model::experts::Experts;
 use reelscale::model::features::{Features, Frames};
-use reelscale::model::gemm::Workspace;
-use reelscale::model::matrix::Matrix;
+use reelscale::model::initial;
+use reelscale::model::shared::reference as shared_reference;
 use reelscale::model::spec::{Activation, Dummy, Layer, Normalize, Pooling};
-use reelscale::model::vector::Instructions;
-use reelscale::model::{initial, plain_shared};
 use reelscale::rng::{Purpose, Stream};
 
 const WIDTH: usize = 7;
@@ -78,7 +79,7 @@ fn frames_forward_and_back_agree_with_finite_differences() {
             let slope = |row: usize, j: usize| ((row * 5 + j * 3) % 7) as f32 / 7.0 - 0.4;
             let value = |parameters: &[f64]| -> f64 {
                 let row = |(row, frames): (usize, &Vec<Vec<f64>>)| -> f64 {
-                    let v = plain_shared::forward_frames(&model.layers, parameters, frames);
+                    let v = shared_reference::forward_frames(&model.layers, parameters, frames);
                     v.iter().enumerate().map(|(j, v)| v * f64::from(slope(row, j))).sum()
                 };
                 numbers.iter().enumerate().map(row).sum()
@@ -89,7 +90,7 @@ fn frames_forward_and_back_agree_with_finite_differences() {
                 let mut gemm = Workspace::new(instructions);
                 let tape = model.forward(&mut gemm, Features::Frames(frames.clone()));
                 for (row, frames) in numbers.iter().enumerate() {
-                    let v = plain_shared::forward_frames(&model.layers, &exact, frames);
+                    let v = shared_reference::forward_frames(&model.layers, &exact, frames);
                     let found = wide(&tape.output().row(row)[..outputs]);
                     assert!(distance(&found, &v) < 1e-5, "{network:?} {pooling:?} row {row}");
                 }

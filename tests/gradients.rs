@@ -4,16 +4,18 @@ mod common;
 
 use common::{distance, wide};
 use proptest::prelude::*;
-use reelscale::labels::Labels;
-use reelscale::model::layout::Layout;
-use reelscale::model::matrix::Matrix;
-use reelscale::model::mixture::{
+use reelscale::kernel::matrix::Matrix;
+use reelscale::kernel::mixture::layout::Layout;
+use reelscale::kernel::mixture::reference as mixture_reference;
+use reelscale::kernel::mixture::{
     Block, Kernel, Passing, both_gradients, expert_gradient, transpose,
 };
+use reelscale::kernel::vector::Instructions;
+use reelscale::labels::Labels;
+use reelscale::model::initial;
 use reelscale::model::shared::SharedLayers;
+use reelscale::model::shared::reference as shared_reference;
 use reelscale::model::spec::{Activation, Dummy, Layer};
-use reelscale::model::vector::Instructions;
-use reelscale::model::{initial, plain, plain_shared};
 use reelscale::rng::{Purpose, Stream};
 
 const DUMMIES: [Dummy; 3] = [Dummy::Learned, Dummy::Zero, Dummy::None];
@@ -62,7 +64,7 @@ fn case(seed: u64, experts: &[usize], dummy: Dummy, width: usize, rows: usize, s
     let layout = Layout::new(5..5 + experts.len(), experts.to_vec(), dummy, width);
     let mut parameters = initial::experts(&layout, 1, seed, 0);
     for (_, role, panel, lane) in layout.real_columns() {
-        if matches!(role, reelscale::model::layout::Role::Expert(_)) {
+        if matches!(role, reelscale::kernel::mixture::layout::Role::Expert(_)) {
             parameters[layout.bias_at(panel, lane)] = numbers(seed + panel as u64, 1, 1.0)[0];
         }
     }
@@ -77,7 +79,9 @@ fn the_mixture_twin_agrees_with_finite_differences() {
         for (experts, epsilon) in [(vec![2, 1, 3], 1e-5), (vec![1, 1], 0.0), (vec![3, 1, 2], 0.0)] {
             let case = case(4, &experts, dummy, 3, 4, 1.0);
             let (parameters, rows) = (wide(&case.parameters), wide(&case.rows));
-            let at = |p: &[f64], v: &[f64]| plain::block(&case.layout, p, v, &case.labels, epsilon);
+            let at = |p: &[f64], v: &[f64]| {
+                mixture_reference::block(&case.layout, p, v, &case.labels, epsilon)
+            };
             let twin = at(&parameters, &rows);
             let by_rows = differences(&rows, |v| at(&parameters, v).loss);
             assert!(distance(&twin.activations, &by_rows) < 1e-6, "{dummy:?} {experts:?}");
@@ -116,12 +120,12 @@ fn the_layer_twins_agree_with_finite_differences() {
         parameters.iter_mut().for_each(|weight| *weight += 0.01);
         let (x, slopes) = (wide(&numbers(2, 4, 1.0)), [1.0, -0.5, 2.0, 0.3, 0.7]);
         let value = |parameters: &[f64]| {
-            let v = plain_shared::forward(&layers, parameters, &x);
+            let v = shared_reference::forward(&layers, parameters, &x);
             v.iter().zip(slopes).map(|(v, slope)| v * slope).sum::<f64>()
         };
         let mut gradient = vec![0.0; parameters.len()];
         let dv = &slopes[..layers.outputs()];
-        plain_shared::backward(&layers, &parameters, &x, dv, &mut gradient);
+        shared_reference::backward(&layers, &parameters, &x, dv, &mut gradient);
         let error = distance(&gradient, &differences(&parameters, value));
         assert!(error < 1e-6, "kind {kind}: {error}");
     }
@@ -185,7 +189,7 @@ fn kernel(case: &Case, epsilon: f32, instructions: Instructions) -> Found {
 /// Stated bound of the float32 kernels: 2e-5 of the norm, for logits of ordinary size.
 fn check_kernel(case: &Case, epsilon: f32) {
     let layout = &case.layout;
-    let twin = plain::block_of(
+    let twin = mixture_reference::block_of(
         Block { layout, parameters: &case.parameters },
         &wide(&case.rows),
         &case.labels,
@@ -248,11 +252,11 @@ proptest! {
         for row in 0..rows {
             let x = wide(&x[row * inputs..(row + 1) * inputs]);
             let dv = wide(&dv[row * layers.outputs()..(row + 1) * layers.outputs()]);
-            outputs.extend(plain_shared::forward(&layers, &wide_parameters, &x));
-            plain_shared::backward(&layers, &wide_parameters, &x, &dv, &mut exact);
+            outputs.extend(shared_reference::forward(&layers, &wide_parameters, &x));
+            shared_reference::backward(&layers, &wide_parameters, &x, &dv, &mut exact);
         }
         for instructions in Instructions::available() {
-            let mut gemm = reelscale::model::gemm::Workspace::new(instructions);
+            let mut gemm = reelscale::kernel::product::Workspace::new(instructions);
             let tape = layers.forward(&mut gemm, &parameters, Matrix::from_rows(&x, inputs));
             let v: Vec<f64> =
                 (0..rows)

@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 use common::shards;
 use reelscale::comm::{Comm, run_threads};
+use reelscale::cost::memory::Plan;
 use reelscale::data::Dataset;
 use reelscale::flow::home_rows::HomeRows;
 use reelscale::flow::own_rows::Room;
-use reelscale::flow::scoring::evaluate;
+use reelscale::inference::scores::evaluate;
 use reelscale::job::Job;
+use reelscale::kernel::vector::Instructions;
 use reelscale::model::experts::Experts;
-use reelscale::model::vector::Instructions;
 use reelscale::report::Report;
-use reelscale::train::memory::Plan;
 use reelscale::train::{Data, kernels, shape_of, train};
 
 thread_local! {

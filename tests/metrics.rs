@@ -5,7 +5,7 @@ mod common;
 
 use common::{json, real_data, reelscale};
 use reelscale::comm::{Comm, run_threads};
-use reelscale::flow::rankings::{Ranked, Visited, full_precisions, metrics};
+use reelscale::inference::rankings::{Ranked, Visited, full_precisions, metrics};
 use reelscale::labels::Labels;
 use reelscale::metrics::{Metrics, TopLists};
 use reelscale::partition::owned;

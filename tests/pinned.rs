@@ -9,7 +9,7 @@ use std::path::Path;
 use common::pins::{Literals, Pin};
 use reelscale::data::{Kind, ShardHeader, ShardWriter};
 use reelscale::job::{ACTIVATIONS, Job, KEYS, Takes};
-use reelscale::model::vector::Instructions;
+use reelscale::kernel::vector::Instructions;
 use reelscale::synthetic::Planted;
 
 /// What all jobs have, unless they say otherwise. DATA is the folder of the shards.

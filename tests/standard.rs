@@ -7,11 +7,11 @@ use common::shards;
 use reelscale::comm::run_threads;
 use reelscale::data::{Dataset, ShardInfo};
 use reelscale::flow::home_rows::{HomeRows, read_rows};
+use reelscale::kernel::matrix::Matrix;
+use reelscale::kernel::vector::Instructions;
 use reelscale::labels::Labels;
 use reelscale::model::features::Features;
-use reelscale::model::matrix::Matrix;
 use reelscale::model::spec::Standard;
-use reelscale::model::vector::Instructions;
 
 /// All numbers of a dataset, a row each, or a frame each.
 fn numbers(dataset: &Dataset) -> Matrix {

@@ -5,10 +5,10 @@ use sha2::{Digest, Sha256};
 
 use crate::comm::Comm;
 use crate::human::hex;
+use crate::kernel::mixture::Block;
+use crate::kernel::mixture::layout::Role;
+use crate::kernel::vector::LANES;
 use crate::model::annotator::Annotator;
-use crate::model::layout::Role;
-use crate::model::mixture::Block;
-use crate::model::vector::LANES;
 use crate::progress::tick;
 
 /// Hex digits of the SHA-256 over the model's shape, its shared layers (weights [inputs, outputs],

@@ -18,10 +18,10 @@ use crate::comm::Comm;
 use crate::disk::{Disk, folder_of, there};
 use crate::error::{Error, Result};
 use crate::human::hex;
+use crate::kernel::mixture::Block;
+use crate::kernel::mixture::layout::{Layout, Role};
 use crate::model::annotator::Annotator;
 use crate::model::experts::Experts;
-use crate::model::layout::{Layout, Role};
-use crate::model::mixture::Block;
 use crate::partition::owner;
 use crate::progress::{Call, tick};
 

@@ -11,8 +11,8 @@ use super::files::is_gate;
 use super::folder::FolderFile;
 use super::model_folder::ModelFolder;
 use crate::error::{Error, Result};
+use crate::kernel::mixture::layout::Layout;
 use crate::model::experts::EXPERTS_MAX;
-use crate::model::layout::Layout;
 use crate::model::shared::SharedLayers;
 use crate::model::spec::Dummy;
 

@@ -9,7 +9,7 @@ use std::fmt::Display;
 
 use super::Comm;
 use crate::error::{Error, Exit, Result};
-use crate::parallel::work_off;
+use crate::team::work_off;
 
 /// Bytes of a seal.
 pub const SEAL: usize = size_of::<u32>();

@@ -9,8 +9,8 @@ use crate::comm::{Comm, same_on_all};
 use crate::data::write_annotations;
 use crate::disk::{Disk, own_temporary, there};
 use crate::error::{Error, Exit, Result};
-use crate::flow::scoring::score;
 use crate::formats::{csv, submission};
+use crate::inference::scores::score;
 
 /// Writes each video's best classes.
 #[derive(Clone, Debug, clap::Args)]

@@ -9,7 +9,7 @@ use super::program;
 use crate::comm::{Comm, library_version};
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
-use crate::model::vector::Instructions;
+use crate::kernel::vector::Instructions;
 use crate::report::Machine;
 use crate::{human, launch, signals};
 

@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use crate::comm::{Comm, same_on_all};
+use crate::cost::memory::room_for_scoring;
 use crate::data::{Kind, ReadBefore};
 use crate::error::{Error, Exit, Result};
 use crate::example::FeaturePart;
 use crate::flow::home_rows::HomeRows;
 use crate::flow::shards::{open, see, warn_of_unproven};
 use crate::flow::verify::verify;
+use crate::kernel::mixture::Kernel;
+use crate::kernel::vector::Instructions;
 use crate::launch;
 use crate::model::annotator::Annotator;
-use crate::model::mixture::Kernel;
-use crate::model::vector::Instructions;
 use crate::train::kernels;
-use crate::train::memory::room_for_scoring;
 
 /// How rows are scored; nothing that is computed depends on it.
 #[derive(Clone, Debug, clap::Args)]

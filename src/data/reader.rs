@@ -12,11 +12,12 @@ use super::schema::{Kind, Proof, ShardInfo, hex, wrong};
 use super::storage;
 use super::trailer::Digest;
 use crate::error::{Error, Result};
+use crate::kernel::dequantise::from_bytes;
+use crate::kernel::finite::all_below;
+use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
 use crate::model::bounds::{Bounds, TooLarge};
 use crate::model::features::FRAMES_MAX;
-use crate::model::numbers::{all_below, from_bytes};
-use crate::model::vector::Instructions;
 use crate::progress::{Call, tick};
 
 /// What HDF5 keeps of chunks it has read, for each open dataset, unless it is told otherwise.

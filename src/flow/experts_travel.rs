@@ -5,8 +5,8 @@
 //! has the same bits whoever owns what.
 
 use crate::comm::Comm;
+use crate::kernel::mixture::Block;
 use crate::model::experts::Experts;
-use crate::model::mixture::Block;
 use crate::partition::owner;
 
 /// Calls `visit` with each class block in order, on every rank. `visit` calls the function it is

@@ -8,16 +8,16 @@ use super::own_rows::{OwnRows, Room};
 use crate::comm::{Comm, OrderedSum, StopFlag};
 use crate::data::{Dataset, Kind, Reader};
 use crate::error::{Error, Exit, Result};
+use crate::kernel::finite::all_finite;
+use crate::kernel::matrix::Matrix;
+use crate::kernel::mixture::Kernel;
+use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::features::{Features, Frames};
-use crate::model::matrix::Matrix;
-use crate::model::mixture::Kernel;
-use crate::model::numbers::all_finite;
 use crate::model::spec::{Normalize, Standard};
-use crate::model::vector::Instructions;
-use crate::parallel::{Ahead, work_off};
 use crate::partition::{Blocks, owned, runs};
+use crate::team::{Ahead, work_off};
 
 /// Rows that a thread takes to activations at once: row blocks of large datasets are too long to
 /// be read ahead whole.

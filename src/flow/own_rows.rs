@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
+use crate::kernel::matrix::{Matrix, stride_of};
+use crate::kernel::mixture::Passing;
 use crate::labels::Labels;
-use crate::model::matrix::{Matrix, stride_of};
-use crate::model::mixture::Passing;
 
 /// Numbers of scores of a class block that are held at once where nothing else is said: 64 MiB.
 pub const SCORES_MAX: usize = 1 << 24;

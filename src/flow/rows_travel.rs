@@ -12,11 +12,11 @@ use super::dropout::Dropout;
 use super::own_rows::{OwnRows, seal_of, sealed_stride};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
+use crate::kernel::matrix::Matrix;
+use crate::kernel::mixture::Passing;
 use crate::labels::Labels;
-use crate::model::matrix::Matrix;
-use crate::model::mixture::Passing;
-use crate::parallel::{Ahead, work_off};
 use crate::rng::Permutation;
+use crate::team::{Ahead, work_off};
 
 /// Rows that a thread puts in their places at once.
 const ROWS_AT_ONCE: usize = 64;

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::experts::Experts;
 use super::features::{Features, Frames};
-use super::gemm::Workspace;
-use super::matrix::Matrix;
-use super::pooling::{pool, unpool};
 use super::shared::{SharedLayers, Tape};
 use super::spec::{Dummy, Layer, Normalize, Pooling, Standard};
 use crate::example::FeaturePart;
+use crate::kernel::matrix::Matrix;
+use crate::kernel::pooling::{pool, unpool};
+use crate::kernel::product::Workspace;
 
 /// Features are fewer than this, as in shards.
 pub const FEATURES_END: usize = 1 << 24;

@@ -1,8 +1,8 @@
 //! How large features may be for what scales them to give numbers: beyond, a row's length or a
 //! feature's distance from its mean is infinite, and the row would become zeros or NaN in silence.
 
-use super::matrix::{squares, stride_of};
 use super::spec::{Normalize, Standard};
+use crate::kernel::matrix::{squares, stride_of};
 
 /// What features must be.
 #[derive(Clone, Debug)]
@@ -71,8 +71,8 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::matrix::Matrix;
-    use crate::model::vector::Instructions;
+    use crate::kernel::matrix::Matrix;
+    use crate::kernel::vector::Instructions;
 
     fn scaled(normalize: Normalize, standard: &Standard, row: &[f32]) -> Vec<f32> {
         let mut matrix = Matrix::from_rows(row, row.len());

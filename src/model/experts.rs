@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::layout::Layout;
-use super::mixture::Block;
+use super::initial;
 use super::spec::Dummy;
-use super::vector::LANES;
-use super::{initial, layout};
+use crate::kernel::mixture::Block;
+use crate::kernel::mixture::layout::Layout;
+use crate::kernel::vector::LANES;
 use crate::partition::Blocks;
 
 /// From so many classes on, blocks are cut between groups of sixteen, which wastes no lanes; fewer
@@ -113,7 +113,7 @@ impl Experts {
 
     /// Number of classes K.
     pub fn classes(&self) -> usize {
-        self.layouts.last().map_or(0, |layout: &layout::Layout| layout.classes.end)
+        self.layouts.last().map_or(0, |layout: &Layout| layout.classes.end)
     }
 
     /// Width d of the activations.

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use super::matrix::{Matrix, stride_of};
-use super::numbers::from_bytes;
-use super::vector::Instructions;
+use crate::kernel::dequantise::from_bytes;
+use crate::kernel::matrix::{Matrix, stride_of};
+use crate::kernel::vector::Instructions;
 use crate::rng::Stream;
 
 /// Frames of a video that are used; pooling ignores what comes after them (docs/method.md, section

@@ -3,10 +3,10 @@
 //! Every class draws from a stream of its own and every shared layer from its own, so that nothing
 //! depends on how classes are cut into blocks or dealt to ranks.
 
-use super::layout::Layout;
 use super::shared::SharedLayers;
 use super::spec::Layer;
-use super::vector::log;
+use crate::kernel::mixture::layout::Layout;
+use crate::kernel::vector::log;
 use crate::rng::{Purpose, Stream};
 
 /// Uniform in +-sqrt(6 / (fan_in + fan_out)).

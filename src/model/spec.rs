@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::kernel::mixture::layout::Dummy;
+pub use crate::kernel::pooling::Pooling;
+
 /// What follows a dense layer's product and bias, element by element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -31,41 +34,6 @@ impl Layer {
         match self {
             Layer::Dense { units, .. } => Some(*units),
             Layer::Gating | Layer::Residual => None,
-        }
-    }
-}
-
-/// How the frames of a video become one vector, element by element (docs/method.md, section 2.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pooling {
-    /// Self-weighted average: sum x |x| / sum |x|, 0 where all are 0.
-    Swap,
-    Average,
-    Max,
-    /// Root of the mean square.
-    L2,
-}
-
-/// The gate state in which the label is absent (docs/method.md, section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dummy {
-    /// It has a gate vector of its own.
-    Learned,
-    /// Its gate logit is 0.
-    Zero,
-    /// There is none: gates sum to one over the experts. A single expert then has no gate at all.
-    None,
-}
-
-impl Dummy {
-    /// Number of gates of a class, or of a group whose largest class it is, of so many experts.
-    pub fn gates(self, experts: usize) -> usize {
-        match self {
-            Dummy::None if experts == 1 => 0,
-            Dummy::Learned => experts + 1,
-            Dummy::None | Dummy::Zero => experts,
         }
     }
 }

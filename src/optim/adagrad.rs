@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Step, other_lengths, stretch};
-use crate::model::vector::Instructions;
+use crate::kernel::vector::Instructions;
 use crate::packed;
-use crate::parallel::work_off;
+use crate::team::work_off;
 use crate::vectorised;
 
 /// Where the sums of squares begin, as in TensorFlow's AdaGrad, whose learning rates users know.

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Step, finite, other_lengths, stretch};
-use crate::model::vector::Instructions;
+use crate::kernel::vector::Instructions;
 use crate::packed;
-use crate::parallel::work_off;
+use crate::team::work_off;
 use crate::vectorised;
 
 const BETA_1: f32 = 0.9;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{finite, other_lengths, stretch};
-use crate::model::vector::Instructions;
+use crate::kernel::vector::Instructions;
 use crate::packed;
-use crate::parallel::work_off;
+use crate::team::work_off;
 use crate::vectorised;
 
 /// The average of one parameter vector: a plain mean of the first 1 / (1 - decay) steps, an

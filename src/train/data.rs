@@ -6,8 +6,8 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::memory::Plan;
 use crate::comm::Comm;
+use crate::cost::memory::Plan;
 use crate::data::{Dataset, Kind, ReadBefore};
 use crate::error::{Error, Result};
 use crate::flow::home_rows::HomeRows;

@@ -1,7 +1,7 @@
 //! How a run fits the machine: what is told of it before anything large is made.
 
 use super::data::Data;
-use super::groups::Groups;
+use super::pretrain::Groups;
 use crate::comm::Comm;
 use crate::job::Job;
 use crate::model::annotator::Shape;

@@ -5,26 +5,17 @@
 //! of it; so one place writes the last checkpoint of a stop, whatever was going on.
 
 mod checkpoints;
-mod clipping;
 mod data;
 mod ending;
-mod expert_step;
+mod experts;
 mod fit;
-mod groups;
-mod heartbeat;
-mod held_out;
-mod learner;
 mod losses;
-pub mod memory;
-mod negatives;
-mod odd_rows;
 mod pretrain;
-mod replicas;
 mod saved;
-mod search;
-mod shared_step;
+mod shared;
 mod standing;
 mod state;
+mod watch;
 
 use serde_json::{Value, json};
 
@@ -38,15 +29,14 @@ use crate::report::Report;
 pub use checkpoints::{Checkpoints, MARGIN};
 pub use data::Data;
 pub use ending::{Keep, Tries};
-use expert_step::ExpertStep;
-use groups::Groups;
-pub use heartbeat::Heartbeat;
-pub use learner::Worker;
-use pretrain::Pretrain;
+use experts::ExpertStep;
+pub use experts::Worker;
+use pretrain::{Groups, Pretrain};
 use saved::Saved;
 use standing::{Best, Step};
 use state::State;
 pub use state::{instructions, kernels, plan, shape_of};
+pub use watch::Heartbeat;
 
 /// What a training run ends with.
 pub struct Trained {
@@ -65,8 +55,8 @@ enum Learning {
     /// The step hasn't begun.
     Nothing,
     Pretrain(pretrain::Learning),
-    Experts(Box<expert_step::Learning>),
-    Shared(shared_step::Learning),
+    Experts(Box<experts::Learning>),
+    Shared(shared::Learning),
 }
 
 /// A run that stands where it begins or goes on.
@@ -181,12 +171,12 @@ impl Learning {
             }
             Step::Experts => {
                 let step = (&job.experts, rows.rows());
-                let restored = expert_step::Learning::restore(step, experts, epoch_best, loaded)?;
+                let restored = experts::Learning::restore(step, experts, epoch_best, loaded)?;
                 Learning::Experts(Box::new(restored))
             }
             Step::Shared => {
                 let parameters = model.shared.len();
-                let restored = shared_step::Learning::restore(&job.shared, parameters, loaded)?;
+                let restored = shared::Learning::restore(&job.shared, parameters, loaded)?;
                 Learning::Shared(restored)
             }
             Step::Done => return Err(loaded.common.refused("found a step in a run that is done")),
@@ -259,7 +249,7 @@ fn expert_step(state: &mut State, model: &mut Annotator, learning: &mut Learning
             model.experts = state.new_experts(&state.data.experts, round as u64);
         }
         let experts = &model.experts;
-        let new = expert_step::Learning::new(&job.experts, experts);
+        let new = experts::Learning::new(&job.experts, experts);
         *learning = Learning::Experts(Box::new(new));
     }
     let Learning::Experts(learning) = learning else { panic!("another step's state") };
@@ -285,11 +275,11 @@ fn expert_step(state: &mut State, model: &mut Annotator, learning: &mut Learning
 /// Stage 2: mixtures frozen; the shared layers by full-batch iRprop+.
 fn shared_step(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> Result<()> {
     if let Learning::Nothing = learning {
-        let new = shared_step::Learning::new(&state.job.shared, model.shared.len());
+        let new = shared::Learning::new(&state.job.shared, model.shared.len());
         *learning = Learning::Shared(new);
     }
     let Learning::Shared(learning) = learning else { panic!("another step's state") };
-    shared_step::run(state, model, learning)?;
+    shared::run(state, model, learning)?;
     let round = state.standing.round;
     state.validate(model, json!({ "step": "shared", "round": round }))?;
     Ok(())

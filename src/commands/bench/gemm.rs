@@ -5,8 +5,8 @@ use std::hint::black_box;
 use serde_json::{Value, json};
 
 use super::Setting;
-use crate::model::gemm::{Left, Output, Panels, Size, Workspace};
-use crate::model::vector::LANES;
+use crate::kernel::product::{Left, Output, Panels, Size, Workspace};
+use crate::kernel::vector::LANES;
 use crate::rng::{Purpose, Stream};
 
 /// Matrix products rows x depth times depth x columns, on one thread.

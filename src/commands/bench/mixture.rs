@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::{Setting, at_least_one, peak_mib};
 use crate::error::Result;
+use crate::kernel::matrix::Matrix;
+use crate::kernel::mixture::{Kernel, Passing, fresh_expert_gradient, transpose_into};
+use crate::kernel::vector::LANES;
 use crate::labels::Labels;
 use crate::model::experts::{Experts, layouts};
-use crate::model::matrix::Matrix;
-use crate::model::mixture::{Kernel, Passing, fresh_expert_gradient, transpose_into};
 use crate::model::spec::Dummy;
-use crate::model::vector::LANES;
-use crate::parallel::{work_off, work_off_together};
 use crate::rng::{Purpose, Stream};
+use crate::team::{work_off, work_off_together};
 use crate::train::Worker;
 
 /// The mixture kernel: loss and one gradient of rows through K classes of E experts.
@@ -98,7 +98,7 @@ fn some_rows(args: &Args) -> (Matrix, Labels) {
         own.dedup();
         labels.push(&own);
     }
-    activations.normalise_l2(crate::model::vector::Instructions::detect());
+    activations.normalise_l2(crate::kernel::vector::Instructions::detect());
     (activations, labels)
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::out::{self, For};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
-use crate::model::vector::Instructions;
+use crate::kernel::vector::Instructions;
 use crate::progress::tick;
 
 /// Measures the parts of the program on this machine.

@@ -2,8 +2,8 @@
 
 use std::io::Read;
 
-use super::super::groups::Groups;
 use super::super::saved::learned_blocks;
+use super::mini_batches::Groups;
 use super::{Learning, Position, variables_of};
 use crate::checkpoint::Loaded;
 use crate::error::Result;

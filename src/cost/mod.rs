@@ -1,0 +1,3 @@
+//! What things cost, for planning, training, benchmarks and tests.
+
+pub mod memory;

@@ -1,0 +1,5 @@
+//! Scores of a model's rows and their metrics: nothing of training.
+
+mod class_losses;
+pub mod rankings;
+pub mod scores;

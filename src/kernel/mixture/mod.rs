@@ -1,0 +1,384 @@
+//! The mixtures of one class block: scores, and the gradient with respect to their weights, to the
+//! activations, or both.
+//!
+//! Rows go through in tiles whose logits stay in cache; logits of all rows never exist. Stage 1
+//! asks for `expert_gradient`, stage 2 for `activation_gradient`, pretraining for both of one
+//! sweep. Where there are fewer blocks than threads, several threads, a team, share a block.
+
+pub mod layout;
+pub mod reference;
+
+use std::ops::Range;
+use std::slice;
+
+use self::layout::Layout;
+use crate::kernel::matrix::Matrix;
+use crate::kernel::product::{Left, Output, Panels, Size, Workspace};
+use crate::kernel::sweep::{self, Tile};
+use crate::kernel::vector::{Instructions, LANES, load, map2, store};
+use crate::labels::Labels;
+use crate::team::work_off;
+
+/// Numbers of logits of one tile: 256 KiB.
+const TILE_LOGITS: usize = 65_536;
+/// Rows of a tile at least, unless there are fewer: every tile passes over all weights of a block.
+const TILE_ROWS_MIN: usize = 240;
+/// And at most.
+const TILE_ROWS_MAX: usize = 480;
+
+/// One thread's room for the work on tiles, made once.
+pub struct Kernel {
+    gemm: Workspace,
+    swept: Swept,
+    epsilon: f32,
+}
+
+/// What a sweep leaves of a tile.
+#[derive(Default)]
+struct Swept {
+    /// [rows][columns]: logits, then their gradients.
+    logits: Vec<f32>,
+    /// [rows][groups][16]
+    losses: Vec<f32>,
+}
+
+/// A class block at rest: its layout and its weights and biases (see `Layout` for their order).
+#[derive(Clone, Copy)]
+pub struct Block<'a> {
+    pub layout: &'a Layout,
+    pub parameters: &'a [f32],
+}
+
+/// Rows that pass a class block: activations v and labels, row by row.
+#[derive(Clone, Copy)]
+pub struct Passing<'a> {
+    /// [rows][d]
+    pub activations: &'a Matrix,
+    pub labels: &'a Labels,
+    /// What each row's loss and gradients count, [rows]; empty where all count 1.
+    pub weights: &'a [f32],
+}
+
+impl Kernel {
+    /// `epsilon` is the loss's eps.
+    pub fn new(instructions: Instructions, epsilon: f32) -> Kernel {
+        Kernel { gemm: Workspace::new(instructions), swept: Swept::default(), epsilon }
+    }
+
+    /// The instructions it runs on, and the product kernel that the shared layers use too.
+    pub fn gemm(&mut self) -> &mut Workspace {
+        &mut self.gemm
+    }
+
+    /// p of `rows` and all classes of the block into `scores` [rows][classes]; each row's loss over
+    /// these classes is added to `row_loss` [rows].
+    pub fn scores(
+        &mut self,
+        block: Block,
+        passing: Passing,
+        rows: Range<usize>,
+        scores: &mut [f32],
+        row_loss: &mut [f64],
+    ) {
+        let classes = block.layout.classes.len();
+        let mut swept = std::mem::take(&mut self.swept);
+        for tile in tiles(block.layout, rows.clone()) {
+            let (logits, _) = swept.of(block.layout, tile.len());
+            let own = tile.start - rows.start..tile.end - rows.start;
+            let to = own.start * classes..own.end * classes;
+            self.logits(block, passing, tile.clone(), logits);
+            let instructions = self.gemm.instructions();
+            let mut tile = self.tile(block.layout, passing, tile, logits);
+            sweep::scores(instructions, &mut tile, &mut scores[to], &mut row_loss[own]);
+        }
+        self.swept = swept;
+    }
+
+    /// Adds the gradient with respect to the activations of `rows` to `dv`, whose row 0 is
+    /// `rows.start`, [rows][stride of d], and the losses to `class_loss`. `transposed` is what
+    /// `transpose` makes of the block.
+    pub fn activation_gradient(
+        &mut self,
+        block: Block,
+        transposed: &[f32],
+        passing: Passing,
+        rows: Range<usize>,
+        dv: &mut [f32],
+        class_loss: &mut [f64],
+    ) {
+        let mut swept = std::mem::take(&mut self.swept);
+        for tile in tiles(block.layout, rows.clone()) {
+            let dv = rows_of(dv, passing, tile.start - rows.start..tile.end - rows.start);
+            let slopes = swept.gradients(slice::from_mut(self), block, passing, tile, class_loss);
+            self.add_activation_gradient(block.layout, transposed, slopes, dv);
+        }
+        self.swept = swept;
+    }
+
+    /// Z = V W + b of `rows`.
+    fn logits(&mut self, block: Block, passing: Passing, rows: Range<usize>, logits: &mut [f32]) {
+        let layout = block.layout;
+        let (columns, stride) = (layout.columns(), passing.activations.stride());
+        assert_eq!(passing.activations.width(), layout.width, "width of the activations");
+        let (weights, biases) = block.parameters.split_at(layout.biases());
+        logits.chunks_exact_mut(columns).for_each(|row| row.copy_from_slice(biases));
+        self.gemm.accumulate(
+            Size { rows: rows.len(), depth: layout.width, panels: layout.panels },
+            Left { data: passing.activations.run(rows), row: stride, column: 1 },
+            Panels { data: weights, row: LANES, panel: layout.width * LANES },
+            &mut Output { data: logits, row: columns, panel: LANES },
+        );
+    }
+
+    fn tile<'a>(
+        &self,
+        layout: &'a Layout,
+        passing: Passing<'a>,
+        rows: Range<usize>,
+        logits: &'a mut [f32],
+    ) -> Tile<'a> {
+        let Passing { labels, weights, .. } = passing;
+        Tile { layout, logits, labels, weights, rows, epsilon: self.epsilon }
+    }
+
+    /// dW += V' dZ (= where fresh) of some panels from `first` on, and their db += column sums of
+    /// dZ.
+    fn add_expert_gradient(
+        &mut self,
+        layout: &Layout,
+        (activations, rows): (&Matrix, Range<usize>),
+        slopes: &[f32],
+        fresh: bool,
+        (first, weights, biases): (usize, &mut [f32], &mut [f32]),
+    ) {
+        let (columns, stride) = (layout.columns(), activations.stride());
+        let panels = biases.len() / LANES;
+        let size = Size { rows: layout.width, depth: rows.len(), panels };
+        let turned = Left { data: activations.run(rows), row: 1, column: stride };
+        let own = Panels { data: &slopes[first * LANES..], row: columns, panel: LANES };
+        let mut sums = Output { data: weights, row: LANES, panel: layout.width * LANES };
+        match fresh {
+            true => self.gemm.multiply(size, turned, own, &mut sums),
+            false => self.gemm.accumulate(size, turned, own, &mut sums),
+        }
+        for group in &layout.groups {
+            let experts = group.first_panel + group.gates..group.end();
+            for panel in experts.start.max(first)..experts.end.min(first + panels) {
+                let at = (panel - first) * LANES;
+                let add =
+                    |sum, row: &[f32]| map2(sum, load(row, panel * LANES), |sum, dz| sum + dz);
+                let sum = slopes.chunks_exact(columns).fold(load(biases, at), add);
+                store(biases, at, sum);
+            }
+        }
+    }
+
+    /// dV += dZ W' of the rows that `slopes` has.
+    fn add_activation_gradient(
+        &mut self,
+        layout: &Layout,
+        transposed: &[f32],
+        slopes: &[f32],
+        dv: &mut [f32],
+    ) {
+        let columns = layout.columns();
+        let panels = layout.width.div_ceil(LANES);
+        self.gemm.accumulate(
+            Size { rows: slopes.len() / columns, depth: columns, panels },
+            Left { data: slopes, row: columns, column: 1 },
+            Panels { data: transposed, row: LANES, panel: columns * LANES },
+            &mut Output { data: dv, row: panels * LANES, panel: LANES },
+        );
+    }
+}
+
+impl AsMut<Kernel> for Kernel {
+    fn as_mut(&mut self) -> &mut Kernel {
+        self
+    }
+}
+
+impl Swept {
+    /// Room for `rows` rows: logits and losses.
+    fn of(&mut self, layout: &Layout, rows: usize) -> (&mut [f32], &mut [f32]) {
+        let (logits, losses) = (rows * layout.columns(), rows * layout.groups.len() * LANES);
+        self.logits.resize(self.logits.len().max(logits), 0.0);
+        self.losses.resize(self.losses.len().max(losses), 0.0);
+        (&mut self.logits[..logits], &mut self.losses[..losses])
+    }
+
+    /// Gradients of the logits of a tile, whose rows the team divides. Adds their losses to
+    /// `class_loss`, row after row.
+    fn gradients<S: AsMut<Kernel> + Send>(
+        &mut self,
+        team: &mut [S],
+        block: Block,
+        passing: Passing,
+        rows: Range<usize>,
+        class_loss: &mut [f64],
+    ) -> &[f32] {
+        let (layout, height) = (block.layout, height(rows.len(), team.len()));
+        let lanes = layout.groups.len() * LANES;
+        let (logits, losses) = self.of(layout, rows.len());
+        let parts = logits.chunks_mut(height * layout.columns());
+        let parts = parts.zip(losses.chunks_mut(height * lanes)).zip(rows.clone().step_by(height));
+        let sweep =
+            |member: &mut S, ((logits, losses), from): ((&mut [f32], &mut [f32]), usize)| {
+                let kernel = member.as_mut();
+                let own = from..(from + height).min(rows.end);
+                kernel.logits(block, passing, own.clone(), logits);
+                let instructions = kernel.gemm.instructions();
+                sweep::gradients(
+                    instructions,
+                    &mut kernel.tile(layout, passing, own, logits),
+                    losses,
+                );
+            };
+        work_off(team, parts, sweep, &mut || ());
+        for losses in losses.chunks_exact(lanes) {
+            let sums = class_loss.iter_mut().zip(losses);
+            sums.for_each(|(sum, loss)| *sum += f64::from(*loss));
+        }
+        logits
+    }
+}
+
+/// Adds the gradient of the loss, summed over `rows`, to `gradient` (the parameters' layout; the
+/// biases of gates, which aren't learned, get none) and the losses to `class_loss`. The bits don't
+/// depend on how many threads the team has.
+pub fn expert_gradient<S: AsMut<Kernel> + Send>(
+    team: &mut [S],
+    block: Block,
+    passing: Passing,
+    rows: Range<usize>,
+    gradient: &mut [f32],
+    class_loss: &mut [f64],
+) {
+    gradients(team, block, passing, rows, (false, gradient), None, class_loss);
+}
+
+/// As `expert_gradient`, but `gradient` need not be zero before: it becomes that of `rows`, of
+/// which there is at least one.
+pub fn fresh_expert_gradient<S: AsMut<Kernel> + Send>(
+    team: &mut [S],
+    block: Block,
+    passing: Passing,
+    rows: Range<usize>,
+    gradient: &mut [f32],
+    class_loss: &mut [f64],
+) {
+    gradients(team, block, passing, rows, (true, gradient), None, class_loss);
+}
+
+/// Both gradients of one sweep: as `fresh_expert_gradient`, and `Kernel::activation_gradient`,
+/// whose `transposed` and `dv` are given together.
+pub fn both_gradients<S: AsMut<Kernel> + Send>(
+    team: &mut [S],
+    block: Block,
+    passing: Passing,
+    rows: Range<usize>,
+    gradient: &mut [f32],
+    activations: (&[f32], &mut [f32]),
+    class_loss: &mut [f64],
+) {
+    gradients(team, block, passing, rows, (true, gradient), Some(activations), class_loss);
+}
+
+/// A team sweeps its rows, then divides the panels of dW, and then the rows of dV.
+fn gradients<S: AsMut<Kernel> + Send>(
+    team: &mut [S],
+    block: Block,
+    passing: Passing,
+    rows: Range<usize>,
+    (fresh, gradient): (bool, &mut [f32]),
+    mut dv: Option<(&[f32], &mut [f32])>,
+    class_loss: &mut [f64],
+) {
+    let layout = block.layout;
+    let (weights, biases) = gradient.split_at_mut(layout.biases());
+    if fresh {
+        biases.fill(0.0);
+    }
+    let mut swept = std::mem::take(&mut team[0].as_mut().swept);
+    for tile in tiles(layout, rows.clone()) {
+        let slopes = swept.gradients(team, block, passing, tile.clone(), class_loss);
+        let fresh = fresh && tile.start == rows.start;
+        let panels = layout.panels.div_ceil(team.len());
+        let parts = weights.chunks_mut(panels * layout.width * LANES);
+        let parts = parts.zip(biases.chunks_mut(panels * LANES)).zip((0..).step_by(panels));
+        let add =
+            |member: &mut S, ((weights, biases), first): ((&mut [f32], &mut [f32]), usize)| {
+                let (left, part) = ((passing.activations, tile.clone()), (first, weights, biases));
+                member.as_mut().add_expert_gradient(layout, left, slopes, fresh, part);
+            };
+        work_off(team, parts, add, &mut || ());
+        if let Some((transposed, dv)) = &mut dv {
+            let dv = rows_of(dv, passing, tile.start - rows.start..tile.end - rows.start);
+            let height = height(tile.len(), team.len());
+            let parts = slopes.chunks(height * layout.columns());
+            let parts = parts.zip(dv.chunks_mut(height * passing.activations.stride()));
+            let add = |member: &mut S, (slopes, dv): (&[f32], &mut [f32])| {
+                member.as_mut().add_activation_gradient(layout, transposed, slopes, dv);
+            };
+            work_off(team, parts, add, &mut || ());
+        }
+    }
+    team[0].as_mut().swept = swept;
+}
+
+/// Rows of a tile that each member of a team takes, the last one perhaps fewer.
+fn height(rows: usize, team: usize) -> usize {
+    rows.div_ceil(team).next_multiple_of(4)
+}
+
+/// Some rows of [rows][stride of d].
+fn rows_of<'a>(numbers: &'a mut [f32], passing: Passing, rows: Range<usize>) -> &'a mut [f32] {
+    let stride = passing.activations.stride();
+    &mut numbers[rows.start * stride..rows.end * stride]
+}
+
+/// Cuts rows into about equal tiles whose logits stay in cache, whole register tiles but for the
+/// last.
+fn tiles(layout: &Layout, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+    let most = (TILE_LOGITS / layout.columns()).clamp(TILE_ROWS_MIN, TILE_ROWS_MAX);
+    let count = rows.len().div_ceil(most).max(1);
+    let height = rows.len().div_ceil(count).next_multiple_of(12).max(12);
+    rows.clone().step_by(height).map(move |from| from..(from + height).min(rows.end))
+}
+
+/// W' in panels of sixteen activations: [d / 16][column][16], zero beyond d.
+pub fn transpose(block: Block) -> Vec<f32> {
+    let mut turned = Vec::new();
+    transpose_into(block, &mut turned);
+    turned
+}
+
+/// As `transpose`, in memory that is there already.
+pub fn transpose_into(block: Block, turned: &mut Vec<f32>) {
+    let (width, panels) = (block.layout.width, block.layout.panels);
+    turned.resize(width.div_ceil(LANES) * panels * LANES * LANES, 0.0);
+    turn_panels(block.parameters, width, panels, turned);
+}
+
+/// Panels [panel][depth][16] turned into panels [depth / 16][panel, lane][16] of the transpose.
+pub fn transpose_panels(panels: &[f32], depth: usize, count: usize) -> Vec<f32> {
+    let mut turned = vec![0.0; depth.div_ceil(LANES) * count * LANES * LANES];
+    turn_panels(panels, depth, count, &mut turned);
+    turned
+}
+
+fn turn_panels(panels: &[f32], depth: usize, count: usize, turned: &mut [f32]) {
+    let columns = count * LANES;
+    if !depth.is_multiple_of(LANES) {
+        turned.fill(0.0);
+    }
+    for panel in 0..count {
+        for k in 0..depth {
+            let to = (k / LANES * columns + panel * LANES) * LANES + k % LANES;
+            for (lane, weight) in load(panels, (panel * depth + k) * LANES).into_iter().enumerate()
+            {
+                turned[to + lane * LANES] = weight;
+            }
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Matrix products on panels of sixteen columns.
+//!
+//! C = A B or C += A B, where every element of C is one chain of fused multiply-adds over k in
+//! order. Nothing else about the computation can be seen in the bits: not the tile's shape, not the
+//! blocking over k (a partial sum that goes through memory is exact), not the vector width. That is
+//! what lets ranks, threads and processors agree (ARCHITECTURE.md, "Same bits").
+
+mod registers;
+
+#[cfg(target_arch = "aarch64")]
+use self::registers::Quarters;
+use self::registers::Vector;
+#[cfg(target_arch = "x86_64")]
+use self::registers::{Full, Halves};
+use crate::kernel::vector::{Instructions, LANES, Lanes};
+
+/// A read by element (i, k) at `data[i * row + k * column]`.
+#[derive(Clone, Copy)]
+pub struct Left<'a> {
+    pub data: &'a [f32],
+    pub row: usize,
+    pub column: usize,
+}
+
+/// B read by panel: the sixteen numbers of (k, panel) begin at `data[panel * panel_stride + k *
+/// row]`.
+#[derive(Clone, Copy)]
+pub struct Panels<'a> {
+    pub data: &'a [f32],
+    pub row: usize,
+    pub panel: usize,
+}
+
+/// C, by row and panel: sixteen numbers begin at `data[i * row + panel * panel_stride]`.
+pub struct Output<'a> {
+    pub data: &'a mut [f32],
+    pub row: usize,
+    pub panel: usize,
+}
+
+/// Sizes of a product: `rows` x `depth` times `depth` x (16 `panels`).
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub rows: usize,
+    pub depth: usize,
+    pub panels: usize,
+}
+
+/// Largest depth of one block: a pair of panels of B (48 KiB) stays in the nearest caches.
+const DEPTH_BLOCK: usize = 384;
+/// Rows of one block: its packed copy of A (180 KiB) stays in the second-level cache. A multiple
+/// of every register tile's rows.
+const ROW_BLOCK: usize = 120;
+
+/// Side of the squares that are turned within registers while A is packed.
+const QUAD: usize = 4;
+
+/// Room for the packed copy of a block of A. One per thread, made once.
+pub struct Workspace {
+    instructions: Instructions,
+    packed: Vec<f32>,
+}
+
+impl Workspace {
+    pub fn new(instructions: Instructions) -> Workspace {
+        Workspace { instructions, packed: vec![0.0; ROW_BLOCK * DEPTH_BLOCK] }
+    }
+
+    pub fn instructions(&self) -> Instructions {
+        self.instructions
+    }
+
+    /// C += A B. Padding lanes of a panel are treated as all others.
+    pub fn accumulate(&mut self, size: Size, a: Left, b: Panels, c: &mut Output) {
+        if size.depth > 0 {
+            self.product(size, false, a, b, c);
+        }
+    }
+
+    /// C = A B, whatever C held.
+    pub fn multiply(&mut self, size: Size, a: Left, b: Panels, c: &mut Output) {
+        assert!(size.depth > 0, "a product of no depth");
+        self.product(size, true, a, b, c);
+    }
+
+    fn product(&mut self, size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output) {
+        if size.rows == 0 || size.panels == 0 {
+            return;
+        }
+        let (m, k, p) = (size.rows - 1, size.depth - 1, size.panels - 1);
+        assert!(m * a.row + k * a.column < a.data.len(), "A is too short");
+        assert!(p * b.panel + k * b.row + LANES <= b.data.len(), "B is too short");
+        assert!(m * c.row + p * c.panel + LANES <= c.data.len(), "C is too short");
+        let packed = &mut self.packed[..];
+        match self.instructions {
+            // SAFETY: `Instructions` other than `Plain` are only made where they were detected.
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => unsafe { avx512(size, fresh, a, b, c, packed) },
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => unsafe { avx2(size, fresh, a, b, c, packed) },
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => blocks::<Quarters, 6, 1>(size, fresh, a, b, c, packed),
+            _ => blocks::<Lanes, 6, 1>(size, fresh, a, b, c, packed),
+        }
+    }
+}
+
+// Register tiles: of 32 registers of 16 lanes 24 hold sums and 2 hold B; of 16 registers of 8
+// lanes 12 and 2; of 32 registers of 4 lanes 24 and 4. Some are always left for the numbers of A.
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
+fn avx512(size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
+    blocks::<Full, 12, 2>(size, fresh, a, b, c, packed);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2(size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
+    blocks::<Halves, 6, 1>(size, fresh, a, b, c, packed);
+}
+
+/// The product in blocks of depth and rows, by register tiles of `ROWS` x (16 `PANELS`).
+#[inline(always)]
+fn blocks<V: Vector, const ROWS: usize, const PANELS: usize>(
+    size: Size,
+    fresh: bool,
+    a: Left,
+    b: Panels,
+    c: &mut Output,
+    packed: &mut [f32],
+) {
+    // Equal blocks: a short last one would pass over C for little.
+    let depth_block = size.depth.div_ceil(size.depth.div_ceil(DEPTH_BLOCK));
+    for depth_from in (0..size.depth).step_by(depth_block) {
+        let depth = depth_block.min(size.depth - depth_from);
+        for row_from in (0..size.rows).step_by(ROW_BLOCK) {
+            let rows = ROW_BLOCK.min(size.rows - row_from);
+            let corner = &a.data[row_from * a.row + depth_from * a.column..];
+            pack::<ROWS>(Left { data: corner, ..a }, rows, depth, packed);
+            let fresh = fresh && depth_from == 0;
+            let mut panel = 0;
+            while panel < size.panels {
+                let b_from = &b.data[panel * b.panel + depth_from * b.row..];
+                let c_from = row_from * c.row + panel * c.panel;
+                let b = Panels { data: b_from, ..b };
+                if panel + PANELS <= size.panels {
+                    strips::<V, ROWS, PANELS>(packed, rows, depth, fresh, b, c, c_from);
+                    panel += PANELS;
+                } else {
+                    strips::<V, ROWS, 1>(packed, rows, depth, fresh, b, c, c_from);
+                    panel += 1;
+                }
+            }
+        }
+    }
+}
+
+/// All rows of a packed block times some panels. The last strip takes the smallest tile that holds
+/// it.
+#[inline(always)]
+fn strips<V: Vector, const ROWS: usize, const PANELS: usize>(
+    packed: &[f32],
+    rows: usize,
+    depth: usize,
+    fresh: bool,
+    b: Panels,
+    c: &mut Output,
+    c_from: usize,
+) {
+    for (index, strip) in packed.chunks_exact(ROWS * depth).take(rows.div_ceil(ROWS)).enumerate() {
+        let live = ROWS.min(rows - index * ROWS);
+        let c_at = c_from + index * ROWS * c.row;
+        if live > 2 * ROWS / 3 {
+            register_tile::<V, ROWS, ROWS, PANELS>(strip, live, fresh, b, c, c_at);
+        } else if ROWS == 12 && live > 4 {
+            register_tile::<V, ROWS, 8, PANELS>(strip, live, fresh, b, c, c_at);
+        } else {
+            register_tile::<V, ROWS, 4, PANELS>(strip, live, fresh, b, c, c_at);
+        }
+    }
+}
+
+/// Copies rows x depth of A into strips of `ROWS` rows, each strip [depth][ROWS]; rows that don't
+/// exist are zero.
+#[inline(always)]
+fn pack<const ROWS: usize>(a: Left, rows: usize, depth: usize, packed: &mut [f32]) {
+    for (index, strip) in packed.chunks_exact_mut(ROWS * depth).enumerate() {
+        let from = index * ROWS;
+        if from >= rows {
+            return;
+        }
+        let live = ROWS.min(rows - from);
+        if live < ROWS {
+            strip.fill(0.0);
+            for row in 0..live {
+                for k in 0..depth {
+                    strip[k * ROWS + row] = a.data[(from + row) * a.row + k * a.column];
+                }
+            }
+        } else if a.row == 1 {
+            for (k, numbers) in strip.chunks_exact_mut(ROWS).enumerate() {
+                let at = from + k * a.column;
+                numbers.copy_from_slice(&a.data[at..at + ROWS]);
+            }
+        } else {
+            for row in (0..ROWS / QUAD * QUAD).step_by(QUAD) {
+                turn_quads::<ROWS>(&a.data[(from + row) * a.row..], a, depth, &mut strip[row..]);
+            }
+            let rest: [&[f32]; 2] =
+                std::array::from_fn(|row| &a.data[(from + ROWS - 2 + row) * a.row..][..depth]);
+            if !ROWS.is_multiple_of(QUAD) {
+                for (k, numbers) in strip.chunks_exact_mut(ROWS).enumerate() {
+                    numbers[ROWS - 2] = rest[0][k];
+                    numbers[ROWS - 1] = rest[1][k];
+                }
+            }
+        }
+    }
+}
+
+/// Four rows of A, from `lines` on, into four columns of a strip, in squares of 4 x 4 that turn
+/// within registers.
+#[inline(always)]
+fn turn_quads<const ROWS: usize>(lines: &[f32], a: Left, depth: usize, strip: &mut [f32]) {
+    assert!(a.column == 1, "rows or columns of A lie end to end");
+    let lines: [&[f32]; QUAD] = std::array::from_fn(|row| &lines[row * a.row..][..depth]);
+    let quads = depth / QUAD * QUAD;
+    for k in (0..quads).step_by(QUAD) {
+        let square: [[f32; QUAD]; QUAD] =
+            std::array::from_fn(|row| lines[row][k..k + QUAD].try_into().expect("four"));
+        for column in 0..QUAD {
+            let turned: [f32; QUAD] = std::array::from_fn(|row| square[row][column]);
+            strip[(k + column) * ROWS..][..QUAD].copy_from_slice(&turned);
+        }
+    }
+    for k in quads..depth {
+        (0..QUAD).for_each(|row| strip[k * ROWS + row] = lines[row][k]);
+    }
+}
+
+/// The first `live` rows of a strip, at most `TILE` of its `ROWS`, times `PANELS` panels, through
+/// registers.
+#[inline(always)]
+fn register_tile<V: Vector, const ROWS: usize, const TILE: usize, const PANELS: usize>(
+    strip: &[f32],
+    live: usize,
+    fresh: bool,
+    b: Panels,
+    c: &mut Output,
+    c_at: usize,
+) {
+    // SAFETY, here and below: `accumulate` has checked that the last numbers read and written lie
+    // within B and C; rows beyond `live` are computed but neither read nor written.
+    let c_at = unsafe { c.data.as_mut_ptr().add(c_at) };
+    let place = |row: usize, panel: usize| unsafe { c_at.add(row * c.row + panel * c.panel) };
+    let mut sums = [[V::splat(0.0); PANELS]; TILE];
+    for row in 0..TILE * usize::from(!fresh) {
+        for panel in 0..PANELS {
+            sums[row][panel] = unsafe { V::read(place(row.min(live - 1), panel)) };
+        }
+    }
+    let mut from = b.data.as_ptr();
+    for a in strip.chunks_exact(ROWS) {
+        let numbers: [V; PANELS] =
+            std::array::from_fn(|panel| unsafe { V::read(from.wrapping_add(panel * b.panel)) });
+        for row in 0..TILE {
+            let number = V::splat(a[row]);
+            for panel in 0..PANELS {
+                sums[row][panel] = number.times_plus(numbers[panel], sums[row][panel]);
+            }
+        }
+        from = from.wrapping_add(b.row);
+    }
+    for row in 0..TILE {
+        if row < live {
+            (0..PANELS).for_each(|panel| unsafe { sums[row][panel].write(place(row, panel)) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Purpose, Stream};
+
+    fn random(stream: &mut Stream, count: usize) -> Vec<f32> {
+        (0..count).map(|_| stream.uniform() - 0.5).collect()
+    }
+
+    /// A [m][k] laid out as [k][m].
+    fn turned(a: &[f32], m: usize, k: usize) -> Vec<f32> {
+        (0..k * m).map(|at| a[at % m * k + at / m]).collect()
+    }
+
+    /// Every element is the chain of fused multiply-adds over k, to the bit, on all instructions.
+    #[test]
+    fn every_element_is_one_chain_in_order() {
+        let mut stream = Stream::new(3, Purpose::PlantedRows, 0);
+        for (m, k, p) in [
+            (1, 1, 1),
+            (7, 193, 2),
+            (121, 5, 3),
+            (13, 400, 1),
+            (6, 192, 5),
+            (3, 0, 2),
+            (250, 771, 3),
+        ] {
+            let (a, b) = (random(&mut stream, m * k), random(&mut stream, k * p * LANES));
+            let start = random(&mut stream, m * p * LANES);
+            for instructions in Instructions::available() {
+                let size = Size { rows: m, depth: k, panels: p };
+                let left = Left { data: &a, row: k, column: 1 };
+                let panels = Panels { data: &b, row: p * LANES, panel: LANES };
+                let product = |fresh: bool, left: Left, start: &[f32]| {
+                    let (mut c, mut workspace) = (start.to_vec(), Workspace::new(instructions));
+                    let output = &mut Output { data: &mut c, row: p * LANES, panel: LANES };
+                    match fresh {
+                        true => workspace.multiply(size, left, panels, output),
+                        false => workspace.accumulate(size, left, panels, output),
+                    }
+                    c
+                };
+                let c = product(false, left, &start);
+                if k > 0 {
+                    let (turned, zeros) = (turned(&a, m, k), vec![0.0; start.len()]);
+                    let turned = Left { data: &turned, row: 1, column: m };
+                    let fresh = product(true, left, &start);
+                    assert!(fresh == product(false, turned, &zeros), "{m} {k} {p}");
+                }
+                for i in 0..m {
+                    for j in 0..p * LANES {
+                        let width = p * LANES;
+                        let chain = (0..k).fold(start[i * width + j], |sum, l| {
+                            a[i * k + l].mul_add(b[l * width + j], sum)
+                        });
+                        assert_eq!(c[i * width + j].to_bits(), chain.to_bits(), "{m} {k} {p}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Negative subsampling in the expert step: of the rows that have no label of a class block, the
+//! block learns from some only, each weighted with the inverse of its chance to be drawn (Horvitz
+//! and Thompson 1952), so that the expected gradient stays what it is.
+
+use std::ops::Range;
+
+use crate::kernel::matrix::Matrix;
+use crate::kernel::mixture::Passing;
+use crate::kernel::mixture::layout::Layout;
+use crate::labels::Labels;
+use crate::rng::{Purpose, Stream};
+
+/// How negatives are drawn in one epoch: the same on all ranks and threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Negatives {
+    /// Chance of a row without labels of the block.
+    pub share: f32,
+    pub seed: u64,
+    /// Rows of all epochs before this one.
+    pub first: u64,
+    pub class_count: usize,
+}
+
+/// Rows of a mini-batch that a class block learns from.
+pub struct Drawn {
+    /// As high as the largest mini-batch so far.
+    activations: Matrix,
+    labels: Labels,
+    weights: Vec<f32>,
+}
+
+impl Drawn {
+    /// Room for activations `width` wide.
+    pub fn new(width: usize) -> Drawn {
+        Drawn { activations: Matrix::zeros(0, width), labels: Labels::new(), weights: Vec::new() }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.weights.len()
+    }
+
+    pub fn passing(&self) -> Passing<'_> {
+        Passing { activations: &self.activations, labels: &self.labels, weights: &self.weights }
+    }
+
+    /// Takes those of `rows` of what is passing that the block learns from. The first that passes
+    /// is at position `position` of the epoch.
+    pub fn draw(
+        &mut self,
+        negatives: Negatives,
+        layout: &Layout,
+        passing: Passing,
+        rows: Range<usize>,
+        position: usize,
+    ) {
+        self.activations.resize(self.activations.rows().max(rows.len()));
+        self.labels.clear();
+        self.weights.clear();
+        for row in rows {
+            let labels = passing.labels.row_within(row, &layout.classes);
+            let weight = if labels.is_empty() { 1.0 / negatives.share } else { 1.0 };
+            if labels.is_empty() && !negatives.takes(layout, position + row) {
+                continue;
+            }
+            let place = self.rows();
+            self.activations.row_mut(place).copy_from_slice(passing.activations.row(row));
+            self.labels.push(labels);
+            self.weights.push(weight);
+        }
+    }
+}
+
+impl Negatives {
+    fn takes(&self, layout: &Layout, position: usize) -> bool {
+        let row = self.first + position as u64;
+        let index = row * self.class_count as u64 + layout.classes.start as u64;
+        Stream::new(self.seed, Purpose::Negatives, index).uniform() < self.share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::spec::Dummy;
+
+    #[test]
+    fn positives_are_kept_and_negatives_weigh_what_was_left_out() {
+        let layout = Layout::new(16..32, vec![1; 16], Dummy::Learned, 2);
+        let mut labels = Labels::new();
+        (0..4000).for_each(|row| labels.push(if row % 10 == 0 { &[3, 17] } else { &[40] }));
+        let activations = Matrix::zeros(4000, 2);
+        let passing = Passing { activations: &activations, labels: &labels, weights: &[] };
+        let negatives = Negatives { share: 0.25, seed: 5, first: 100, class_count: 48 };
+        let mut drawn = Drawn::new(2);
+        drawn.draw(negatives, &layout, passing, 0..4000, 0);
+        let positives = drawn.weights.iter().filter(|weight| **weight == 1.0).count();
+        assert_eq!((positives, drawn.labels.positives()), (400, 400));
+        let weight: f32 = drawn.weights.iter().sum();
+        assert!((weight - 4000.0).abs() < 200.0, "{weight}");
+        let whole = drawn.weights.clone();
+        drawn.draw(negatives, &layout, passing, 2000..4000, 0);
+        assert_eq!(drawn.weights, whole[whole.len() - drawn.rows()..], "whatever the mini-batches");
+    }
+}
