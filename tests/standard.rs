@@ -8,6 +8,7 @@ use reelscale::comm::run_threads;
 use reelscale::data::{Dataset, ShardInfo};
 use reelscale::flow::home_rows::{HomeRows, read_rows};
 use reelscale::kernel::matrix::Matrix;
+use reelscale::kernel::standardise::standardise;
 use reelscale::kernel::vector::Instructions;
 use reelscale::labels::Labels;
 use reelscale::model::features::Features;
@@ -37,7 +38,7 @@ fn check(infos: Vec<ShardInfo>) {
         .collect();
     assert!(found.iter().all(|one| *one == found[0]), "ranks differ");
     let mut numbers = numbers(&dataset);
-    numbers.standardise(&found[0].means, &found[0].scales);
+    standardise(&mut numbers, &found[0].means, &found[0].scales);
     let count = numbers.rows() as f64;
     for column in 0..numbers.width() {
         let values: Vec<f64> =
@@ -66,7 +67,7 @@ fn a_constant_feature_becomes_zero() {
     assert_eq!(standard.means, [3.0, 0.5]);
     assert_eq!(standard.scales, [0.0, 2.0]);
     let mut matrix = Matrix::from_rows(&[3.0, 1.0, 3.0, 0.0], 2);
-    matrix.standardise(&standard.means, &standard.scales);
+    standardise(&mut matrix, &standard.means, &standard.scales);
     assert_eq!((&matrix.row(0)[..2], &matrix.row(1)[..2]), (&[0.0, 1.0][..], &[0.0, -1.0][..]));
     assert_eq!(Standard::from_sums(0.0, &[0.0], &[0.0]).scales, [0.0]);
 }

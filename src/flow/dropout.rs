@@ -1,5 +1,6 @@
 //! Dropout of activations, the same wherever a row runs.
 
+use crate::kernel::dropout::{bound, drop_out};
 use crate::rng::{Purpose, Stream};
 
 /// Dropout of activations (Srivastava et al. 2014): each is 0 with probability `share` and else
@@ -21,15 +22,7 @@ impl Dropout {
     /// Leaves out some of row `row`'s numbers, or of a gradient with respect to them.
     pub fn apply(self, row: usize, numbers: &mut [f32]) {
         let mut stream = Stream::new(self.seed, Purpose::Dropout, self.first + row as u64);
-        // A byte decides: sixteen of them for each draw of the generator.
-        let bound = (self.share * 256.0).round() as u32;
-        let scale = 256.0 / (256 - bound) as f32;
-        for numbers in numbers.chunks_mut(4) {
-            let bytes = stream.next_u32().to_le_bytes();
-            for (number, byte) in numbers.iter_mut().zip(bytes) {
-                *number *= if u32::from(byte) < bound { 0.0 } else { scale };
-            }
-        }
+        drop_out(numbers, bound(self.share), || stream.next_u32());
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::vector::{Instructions, LANES, load, store, sum};
-use crate::vectorised;
+use super::vector::LANES;
 
 /// `rows` x `width` numbers, row-major; columns from `width` to `stride` are padding.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,48 +81,5 @@ impl Matrix {
     pub fn run_mut(&mut self, rows: Range<usize>) -> &mut [f32] {
         let stride = self.stride();
         &mut self.data[rows.start * stride..rows.end * stride]
-    }
-
-    /// Takes each column's mean from its numbers and scales them.
-    pub fn standardise(&mut self, means: &[f32], scales: &[f32]) {
-        for row in 0..self.rows {
-            for ((x, mean), scale) in self.row_mut(row).iter_mut().zip(means).zip(scales) {
-                *x = (*x - mean) * scale;
-            }
-        }
-    }
-
-    /// Scales every row to length 1: x / sqrt(max(sum x^2, 1e-12)) (docs/method.md, section 2.2).
-    pub fn normalise_l2(&mut self, instructions: Instructions) {
-        let stride = self.stride();
-        vectorised!(instructions, |matrix: &mut [f32], stride: usize| {
-            matrix.chunks_exact_mut(stride.max(1)).for_each(normalise_row)
-        }; &mut self.data, stride);
-    }
-}
-
-/// Sum of the squares of a whole number of panels.
-#[inline(always)]
-pub fn squares(row: &[f32]) -> f32 {
-    let mut squares = [0.0; LANES];
-    for at in (0..row.len()).step_by(LANES) {
-        let x = load(row, at);
-        for lane in 0..LANES {
-            squares[lane] = x[lane].mul_add(x[lane], squares[lane]);
-        }
-    }
-    sum(squares)
-}
-
-#[inline(always)]
-fn normalise_row(row: &mut [f32]) {
-    let total = squares(row);
-    let scale = 1.0 / (if total > 1e-12 { total } else { 1e-12 }).sqrt();
-    for at in (0..row.len()).step_by(LANES) {
-        let mut x = load(row, at);
-        for lane in 0..LANES {
-            x[lane] *= scale;
-        }
-        store(row, at, x);
     }
 }

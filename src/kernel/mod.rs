@@ -1,11 +1,19 @@
 //! Arithmetic: one folder for each operation, in vector code for every processor, bit for bit the
 //! same on all of them. It knows no file, rank or clock.
 
+pub mod adagrad;
+pub mod adam;
+pub mod average;
+pub mod coefficients;
 pub mod dequantise;
+pub mod dropout;
 pub mod finite;
+pub mod irprop;
 pub mod matrix;
 pub mod mixture;
+pub mod normalise;
 pub mod pooling;
 pub mod product;
+pub mod standardise;
 pub mod sweep;
 pub mod vector;

@@ -10,8 +10,10 @@ use super::shared::{SharedLayers, Tape};
 use super::spec::{Dummy, Layer, Normalize, Pooling, Standard};
 use crate::example::FeaturePart;
 use crate::kernel::matrix::Matrix;
+use crate::kernel::normalise::normalise_l2;
 use crate::kernel::pooling::{pool, unpool};
 use crate::kernel::product::Workspace;
+use crate::kernel::standardise::standardise;
 
 /// Features are fewer than this, as in shards.
 pub const FEATURES_END: usize = 1 << 24;
@@ -195,9 +197,9 @@ impl Annotator {
 
     fn scaled(&self, gemm: &Workspace, mut values: Matrix) -> Matrix {
         match (self.shape.normalize, &self.shape.standard) {
-            (Normalize::L2, _) => values.normalise_l2(gemm.instructions()),
+            (Normalize::L2, _) => normalise_l2(gemm.instructions(), &mut values),
             (Normalize::Standardise, Some(standard)) => {
-                values.standardise(&standard.means, &standard.scales);
+                standardise(&mut values, &standard.means, &standard.scales);
             }
             (Normalize::Standardise, None) => panic!("a standard to go by"),
             (Normalize::None, _) => {}

@@ -2,7 +2,8 @@
 //! feature's distance from its mean is infinite, and the row would become zeros or NaN in silence.
 
 use super::spec::{Normalize, Standard};
-use crate::kernel::matrix::{squares, stride_of};
+use crate::kernel::matrix::stride_of;
+use crate::kernel::normalise::squares;
 
 /// What features must be.
 #[derive(Clone, Debug)]
@@ -72,13 +73,15 @@ impl Bounds {
 mod tests {
     use super::*;
     use crate::kernel::matrix::Matrix;
+    use crate::kernel::normalise::normalise_l2;
+    use crate::kernel::standardise::standardise;
     use crate::kernel::vector::Instructions;
 
     fn scaled(normalize: Normalize, standard: &Standard, row: &[f32]) -> Vec<f32> {
         let mut matrix = Matrix::from_rows(row, row.len());
         match normalize {
-            Normalize::L2 => matrix.normalise_l2(Instructions::detect()),
-            Normalize::Standardise => matrix.standardise(&standard.means, &standard.scales),
+            Normalize::L2 => normalise_l2(Instructions::detect(), &mut matrix),
+            Normalize::Standardise => standardise(&mut matrix, &standard.means, &standard.scales),
             Normalize::None => {}
         }
         matrix.row(0)[..row.len()].to_vec()

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Step, other_lengths, stretch};
+use crate::kernel::adagrad::update;
+use crate::kernel::coefficients::Coefficients;
 use crate::kernel::vector::Instructions;
 use crate::packed;
 use crate::team::work_off;
-use crate::vectorised;
 
 /// Where the sums of squares begin, as in TensorFlow's AdaGrad, whose learning rates users know.
 const INITIAL: f32 = 0.1;
@@ -46,25 +47,11 @@ impl Adagrad {
             let squares = self.squares[range.clone()].chunks_mut(length);
             let parts = weights.zip(gradient[range].chunks(length)).zip(squares);
             let work = |_: &mut S, ((w, g), squares): ((&mut [f32], &[f32]), &mut [f32])| {
-                vectorised!(
-                    instructions,
-                    |w: &mut [f32], g: &[f32], squares: &mut [f32], c: [f32; 3]| {
-                        update(w, g, squares, c)
-                    };
-                    w, g, squares, [step.learning_rate, step.scale, l2]
-                );
+                let (rate, scale) = (step.learning_rate, step.scale);
+                update(instructions, w, g, squares, Coefficients { rate, scale, l2 });
             };
             work_off(team, parts, work, &mut || ());
         }
-    }
-}
-
-#[inline(always)]
-fn update(w: &mut [f32], g: &[f32], squares: &mut [f32], [rate, scale, l2]: [f32; 3]) {
-    for ((w, g), squares) in w.iter_mut().zip(g).zip(squares) {
-        let g = l2.mul_add(*w, g * scale);
-        *squares = g.mul_add(g, *squares);
-        *w -= rate * g / squares.sqrt();
     }
 }
 

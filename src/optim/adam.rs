@@ -3,14 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Step, finite, other_lengths, stretch};
+use crate::kernel::adam::{BETA_1, BETA_2, Moments, update};
+use crate::kernel::coefficients::Coefficients;
 use crate::kernel::vector::Instructions;
 use crate::packed;
 use crate::team::work_off;
-use crate::vectorised;
-
-const BETA_1: f32 = 0.9;
-const BETA_2: f32 = 0.999;
-const EPSILON: f32 = 1e-8;
 
 /// First and second moments of one parameter vector.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,14 +59,9 @@ impl Adam {
             let first = self.first[range.clone()].chunks_mut(length);
             let second = self.second[range.clone()].chunks_mut(length);
             let parts = weights.zip(gradient[range].chunks(length)).zip(first.zip(second));
-            let work = |_: &mut S, ((w, g), (m, v)): (Given, (&mut [f32], &mut [f32]))| {
-                vectorised!(
-                    instructions,
-                    |w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: [f32; 3]| {
-                        update(w, g, m, v, c)
-                    };
-                    w, g, m, v, [rate, step.scale, l2]
-                );
+            let work = |_: &mut S, ((w, g), (first, second)): (Given, (&mut [f32], &mut [f32]))| {
+                let coefficients = Coefficients { rate, scale: step.scale, l2 };
+                update(instructions, w, g, Moments { first, second }, coefficients);
             };
             work_off(team, parts, work, &mut || ());
         }
@@ -78,16 +70,6 @@ impl Adam {
 
 /// A stretch of weights and of their gradient.
 type Given<'a> = (&'a mut [f32], &'a [f32]);
-
-#[inline(always)]
-fn update(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], [rate, scale, l2]: [f32; 3]) {
-    for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
-        let g = l2.mul_add(*w, g * scale);
-        *m = BETA_1.mul_add(*m, (1.0 - BETA_1) * g);
-        *v = BETA_2.mul_add(*v, (1.0 - BETA_2) * (g * g));
-        *w -= rate * *m / (v.sqrt() + EPSILON);
-    }
-}
 
 #[cfg(test)]
 mod tests {

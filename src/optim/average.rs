@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{finite, other_lengths, stretch};
+use crate::kernel::average::update;
 use crate::kernel::vector::Instructions;
 use crate::packed;
 use crate::team::work_off;
-use crate::vectorised;
 
 /// The average of one parameter vector: a plain mean of the first 1 / (1 - decay) steps, an
 /// exponential one from then on.
@@ -44,20 +44,9 @@ impl Average {
         let length = stretch(weights.len(), team.len());
         let parts = average.chunks_mut(length).zip(weights.chunks(length));
         let work = |_: &mut S, (average, weights): (&mut [f32], &[f32])| {
-            vectorised!(
-                instructions,
-                |average: &mut [f32], weights: &[f32], share: f32| update(average, weights, share);
-                average, weights, share
-            );
+            update(instructions, average, weights, share);
         };
         work_off(team, parts, work, &mut || ());
-    }
-}
-
-#[inline(always)]
-fn update(average: &mut [f32], weights: &[f32], share: f32) {
-    for (average, weight) in average.iter_mut().zip(weights) {
-        *average = share.mul_add(*weight - *average, *average);
     }
 }
 

@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{finite, other_lengths};
+use crate::kernel::irprop::{Bounds, Memory, update};
 use crate::packed;
 
 /// Bounds of the steps D.
@@ -61,35 +62,10 @@ impl Irprop {
 
     /// One step, given the gradient and the loss over all rows at `parameters`.
     pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], loss: f64) {
-        assert!(parameters.len() == gradient.len() && gradient.len() == self.sizes.len());
+        let Irprop { sizes, gradients, moves, .. } = self;
+        let bounds = Bounds { min: self.steps.min, max: self.steps.max };
         let rose = loss > self.loss;
-        for (index, (w, g)) in parameters.iter_mut().zip(gradient).enumerate() {
-            let (size, before) = (&mut self.sizes[index], &mut self.gradients[index]);
-            let last = &mut self.moves[index];
-            // Signs, not the product, which can underflow.
-            let turned = (*g > 0.0 && *before < 0.0) || (*g < 0.0 && *before > 0.0);
-            if turned {
-                *size = (*size * 0.5).max(self.steps.min);
-                if rose {
-                    *w -= *last;
-                }
-                *last = 0.0;
-                *before = 0.0;
-                continue;
-            }
-            if *g != 0.0 && *before != 0.0 {
-                *size = (*size * 1.2).min(self.steps.max);
-            }
-            *last = if *g > 0.0 {
-                -*size
-            } else if *g < 0.0 {
-                *size
-            } else {
-                0.0
-            };
-            *w += *last;
-            *before = *g;
-        }
+        update(parameters, gradient, Memory { sizes, gradients, moves }, bounds, rose);
         self.loss = loss;
     }
 }

@@ -8,7 +8,8 @@ use super::{Setting, at_least_one, peak_mib};
 use crate::error::Result;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::mixture::{Kernel, Passing, fresh_expert_gradient, transpose_into};
-use crate::kernel::vector::LANES;
+use crate::kernel::normalise::normalise_l2;
+use crate::kernel::vector::{Instructions, LANES};
 use crate::labels::Labels;
 use crate::model::experts::{Experts, layouts};
 use crate::model::spec::Dummy;
@@ -98,7 +99,7 @@ fn some_rows(args: &Args) -> (Matrix, Labels) {
         own.dedup();
         labels.push(&own);
     }
-    activations.normalise_l2(crate::kernel::vector::Instructions::detect());
+    normalise_l2(Instructions::detect(), &mut activations);
     (activations, labels)
 }
 
