@@ -2,6 +2,7 @@
 //! so that no result depends on who did what or when.
 
 use std::panic::resume_unwind;
+use std::slice;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -10,51 +11,129 @@ use std::time::Instant;
 
 use crate::progress::{Awaiting, tick, work_ahead};
 
-/// Works off `items` on as many threads as there are `states`, each thread with a state of its own
-/// (kernels, scratch). The calling thread takes part and calls `poll` after each of its items and
-/// while it waits, so that messages under way move on. The others come from rayon's pool, where
-/// they stand ready: items may be as short as some tens of microseconds.
-///
+/// Threads that work together: one for each member, which is what that thread alone uses meanwhile
+/// (a kernel, scratch memory, a reader). The calling thread takes part; the others come from
+/// rayon's pool, where they stand ready: items may be as short as some tens of microseconds.
 /// Panics of any thread are passed on.
-pub fn work_off<S: Send, I: Send>(
-    states: &mut [S],
-    items: impl IntoIterator<Item = I, IntoIter: Send>,
-    work: impl Fn(&mut S, I) + Sync,
-    poll: &mut dyn FnMut(),
-) {
-    let items = items.into_iter();
-    let (own, others) = states.split_first_mut().expect("at least one thread");
-    let most = items.size_hint().1.unwrap_or(usize::MAX);
-    let helpers = others.len().min(most.saturating_sub(1));
-    let queue = Mutex::new(items);
-    let next = || queue.lock().expect("no panic while the queue is held").next();
-    let busy = AtomicUsize::new(helpers);
-    let mut lead = || {
-        while let Some(item) = next() {
-            work(own, item);
-            tick();
-            poll();
-        }
-        while busy.load(Acquire) > 0 {
-            poll();
-            std::thread::yield_now();
-        }
-    };
-    if helpers == 0 {
-        return lead();
+pub struct Team<'a, S> {
+    /// The first is the calling thread's. There is at least one.
+    members: &'a mut [S],
+    poll: Option<&'a mut dyn FnMut()>,
+}
+
+impl<'a, S: Send> Team<'a, S> {
+    pub fn new(members: &'a mut [S]) -> Team<'a, S> {
+        assert!(!members.is_empty(), "a team of nobody");
+        Team { members, poll: None }
     }
-    rayon::in_place_scope(|scope| {
-        for state in &mut others[..helpers] {
-            scope.spawn(|_| {
-                let _leaves = Leaves(&busy);
-                while let Some(item) = next() {
-                    work(state, item);
-                    tick();
-                }
-            });
+
+    /// The one that the calling thread alone makes.
+    pub fn alone(member: &'a mut S) -> Team<'a, S> {
+        Team::new(slice::from_mut(member))
+    }
+
+    /// The same team, whose calling thread calls `poll` after each of its items and while it waits
+    /// for the others, so that messages under way move on.
+    pub fn polling<'b>(&'b mut self, poll: &'b mut dyn FnMut()) -> Team<'b, S> {
+        Team { members: self.members, poll: Some(poll) }
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The member of the calling thread.
+    pub fn own(&mut self) -> &mut S {
+        &mut self.members[0]
+    }
+
+    fn poll(&mut self) {
+        if let Some(poll) = &mut self.poll {
+            poll();
         }
-        lead();
-    });
+    }
+
+    /// Works off `items`, each on one thread.
+    pub fn for_each<I: Send>(
+        &mut self,
+        items: impl IntoIterator<Item = I, IntoIter: Send>,
+        work: impl Fn(&mut S, I) + Sync,
+    ) {
+        let items = items.into_iter();
+        let (own, others) = self.members.split_first_mut().expect("at least one member");
+        let most = items.size_hint().1.unwrap_or(usize::MAX);
+        let helpers = others.len().min(most.saturating_sub(1));
+        let queue = Mutex::new(items);
+        let next = || queue.lock().expect("no panic while the queue is held").next();
+        let busy = AtomicUsize::new(helpers);
+        let mut poll = || {
+            if let Some(poll) = &mut self.poll {
+                poll();
+            }
+        };
+        let mut lead = || {
+            while let Some(item) = next() {
+                work(own, item);
+                tick();
+                poll();
+            }
+            while busy.load(Acquire) > 0 {
+                poll();
+                std::thread::yield_now();
+            }
+        };
+        if helpers == 0 {
+            return lead();
+        }
+        rayon::in_place_scope(|scope| {
+            for member in &mut others[..helpers] {
+                scope.spawn(|_| {
+                    let _leaves = Leaves(&busy);
+                    while let Some(item) = next() {
+                        work(member, item);
+                        tick();
+                    }
+                });
+            }
+            lead();
+        });
+    }
+
+    /// What `work` makes of each of `items`, in their order.
+    pub fn map<I: Send, R: Send>(
+        &mut self,
+        items: impl IntoIterator<Item = I, IntoIter: Send>,
+        work: impl Fn(&mut S, I) -> R + Sync,
+    ) -> Vec<R> {
+        let mut made: Vec<Vec<(usize, R)>> = Vec::new();
+        made.resize_with(self.members.len(), Vec::new);
+        let mut members: Vec<_> = self.members.iter_mut().zip(&mut made).collect();
+        let mut team = Team::new(&mut members);
+        team.poll = match &mut self.poll {
+            Some(poll) => Some(&mut **poll),
+            None => None,
+        };
+        team.for_each(items.into_iter().enumerate(), |(member, made), (place, item)| {
+            made.push((place, work(member, item)));
+        });
+        let mut made: Vec<(usize, R)> = made.into_iter().flatten().collect();
+        made.sort_unstable_by_key(|one| one.0);
+        made.into_iter().map(|one| one.1).collect()
+    }
+
+    /// As `for_each`, for items that several threads can also share: whole rounds of one item a
+    /// thread, and then all threads together at each of the items that are left, so that no thread
+    /// is idle where there are few items. `work` is given the team of the item.
+    pub fn together<I: Send>(&mut self, mut items: Vec<I>, work: impl Fn(&mut Team<S>, I) + Sync) {
+        let left = items.split_off(items.len() / self.threads() * self.threads());
+        self.for_each(items, |member, item| work(&mut Team::alone(member), item));
+        for item in left {
+            work(&mut Team::new(self.members), item);
+            tick();
+            self.poll();
+        }
+    }
 }
 
 /// Counts a thread off when it is done or panics.
@@ -63,24 +142,6 @@ struct Leaves<'a>(&'a AtomicUsize);
 impl Drop for Leaves<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Release);
-    }
-}
-
-/// As `work_off`, for items that several threads can also share: whole rounds of one item a thread,
-/// and then all threads together at each of the items that are left, so that no thread is idle
-/// where there are few items.
-pub fn work_off_together<S: Send, I: Send>(
-    states: &mut [S],
-    mut items: Vec<I>,
-    work: impl Fn(&mut [S], I) + Sync,
-    poll: &mut dyn FnMut(),
-) {
-    let left = items.split_off(items.len() / states.len() * states.len());
-    work_off(states, items, |state, item| work(std::slice::from_mut(state), item), poll);
-    for item in left {
-        work(states, item);
-        tick();
-        poll();
     }
 }
 
@@ -190,20 +251,16 @@ mod tests {
     fn every_item_is_done_once_by_any_number_of_threads() {
         for threads in 1..5 {
             for count in [0, 1, 2, 17] {
-                let mut done = vec![0; count];
-                let mut states = vec![0; threads];
-                let items = done.iter_mut().enumerate();
-                work_off(
-                    &mut states,
-                    items,
-                    |state, (index, done)| {
-                        *state += 1;
-                        *done += index + 1;
-                    },
-                    &mut || (),
-                );
-                assert!(done.iter().enumerate().all(|(index, done)| *done == index + 1));
-                assert_eq!(states.iter().sum::<usize>(), count);
+                let (mut members, mut polls) = (vec![0; threads], 0);
+                let mut poll = || polls += 1;
+                let mut team = Team::new(&mut members);
+                let found = team.polling(&mut poll).map(0..count, |own, item| {
+                    *own += 1;
+                    item + 1
+                });
+                assert!(found.into_iter().eq(1..=count), "in their order");
+                assert_eq!(members.iter().sum::<usize>(), count);
+                assert!(threads > 1 || polls == count, "{polls} polls");
             }
         }
     }
@@ -211,8 +268,8 @@ mod tests {
     #[test]
     fn items_that_are_left_are_shared_by_all_threads() {
         let done = Mutex::new(vec![]);
-        let team = |states: &mut [usize], item| done.lock().unwrap().push((item, states.len()));
-        work_off_together(&mut [0; 3], (0..8).collect(), team, &mut || ());
+        let work = |team: &mut Team<()>, item| done.lock().unwrap().push((item, team.threads()));
+        Team::new(&mut [(); 3]).together((0..8).collect(), work);
         let mut done = done.into_inner().unwrap();
         done.sort_unstable();
         assert!(done.iter().copied().eq((0..8).map(|item| (item, if item < 6 { 1 } else { 3 }))));
@@ -222,6 +279,6 @@ mod tests {
     #[should_panic(expected = "item 5")]
     fn a_panic_of_a_helping_thread_is_passed_on() {
         let work = |_: &mut (), item| assert!(item != 5, "item {item}");
-        work_off(&mut [(); 4], 0..100, work, &mut || ());
+        Team::new(&mut [(); 4]).for_each(0..100, work);
     }
 }

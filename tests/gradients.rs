@@ -17,6 +17,7 @@ use reelscale::model::shared::SharedLayers;
 use reelscale::model::shared::reference as shared_reference;
 use reelscale::model::spec::{Activation, Dummy, Layer};
 use reelscale::rng::{Purpose, Stream};
+use reelscale::team::Team;
 
 const DUMMIES: [Dummy; 3] = [Dummy::Learned, Dummy::Zero, Dummy::None];
 
@@ -156,7 +157,7 @@ fn kernel(case: &Case, epsilon: f32, instructions: Instructions) -> Found {
     let (mut once, mut dv) = (found.parameters.clone(), found.activations.clone());
     let mut losses = found.loss.clone();
     let (gradient, loss) = (&mut found.parameters, &mut found.loss);
-    expert_gradient(&mut team[..1], block, passing, rows.clone(), gradient, loss);
+    expert_gradient(&mut Team::alone(&mut team[0]), block, passing, rows.clone(), gradient, loss);
     let kernel = &mut team[0];
     kernel.activation_gradient(
         block,
@@ -172,7 +173,7 @@ fn kernel(case: &Case, epsilon: f32, instructions: Instructions) -> Found {
     let (by_row, by_class) = (row_losses.iter().sum::<f64>(), losses.iter().sum::<f64>());
     assert!((by_row - by_class).abs() <= 1e-6 * by_class, "{by_row} {by_class}");
     for members in 1..=team.len() {
-        let (team, once) = (&mut team[..members], &mut once);
+        let (team, once) = (&mut Team::new(&mut team[..members]), &mut once);
         dv.fill(0.0);
         losses.fill(0.0);
         both_gradients(team, block, passing, rows.clone(), once, (&turned, &mut dv), &mut losses);
@@ -335,7 +336,8 @@ fn a_row_of_weight_three_counts_as_three_rows() {
         let passing = Passing { activations: &activations, labels: &labels, weights };
         let mut kernel = [Kernel::new(Instructions::detect(), 1e-5)];
         let (mut found, mut loss) = (vec![0.0; case.layout.parameters()], vec![0.0; 32]);
-        expert_gradient(&mut kernel, block, passing, 0..order.len(), &mut found, &mut loss);
+        let team = &mut Team::new(&mut kernel);
+        expert_gradient(team, block, passing, 0..order.len(), &mut found, &mut loss);
         (wide(&found), loss)
     };
     let (weighted, loss) = gradient(&[0, 1, 2], &[3.0, 0.0, 1.0]);

@@ -9,7 +9,7 @@ use std::fmt::Display;
 
 use super::Comm;
 use crate::error::{Error, Exit, Result};
-use crate::team::work_off;
+use crate::team::Team;
 
 /// Bytes of a seal.
 pub const SEAL: usize = size_of::<u32>();
@@ -31,10 +31,8 @@ pub fn crc32c_by(threads: usize, bytes: &[u8]) -> u32 {
     if threads == 1 || bytes.len() <= PIECE {
         return crc32c::crc32c(bytes);
     }
-    let mut sums = vec![0; bytes.len().div_ceil(PIECE)];
-    let pieces = bytes.chunks(PIECE).zip(&mut sums);
-    let work = |_: &mut (), (piece, sum): (&[u8], &mut u32)| *sum = crc32c::crc32c(piece);
-    work_off(&mut vec![(); threads], pieces, work, &mut || ());
+    let pieces = bytes.chunks(PIECE);
+    let sums = Team::new(&mut vec![(); threads]).map(pieces, |_, piece| crc32c::crc32c(piece));
     let lengths = bytes.chunks(PIECE).map(<[u8]>::len);
     sums.into_iter()
         .zip(lengths)

@@ -17,7 +17,7 @@ use crate::model::annotator::Annotator;
 use crate::model::features::{Features, Frames};
 use crate::model::spec::{Normalize, Standard};
 use crate::partition::{Blocks, owned, runs};
-use crate::team::{Ahead, work_off};
+use crate::team::{Ahead, Team};
 
 /// Rows that a thread takes to activations at once: row blocks of large datasets are too long to
 /// be read ahead whole.
@@ -180,15 +180,9 @@ impl HomeRows {
                 return Err(Error::stopped());
             }
             let (features, labels): (Vec<Features>, Vec<Labels>) = turn.into_iter().unzip();
-            let mut activations = vec![Matrix::default(); labels.len()];
-            work_off(
-                kernels,
-                features.into_iter().zip(&mut activations),
-                |kernel, (features, place)| {
-                    *place = annotator.forward(kernel.gemm(), features).into_output();
-                },
-                &mut || (),
-            );
+            let activations = Team::new(kernels).map(features, |kernel, features| {
+                annotator.forward(kernel.gemm(), features).into_output()
+            });
             for (activations, labels) in activations.iter().zip(&labels) {
                 self.check(own.rows.start + own.labels.rows(), activations)?;
                 own.push(activations, labels)?;

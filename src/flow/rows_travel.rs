@@ -16,7 +16,7 @@ use crate::kernel::matrix::Matrix;
 use crate::kernel::mixture::Passing;
 use crate::labels::Labels;
 use crate::rng::Permutation;
-use crate::team::{Ahead, work_off};
+use crate::team::{Ahead, Team};
 
 /// Rows that a thread puts in their places at once.
 const ROWS_AT_ONCE: usize = 64;
@@ -193,7 +193,7 @@ impl Travel<'_> {
                 }
             }
         };
-        work_off(&mut vec![(); self.comm.threads()], pieces, work, &mut || ());
+        Team::new(&mut vec![(); self.comm.threads()]).for_each(pieces, work);
         let damage = damage.into_inner().expect("nobody panics with it");
         if let Some((holder, row, found, seal)) = damage {
             let what = format!("activations of row {row}");

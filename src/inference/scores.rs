@@ -1,7 +1,6 @@
 //! Scores rows with a model: class blocks travel, rows stay home, each row keeps its best classes.
 
 use std::ops::Range;
-use std::sync::Mutex;
 
 use super::class_losses::ClassLosses;
 use crate::comm::Comm;
@@ -15,7 +14,7 @@ use crate::inference::rankings::{
 use crate::kernel::mixture::{Block, Kernel};
 use crate::metrics::{ExactSum, Metrics, TopLists};
 use crate::model::annotator::Annotator;
-use crate::team::work_off;
+use crate::team::Team;
 
 /// Pairs a row gives to GAP and MAP.
 pub const TOP: usize = 20;
@@ -231,19 +230,17 @@ impl Visit<'_> {
         let classes = &block.layout.classes;
         let some = |row: &usize| !own.labels.row_within(*row, classes).is_empty();
         let rows: Vec<usize> = (0..own.labels.rows()).filter(some).collect();
-        let mut found: Vec<Result<Vec<Positive>>> = Vec::new();
-        found.resize_with(rows.len().div_ceil(ROWS), || Ok(Vec::new()));
-        let work = |kernel: &mut Kernel, (rows, found): (&[usize], &mut Result<Vec<_>>)| {
+        let work = |kernel: &mut Kernel, rows: &[usize]| {
             let mut scores = vec![0.0; rows.len() * classes.len()];
             let mut losses = vec![0.0; rows.len()];
-            *found = own.gathered(rows).and_then(|piece| {
+            own.gathered(rows).and_then(|piece| {
                 let all = piece.rows.clone();
                 kernel.scores(block, piece.passing(), all, &mut scores, &mut losses);
                 are_numbers(block, &scores, &losses)?;
                 Ok(positives(own, block, rows.iter().copied(), &scores))
-            });
+            })
         };
-        work_off(self.kernels, rows.chunks(ROWS).zip(&mut found), work, self.poll);
+        let found = Team::new(self.kernels).polling(self.poll).map(rows.chunks(ROWS), work);
         let found = found.into_iter().collect::<Result<Vec<_>>>();
         self.held(found).concat()
     }
@@ -253,20 +250,15 @@ impl Visit<'_> {
         let (own, block, classes) = (self.own, self.block, self.block.layout.classes.len());
         let (mut scores, mut losses) = (vec![0.0; rows.len() * classes], vec![0.0; rows.len()]);
         let items = scores.chunks_mut(ROWS * classes).zip(losses.chunks_mut(ROWS)).enumerate();
-        let failure = Mutex::new(Ok(()));
         let work =
             |kernel: &mut Kernel, (index, (scores, losses)): (usize, (&mut [f32], &mut [f64]))| {
                 let from = rows.start + index * ROWS;
-                let scored = own.piece(from..from + losses.len()).and_then(|piece| {
-                    kernel.scores(block, piece.passing(), piece.rows.clone(), scores, losses);
-                    are_numbers(block, scores, losses)
-                });
-                if let Err(error) = scored {
-                    *failure.lock().expect("nobody panics with it") = Err(error);
-                }
+                let piece = own.piece(from..from + losses.len())?;
+                kernel.scores(block, piece.passing(), piece.rows.clone(), scores, losses);
+                are_numbers(block, scores, losses)
             };
-        work_off(self.kernels, items, work, self.poll);
-        let outcome: Result<()> = failure.into_inner().expect("nobody panics with it");
+        let outcomes = Team::new(self.kernels).polling(self.poll).map(items, work);
+        let outcome: Result<()> = outcomes.into_iter().collect();
         self.held(outcome.map(|()| Scores { rows, scores, losses }))
     }
 

@@ -7,7 +7,7 @@ use crate::kernel::adagrad::update;
 use crate::kernel::coefficients::Coefficients;
 use crate::kernel::vector::Instructions;
 use crate::packed;
-use crate::team::work_off;
+use crate::team::Team;
 
 /// Where the sums of squares begin, as in TensorFlow's AdaGrad, whose learning rates users know.
 const INITIAL: f32 = 0.1;
@@ -34,7 +34,7 @@ impl Adagrad {
     /// One step, shared by as many threads as `team` has members.
     pub fn step<S: Send>(
         &mut self,
-        team: &mut [S],
+        team: &mut Team<S>,
         instructions: Instructions,
         parameters: &mut [f32],
         gradient: &[f32],
@@ -42,7 +42,7 @@ impl Adagrad {
     ) {
         assert!(parameters.len() == gradient.len() && gradient.len() == self.squares.len());
         for (l2, range) in step.parts(parameters.len()) {
-            let length = stretch(range.len(), team.len());
+            let length = stretch(range.len(), team.threads());
             let weights = parameters[range.clone()].chunks_mut(length);
             let squares = self.squares[range.clone()].chunks_mut(length);
             let parts = weights.zip(gradient[range].chunks(length)).zip(squares);
@@ -50,7 +50,7 @@ impl Adagrad {
                 let (rate, scale) = (step.learning_rate, step.scale);
                 update(instructions, w, g, squares, Coefficients { rate, scale, l2 });
             };
-            work_off(team, parts, work, &mut || ());
+            team.for_each(parts, work);
         }
     }
 }
@@ -63,7 +63,7 @@ mod tests {
     fn steps_shrink_with_the_squares() {
         let (mut w, mut adagrad) = ([1.0f32, 1.0], Adagrad::new(2));
         let step = Step { learning_rate: 0.5, scale: 1.0, l2: 2.0, decayed: 1 };
-        adagrad.step(&mut [()], Instructions::Plain, &mut w, &[3.0, 3.0], step);
+        adagrad.step(&mut Team::alone(&mut ()), Instructions::Plain, &mut w, &[3.0, 3.0], step);
         let (with_l2, without) = (1.0 - 0.5 * 5.0 / 25.1f32.sqrt(), 1.0 - 1.5 / 9.1f32.sqrt());
         assert!((w[0] - with_l2).abs() < 1e-6 && (w[1] - without).abs() < 1e-6, "{w:?}");
     }

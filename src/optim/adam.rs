@@ -7,7 +7,7 @@ use crate::kernel::adam::{BETA_1, BETA_2, Moments, update};
 use crate::kernel::coefficients::Coefficients;
 use crate::kernel::vector::Instructions;
 use crate::packed;
-use crate::team::work_off;
+use crate::team::Team;
 
 /// First and second moments of one parameter vector.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Adam {
     /// One step, shared by as many threads as `team` has members.
     pub fn step<S: Send>(
         &mut self,
-        team: &mut [S],
+        team: &mut Team<S>,
         instructions: Instructions,
         parameters: &mut [f32],
         gradient: &[f32],
@@ -54,7 +54,7 @@ impl Adam {
         let rate = (f64::from(step.learning_rate) * correction) as f32;
         assert!(parameters.len() == gradient.len() && gradient.len() == self.first.len());
         for (l2, range) in step.parts(parameters.len()) {
-            let length = stretch(range.len(), team.len());
+            let length = stretch(range.len(), team.threads());
             let weights = parameters[range.clone()].chunks_mut(length);
             let first = self.first[range.clone()].chunks_mut(length);
             let second = self.second[range.clone()].chunks_mut(length);
@@ -63,7 +63,7 @@ impl Adam {
                 let coefficients = Coefficients { rate, scale: step.scale, l2 };
                 update(instructions, w, g, Moments { first, second }, coefficients);
             };
-            work_off(team, parts, work, &mut || ());
+            team.for_each(parts, work);
         }
     }
 }
@@ -87,7 +87,13 @@ mod tests {
             let rate = 0.01 * (1.0 - 0.999f64.powi(t)).sqrt() / (1.0 - 0.9f64.powi(t));
             w -= rate * m / (v.sqrt() + 1e-8);
             let step = Step { learning_rate: 0.01, scale: 0.5, l2: 0.0, decayed: 1 };
-            adam.step(&mut [()], Instructions::Plain, &mut found, &[2.0 * g as f32], step);
+            adam.step(
+                &mut Team::alone(&mut ()),
+                Instructions::Plain,
+                &mut found,
+                &[2.0 * g as f32],
+                step,
+            );
         }
         assert!((f64::from(found[0]) - w).abs() < 1e-6, "{} {w}", found[0]);
     }

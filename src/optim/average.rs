@@ -9,7 +9,7 @@ use super::{finite, other_lengths, stretch};
 use crate::kernel::average::update;
 use crate::kernel::vector::Instructions;
 use crate::packed;
-use crate::team::work_off;
+use crate::team::Team;
 
 /// The average of one parameter vector: a plain mean of the first 1 / (1 - decay) steps, an
 /// exponential one from then on.
@@ -36,17 +36,22 @@ impl Average {
     }
 
     /// Takes in the weights after a step, shared by as many threads as `team` has members.
-    pub fn step<S: Send>(&mut self, team: &mut [S], instructions: Instructions, weights: &[f32]) {
+    pub fn step<S: Send>(
+        &mut self,
+        team: &mut Team<S>,
+        instructions: Instructions,
+        weights: &[f32],
+    ) {
         self.steps += 1;
         let share = f32::max(1.0 - self.decay, 1.0 / self.steps as f32);
         let average = Arc::make_mut(&mut self.weights).as_mut_slice();
         assert_eq!(average.len(), weights.len());
-        let length = stretch(weights.len(), team.len());
+        let length = stretch(weights.len(), team.threads());
         let parts = average.chunks_mut(length).zip(weights.chunks(length));
         let work = |_: &mut S, (average, weights): (&mut [f32], &[f32])| {
             update(instructions, average, weights, share);
         };
-        work_off(team, parts, work, &mut || ());
+        team.for_each(parts, work);
     }
 }
 
@@ -59,7 +64,7 @@ mod tests {
         let mut average = Average::new(1, 0.75);
         let steps = [8.0, 4.0, 0.0, 4.0, 8.0];
         let found = steps.map(|weight| {
-            average.step(&mut [()], Instructions::Plain, &[weight]);
+            average.step(&mut Team::alone(&mut ()), Instructions::Plain, &[weight]);
             average.weights[0]
         });
         assert_eq!(found, [8.0, 6.0, 4.0, 4.0, 5.0]);

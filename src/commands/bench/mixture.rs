@@ -14,7 +14,7 @@ use crate::labels::Labels;
 use crate::model::experts::{Experts, layouts};
 use crate::model::spec::Dummy;
 use crate::rng::{Purpose, Stream};
-use crate::team::{work_off, work_off_together};
+use crate::team::Team;
 use crate::train::Worker;
 
 /// The mixture kernel: loss and one gradient of rows through K classes of E experts.
@@ -107,21 +107,19 @@ fn some_rows(args: &Args) -> (Matrix, Labels) {
 fn stage_1(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
     let mut losses = vec![0.0; experts.own.len()];
     let mut gradients = vec![Vec::new(); kernels.len()];
-    work_off_together(
-        &mut Worker::team(kernels, &mut gradients),
+    Team::new(&mut Worker::team(kernels, &mut gradients)).together(
         experts.own.clone().zip(&mut losses).collect(),
-        |team: &mut [Worker], (block, loss): (usize, &mut f64)| {
+        |team: &mut Team<Worker>, (block, loss): (usize, &mut f64)| {
             let block = experts.block(block);
             let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
-            let mut gradient = std::mem::take(team[0].gradient);
+            let mut gradient = std::mem::take(team.own().gradient);
             gradient.resize(block.parameters.len(), 0.0);
             let rows = 0..passing.labels.rows();
             fresh_expert_gradient(team, block, passing, rows, &mut gradient, &mut class_loss);
             black_box(&gradient);
-            *team[0].gradient = gradient;
+            *team.own().gradient = gradient;
             *loss = class_loss.iter().sum();
         },
-        &mut || (),
     );
     losses.iter().sum()
 }
@@ -136,8 +134,7 @@ fn stage_2(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
         let block = experts.block(block);
         transpose_into(block, &mut transposed);
         let runs = dv.chunks_mut(ROWS * stride).zip(&mut losses).enumerate();
-        work_off(
-            kernels,
+        Team::new(kernels).for_each(
             runs,
             |kernel, (run, (dv, loss)): (usize, (&mut [f32], &mut f64))| {
                 let rows = run * ROWS..run * ROWS + dv.len() / stride;
@@ -145,7 +142,6 @@ fn stage_2(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
                 kernel.activation_gradient(block, &transposed, passing, rows, dv, &mut class_loss);
                 *loss += class_loss.iter().sum::<f64>();
             },
-            &mut || (),
         );
     }
     black_box(&dv);

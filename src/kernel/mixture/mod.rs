@@ -9,7 +9,6 @@ pub mod layout;
 pub mod reference;
 
 use std::ops::Range;
-use std::slice;
 
 use self::layout::Layout;
 use crate::kernel::matrix::Matrix;
@@ -17,7 +16,7 @@ use crate::kernel::product::{Left, Output, Panels, Size, Workspace};
 use crate::kernel::sweep::{self, Tile};
 use crate::kernel::vector::{Instructions, LANES, load, map2, store};
 use crate::labels::Labels;
-use crate::team::work_off;
+use crate::team::Team;
 
 /// Numbers of logits of one tile: 256 KiB.
 const TILE_LOGITS: usize = 65_536;
@@ -109,7 +108,7 @@ impl Kernel {
         let mut swept = std::mem::take(&mut self.swept);
         for tile in tiles(block.layout, rows.clone()) {
             let dv = rows_of(dv, passing, tile.start - rows.start..tile.end - rows.start);
-            let slopes = swept.gradients(slice::from_mut(self), block, passing, tile, class_loss);
+            let slopes = swept.gradients(&mut Team::alone(self), block, passing, tile, class_loss);
             self.add_activation_gradient(block.layout, transposed, slopes, dv);
         }
         self.swept = swept;
@@ -211,13 +210,13 @@ impl Swept {
     /// `class_loss`, row after row.
     fn gradients<S: AsMut<Kernel> + Send>(
         &mut self,
-        team: &mut [S],
+        team: &mut Team<S>,
         block: Block,
         passing: Passing,
         rows: Range<usize>,
         class_loss: &mut [f64],
     ) -> &[f32] {
-        let (layout, height) = (block.layout, height(rows.len(), team.len()));
+        let (layout, height) = (block.layout, height(rows.len(), team.threads()));
         let lanes = layout.groups.len() * LANES;
         let (logits, losses) = self.of(layout, rows.len());
         let parts = logits.chunks_mut(height * layout.columns());
@@ -234,7 +233,7 @@ impl Swept {
                     losses,
                 );
             };
-        work_off(team, parts, sweep, &mut || ());
+        team.for_each(parts, sweep);
         for losses in losses.chunks_exact(lanes) {
             let sums = class_loss.iter_mut().zip(losses);
             sums.for_each(|(sum, loss)| *sum += f64::from(*loss));
@@ -247,7 +246,7 @@ impl Swept {
 /// biases of gates, which aren't learned, get none) and the losses to `class_loss`. The bits don't
 /// depend on how many threads the team has.
 pub fn expert_gradient<S: AsMut<Kernel> + Send>(
-    team: &mut [S],
+    team: &mut Team<S>,
     block: Block,
     passing: Passing,
     rows: Range<usize>,
@@ -260,7 +259,7 @@ pub fn expert_gradient<S: AsMut<Kernel> + Send>(
 /// As `expert_gradient`, but `gradient` need not be zero before: it becomes that of `rows`, of
 /// which there is at least one.
 pub fn fresh_expert_gradient<S: AsMut<Kernel> + Send>(
-    team: &mut [S],
+    team: &mut Team<S>,
     block: Block,
     passing: Passing,
     rows: Range<usize>,
@@ -273,7 +272,7 @@ pub fn fresh_expert_gradient<S: AsMut<Kernel> + Send>(
 /// Both gradients of one sweep: as `fresh_expert_gradient`, and `Kernel::activation_gradient`,
 /// whose `transposed` and `dv` are given together.
 pub fn both_gradients<S: AsMut<Kernel> + Send>(
-    team: &mut [S],
+    team: &mut Team<S>,
     block: Block,
     passing: Passing,
     rows: Range<usize>,
@@ -286,7 +285,7 @@ pub fn both_gradients<S: AsMut<Kernel> + Send>(
 
 /// A team sweeps its rows, then divides the panels of dW, and then the rows of dV.
 fn gradients<S: AsMut<Kernel> + Send>(
-    team: &mut [S],
+    team: &mut Team<S>,
     block: Block,
     passing: Passing,
     rows: Range<usize>,
@@ -299,11 +298,11 @@ fn gradients<S: AsMut<Kernel> + Send>(
     if fresh {
         biases.fill(0.0);
     }
-    let mut swept = std::mem::take(&mut team[0].as_mut().swept);
+    let mut swept = std::mem::take(&mut team.own().as_mut().swept);
     for tile in tiles(layout, rows.clone()) {
         let slopes = swept.gradients(team, block, passing, tile.clone(), class_loss);
         let fresh = fresh && tile.start == rows.start;
-        let panels = layout.panels.div_ceil(team.len());
+        let panels = layout.panels.div_ceil(team.threads());
         let parts = weights.chunks_mut(panels * layout.width * LANES);
         let parts = parts.zip(biases.chunks_mut(panels * LANES)).zip((0..).step_by(panels));
         let add =
@@ -311,19 +310,19 @@ fn gradients<S: AsMut<Kernel> + Send>(
                 let (left, part) = ((passing.activations, tile.clone()), (first, weights, biases));
                 member.as_mut().add_expert_gradient(layout, left, slopes, fresh, part);
             };
-        work_off(team, parts, add, &mut || ());
+        team.for_each(parts, add);
         if let Some((transposed, dv)) = &mut dv {
             let dv = rows_of(dv, passing, tile.start - rows.start..tile.end - rows.start);
-            let height = height(tile.len(), team.len());
+            let height = height(tile.len(), team.threads());
             let parts = slopes.chunks(height * layout.columns());
             let parts = parts.zip(dv.chunks_mut(height * passing.activations.stride()));
             let add = |member: &mut S, (slopes, dv): (&[f32], &mut [f32])| {
                 member.as_mut().add_activation_gradient(layout, transposed, slopes, dv);
             };
-            work_off(team, parts, add, &mut || ());
+            team.for_each(parts, add);
         }
     }
-    team[0].as_mut().swept = swept;
+    team.own().as_mut().swept = swept;
 }
 
 /// Rows of a tile that each member of a team takes, the last one perhaps fewer.

@@ -10,6 +10,7 @@ use crate::kernel::mixture::{Block, Kernel, expert_gradient};
 use crate::kernel::vector::LANES;
 use crate::optim::lbfgs::Lbfgs;
 use crate::packed::{put, take, unless};
+use crate::team::Team;
 
 /// A class block whose classes search by L-BFGS, each by itself. The block's parameters stand at
 /// the trial points.
@@ -88,7 +89,7 @@ impl BlockSearch {
     }
 
     /// Adds what a window's rows give to every class's value and gradient.
-    pub fn evaluate(&mut self, team: &mut [Kernel], block: Block, window: &Window) {
+    pub fn evaluate(&mut self, team: &mut Team<Kernel>, block: Block, window: &Window) {
         let rows = 0..window.labels.rows();
         let (gradient, losses) = (&mut self.gradient, &mut self.losses);
         expert_gradient(team, block, window.passing(), rows, gradient, losses);

@@ -16,6 +16,7 @@ use crate::optim::adam::Adam;
 use crate::optim::average::Average;
 use crate::optim::{Solver, Step};
 use crate::packed;
+use crate::team::Team;
 
 /// One thread's kernel with the gradient that it makes.
 pub struct Worker<'a> {
@@ -107,15 +108,15 @@ impl Learner {
     /// state are hot, until the run is to stop. A team of several threads shares every mini-batch.
     pub fn learn(
         &mut self,
-        team: &mut [Worker],
+        team: &mut Team<Worker>,
         layout: &Layout,
         parameters: &mut [f32],
         window: &Window,
         (job, negatives, stop): (&ExpertsJob, Option<Negatives>, &StopFlag),
     ) {
         let rows = window.labels.rows();
-        let instructions = team[0].kernel.gemm().instructions();
-        let mut gradient = std::mem::take(team[0].gradient);
+        let instructions = team.own().kernel.gemm().instructions();
+        let mut gradient = std::mem::take(team.own().gradient);
         gradient.resize(parameters.len(), 0.0);
         let mut drawn = Drawn::new(layout.width);
         for from in (self.rows - window.first..rows).step_by(job.batch) {
@@ -150,7 +151,7 @@ impl Learner {
                 average.step(team, instructions, parameters);
             }
         }
-        *team[0].gradient = gradient;
+        *team.own().gradient = gradient;
     }
 
     /// Loss of the epoch, summed over the block's classes and all rows.

@@ -36,7 +36,7 @@ use crate::model::experts::Experts;
 use crate::optim::Solver;
 use crate::packed::put;
 use crate::rng::{Permutation, Purpose};
-use crate::team::{work_off, work_off_together};
+use crate::team::Team;
 
 /// Where an expert step stands, and what it learns with besides the weights.
 pub struct Learning {
@@ -202,11 +202,11 @@ impl ExpertStep<'_> {
                 let blocks = layouts.iter().zip(&mut experts.parameters);
                 let items = learning.learners().iter_mut().zip(blocks);
                 let items = items.filter(|item| !item.0.converged).collect();
-                let learn = |team: &mut [Worker], (learner, (layout, parameters)): Lesson| {
+                let learn = |team: &mut Team<Worker>, (learner, (layout, parameters)): Lesson| {
                     let parameters = Arc::make_mut(parameters);
                     learner.learn(team, layout, parameters, window, how);
                 };
-                work_off_together(&mut workers, items, learn, poll);
+                Team::new(&mut workers).polling(poll).together(items, learn);
             });
             // All ranks come to the last window at once.
             let Some(passed) = passed.transpose() else { break };
@@ -276,13 +276,13 @@ impl ExpertStep<'_> {
             let blocks = layouts.iter().zip(&experts.parameters);
             let items = learning.searches().iter_mut().zip(blocks);
             let stop = self.comm.stop();
-            let evaluate = |team: &mut [Kernel], (search, (layout, parameters)): Search| {
+            let evaluate = |team: &mut Team<Kernel>, (search, (layout, parameters)): Search| {
                 if !stop.asked() {
                     search.evaluate(team, Block { layout, parameters }, window);
                 }
             };
             let items = items.filter(|item| !item.0.converged()).collect();
-            work_off_together(kernels, items, evaluate, poll);
+            Team::new(kernels).polling(poll).together(items, evaluate);
         };
         while let Some(passed) = windows.pass(&mut visit).transpose() {
             let outcome = passed.and_then(|_| self.comm.unless_stopped());
@@ -298,7 +298,7 @@ impl ExpertStep<'_> {
             |_: &mut Kernel, (search, parameters): (&mut BlockSearch, &mut Arc<Vec<f32>>)| {
                 search.advance(Arc::<Vec<f32>>::make_mut(parameters), rows, l2);
             };
-        work_off(kernels, items, advance, &mut || ());
+        Team::new(kernels).for_each(items, advance);
         Ok(())
     }
 

@@ -14,7 +14,6 @@ mod restore;
 
 use std::io;
 use std::ops::Range;
-use std::slice::from_mut;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -47,7 +46,7 @@ use crate::optim::Step;
 use crate::optim::adam::Adam;
 use crate::packed::put;
 use crate::partition::runs;
-use crate::team::{work_off, work_off_together};
+use crate::team::Team;
 
 /// What pretraining works on.
 pub struct Pretrain<'a> {
@@ -178,17 +177,9 @@ impl Pretrain<'_> {
         learning: &mut Learning,
         batch: Batch,
     ) -> Stepped {
-        let mut tapes: Vec<_> = batch.groups.iter().map(|_| None).collect();
-        let items = batch.groups.iter().zip(&mut tapes);
-        work_off(
-            kernels,
-            items,
-            |kernel, ((features, _), tape): (&(Features, Labels), &mut Option<_>)| {
-                *tape = Some(annotator.forward(kernel.gemm(), features.clone()));
-            },
-            &mut || (),
-        );
-        let tapes: Vec<_> = tapes.into_iter().map(|tape| tape.expect("done")).collect();
+        let tapes = Team::new(kernels).map(&batch.groups, |kernel, (features, _)| {
+            annotator.forward(kernel.gemm(), features.clone())
+        });
         let instructions = kernels[0].gemm().instructions();
         let odd = tapes.iter().position(|tape| !all_finite(instructions, &tape.output().data));
         let mut odd = odd.map(|own| format!("activations of {}", self.groups.row_blocks_of(own)));
@@ -286,10 +277,11 @@ impl Pretrain<'_> {
             };
             let gradients = &mut learning.gradients[first..first + turn.len()];
             let places = parts.iter_mut().zip(gradients).zip(&mut losses[first..]);
-            let work = |team: &mut [Kernel], (block, ((dv, gradient), loss)): (&usize, Places)| {
+            let work = |team: &mut Team<Kernel>,
+                        (block, ((dv, gradient), loss)): (&usize, Places)| {
                 *loss = gradients_of(team, experts.block(*block), passing, gradient, dv);
             };
-            work_off_together(kernels, turn.iter().zip(places).collect(), work, &mut || ());
+            Team::new(kernels).together(turn.iter().zip(places).collect(), work);
             if wanted {
                 parts.into_iter().for_each(|part| dv_sum.add(part));
             }
@@ -329,19 +321,16 @@ impl Pretrain<'_> {
             if turn.is_empty() {
                 break;
             }
-            let mut leaves: Vec<Vec<f32>> = turn.iter().map(|_| sum.room()).collect();
-            work_off(
-                kernels,
-                turn.into_iter().zip(&mut leaves),
-                |kernel, ((tape, dv, features), leaf)| {
+            let items: Vec<_> = turn.into_iter().map(|own| (own, sum.room())).collect();
+            let leaves =
+                Team::new(kernels).map(items, |kernel, ((tape, dv, features), mut leaf)| {
                     let gemm = kernel.gemm();
-                    let dx = annotator.layers.backward(gemm, &transposed, tape, dv, leaf);
+                    let dx = annotator.layers.backward(gemm, &transposed, tape, dv, &mut leaf);
                     if let (Features::Frames(frames), true) = (features, on_frames) {
-                        annotator.frame_gradient(gemm, &transposed, frames, &dx, 0, leaf);
+                        annotator.frame_gradient(gemm, &transposed, frames, &dx, 0, &mut leaf);
                     }
-                },
-                &mut || (),
-            );
+                    leaf
+                });
             leaves.into_iter().for_each(|leaf| sum.add(leaf));
         }
         sum.finish(self.comm)
@@ -363,7 +352,7 @@ impl Pretrain<'_> {
             let scale = self.clipped(square(gradient), rows);
             let weights = &mut annotator.shared[variable];
             let step = Step { learning_rate: rate, scale, l2: 0.0, decayed: 0 };
-            adam.step(kernels, instructions, weights, gradient, step);
+            adam.step(&mut Team::new(kernels), instructions, weights, gradient, step);
         }
     }
 
@@ -389,8 +378,7 @@ impl Pretrain<'_> {
             .iter()
             .zip(&mut experts.parameters)
             .zip(learning.gradients.iter_mut().zip(&mut learning.experts));
-        work_off(
-            kernels,
+        Team::new(kernels).for_each(
             items,
             |kernel, ((layout, parameters), (gradient, adam)): ((&Layout, &mut Arc<Vec<f32>>), _)| {
                 let parameters = Arc::make_mut(parameters);
@@ -399,9 +387,9 @@ impl Pretrain<'_> {
                 let instructions = kernel.gemm().instructions();
                 let decayed = layout.biases();
                 let step = Step { learning_rate: rate, scale: 1.0, l2, decayed };
-                adam.step(from_mut(kernel), instructions, parameters, gradient, step);
+                let team = &mut Team::alone(kernel);
+                adam.step(team, instructions, parameters, gradient, step);
             },
-            &mut || (),
         );
     }
 
@@ -426,7 +414,7 @@ type Places<'a> = ((&'a mut Vec<f32>, &'a mut Vec<f32>), &'a mut f64);
 /// Both gradients of one class block over the whole mini-batch, written anew; dL/dv only where `dv`
 /// has room. Returns the loss.
 fn gradients_of(
-    team: &mut [Kernel],
+    team: &mut Team<Kernel>,
     block: Block,
     passing: Passing,
     gradient: &mut [f32],

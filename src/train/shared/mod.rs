@@ -28,7 +28,7 @@ use crate::optim::adam::Adam;
 use crate::optim::irprop::{Irprop, Steps};
 use crate::optim::{SharedSolver, Step};
 use crate::packed::put;
-use crate::team::work_off;
+use crate::team::Team;
 
 /// What an error calls it.
 pub const SHARED_GRADIENT: &str = "gradient of the shared layers";
@@ -104,7 +104,8 @@ pub fn run(state: &mut State, model: &mut Annotator, learning: &mut Learning) ->
                 let rate = state.job.shared.learning_rate;
                 let instructions = state.kernels[0].gemm().instructions();
                 let step = Step { learning_rate: rate, scale: 1.0, l2: 0.0, decayed: 0 };
-                adam.step(&mut state.kernels, instructions, &mut model.shared, &gradient, step);
+                let team = &mut Team::new(&mut state.kernels);
+                adam.step(team, instructions, &mut model.shared, &gradient, step);
             }
         }
         learning.iteration += 1;
@@ -197,13 +198,9 @@ impl Pass<'_, '_> {
             comm.unless_stopped()?;
             let read = rows.by_ref().take(turn.len()).collect::<Result<Vec<_>>>()?;
             let (features, labels): (Vec<Features>, Vec<Labels>) = read.into_iter().unzip();
-            let mut inputs = vec![Matrix::default(); turn.len()];
-            work_off(
-                kernels,
-                features.into_iter().zip(&mut inputs),
-                |kernel, (features, input)| *input = annotator.input(kernel.gemm(), features),
-                &mut || (),
-            );
+            let mut team = Team::new(kernels);
+            let inputs =
+                team.map(features, |kernel, features| annotator.input(kernel.gemm(), features));
             let mut whole = Vec::new();
             for ((last, input), labels) in turn.into_iter().zip(inputs).zip(labels) {
                 open.0.append(input);
@@ -212,18 +209,11 @@ impl Pass<'_, '_> {
                     whole.push(std::mem::replace(&mut open, nothing()));
                 }
             }
-            let mut places: Vec<Option<BlockRows>> = whole.iter().map(|_| None).collect();
-            work_off(
-                kernels,
-                whole.into_iter().zip(&mut places),
-                |kernel, ((input, labels), place): ((Matrix, _), &mut Option<_>)| {
-                    let dv = Matrix::zeros(input.rows(), annotator.layers.outputs());
-                    let tape = annotator.layers.forward(kernel.gemm(), &annotator.shared, input);
-                    *place = Some(BlockRows { tape, labels, dv, loss: 0.0 });
-                },
-                &mut || (),
-            );
-            wave.extend(places.into_iter().map(|place| place.expect("every item was done")));
+            wave.extend(team.map(whole, |kernel, (input, labels)| {
+                let dv = Matrix::zeros(input.rows(), annotator.layers.outputs());
+                let tape = annotator.layers.forward(kernel.gemm(), &annotator.shared, input);
+                BlockRows { tape, labels, dv, loss: 0.0 }
+            }));
         }
     }
 
@@ -247,23 +237,16 @@ impl Pass<'_, '_> {
                 return Ok(());
             }
             self.state.comm.unless_stopped()?;
-            let mut leaves: Vec<_> = turn.iter().map(|_| (gradient.room(), Ok(()))).collect();
             let annotator = self.annotator;
-            let items = turn.into_iter().zip(&mut leaves).map(|((block, own), place)| {
-                let pieces = self.rows.pieces(block);
-                (own, pieces, place)
+            let items = turn
+                .into_iter()
+                .map(|(block, own)| (own, self.rows.pieces(block), gradient.room()))
+                .collect::<Vec<_>>();
+            let leaves = Team::new(&mut workers).map(items, |worker, (own, pieces, mut leaf)| {
+                worker.backward(annotator, transposed, own, pieces, &mut leaf).map(|()| leaf)
             });
-            work_off(
-                &mut workers,
-                items.collect::<Vec<_>>(),
-                |worker, (own, pieces, (leaf, outcome)): (BlockRows, Vec<_>, &mut (_, _))| {
-                    *outcome = worker.backward(annotator, transposed, own, pieces, leaf);
-                },
-                &mut || (),
-            );
-            for (leaf, outcome) in leaves {
-                outcome?;
-                gradient.add(leaf);
+            for leaf in leaves {
+                gradient.add(leaf?);
             }
         }
     }
@@ -318,5 +301,5 @@ fn visit(
         kernel.activation_gradient(block, transposed, passing, all, dv, &mut losses);
         rows.loss += losses.iter().sum::<f64>();
     };
-    work_off(kernels, wave, work, poll);
+    Team::new(kernels).polling(poll).for_each(wave, work);
 }
