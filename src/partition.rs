@@ -1,5 +1,7 @@
 //! Who owns what: row blocks and class blocks, cut once from the data and the model, never from the
-//! number of ranks, and then dealt to ranks as contiguous runs (ARCHITECTURE.md, "Same bits").
+//! number of ranks, and then dealt to ranks as contiguous runs (ARCHITECTURE.md, "Same bits"). The
+//! run that a rank has stands in one table, `Owners`, which goes with what was cut: with rows, with
+//! mixtures. `Comm::deal` makes it; nothing else computes an owner.
 
 use std::ops::Range;
 
@@ -71,26 +73,70 @@ impl Blocks {
     pub fn of_item(&self, item: usize) -> usize {
         self.starts.partition_point(|start| *start <= item) - 1
     }
+}
 
-    /// The items that `rank` of `size` owns: those of its run of blocks.
-    pub fn owned(&self, size: usize, rank: usize) -> Range<usize> {
-        self.run(owned(self.len(), size, rank))
+/// Which rank owns which blocks: a contiguous run each, of any length, perhaps none. All ranks hold
+/// the same table, each with its own place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owners {
+    /// Rank r owns the blocks `starts[r]..starts[r + 1]`.
+    starts: Vec<usize>,
+    rank: usize,
+}
+
+impl Owners {
+    /// Runs whose lengths differ by at most one, as `rank` of `size` holds them.
+    pub fn even(blocks: usize, size: usize, rank: usize) -> Owners {
+        Owners::in_shares(blocks, &vec![1; size], rank)
     }
-}
 
-/// The run of blocks that `rank` of `size` owns: even, contiguous, perhaps empty.
-pub fn owned(blocks: usize, size: usize, rank: usize) -> Range<usize> {
-    rank * blocks / size..(rank + 1) * blocks / size
-}
+    /// Runs as long as the ranks' shares say, one of which isn't 0, as `rank` holds them.
+    pub fn in_shares(blocks: usize, shares: &[usize], rank: usize) -> Owners {
+        let total: usize = shares.iter().sum();
+        assert!(rank < shares.len() && total > 0, "rank {rank} of {shares:?}");
+        let ends = shares.iter().scan(0, |sum, share| {
+            *sum += share;
+            Some(*sum * blocks / total)
+        });
+        Owners { starts: std::iter::once(0).chain(ends).collect(), rank }
+    }
 
-/// The run of blocks of each of `size` ranks.
-pub fn runs(blocks: usize, size: usize) -> Vec<Range<usize>> {
-    (0..size).map(|rank| owned(blocks, size, rank)).collect()
-}
+    /// Number of ranks.
+    pub fn ranks(&self) -> usize {
+        self.starts.len() - 1
+    }
 
-/// The rank of `size` that owns `block`.
-pub fn owner(block: usize, blocks: usize, size: usize) -> usize {
-    ((block + 1) * size - 1) / blocks
+    /// Number of blocks of all ranks.
+    pub fn blocks(&self) -> usize {
+        self.starts[self.ranks()]
+    }
+
+    /// The blocks that `rank` owns.
+    pub fn run(&self, rank: usize) -> Range<usize> {
+        self.starts[rank]..self.starts[rank + 1]
+    }
+
+    /// The blocks of each rank.
+    pub fn runs(&self) -> Vec<Range<usize>> {
+        (0..self.ranks()).map(|rank| self.run(rank)).collect()
+    }
+
+    /// The blocks that this rank owns.
+    pub fn own(&self) -> Range<usize> {
+        self.run(self.rank)
+    }
+
+    /// Blocks of the rank that has most.
+    pub fn longest(&self) -> usize {
+        (0..self.ranks()).map(|rank| self.run(rank).len()).max().unwrap_or(0)
+    }
+
+    /// The rank that owns `block`.
+    pub fn owner(&self, block: usize) -> usize {
+        assert!(block < self.blocks(), "block {block} of {}", self.blocks());
+        // Behind ranks without blocks, which begin where the next one does.
+        self.starts.partition_point(|start| *start <= block) - 1
+    }
 }
 
 #[cfg(test)]
@@ -99,12 +145,27 @@ mod tests {
 
     #[test]
     fn every_block_has_the_owner_whose_run_holds_it() {
-        for blocks in 1..40 {
-            for size in 1..50 {
-                for block in 0..blocks {
-                    assert!(owned(blocks, size, owner(block, blocks, size)).contains(&block));
-                }
+        let even = (1..40).flat_map(|blocks| (1..50).map(move |size| (blocks, size)));
+        let even = even.map(|(blocks, size)| Owners::even(blocks, size, 0));
+        let shares = [vec![0, 3, 0, 0, 2, 0], vec![7], vec![0, 0, 1], vec![5, 0, 1, 30]];
+        let others = [0, 1, 5, 36, 100].into_iter().flat_map(|blocks| {
+            shares.iter().map(move |shares| Owners::in_shares(blocks, shares, 0))
+        });
+        for owners in even.chain(others) {
+            assert_eq!(owners.runs().iter().map(Range::len).sum::<usize>(), owners.blocks());
+            for block in 0..owners.blocks() {
+                assert!(owners.run(owners.owner(block)).contains(&block), "{owners:?}: {block}");
             }
+        }
+    }
+
+    #[test]
+    fn even_runs_differ_by_at_most_one() {
+        for (blocks, size) in [(0, 1), (3, 5), (7, 7), (256, 48)] {
+            let lengths = Owners::even(blocks, size, 0).runs();
+            let (least, most) = (blocks / size, blocks.div_ceil(size));
+            assert!(lengths.iter().all(|run| (least..=most).contains(&run.len())), "{lengths:?}");
+            assert_eq!(Owners::even(blocks, size, 0).longest(), most);
         }
     }
 

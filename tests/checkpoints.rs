@@ -157,7 +157,8 @@ fn save(store: &Store, comm: &Comm, number: u32) -> Result<()> {
     let common = |to: &mut dyn Write| put(to, &number);
     let events = |to: &mut dyn Write| writeln!(to, "{{\"number\":{number}}}");
     let block = |_: usize, to: &mut dyn Write| put_numbers(to, &[number; 3]);
-    let families = vec![Family { name: "model", count: 3, put: Box::new(block) }];
+    let owners = comm.deal(3);
+    let families = vec![Family { name: "model", owners: &owners, put: Box::new(block) }];
     let about = json!({ "number": number });
     store.save(comm, &Contents { about, common: &common, events: &events, families })
 }
@@ -190,7 +191,8 @@ fn load_once(folder: &Path, ranks: usize) -> Result<Option<u32>> {
         let number: u32 = loaded.common.take()?;
         assert_eq!(loaded.about["number"], number);
         assert_eq!(loaded.events, format!("{{\"number\":{number}}}\n").as_bytes());
-        let blocks = loaded.blocks.each("model", 3, |_, from| take_numbers::<Vec<u32>>(from))?;
+        let blocks =
+            loaded.blocks.each("model", &comm.deal(3), |_, from| take_numbers::<Vec<u32>>(from))?;
         assert!(blocks.iter().all(|block| *block == [number; 3]));
         Ok(Some(number))
     })?;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reelscale::comm::{Comm, OrderedSum, run_threads, run_threads_limited};
 use reelscale::error::{Error, Exit};
-use reelscale::partition::owned;
+use reelscale::partition::Owners;
 
 /// Every collective with values that tell rank and place, on messages of at most `count_max` bytes.
 fn check_collectives(comm: &Comm) {
@@ -128,7 +128,7 @@ proptest! {
             (0..count).map(|leaf| (0..length).map(|at| value(leaf, at)).collect()).collect();
         let expected: Vec<u32> = reference(&leaves).iter().map(|x| x.to_bits()).collect();
         let results = run_threads(size, |comm| {
-            let runs: Vec<_> = (0..size).map(|rank| owned(count, size, rank)).collect();
+            let runs = Owners::even(count, size, comm.rank()).runs();
             let make = || {
                 let mut sum = OrderedSum::new(comm, "numbers", runs.clone(), length);
                 runs[comm.rank()].clone().for_each(|leaf| sum.add(leaves[leaf].clone()));

@@ -13,6 +13,7 @@ use reelscale::model::features::{Features, Frames};
 use reelscale::model::initial;
 use reelscale::model::shared::reference as shared_reference;
 use reelscale::model::spec::{Activation, Dummy, Layer, Normalize, Pooling};
+use reelscale::partition::Owners;
 use reelscale::rng::{Purpose, Stream};
 
 const WIDTH: usize = 7;
@@ -43,7 +44,7 @@ fn annotator(frames: &[Layer], pooling: Pooling, layers: &[Layer]) -> Annotator 
         // Biases that are no longer 0, so that they matter.
         shared[place.biases()][..place.outputs].iter_mut().for_each(|bias| *bias = 0.05);
     }
-    let experts = Experts { layouts: vec![], own: 0..0, parameters: vec![] };
+    let experts = Experts { layouts: vec![], owners: Owners::even(0, 1, 0), parameters: vec![] };
     Annotator { shape, layers, shared, experts }
 }
 

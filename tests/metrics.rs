@@ -8,12 +8,11 @@ use reelscale::comm::{Comm, run_threads};
 use reelscale::inference::rankings::{Ranked, Visited, full_precisions, metrics};
 use reelscale::labels::Labels;
 use reelscale::metrics::{Metrics, TopLists};
-use reelscale::partition::owned;
 use reelscale::rng::{Purpose, Stream};
 
 /// The metrics of dense scores, rows divided over the ranks of `comm`.
 fn measure(comm: &Comm, scores: &[Vec<f32>], labels: &Labels, top_k: usize) -> Metrics {
-    let mine = owned(scores.len(), comm.size(), comm.rank());
+    let mine = comm.deal(scores.len()).own();
     let classes = scores.first().map_or(1, Vec::len);
     let mut top = TopLists::new(mine.len(), classes);
     let mut own = Labels::new();

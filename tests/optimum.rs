@@ -53,7 +53,7 @@ fn objectives(folder: &Path, model: &Path, l2: f64) -> Vec<f64> {
         }
     }
     let experts = &annotator.experts;
-    let blocks = experts.own.clone().map(|block| experts.block(block));
+    let blocks = experts.own().map(|block| experts.block(block));
     blocks
         .flat_map(|block| {
             (0..block.layout.classes.len()).map(move |class| {

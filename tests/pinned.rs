@@ -1,5 +1,6 @@
 //! Small jobs over all that a job can ask for, held to literal weights and losses: on every kernel
-//! of this machine, on 1 and 3 ranks, in every version of the program.
+//! of this machine, on 1 and 3 ranks, on ranks that own unequal shares, in every version of the
+//! program.
 
 mod common;
 
@@ -245,6 +246,8 @@ fn check(literals: &str, jobs: &[(&str, &str)], frames: usize) {
                 literals.check(name, &how, Pin::of_run(&job, ranks));
             }
         }
+        let uneven = Pin::of_run_in_shares(&job, &[0, 3, 1]);
+        literals.check(name, "ranks of which one is idle and one has most", uneven);
     }
     literals.finish();
 }

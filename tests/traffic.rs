@@ -44,7 +44,7 @@ use reelscale::kernel::matrix::Matrix;
 use reelscale::labels::Labels;
 use reelscale::model::experts::{Experts, layouts};
 use reelscale::model::spec::Dummy;
-use reelscale::partition::{Blocks, owned};
+use reelscale::partition::{Blocks, Owners};
 use reelscale::report::Report;
 use reelscale::rng::{Permutation, Purpose};
 use reelscale::train::{Data, train};
@@ -84,7 +84,8 @@ fn check(what: &str, ranks: usize, found: Vec<[u64; 3]>, formula: impl Fn(usize)
 
 /// The rows of a rank: whole row blocks, 1,024 or as many as there are.
 fn run_of(ranks: usize, rank: usize) -> Range<usize> {
-    Blocks::even(ROWS, 1024).owned(ranks, rank)
+    let blocks = Blocks::even(ROWS, 1024);
+    blocks.run(Owners::even(blocks.len(), ranks, rank).own())
 }
 
 #[test]
@@ -120,16 +121,16 @@ fn a_pass_of_the_shared_step_moves_each_class_block_once() {
         let found = counted(ranks, |comm| {
             let layouts = layouts(&vec![1; 16 * BLOCKS], Dummy::Learned, WIDTH, BLOCKS);
             assert_eq!(layouts.len(), BLOCKS);
-            let own = owned(BLOCKS, comm.size(), comm.rank());
-            let parameters = layouts[own.clone()].iter().map(|one| one.empty_parameters().into());
-            let experts = Experts { parameters: parameters.collect(), own, layouts };
+            let owners = comm.deal(BLOCKS);
+            let parameters = layouts[owners.own()].iter().map(|one| one.empty_parameters().into());
+            let experts = Experts { parameters: parameters.collect(), owners, layouts };
             visit_blocks(comm, &experts, |_, _| ());
         });
         check("shared step", ranks, found, |rank| {
             if ranks == 1 {
                 return [0, 0, 0];
             }
-            let own = 4 * (PARAMETERS + 1) * owned(BLOCKS, ranks, rank).len();
+            let own = 4 * (PARAMETERS + 1) * Owners::even(BLOCKS, ranks, rank).own().len();
             [own, 4 * (PARAMETERS + 1) * BLOCKS - own, BLOCKS]
         });
     }
@@ -151,7 +152,7 @@ fn partial_sums(run: Range<usize>) -> usize {
 #[test]
 fn an_ordered_sum_moves_the_vector_twice() {
     for ranks in RANKS {
-        let runs: Vec<Range<usize>> = (0..ranks).map(|rank| owned(1024, ranks, rank)).collect();
+        let runs: Vec<Range<usize>> = Owners::even(1024, ranks, 0).runs();
         let found = counted(ranks, |comm| {
             let mut sum = OrderedSum::new(comm, "numbers", runs.clone(), LENGTH);
             runs[comm.rank()].clone().for_each(|leaf| sum.add(vec![leaf as f32; LENGTH]));
@@ -189,7 +190,7 @@ fn seals(partials: &[usize], rank: usize, takers: usize, takes: bool) -> [usize;
 
 /// Partial sums that each rank is left with, of so many leaves.
 fn partials_of(leaves: usize, ranks: usize) -> Vec<usize> {
-    (0..ranks).map(|rank| partial_sums(owned(leaves, ranks, rank))).collect()
+    Owners::even(leaves, ranks, 0).runs().into_iter().map(partial_sums).collect()
 }
 
 /// Two epochs against one of a whole training run: the second epoch's traffic.
@@ -231,7 +232,7 @@ fn an_epoch_of_pretraining_moves_activations_and_their_gradients() {
         let partials = partials_of(groups.len(), ranks);
         let blocks = partials_of(blocks.into_inner(), ranks);
         check("pretraining", ranks, found.collect(), |rank| {
-            let rows = row_blocks.run(groups.owned(ranks, rank));
+            let rows = row_blocks.run(groups.run(Owners::even(groups.len(), ranks, rank).own()));
             let (n, m) = (rows.len(), label_count(rows));
             let own = 4 * WIDTH * n + 4 * (n + m);
             let all = 4 * WIDTH * ROWS + 4 * (ROWS + label_count(0..ROWS));

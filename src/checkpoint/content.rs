@@ -29,7 +29,7 @@ pub fn content_hash(comm: &Comm, annotator: &Annotator) -> String {
             whole.update(bias.to_le_bytes());
         }
     }
-    let own = annotator.experts.own.clone();
+    let own = annotator.experts.own();
     let digests: Vec<u8> =
         own.flat_map(|block| class_digests(annotator.experts.block(block))).collect();
     comm.all_gather_any(&digests).iter().for_each(|digests| whole.update(digests));
@@ -84,7 +84,8 @@ mod tests {
         for dummy in [Dummy::Learned, Dummy::Zero, Dummy::None] {
             let counts: Vec<usize> = (0..37).map(|class| 1 + class % 5).collect();
             let layouts = layouts(&counts, dummy, 7, 2);
-            let experts = Experts::new(layouts.clone(), 0..layouts.len(), 3, 1);
+            let owners = Comm::serial().deal(layouts.len());
+            let experts = Experts::new(layouts.clone(), owners, 3, 1);
             for (block, layout) in layouts.iter().enumerate() {
                 let mut expected = Vec::new();
                 for class in 0..layout.classes.len() {

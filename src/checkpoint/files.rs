@@ -22,7 +22,6 @@ use crate::kernel::mixture::Block;
 use crate::kernel::mixture::layout::{Layout, Role};
 use crate::model::annotator::Annotator;
 use crate::model::experts::Experts;
-use crate::partition::owner;
 use crate::progress::{Call, tick};
 
 /// Numbers in a chunk of a matrix: 1 MiB.
@@ -219,7 +218,7 @@ pub fn write_experts(
         let path = directory.join(experts_name(index));
         let mine = write_experts_file(comm, disk, &path, experts, cut[0]..cut[1])?;
         let text = serde_json::to_vec(&mine).expect("an entry is plain data");
-        let writer = owner(cut[0], experts.layouts.len(), comm.size());
+        let writer = experts.owners.owner(cut[0]);
         let text = comm.all_gather_any(&text).swap_remove(writer);
         entries.push(serde_json::from_slice::<Option<FileEntry>>(&text).expect("as written"));
     }
@@ -234,8 +233,7 @@ fn write_experts_file(
     experts: &Experts,
     blocks: Range<usize>,
 ) -> Result<Option<FileEntry>> {
-    let count = experts.layouts.len();
-    let writer = owner(blocks.start, count, comm.size());
+    let writer = experts.owners.owner(blocks.start);
     let layouts = &experts.layouts[blocks.clone()];
     let classes = layouts[0].classes.start..layouts[layouts.len() - 1].classes.end;
     let made = (comm.rank() == writer).then(|| ExpertsFile::create(path, layouts));
@@ -243,10 +241,10 @@ fn write_experts_file(
     let mut outcome = Ok(());
     for block in blocks {
         let mut parts = vec![Vec::new(); comm.size()];
-        if experts.own.contains(&block) {
+        if experts.own().contains(&block) {
             parts[writer] = experts.block(block).parameters.to_vec();
         }
-        let sender = owner(block, count, comm.size());
+        let sender = experts.owners.owner(block);
         let parameters = comm.all_to_all(parts).swap_remove(sender);
         if let (Some(file), Ok(())) = (&mut file, &outcome) {
             let layout = &experts.layouts[block];

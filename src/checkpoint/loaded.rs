@@ -8,10 +8,9 @@ use serde_json::Value;
 
 use super::folder::Folder;
 use super::listing::{Families, Part};
-use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::packed::{Numbers, take, take_numbers};
-use crate::partition::owned;
+use crate::partition::Owners;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
@@ -76,17 +75,15 @@ pub fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
 pub struct Blocks {
     folder: Folder,
     families: Families,
-    rank: usize,
-    size: usize,
 }
 
 impl Blocks {
     /// The class blocks that lie in `folder`.
-    pub fn new(comm: &Comm, folder: Folder, families: Families) -> Blocks {
-        Blocks { folder, families, rank: comm.rank(), size: comm.size() }
+    pub fn new(folder: Folder, families: Families) -> Blocks {
+        Blocks { folder, families }
     }
 
-    /// What `read` makes of each block of `family` that this rank owns, of `count` in all. `read`
+    /// What `read` makes of each block of `family` that this rank owns by `owners`. `read`
     /// is given the block's number, counted from the rank's first, and its items, all of which it
     /// takes.
     ///
@@ -95,16 +92,17 @@ impl Blocks {
     pub fn each<T>(
         &self,
         family: &str,
-        count: usize,
+        owners: &Owners,
         mut read: impl FnMut(usize, &mut dyn Read) -> io::Result<T>,
     ) -> Result<Vec<T>> {
         let parts = self.families.get(family).map_or(&[][..], Vec::as_slice);
         let found = parts.last().map_or(0, |last| last.first + last.lengths.len());
-        if found != count {
-            let text = format!("{family}: found {found} class blocks, expected {count}");
+        let expected = owners.blocks();
+        if found != expected {
+            let text = format!("{family}: found {found} class blocks, expected {expected}");
             return Err(damaged(self.folder.path(), text));
         }
-        let own = owned(count, self.size, self.rank);
+        let own = owners.own();
         own.clone()
             .map(|block| self.block(parts, block, |from| read(block - own.start, from)))
             .collect()

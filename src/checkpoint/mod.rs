@@ -44,7 +44,6 @@ use crate::disk::{Disk, folder_of};
 use crate::error::{Error, Result};
 use crate::model::annotator::Annotator;
 use crate::model::experts::{Experts, layouts};
-use crate::partition::owned;
 use read::{ExpertsFile, read_shared};
 
 /// Bytes after which a new experts file begins.
@@ -150,15 +149,15 @@ fn read(comm: &Comm, model: &ModelFolder) -> Result<Annotator> {
         return refused(format!("found {found} experts, expected {expected}"));
     }
     let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
-    let own = owned(layouts.len(), comm.size(), comm.rank());
-    let mut parameters = Vec::with_capacity(own.len());
-    for layout in &layouts[own.clone()] {
+    let owners = comm.deal(layouts.len());
+    let mut parameters = Vec::with_capacity(owners.own().len());
+    for layout in &layouts[owners.own()] {
         match files.iter().find_map(|file| file.block(layout)) {
             Some(block) => parameters.push(Arc::new(block?)),
             None => return refused(format!("no file holds the classes {:?}", layout.classes)),
         }
     }
-    let experts = Experts { layouts, own, parameters };
+    let experts = Experts { layouts, owners, parameters };
     if let Some(layer) = layers.odd_layer(&shared) {
         return refused(format!("layer {layer}: found NaN or infinity"));
     }

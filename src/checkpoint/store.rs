@@ -30,7 +30,7 @@ use crate::comm::Comm;
 use crate::disk::{Disk, DiskFile, folder_of, left_there, there};
 use crate::error::{Error, Result};
 use crate::human::hex;
-use crate::partition::owned;
+use crate::partition::Owners;
 
 const STATE: &str = "state.json";
 const COMMON: &str = "common.bin";
@@ -47,8 +47,8 @@ pub type PutBlock<'a> = dyn Fn(usize, &mut dyn Write) -> io::Result<()> + 'a;
 /// What each class block has, of which this rank holds a run.
 pub struct Family<'a> {
     pub name: &'static str,
-    /// Class blocks of all ranks.
-    pub count: usize,
+    /// Who owns which class block.
+    pub owners: &'a Owners,
     /// Writes the items of this rank's block `index`, counted from its first.
     pub put: Box<PutBlock<'a>>,
 }
@@ -94,8 +94,8 @@ impl Store {
         let own: io::Result<Vec<(Part, Sum)>> = contents
             .families
             .iter()
-            .filter(|family| !owned(family.count, comm.size(), comm.rank()).is_empty())
-            .map(|family| self.write_part(comm, &temporary, family))
+            .filter(|family| !family.owners.own().is_empty())
+            .map(|family| self.write_part(&temporary, family))
             .collect();
         let own = comm.agree(own.map_err(told))?;
         let text = serde_json::to_vec(&own).expect("parts are plain data");
@@ -127,8 +127,8 @@ impl Store {
     }
 
     /// This rank's run of a family's blocks.
-    fn write_part(&self, comm: &Comm, folder: &Path, family: &Family) -> io::Result<(Part, Sum)> {
-        let own = owned(family.count, comm.size(), comm.rank());
+    fn write_part(&self, folder: &Path, family: &Family) -> io::Result<(Part, Sum)> {
+        let own = family.owners.own();
         let name = format!("{}-{:05}.bin", family.name, own.start);
         let mut file = self.create(folder, &name)?;
         let mut lengths = Vec::with_capacity(own.len());
@@ -323,7 +323,7 @@ impl Store {
                 about,
                 events: events.whole(u64::MAX)?,
                 common: Items::new(common.whole(u64::MAX)?, path.with_file_name(COMMON)),
-                blocks: Blocks::new(comm, folder, families),
+                blocks: Blocks::new(folder, families),
             })
         };
         comm.agree(read()).map(Ok)

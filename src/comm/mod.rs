@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Exit, Result};
+use crate::partition::Owners;
 use crate::progress::tick;
 use crate::tell;
 use stop::Telling;
@@ -125,6 +126,8 @@ pub struct Comm {
     /// The first message that arrived damaged, until ranks agree.
     damage: Cell<Option<Error>>,
     watch: OnceCell<Option<Watch>>,
+    /// How much each rank takes of what is dealt, where that isn't all alike.
+    shares: OnceCell<Vec<usize>>,
 }
 
 impl Comm {
@@ -136,8 +139,8 @@ impl Comm {
     pub fn with_stop(backend: Box<dyn Backend>, stop: StopFlag) -> Comm {
         let (telling, activity) = (Cell::new(Telling::Listening), Arc::default());
         let (traffic, threads, damage) = (Cell::default(), Cell::new(1), Cell::default());
-        let watch = OnceCell::new();
-        Comm { backend, traffic, stop, telling, activity, threads, damage, watch }
+        let (watch, shares) = (OnceCell::new(), OnceCell::new());
+        Comm { backend, traffic, stop, telling, activity, threads, damage, watch, shares }
     }
 
     /// Whether this rank waits for others, and since when.
@@ -182,6 +185,22 @@ impl Comm {
     /// True on the one rank that speaks to the user and writes the run's files.
     pub fn is_root(&self) -> bool {
         self.rank() == 0
+    }
+
+    /// Who owns which of so many blocks, or of other things that ranks share among themselves: here
+    /// alone that is decided, alike on all ranks.
+    pub fn deal(&self, blocks: usize) -> Owners {
+        match self.shares.get() {
+            Some(shares) => Owners::in_shares(blocks, shares, self.rank()),
+            None => Owners::even(blocks, self.size(), self.rank()),
+        }
+    }
+
+    /// Before anything is dealt: ranks take blocks in these shares, one for each rank and the same
+    /// on all.
+    pub fn deal_in(&self, shares: Vec<usize>) {
+        assert_eq!(shares.len(), self.size(), "a share for each rank");
+        self.shares.set(shares).expect("shares are given once");
     }
 
     pub fn traffic(&self) -> Traffic {

@@ -16,7 +16,6 @@ use crate::inference::rankings::{Ranked, Visited, metrics};
 use crate::inference::scores::{TOP, evaluate};
 use crate::labels::Labels;
 use crate::metrics::{Metrics, TopLists};
-use crate::partition::owned;
 
 /// Measures a model on shards, or a file of predictions against a file of labels.
 #[derive(Clone, Debug, clap::Args)]
@@ -95,7 +94,7 @@ fn evaluate_files(comm: &Comm, predictions: &Path, labels: &Path) -> Result<Metr
         }
     }
     let class_count = number_classes(&mut videos);
-    let mine = owned(videos.len(), comm.size(), comm.rank());
+    let mine = comm.deal(videos.len()).own();
     let own = &videos[mine.clone()];
     let top = TopLists::of_all(own.iter().map(|video| &video.scores[..]));
     let mut own_labels = Labels::new();

@@ -8,7 +8,6 @@ use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::disk::Disk;
 use crate::error::{Exit, Result};
-use crate::partition::owned;
 use crate::progress::tick;
 use crate::synthetic::Planted;
 
@@ -71,7 +70,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         }
         writer.finish()
     };
-    let mut mine = owned(shards, comm.size(), comm.rank());
+    let mut mine = comm.deal(shards).own();
     let outcome = mine.try_for_each(&mut write);
     set.finish(outcome)?;
     let mut sums = [positives];

@@ -19,6 +19,8 @@
 //! don't fit go to a scratch file; waves take what is left. What libraries take comes on top:
 //! MPI's buffers, and of HDF5 up to 4 MiB for each of at most 16 shards that a reader keeps open.
 
+use std::ops::Range;
+
 use crate::comm::SEAL;
 use crate::error::{Error, Exit, Result};
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, HomeRows, ROWS_AT_ONCE};
@@ -32,7 +34,7 @@ use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
 use crate::model::features::{FRAMES_MAX, TILE_FRAMES};
 use crate::optim::Solver;
-use crate::partition::{GROUPS_MAX, owned};
+use crate::partition::{GROUPS_MAX, Owners};
 
 const FLOAT: usize = size_of::<f32>();
 const GIB: f64 = (1u64 << 30) as f64;
@@ -109,10 +111,10 @@ struct Sizes {
 
 /// Most bytes of parameters on any of `size` ranks.
 fn most_owned(layouts: &[Layout], size: usize) -> usize {
-    let bytes = |rank| -> usize {
-        layouts[owned(layouts.len(), size, rank)].iter().map(|layout| layout.parameters()).sum()
-    };
-    (0..size).map(bytes).max().unwrap_or(0) * FLOAT
+    let runs = Owners::even(layouts.len(), size, 0).runs().into_iter();
+    let parameters =
+        |run: Range<usize>| -> usize { layouts[run].iter().map(Layout::parameters).sum() };
+    runs.map(parameters).max().unwrap_or(0) * FLOAT
 }
 
 fn most_rows(rows: &HomeRows) -> usize {
@@ -171,8 +173,8 @@ impl Sizes {
             all_rows: rows.rows(),
             rows: most_rows(rows),
             row_block: row_block.unwrap_or(0),
-            row_blocks: rows.blocks.len().div_ceil(size),
-            class_blocks: small.len().max(large.len()).div_ceil(size),
+            row_blocks: rows.block_runs().iter().map(|run| run.len()).max().unwrap_or(0),
+            class_blocks: Owners::even(small.len().max(large.len()), size, 0).longest(),
             validation_rows: other,
             scores_max: if setting.limited { SCORES_LIMITED } else { SCORES_MAX },
         }

@@ -7,7 +7,6 @@
 use crate::comm::Comm;
 use crate::kernel::mixture::Block;
 use crate::model::experts::Experts;
-use crate::partition::owner;
 
 /// Calls `visit` with each class block in order, on every rank. `visit` calls the function it is
 /// given between pieces of work, so that the next block gets on its way. Ranks have to agree
@@ -22,13 +21,14 @@ pub fn visit_blocks(
         (0..count).for_each(|block| visit(experts.block(block), &mut || ()));
         return;
     }
+    let own = experts.own();
     let fetch = |block: usize, during: &mut dyn FnMut(&mut dyn FnMut())| -> Vec<f32> {
-        let mut arriving = match experts.own.contains(&block) {
+        let mut arriving = match own.contains(&block) {
             true => experts.block(block).parameters.to_vec(),
             false => vec![0.0; experts.layouts[block].parameters()],
         };
         let what = format!("class block {block}");
-        comm.broadcast_during(what, owner(block, count, comm.size()), &mut arriving, during);
+        comm.broadcast_during(what, experts.owners.owner(block), &mut arriving, during);
         arriving
     };
     let mut here = fetch(0, &mut |_| ());

@@ -16,7 +16,7 @@ use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::features::{Features, Frames};
 use crate::model::spec::{Normalize, Standard};
-use crate::partition::{Blocks, owned, runs};
+use crate::partition::{Blocks, Owners};
 use crate::team::{Ahead, Team};
 
 /// Rows that a thread takes to activations at once: row blocks of large datasets are too long to
@@ -30,9 +30,8 @@ pub struct HomeRows {
     dataset: Dataset,
     /// All rows, cut; never by the number of ranks.
     pub blocks: Blocks,
-    /// The row blocks that this rank owns.
-    pub own: Range<usize>,
-    size: usize,
+    /// Who owns which row block.
+    owners: Owners,
     /// Where activations of these rows may lie.
     pub room: RefCell<Room>,
     wait_seconds: Cell<f64>,
@@ -48,10 +47,9 @@ pub type RowsAhead = Ahead<(Features, Labels), Error>;
 impl HomeRows {
     pub fn new(comm: &Comm, dataset: Dataset, row_blocks: usize) -> HomeRows {
         let blocks = Blocks::even(dataset.rows(), row_blocks);
-        let own = owned(blocks.len(), comm.size(), comm.rank());
-        let (size, room) = (comm.size(), RefCell::new(Room::unlimited()));
+        let (owners, room) = (comm.deal(blocks.len()), RefCell::new(Room::unlimited()));
         let (wait_seconds, stop) = (Cell::new(0.0), comm.stop().clone());
-        HomeRows { dataset, blocks, own, size, room, wait_seconds, stop }
+        HomeRows { dataset, blocks, owners, room, wait_seconds, stop }
     }
 
     /// The same rows, for what scales them like this (`Dataset::scaled_by`).
@@ -68,14 +66,19 @@ impl HomeRows {
         self.blocks.items()
     }
 
+    /// The row blocks that this rank owns.
+    pub fn own(&self) -> Range<usize> {
+        self.owners.own()
+    }
+
     /// The rows that this rank owns.
     pub fn own_rows(&self) -> Range<usize> {
-        self.blocks.run(self.own.clone())
+        self.blocks.run(self.own())
     }
 
     /// The row blocks of each rank.
     pub fn block_runs(&self) -> Vec<Range<usize>> {
-        runs(self.blocks.len(), self.size)
+        self.owners.runs()
     }
 
     /// The rows of each rank.
@@ -108,7 +111,7 @@ impl HomeRows {
             OrderedSum::new(comm, "moments of features", self.block_runs(), 2 * width + 1);
         let mut rows = self.read_ahead(4);
         let mut read = || -> Result<()> {
-            for block in self.own.clone() {
+            for block in self.own() {
                 let mut sums = total.room();
                 sums.fill(0.0);
                 for piece in rows.by_ref().take(self.pieces(block).len()) {
@@ -152,7 +155,7 @@ impl HomeRows {
     }
 
     fn own_pieces(&self) -> impl Iterator<Item = Range<usize>> {
-        self.own.clone().flat_map(|block| self.pieces(block))
+        self.own().flat_map(|block| self.pieces(block))
     }
 
     fn read_runs_ahead(&self, depth: usize, runs: Vec<Range<usize>>) -> RowsAhead {
@@ -204,7 +207,7 @@ impl HomeRows {
         let Some(row) = (0..activations.rows()).find(odd).map(|row| first + row) else {
             return Ok(());
         };
-        let block = self.own.clone().find(|block| self.blocks.block(*block).contains(&row));
+        let block = self.own().find(|block| self.blocks.block(*block).contains(&row));
         let block = block.expect("an own row lies in an own block");
         let text = format!("row {row}, row block {block}: activations: found NaN or infinity");
         Err(Error::new(Exit::Numeric, text).hint("a smaller learning rate, or features scaled"))

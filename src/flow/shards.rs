@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use crate::comm::{Comm, same_on_all};
 use crate::data::{Dataset, Proof, ReadBefore, ShardInfo, ShardReader, Stamp, find, prove};
 use crate::error::{Error, Exit, Result};
-use crate::partition::owned;
 
 /// Opens the shards that `patterns` name; files are divided over ranks. Those without proof are
 /// read in full, unless they stand in `before` and haven't changed. `list` is what errors call it.
@@ -21,7 +20,7 @@ pub fn open(comm: &Comm, list: &str, patterns: &[String], before: &ReadBefore) -
     let found = find(patterns);
     same_on_all(comm, Exit::Input, list, &listing(&found))?;
     let paths = comm.agree(found)?;
-    let infos = describe(comm, &paths[owned(paths.len(), comm.size(), comm.rank())], before);
+    let infos = describe(comm, &paths[comm.deal(paths.len()).own()], before);
     let infos = together(comm, infos)?;
     let text = serde_json::to_vec(&infos).expect("shard descriptions are plain data");
     let all = comm.all_gather_any(&text).into_iter().flat_map(|text| {
@@ -102,7 +101,7 @@ fn look(path: &Path, before: &ReadBefore) -> Result<Option<ShardInfo>> {
 /// others.
 pub fn see(comm: &Comm, dataset: &Dataset, rows: &Range<usize>) -> Result<()> {
     let shards = dataset.shards();
-    let described = owned(shards.len(), comm.size(), comm.rank());
+    let described = comm.deal(shards.len()).own();
     let others = dataset.shards_of(rows).into_iter().filter(|shard| !described.contains(shard));
     let errors: Vec<Error> =
         others.filter_map(|shard| ShardReader::open(&shards[shard]).err()).collect();

@@ -8,7 +8,6 @@ use crate::comm::Comm;
 use crate::data::{Dataset, ShardInfo, ShardReader};
 use crate::error::{Error, Result};
 use crate::human;
-use crate::partition::owned;
 
 /// Reads every row of every shard once, each rank its share of the files. Collective.
 ///
@@ -22,7 +21,7 @@ pub fn verify(comm: &Comm, datasets: &[&Dataset]) -> Result<()> {
     let shards: Vec<&ShardInfo> = shards.into_values().collect();
     let mut errors = Vec::new();
     let mut bytes = [0];
-    for shard in &shards[owned(shards.len(), comm.size(), comm.rank())] {
+    for shard in &shards[comm.deal(shards.len()).own()] {
         if let Err(stopped) = comm.unless_stopped() {
             errors = vec![stopped];
             break;

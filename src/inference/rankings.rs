@@ -12,7 +12,6 @@ use crate::metrics::{
     ClassCount, ExactSum, FullRanking, Metrics, Pair, RowSums, TopLists, class_counts,
     class_precisions, precision_terms, share,
 };
-use crate::partition::owned;
 
 /// Rows of this rank with their best classes.
 pub struct Ranked<'a> {
@@ -157,7 +156,7 @@ fn mean_average_precision(
 
 /// Number of classes that fall to each rank.
 fn class_shares(comm: &Comm, class_count: usize) -> Vec<usize> {
-    (0..comm.size()).map(|rank| owned(class_count, comm.size(), rank).len()).collect()
+    comm.deal(class_count).runs().iter().map(Range::len).collect()
 }
 
 /// Given a value for each class: those of the classes that fall to this rank, [rank][class].

@@ -8,7 +8,7 @@ use super::spec::Dummy;
 use crate::kernel::mixture::Block;
 use crate::kernel::mixture::layout::Layout;
 use crate::kernel::vector::LANES;
-use crate::partition::Blocks;
+use crate::partition::{Blocks, Owners};
 
 /// From so many classes on, blocks are cut between groups of sixteen, which wastes no lanes; fewer
 /// classes are cut into eight blocks or less, so that small models divide over ranks too.
@@ -22,15 +22,16 @@ const COLUMNS_MIN: usize = 256;
 /// Most experts of a class.
 pub const EXPERTS_MAX: usize = 1024;
 
-/// What all mixtures are, and the weights of the class blocks in `own`.
+/// What all mixtures are, who owns which class blocks, and the weights of this rank's own ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Experts {
     /// Layout of every class block, in order.
     pub layouts: Vec<Layout>,
-    /// The blocks whose weights are here.
-    pub own: Range<usize>,
-    /// Their weights, `parameters[i]` those of block `own.start + i`. Copies of a model share them
-    /// until one of them learns (`Arc::make_mut`), so that a best model kept costs nothing more.
+    /// Who owns which block.
+    pub owners: Owners,
+    /// Weights of the own blocks, `parameters[i]` those of block `own().start + i`. Copies of a
+    /// model share them until one of them learns (`Arc::make_mut`), so that a best model kept
+    /// costs nothing more.
     pub parameters: Vec<Arc<Vec<f32>>>,
 }
 
@@ -87,20 +88,31 @@ pub fn layouts(experts: &[usize], dummy: Dummy, width: usize, class_blocks: usiz
 }
 
 impl Experts {
-    /// Newly initialised weights of the blocks in `own`, drawn for `generation` (0 for pretraining,
-    /// r for round r).
-    pub fn new(layouts: Vec<Layout>, own: Range<usize>, seed: u64, generation: u64) -> Experts {
+    /// Newly initialised weights of the own blocks, drawn for `generation` (0 for pretraining, r
+    /// for round r).
+    pub fn new(layouts: Vec<Layout>, owners: Owners, seed: u64, generation: u64) -> Experts {
+        assert_eq!(layouts.len(), owners.blocks(), "class blocks and those that have owners");
         let columns = columns(&layouts);
-        let parameters = layouts[own.clone()]
+        let parameters = layouts[owners.own()]
             .iter()
             .map(|layout| Arc::new(initial::experts(layout, columns, seed, generation)))
             .collect();
-        Experts { layouts, own, parameters }
+        Experts { layouts, owners, parameters }
+    }
+
+    /// The blocks whose weights are here.
+    pub fn own(&self) -> Range<usize> {
+        self.owners.own()
+    }
+
+    /// Their layouts.
+    pub fn own_layouts(&self) -> &[Layout] {
+        &self.layouts[self.own()]
     }
 
     /// Gives all experts of a class the bias that `biases` holds for it, one for each class.
     pub fn set_biases(&mut self, biases: &[f32]) {
-        let layouts = &self.layouts[self.own.clone()];
+        let layouts = &self.layouts[self.owners.own()];
         for (layout, parameters) in layouts.iter().zip(&mut self.parameters) {
             let parameters = Arc::make_mut(parameters);
             for class in 0..layout.classes.len() {
@@ -126,16 +138,16 @@ impl Experts {
         self.layouts.iter().flat_map(|layout| layout.experts.iter().copied()).collect()
     }
 
-    /// The class block `block`, which must be one of `own`.
+    /// The class block `block`, which must be an own one.
     pub fn block(&self, block: usize) -> Block<'_> {
-        let parameters = &self.parameters[block - self.own.start];
+        let parameters = &self.parameters[block - self.own().start];
         Block { layout: &self.layouts[block], parameters }
     }
 
     /// The first class whose weights here aren't all finite.
     pub fn odd_class(&self) -> Option<usize> {
         let odd = |block: &usize| !self.block(*block).parameters.iter().all(|w| w.is_finite());
-        let Block { layout, parameters } = self.block(self.own.clone().find(odd)?);
+        let Block { layout, parameters } = self.block(self.own().find(odd)?);
         let class = (0..layout.classes.len()).find(|class| {
             layout.places_of(*class).0.iter().any(|place| !parameters[*place].is_finite())
         });
@@ -167,8 +179,8 @@ mod tests {
     #[test]
     fn a_class_with_a_number_that_is_none_is_found() {
         let layouts = layouts(&[2; 40], Dummy::Learned, 8, 2);
-        let own = 0..layouts.len();
-        let mut experts = Experts::new(layouts, own, 1, 1);
+        let owners = Owners::even(layouts.len(), 1, 0);
+        let mut experts = Experts::new(layouts, owners, 1, 1);
         assert_eq!(experts.odd_class(), None);
         let place = experts.layouts[1].places_of(3).0[5];
         Arc::make_mut(&mut experts.parameters[1])[place] = f32::NAN;

@@ -13,7 +13,6 @@ use crate::error::Result;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::{Experts, layouts};
 use crate::packed::{put, put_numbers, take_numbers, unless};
-use crate::partition::owned;
 
 /// The state of a step, beside the model.
 pub trait Saved {
@@ -92,7 +91,7 @@ fn put_head(model: &Annotator, to: &mut dyn Write) -> io::Result<()> {
 fn family<'a>(name: &'static str, model: &'a Annotator) -> Family<'a> {
     let parameters = &model.experts.parameters;
     let put = Box::new(|index: usize, to: &mut dyn Write| put_numbers(to, &parameters[index]));
-    Family { name, count: model.experts.layouts.len(), put }
+    Family { name, owners: &model.experts.owners, put }
 }
 
 /// Calls `write` with what a checkpoint is made of. Collective.
@@ -126,7 +125,7 @@ pub fn with_contents(
     }
     if learning.has_blocks() {
         let put = Box::new(|index: usize, to: &mut dyn Write| learning.put_block(index, to));
-        families.push(Family { name: LEARNING, count: model.experts.layouts.len(), put });
+        families.push(Family { name: LEARNING, owners: &model.experts.owners, put });
     }
     let events = |to: &mut dyn Write| to.write_all(events);
     write(&Contents { about, common: &common, events: &events, families })
@@ -197,14 +196,13 @@ fn head(comm: &Comm, from: &mut Items, expected: &Expected) -> Result<Annotator>
         return Err(from.refused(format!("model: layer {layer}: found NaN or infinity")));
     }
     let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
-    let own = owned(layouts.len(), comm.size(), comm.rank());
-    let experts = Experts { layouts, own, parameters: Vec::new() };
+    let owners = comm.deal(layouts.len());
+    let experts = Experts { layouts, owners, parameters: Vec::new() };
     Ok(Annotator { shape: shape.clone(), layers, shared, experts })
 }
 
 fn with_blocks(loaded: &Loaded, family: &str, mut head: Annotator) -> Result<Annotator> {
-    let layouts = &head.experts.layouts;
-    let own = &layouts[head.experts.own.clone()];
+    let own = head.experts.own_layouts();
     let read = |index: usize, from: &mut dyn io::Read| {
         let numbers: Arc<Vec<f32>> = take_numbers(from)?;
         let (found, expected) = (numbers.len(), own[index].parameters());
@@ -212,7 +210,7 @@ fn with_blocks(loaded: &Loaded, family: &str, mut head: Annotator) -> Result<Ann
         let fault = || format!("{family}: found {found} numbers, expected {expected} finite ones");
         unless(numbers, (!fine).then(fault))
     };
-    head.experts.parameters = loaded.blocks.each(family, layouts.len(), read)?;
+    head.experts.parameters = loaded.blocks.each(family, &head.experts.owners, read)?;
     Ok(head)
 }
 
@@ -222,5 +220,5 @@ pub fn learned_blocks<T>(
     experts: &Experts,
     read: impl FnMut(usize, &mut dyn io::Read) -> io::Result<T>,
 ) -> Result<Vec<T>> {
-    loaded.blocks.each(LEARNING, experts.layouts.len(), read)
+    loaded.blocks.each(LEARNING, &experts.owners, read)
 }

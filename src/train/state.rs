@@ -23,7 +23,6 @@ use crate::kernel::vector::Instructions;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::{Experts, layouts};
 use crate::model::initial;
-use crate::partition::owned;
 use crate::progress::phase;
 use crate::report::Report;
 use crate::signals;
@@ -283,8 +282,8 @@ impl<'a> State<'a> {
     pub fn new_experts(&self, counts: &[usize], generation: u64) -> Experts {
         let width = self.shape.shared_layers().outputs();
         let layouts = layouts(counts, self.shape.dummy, width, self.shape.class_blocks);
-        let own = owned(layouts.len(), self.comm.size(), self.comm.rank());
-        let mut experts = Experts::new(layouts, own, self.job.run.seed, generation);
+        let owners = self.comm.deal(layouts.len());
+        let mut experts = Experts::new(layouts, owners, self.job.run.seed, generation);
         if !self.data.biases.is_empty() {
             experts.set_biases(&self.data.biases);
         }

@@ -66,9 +66,9 @@ pub fn model(comm: &Comm, shape: &Shape, seed: u64) -> Annotator {
     let layers = shape.shared_layers();
     let counts: Vec<usize> = (0..shape.class_count).map(|class| 1 + class % 3).collect();
     let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
-    let own = reelscale::partition::owned(layouts.len(), comm.size(), comm.rank());
     let shared = initial::shared(&layers, seed);
-    let experts = Experts::new(layouts, own, seed, 1);
+    let owners = comm.deal(layouts.len());
+    let experts = Experts::new(layouts, owners, seed, 1);
     Annotator { shape: shape.clone(), layers, shared, experts }
 }
 

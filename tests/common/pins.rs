@@ -45,9 +45,15 @@ impl Pin {
 
     /// Trains `job` on `ranks` thread ranks.
     pub fn of_run(job: &Job, ranks: usize) -> Pin {
+        Pin::of_run_in_shares(job, &vec![1; ranks])
+    }
+
+    /// Trains `job` on thread ranks that own blocks in these shares, a rank for each.
+    pub fn of_run_in_shares(job: &Job, shares: &[usize]) -> Pin {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        let outcomes = run_threads(ranks, |comm| {
+        let outcomes = run_threads(shares.len(), |comm| {
+            comm.deal_in(shares.to_vec());
             let data = Data::open(comm, job)?;
             let events = comm.is_root().then(|| Events::new(Disk::default(), &path));
             let mut report = Report::new(events);
@@ -85,7 +91,7 @@ pub fn weights(comm: &Comm, model: &Annotator) -> String {
         }
     }
     let mut own = Vec::new();
-    for block in model.experts.own.clone() {
+    for block in model.experts.own() {
         let block = model.experts.block(block);
         for class in 0..block.layout.classes.len() {
             let places = block.layout.places_of(class).0;

@@ -5,6 +5,7 @@ use std::hint::black_box;
 use serde_json::{Value, json};
 
 use super::{Setting, at_least_one, peak_mib};
+use crate::comm::Comm;
 use crate::error::Result;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::mixture::{Kernel, Passing, fresh_expert_gradient, transpose_into};
@@ -66,7 +67,7 @@ pub fn run(setting: &Setting, args: &Args) -> Result<Vec<Value>> {
     at_least_one(&[("classes", k), ("experts", e), ("rows", rows), ("activations", d)])?;
     let layouts = layouts(&vec![e; k], Dummy::Learned, d, args.class_blocks);
     let count = layouts.len();
-    let experts = Experts::new(layouts, 0..count, args.seed, 0);
+    let experts = Experts::new(layouts, Comm::serial().deal(count), args.seed, 0);
     let (activations, labels) = some_rows(args);
     let passing = Passing { activations: &activations, labels: &labels, weights: &[] };
     let mut kernels: Vec<Kernel> =
@@ -105,10 +106,10 @@ fn some_rows(args: &Args) -> (Matrix, Labels) {
 
 /// Every block's gradient, one after the other in each thread's own room, as in the expert step.
 fn stage_1(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
-    let mut losses = vec![0.0; experts.own.len()];
+    let mut losses = vec![0.0; experts.own().len()];
     let mut gradients = vec![Vec::new(); kernels.len()];
     Team::new(&mut Worker::team(kernels, &mut gradients)).together(
-        experts.own.clone().zip(&mut losses).collect(),
+        experts.own().zip(&mut losses).collect(),
         |team: &mut Team<Worker>, (block, loss): (usize, &mut f64)| {
             let block = experts.block(block);
             let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
@@ -130,7 +131,7 @@ fn stage_2(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
     let mut dv = vec![0.0; rows * stride];
     let mut losses = vec![0.0; rows.div_ceil(ROWS)];
     let mut transposed = Vec::new();
-    for block in experts.own.clone() {
+    for block in experts.own() {
         let block = experts.block(block);
         transpose_into(block, &mut transposed);
         let runs = dv.chunks_mut(ROWS * stride).zip(&mut losses).enumerate();

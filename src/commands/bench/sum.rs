@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::{Setting, at_least_one};
 use crate::comm::{Comm, OrderedSum, run_threads};
 use crate::error::Result;
-use crate::partition::{owned, runs};
 
 /// The sum of one vector per row block over ranks that are threads: the price of the same bits.
 #[derive(Clone, Debug, clap::Args)]
@@ -57,10 +56,9 @@ fn fill(leaf: &mut [f32], number: usize) {
 }
 
 fn ordered(comm: &Comm, args: &Args) -> Vec<f32> {
-    let runs: Vec<Range<usize>> = runs(args.leaves, args.ranks);
-    let own = runs[comm.rank()].clone();
-    let mut sum = OrderedSum::new(comm, "numbers", runs, args.length);
-    for number in own {
+    let owners = comm.deal(args.leaves);
+    let mut sum = OrderedSum::new(comm, "numbers", owners.runs(), args.length);
+    for number in owners.own() {
         let mut leaf = sum.room();
         fill(&mut leaf, number);
         sum.add(leaf);
@@ -71,14 +69,14 @@ fn ordered(comm: &Comm, args: &Args) -> Vec<f32> {
 /// Every rank adds its leaves up as they come; then slices are added by one rank each.
 fn unordered(comm: &Comm, args: &Args) -> Vec<f32> {
     let (mut own, mut leaf) = (vec![0.0f32; args.length], vec![0.0; args.length]);
-    for number in owned(args.leaves, args.ranks, comm.rank()) {
+    for number in comm.deal(args.leaves).own() {
         fill(&mut leaf, number);
         own.iter_mut().zip(&leaf).for_each(|(sum, number)| *sum += number);
     }
     if args.ranks == 1 {
         return own;
     }
-    let slices: Vec<Range<usize>> = runs(args.length, args.ranks);
+    let slices = comm.deal(args.length).runs();
     let counts: Vec<usize> = slices.iter().map(Range::len).collect();
     let mine = counts[comm.rank()];
     let mut received = vec![0.0f32; mine * args.ranks];

@@ -17,7 +17,6 @@ use crate::error::{Error, Exit, Result};
 use crate::example::FeaturePart;
 use crate::formats::svmlight;
 use crate::limits::{CLASSES_MAX, check_parts};
-use crate::partition::owned;
 
 /// Bytes of input that go into one group of shards: input is cut by this, never by rank.
 const GROUP_BYTES: u64 = 8 << 20;
@@ -82,7 +81,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let (parts, classes) = comm.agree(sizes(&args, &paths))?;
     let mut set = NewSet::begin(comm, Disk::default(), &args.output)?;
     let mut done = Done::nothing(classes);
-    let mut mine = owned(groups.len(), comm.size(), comm.rank());
+    let mut mine = comm.deal(groups.len()).own();
     let outcome = mine.try_for_each(|group| {
         let header = ShardHeader {
             parts: parts.clone(),

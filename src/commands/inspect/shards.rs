@@ -15,7 +15,6 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::human;
 use crate::labels::Labels;
-use crate::partition::owned;
 
 /// The shards that `paths` name, in folders those whose names end in `.h5`.
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
@@ -34,7 +33,7 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 pub fn seal_all(comm: &Comm, paths: &[PathBuf]) -> Result<()> {
     let files = comm.agree(files(paths))?;
     let (mut counts, mut errors) = ([0u64; 2], Vec::new());
-    for path in &files[owned(files.len(), comm.size(), comm.rank())] {
+    for path in &files[comm.deal(files.len()).own()] {
         match seal_one(path) {
             Ok(Sealed::Now) => counts[0] += 1,
             Ok(Sealed::Before) => counts[1] += 1,
@@ -67,7 +66,7 @@ pub fn describe(comm: &Comm, paths: &[PathBuf], hash: bool) -> Result<()> {
         let found = comm.agree(found)?;
         return out::print(comm, For::Reading, || found + "\n");
     }
-    let own = &dataset.shards()[owned(files.len(), comm.size(), comm.rank())];
+    let own = &dataset.shards()[comm.deal(files.len()).own()];
     let checked = comm.agree(check(own))?;
     // Which shards have which digest and checksums, from all ranks.
     let text = serde_json::to_vec(&checked).expect("plain data");

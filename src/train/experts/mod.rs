@@ -70,7 +70,7 @@ enum BlocksLearning {
 
 impl Learning {
     pub fn new(job: &ExpertsJob, experts: &Experts) -> Learning {
-        let layouts = experts.layouts[experts.own.clone()].iter();
+        let layouts = experts.own_layouts().iter();
         let wanted = layouts.clone().filter(|_| job.class_patience > 0);
         let held_out = wanted.map(|layout| HeldOut::new(layout, job.class_patience)).collect();
         let blocks = match job.solver {
@@ -194,7 +194,7 @@ impl ExpertStep<'_> {
         let mut gradients = vec![Vec::new(); state.kernels.len()];
         loop {
             let experts = &mut model.experts;
-            let layouts = &experts.layouts[experts.own.clone()];
+            let layouts = &experts.layouts[experts.own()];
             let mut workers = Worker::team(&mut state.kernels, &mut gradients);
             let negatives = self.negatives(epoch, model.shape.class_count);
             let how = (self.job, negatives, self.comm.stop());
@@ -214,7 +214,7 @@ impl ExpertStep<'_> {
             learning.position.rows = state.boundary_after(passed, model, learning)?;
         }
         let losses = learning.learners().iter().map(Learner::loss).collect();
-        let loss = total_over_blocks(self.comm, model.experts.layouts.len(), losses);
+        let loss = total_over_blocks(self.comm, &model.experts.owners, losses);
         state.check(&self.place(epoch), model, loss, None)?;
         // What is told of, and left at the end, is the average.
         swap_averages(learning.learners(), &mut model.experts);
@@ -246,7 +246,7 @@ impl ExpertStep<'_> {
             learning.position.rows = self.total_rows();
         }
         let losses = learning.searches().iter().map(BlockSearch::value).collect();
-        let loss = total_over_blocks(self.comm, model.experts.layouts.len(), losses);
+        let loss = total_over_blocks(self.comm, &model.experts.owners, losses);
         state.check(&self.place(learning.position.epoch), model, loss, None)?;
         let go_on = self.told(loss, state, model, learning)?;
         let left = learning.searches().iter().filter(|search| !search.converged()).count();
@@ -268,7 +268,7 @@ impl ExpertStep<'_> {
         learning: &mut Learning,
     ) -> Result<()> {
         let rows = self.total_rows();
-        let layouts = &experts.layouts[experts.own.clone()];
+        let layouts = &experts.layouts[experts.own()];
         let travel = self.travel(Order::Natural, None);
         let mut windows = self.comm.agree(travel.windows(0))?;
         let kernels = &mut state.kernels;
@@ -341,7 +341,7 @@ impl ExpertStep<'_> {
 impl Learning {
     /// Puts classes that have stopped by themselves back to their best, or all classes.
     fn put_back(&self, experts: &mut Experts, all: bool) {
-        let layouts = &experts.layouts[experts.own.clone()];
+        let layouts = &experts.layouts[experts.own()];
         let places = layouts.iter().zip(&mut experts.parameters);
         for (held_out, (layout, parameters)) in self.held_out.iter().zip(places) {
             held_out.put_back(layout, all, Arc::<Vec<f32>>::make_mut(parameters));
@@ -350,7 +350,7 @@ impl Learning {
 
     /// Takes each class's loss on the validation rows. What has stopped has converged.
     fn told(&mut self, losses: &[f64], experts: &mut Experts) {
-        let layouts = &experts.layouts[experts.own.clone()];
+        let layouts = &experts.layouts[experts.own()];
         for (index, held_out) in self.held_out.iter_mut().enumerate() {
             let (layout, parameters) = (&layouts[index], &experts.parameters[index]);
             held_out.told(layout, &losses[layout.classes.clone()], parameters);

@@ -31,7 +31,7 @@ impl Learning {
         if let Some(what) = position.fault(job, rows) {
             return Err(loaded.common.refused(what));
         }
-        let layouts = &experts.layouts[experts.own.clone()];
+        let layouts = experts.own_layouts();
         let held_out = |layout: &Layout, from: &mut dyn Read| match job.class_patience {
             0 => Ok(None),
             patience => {

@@ -13,7 +13,7 @@ use crate::flow::home_rows::{HomeRows, ReadRows, no_rows, read_rows};
 use crate::job::PretrainJob;
 use crate::labels::Labels;
 use crate::model::features::Features;
-use crate::partition::{Blocks, GROUPS_MAX, runs};
+use crate::partition::{Blocks, GROUPS_MAX, Owners};
 use crate::rng::{Purpose, Stream};
 use crate::team::Ahead;
 
@@ -30,10 +30,10 @@ pub struct Groups<'a> {
     pub rows: &'a HomeRows,
     job: &'a PretrainJob,
     seed: u64,
-    rank: usize,
-    size: usize,
     /// Of row blocks.
     groups: Blocks,
+    /// Who runs which group.
+    pub owners: Owners,
 }
 
 /// Rows of the mini-batch under way that this rank runs.
@@ -61,7 +61,7 @@ impl Groups<'_> {
     pub fn new<'a>(comm: &Comm, job: &'a PretrainJob, seed: u64, rows: &'a HomeRows) -> Groups<'a> {
         let count = (job.batch / GROUP_SHARE).clamp(1, GROUPS_MAX);
         let groups = Blocks::even(rows.blocks.len(), count);
-        Groups { rows, job, seed, rank: comm.rank(), size: comm.size(), groups }
+        Groups { rows, job, seed, owners: comm.deal(groups.len()), groups }
     }
 
     /// Number of groups.
@@ -71,8 +71,7 @@ impl Groups<'_> {
 
     /// What an error calls the row blocks of a group that this rank runs, counted from its first.
     pub fn row_blocks_of(&self, own: usize) -> String {
-        let first = runs(self.groups.len(), self.size)[self.rank].start;
-        let blocks = self.groups.block(first + own);
+        let blocks = self.groups.block(self.owners.own().start + own);
         format!("row blocks {} to {}", blocks.start, blocks.end - 1)
     }
 
@@ -94,18 +93,18 @@ impl Groups<'_> {
 
     /// This rank's part of the mini-batches `left` of an epoch, while a thread reads the next.
     pub fn batches(&self, epoch: usize, mut left: Range<usize>) -> Batches<'_> {
-        let (dataset, steps, rank) = (self.rows.dataset(), self.steps(), self.rank);
+        let (dataset, steps) = (self.rows.dataset(), self.steps());
         let groups = self.groups.clone();
         let lengths: Vec<usize> =
             (0..groups.len()).map(|group| self.group_rows(group).len()).collect();
-        let runs = runs(groups.len(), self.size);
+        let (own, runs) = (self.owners.own(), self.owners.runs());
         let source = |group: usize| {
             let (rows, frames) = (self.group_rows(group), self.job.frames);
             let mut source = GroupRows::new(dataset, rows, self.seed, frames, epoch, group);
             source.skip(left.start * lengths[group] / steps);
             source
         };
-        let mut sources: Vec<GroupRows> = runs[rank].clone().map(source).collect();
+        let mut sources: Vec<GroupRows> = own.clone().map(source).collect();
         let mut reader = dataset.reader();
         let ahead = Ahead::new(1, move || {
             let step = left.next()?;
@@ -117,8 +116,8 @@ impl Groups<'_> {
                 from..rows
             });
             let places: Vec<Range<usize>> = places.collect();
-            let own = sources.iter_mut().zip(runs[rank].clone());
-            let groups = own.map(|(source, group)| source.next(&mut reader, of(group)));
+            let groups = sources.iter_mut().zip(own.clone());
+            let groups = groups.map(|(source, group)| source.next(&mut reader, of(group)));
             Some(groups.collect::<Result<_>>().map(|groups| Batch { rows, runs: places, groups }))
         });
         Batches { rows: self.rows, ahead }

@@ -45,7 +45,6 @@ use crate::model::shared::Tape;
 use crate::optim::Step;
 use crate::optim::adam::Adam;
 use crate::packed::put;
-use crate::partition::runs;
 use crate::team::Team;
 
 /// What pretraining works on.
@@ -261,16 +260,15 @@ impl Pretrain<'_> {
         batch: &Batch,
         passing: Passing,
     ) -> (f64, Option<Vec<f32>>) {
-        let (experts, size) = (&annotator.experts, self.comm.size());
-        let count = experts.layouts.len();
+        let experts = &annotator.experts;
         let length = passing.activations.data.len();
-        let runs = runs(count, size);
+        let runs = experts.owners.runs();
         let wanted = !annotator.layers.places.is_empty();
         let mut dv_sum = OrderedSum::new(self.comm, "gradient of activations", runs, length);
-        let mut losses = vec![0.0; experts.own.len()];
-        let blocks: Vec<usize> = experts.own.clone().collect();
+        let mut losses = vec![0.0; experts.own().len()];
+        let blocks: Vec<usize> = experts.own().collect();
         for turn in blocks.chunks(kernels.len()) {
-            let first = turn[0] - experts.own.start;
+            let first = turn[0] - experts.own().start;
             let mut parts: Vec<Vec<f32>> = match wanted {
                 true => turn.iter().map(|_| dv_sum.room()).collect(),
                 false => vec![Vec::new(); turn.len()],
@@ -290,7 +288,7 @@ impl Pretrain<'_> {
         let slices: Vec<Range<usize>> =
             batch.runs.iter().map(|run| run.start * stride..run.end * stride).collect();
         let dv = wanted.then(|| dv_sum.finish_scattered(self.comm, &slices));
-        (total_over_blocks(self.comm, count, losses), dv)
+        (total_over_blocks(self.comm, &experts.owners, losses), dv)
     }
 
     /// Gradient of the shared layers, summed over the mini-batch, on every rank.
@@ -302,8 +300,7 @@ impl Pretrain<'_> {
         batch: &Batch,
         dv: &[f32],
     ) -> Vec<f32> {
-        let size = self.comm.size();
-        let runs = runs(self.groups.len(), size);
+        let runs = self.groups.owners.runs();
         let length = annotator.layers.parameters();
         let mut sum = OrderedSum::new(self.comm, SHARED_GRADIENT, runs, length);
         let transposed = annotator.layers.transpose(&annotator.shared);
@@ -365,13 +362,13 @@ impl Pretrain<'_> {
         rows: usize,
     ) {
         let experts = &mut annotator.experts;
-        let layouts = &experts.layouts[experts.own.clone()];
+        let layouts = &experts.layouts[experts.own()];
         let squares = layouts
             .iter()
             .zip(&learning.gradients)
             .map(|(layout, gradient)| squares_by_variable(layout, gradient))
             .collect();
-        let squares = sums_over_blocks(self.comm, experts.layouts.len(), squares, EXPERT_VARIABLES);
+        let squares = sums_over_blocks(self.comm, &experts.owners, squares, EXPERT_VARIABLES);
         let scales = [0, 1, 2].map(|variable| self.clipped(squares[variable], rows));
         let l2 = self.job.l2;
         let items = layouts

@@ -153,8 +153,8 @@ impl Pass<'_, '_> {
         // All ranks take as many waves as the one that has most blocks.
         let wave = self.state.plan.wave;
         for from in (0..longest).step_by(wave) {
-            let first = rows.own.start + from;
-            let blocks = first..first + rows.own.len().saturating_sub(from).min(wave);
+            let first = rows.own().start + from;
+            let blocks = first..first + rows.own().len().saturating_sub(from).min(wave);
             let forward = self.forward(&mut ahead, blocks.clone());
             let mut wave = comm.agree(forward)?;
             visit_blocks(comm, &annotator.experts, |block, poll| {
