@@ -14,9 +14,10 @@ pub mod inference;
 // floor 5: the two flows, checkpoints
 pub mod checkpoint;
 pub mod flow;
-// floor 4: communication, data, job, report
+// floor 4: communication, what a rank computes with, data, job, report
 pub mod comm;
 pub mod data;
+pub mod device;
 pub mod formats;
 pub mod job;
 pub mod launch;

@@ -28,7 +28,7 @@ use reelscale::error::{Error, Exit, Result};
 use reelscale::job::Job;
 use reelscale::report::Report;
 use reelscale::rng::{Purpose, Stream};
-use reelscale::train::{Checkpoints, Data, Run};
+use reelscale::train::{Checkpoints, Data, Run, host_of};
 use serde_json::{Value, json};
 
 /// No file here has more than 20 KB, and buffers are of 1 MiB; rows and kernels take the rest.
@@ -60,8 +60,8 @@ impl Stopped<'_> {
         let job = self.job.checkpoint.clone();
         let checkpoints = Checkpoints::new(store, job, identity, json!(1), None);
         let mut report = Report::new(None);
-        let run =
-            Run::begin(self.comm, &self.job, self.data.clone(), &mut report, Some(checkpoints))?;
+        let (data, device) = (self.data.clone(), host_of(&self.job)?);
+        let run = Run::begin(self.comm, &self.job, data, device, &mut report, Some(checkpoints))?;
         if whole {
             run.finish()?;
         }

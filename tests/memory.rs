@@ -12,14 +12,14 @@ use common::shards;
 use reelscale::comm::{Comm, run_threads};
 use reelscale::cost::memory::Plan;
 use reelscale::data::Dataset;
+use reelscale::device::Host;
 use reelscale::flow::home_rows::HomeRows;
 use reelscale::flow::own_rows::Room;
 use reelscale::inference::scores::evaluate;
 use reelscale::job::Job;
-use reelscale::kernel::vector::Instructions;
 use reelscale::model::experts::Experts;
 use reelscale::report::Report;
-use reelscale::train::{Data, kernels, shape_of, train};
+use reelscale::train::{Data, shape_of, train};
 
 thread_local! {
     /// The number of this thread: what it allocates counts for it, whoever frees it.
@@ -117,8 +117,7 @@ fn no_rank_holds_all_experts_or_all_scores() {
         let data = Data::open(comm, &job).unwrap();
         let trained = train(comm, &job, data, &mut Report::new(None), None).unwrap();
         let rows = HomeRows::new(comm, Dataset::new(infos.clone()).unwrap(), 64);
-        evaluate(comm, &trained.annotator, &rows, &mut kernels(Instructions::detect(), 1, 1e-5))
-            .unwrap();
+        evaluate(comm, &trained.annotator, &rows, &mut Host::detected(1, 1e-5)).unwrap();
     };
     let experts = (CLASSES * (16 + 17) * FEATURES * 4) as isize;
     let scores = (ROWS * CLASSES * 4) as isize;
@@ -200,8 +199,7 @@ fn scores_in_waves_give_the_same_metrics() {
         let rows = HomeRows::new(&comm, Dataset::new(infos.clone()).unwrap(), 64);
         let scratch = folder.path().to_path_buf();
         *rows.room.borrow_mut() = Room { bytes_max, scores_max, scratch };
-        let mut kernels = kernels(Instructions::detect(), 2, 1e-5);
-        found.push(evaluate(&comm, &annotator, &rows, &mut kernels).unwrap());
+        found.push(evaluate(&comm, &annotator, &rows, &mut Host::detected(2, 1e-5)).unwrap());
     }
     assert!(found[0].map_full.unwrap() > 0.0);
     assert!(found.iter().all(|metrics| metrics == &found[0]), "{found:?}");

@@ -9,7 +9,7 @@ const FLOORS: &[(&[&str], u8)] = &[
     (&["train"], 7),
     (&["inference", "cost"], 6),
     (&["flow", "checkpoint"], 5),
-    (&["comm", "data", "formats", "job", "report", "launch", "signals"], 4),
+    (&["comm", "data", "device", "formats", "job", "report", "launch", "signals"], 4),
     (&["optim"], 3),
     (&["model", "metrics", "synthetic", "limits"], 2),
     (&["kernel", "partition"], 1),
@@ -107,6 +107,24 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("hdf5_sys::", &["src/data/"]),
     ("nix::", &["src/comm/", "src/signals/"]),
     ("clap::", &["src/commands/"]),
+    // Flows, training and inference compute through a device.
+    (
+        "crate::kernel",
+        &[
+            "src/kernel/",
+            "src/model/",
+            "src/synthetic.rs",
+            "src/optim/",
+            "src/device/",
+            "src/data/",
+            "src/checkpoint/",
+            "src/cost/",
+            "src/commands/bench/",
+            // Until own class blocks are the device's.
+            "src/train/experts/",
+            "src/train/pretrain/",
+        ],
+    ),
     // They panic where nobody takes what they print.
     ("println!", &[]),
     ("print!", &[]),

@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use common::shards;
 use reelscale::comm::{Comm, OrderedSum, Traffic, run_threads};
 use reelscale::data::Dataset;
+use reelscale::device::Host;
 use reelscale::flow::experts_travel::visit_blocks;
 use reelscale::flow::own_rows::{OwnRows, Room};
 use reelscale::flow::rows_travel::{Order, Travel};
@@ -101,8 +102,9 @@ fn an_epoch_of_the_expert_step_moves_activations_only() {
             let order = Order::Shuffled(Permutation::new(1, Purpose::RowOrder, 0, ROWS));
             let travel =
                 Travel { comm, own: &own, runs: &runs, order, window: WINDOW, dropout: None };
-            let mut windows = travel.windows(0).unwrap();
-            while windows.pass(|_, _| ()).unwrap().is_some() {}
+            let device = &mut Host::detected(1, 0.0);
+            let mut windows = travel.windows(0, device).unwrap();
+            while windows.pass(device, |_, _, _| Ok(())).unwrap().is_some() {}
         });
         let windows = ROWS.div_ceil(WINDOW);
         let label_count = |rows: Range<usize>| rows.map(|row| row % 4).sum::<usize>();
@@ -124,7 +126,7 @@ fn a_pass_of_the_shared_step_moves_each_class_block_once() {
             let owners = comm.deal(BLOCKS);
             let parameters = layouts[owners.own()].iter().map(|one| one.empty_parameters().into());
             let experts = Experts { parameters: parameters.collect(), owners, layouts };
-            visit_blocks(comm, &experts, |_, _| ());
+            visit_blocks(comm, &experts, |_, _, _| ());
         });
         check("shared step", ranks, found, |rank| {
             if ranks == 1 {

@@ -52,9 +52,9 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let (disk, name) = (Disk::default(), args.output.display());
     comm.agree(if comm.is_root() { check_output(&disk, &args.output) } else { Ok(()) })?;
     let annotator = checkpoint::load(comm, &args.model)?;
-    let (rows, mut kernels) = args.scoring.prepare(comm, &annotator, &args.data)?;
+    let (rows, mut device) = args.scoring.prepare(comm, &annotator, &args.data)?;
     let top = (args.top as usize).min(annotator.shape.class_count);
-    let scored = score(comm, &annotator, &rows, &mut kernels, top)?;
+    let scored = score(comm, &annotator, &rows, &mut device, top)?;
     let ids = comm.agree(rows.dataset().reader().ids(rows.own_rows()))?;
     let lists = (0..ids.len()).flat_map(|row| &scored.top.row(row)[..top]);
     let (scores, classes) = lists.copied().unzip();

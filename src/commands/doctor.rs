@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::out::{self, For};
 use super::program;
 use crate::comm::{Comm, library_version};
+use crate::device::host::Instructions;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
-use crate::kernel::vector::Instructions;
 use crate::report::Machine;
 use crate::{human, launch, signals};
 

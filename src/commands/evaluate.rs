@@ -67,8 +67,8 @@ fn evaluate_model(
     scoring: &Scoring,
 ) -> Result<Metrics> {
     let annotator = checkpoint::load(comm, model)?;
-    let (rows, mut kernels) = scoring.prepare(comm, &annotator, data)?;
-    evaluate(comm, &annotator, &rows, &mut kernels)
+    let (rows, mut device) = scoring.prepare(comm, &annotator, data)?;
+    evaluate(comm, &annotator, &rows, &mut device)
 }
 
 /// Metrics of predictions that any system made. A labelled video without prediction counts as one

@@ -5,16 +5,14 @@ use std::path::PathBuf;
 use crate::comm::{Comm, same_on_all};
 use crate::cost::memory::room_for_scoring;
 use crate::data::{Kind, ReadBefore};
+use crate::device::Host;
 use crate::error::{Error, Exit, Result};
 use crate::example::FeaturePart;
 use crate::flow::home_rows::HomeRows;
 use crate::flow::shards::{open, see, warn_of_unproven};
 use crate::flow::verify::verify;
-use crate::kernel::mixture::Kernel;
-use crate::kernel::vector::Instructions;
 use crate::launch;
 use crate::model::annotator::Annotator;
-use crate::train::kernels;
 
 /// How rows are scored; nothing that is computed depends on it.
 #[derive(Clone, Debug, clap::Args)]
@@ -72,8 +70,8 @@ fn rows_for(comm: &Comm, annotator: &Annotator, data: &[String]) -> Result<HomeR
 }
 
 impl Scoring {
-    /// The rows that `data` names, with room for what scoring makes of them, and a kernel for each
-    /// thread.
+    /// The rows that `data` names, with room for what scoring makes of them, and the
+    /// processor to do it with.
     ///
     /// # Errors
     /// Exit 4: the rows are none that the model takes; exit 9: the memory doesn't suffice; common
@@ -83,7 +81,7 @@ impl Scoring {
         comm: &Comm,
         annotator: &Annotator,
         data: &[String],
-    ) -> Result<(HomeRows, Vec<Kernel>)> {
+    ) -> Result<(HomeRows, Host)> {
         let line = format!("--verify = {}\n", self.verify);
         same_on_all(comm, Exit::Launch, "arguments", &line)?;
         let rows = rows_for(comm, annotator, data)?;
@@ -100,6 +98,6 @@ impl Scoring {
         }
         *rows.room.borrow_mut() = room;
         comm.use_threads(threads);
-        Ok((rows, kernels(Instructions::detect(), threads, shape.epsilon)))
+        Ok((rows, Host::detected(threads, shape.epsilon)))
     }
 }

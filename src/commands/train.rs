@@ -12,6 +12,7 @@ use crate::checkpoint::{ModelFolder, Store};
 use crate::clock::Clock;
 use crate::comm::{Comm, same_on_all};
 use crate::data::ReadBefore;
+use crate::device::Host;
 use crate::disk::{Disk, there};
 use crate::error::{Error, Exit, Result};
 use crate::flow::verify::verify;
@@ -20,7 +21,7 @@ use crate::job::Job;
 use crate::launch;
 use crate::report::{Finished, Found, Report, RunDirectory, SHARDS_READ, failure, host};
 use crate::signals::{self, Deadline};
-use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Run, Tries, instructions, plan};
+use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Run, Tries, host_of, plan};
 
 /// Trains a model as a job file says.
 ///
@@ -121,7 +122,7 @@ impl Start<'_> {
             return Ok(());
         }
         job.run.threads = launch::threads(job.run.threads);
-        let kernel = comm.agree(instructions(&job))?.name();
+        let device = comm.agree(host_of(&job))?;
         let before = read_before(&args.output.join(SHARDS_READ));
         let data = match opened(comm, &job, &before, args.verify) {
             Err(error) if error.is_stop() => {
@@ -142,15 +143,16 @@ impl Start<'_> {
             false => Ok(()),
         };
         comm.agree(directory.map_or(Ok(()), write_shards))?;
-        self.compute(&job, &whole_job, data, kernel)
+        self.compute(&job, &whole_job, data, device)
     }
 
     /// Trains, and leaves what it comes to.
-    fn compute(&self, job: &Job, whole_job: &Job, data: Data, kernel: &str) -> Result<()> {
+    fn compute(&self, job: &Job, whole_job: &Job, data: Data, device: Host) -> Result<()> {
         let (comm, args, directory) = (self.comm, self.args, self.directory.as_ref());
         let Surroundings { disk, clock, simulated } = self.surroundings;
         let mut report = Report::with_clock(directory.map(RunDirectory::events), clock.clone());
         let (rows, ranks, threads) = (data.train.rows(), comm.size(), job.run.threads);
+        let kernel = device.instructions().name();
         log::info!(
             "{} rows of {} features, {} classes; {ranks} ranks x {threads} threads, {kernel} \
              kernel",
@@ -171,7 +173,7 @@ impl Start<'_> {
         if let Found::Unfinished(before) = &self.found {
             ending.named_before.clone_from(&before.model_hash);
         }
-        let run = Run::begin(comm, job, data, &mut report, Some(checkpoints))?;
+        let run = Run::begin(comm, job, data, device, &mut report, Some(checkpoints))?;
         let trained =
             run.finish_and_keep(tries(), &mut |report, trained| ending.keep(report, trained))?;
         report.end();

@@ -7,17 +7,15 @@ use std::ops::Range;
 use super::own_rows::{OwnRows, Room};
 use crate::comm::{Comm, OrderedSum, StopFlag};
 use crate::data::{Dataset, Kind, Reader};
+use crate::device::{Device, numbers};
 use crate::error::{Error, Exit, Result};
-use crate::kernel::finite::all_finite;
-use crate::kernel::matrix::Matrix;
-use crate::kernel::mixture::Kernel;
-use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
+use crate::model::Matrix;
 use crate::model::annotator::Annotator;
 use crate::model::features::{Features, Frames};
 use crate::model::spec::{Normalize, Standard};
 use crate::partition::{Blocks, Owners};
-use crate::team::{Ahead, Team};
+use crate::team::Ahead;
 
 /// Rows that a thread takes to activations at once: row blocks of large datasets are too long to
 /// be read ahead whole.
@@ -169,28 +167,20 @@ impl HomeRows {
     /// # Errors
     /// What reading rows gives, and keeping their activations; exit 7 where those aren't finite;
     /// exit 75 when told to stop.
-    pub fn activations(&self, annotator: &Annotator, kernels: &mut [Kernel]) -> Result<OwnRows> {
+    pub fn activations<D: Device>(&self, annotator: &Annotator, device: &mut D) -> Result<OwnRows> {
         let mut own =
             OwnRows::new(self.own_rows(), annotator.layers.outputs(), &self.room.borrow())?;
         let runs = self.own_pieces().flat_map(|piece| cut(piece, ROWS_AT_ONCE)).collect();
-        let mut rows = self.read_runs_ahead(kernels.len(), runs);
-        loop {
-            let turn = rows.by_ref().take(kernels.len()).collect::<Result<Vec<_>>>()?;
-            if turn.is_empty() {
-                break;
-            }
-            if self.stop.asked() {
-                return Err(Error::stopped());
-            }
-            let (features, labels): (Vec<Features>, Vec<Labels>) = turn.into_iter().unzip();
-            let activations = Team::new(kernels).map(features, |kernel, features| {
-                annotator.forward(kernel.gemm(), features).into_output()
-            });
-            for (activations, labels) in activations.iter().zip(&labels) {
-                self.check(own.rows.start + own.labels.rows(), activations)?;
-                own.push(activations, labels)?;
-            }
-        }
+        let mut rows = self.read_runs_ahead(device.at_once(), runs);
+        let network = device.network(annotator);
+        let mut pieces = rows.by_ref().map(|piece| match self.stop.asked() {
+            true => Err(Error::stopped()),
+            false => piece,
+        });
+        device.activations(&network, &mut pieces, &mut |activations, labels| {
+            self.check(own.rows.start + own.labels.rows(), &activations)?;
+            own.push(&activations, &labels)
+        })?;
         self.waited(rows.wait_seconds());
         Ok(own)
     }
@@ -200,7 +190,7 @@ impl HomeRows {
     /// Sees whether activations of rows from `first` on are finite: what comes of others may look
     /// as if nothing were wrong.
     fn check(&self, first: usize, activations: &Matrix) -> Result<()> {
-        if all_finite(Instructions::detect(), &activations.data) {
+        if numbers::all_finite(&activations.data) {
             return Ok(());
         }
         let odd = |row: &usize| activations.row(*row).iter().any(|number| !number.is_finite());
@@ -222,14 +212,7 @@ fn cut(rows: Range<usize>, rows_max: usize) -> impl Iterator<Item = Range<usize>
 
 /// Adds what rows give to [sums][sums of squares][count] of their features.
 fn add_moments(features: &Features, sums: &mut [f64]) {
-    let frames;
-    let numbers = match features {
-        Features::Videos(videos) => videos,
-        Features::Frames(own) => {
-            frames = own.numbers(Instructions::detect(), &(0..own.rows()));
-            &frames
-        }
-    };
+    let numbers = numbers::of_features(features);
     let (width, rows) = (numbers.width(), numbers.rows());
     let (sums, rest) = sums.split_at_mut(width);
     let (squares, count) = rest.split_at_mut(width);

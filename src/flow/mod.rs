@@ -1,6 +1,5 @@
 //! The two flows, and what they need of rows: what is frozen travels, what is learned stays home.
 
-pub mod dropout;
 pub mod experts_travel;
 pub mod home_rows;
 pub mod overlap;

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::device::{AtRest, Resting};
 use crate::error::{Error, Result};
-use crate::kernel::matrix::{Matrix, stride_of};
-use crate::kernel::mixture::Passing;
 use crate::labels::Labels;
+use crate::model::{Matrix, stride_of};
 
 /// Numbers of scores of a class block that are held at once where nothing else is said: 64 MiB.
 pub const SCORES_MAX: usize = 1 << 24;
@@ -52,7 +52,7 @@ enum Store {
 
 /// Activations that are at rest, and the seal of each row: the crc32c of its numbers as they were
 /// made. It travels with the row, so that memory, scratch file and network are proven together.
-struct AtRest {
+struct Kept {
     store: Store,
     seals: Vec<u32>,
     stride: usize,
@@ -64,7 +64,7 @@ struct AtRest {
 
 /// Activations in a scratch file, for a thread that reads them ahead.
 #[derive(Clone)]
-pub struct ScratchRows(Arc<AtRest>);
+pub struct ScratchRows(Arc<Kept>);
 
 /// The rows that this rank holds: a contiguous run of all rows, with their activations.
 pub struct OwnRows {
@@ -72,21 +72,8 @@ pub struct OwnRows {
     pub rows: Range<usize>,
     pub labels: Labels,
     width: usize,
-    at_rest: Arc<AtRest>,
+    kept: Arc<Kept>,
     waited_nanoseconds: AtomicU64,
-}
-
-/// Consecutive rows in memory, ready to pass class blocks: `rows` of `activations` and `labels`.
-pub struct Piece<'a> {
-    activations: Cow<'a, Matrix>,
-    labels: Cow<'a, Labels>,
-    pub rows: Range<usize>,
-}
-
-impl Piece<'_> {
-    pub fn passing(&self) -> Passing<'_> {
-        Passing { activations: &self.activations, labels: &self.labels, weights: &[] }
-    }
 }
 
 impl OwnRows {
@@ -101,9 +88,9 @@ impl OwnRows {
             false => Store::Scratch(unnamed_file(&room.scratch)?),
         };
         let (seals, first_row) = (Vec::with_capacity(rows.len()), rows.start);
-        let at_rest = AtRest { store, seals, stride, first_row, scratch: room.scratch.clone() };
-        let (at_rest, waited_nanoseconds) = (Arc::new(at_rest), AtomicU64::new(0));
-        Ok(OwnRows { rows, labels: Labels::new(), width, at_rest, waited_nanoseconds })
+        let kept = Kept { store, seals, stride, first_row, scratch: room.scratch.clone() };
+        let (kept, waited_nanoseconds) = (Arc::new(kept), AtomicU64::new(0));
+        Ok(OwnRows { rows, labels: Labels::new(), width, kept, waited_nanoseconds })
     }
 
     /// Width d of the activations.
@@ -128,7 +115,7 @@ impl OwnRows {
     pub fn push(&mut self, activations: &Matrix, labels: &Labels) -> Result<()> {
         let at = self.labels.rows();
         self.labels.extend(labels);
-        Arc::get_mut(&mut self.at_rest)
+        Arc::get_mut(&mut self.kept)
             .expect("nobody reads before all is there")
             .push(at, activations)
     }
@@ -139,51 +126,47 @@ impl OwnRows {
     /// # Errors
     /// Exit 5: the scratch file can't be read, or is damaged.
     pub fn copy_sealed(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
-        self.at_rest.copy(rows, true, to)
+        self.kept.copy(rows, true, to)
     }
 
     /// The scratch file, if the activations lie in one, for a thread that reads ahead.
     pub fn scratch(&self) -> Option<ScratchRows> {
-        match self.at_rest.store {
+        match self.kept.store {
             Store::Memory(_) => None,
-            Store::Scratch(_) => Some(ScratchRows(self.at_rest.clone())),
+            Store::Scratch(_) => Some(ScratchRows(self.kept.clone())),
         }
     }
+}
 
-    /// Single rows, counted from this rank's first, as a piece of their own.
-    ///
-    /// # Errors
-    /// Exit 5: the scratch file can't be read, or is damaged.
-    pub fn gathered(&self, rows: &[usize]) -> Result<Piece<'_>> {
+impl AtRest for OwnRows {
+    fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn gathered(&self, rows: &[usize]) -> Result<Resting<'_>> {
         let mut activations = Matrix::zeros(0, self.width);
-        self.at_rest.copy(rows, false, &mut activations.data)?;
+        self.kept.copy(rows, false, &mut activations.data)?;
         activations.resize(rows.len());
         let mut labels = Labels::new();
         rows.iter().for_each(|row| labels.push(self.labels.row(*row)));
         let rows = 0..rows.len();
-        Ok(Piece { activations: Cow::Owned(activations), labels: Cow::Owned(labels), rows })
+        Ok(Resting { activations: Cow::Owned(activations), labels: Cow::Owned(labels), rows })
     }
 
-    /// A run of rows, counted from this rank's first.
-    ///
-    /// # Errors
-    /// Exit 5: the scratch file can't be read, or is damaged.
-    pub fn piece(&self, rows: Range<usize>) -> Result<Piece<'_>> {
-        match &self.at_rest.store {
-            Store::Memory(all) => Ok(Piece {
-                activations: Cow::Borrowed(all),
-                labels: Cow::Borrowed(&self.labels),
-                rows,
-            }),
-            Store::Scratch(file) => {
-                let mut activations = Matrix::zeros(rows.len(), self.width);
-                self.at_rest.read(file, rows.start, &mut activations.data)?;
-                let mut labels = Labels::new();
-                rows.clone().for_each(|row| labels.push(self.labels.row(row)));
-                let rows = 0..rows.len();
-                Ok(Piece { activations: Cow::Owned(activations), labels: Cow::Owned(labels), rows })
+    fn run(&self, rows: Range<usize>) -> Result<Resting<'_>> {
+        let file = match &self.kept.store {
+            Store::Memory(all) => {
+                let (activations, labels) = (Cow::Borrowed(all), Cow::Borrowed(&self.labels));
+                return Ok(Resting { activations, labels, rows });
             }
-        }
+            Store::Scratch(file) => file,
+        };
+        let mut activations = Matrix::zeros(rows.len(), self.width);
+        self.kept.read(file, rows.start, &mut activations.data)?;
+        let mut labels = Labels::new();
+        rows.clone().for_each(|row| labels.push(self.labels.row(row)));
+        let rows = 0..rows.len();
+        Ok(Resting { activations: Cow::Owned(activations), labels: Cow::Owned(labels), rows })
     }
 }
 
@@ -207,7 +190,7 @@ pub fn seal_of(numbers: &[f32]) -> u32 {
     crc32c::crc32c(bytemuck::cast_slice(numbers))
 }
 
-impl AtRest {
+impl Kept {
     fn push(&mut self, at: usize, activations: &Matrix) -> Result<()> {
         let (rows, stride) = (activations.rows(), self.stride);
         self.seals.extend((0..rows).map(|row| seal_of(activations.row(row))));
@@ -301,14 +284,13 @@ mod tests {
             own.push(&matrix, &labels).unwrap();
             let mut copied = vec![1.0];
             own.copy_sealed(&[5, 0, 19, 5], &mut copied).unwrap();
-            let piece = own.piece(4..9).unwrap();
+            let piece = own.run(4..9).unwrap();
             let rows = piece.rows.clone();
-            let passing = piece.passing();
-            let data = passing.activations.run(rows.clone()).to_vec();
-            let classes: Vec<u32> = rows.flat_map(|row| passing.labels.row(row).to_vec()).collect();
+            let data = piece.activations.run(rows.clone()).to_vec();
+            let classes: Vec<u32> = rows.flat_map(|row| piece.labels.row(row).to_vec()).collect();
             let some = own.gathered(&[17, 3]).unwrap();
-            let gathered = some.passing().activations.clone();
-            assert_eq!(some.passing().labels.row(0), &[17, 22]);
+            assert_eq!(some.labels.row(0), &[17, 22]);
+            let gathered = some.activations.into_owned();
             (copied, data, classes, gathered)
         });
         assert_eq!(both[0], both[1]);
@@ -324,20 +306,20 @@ mod tests {
         let room = Room { bytes_max: 0, ..Room::unlimited() };
         let mut own = OwnRows::new(7..11, 3, &room).unwrap();
         own.push(&matrix, &labels).unwrap();
-        let Store::Scratch(file) = &own.at_rest.store else { panic!("memory") };
+        let Store::Scratch(file) = &own.kept.store else { panic!("memory") };
         for bit in 0..4 * 16 * 32 {
             let mut byte = [0];
             file.read_exact_at(&mut byte, bit / 8).unwrap();
             let flip = |byte: u8| file.write_all_at(&[byte], bit / 8).unwrap();
             flip(byte[0] ^ 1 << (bit % 8));
             let row = bit as usize / 512;
-            let error = own.piece(0..4).map(drop).unwrap_err();
+            let error = own.run(0..4).map(drop).unwrap_err();
             assert_eq!(error.exit, crate::error::Exit::Storage);
             assert!(error.text.contains(&format!("row {}: found crc32c", row + 7)), "{error}");
             assert_eq!(own.gathered(&[row]).map(drop).unwrap_err().text, error.text);
             own.gathered(&[(row + 1) % 4]).unwrap();
             flip(byte[0]);
         }
-        own.piece(0..4).unwrap();
+        own.run(0..4).unwrap();
     }
 }

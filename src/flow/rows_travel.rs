@@ -6,19 +6,16 @@
 //! is worked on. No gradient crosses ranks.
 
 use std::ops::Range;
-use std::sync::Mutex;
 
-use super::dropout::Dropout;
 use super::own_rows::{OwnRows, seal_of, sealed_stride};
 use crate::comm::Comm;
+use crate::device::{Arrived, Device, Dropout, Pace};
 use crate::error::{Error, Result};
-use crate::kernel::matrix::Matrix;
-use crate::kernel::mixture::Passing;
 use crate::labels::Labels;
 use crate::rng::Permutation;
 use crate::team::{Ahead, Team};
 
-/// Rows that a thread puts in their places at once.
+/// Rows that a thread proves at once.
 const ROWS_AT_ONCE: usize = 64;
 
 /// The order in which rows pass.
@@ -36,20 +33,6 @@ impl Order {
             Order::Natural => position,
             Order::Shuffled(permutation) => permutation.at(position),
         }
-    }
-}
-
-/// Rows of consecutive positions of the order, on their way past the class blocks.
-pub struct Window {
-    /// Position of its first row.
-    pub first: usize,
-    pub activations: Matrix,
-    pub labels: Labels,
-}
-
-impl Window {
-    pub fn passing(&self) -> Passing<'_> {
-        Passing { activations: &self.activations, labels: &self.labels, weights: &[] }
     }
 }
 
@@ -75,9 +58,6 @@ struct Parts {
     labels: Vec<Vec<u32>>,
 }
 
-/// A sealed row and the rank that holds it.
-type Arrived<'a> = (usize, &'a [f32]);
-
 /// This rank's rows of one window after the other, rows end to end.
 enum Mine<'a> {
     Memory(&'a OwnRows),
@@ -85,13 +65,19 @@ enum Mine<'a> {
     Scratch(Ahead<Vec<f32>, Error>),
 }
 
+/// Rows of consecutive positions of the order, on their way past the class blocks.
+struct Window<D: Device> {
+    positions: Range<usize>,
+    rows: D::Rows,
+}
+
 /// The windows of an epoch, one after the other.
-pub struct Windows<'a> {
+pub struct Windows<'a, D: Device> {
     travel: &'a Travel<'a>,
     spans: std::vec::IntoIter<Range<usize>>,
     mine: Mine<'a>,
-    /// The window that is visited next; no rows once there is none.
-    here: Window,
+    /// The window that is visited next; none once all have passed.
+    here: Option<Window<D>>,
     /// The one after it, rank by rank. Two windows in all.
     arriving: Vec<f32>,
 }
@@ -100,18 +86,16 @@ impl Travel<'_> {
     /// All windows from row `from` of the order on, where a window begins. Collective.
     ///
     /// # Errors
-    /// What reading back activations gives.
-    pub fn windows(&self, from: usize) -> Result<Windows<'_>> {
+    /// What reading back activations gives, and bringing them to `device`.
+    pub fn windows<D: Device>(&self, from: usize, device: &mut D) -> Result<Windows<'_, D>> {
         let total = self.runs.last().expect("a run for each rank").end;
         let spans: Vec<Range<usize>> = (from..total)
             .step_by(self.window)
             .map(|from| from..(from + self.window).min(total))
             .collect();
-        let activations = Matrix::zeros(0, self.own.width());
-        let here = Window { first: from, activations, labels: Labels::new() };
-        let (mine, spans, arriving) = (self.mine(spans.clone()), spans.into_iter(), Vec::new());
-        let mut windows = Windows { travel: self, spans, mine, here, arriving };
-        windows.pass(|_, _| ())?;
+        let (mine, spans) = (self.mine(spans.clone()), spans.into_iter());
+        let mut windows = Windows { travel: self, spans, mine, here: None, arriving: Vec::new() };
+        windows.pass(device, |_, _, _| Ok(()))?;
         Ok(windows)
     }
 
@@ -156,50 +140,58 @@ impl Travel<'_> {
         row.repeat(parts.counts[self.comm.rank()] / stride)
     }
 
-    /// `window` becomes the one whose rows came rank by rank, in the window's order, less what is
-    /// left out. Rows that arrived damaged are zeros, and the next agreement gives an error.
-    fn put_in_order(&self, parts: &Parts, all: &[f32], window: &mut Window) {
-        let stride = sealed_stride(self.own.width());
-        let mut next = starts(&parts.counts);
-        let places = parts.holders.iter().map(|holder| {
-            let at = next[*holder];
-            next[*holder] += stride;
-            (*holder, &all[at..at + stride])
-        });
-        let arrived: Vec<Arrived> = places.collect();
-        let (activations, first) = (&mut window.activations, window.first);
-        activations.resize(arrived.len());
-        let width = activations.stride() * ROWS_AT_ONCE;
-        let pieces =
-            arrived.chunks(ROWS_AT_ONCE).zip(activations.data.chunks_mut(width)).enumerate();
-        let (rank, order, dropout) = (self.comm.rank(), &self.order, self.dropout);
-        let damage = Mutex::new(None);
-        let work = |_: &mut (), (piece, (arrived, places)): (usize, (&[Arrived], &mut [f32]))| {
-            let rows = arrived.iter().zip(places.chunks_mut(stride - 1));
-            for (position, ((holder, sealed), place)) in (first + piece * ROWS_AT_ONCE..).zip(rows)
-            {
-                let (row, (numbers, seal)) = (order.row(position), sealed.split_at(stride - 1));
-                place.copy_from_slice(numbers);
-                let seal = seal[0].to_bits();
-                // What a rank sends itself doesn't travel.
-                let found = if *holder == rank { seal } else { seal_of(place) };
-                if found != seal {
-                    place.fill(0.0);
-                    let found = Some((*holder, row, found, seal));
-                    *damage.lock().expect("nobody panics with it") = found;
-                }
-                if let Some(dropout) = dropout {
-                    dropout.apply(row, place);
-                }
-            }
+    /// Brings the rows of the window at `positions`, which came rank by rank, to the device, less
+    /// what is left out. `before` are those of the window before.
+    fn bring<D: Device>(
+        &self,
+        device: &mut D,
+        parts: &Parts,
+        arrived: &mut [f32],
+        positions: Range<usize>,
+        before: Option<D::Rows>,
+    ) -> Result<Window<D>> {
+        let from = parts.places(sealed_stride(self.own.width()));
+        self.prove(parts, &from, positions.start, arrived);
+        let drawn_by = positions.clone().filter(|_| self.dropout.is_some());
+        let drawn_by: Vec<usize> = drawn_by.map(|position| self.order.row(position)).collect();
+        let arrived = Arrived {
+            first: positions.start,
+            width: self.own.width(),
+            numbers: arrived,
+            from: &from,
+            labels: parts.labels(),
+            dropout: self.dropout.map(|dropout| (dropout, &drawn_by[..])),
         };
-        Team::new(&mut vec![(); self.comm.threads()]).for_each(pieces, work);
-        let damage = damage.into_inner().expect("nobody panics with it");
-        if let Some((holder, row, found, seal)) = damage {
-            let what = format!("activations of row {row}");
+        Ok(Window { positions, rows: device.bring(arrived, before)? })
+    }
+
+    /// Sees that rows came as they were made. Those that didn't are zeros, and the next agreement
+    /// gives an error. What a rank sends itself doesn't travel.
+    fn prove(&self, parts: &Parts, from: &[usize], first: usize, arrived: &mut [f32]) {
+        if self.comm.size() == 1 {
+            return;
+        }
+        let stride = sealed_stride(self.own.width());
+        let rows: Vec<(usize, usize)> =
+            parts.holders.iter().copied().zip(from.iter().copied()).collect();
+        let (rank, numbers) = (self.comm.rank(), &*arrived);
+        let damaged = |_: &mut (), (piece, rows): (usize, &[(usize, usize)])| {
+            let rows = (piece * ROWS_AT_ONCE..).zip(rows).filter(|(_, row)| row.0 != rank);
+            let damaged = rows.filter_map(|(at, (_, from))| {
+                let (numbers, seal) = numbers[*from..from + stride].split_at(stride - 1);
+                let (found, seal) = (seal_of(numbers), seal[0].to_bits());
+                (found != seal).then_some((at, found, seal))
+            });
+            damaged.collect::<Vec<_>>()
+        };
+        let pieces = rows.chunks(ROWS_AT_ONCE).enumerate();
+        let mut threads = vec![(); self.comm.threads()];
+        for (at, found, seal) in Team::new(&mut threads).map(pieces, damaged).concat() {
+            let (holder, from) = rows[at];
+            arrived[from..from + stride - 1].fill(0.0);
+            let what = format!("activations of row {}", self.order.row(first + at));
             self.comm.keep_damage(self.comm.damaged(holder, what, found, seal));
         }
-        parts.put_labels(&mut window.labels);
     }
 }
 
@@ -208,50 +200,46 @@ fn starts(counts: &[usize]) -> Vec<usize> {
     counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect()
 }
 
-impl Windows<'_> {
+impl<D: Device> Windows<'_, D> {
     /// Visits the next window while the one after it arrives. Returns how many rows of the order
     /// have passed, or nothing once all have. Collective, also where a rank can't read its part: it
     /// gives zeros, and ranks have to agree before they pass the next window.
     ///
     /// # Errors
-    /// What reading back activations gives.
+    /// What `visit` gives, reading back activations, and bringing them to `device`.
     pub fn pass(
         &mut self,
-        mut visit: impl FnMut(&Window, &mut dyn FnMut()),
+        device: &mut D,
+        mut visit: impl FnMut(&mut D, &D::Rows, &mut Pace) -> Result<()>,
     ) -> Result<Option<usize>> {
-        let here = &mut self.here;
-        let (rows, passed) = (here.labels.rows(), here.first + here.labels.rows());
-        let mut visit = |window: &Window, poll: &mut dyn FnMut()| {
-            if rows > 0 {
-                visit(window, poll);
+        let (comm, here) = (self.travel.comm, self.here.take());
+        let (stop, mut visited) = (comm.stop(), Ok(()));
+        let stopped = || stop.asked();
+        let mut visit = |poll: &mut dyn FnMut()| {
+            if let Some(Window { rows, .. }) = &here {
+                visited = visit(device, rows, &mut Pace::new(poll, &stopped));
             }
         };
-        match self.spans.next() {
-            Some(span) => {
-                let parts = self.travel.parts(&span);
-                let (part, outcome) = match self.mine.next(self.travel, &span) {
-                    Ok(part) => (part, Ok(())),
-                    Err(error) => (self.travel.nothing(&parts), Err(error)),
-                };
-                self.arriving.resize(parts.counts.iter().sum(), 0.0);
-                let (comm, counts) = (self.travel.comm, &parts.counts);
-                comm.all_gather_v_during(&part, counts, &mut self.arriving, |poll| {
-                    visit(here, poll);
-                });
-                here.first = span.start;
-                self.travel.put_in_order(&parts, &self.arriving, here);
-                outcome?;
-            }
-            None => {
-                visit(here, &mut || ());
-                here.labels.clear();
-            }
-        }
-        Ok((rows > 0).then_some(passed))
+        let Some(positions) = self.spans.next() else {
+            visit(&mut || ());
+            return visited.map(|()| here.map(|window| window.positions.end));
+        };
+        let parts = self.travel.parts(&positions);
+        let (part, read) = match self.mine.next(self.travel, &positions) {
+            Ok(part) => (part, Ok(())),
+            Err(error) => (self.travel.nothing(&parts), Err(error)),
+        };
+        self.arriving.resize(parts.counts.iter().sum(), 0.0);
+        comm.all_gather_v_during(&part, &parts.counts, &mut self.arriving, |poll| visit(poll));
+        let (passed, before) = here.map(|window| (window.positions.end, window.rows)).unzip();
+        let next = self.travel.bring(device, &parts, &mut self.arriving, positions, before);
+        visited.and(read)?;
+        self.here = Some(next?);
+        Ok(passed)
     }
 }
 
-impl Drop for Windows<'_> {
+impl<D: Device> Drop for Windows<'_, D> {
     fn drop(&mut self) {
         self.travel.own.waited(self.mine.wait_seconds());
     }
@@ -284,15 +272,26 @@ fn rows_within(order: &Order, span: Range<usize>, own: &Range<usize>) -> Vec<usi
 }
 
 impl Parts {
+    /// Where each row of the window begins among the numbers of all ranks, `stride` a row.
+    fn places(&self, stride: usize) -> Vec<usize> {
+        let mut next = starts(&self.counts);
+        let places = self.holders.iter().map(|holder| {
+            let at = next[*holder];
+            next[*holder] += stride;
+            at
+        });
+        places.collect()
+    }
+
     /// The labels of the window's rows, in its order.
-    fn put_labels(&self, labels: &mut Labels) {
-        labels.clear();
-        let mut next = vec![0; self.labels.len()];
+    fn labels(&self) -> Labels {
+        let (mut labels, mut next) = (Labels::new(), vec![0; self.labels.len()]);
         for holder in &self.holders {
             let (words, at) = (&self.labels[*holder], next[*holder]);
             let count = words[at] as usize;
             labels.push(&words[at + 1..at + 1 + count]);
             next[*holder] += 1 + count;
         }
+        labels
     }
 }

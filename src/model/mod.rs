@@ -7,3 +7,7 @@ pub mod features;
 pub mod initial;
 pub mod shared;
 pub mod spec;
+
+pub use crate::kernel::matrix::{Matrix, stride_of};
+pub use crate::kernel::mixture::layout::{Layout, Role};
+pub use crate::kernel::vector::LANES;

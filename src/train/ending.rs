@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Trained;
 use super::state::State;
+use crate::device::Device;
 use crate::error::{Error, Exit, Result};
 use crate::model::annotator::Annotator;
 use crate::report::Report;
@@ -37,8 +38,8 @@ impl Default for Tries {
 /// # Errors
 /// The last one of `keep`, common to all ranks; the final state is in a checkpoint then, or it is
 /// said that it isn't.
-pub fn keep(
-    state: &mut State,
+pub fn keep<D: Device>(
+    state: &mut State<D>,
     model: &Annotator,
     trained: &Trained,
     tries: Tries,

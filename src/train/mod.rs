@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::Loaded;
 use crate::comm::Comm;
+use crate::device::Device;
 use crate::error::{Error, Exit, Result};
 use crate::job::Job;
 use crate::model::annotator::Annotator;
@@ -35,7 +36,7 @@ use pretrain::{Groups, Pretrain};
 use saved::Saved;
 use standing::{Best, Step};
 use state::State;
-pub use state::{instructions, kernels, plan, shape_of};
+pub use state::{host_of, plan, shape_of};
 pub use watch::Heartbeat;
 
 /// What a training run ends with.
@@ -60,18 +61,19 @@ enum Learning {
 }
 
 /// A run that stands where it begins or goes on.
-pub struct Run<'a> {
-    state: State<'a>,
+pub struct Run<'a, D> {
+    state: State<'a, D>,
     model: Annotator,
     learning: Learning,
     rows: Data,
 }
 
-/// Trains as `job` says, on this rank's share, from the newest of `checkpoints` on if there is one.
-/// Every rank calls it.
+/// Trains as `job` says on the processor, this rank's share, from the newest of `checkpoints` on if
+/// there is one. Every rank calls it.
 ///
 /// # Errors
-/// As `Run::begin` and `Run::finish`.
+/// Exit 3 where a processor doesn't have the instructions asked for; as `Run::begin` and
+/// `Run::finish`.
 pub fn train(
     comm: &Comm,
     job: &Job,
@@ -79,12 +81,13 @@ pub fn train(
     report: &mut Report,
     checkpoints: Option<Checkpoints>,
 ) -> Result<Trained> {
-    Run::begin(comm, job, data, report, checkpoints)?.finish()
+    let host = comm.agree(host_of(job))?;
+    Run::begin(comm, job, data, host, report, checkpoints)?.finish()
 }
 
-impl<'a> Run<'a> {
-    /// Makes room for a run of `job` and takes up the newest of `checkpoints`, if there is one.
-    /// Collective.
+impl<'a, D: Device> Run<'a, D> {
+    /// Makes room for a run of `job` on `device` and takes up the newest of `checkpoints`, if there
+    /// is one. Collective.
     ///
     /// # Errors
     /// Exit 6 where there are checkpoints but none can be used; exit 9 where memory doesn't
@@ -93,11 +96,12 @@ impl<'a> Run<'a> {
         comm: &'a Comm,
         job: &'a Job,
         data: Data,
+        device: D,
         report: &'a mut Report,
         checkpoints: Option<Checkpoints>,
-    ) -> Result<Run<'a>> {
+    ) -> Result<Run<'a, D>> {
         let rows = data.clone();
-        let mut state = State::new(comm, job, data, report, checkpoints)?;
+        let mut state = State::new(comm, job, data, device, report, checkpoints)?;
         let (model, learning) = match state.restore()? {
             Some((mut loaded, model, epoch_best)) => {
                 let learning = Learning::restore(&state, &model, epoch_best, &mut loaded);
@@ -147,8 +151,8 @@ impl<'a> Run<'a> {
 
 impl Learning {
     /// What `loaded` holds of the step that `state` stands in.
-    fn restore(
-        state: &State,
+    fn restore<D: Device>(
+        state: &State<D>,
         model: &Annotator,
         epoch_best: Best,
         loaded: &mut Loaded,
@@ -196,7 +200,11 @@ impl Learning {
 }
 
 /// All steps that are left.
-fn steps(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> Result<()> {
+fn steps<D: Device>(
+    state: &mut State<D>,
+    model: &mut Annotator,
+    learning: &mut Learning,
+) -> Result<()> {
     loop {
         match state.standing.step {
             Step::Pretrain => {
@@ -222,7 +230,11 @@ fn steps(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> R
 }
 
 /// Everything learned jointly, with a small mixture, until validation stops improving.
-fn pretrain(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> Result<()> {
+fn pretrain<D: Device>(
+    state: &mut State<D>,
+    model: &mut Annotator,
+    learning: &mut Learning,
+) -> Result<()> {
     let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
     if job.pretrain.epochs == 0 {
         return Ok(());
@@ -241,7 +253,11 @@ fn pretrain(state: &mut State, model: &mut Annotator, learning: &mut Learning) -
 }
 
 /// Stage 1: shared layers frozen; new large mixtures, trained where they are.
-fn expert_step(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> Result<()> {
+fn expert_step<D: Device>(
+    state: &mut State<D>,
+    model: &mut Annotator,
+    learning: &mut Learning,
+) -> Result<()> {
     let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
     let round = state.standing.round;
     if let Learning::Nothing = learning {
@@ -253,7 +269,7 @@ fn expert_step(state: &mut State, model: &mut Annotator, learning: &mut Learning
         *learning = Learning::Experts(Box::new(new));
     }
     let Learning::Experts(learning) = learning else { panic!("another step's state") };
-    let own = train.activations(model, &mut state.kernels);
+    let own = train.activations(model, &mut state.device);
     let own = comm.agree(own.map_err(|error| match error.exit {
         Exit::Numeric => Error::new(error.exit, format!("expert step, round {round}: {error}")),
         _ => error,
@@ -273,7 +289,11 @@ fn expert_step(state: &mut State, model: &mut Annotator, learning: &mut Learning
 }
 
 /// Stage 2: mixtures frozen; the shared layers by full-batch iRprop+.
-fn shared_step(state: &mut State, model: &mut Annotator, learning: &mut Learning) -> Result<()> {
+fn shared_step<D: Device>(
+    state: &mut State<D>,
+    model: &mut Annotator,
+    learning: &mut Learning,
+) -> Result<()> {
     if let Learning::Nothing = learning {
         let new = shared::Learning::new(&state.job.shared, model.shared.len());
         *learning = Learning::Shared(new);

@@ -13,24 +13,18 @@ use crate::clock::Clock;
 use crate::comm::{Comm, same_on_all};
 use crate::cost::memory::Plan;
 use crate::data::Kind;
+use crate::device::{Device, Host};
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
 use crate::human;
 use crate::inference::scores::{evaluate, evaluate_by_class};
 use crate::job::Job;
-use crate::kernel::mixture::Kernel;
-use crate::kernel::vector::Instructions;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::{Experts, layouts};
 use crate::model::initial;
 use crate::progress::phase;
 use crate::report::Report;
 use crate::signals;
-
-/// One kernel for each thread of this rank.
-pub fn kernels(instructions: Instructions, threads: usize, epsilon: f32) -> Vec<Kernel> {
-    (0..threads.max(1)).map(|_| Kernel::new(instructions, epsilon)).collect()
-}
 
 /// What the model of a job on these data is.
 pub fn shape_of(job: &Job, data: &Data) -> Shape {
@@ -59,22 +53,23 @@ pub fn plan(comm: &Comm, job: &Job, data: &Data) -> Result<Plan> {
     comm.agree(Plan::new(job, &shape, experts, comm.size(), &data.train, validation))
 }
 
-/// The vector instructions that the job names.
+/// The processor with the threads and the vector instructions that the job names.
 ///
 /// # Errors
 /// Exit 3 where this processor doesn't have them.
-pub fn instructions(job: &Job) -> Result<Instructions> {
+pub fn host_of(job: &Job) -> Result<Host> {
     let name = &job.run.kernel;
-    Instructions::parse(name).map_err(|expected| {
+    Host::named(name, job.run.threads, job.model.epsilon).map_err(|expected| {
         Error::new(Exit::Launch, format!("run.kernel: found {name:?}, {expected}"))
     })
 }
 
-pub struct State<'a> {
+pub struct State<'a, D> {
     pub comm: &'a Comm,
     pub job: &'a Job,
     pub data: Data,
-    pub kernels: Vec<Kernel>,
+    /// What this rank computes with.
+    pub device: D,
     pub report: &'a mut Report,
     /// What the phases may take of memory.
     pub plan: Plan,
@@ -85,20 +80,19 @@ pub struct State<'a> {
     checkpoints: Option<Checkpoints>,
 }
 
-impl<'a> State<'a> {
+impl<'a, D: Device> State<'a, D> {
     /// # Errors
-    /// Exit 3 where a processor doesn't have the instructions asked for; exit 4 where ranks have
-    /// other data than others.
+    /// Exit 4 where ranks have other data than others.
     pub fn new(
         comm: &'a Comm,
         job: &'a Job,
         data: Data,
+        device: D,
         report: &'a mut Report,
         checkpoints: Option<Checkpoints>,
-    ) -> Result<State<'a>> {
+    ) -> Result<State<'a, D>> {
         same_on_all(comm, Exit::Input, "data", &data.described())?;
         let shape = shape_of(job, &data);
-        let instructions = comm.agree(instructions(job))?;
         let plan = plan(comm, job, &data)?;
         let place = if plan.scratch() { ", activations in a scratch file" } else { "" };
         log::info!("memory planned {}{place}", human::bytes(plan.peak as u64));
@@ -111,10 +105,9 @@ impl<'a> State<'a> {
         let room = Room { scores_max: plan.scores_max, scratch, ..Room::unlimited() };
         comm.agree(if plan.scratch() { room.check() } else { Ok(()) })?;
         data.keep_activations(&plan, &room);
-        let kernels = kernels(instructions, job.run.threads, job.model.epsilon);
-        comm.use_threads(kernels.len());
+        comm.use_threads(job.run.threads);
         let (standing, best) = (Standing::new(report.events_hash()), Best::default());
-        Ok(State { comm, job, data, kernels, report, plan, standing, best, shape, checkpoints })
+        Ok(State { comm, job, data, device, report, plan, standing, best, shape, checkpoints })
     }
 
     /// The newest checkpoint that is whole, if there are any, with what it holds of the model; the
@@ -388,7 +381,7 @@ impl<'a> State<'a> {
             best.keep(annotator, score);
             return Ok(better);
         };
-        let metrics = evaluate(self.comm, annotator, &rows, &mut self.kernels)?;
+        let metrics = evaluate(self.comm, annotator, &rows, &mut self.device)?;
         event["validation"] = json!(metrics);
         self.tell(event);
         let better = metrics.gap_at_20 > best.score;
@@ -405,7 +398,7 @@ impl<'a> State<'a> {
     /// What reading rows gives; exit 75 when told to stop; common to all ranks.
     pub fn offer_classes(&mut self, annotator: &Annotator, mut event: Value) -> Result<Vec<f64>> {
         let rows = self.data.validation.clone().expect("the job was checked for it");
-        let (metrics, losses) = evaluate_by_class(self.comm, annotator, &rows, &mut self.kernels)?;
+        let (metrics, losses) = evaluate_by_class(self.comm, annotator, &rows, &mut self.device)?;
         event["validation"] = json!(metrics);
         self.tell(event);
         Ok(losses)

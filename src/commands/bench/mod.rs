@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use super::out::{self, For};
 use crate::comm::Comm;
+use crate::device::host::Instructions;
 use crate::error::{Error, Result};
-use crate::kernel::vector::Instructions;
 use crate::progress::tick;
 
 /// Measures the parts of the program on this machine.

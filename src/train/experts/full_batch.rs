@@ -4,9 +4,8 @@
 use std::io;
 
 use super::early_stopping::HeldOut;
-use crate::flow::rows_travel::Window;
 use crate::kernel::mixture::layout::Layout;
-use crate::kernel::mixture::{Block, Kernel, expert_gradient};
+use crate::kernel::mixture::{Block, Kernel, Passing, expert_gradient};
 use crate::kernel::vector::LANES;
 use crate::optim::lbfgs::Lbfgs;
 use crate::packed::{put, take, unless};
@@ -89,10 +88,10 @@ impl BlockSearch {
     }
 
     /// Adds what a window's rows give to every class's value and gradient.
-    pub fn evaluate(&mut self, team: &mut Team<Kernel>, block: Block, window: &Window) {
+    pub fn evaluate(&mut self, team: &mut Team<Kernel>, block: Block, window: Passing) {
         let rows = 0..window.labels.rows();
         let (gradient, losses) = (&mut self.gradient, &mut self.losses);
-        expert_gradient(team, block, window.passing(), rows, gradient, losses);
+        expert_gradient(team, block, window, rows, gradient, losses);
     }
 
     /// Tells every class its objective, mean loss + l2 |w|^2 / 2, and moves it to its next trial.

@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::negatives::{Drawn, Negatives};
 use crate::comm::StopFlag;
-use crate::flow::rows_travel::Window;
 use crate::job::ExpertsJob;
 use crate::kernel::mixture::layout::Layout;
-use crate::kernel::mixture::{Block, Kernel, fresh_expert_gradient};
+use crate::kernel::mixture::{Block, Kernel, Passing, fresh_expert_gradient};
 use crate::kernel::vector::LANES;
 use crate::optim::adagrad::Adagrad;
 use crate::optim::adam::Adam;
@@ -111,7 +110,7 @@ impl Learner {
         team: &mut Team<Worker>,
         layout: &Layout,
         parameters: &mut [f32],
-        window: &Window,
+        (first, window): (usize, Passing),
         (job, negatives, stop): (&ExpertsJob, Option<Negatives>, &StopFlag),
     ) {
         let rows = window.labels.rows();
@@ -119,12 +118,12 @@ impl Learner {
         let mut gradient = std::mem::take(team.own().gradient);
         gradient.resize(parameters.len(), 0.0);
         let mut drawn = Drawn::new(layout.width);
-        for from in (self.rows - window.first..rows).step_by(job.batch) {
+        for from in (self.rows - first..rows).step_by(job.batch) {
             if stop.asked() {
                 break;
             }
             let batch = from..(from + job.batch).min(rows);
-            self.rows = window.first + batch.end;
+            self.rows = first + batch.end;
             let step = Step {
                 learning_rate: job.learning_rate,
                 scale: 1.0 / batch.len() as f32,
@@ -132,9 +131,9 @@ impl Learner {
                 decayed: layout.biases(),
             };
             let (block, losses) = (Block { layout, parameters }, &mut self.losses);
-            let (mut passing, mut rows) = (window.passing(), batch);
+            let (mut passing, mut rows) = (window, batch);
             if let Some(negatives) = negatives {
-                drawn.draw(negatives, layout, passing, rows, window.first);
+                drawn.draw(negatives, layout, passing, rows, first);
                 (passing, rows) = (drawn.passing(), 0..drawn.rows());
             }
             match rows.is_empty() {

@@ -24,8 +24,8 @@ use super::saved::Saved;
 use super::standing::Best;
 use super::state::State;
 use crate::comm::Comm;
+use crate::device::{Device, Dropout, Pace};
 use crate::error::Result;
-use crate::flow::dropout::Dropout;
 use crate::flow::own_rows::OwnRows;
 use crate::flow::rows_travel::{Order, Travel};
 use crate::job::ExpertsJob;
@@ -134,9 +134,9 @@ impl ExpertStep<'_> {
     /// # Errors
     /// What reading back activations and validating gives; exit 75 when told to stop, with `model`
     /// and `learning` where they can go on.
-    pub fn run(
+    pub fn run<D: Device>(
         &self,
-        state: &mut State,
+        state: &mut State<D>,
         model: &mut Annotator,
         learning: &mut Learning,
     ) -> Result<()> {
@@ -180,9 +180,9 @@ impl ExpertStep<'_> {
     }
 
     /// Every row once, in mini-batches.
-    fn epoch(
+    fn epoch<D: Device>(
         &self,
-        state: &mut State,
+        state: &mut State<D>,
         model: &mut Annotator,
         learning: &mut Learning,
     ) -> Result<()> {
@@ -190,15 +190,18 @@ impl ExpertStep<'_> {
         let stream = (self.round << 20 | epoch) as u64;
         let order = Permutation::new(self.seed, Purpose::RowOrder, stream, rows);
         let travel = self.travel(Order::Shuffled(order), self.dropout(epoch));
-        let mut windows = self.comm.agree(travel.windows(learning.position.rows))?;
-        let mut gradients = vec![Vec::new(); state.kernels.len()];
+        let mut windows =
+            self.comm.agree(travel.windows(learning.position.rows, &mut state.device))?;
+        let mut gradients = vec![Vec::new(); state.device.kernels().len()];
         loop {
             let experts = &mut model.experts;
             let layouts = &experts.layouts[experts.own()];
-            let mut workers = Worker::team(&mut state.kernels, &mut gradients);
             let negatives = self.negatives(epoch, model.shape.class_count);
             let how = (self.job, negatives, self.comm.stop());
-            let passed = windows.pass(|window, poll| {
+            let first = learning.position.rows;
+            let passed = windows.pass(&mut state.device, |device, rows, pace| {
+                let window = (first, D::passing(rows));
+                let mut workers = Worker::team(device.kernels(), &mut gradients);
                 let blocks = layouts.iter().zip(&mut experts.parameters);
                 let items = learning.learners().iter_mut().zip(blocks);
                 let items = items.filter(|item| !item.0.converged).collect();
@@ -206,7 +209,8 @@ impl ExpertStep<'_> {
                     let parameters = Arc::make_mut(parameters);
                     learner.learn(team, layout, parameters, window, how);
                 };
-                Team::new(&mut workers).polling(poll).together(items, learn);
+                Team::new(&mut workers).polling(&mut || pace.poll()).together(items, learn);
+                Ok(())
             });
             // All ranks come to the last window at once.
             let Some(passed) = passed.transpose() else { break };
@@ -235,9 +239,9 @@ impl ExpertStep<'_> {
     }
 
     /// Every row past every class block, whose classes then take a step of their searches.
-    fn pass(
+    fn pass<D: Device>(
         &self,
-        state: &mut State,
+        state: &mut State<D>,
         model: &mut Annotator,
         learning: &mut Learning,
     ) -> Result<()> {
@@ -261,18 +265,18 @@ impl ExpertStep<'_> {
     }
 
     /// The pass itself. Nothing stays of one that is stopped.
-    fn search(
+    fn search<D: Device>(
         &self,
-        state: &mut State,
+        state: &mut State<D>,
         experts: &mut Experts,
         learning: &mut Learning,
     ) -> Result<()> {
         let rows = self.total_rows();
         let layouts = &experts.layouts[experts.own()];
         let travel = self.travel(Order::Natural, None);
-        let mut windows = self.comm.agree(travel.windows(0))?;
-        let kernels = &mut state.kernels;
-        let mut visit = |window: &_, poll: &mut dyn FnMut()| {
+        let mut windows = self.comm.agree(travel.windows(0, &mut state.device))?;
+        let mut visit = |device: &mut D, rows: &D::Rows, pace: &mut Pace| {
+            let window = D::passing(rows);
             let blocks = layouts.iter().zip(&experts.parameters);
             let items = learning.searches().iter_mut().zip(blocks);
             let stop = self.comm.stop();
@@ -282,9 +286,10 @@ impl ExpertStep<'_> {
                 }
             };
             let items = items.filter(|item| !item.0.converged()).collect();
-            Team::new(kernels).polling(poll).together(items, evaluate);
+            Team::new(device.kernels()).polling(&mut || pace.poll()).together(items, evaluate);
+            Ok(())
         };
-        while let Some(passed) = windows.pass(&mut visit).transpose() {
+        while let Some(passed) = windows.pass(&mut state.device, &mut visit).transpose() {
             let outcome = passed.and_then(|_| self.comm.unless_stopped());
             if let Err(error) = self.comm.agree(outcome) {
                 learning.searches().iter_mut().for_each(BlockSearch::forget);
@@ -298,7 +303,7 @@ impl ExpertStep<'_> {
             |_: &mut Kernel, (search, parameters): (&mut BlockSearch, &mut Arc<Vec<f32>>)| {
                 search.advance(Arc::<Vec<f32>>::make_mut(parameters), rows, l2);
             };
-        Team::new(kernels).for_each(items, advance);
+        Team::new(state.device.kernels()).for_each(items, advance);
         Ok(())
     }
 
@@ -312,10 +317,10 @@ impl ExpertStep<'_> {
     }
 
     /// Tells of an epoch, or of a pass; returns whether to go on, as far as validation says.
-    fn told(
+    fn told<D: Device>(
         &self,
         loss: f64,
-        state: &mut State,
+        state: &mut State<D>,
         model: &mut Annotator,
         learning: &mut Learning,
     ) -> Result<bool> {

@@ -28,8 +28,8 @@ use super::saved::Saved;
 use super::shared::SHARED_GRADIENT;
 use super::state::{State, not_finite};
 use crate::comm::{Comm, OrderedSum};
+use crate::device::{Device, Dropout};
 use crate::error::Result;
-use crate::flow::dropout::Dropout;
 use crate::job::PretrainJob;
 use crate::kernel::finite::all_finite;
 use crate::kernel::matrix::Matrix;
@@ -124,9 +124,9 @@ impl Pretrain<'_> {
     /// # Errors
     /// What reading rows and validating gives; exit 75 when told to stop, with `annotator` and
     /// `learning` between two mini-batches.
-    pub fn run(
+    pub fn run<D: Device>(
         &self,
-        state: &mut State,
+        state: &mut State<D>,
         annotator: &mut Annotator,
         learning: &mut Learning,
     ) -> Result<()> {
@@ -137,7 +137,7 @@ impl Pretrain<'_> {
             let mut next = self.comm.agree(batches.next().transpose())?;
             while let Some(batch) = next {
                 let Stepped { loss, finite, odd } =
-                    self.step(annotator, &mut state.kernels, learning, batch);
+                    self.step(annotator, state.device.kernels(), learning, batch);
                 let step = learning.position.step + 1;
                 let place = || format!("pretrain, epoch {}, mini-batch {step}", epoch + 1);
                 // Infinite activations can give a finite loss; only their rank knows of them.

@@ -1,0 +1,167 @@
+//! The processor as a device: a thread for each core that the rank may use, each with a kernel of
+//! its own, on the host's memory. Goes block by block.
+
+mod network;
+mod rows;
+mod visits;
+
+use std::sync::Arc;
+
+pub use self::network::{Network, Wave};
+pub use self::rows::Rows;
+pub use self::visits::Visitor;
+use super::{Arrived, AtRest, Device, FramesAgain, Leaves, Pace, Piece, Scores, Which};
+use crate::error::Result;
+use crate::kernel::mixture::{Kernel, Passing};
+pub use crate::kernel::vector::Instructions;
+use crate::labels::Labels;
+use crate::model::annotator::Annotator;
+use crate::model::features::Features;
+use crate::model::{Layout, Matrix};
+use crate::optim::Step;
+use crate::optim::adam::Adam;
+use crate::team::Team;
+
+/// The processor.
+pub struct Host {
+    /// One for each thread.
+    kernels: Vec<Kernel>,
+    instructions: Instructions,
+}
+
+impl Host {
+    /// `threads` threads, at least one, on these instructions; `epsilon` is eps of the loss.
+    pub fn new(instructions: Instructions, threads: usize, epsilon: f32) -> Host {
+        let kernels = (0..threads.max(1)).map(|_| Kernel::new(instructions, epsilon)).collect();
+        Host { kernels, instructions }
+    }
+
+    /// As `new`, with the instructions of this name; "auto" is the best of this processor.
+    ///
+    /// # Errors
+    /// What was expected instead, where it has none of that name.
+    pub fn named(name: &str, threads: usize, epsilon: f32) -> std::result::Result<Host, String> {
+        Ok(Host::new(Instructions::parse(name)?, threads, epsilon))
+    }
+
+    /// With the best instructions of this processor.
+    pub fn detected(threads: usize, epsilon: f32) -> Host {
+        Host::new(Instructions::detect(), threads, epsilon)
+    }
+
+    pub fn threads(&self) -> usize {
+        self.kernels.len()
+    }
+
+    pub fn instructions(&self) -> Instructions {
+        self.instructions
+    }
+
+    fn team(&mut self) -> Team<'_, Kernel> {
+        Team::new(&mut self.kernels)
+    }
+}
+
+impl Device for Host {
+    type Network<'a> = Network<'a>;
+    type Wave = Wave;
+    type Rows = Rows;
+    type Rest<'a> = &'a dyn AtRest;
+    type Visitor = Visitor;
+
+    fn at_once(&self) -> usize {
+        self.threads()
+    }
+
+    fn network<'a>(&mut self, model: &'a Annotator) -> Network<'a> {
+        Network::new(model)
+    }
+
+    fn activations(
+        &mut self,
+        network: &Network<'_>,
+        pieces: &mut dyn Iterator<Item = Result<(Features, Labels)>>,
+        take: &mut dyn FnMut(Matrix, Labels) -> Result<()>,
+    ) -> Result<()> {
+        network.activations(self.team(), pieces, take)
+    }
+
+    fn forward(
+        &mut self,
+        network: &Network<'_>,
+        pieces: &mut dyn Iterator<Item = Result<Piece>>,
+    ) -> Result<Wave> {
+        network.forward(self.team(), pieces)
+    }
+
+    fn outputs(&mut self, wave: &Wave, to: &mut Vec<f32>) -> Result<()> {
+        wave.outputs(to);
+        Ok(())
+    }
+
+    fn give_slopes(&mut self, wave: &mut Wave, slopes: &[f32]) -> Result<()> {
+        wave.give_slopes(slopes);
+        Ok(())
+    }
+
+    fn losses(&mut self, wave: &Wave) -> Result<Vec<f64>> {
+        Ok(wave.losses())
+    }
+
+    fn backward(
+        &mut self,
+        network: &Network<'_>,
+        wave: Wave,
+        frames: &dyn FramesAgain,
+        leaves: &mut dyn Leaves,
+    ) -> Result<()> {
+        network.backward(&mut self.kernels, wave, frames, leaves)
+    }
+
+    fn step_shared(
+        &mut self,
+        weights: &mut [f32],
+        adam: &mut Adam,
+        gradient: &[f32],
+        step: Step,
+    ) -> Result<()> {
+        let instructions = self.instructions;
+        adam.step(&mut self.team(), instructions, weights, gradient, step);
+        Ok(())
+    }
+
+    fn visitor(&mut self, layout: &Layout, weights: Arc<Vec<f32>>) -> Visitor {
+        Visitor::new(layout, weights)
+    }
+
+    fn visit(&mut self, visitor: &Visitor, wave: &mut Wave, pace: &mut Pace) -> Result<()> {
+        visitor.visit(self.team(), wave, pace);
+        Ok(())
+    }
+
+    fn rest<'a>(&mut self, rows: &'a dyn AtRest) -> &'a dyn AtRest {
+        rows
+    }
+
+    fn scores(
+        &mut self,
+        visitor: &Visitor,
+        rest: &&dyn AtRest,
+        which: Which,
+        pace: &mut Pace,
+    ) -> Result<Scores> {
+        visitor.scores(self.team(), *rest, which, pace)
+    }
+
+    fn bring(&mut self, arrived: Arrived, before: Option<Rows>) -> Result<Rows> {
+        Ok(Rows::of(self.team(), arrived, before))
+    }
+
+    fn kernels(&mut self) -> &mut [Kernel] {
+        &mut self.kernels
+    }
+
+    fn passing(rows: &Rows) -> Passing<'_> {
+        rows.passing()
+    }
+}

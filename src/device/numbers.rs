@@ -1,0 +1,29 @@
+//! What host code above the seam asks of numbers that it was given back or is about to give: always
+//! with the best instructions of this machine, whatever the device.
+
+use std::borrow::Cow;
+
+use crate::kernel::finite;
+use crate::kernel::vector::{self, Instructions};
+use crate::model::Matrix;
+use crate::model::features::Features;
+
+/// Whether all values are numbers, and not infinite.
+pub fn all_finite(values: &[f32]) -> bool {
+    finite::all_finite(Instructions::detect(), values)
+}
+
+/// The natural logarithm that losses are made of: the same bits everywhere.
+pub fn log(x: f32) -> f32 {
+    vector::log(x)
+}
+
+/// Features as numbers, one after the other: of videos [rows][D], of frames [all frames][D].
+pub fn of_features(features: &Features) -> Cow<'_, Matrix> {
+    match features {
+        Features::Videos(videos) => Cow::Borrowed(videos),
+        Features::Frames(frames) => {
+            Cow::Owned(frames.numbers(Instructions::detect(), &(0..frames.rows())))
+        }
+    }
+}
