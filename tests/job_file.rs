@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reelscale::job::{Job, Validation, documented};
 use reelscale::model::spec::{Activation, Dummy, Layer};
-use reelscale::optim::Solver;
+use reelscale::optim::{MiniBatchSolver, Solver};
 
 fn errors_of(text: &str, overrides: &[&str]) -> Vec<String> {
     let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
@@ -63,7 +63,7 @@ fn overrides_win_and_their_errors_name_them() {
     let job = Job::parse(text, "a.toml", &overrides.map(String::from)).unwrap();
     assert_eq!(
         (job.experts.solver, job.experts.learning_rate, job.run.seed),
-        (Solver::Adam, 0.01, 5)
+        (Solver::MiniBatch(MiniBatchSolver::Adam), 0.01, 5)
     );
     let dense = Layer::Dense { units: 7, activation: Activation::Relu };
     assert_eq!(job.model.shared, [Layer::Gating, dense]);

@@ -120,9 +120,6 @@ const BORDERS: &[(&str, &[&str])] = &[
             "src/checkpoint/",
             "src/cost/",
             "src/commands/bench/",
-            // Until own class blocks are the device's.
-            "src/train/experts/",
-            "src/train/pretrain/",
         ],
     ),
     // They panic where nobody takes what they print.

@@ -103,6 +103,15 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
         self.free.pop().unwrap_or_else(|| vec![T::zeroed(); self.length])
     }
 
+    /// Adds zeros for the leaves that are missing, where this rank has failed and others go on.
+    pub fn leave_out(&mut self) {
+        while self.next < self.end {
+            let mut leaf = self.room();
+            leaf.fill(T::zeroed());
+            self.add(leaf);
+        }
+    }
+
     /// Adds the next leaf of this rank's run.
     pub fn add(&mut self, leaf: Vec<T>) {
         assert!(leaf.len() == self.length && self.next < self.end, "a leaf too many or too long");

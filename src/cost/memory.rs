@@ -42,9 +42,6 @@ const GIB: f64 = (1u64 << 30) as f64;
 const WAVE_BYTES: usize = 1 << 30;
 /// Numbers of scores of a class block that are held at once under a limit: 4 MiB.
 const SCORES_LIMITED: usize = 1 << 20;
-/// Copies of a class's numbers that an L-BFGS search keeps: point, gradient, direction, places and
-/// ten pairs.
-const LBFGS_COPIES: usize = 25;
 
 /// The plan of the rank that needs most.
 #[derive(Clone, Debug, PartialEq)]
@@ -217,11 +214,7 @@ impl Sizes {
     /// What the expert step learns with: weights, their average, the solver's state, the best
     /// epoch.
     fn learned(&self, job: &Job) -> usize {
-        let state = match job.experts.solver {
-            Solver::Adam => 2,
-            Solver::Adagrad => 1,
-            Solver::Lbfgs => LBFGS_COPIES,
-        };
+        let state = job.experts.solver.numbers();
         let average = usize::from(job.experts.averaging > 0.0);
         (1 + average + state + usize::from(job.experts.watched())) * self.large
     }
@@ -235,13 +228,16 @@ impl Sizes {
     /// Rows of a window that one rank holds: its share, or where rows pass as they lie all of them.
     fn own_part(&self, job: &Job) -> usize {
         match job.experts.solver {
-            Solver::Lbfgs => self.window(job).min(self.rows),
-            _ => (self.window(job) * self.rows).div_ceil(self.all_rows.max(1)),
+            Solver::FullBatch(_) => self.window(job).min(self.rows),
+            Solver::MiniBatch(_) => (self.window(job) * self.rows).div_ceil(self.all_rows.max(1)),
         }
     }
 
     fn expert_step(&self, job: &Job, kept: usize) -> usize {
-        let copies = if job.experts.solver == Solver::Lbfgs { 0 } else { self.threads };
+        let copies = match job.experts.solver {
+            Solver::FullBatch(_) => 0,
+            Solver::MiniBatch(_) => self.threads,
+        };
         let learning = self.learned(job) + copies * self.block;
         let drawn = match job.experts.negatives < 1.0 {
             true => self.threads * job.experts.batch.min(self.all_rows) * self.activations,

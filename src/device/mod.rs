@@ -9,24 +9,33 @@
 //! its own errors; ranks agree on them above. After an error a device does nothing more and gives
 //! the same one again; so calls that only make something for later ones give none.
 
+mod between;
+mod class_block;
 mod dropout;
+mod full_batches;
 pub mod host;
+mod mini_batches;
+mod negatives;
 pub mod numbers;
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use self::between::{Between, Turn};
+pub use self::class_block::{ByEpoch, ClassBlock, Joint, JointStep, Solving, VARIABLES};
 pub use self::dropout::Dropout;
+pub use self::full_batches::FullBatches;
 pub use self::host::Host;
+pub use self::mini_batches::{Learn, MiniBatches};
+pub use self::negatives::Negatives;
 use crate::error::Result;
-use crate::kernel::mixture::{Kernel, Passing};
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::features::Features;
 use crate::model::{Layout, Matrix};
-use crate::optim::Step;
 use crate::optim::adam::Adam;
+use crate::optim::{Offered, SharedState, Step};
 
 /// A device. A call may return before the device is done with it, but calls take effect in their
 /// order, and one that gives numbers back waits for them.
@@ -42,6 +51,8 @@ pub trait Device {
     type Rest<'a>;
     /// A class block that visits: frozen weights.
     type Visitor;
+    /// This rank's own class blocks, which learn in the way S.
+    type Blocks<S: Solving>;
 
     /// Pieces of rows that it works on at once: so many are read ahead.
     fn at_once(&self) -> usize;
@@ -95,13 +106,23 @@ pub trait Device {
         leaves: &mut dyn Leaves,
     ) -> Result<()>;
 
-    /// One step of Adam on the shared layers' weights, which lie on the host.
+    /// One step by the gradient of some rows on the shared layers' weights, or some of them, which
+    /// lie on the host.
     fn step_shared(
         &mut self,
         weights: &mut [f32],
         adam: &mut Adam,
         gradient: &[f32],
         step: Step,
+    ) -> Result<()>;
+
+    /// One step by loss and gradient over all rows on the shared layers' weights.
+    fn advance_shared(
+        &mut self,
+        weights: &mut [f32],
+        solver: &mut SharedState,
+        found: (f64, &[f32]),
+        offered: &Offered,
     ) -> Result<()>;
 
     // Frozen class blocks, which visit the rows.
@@ -139,11 +160,110 @@ pub trait Device {
     /// needed, may be used again.
     fn bring(&mut self, arrived: Arrived, before: Option<Self::Rows>) -> Result<Self::Rows>;
 
-    /// Until own class blocks are the device's, training works on the host's kernels and rows.
-    fn kernels(&mut self) -> &mut [Kernel];
+    /// Takes class blocks to let them learn.
+    fn hold<S: Solving>(&mut self, blocks: Vec<ClassBlock<S>>) -> Result<Self::Blocks<S>>;
 
-    /// The same.
-    fn passing<'a>(rows: &'a Self::Rows) -> Passing<'a>;
+    /// Shows one of them as it is.
+    fn read<S: Solving>(
+        &self,
+        blocks: &Self::Blocks<S>,
+        index: usize,
+        look: &mut dyn FnMut(&ClassBlock<S>),
+    ) -> Result<()>;
+
+    /// Its weights. As long as they don't change and somebody holds them they are the same ones, so
+    /// that who holds them sees that nothing has changed.
+    fn weights<S: Solving>(&self, blocks: &Self::Blocks<S>, index: usize) -> Result<Arc<Vec<f32>>>;
+
+    /// Has somebody else change its weights.
+    fn change<S: Solving>(
+        &mut self,
+        blocks: &mut Self::Blocks<S>,
+        index: usize,
+        with: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<()>;
+
+    /// The losses by class of each block: `ByEpoch::losses`.
+    fn class_losses<S: ByEpoch>(&self, blocks: &Self::Blocks<S>) -> Result<Vec<Vec<f64>>>;
+
+    /// Number of blocks that still learn.
+    fn left<S: ByEpoch>(&self, blocks: &Self::Blocks<S>) -> Result<usize>;
+
+    /// Ends the learning of classes of a block that have stopped: `ByEpoch::end`.
+    fn end<S: ByEpoch>(
+        &mut self,
+        blocks: &mut Self::Blocks<S>,
+        index: usize,
+        stopped: &[bool],
+    ) -> Result<()>;
+
+    /// Takes every block that still learns through the mini-batches of a window that it hasn't
+    /// seen: for each the gradient over its rows, what stands `between`, if anything, the solver's
+    /// step, the average's. May return in the middle where the run is to stop, with blocks at
+    /// different mini-batches. Where something stands between, that says when to stop, at the same
+    /// mini-batch of all ranks.
+    ///
+    /// # Errors
+    /// What `between` gives.
+    fn learn(
+        &mut self,
+        blocks: &mut Self::Blocks<MiniBatches>,
+        rows: &Self::Rows,
+        how: &Learn,
+        between: Option<&mut dyn Between>,
+        pace: &mut Pace,
+    ) -> Result<()>;
+
+    /// Exchanges weights and their averages, where there are any. What `weights` gives, and what
+    /// `change` and `end` work on, is what is in front; `learn` needs the weights there.
+    fn swap_averages(&mut self, blocks: &mut Self::Blocks<MiniBatches>) -> Result<()>;
+
+    /// Begins another epoch: `MiniBatches::end_epoch`.
+    fn end_epoch(&mut self, blocks: &mut Self::Blocks<MiniBatches>, tolerance: f64) -> Result<()>;
+
+    /// Continues every class's sums of losses and gradients with the rows of a window, in order.
+    /// Where the run is to stop it may leave rows out; then the pass is to be forgotten.
+    fn evaluate(
+        &mut self,
+        blocks: &mut Self::Blocks<FullBatches>,
+        rows: &Self::Rows,
+        pace: &mut Pace,
+    ) -> Result<()>;
+
+    /// Ends a pass over so many rows: each class's solver is given the mean loss, with `l2` / 2
+    /// times the sum of its squared weights, and the gradient of that.
+    fn advance(
+        &mut self,
+        blocks: &mut Self::Blocks<FullBatches>,
+        rows: usize,
+        l2: f64,
+        offered: &Offered,
+    ) -> Result<()>;
+
+    /// Leaves out what a pass has given so far.
+    fn forget(&mut self, blocks: &mut Self::Blocks<FullBatches>) -> Result<()>;
+
+    /// Puts every class at its last accepted point.
+    fn settle(&mut self, blocks: &mut Self::Blocks<FullBatches>) -> Result<()>;
+
+    /// The gradient of every block over a mini-batch, which stays with the block, and the block's
+    /// part of dL/dv, [rows][stride of d] from 0, as a leaf where that is wanted. Gives each
+    /// block's losses by class.
+    ///
+    /// # Errors
+    /// What `slopes` gives.
+    fn gradients(
+        &mut self,
+        blocks: &mut Self::Blocks<Joint>,
+        rows: &Self::Rows,
+        slopes: Option<&mut dyn Leaves>,
+    ) -> Result<Vec<Vec<f64>>>;
+
+    /// Squared norms of those gradients, by variable.
+    fn squares(&self, blocks: &Self::Blocks<Joint>) -> Result<Vec<[f64; VARIABLES]>>;
+
+    /// Adam's step of every block by its gradient.
+    fn step(&mut self, blocks: &mut Self::Blocks<Joint>, step: &JointStep) -> Result<()>;
 }
 
 /// Consecutive rows on their way through the shared layers.
@@ -256,6 +376,11 @@ impl<'a> Pace<'a> {
     /// Whether the run is to stop.
     pub fn stopped(&self) -> bool {
         (self.stopped)()
+    }
+
+    /// What says so, on any thread.
+    pub fn stopping(&self) -> &'a (dyn Fn() -> bool + Sync) {
+        self.stopped
     }
 }
 

@@ -13,6 +13,11 @@ pub fn all_finite(values: &[f32]) -> bool {
     finite::all_finite(Instructions::detect(), values)
 }
 
+/// Sum of squares, one after the other.
+pub fn square(values: &[f32]) -> f64 {
+    values.iter().map(|value| f64::from(*value) * f64::from(*value)).sum()
+}
+
 /// The natural logarithm that losses are made of: the same bits everywhere.
 pub fn log(x: f32) -> f32 {
     vector::log(x)

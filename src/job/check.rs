@@ -115,12 +115,14 @@ impl Values<'_> {
             "swap" => Pooling::Swap,
             "average" => Pooling::Average,
             "max" => Pooling::Max,
-            _ => Pooling::L2,
+            "l2" => Pooling::L2,
+            other => panic!("model.pooling holds {other:?}"),
         };
         let dummy = match self.text("model.dummy") {
             "learned" => Dummy::Learned,
             "zero" => Dummy::Zero,
-            _ => Dummy::None,
+            "none" => Dummy::None,
+            other => panic!("model.dummy holds {other:?}"),
         };
         Job {
             data: self.data(),
@@ -130,7 +132,11 @@ impl Values<'_> {
                 pooling,
                 dummy,
                 epsilon: self.single("model.epsilon"),
-                frequency_biases: self.text("model.initial_biases") == "frequency",
+                frequency_biases: match self.text("model.initial_biases") {
+                    "zero" => false,
+                    "frequency" => true,
+                    other => panic!("model.initial_biases holds {other:?}"),
+                },
             },
             pretrain: PretrainJob {
                 epochs: self.integer("pretrain.epochs"),
@@ -148,10 +154,7 @@ impl Values<'_> {
             experts: self.experts(),
             shared: SharedJob {
                 iterations: self.integer("shared.iterations"),
-                solver: match self.text("shared.solver") {
-                    "irprop" => SharedSolver::Irprop,
-                    _ => SharedSolver::Adam,
-                },
+                solver: SharedSolver::named(self.text("shared.solver")).expect("a choice"),
                 learning_rate: self.single("shared.learning_rate"),
                 step_initial: self.single("shared.step_initial"),
                 step_min: self.single("shared.step_min"),
@@ -197,7 +200,8 @@ impl Values<'_> {
         let normalize = match self.text("data.normalize") {
             "l2" => Normalize::L2,
             "standardise" => Normalize::Standardise,
-            _ => Normalize::None,
+            "none" => Normalize::None,
+            other => panic!("data.normalize holds {other:?}"),
         };
         let train = texts("data.train").expect("checked");
         let allow_overlap = self.get("data.allow_overlap") == &Value::Boolean(true);
@@ -205,13 +209,8 @@ impl Values<'_> {
     }
 
     fn experts(&self) -> ExpertsJob {
-        let solver = match self.text("experts.solver") {
-            "adagrad" => Solver::Adagrad,
-            "adam" => Solver::Adam,
-            _ => Solver::Lbfgs,
-        };
+        let solver = Solver::named(self.text("experts.solver")).expect("a choice");
         let rate = "experts.learning_rate";
-        let default = if solver == Solver::Adagrad { 1.0 } else { 0.01 };
         let given = self.0.values.contains_key(rate);
         let restart = self.get("experts.restart") == &Value::Boolean(true);
         ExpertsJob {
@@ -220,7 +219,7 @@ impl Values<'_> {
             epochs: self.integer("experts.epochs"),
             solver,
             batch: self.integer("experts.batch"),
-            learning_rate: if given { self.single(rate) } else { default },
+            learning_rate: if given { self.single(rate) } else { solver.learning_rate() },
             l2: self.single("experts.l2"),
             dropout: self.single("experts.dropout"),
             negatives: self.single("experts.negatives"),

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::model::spec::{Dummy, Layer, Normalize, Pooling};
-use crate::optim::{SharedSolver, Solver};
+use crate::optim::irprop::Steps;
+use crate::optim::{Offered, SharedSolver, Solver};
 
 /// A checked job. Every field is in range and all fields fit together.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -129,6 +130,12 @@ impl ExpertsJob {
         (self.window / self.batch).max(1) * self.batch
     }
 
+    /// What its full-batch solvers go by.
+    pub fn offered(&self) -> Offered {
+        let (tolerance, learning_rate) = (self.tolerance, self.learning_rate);
+        Offered { tolerance, learning_rate, steps: Steps::default() }
+    }
+
     /// Whether validation decides when the step or its classes stop, so that a best is kept.
     pub fn watched(&self) -> bool {
         self.patience > 0 || self.class_patience > 0
@@ -148,6 +155,14 @@ pub struct SharedJob {
     pub step_initial: f32,
     pub step_min: f32,
     pub step_max: f32,
+}
+
+impl SharedJob {
+    /// What its solvers go by.
+    pub fn offered(&self) -> Offered {
+        let steps = Steps { initial: self.step_initial, min: self.step_min, max: self.step_max };
+        Offered { tolerance: 0.0, learning_rate: self.learning_rate, steps }
+    }
 }
 
 /// `[rounds]`

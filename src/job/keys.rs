@@ -34,6 +34,7 @@ const fn key(
     Key { name, takes, default, meaning }
 }
 
+use crate::optim::{SharedSolver, Solver};
 use Takes::{Boolean, Choice, Integer, Layers, Number, Text, Texts};
 
 pub const ACTIVATIONS: &[&str] = &["identity", "relu", "relu6", "sigmoid", "tanh"];
@@ -151,7 +152,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "experts.solver",
-        Choice(&["adagrad", "adam", "lbfgs"]),
+        Choice(Solver::NAMES),
         "\"adagrad\"",
         "Mini-batch AdaGrad or Adam, or full-batch L-BFGS for each class.",
     ),
@@ -219,7 +220,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "shared.solver",
-        Choice(&["irprop", "adam"]),
+        Choice(SharedSolver::NAMES),
         "\"irprop\"",
         "Of these iterations: iRprop+, as the patent has it, or Adam, to compare with.",
     ),

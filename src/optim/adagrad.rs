@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Step, other_lengths, stretch};
+use super::{MiniBatch, Step, other_lengths, stretch};
 use crate::kernel::adagrad::update;
 use crate::kernel::coefficients::Coefficients;
 use crate::kernel::vector::Instructions;
@@ -19,20 +19,21 @@ pub struct Adagrad {
     squares: Vec<f32>,
 }
 
-impl Adagrad {
-    pub fn new(parameters: usize) -> Adagrad {
+impl MiniBatch for Adagrad {
+    const NUMBERS: usize = 1;
+    const LEARNING_RATE: f32 = 1.0;
+
+    fn new(parameters: usize) -> Adagrad {
         Adagrad { squares: vec![INITIAL; parameters] }
     }
 
-    /// What of a state that was read back no steps on so many parameters can have led to.
-    pub fn fault(&self, parameters: usize) -> Option<String> {
+    fn fault(&self, parameters: usize) -> Option<String> {
         let fine = self.squares.iter().all(|square| *square >= INITIAL);
         other_lengths([&self.squares], parameters)
             .or_else(|| (!fine).then(|| format!("found a sum of squares below {INITIAL}")))
     }
 
-    /// One step, shared by as many threads as `team` has members.
-    pub fn step<S: Send>(
+    fn step<S: Send>(
         &mut self,
         team: &mut Team<S>,
         instructions: Instructions,

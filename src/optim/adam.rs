@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Step, finite, other_lengths, stretch};
+use super::{FullBatch, MiniBatch, Offered, Step, finite, other_lengths, stretch};
 use crate::kernel::adam::{BETA_1, BETA_2, Moments, update};
 use crate::kernel::coefficients::Coefficients;
 use crate::kernel::vector::Instructions;
@@ -21,14 +21,16 @@ pub struct Adam {
     beta_2_power: f64,
 }
 
-impl Adam {
-    pub fn new(parameters: usize) -> Adam {
+impl MiniBatch for Adam {
+    const NUMBERS: usize = 2;
+    const LEARNING_RATE: f32 = 0.01;
+
+    fn new(parameters: usize) -> Adam {
         let zeros = vec![0.0; parameters];
         Adam { first: zeros.clone(), second: zeros, beta_1_power: 1.0, beta_2_power: 1.0 }
     }
 
-    /// What of a state that was read back no steps on so many parameters can have led to.
-    pub fn fault(&self, parameters: usize) -> Option<String> {
+    fn fault(&self, parameters: usize) -> Option<String> {
         let power = |power: f64| (0.0..=1.0).contains(&power);
         // A second moment may have overflown; it isn't negative, nor NaN.
         let fine = finite(&self.first)
@@ -39,8 +41,7 @@ impl Adam {
             .or_else(|| (!fine).then(|| "found moments or powers out of range".into()))
     }
 
-    /// One step, shared by as many threads as `team` has members.
-    pub fn step<S: Send>(
+    fn step<S: Send>(
         &mut self,
         team: &mut Team<S>,
         instructions: Instructions,
@@ -65,6 +66,32 @@ impl Adam {
             };
             team.for_each(parts, work);
         }
+    }
+}
+
+/// On the shared layers, to compare with iRprop+: steps by the gradient alone.
+impl FullBatch for Adam {
+    const NUMBERS: usize = 2;
+
+    fn begin(point: &[f32], _: &Offered) -> Adam {
+        MiniBatch::new(point.len())
+    }
+
+    fn fault(&self, numbers: usize, _: &Offered) -> Option<String> {
+        MiniBatch::fault(self, numbers)
+    }
+
+    fn advance<S: Send>(
+        &mut self,
+        team: &mut Team<S>,
+        instructions: Instructions,
+        point: &mut [f32],
+        (_, gradient): (f64, &[f32]),
+        offered: &Offered,
+    ) {
+        let learning_rate = offered.learning_rate;
+        let step = Step { learning_rate, scale: 1.0, l2: 0.0, decayed: 0 };
+        self.step(team, instructions, point, gradient, step);
     }
 }
 

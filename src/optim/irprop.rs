@@ -9,9 +9,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{finite, other_lengths};
+use super::{FullBatch, Offered, finite, other_lengths};
 use crate::kernel::irprop::{Bounds, Memory, update};
+use crate::kernel::vector::Instructions;
 use crate::packed;
+use crate::team::Team;
 
 /// Bounds of the steps D.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +21,13 @@ pub struct Steps {
     pub initial: f32,
     pub min: f32,
     pub max: f32,
+}
+
+impl Default for Steps {
+    /// Those of a job that gives none.
+    fn default() -> Steps {
+        Steps { initial: 1e-4, min: 1e-9, max: 0.1 }
+    }
 }
 
 /// The state of one parameter vector. Equal gradients and losses give equal steps on every rank.
@@ -39,7 +48,7 @@ pub struct Irprop {
 }
 
 impl Irprop {
-    pub fn new(parameters: usize, steps: Steps) -> Irprop {
+    fn new(parameters: usize, steps: Steps) -> Irprop {
         Irprop {
             steps,
             sizes: vec![steps.initial; parameters],
@@ -49,24 +58,42 @@ impl Irprop {
         }
     }
 
-    /// What of a state that was read back no steps on so many parameters can have led to.
-    pub fn fault(&self, parameters: usize, steps: Steps) -> Option<String> {
-        let fine = self.steps == steps
-            && self.sizes.iter().all(|size| size.is_finite() && *size >= 0.0)
-            && finite(&self.gradients)
-            && finite(&self.moves)
-            && self.loss > f64::NEG_INFINITY;
-        other_lengths([&self.sizes, &self.gradients, &self.moves], parameters)
-            .or_else(|| (!fine).then(|| "found steps, gradients or a loss out of range".into()))
-    }
-
     /// One step, given the gradient and the loss over all rows at `parameters`.
-    pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], loss: f64) {
+    fn step(&mut self, parameters: &mut [f32], gradient: &[f32], loss: f64) {
         let Irprop { sizes, gradients, moves, .. } = self;
         let bounds = Bounds { min: self.steps.min, max: self.steps.max };
         let rose = loss > self.loss;
         update(parameters, gradient, Memory { sizes, gradients, moves }, bounds, rose);
         self.loss = loss;
+    }
+}
+
+impl FullBatch for Irprop {
+    const NUMBERS: usize = 3;
+
+    fn begin(point: &[f32], offered: &Offered) -> Irprop {
+        Irprop::new(point.len(), offered.steps)
+    }
+
+    fn fault(&self, numbers: usize, offered: &Offered) -> Option<String> {
+        let fine = self.steps == offered.steps
+            && self.sizes.iter().all(|size| size.is_finite() && *size >= 0.0)
+            && finite(&self.gradients)
+            && finite(&self.moves)
+            && self.loss > f64::NEG_INFINITY;
+        other_lengths([&self.sizes, &self.gradients, &self.moves], numbers)
+            .or_else(|| (!fine).then(|| "found steps, gradients or a loss out of range".into()))
+    }
+
+    fn advance<S: Send>(
+        &mut self,
+        _: &mut Team<S>,
+        _: Instructions,
+        point: &mut [f32],
+        (value, gradient): (f64, &[f32]),
+        _: &Offered,
+    ) {
+        self.step(point, gradient, value);
     }
 }
 

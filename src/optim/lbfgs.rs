@@ -1,15 +1,16 @@
 //! L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm 7.4) for one class's weights.
 //!
 //! Classes are independent, so each searches by itself while full-batch passes over all rows serve
-//! all of them: a class is told value and gradient at its trial point and answers with the next
-//! one.
+//! all of them: a search takes value and gradient at its trial point and answers with the next one.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{finite, other_lengths};
+use super::{ByClass, FullBatch, Offered, finite, other_lengths};
+use crate::kernel::vector::Instructions;
 use crate::packed;
+use crate::team::Team;
 
 /// Pairs (s, y) that are kept.
 const HISTORY: usize = 10;
@@ -58,7 +59,7 @@ fn add(y: &mut [f32], a: f64, x: &[f32]) {
 
 impl Lbfgs {
     /// A search that begins at `point`; its first trial is that point itself.
-    pub fn new(point: Vec<f32>, tolerance: f64) -> Lbfgs {
+    fn new(point: Vec<f32>, tolerance: f64) -> Lbfgs {
         let zeros = vec![0.0; point.len()];
         Lbfgs {
             direction: zeros.clone(),
@@ -73,53 +74,15 @@ impl Lbfgs {
         }
     }
 
-    /// What of a search that was read back none over so many numbers can have come to.
-    pub fn fault(&self, numbers: usize, tolerance: f64) -> Option<String> {
-        let vectors = [&self.point, &self.gradient, &self.direction];
-        let pairs = self.pairs.iter().flat_map(|pair| [&pair.moved, &pair.change]);
-        let wrong = other_lengths(vectors.map(Vec::as_slice), numbers)
-            .or_else(|| pairs.into_iter().find_map(|one| other_lengths([one], numbers)));
-        // What a search that is over would have tried next is of no more use.
-        let searching = vectors.iter().all(|vector| finite(vector))
-            && self.pairs.iter().all(|pair| pair.rho.is_finite());
-        let fine = finite(&self.point)
-            && (self.converged || searching && self.halvings < HALVINGS)
-            && (0.0..=1.0).contains(&self.step)
-            && self.value > f64::NEG_INFINITY
-            && self.pairs.len() <= HISTORY
-            && self.tolerance == tolerance;
-        wrong.or_else(|| (!fine).then(|| "found a search out of range".into()))
-    }
-
-    /// True once nothing more is to be gained; the last accepted point is then the trial point.
-    pub fn converged(&self) -> bool {
-        self.converged
-    }
-
-    /// Ends the search at `point`.
-    pub fn end_at(&mut self, point: Vec<f32>) {
-        (self.point, self.step, self.converged) = (point, 0.0, true);
-    }
-
-    /// The value at the last accepted point.
-    pub fn value(&self) -> f64 {
-        self.value
-    }
-
-    /// The last accepted point.
-    pub fn point(&self) -> &[f32] {
-        &self.point
-    }
-
     /// The point whose value and gradient are wanted next.
-    pub fn trial(&self) -> Vec<f32> {
+    fn trial(&self) -> Vec<f32> {
         let mut trial = self.point.clone();
         add(&mut trial, self.step, &self.direction);
         trial
     }
 
     /// Takes the value and the gradient at `trial()`.
-    pub fn told(&mut self, value: f64, gradient: &[f32]) {
+    fn take(&mut self, value: f64, gradient: &[f32]) {
         if self.converged {
             return;
         }
@@ -191,6 +154,63 @@ impl Lbfgs {
     }
 }
 
+impl FullBatch for Lbfgs {
+    /// Point, gradient, direction, places and ten pairs.
+    const NUMBERS: usize = 5 + 2 * HISTORY;
+
+    fn begin(point: &[f32], offered: &Offered) -> Lbfgs {
+        Lbfgs::new(point.to_vec(), offered.tolerance)
+    }
+
+    fn fault(&self, numbers: usize, offered: &Offered) -> Option<String> {
+        let vectors = [&self.point, &self.gradient, &self.direction];
+        let pairs = self.pairs.iter().flat_map(|pair| [&pair.moved, &pair.change]);
+        let wrong = other_lengths(vectors.map(Vec::as_slice), numbers)
+            .or_else(|| pairs.into_iter().find_map(|one| other_lengths([one], numbers)));
+        // What a search that is over would have tried next is of no more use.
+        let searching = vectors.iter().all(|vector| finite(vector))
+            && self.pairs.iter().all(|pair| pair.rho.is_finite());
+        let fine = finite(&self.point)
+            && (self.converged || searching && self.halvings < HALVINGS)
+            && (0.0..=1.0).contains(&self.step)
+            && self.value > f64::NEG_INFINITY
+            && self.pairs.len() <= HISTORY
+            && self.tolerance == offered.tolerance;
+        wrong.or_else(|| (!fine).then(|| "found a search out of range".into()))
+    }
+
+    fn advance<S: Send>(
+        &mut self,
+        _: &mut Team<S>,
+        _: Instructions,
+        point: &mut [f32],
+        (value, gradient): (f64, &[f32]),
+        _: &Offered,
+    ) {
+        self.take(value, gradient);
+        point.copy_from_slice(&self.trial());
+    }
+}
+
+/// Once converged the last accepted point is also the trial point.
+impl ByClass for Lbfgs {
+    fn converged(&self) -> bool {
+        self.converged
+    }
+
+    fn value(&self) -> f64 {
+        self.value
+    }
+
+    fn accepted(&self) -> &[f32] {
+        &self.point
+    }
+
+    fn end_at(&mut self, point: Vec<f32>) {
+        (self.point, self.step, self.converged) = (point, 0.0, true);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +223,7 @@ mod tests {
             let w: Vec<f64> = search.trial().iter().map(|w| f64::from(*w)).collect();
             let (a, b) = (1.0 - w[0], w[1] - w[0] * w[0]);
             let gradient = [(-2.0 * a - 400.0 * w[0] * b) as f32, (200.0 * b) as f32];
-            search.told(a * a + 100.0 * b * b, &gradient);
+            search.take(a * a + 100.0 * b * b, &gradient);
             evaluations += 1;
         }
         assert!(search.value() < 1e-8, "{} after {evaluations}", search.value());

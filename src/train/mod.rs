@@ -9,6 +9,7 @@ mod data;
 mod ending;
 mod experts;
 mod fit;
+mod held;
 mod losses;
 mod pretrain;
 mod saved;
@@ -30,10 +31,10 @@ use crate::report::Report;
 pub use checkpoints::{Checkpoints, MARGIN};
 pub use data::Data;
 pub use ending::{Keep, Tries};
-use experts::ExpertStep;
-pub use experts::Worker;
-use pretrain::{Groups, Pretrain};
+use experts::{ExpertStep, ExpertsCourse};
+use pretrain::{Groups, Pretrain, PretrainCourse};
 use saved::Saved;
+use shared::SharedCourse;
 use standing::{Best, Step};
 use state::State;
 pub use state::{host_of, plan, shape_of};
@@ -52,19 +53,19 @@ pub struct Trained {
 }
 
 /// What the step under way has beside the model.
-enum Learning {
+enum Course<D: Device> {
     /// The step hasn't begun.
     Nothing,
-    Pretrain(pretrain::Learning),
-    Experts(Box<experts::Learning>),
-    Shared(shared::Learning),
+    Pretrain(PretrainCourse<D>),
+    Experts(Box<ExpertsCourse<D>>),
+    Shared(SharedCourse),
 }
 
 /// A run that stands where it begins or goes on.
-pub struct Run<'a, D> {
+pub struct Run<'a, D: Device> {
     state: State<'a, D>,
     model: Annotator,
-    learning: Learning,
+    course: Course<D>,
     rows: Data,
 }
 
@@ -102,15 +103,15 @@ impl<'a, D: Device> Run<'a, D> {
     ) -> Result<Run<'a, D>> {
         let rows = data.clone();
         let mut state = State::new(comm, job, data, device, report, checkpoints)?;
-        let (model, learning) = match state.restore()? {
+        let (model, course) = match state.restore()? {
             Some((mut loaded, model, epoch_best)) => {
-                let learning = Learning::restore(&state, &model, epoch_best, &mut loaded);
+                let course = Course::restore(&mut state, &model, epoch_best, &mut loaded);
                 log::info!("going on from checkpoint {}", loaded.number);
-                (model, comm.agree(learning)?)
+                (model, comm.agree(course)?)
             }
-            None => (state.initial(), Learning::Nothing),
+            None => (state.initial(), Course::Nothing),
         };
-        Ok(Run { state, model, learning, rows })
+        Ok(Run { state, model, course, rows })
     }
 
     /// Trains from there on. Collective.
@@ -128,13 +129,13 @@ impl<'a, D: Device> Run<'a, D> {
     /// # Errors
     /// As `finish`; what `keep` gives.
     pub fn finish_and_keep(self, tries: Tries, keep: &mut Keep) -> Result<Trained> {
-        let Run { mut state, mut model, mut learning, rows } = self;
-        let outcome = steps(&mut state, &mut model, &mut learning);
+        let Run { mut state, mut model, mut course, rows } = self;
+        let outcome = steps(&mut state, &mut model, &mut course);
         let done = !outcome.as_ref().is_err_and(|error| error.is_stop());
         if done {
             outcome?;
         } else {
-            state.save(&model, learning.saved(), true)?;
+            state.save(&model, course.saved(), true)?;
             state.standing.reason = "told to stop; the same command goes on".into();
         }
         state.report.timers.add("input wait", rows.wait_seconds());
@@ -149,16 +150,16 @@ impl<'a, D: Device> Run<'a, D> {
     }
 }
 
-impl Learning {
+impl<D: Device> Course<D> {
     /// What `loaded` holds of the step that `state` stands in.
-    fn restore<D: Device>(
-        state: &State<D>,
+    fn restore(
+        state: &mut State<D>,
         model: &Annotator,
         epoch_best: Best,
         loaded: &mut Loaded,
-    ) -> Result<Learning> {
+    ) -> Result<Course<D>> {
         let begun = loaded.common.take()?;
-        let (job, rows, experts) = (state.job, &state.data.train, &model.experts);
+        let (job, rows, experts) = (state.job, state.data.train.clone(), &model.experts);
         let counts = match state.standing.small(begun) {
             true => state.small_experts(),
             false => state.data.experts.to_vec(),
@@ -166,35 +167,41 @@ impl Learning {
         if experts.counts() != counts {
             return Err(loaded.common.refused("model: found the experts of another step"));
         }
-        let learning = match state.standing.step {
-            _ if !begun => Learning::Nothing,
+        let device = &mut state.device;
+        let course = match state.standing.step {
+            _ if !begun => Course::Nothing,
             Step::Pretrain => {
-                let groups = Groups::new(state.comm, &job.pretrain, job.run.seed, rows);
-                let restored = pretrain::Learning::restore(&job.pretrain, &groups, model, loaded)?;
-                Learning::Pretrain(restored)
+                let groups = Groups::new(state.comm, &job.pretrain, job.run.seed, &rows);
+                Course::Pretrain(PretrainCourse::restore(
+                    device,
+                    &job.pretrain,
+                    &groups,
+                    model,
+                    loaded,
+                )?)
             }
             Step::Experts => {
                 let step = (&job.experts, rows.rows());
-                let restored = experts::Learning::restore(step, experts, epoch_best, loaded)?;
-                Learning::Experts(Box::new(restored))
+                let restored = ExpertsCourse::restore(device, step, experts, epoch_best, loaded)?;
+                Course::Experts(Box::new(restored))
             }
             Step::Shared => {
                 let parameters = model.shared.len();
-                let restored = shared::Learning::restore(&job.shared, parameters, loaded)?;
-                Learning::Shared(restored)
+                let restored = SharedCourse::restore(&job.shared, parameters, loaded)?;
+                Course::Shared(restored)
             }
             Step::Done => return Err(loaded.common.refused("found a step in a run that is done")),
         };
         loaded.common.end()?;
-        Ok(learning)
+        Ok(course)
     }
 
-    fn saved(&self) -> &dyn Saved {
+    fn saved(&self) -> &dyn Saved<D> {
         match self {
-            Learning::Nothing => &(),
-            Learning::Pretrain(learning) => learning,
-            Learning::Experts(learning) => &**learning,
-            Learning::Shared(learning) => learning,
+            Course::Nothing => &(),
+            Course::Pretrain(course) => course,
+            Course::Experts(course) => &**course,
+            Course::Shared(course) => course,
         }
     }
 }
@@ -203,28 +210,28 @@ impl Learning {
 fn steps<D: Device>(
     state: &mut State<D>,
     model: &mut Annotator,
-    learning: &mut Learning,
+    course: &mut Course<D>,
 ) -> Result<()> {
     loop {
         match state.standing.step {
             Step::Pretrain => {
-                pretrain(state, model, learning)?;
+                pretrain(state, model, course)?;
                 state.begin_round(1);
             }
             Step::Experts => {
-                expert_step(state, model, learning)?;
+                expert_step(state, model, course)?;
                 match state.job.shared.iterations > 0 && !model.layers.places.is_empty() {
                     true => state.standing.step = Step::Shared,
                     false => state.end_round(),
                 }
             }
             Step::Shared => {
-                shared_step(state, model, learning)?;
+                shared_step(state, model, course)?;
                 state.end_round();
             }
             Step::Done => return Ok(()),
         }
-        *learning = Learning::Nothing;
+        *course = Course::Nothing;
         state.boundary_of_steps(model)?;
     }
 }
@@ -233,19 +240,20 @@ fn steps<D: Device>(
 fn pretrain<D: Device>(
     state: &mut State<D>,
     model: &mut Annotator,
-    learning: &mut Learning,
+    course: &mut Course<D>,
 ) -> Result<()> {
     let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
     if job.pretrain.epochs == 0 {
         return Ok(());
     }
-    if let Learning::Nothing = learning {
-        *learning = Learning::Pretrain(pretrain::Learning::new(model));
+    if let Course::Nothing = course {
+        let new = PretrainCourse::new(&mut state.device, model);
+        *course = Course::Pretrain(comm.agree(new)?);
     }
-    let Learning::Pretrain(learning) = learning else { panic!("another step's state") };
+    let Course::Pretrain(course) = course else { panic!("another step's state") };
     let groups = Groups::new(comm, &job.pretrain, job.run.seed, &train);
     let pretrain = Pretrain { comm, job: &job.pretrain, seed: job.run.seed, groups };
-    pretrain.run(state, model, learning)?;
+    pretrain.run(state, model, course)?;
     if let (Some(best), Some(_)) = (&state.best.model, &state.data.validation) {
         *model = best.clone();
     }
@@ -256,19 +264,19 @@ fn pretrain<D: Device>(
 fn expert_step<D: Device>(
     state: &mut State<D>,
     model: &mut Annotator,
-    learning: &mut Learning,
+    course: &mut Course<D>,
 ) -> Result<()> {
     let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
     let round = state.standing.round;
-    if let Learning::Nothing = learning {
+    if let Course::Nothing = course {
         if job.experts.restart || round == 1 {
             model.experts = state.new_experts(&state.data.experts, round as u64);
         }
         let experts = &model.experts;
-        let new = experts::Learning::new(&job.experts, experts);
-        *learning = Learning::Experts(Box::new(new));
+        let new = ExpertsCourse::new(&mut state.device, &job.experts, experts);
+        *course = Course::Experts(Box::new(comm.agree(new)?));
     }
-    let Learning::Experts(learning) = learning else { panic!("another step's state") };
+    let Course::Experts(course) = course else { panic!("another step's state") };
     let own = train.activations(model, &mut state.device);
     let own = comm.agree(own.map_err(|error| match error.exit {
         Exit::Numeric => Error::new(error.exit, format!("expert step, round {round}: {error}")),
@@ -277,11 +285,11 @@ fn expert_step<D: Device>(
     let runs = train.row_runs();
     let step =
         ExpertStep { comm, job: &job.experts, seed: job.run.seed, round, own: &own, runs: &runs };
-    step.run(state, model, learning)?;
+    step.run(state, model, course)?;
     train.waited(own.wait_seconds());
     // Validation needs the room that they take.
     drop(own);
-    if let Some(best) = &learning.best.model {
+    if let Some(best) = &course.best.model {
         *model = best.clone();
     }
     state.validate(model, json!({ "step": "experts", "round": round }))?;
@@ -292,14 +300,13 @@ fn expert_step<D: Device>(
 fn shared_step<D: Device>(
     state: &mut State<D>,
     model: &mut Annotator,
-    learning: &mut Learning,
+    course: &mut Course<D>,
 ) -> Result<()> {
-    if let Learning::Nothing = learning {
-        let new = shared::Learning::new(&state.job.shared, model.shared.len());
-        *learning = Learning::Shared(new);
+    if let Course::Nothing = course {
+        *course = Course::Shared(SharedCourse::new(&state.job.shared, &model.shared));
     }
-    let Learning::Shared(learning) = learning else { panic!("another step's state") };
-    shared::run(state, model, learning)?;
+    let Course::Shared(course) = course else { panic!("another step's state") };
+    shared::run(state, model, course)?;
     let round = state.standing.round;
     state.validate(model, json!({ "step": "shared", "round": round }))?;
     Ok(())

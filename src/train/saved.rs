@@ -15,7 +15,7 @@ use crate::model::experts::{Experts, layouts};
 use crate::packed::{put, put_numbers, take_numbers, unless};
 
 /// The state of a step, beside the model.
-pub trait Saved {
+pub trait Saved<D> {
     /// Whether there is any.
     fn begun(&self) -> bool {
         true
@@ -30,9 +30,17 @@ pub trait Saved {
     }
 
     /// Writes what this rank's class block `index`, counted from its first, has.
-    fn put_block(&self, _index: usize, _to: &mut dyn Write) -> io::Result<()> {
+    fn put_block(&self, _device: &D, _index: usize, _to: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
+
+    /// Fills the place of the own class blocks in the model, where the device alone has them.
+    fn show(&self, _device: &D, _experts: &mut Experts) -> Result<()> {
+        Ok(())
+    }
+
+    /// Empties it again.
+    fn hide(&self, _experts: &mut Experts) {}
 
     /// The best model within the step, where it looks for one.
     fn best(&self) -> Option<&Best> {
@@ -41,7 +49,7 @@ pub trait Saved {
 }
 
 /// Between two steps there is nothing.
-impl Saved for () {
+impl<D> Saved<D> for () {
     fn begun(&self) -> bool {
         false
     }
@@ -95,15 +103,15 @@ fn family<'a>(name: &'static str, model: &'a Annotator) -> Family<'a> {
 }
 
 /// Calls `write` with what a checkpoint is made of. Collective.
-pub fn with_contents(
+pub fn with_contents<D>(
     comm: &Comm,
     (standing, best): (&Standing, &Best),
-    (model, learning): (&Annotator, &dyn Saved),
+    (model, course, device): (&Annotator, &dyn Saved<D>, &D),
     about: serde_json::Value,
     events: &[u8],
     write: impl FnOnce(&Contents) -> Result<()>,
 ) -> Result<()> {
-    let bests = [Some(best), learning.best()];
+    let bests = [Some(best), course.best()];
     let which = bests.map(|best| which(comm, best, model));
     let common = |to: &mut dyn Write| {
         put(to, standing)?;
@@ -114,8 +122,8 @@ pub fn with_contents(
                 put_head(model, to)?;
             }
         }
-        put(to, &learning.begun())?;
-        learning.put_common(to)
+        put(to, &course.begun())?;
+        course.put_common(to)
     };
     let mut families = vec![family(MODEL, model)];
     for ((best, which), name) in bests.iter().zip(which).zip(BESTS) {
@@ -123,8 +131,8 @@ pub fn with_contents(
             families.push(family(name, model));
         }
     }
-    if learning.has_blocks() {
-        let put = Box::new(|index: usize, to: &mut dyn Write| learning.put_block(index, to));
+    if course.has_blocks() {
+        let put = Box::new(|index: usize, to: &mut dyn Write| course.put_block(device, index, to));
         families.push(Family { name: LEARNING, owners: &model.experts.owners, put });
     }
     let events = |to: &mut dyn Write| to.write_all(events);

@@ -137,32 +137,26 @@ impl<'a, D: Device> State<'a, D> {
         Ok(Some((loaded, model, epoch_best)))
     }
 
-    /// Between two pieces of a step: writes a checkpoint where one is due. Collective.
-    ///
-    /// # Errors
-    /// As `boundary_where`.
-    pub fn boundary(&mut self, model: &Annotator, learning: &dyn Saved) -> Result<()> {
-        self.boundary_after(Ok(()), model, learning)
-    }
-
-    /// The same after work, such as reading what comes next, that may have failed on some rank.
+    /// Between two pieces of a step, after work, such as reading what comes next, that may have
+    /// failed on some rank: writes a checkpoint where one is due, with the own class blocks, which
+    /// the device may hold. Collective.
     ///
     /// # Errors
     /// As `boundary_where`.
     pub fn boundary_after<T>(
         &mut self,
         outcome: Result<T>,
-        model: &Annotator,
-        learning: &dyn Saved,
+        model: &mut Annotator,
+        course: &dyn Saved<D>,
     ) -> Result<T> {
-        self.boundary_where(Checkpoints::due, outcome, model, learning)
+        self.boundary_where(Checkpoints::due, outcome, model, course)
     }
 
     /// The same between two steps.
     ///
     /// # Errors
     /// As `boundary_where`.
-    pub fn boundary_of_steps(&mut self, model: &Annotator) -> Result<()> {
+    pub fn boundary_of_steps(&mut self, model: &mut Annotator) -> Result<()> {
         self.boundary_where(|checkpoints| checkpoints.due_between_steps(), Ok(()), model, &())
     }
 
@@ -176,8 +170,8 @@ impl<'a, D: Device> State<'a, D> {
         &mut self,
         due: impl FnOnce(&mut Checkpoints) -> bool,
         outcome: Result<T>,
-        model: &Annotator,
-        learning: &dyn Saved,
+        model: &mut Annotator,
+        course: &dyn Saved<D>,
     ) -> Result<T> {
         signals::look_and_tell();
         let due = self.comm.is_root() && self.checkpoints.as_mut().is_some_and(due);
@@ -200,7 +194,10 @@ impl<'a, D: Device> State<'a, D> {
             return Err(Error { agreed: true, ..Error::stopped() });
         }
         if words[0][0] & 2 == 2 {
-            self.save(model, learning, false)?;
+            let shown = course.show(&self.device, &mut model.experts);
+            self.comm.agree(shown)?;
+            self.save(model, course, false)?;
+            course.hide(&mut model.experts);
         }
         outcome
     }
@@ -211,7 +208,7 @@ impl<'a, D: Device> State<'a, D> {
     /// Exit 7: the model's numbers aren't finite, so that the checkpoint before is the last good
     /// one; exit 5, if it is the `last` one of a run that stops: else what can't be written is only
     /// told; common to all ranks.
-    pub fn save(&mut self, model: &Annotator, learning: &dyn Saved, last: bool) -> Result<()> {
+    pub fn save(&mut self, model: &Annotator, course: &dyn Saved<D>, last: bool) -> Result<()> {
         if self.checkpoints.is_some() {
             self.check(&phase(), model, 0.0, None)?;
         }
@@ -221,7 +218,7 @@ impl<'a, D: Device> State<'a, D> {
             log::warn!("{}; the checkpoint has all events", error.text);
         }
         let (about, events) = (checkpoints.about(&self.standing), self.report.events());
-        let (run, step) = ((&self.standing, &self.best), (model, learning));
+        let (run, step) = ((&self.standing, &self.best), (model, course, &self.device));
         let outcome = checkpoints.write(comm, last, |store| {
             with_contents(comm, run, step, about.clone(), events, |contents| {
                 store.save(comm, contents)
@@ -239,7 +236,8 @@ impl<'a, D: Device> State<'a, D> {
         let (comm, Some(checkpoints)) = (self.comm, &self.checkpoints) else { return Ok(()) };
         self.standing.events_hash = self.report.events_hash();
         let (about, events) = (checkpoints.about(&self.standing), self.report.events());
-        let (run, step) = ((&self.standing, &self.best), (model, &() as &dyn Saved));
+        let (run, step) =
+            ((&self.standing, &self.best), (model, &() as &dyn Saved<D>, &self.device));
         with_contents(comm, run, step, about, events, |contents| {
             checkpoints.store.save(comm, contents)
         })
@@ -329,12 +327,30 @@ impl<'a, D: Device> State<'a, D> {
         loss: f64,
         odd: Option<String>,
     ) -> Result<()> {
+        self.check_after(Ok(()), place, model, loss, odd)
+    }
+
+    /// The same after work that may have failed on this rank.
+    ///
+    /// # Errors
+    /// What the `outcome` of a rank is; as `check`.
+    pub fn check_after(
+        &self,
+        outcome: Result<()>,
+        place: &str,
+        model: &Annotator,
+        loss: f64,
+        odd: Option<String>,
+    ) -> Result<()> {
+        let whole = outcome.is_ok();
         let layer = || Some(format!("layer {}", model.layers.odd_layer(&model.shared)?));
-        let class = || Some(format!("class {}", model.experts.odd_class()?));
+        let class = || Some(format!("class {}", whole.then(|| model.experts.odd_class())??));
         let own = [layer(), class(), odd].map(Option::unwrap_or_default);
         let numbers = loss.is_finite() && own.iter().all(String::is_empty);
         let odd = || Err(Error::new(Exit::Numeric, String::new()));
-        let Err(error) = self.comm.agree(if numbers { Ok(()) } else { odd() }) else {
+        let Err(error) =
+            self.comm.agree(outcome.and_then(|()| if numbers { Ok(()) } else { odd() }))
+        else {
             return Ok(());
         };
         if error.exit != Exit::Numeric {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Setting, at_least_one, peak_mib};
 use crate::comm::Comm;
+use crate::device::host::Worker;
 use crate::error::Result;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::mixture::{Kernel, Passing, fresh_expert_gradient, transpose_into};
@@ -16,7 +17,6 @@ use crate::model::experts::{Experts, layouts};
 use crate::model::spec::Dummy;
 use crate::rng::{Purpose, Stream};
 use crate::team::Team;
-use crate::train::Worker;
 
 /// The mixture kernel: loss and one gradient of rows through K classes of E experts.
 #[derive(Clone, Debug, clap::Args)]

@@ -1,25 +1,32 @@
 //! The processor as a device: a thread for each core that the rank may use, each with a kernel of
 //! its own, on the host's memory. Goes block by block.
 
+mod blocks;
+mod clipping;
+mod drawn;
 mod network;
 mod rows;
 mod visits;
 
 use std::sync::Arc;
 
+pub use self::blocks::{Blocks, Worker};
 pub use self::network::{Network, Wave};
 pub use self::rows::Rows;
 pub use self::visits::Visitor;
-use super::{Arrived, AtRest, Device, FramesAgain, Leaves, Pace, Piece, Scores, Which};
+use super::{
+    Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Joint,
+    JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
+};
 use crate::error::Result;
-use crate::kernel::mixture::{Kernel, Passing};
+use crate::kernel::mixture::Kernel;
 pub use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::features::Features;
 use crate::model::{Layout, Matrix};
-use crate::optim::Step;
 use crate::optim::adam::Adam;
+use crate::optim::{MiniBatch, Offered, SharedState, Step};
 use crate::team::Team;
 
 /// The processor.
@@ -68,6 +75,7 @@ impl Device for Host {
     type Rows = Rows;
     type Rest<'a> = &'a dyn AtRest;
     type Visitor = Visitor;
+    type Blocks<S: Solving> = Blocks<S>;
 
     fn at_once(&self) -> usize {
         self.threads()
@@ -130,6 +138,18 @@ impl Device for Host {
         Ok(())
     }
 
+    fn advance_shared(
+        &mut self,
+        weights: &mut [f32],
+        solver: &mut SharedState,
+        found: (f64, &[f32]),
+        offered: &Offered,
+    ) -> Result<()> {
+        let instructions = self.instructions;
+        solver.advance(&mut self.team(), instructions, weights, found, offered);
+        Ok(())
+    }
+
     fn visitor(&mut self, layout: &Layout, weights: Arc<Vec<f32>>) -> Visitor {
         Visitor::new(layout, weights)
     }
@@ -157,11 +177,126 @@ impl Device for Host {
         Ok(Rows::of(self.team(), arrived, before))
     }
 
-    fn kernels(&mut self) -> &mut [Kernel] {
-        &mut self.kernels
+    fn hold<S: Solving>(&mut self, blocks: Vec<ClassBlock<S>>) -> Result<Blocks<S>> {
+        Ok(Blocks::new(blocks))
     }
 
-    fn passing(rows: &Rows) -> Passing<'_> {
-        rows.passing()
+    fn read<S: Solving>(
+        &self,
+        blocks: &Blocks<S>,
+        index: usize,
+        look: &mut dyn FnMut(&ClassBlock<S>),
+    ) -> Result<()> {
+        look(blocks.of(index));
+        Ok(())
+    }
+
+    fn weights<S: Solving>(&self, blocks: &Blocks<S>, index: usize) -> Result<Arc<Vec<f32>>> {
+        Ok(blocks.of(index).weights.clone())
+    }
+
+    fn change<S: Solving>(
+        &mut self,
+        blocks: &mut Blocks<S>,
+        index: usize,
+        with: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<()> {
+        with(Arc::<Vec<f32>>::make_mut(&mut blocks.of_mut(index).weights));
+        Ok(())
+    }
+
+    fn class_losses<S: ByEpoch>(&self, blocks: &Blocks<S>) -> Result<Vec<Vec<f64>>> {
+        Ok(blocks.all().map(|block| block.state.losses()).collect())
+    }
+
+    fn left<S: ByEpoch>(&self, blocks: &Blocks<S>) -> Result<usize> {
+        Ok(blocks.all().filter(|block| !block.state.converged()).count())
+    }
+
+    fn end<S: ByEpoch>(
+        &mut self,
+        blocks: &mut Blocks<S>,
+        index: usize,
+        stopped: &[bool],
+    ) -> Result<()> {
+        let ClassBlock { layout, weights, state } = blocks.of_mut(index);
+        state.end(layout, weights, stopped);
+        Ok(())
+    }
+
+    fn learn(
+        &mut self,
+        blocks: &mut Blocks<MiniBatches>,
+        rows: &Rows,
+        how: &Learn,
+        between: Option<&mut dyn Between>,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        match between {
+            Some(between) => {
+                blocks.learn_in_turns(&mut self.kernels, rows, how, between, pace)?;
+            }
+            None => blocks.learn(&mut self.kernels, rows, how, pace),
+        }
+        Ok(())
+    }
+
+    fn swap_averages(&mut self, blocks: &mut Blocks<MiniBatches>) -> Result<()> {
+        blocks.swap_averages();
+        Ok(())
+    }
+
+    fn end_epoch(&mut self, blocks: &mut Blocks<MiniBatches>, tolerance: f64) -> Result<()> {
+        blocks.end_epoch(tolerance);
+        Ok(())
+    }
+
+    fn evaluate(
+        &mut self,
+        blocks: &mut Blocks<FullBatches>,
+        rows: &Rows,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        blocks.evaluate(self.team(), rows, pace);
+        Ok(())
+    }
+
+    fn advance(
+        &mut self,
+        blocks: &mut Blocks<FullBatches>,
+        rows: usize,
+        l2: f64,
+        offered: &Offered,
+    ) -> Result<()> {
+        blocks.advance(self.team(), rows, l2, offered);
+        Ok(())
+    }
+
+    fn forget(&mut self, blocks: &mut Blocks<FullBatches>) -> Result<()> {
+        blocks.forget();
+        Ok(())
+    }
+
+    fn settle(&mut self, blocks: &mut Blocks<FullBatches>) -> Result<()> {
+        blocks.settle();
+        Ok(())
+    }
+
+    fn gradients(
+        &mut self,
+        blocks: &mut Blocks<Joint>,
+        rows: &Rows,
+        slopes: Option<&mut dyn Leaves>,
+    ) -> Result<Vec<Vec<f64>>> {
+        blocks.gradients(self.team(), rows, slopes)
+    }
+
+    fn squares(&self, blocks: &Blocks<Joint>) -> Result<Vec<[f64; VARIABLES]>> {
+        Ok(blocks.squares())
+    }
+
+    fn step(&mut self, blocks: &mut Blocks<Joint>, step: &JointStep) -> Result<()> {
+        blocks.step(self.team(), step);
+        Ok(())
     }
 }

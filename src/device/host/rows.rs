@@ -38,6 +38,10 @@ impl Rows {
         Rows { first, activations, labels }
     }
 
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
     pub fn passing(&self) -> Passing<'_> {
         Passing { activations: &self.activations, labels: &self.labels, weights: &[] }
     }

@@ -3,12 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::mixture::layout::Layout;
+use crate::model::Layout;
 use crate::packed;
 
 /// What a class block knows of its classes' losses on the validation rows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HeldOut {
+pub struct EarlyStopping {
     /// Least loss of each class so far.
     #[serde(with = "packed")]
     least: Vec<f64>,
@@ -21,11 +21,16 @@ pub struct HeldOut {
     patience: usize,
 }
 
-impl HeldOut {
-    pub fn new(layout: &Layout, patience: usize) -> HeldOut {
+impl EarlyStopping {
+    pub fn new(layout: &Layout, patience: usize) -> EarlyStopping {
         let classes = layout.classes.len();
         let weights = vec![0.0; layout.parameters()];
-        HeldOut { least: vec![f64::INFINITY; classes], since: vec![0; classes], weights, patience }
+        EarlyStopping {
+            least: vec![f64::INFINITY; classes],
+            since: vec![0; classes],
+            weights,
+            patience,
+        }
     }
 
     /// What of it, read back, no epochs of a block can have come to.
@@ -48,13 +53,13 @@ impl HeldOut {
         self.since[class] >= self.patience
     }
 
-    /// Whether all have.
-    pub fn all_stopped(&self) -> bool {
-        (0..self.since.len()).all(|class| self.stopped(class))
+    /// Which classes have, one for each.
+    pub fn all(&self) -> Vec<bool> {
+        (0..self.since.len()).map(|class| self.stopped(class)).collect()
     }
 
     /// Takes the loss of each class with the block's weights after an epoch.
-    pub fn told(&mut self, layout: &Layout, losses: &[f64], parameters: &[f32]) {
+    pub fn take(&mut self, layout: &Layout, losses: &[f64], parameters: &[f32]) {
         for (class, loss) in losses.iter().enumerate() {
             if self.stopped(class) {
                 continue;
@@ -90,23 +95,23 @@ mod tests {
     #[test]
     fn each_class_stops_by_itself_and_goes_back_to_its_best() {
         let layout = Layout::new(0..2, vec![1, 1], Dummy::Learned, 3);
-        let mut held_out = HeldOut::new(&layout, 2);
+        let mut stopping = EarlyStopping::new(&layout, 2);
         let losses = [[3.0, 3.0], [2.0, 4.0], [1.0, 5.0], [0.5, 0.1]];
         let mut parameters = vec![0.0; layout.parameters()];
         for (epoch, losses) in losses.iter().enumerate() {
             parameters.fill(epoch as f32);
-            held_out.told(&layout, losses, &parameters);
+            stopping.take(&layout, losses, &parameters);
         }
-        assert!(!held_out.stopped(0) && held_out.stopped(1) && !held_out.all_stopped());
+        assert_eq!(stopping.all(), [false, true]);
         let bias = |parameters: &[f32], class: usize| {
             let places = layout.places_of(class).0;
             assert!(places.iter().all(|place| parameters[*place] == parameters[places[0]]));
             parameters[places[0]]
         };
         parameters.fill(9.0);
-        held_out.put_back(&layout, false, &mut parameters);
+        stopping.put_back(&layout, false, &mut parameters);
         assert_eq!([bias(&parameters, 0), bias(&parameters, 1)], [9.0, 0.0]);
-        held_out.put_back(&layout, true, &mut parameters);
+        stopping.put_back(&layout, true, &mut parameters);
         assert_eq!([bias(&parameters, 0), bias(&parameters, 1)], [3.0, 0.0]);
     }
 }

@@ -1,114 +1,27 @@
 //! Stage 1, the expert step (docs/method.md, section 4.2): shared layers frozen, activations travel
 //! past the class blocks, which stay with their owner rank and learn. No gradient crosses ranks.
 
+mod course;
 mod early_stopping;
-mod full_batch;
-mod mini_batch;
-mod negatives;
 mod restore;
 
-use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use self::early_stopping::HeldOut;
-use self::full_batch::BlockSearch;
-use self::mini_batch::Learner;
-pub use self::mini_batch::Worker;
-use self::negatives::Negatives;
+pub use self::course::ExpertsCourse;
+use self::course::{Blocks, Going};
+use super::held::{Kept, hide, show};
 use super::losses::total_over_blocks;
-use super::saved::Saved;
-use super::standing::Best;
 use super::state::State;
 use crate::comm::Comm;
-use crate::device::{Device, Dropout, Pace};
-use crate::error::Result;
+use crate::device::{ByEpoch, Device, Dropout, FullBatches, Learn, MiniBatches, Negatives, Pace};
+use crate::error::{Error, Result};
 use crate::flow::own_rows::OwnRows;
 use crate::flow::rows_travel::{Order, Travel};
 use crate::job::ExpertsJob;
-use crate::kernel::mixture::layout::Layout;
-use crate::kernel::mixture::{Block, Kernel};
 use crate::model::annotator::Annotator;
-use crate::model::experts::Experts;
-use crate::optim::Solver;
-use crate::packed::put;
 use crate::rng::{Permutation, Purpose};
-use crate::team::Team;
-
-/// Where an expert step stands, and what it learns with besides the weights.
-pub struct Learning {
-    position: Position,
-    blocks: BlocksLearning,
-    /// Of each block, where its classes stop by themselves; else none.
-    held_out: Vec<HeldOut>,
-    /// The best epoch, where the job looks for it.
-    pub best: Best,
-}
-
-/// The window that comes next.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Position {
-    epoch: usize,
-    /// Rows of the epoch, or of the pass, that have passed all class blocks. A block may be
-    /// further.
-    rows: usize,
-    /// Epochs without a better validation.
-    without: usize,
-    done: bool,
-}
-
-/// What the class blocks of this rank have.
-enum BlocksLearning {
-    MiniBatch(Vec<Learner>),
-    FullBatch(Vec<BlockSearch>),
-    /// The step is at its end, where what blocks have learned with is of no more use.
-    Done,
-}
-
-impl Learning {
-    pub fn new(job: &ExpertsJob, experts: &Experts) -> Learning {
-        let layouts = experts.own_layouts().iter();
-        let wanted = layouts.clone().filter(|_| job.class_patience > 0);
-        let held_out = wanted.map(|layout| HeldOut::new(layout, job.class_patience)).collect();
-        let blocks = match job.solver {
-            Solver::Lbfgs => {
-                let blocks = layouts.zip(&experts.parameters);
-                let search = |(layout, parameters): (&Layout, &Arc<Vec<f32>>)| {
-                    BlockSearch::new(layout, parameters, job.tolerance)
-                };
-                BlocksLearning::FullBatch(blocks.map(search).collect())
-            }
-            _ => BlocksLearning::MiniBatch(layouts.map(|one| Learner::new(one, job)).collect()),
-        };
-        Learning { position: Position::default(), blocks, held_out, best: Best::default() }
-    }
-}
-
-impl Saved for Learning {
-    fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        put(to, &self.position)
-    }
-
-    fn has_blocks(&self) -> bool {
-        !self.position.done
-    }
-
-    fn put_block(&self, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
-        match &self.blocks {
-            BlocksLearning::MiniBatch(blocks) => put(to, &blocks[index])?,
-            BlocksLearning::FullBatch(blocks) => blocks[index].put(to)?,
-            BlocksLearning::Done => return Ok(()),
-        }
-        self.held_out.get(index).map_or(Ok(()), |held_out| put(to, held_out))
-    }
-
-    fn best(&self) -> Option<&Best> {
-        Some(&self.best)
-    }
-}
 
 /// What an expert step works on.
 pub struct ExpertStep<'a> {
@@ -123,30 +36,54 @@ pub struct ExpertStep<'a> {
     pub runs: &'a [Range<usize>],
 }
 
-/// A class block that passes a window: what it has, its layout and its weights.
-type Lesson<'a> = (&'a mut Learner, (&'a Layout, &'a mut Arc<Vec<f32>>));
-/// The same of one whose classes search.
-type Search<'a> = (&'a mut BlockSearch, (&'a Layout, &'a Arc<Vec<f32>>));
-
 impl ExpertStep<'_> {
-    /// Trains the mixtures of `model` from where `learning` stands to the end of the step.
+    /// Trains the mixtures of `model` from where `course` stands to the end of the step.
     ///
     /// # Errors
-    /// What reading back activations and validating gives; exit 75 when told to stop, with `model`
-    /// and `learning` where they can go on.
+    /// What reading back activations, the device and validating give; exit 75 when told to stop,
+    /// with `model` and `course` where they can go on.
     pub fn run<D: Device>(
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        learning: &mut Learning,
+        course: &mut ExpertsCourse<D>,
     ) -> Result<()> {
-        while !learning.position.done {
-            match self.job.solver {
-                Solver::Lbfgs => self.pass(state, model, learning)?,
-                Solver::Adam | Solver::Adagrad => self.epoch(state, model, learning)?,
+        let ExpertsCourse { position, blocks, best } = course;
+        match blocks {
+            Blocks::MiniBatch(held) => {
+                let mut going = Going { position, held, best };
+                self.go(state, model, &mut going, ExpertStep::epoch)?;
             }
+            Blocks::FullBatch(held) => {
+                let mut going = Going { position, held, best };
+                self.go(state, model, &mut going, ExpertStep::pass)?;
+            }
+            Blocks::Done => {}
         }
+        course.blocks = Blocks::Done;
         Ok(())
+    }
+
+    /// One piece after the other until the step is done. Meanwhile the device alone has the own
+    /// class blocks.
+    fn go<D: Device, S: ByEpoch>(
+        &self,
+        state: &mut State<D>,
+        model: &mut Annotator,
+        going: &mut Going<D, S>,
+        piece: impl Fn(&Self, &mut State<D>, &mut Annotator, &mut Going<D, S>) -> Result<()>,
+    ) -> Result<()> {
+        hide(&mut model.experts);
+        let mut outcome = Ok(());
+        while outcome.is_ok() && !going.position.done {
+            outcome = piece(self, state, model, going);
+        }
+        let shown = show(&state.device, &going.held.blocks, &mut model.experts);
+        // Other errors may be those of ranks that call nothing more.
+        if outcome.as_ref().err().is_none_or(Error::is_stop) {
+            self.comm.agree(shown)?;
+        }
+        outcome
     }
 
     /// What an error calls an epoch.
@@ -184,58 +121,47 @@ impl ExpertStep<'_> {
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        learning: &mut Learning,
+        going: &mut Going<D, MiniBatches>,
     ) -> Result<()> {
-        let (epoch, rows) = (learning.position.epoch, self.total_rows());
+        let (epoch, rows) = (going.position.epoch, self.total_rows());
         let stream = (self.round << 20 | epoch) as u64;
         let order = Permutation::new(self.seed, Purpose::RowOrder, stream, rows);
         let travel = self.travel(Order::Shuffled(order), self.dropout(epoch));
         let mut windows =
-            self.comm.agree(travel.windows(learning.position.rows, &mut state.device))?;
-        let mut gradients = vec![Vec::new(); state.device.kernels().len()];
+            self.comm.agree(travel.windows(going.position.rows, &mut state.device))?;
+        let ExpertsJob { batch, learning_rate, l2, .. } = *self.job;
+        let negatives = self.negatives(epoch, model.shape.class_count);
+        let how = Learn { batch, learning_rate, l2, negatives };
         loop {
-            let experts = &mut model.experts;
-            let layouts = &experts.layouts[experts.own()];
-            let negatives = self.negatives(epoch, model.shape.class_count);
-            let how = (self.job, negatives, self.comm.stop());
-            let first = learning.position.rows;
+            let blocks = &mut going.held.blocks;
             let passed = windows.pass(&mut state.device, |device, rows, pace| {
-                let window = (first, D::passing(rows));
-                let mut workers = Worker::team(device.kernels(), &mut gradients);
-                let blocks = layouts.iter().zip(&mut experts.parameters);
-                let items = learning.learners().iter_mut().zip(blocks);
-                let items = items.filter(|item| !item.0.converged).collect();
-                let learn = |team: &mut Team<Worker>, (learner, (layout, parameters)): Lesson| {
-                    let parameters = Arc::make_mut(parameters);
-                    learner.learn(team, layout, parameters, window, how);
-                };
-                Team::new(&mut workers).polling(&mut || pace.poll()).together(items, learn);
-                Ok(())
+                device.learn(blocks, rows, &how, None, pace)
             });
             // All ranks come to the last window at once.
             let Some(passed) = passed.transpose() else { break };
             // Before that: a stop may have left blocks behind in this window.
-            learning.position.rows = state.boundary_after(passed, model, learning)?;
+            going.position.rows = state.boundary_after(passed, model, going)?;
         }
-        let losses = learning.learners().iter().map(Learner::loss).collect();
-        let loss = total_over_blocks(self.comm, &model.experts.owners, losses);
-        state.check(&self.place(epoch), model, loss, None)?;
+        let loss = self.checked_loss(state, model, going)?;
         // What is told of, and left at the end, is the average.
-        swap_averages(learning.learners(), &mut model.experts);
-        let told = self.told(loss / rows as f64, state, model, learning);
-        let go_on = told.inspect_err(|_| swap_averages(learning.learners(), &mut model.experts))?;
-        let learners = learning.learners();
-        learners.iter_mut().for_each(|learner| learner.end_epoch(self.job.tolerance));
-        let left = learners.iter().filter(|learner| !learner.converged).count();
-        self.next(learning, go_on, left);
-        match learning.position.done {
-            true => {
-                learning.put_back(&mut model.experts, true);
-                learning.blocks = BlocksLearning::Done;
-            }
-            false => swap_averages(learning.learners(), &mut model.experts),
-        }
-        Ok(())
+        let swapped = state.device.swap_averages(&mut going.held.blocks);
+        let shown = swapped.and_then(|()| going.held.show(&state.device, &mut model.experts));
+        let told = self.comm.agree(shown);
+        let told = told.and_then(|()| self.tell(loss / rows as f64, state, model, going));
+        hide(&mut model.experts);
+        let (device, held, mut kept) = (&mut state.device, &mut going.held, Kept::nothing());
+        let Ok(go_on) = told else {
+            kept.take(device.swap_averages(&mut held.blocks));
+            return told.map(|_| ());
+        };
+        kept.take(device.end_epoch(&mut held.blocks, self.job.tolerance));
+        let left = kept.take(device.left(&held.blocks)).unwrap_or(0);
+        self.next(going.position, go_on, left);
+        kept.take(match going.position.done {
+            true => held.put_back(device, &mut model.experts, true),
+            false => device.swap_averages(&mut held.blocks),
+        });
+        self.comm.agree(kept.outcome())
     }
 
     /// Every row past every class block, whose classes then take a step of their searches.
@@ -243,157 +169,104 @@ impl ExpertStep<'_> {
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        learning: &mut Learning,
+        going: &mut Going<D, FullBatches>,
     ) -> Result<()> {
-        if learning.position.rows == 0 {
-            self.search(state, &mut model.experts, learning)?;
-            learning.position.rows = self.total_rows();
+        if going.position.rows == 0 {
+            self.search(state, going)?;
+            going.position.rows = self.total_rows();
         }
-        let losses = learning.searches().iter().map(BlockSearch::value).collect();
-        let loss = total_over_blocks(self.comm, &model.experts.owners, losses);
-        state.check(&self.place(learning.position.epoch), model, loss, None)?;
-        let go_on = self.told(loss, state, model, learning)?;
-        let left = learning.searches().iter().filter(|search| !search.converged()).count();
-        self.next(learning, go_on, left);
-        if learning.position.done {
-            let blocks = learning.searches().iter().zip(&mut model.experts.parameters);
-            blocks.for_each(|(search, place)| search.settle(Arc::<Vec<f32>>::make_mut(place)));
-            learning.put_back(&mut model.experts, true);
-            learning.blocks = BlocksLearning::Done;
+        let loss = self.checked_loss(state, model, going)?;
+        let go_on = self.tell(loss, state, model, going)?;
+        hide(&mut model.experts);
+        let (device, held, mut kept) = (&mut state.device, &mut going.held, Kept::nothing());
+        let left = kept.take(device.left(&held.blocks)).unwrap_or(0);
+        self.next(going.position, go_on, left);
+        if going.position.done {
+            kept.take(device.settle(&mut held.blocks));
+            kept.take(held.put_back(device, &mut model.experts, true));
         }
-        state.boundary(model, learning)
+        state.boundary_after(kept.outcome(), model, going)
     }
 
     /// The pass itself. Nothing stays of one that is stopped.
     fn search<D: Device>(
         &self,
         state: &mut State<D>,
-        experts: &mut Experts,
-        learning: &mut Learning,
+        going: &mut Going<D, FullBatches>,
     ) -> Result<()> {
-        let rows = self.total_rows();
-        let layouts = &experts.layouts[experts.own()];
+        let (device, blocks) = (&mut state.device, &mut going.held.blocks);
         let travel = self.travel(Order::Natural, None);
-        let mut windows = self.comm.agree(travel.windows(0, &mut state.device))?;
-        let mut visit = |device: &mut D, rows: &D::Rows, pace: &mut Pace| {
-            let window = D::passing(rows);
-            let blocks = layouts.iter().zip(&experts.parameters);
-            let items = learning.searches().iter_mut().zip(blocks);
-            let stop = self.comm.stop();
-            let evaluate = |team: &mut Team<Kernel>, (search, (layout, parameters)): Search| {
-                if !stop.asked() {
-                    search.evaluate(team, Block { layout, parameters }, window);
-                }
+        let mut windows = self.comm.agree(travel.windows(0, device))?;
+        loop {
+            let visit = |device: &mut D, rows: &D::Rows, pace: &mut Pace| {
+                device.evaluate(blocks, rows, pace)
             };
-            let items = items.filter(|item| !item.0.converged()).collect();
-            Team::new(device.kernels()).polling(&mut || pace.poll()).together(items, evaluate);
-            Ok(())
-        };
-        while let Some(passed) = windows.pass(&mut state.device, &mut visit).transpose() {
+            let Some(passed) = windows.pass(device, visit).transpose() else { break };
             let outcome = passed.and_then(|_| self.comm.unless_stopped());
             if let Err(error) = self.comm.agree(outcome) {
-                learning.searches().iter_mut().for_each(BlockSearch::forget);
+                device.forget(blocks)?;
                 return Err(error);
             }
         }
-        let items = learning.searches().iter_mut().zip(&mut experts.parameters);
-        let items = items.filter(|item| !item.0.converged());
-        let l2 = f64::from(self.job.l2);
-        let advance =
-            |_: &mut Kernel, (search, parameters): (&mut BlockSearch, &mut Arc<Vec<f32>>)| {
-                search.advance(Arc::<Vec<f32>>::make_mut(parameters), rows, l2);
-            };
-        Team::new(state.device.kernels()).for_each(items, advance);
-        Ok(())
+        let (rows, l2) = (self.total_rows(), f64::from(self.job.l2));
+        self.comm.agree(device.advance(blocks, rows, l2, &self.job.offered()))
+    }
+
+    /// The loss over all class blocks, which is finite, as the model is, which is shown.
+    fn checked_loss<D: Device, S: ByEpoch>(
+        &self,
+        state: &mut State<D>,
+        model: &mut Annotator,
+        going: &mut Going<D, S>,
+    ) -> Result<f64> {
+        let mut kept = Kept::nothing();
+        let losses = kept.take(state.device.class_losses(&going.held.blocks));
+        let losses =
+            losses.map(|blocks| blocks.iter().map(|classes| classes.iter().sum()).collect());
+        let losses = losses.unwrap_or_else(|| vec![0.0; model.experts.own().len()]);
+        let loss = total_over_blocks(self.comm, &model.experts.owners, losses);
+        kept.take(going.held.show(&state.device, &mut model.experts));
+        let place = self.place(going.position.epoch);
+        state.check_after(kept.outcome(), &place, model, loss, None)?;
+        Ok(loss)
     }
 
     /// Goes to the next epoch or pass, or ends the step: where `go_on` is false, or no rank has a
     /// class block left that learns.
-    fn next(&self, learning: &mut Learning, go_on: bool, left: usize) {
+    fn next(&self, position: &mut course::Position, go_on: bool, left: usize) {
         let anyone = self.comm.max(left as u64) > 0;
-        let position = &mut learning.position;
         (position.epoch, position.rows) = (position.epoch + 1, 0);
         position.done = !go_on || !anyone || position.epoch == self.job.epochs;
     }
 
-    /// Tells of an epoch, or of a pass; returns whether to go on, as far as validation says.
-    fn told<D: Device>(
+    /// Tells of an epoch, or of a pass; returns whether to go on, as far as validation says. The
+    /// model is shown.
+    fn tell<D: Device, S: ByEpoch>(
         &self,
         loss: f64,
         state: &mut State<D>,
         model: &mut Annotator,
-        learning: &mut Learning,
+        going: &mut Going<D, S>,
     ) -> Result<bool> {
-        let epoch = learning.position.epoch + 1;
+        let epoch = going.position.epoch + 1;
         let event = json!({ "step": "experts", "round": self.round, "epoch": epoch, "loss": loss });
         if self.job.class_patience > 0 {
-            learning.put_back(&mut model.experts, false);
+            let held = &mut going.held;
+            let put_back = held.put_back(&mut state.device, &mut model.experts, false);
+            let shown = put_back.and_then(|()| held.show(&state.device, &mut model.experts));
+            self.comm.agree(shown)?;
             let losses = state.offer_classes(model, event)?;
-            learning.told(&losses, &mut model.experts);
+            let stopped = held.take_losses(&mut state.device, &mut model.experts, &losses);
+            self.comm.agree(stopped)?;
             return Ok(true);
         }
         if self.job.patience == 0 {
             state.tell(event);
             return Ok(true);
         }
-        let better = state.offer(model, &mut learning.best, event)?;
-        let position = &mut learning.position;
+        let better = state.offer(model, going.best, event)?;
+        let position = &mut going.position;
         position.without = if better { 0 } else { position.without + 1 };
         Ok(position.without < self.job.patience)
-    }
-}
-
-impl Learning {
-    /// Puts classes that have stopped by themselves back to their best, or all classes.
-    fn put_back(&self, experts: &mut Experts, all: bool) {
-        let layouts = &experts.layouts[experts.own()];
-        let places = layouts.iter().zip(&mut experts.parameters);
-        for (held_out, (layout, parameters)) in self.held_out.iter().zip(places) {
-            held_out.put_back(layout, all, Arc::<Vec<f32>>::make_mut(parameters));
-        }
-    }
-
-    /// Takes each class's loss on the validation rows. What has stopped has converged.
-    fn told(&mut self, losses: &[f64], experts: &mut Experts) {
-        let layouts = &experts.layouts[experts.own()];
-        for (index, held_out) in self.held_out.iter_mut().enumerate() {
-            let (layout, parameters) = (&layouts[index], &experts.parameters[index]);
-            held_out.told(layout, &losses[layout.classes.clone()], parameters);
-        }
-        self.put_back(experts, false);
-        for (index, held_out) in self.held_out.iter().enumerate() {
-            match &mut self.blocks {
-                BlocksLearning::MiniBatch(blocks) => {
-                    blocks[index].converged |= held_out.all_stopped();
-                }
-                BlocksLearning::FullBatch(blocks) => {
-                    blocks[index].end_stopped(held_out, &experts.parameters[index]);
-                }
-                BlocksLearning::Done => (),
-            }
-        }
-    }
-
-    fn learners(&mut self) -> &mut Vec<Learner> {
-        match &mut self.blocks {
-            BlocksLearning::MiniBatch(learners) => learners,
-            _ => panic!("mini-batches of a full-batch solver"),
-        }
-    }
-
-    fn searches(&mut self) -> &mut Vec<BlockSearch> {
-        match &mut self.blocks {
-            BlocksLearning::FullBatch(searches) => searches,
-            _ => panic!("full batches of a mini-batch solver"),
-        }
-    }
-}
-
-/// Exchanges the weights and their averages, where there are any.
-fn swap_averages(learners: &mut [Learner], experts: &mut Experts) {
-    for (learner, parameters) in learners.iter_mut().zip(&mut experts.parameters) {
-        if let Some(average) = &mut learner.average {
-            std::mem::swap(&mut average.weights, parameters);
-        }
     }
 }

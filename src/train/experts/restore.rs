@@ -1,77 +1,99 @@
 //! An expert step out of a checkpoint: where it stood, and what its class blocks had.
 
 use std::io::Read;
+use std::ops::Range;
 
-use super::super::saved::learned_blocks;
-use super::super::standing::Best;
-use super::early_stopping::HeldOut;
-use super::full_batch::BlockSearch;
-use super::mini_batch::Learner;
-use super::{BlocksLearning, Learning, Position};
+use super::course::{Blocks, ExpertsCourse, Held, Position};
+use super::early_stopping::EarlyStopping;
 use crate::checkpoint::Loaded;
+use crate::device::{Device, FullBatches, MiniBatches};
 use crate::error::Result;
 use crate::job::ExpertsJob;
-use crate::kernel::mixture::layout::Layout;
+use crate::model::Layout;
 use crate::model::experts::Experts;
-use crate::optim::Solver;
+use crate::optim::{MiniBatchSolver, Solver};
 use crate::packed::{take, unless};
+use crate::train::held::hold;
+use crate::train::saved::learned_blocks;
+use crate::train::standing::Best;
 
-impl Learning {
+impl<D: Device> ExpertsCourse<D> {
     /// What a checkpoint holds of a step over so many `rows`.
     ///
     /// # Errors
-    /// Exit 6: it holds something else, or what no such step comes to.
+    /// Exit 6: it holds something else, or what no such step comes to; the device is lost or full.
     pub fn restore(
+        device: &mut D,
         (job, rows): (&ExpertsJob, usize),
         experts: &Experts,
         best: Best,
         loaded: &mut Loaded,
-    ) -> Result<Learning> {
+    ) -> Result<ExpertsCourse<D>> {
         let position: Position = loaded.common.take()?;
         if let Some(what) = position.fault(job, rows) {
             return Err(loaded.common.refused(what));
         }
         let layouts = experts.own_layouts();
-        let held_out = |layout: &Layout, from: &mut dyn Read| match job.class_patience {
-            0 => Ok(None),
-            patience => {
-                let held_out: HeldOut = take(from)?;
-                let fault = held_out.fault(layout, patience);
-                unless(Some(held_out), fault)
+        let blocks = match job.solver {
+            _ if position.done => Blocks::Done,
+            Solver::FullBatch(solver) => {
+                let offered = job.offered();
+                let found = learned_blocks(loaded, experts, |index, from: &mut dyn Read| {
+                    let search = FullBatches::take(&layouts[index], solver, &offered, from)?;
+                    Ok((search, stopping(&layouts[index], job, from)?))
+                })?;
+                let (searches, stopping): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+                let stopping = stopping.into_iter().flatten().collect();
+                Blocks::FullBatch(Held { blocks: hold(device, experts, searches)?, stopping })
+            }
+            Solver::MiniBatch(solver) => {
+                let seen = position.rows..rows.min(position.rows.saturating_add(job.window_rows()));
+                let found = learned_blocks(loaded, experts, |index, from: &mut dyn Read| {
+                    let block = mini_batches(&layouts[index], (job, solver), &seen, from)?;
+                    Ok((block, stopping(&layouts[index], job, from)?))
+                })?;
+                let (states, stopping): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+                let stopping = stopping.into_iter().flatten().collect();
+                Blocks::MiniBatch(Held { blocks: hold(device, experts, states)?, stopping })
             }
         };
-        let search = |index: usize, from: &mut dyn Read| {
-            let layout: &Layout = &layouts[index];
-            let search = BlockSearch::restore(layout, job.tolerance, from)?;
-            Ok((search, held_out(layout, from)?))
-        };
-        let seen = position.rows..rows.min(position.rows.saturating_add(job.window_rows()));
-        let learner = |index: usize, from: &mut dyn Read| {
-            let (layout, learner): (&Layout, Learner) = (&layouts[index], take(from)?);
-            let fault = learner.fault(layout, job, seen.clone());
-            Ok((unless(learner, fault)?, held_out(layout, from)?))
-        };
-        let (blocks, held_out): (_, Vec<Option<HeldOut>>) = match job.solver {
-            _ if position.done => (BlocksLearning::Done, Vec::new()),
-            Solver::Lbfgs => {
-                let found = learned_blocks(loaded, experts, search)?.into_iter().unzip();
-                (BlocksLearning::FullBatch(found.0), found.1)
-            }
-            _ => {
-                let found = learned_blocks(loaded, experts, learner)?.into_iter().unzip();
-                (BlocksLearning::MiniBatch(found.0), found.1)
-            }
-        };
-        Ok(Learning { position, blocks, held_out: held_out.into_iter().flatten().collect(), best })
+        Ok(ExpertsCourse { position, blocks, best })
     }
+}
+
+/// A block that has learned from `seen` rows of the epoch, or some of them.
+fn mini_batches(
+    layout: &Layout,
+    (job, solver): (&ExpertsJob, MiniBatchSolver),
+    seen: &Range<usize>,
+    from: &mut dyn Read,
+) -> std::io::Result<MiniBatches> {
+    let block: MiniBatches = take(from)?;
+    let (how, rows) = ((solver, job.averaging), (seen.clone(), job.batch));
+    let fault = block.fault(layout, how, rows);
+    unless(block, fault)
+}
+
+/// When a block's classes stop, where they stop by themselves.
+fn stopping(
+    layout: &Layout,
+    job: &ExpertsJob,
+    from: &mut dyn Read,
+) -> std::io::Result<Option<EarlyStopping>> {
+    if job.class_patience == 0 {
+        return Ok(None);
+    }
+    let stopping: EarlyStopping = take(from)?;
+    let fault = stopping.fault(layout, job.class_patience);
+    unless(Some(stopping), fault)
 }
 
 impl Position {
     /// What of it no step over so many rows can have come to.
     fn fault(&self, job: &ExpertsJob, rows: usize) -> Option<String> {
         let windows = match job.solver {
-            Solver::Lbfgs => self.rows == 0,
-            _ => self.rows < rows && self.rows.is_multiple_of(job.window_rows()),
+            Solver::FullBatch(_) => self.rows == 0,
+            Solver::MiniBatch(_) => self.rows < rows && self.rows.is_multiple_of(job.window_rows()),
         };
         let epochs = match self.done {
             true => (1..=job.epochs).contains(&self.epoch) && self.rows == 0,

@@ -1,12 +1,14 @@
 //! What a mini-batch came to, and whose rows make its gradient overflow: that is looked for after
 //! the fact, since it is slow.
 
+use std::slice::from_ref;
+
 use super::mini_batches::Batch;
-use crate::kernel::finite::all_finite;
-use crate::kernel::matrix::Matrix;
-use crate::kernel::mixture::Kernel;
-use crate::model::annotator::Annotator;
-use crate::model::features::Features;
+use super::step::FramesOf;
+use crate::device::numbers::all_finite;
+use crate::device::{Device, Leaves, Piece};
+use crate::error::Result;
+use crate::labels::Labels;
 
 /// What a mini-batch came to.
 pub struct Stepped {
@@ -16,30 +18,48 @@ pub struct Stepped {
     pub finite: bool,
     /// What of this rank's rows isn't, if anything.
     pub odd: Option<String>,
+    /// Whether this rank's device has failed.
+    pub outcome: Result<()>,
 }
 
-/// The first of this rank's groups, counted from its first, whose gradient of the shared layers
-/// isn't finite. `dv` is dL/dv of this rank's rows, end to end.
-pub fn odd_group(
-    annotator: &Annotator,
-    kernel: &mut Kernel,
+/// The first of this rank's groups, counted from its first, whose gradient of the shared layers, of
+/// so many parameters, isn't finite. `dv` is dL/dv of this rank's rows, end to end.
+///
+/// # Errors
+/// What the device gives.
+pub fn odd_group<D: Device>(
+    device: &mut D,
+    network: &D::Network<'_>,
     batch: &Batch,
+    parameters: usize,
     dv: &[f32],
-) -> Option<usize> {
-    let layers = &annotator.layers;
-    let transposed = layers.transpose(&annotator.shared);
-    let (mut rest, mut gradient) = (dv, vec![0.0; layers.parameters()]);
-    batch.groups.iter().position(|(features, _)| {
-        let mut part = Matrix::zeros(features.rows(), layers.outputs());
-        let (here, after) = rest.split_at(part.data.len());
-        part.data.copy_from_slice(here);
+) -> Result<Option<usize>> {
+    let rows: usize = batch.groups.iter().map(|(features, _)| features.rows()).sum();
+    let (mut rest, stride) = (dv, dv.len() / rows.max(1));
+    for (index, group) in batch.groups.iter().enumerate() {
+        let (here, after) = rest.split_at(group.0.rows() * stride);
         rest = after;
-        let gemm = kernel.gemm();
-        let tape = annotator.forward(gemm, features.clone());
-        let dx = layers.backward(gemm, &transposed, tape, part, &mut gradient);
-        if let (Features::Frames(frames), false) = (features, layers.frame_network().is_empty()) {
-            annotator.frame_gradient(gemm, &transposed, frames, &dx, 0, &mut gradient);
+        let piece = Piece { features: group.0.clone(), labels: Labels::new(), last: true };
+        let mut wave = device.forward(network, &mut std::iter::once(Ok(piece)))?;
+        device.give_slopes(&mut wave, here)?;
+        let mut leaf = OneLeaf(vec![0.0; parameters]);
+        device.backward(network, wave, &FramesOf(from_ref(group)), &mut leaf)?;
+        if !all_finite(&leaf.0) {
+            return Ok(Some(index));
         }
-        !all_finite(gemm.instructions(), &gradient)
-    })
+    }
+    Ok(None)
+}
+
+/// The gradient of a single group.
+struct OneLeaf(Vec<f32>);
+
+impl Leaves for OneLeaf {
+    fn room(&mut self) -> Result<Vec<f32>> {
+        Ok(std::mem::take(&mut self.0))
+    }
+
+    fn add(&mut self, leaf: Vec<f32>) {
+        self.0 = leaf;
+    }
 }

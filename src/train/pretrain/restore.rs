@@ -2,32 +2,40 @@
 
 use std::io::Read;
 
-use super::super::saved::learned_blocks;
 use super::mini_batches::Groups;
-use super::{Learning, Position, variables_of};
+use super::{Joint, Position, PretrainCourse, variables_of};
 use crate::checkpoint::Loaded;
+use crate::device::Device;
 use crate::error::Result;
 use crate::job::PretrainJob;
 use crate::model::annotator::Annotator;
+use crate::optim::MiniBatch;
 use crate::optim::adam::Adam;
 use crate::packed::{take, unless};
+use crate::train::held::hold;
+use crate::train::saved::learned_blocks;
 
-impl Learning {
+impl<D: Device> PretrainCourse<D> {
     /// What a checkpoint holds of pretraining `annotator` on `groups`.
     ///
     /// # Errors
-    /// Exit 6: it holds something else, or what no pretraining comes to.
+    /// Exit 6: it holds something else, or what no pretraining comes to; the device is lost or
+    /// full.
     pub fn restore(
+        device: &mut D,
         job: &PretrainJob,
         groups: &Groups,
         annotator: &Annotator,
         loaded: &mut Loaded,
-    ) -> Result<Learning> {
+    ) -> Result<PretrainCourse<D>> {
         let (position, shared): (Position, Vec<Adam>) = loaded.common.take()?;
         let variables: Vec<usize> =
             variables_of(annotator).map(|variable| variable.len()).collect();
         let fault = position.fault(job, groups).or_else(|| match shared.len() == variables.len() {
-            true => shared.iter().zip(variables).find_map(|(adam, length)| adam.fault(length)),
+            true => shared
+                .iter()
+                .zip(variables)
+                .find_map(|(adam, length)| MiniBatch::fault(adam, length)),
             false => {
                 Some(format!("found {} variables, expected {}", shared.len(), variables.len()))
             }
@@ -36,12 +44,13 @@ impl Learning {
             return Err(loaded.common.refused(format!("pretraining: {what}")));
         }
         let own = &annotator.experts.parameters;
-        let experts = learned_blocks(loaded, &annotator.experts, |index, from: &mut dyn Read| {
+        let states = learned_blocks(loaded, &annotator.experts, |index, from: &mut dyn Read| {
             let adam: Adam = take(from)?;
-            let fault = adam.fault(own[index].len());
-            unless(adam, fault)
+            let fault = MiniBatch::fault(&adam, own[index].len());
+            unless(Joint(adam), fault)
         })?;
-        Ok(Learning::with(annotator, position, shared, experts))
+        let blocks = hold(device, &annotator.experts, states)?;
+        Ok(PretrainCourse { position, shared, blocks })
     }
 }
 

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::saved::Saved;
@@ -20,100 +19,77 @@ use crate::flow::experts_travel::visit_blocks;
 use crate::flow::home_rows::{HomeRows, read_rows};
 use crate::job::SharedJob;
 use crate::model::annotator::Annotator;
-use crate::optim::adam::Adam;
-use crate::optim::irprop::{Irprop, Steps};
-use crate::optim::{SharedSolver, Step};
+use crate::optim::SharedState;
 use crate::packed::put;
 
 /// What an error calls it.
 pub const SHARED_GRADIENT: &str = "gradient of the shared layers";
 
 /// Where a shared step stands. The weights that it has reached are the model's.
-pub struct Learning {
+pub struct SharedCourse {
     /// Iterations taken.
     iteration: usize,
-    optimizer: Optimizer,
+    solver: SharedState,
 }
 
-#[derive(Serialize, Deserialize)]
-enum Optimizer {
-    Irprop(Irprop),
-    Adam(Adam),
-}
-
-impl Learning {
-    pub fn new(job: &SharedJob, parameters: usize) -> Learning {
-        let optimizer = match job.solver {
-            SharedSolver::Adam => Optimizer::Adam(Adam::new(parameters)),
-            SharedSolver::Irprop => Optimizer::Irprop(Irprop::new(parameters, steps_of(job))),
-        };
-        Learning { iteration: 0, optimizer }
+impl SharedCourse {
+    /// Before the first iteration, at these weights.
+    pub fn new(job: &SharedJob, weights: &[f32]) -> SharedCourse {
+        SharedCourse { iteration: 0, solver: job.solver.begin(weights, &job.offered()) }
     }
 
     /// What a checkpoint holds.
     ///
     /// # Errors
     /// Exit 6: it holds something else.
-    pub fn restore(job: &SharedJob, parameters: usize, loaded: &mut Loaded) -> Result<Learning> {
-        let (iteration, optimizer): (usize, Optimizer) = loaded.common.take()?;
-        let fault = match (&optimizer, job.solver) {
-            _ if iteration > job.iterations => Some(format!("found iteration {iteration}")),
-            (Optimizer::Irprop(irprop), SharedSolver::Irprop) => {
-                irprop.fault(parameters, steps_of(job))
-            }
-            (Optimizer::Adam(adam), SharedSolver::Adam) => adam.fault(parameters),
-            _ => Some("found the state of another solver".into()),
+    pub fn restore(
+        job: &SharedJob,
+        parameters: usize,
+        loaded: &mut Loaded,
+    ) -> Result<SharedCourse> {
+        let (iteration, solver): (usize, SharedState) = loaded.common.take()?;
+        let fault = match iteration > job.iterations {
+            true => Some(format!("found iteration {iteration}")),
+            false => solver.fault(job.solver, parameters, &job.offered()),
         };
         match fault {
-            None => Ok(Learning { iteration, optimizer }),
+            None => Ok(SharedCourse { iteration, solver }),
             Some(what) => Err(loaded.common.refused(format!("shared step: {what}"))),
         }
     }
 }
 
-fn steps_of(job: &SharedJob) -> Steps {
-    Steps { initial: job.step_initial, min: job.step_min, max: job.step_max }
-}
-
-impl Saved for Learning {
+impl<D: Device> Saved<D> for SharedCourse {
     fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        put(to, &(self.iteration, &self.optimizer))
+        put(to, &(self.iteration, &self.solver))
     }
 }
 
-/// Iterations from where `learning` stands to the last one.
+/// Iterations from where `course` stands to the last one.
 ///
 /// # Errors
-/// What reading rows gives; exit 75 when told to stop, with `model` and `learning` between two
+/// What reading rows gives; exit 75 when told to stop, with `model` and `course` between two
 /// iterations.
 pub fn run<D: Device>(
     state: &mut State<D>,
     model: &mut Annotator,
-    learning: &mut Learning,
+    course: &mut SharedCourse,
 ) -> Result<()> {
     let rows = state.data.train.clone();
-    while learning.iteration < state.job.shared.iterations {
+    while course.iteration < state.job.shared.iterations {
         let round = state.standing.round;
         let pass = Pass { state, rows: &rows, annotator: model };
-        let place = format!("shared step, round {round}, iteration {}", learning.iteration + 1);
+        let place = format!("shared step, round {round}, iteration {}", course.iteration + 1);
         let (loss, gradient) = pass.evaluate(&place)?;
-        let stepped = match &mut learning.optimizer {
-            Optimizer::Irprop(irprop) => {
-                irprop.step(&mut model.shared, &gradient, loss);
-                Ok(())
-            }
-            Optimizer::Adam(adam) => {
-                let rate = state.job.shared.learning_rate;
-                let step = Step { learning_rate: rate, scale: 1.0, l2: 0.0, decayed: 0 };
-                state.device.step_shared(&mut model.shared, adam, &gradient, step)
-            }
-        };
-        learning.iteration += 1;
-        let iteration = learning.iteration;
+        let (found, offered) = ((loss, &gradient[..]), state.job.shared.offered());
+        let (device, solver) = (&mut state.device, &mut course.solver);
+        let stepped = device.advance_shared(&mut model.shared, solver, found, &offered);
+        course.iteration += 1;
+        let iteration = course.iteration;
         let event =
             json!({ "step": "shared", "round": round, "iteration": iteration, "loss": loss });
         state.tell(event);
-        state.boundary_after(stepped, model, learning)?;
+        state.boundary_after(stepped, model, course)?;
     }
     Ok(())
 }

@@ -1,25 +1,11 @@
-//! Negative subsampling in the expert step: of the rows that have no label of a class block, the
-//! block learns from some only, each weighted with the inverse of its chance to be drawn (Horvitz
-//! and Thompson 1952), so that the expected gradient stays what it is.
+//! The rows of a mini-batch that a class block learns from, gathered.
 
 use std::ops::Range;
 
-use crate::kernel::matrix::Matrix;
+use crate::device::Negatives;
 use crate::kernel::mixture::Passing;
-use crate::kernel::mixture::layout::Layout;
 use crate::labels::Labels;
-use crate::rng::{Purpose, Stream};
-
-/// How negatives are drawn in one epoch: the same on all ranks and threads.
-#[derive(Clone, Copy, Debug)]
-pub struct Negatives {
-    /// Chance of a row without labels of the block.
-    pub share: f32,
-    pub seed: u64,
-    /// Rows of all epochs before this one.
-    pub first: u64,
-    pub class_count: usize,
-}
+use crate::model::{Layout, Matrix};
 
 /// Rows of a mini-batch that a class block learns from.
 pub struct Drawn {
@@ -67,14 +53,6 @@ impl Drawn {
             self.labels.push(labels);
             self.weights.push(weight);
         }
-    }
-}
-
-impl Negatives {
-    fn takes(&self, layout: &Layout, position: usize) -> bool {
-        let row = self.first + position as u64;
-        let index = row * self.class_count as u64 + layout.classes.start as u64;
-        Stream::new(self.seed, Purpose::Negatives, index).uniform() < self.share
     }
 }
 

@@ -1,16 +1,9 @@
 //! The mixtures' gradient by variable, each of which is clipped by itself: all gates, all experts,
 //! all biases.
 
-use crate::kernel::mixture::layout::{Layout, Role};
-use crate::kernel::vector::LANES;
-
-/// Number of those variables.
-pub const EXPERT_VARIABLES: usize = 3;
-
-/// Sum of squares.
-pub fn square(values: &[f32]) -> f64 {
-    values.iter().map(|value| f64::from(*value) * f64::from(*value)).sum()
-}
+use crate::device::VARIABLES;
+use crate::device::numbers::square;
+use crate::model::{LANES, Layout, Role};
 
 /// The variable of each panel of a block: 0 gates, 1 experts. (Biases are variable 2.)
 fn variables(layout: &Layout) -> impl Iterator<Item = usize> + '_ {
@@ -21,16 +14,16 @@ fn variables(layout: &Layout) -> impl Iterator<Item = usize> + '_ {
 }
 
 /// Squared norms of the block's gradient, by variable.
-pub fn squares_by_variable(layout: &Layout, gradient: &[f32]) -> Vec<f64> {
+pub fn squares_by_variable(layout: &Layout, gradient: &[f32]) -> [f64; VARIABLES] {
     let (weights, biases) = gradient.split_at(layout.biases());
-    let mut squares = vec![0.0, 0.0, square(biases)];
+    let mut squares = [0.0, 0.0, square(biases)];
     let panels = weights.chunks_exact(layout.width * LANES);
     panels.zip(variables(layout)).for_each(|(panel, variable)| squares[variable] += square(panel));
     squares
 }
 
 /// Scales the block's gradient, each variable by its own factor.
-pub fn scale_by_variable(layout: &Layout, gradient: &mut [f32], scales: [f32; EXPERT_VARIABLES]) {
+pub fn scale_by_variable(layout: &Layout, gradient: &mut [f32], scales: [f32; VARIABLES]) {
     let (weights, biases) = gradient.split_at_mut(layout.biases());
     let panels = weights.chunks_exact_mut(layout.width * LANES);
     for (panel, variable) in panels.zip(variables(layout)) {

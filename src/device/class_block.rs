@@ -1,0 +1,72 @@
+//! A class block as plain values on the host: what goes to a device and is read back from it.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::model::Layout;
+use crate::optim::MiniBatch;
+use crate::optim::adam::Adam;
+use crate::packed;
+
+/// A class block that learns: its layout, its weights and what it learns with.
+pub struct ClassBlock<S> {
+    pub layout: Layout,
+    /// Shared with models that are kept as long as the block doesn't change them.
+    pub weights: Arc<Vec<f32>>,
+    /// The solver's state, losses and how far the block has come.
+    pub state: S,
+}
+
+/// What a class block learns with: one type for each way to learn, so that a device is asked only
+/// for what there is.
+pub trait Solving: Send + Sync {
+    /// Writes what a checkpoint holds of it.
+    ///
+    /// # Errors
+    /// What writing gives.
+    fn put(&self, to: &mut dyn io::Write) -> io::Result<()>;
+}
+
+/// The ways to learn of the expert step, epoch by epoch, or pass by pass.
+pub trait ByEpoch: Solving {
+    /// Losses by class, those of the block's layout in order, of which some may be lanes without a
+    /// class, which have none: of the epoch so far, or where classes stand.
+    fn losses(&self) -> Vec<f64>;
+
+    /// Whether none of its classes learns any more.
+    fn converged(&self) -> bool;
+
+    /// Ends the learning of classes that have `stopped` by themselves, one for each class, at
+    /// where `weights` stand.
+    fn end(&mut self, layout: &Layout, weights: &[f32], stopped: &[bool]);
+}
+
+/// Pretraining: everything by Adam, jointly.
+pub struct Joint(pub Adam);
+
+impl Joint {
+    /// Before the first step.
+    pub fn new(layout: &Layout) -> Joint {
+        Joint(MiniBatch::new(layout.parameters()))
+    }
+}
+
+impl Solving for Joint {
+    fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
+        packed::put(to, &self.0)
+    }
+}
+
+/// Variables of a mixture's weights, each of which pretraining clips by itself: gates, experts,
+/// biases.
+pub const VARIABLES: usize = 3;
+
+/// What pretraining steps class blocks with.
+#[derive(Clone, Copy, Debug)]
+pub struct JointStep {
+    pub learning_rate: f32,
+    /// Penalty on the weights of gates and experts.
+    pub l2: f32,
+    /// What the gradient of each variable is multiplied by, before the penalty.
+    pub scales: [f32; VARIABLES],
+}

@@ -1,0 +1,83 @@
+//! What a class block has whose classes search by themselves, each by value and gradient over all
+//! rows.
+
+use std::io;
+
+use super::class_block::{ByEpoch, Solving};
+use crate::model::Layout;
+use crate::optim::{ClassSolver, ClassState, Offered};
+use crate::packed::unless;
+
+/// The search of each class of a block. The block's weights stand at the trial points.
+pub struct FullBatches {
+    pub classes: Vec<ClassState>,
+}
+
+impl FullBatches {
+    /// Searches that begin at `weights`.
+    pub fn new(
+        layout: &Layout,
+        weights: &[f32],
+        solver: ClassSolver,
+        offered: &Offered,
+    ) -> FullBatches {
+        let begin = |class: usize| {
+            let places = layout.places_of(class).0;
+            let point: Vec<f32> = places.into_iter().map(|place| weights[place]).collect();
+            solver.begin(&point, offered)
+        };
+        FullBatches { classes: (0..layout.classes.len()).map(begin).collect() }
+    }
+
+    /// What `put` has written between two passes.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn take(
+        layout: &Layout,
+        solver: ClassSolver,
+        offered: &Offered,
+        from: &mut dyn io::Read,
+    ) -> io::Result<FullBatches> {
+        let classes = (0..layout.classes.len()).map(|class| {
+            let search = ClassState::take(solver, from)?;
+            let fault = search.fault(solver, layout.places_of(class).0.len(), offered);
+            unless(search, fault)
+        });
+        Ok(FullBatches { classes: classes.collect::<io::Result<_>>()? })
+    }
+
+    /// Puts every class's weights at its last accepted point.
+    pub fn settle(&self, layout: &Layout, weights: &mut [f32]) {
+        for (class, search) in self.classes.iter().enumerate() {
+            let places = layout.places_of(class).0.into_iter();
+            places.zip(search.accepted()).for_each(|(place, weight)| weights[place] = *weight);
+        }
+    }
+}
+
+impl Solving for FullBatches {
+    fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
+        self.classes.iter().try_for_each(|class| class.put(to))
+    }
+}
+
+impl ByEpoch for FullBatches {
+    /// Objectives at the last accepted points.
+    fn losses(&self) -> Vec<f64> {
+        self.classes.iter().map(ClassState::value).collect()
+    }
+
+    fn converged(&self) -> bool {
+        self.classes.iter().all(ClassState::converged)
+    }
+
+    fn end(&mut self, layout: &Layout, weights: &[f32], stopped: &[bool]) {
+        for (class, search) in
+            self.classes.iter_mut().enumerate().filter(|(class, _)| stopped[*class])
+        {
+            let places = layout.places_of(class).0.into_iter();
+            search.end_at(places.map(|place| weights[place]).collect());
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a class block has that learns by mini-batches in the expert step.
+
+use std::io;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::class_block::{ByEpoch, Solving};
+use super::negatives::Negatives;
+use crate::model::{LANES, Layout};
+use crate::optim::average::Average;
+use crate::optim::{MiniBatchSolver, MiniBatchState};
+use crate::packed;
+
+/// How class blocks learn from the rows of a window.
+#[derive(Clone, Copy, Debug)]
+pub struct Learn {
+    /// Rows of a mini-batch.
+    pub batch: usize,
+    pub learning_rate: f32,
+    /// Penalty on the weights of gates and experts.
+    pub l2: f32,
+    /// Which rows without a label of the block it learns from; None: all.
+    pub negatives: Option<Negatives>,
+}
+
+/// What a class block that learns by mini-batches has besides its weights.
+#[derive(Serialize, Deserialize)]
+pub struct MiniBatches {
+    #[serde(rename = "optimizer")]
+    pub solver: MiniBatchState,
+    /// [groups][16] losses of the epoch under way, before each mini-batch's step.
+    #[serde(with = "packed")]
+    pub losses: Vec<f64>,
+    /// The same of the epoch before.
+    #[serde(with = "packed")]
+    last_losses: Vec<f64>,
+    /// Rows of the epoch that it has learned from: a stop may come in the middle of a window.
+    pub rows: usize,
+    pub converged: bool,
+    /// Of the block's weights, where the job wants it.
+    pub average: Option<Average>,
+}
+
+impl MiniBatches {
+    /// Before the first mini-batch. `averaging` is what stays of an average at one; 0: there is no
+    /// average.
+    pub fn new(layout: &Layout, solver: MiniBatchSolver, averaging: f32) -> MiniBatches {
+        let losses = vec![0.0; layout.groups.len() * LANES];
+        let last_losses = vec![f64::INFINITY; losses.len()];
+        let average = (averaging > 0.0).then(|| Average::new(layout.parameters(), averaging));
+        let solver = solver.begin(layout.parameters());
+        MiniBatches { solver, losses, last_losses, rows: 0, converged: false, average }
+    }
+
+    /// What of it, read back, no block with this solver and averaging can have come to. A block
+    /// that still learns has learned from `rows`, whole mini-batches of them or all.
+    pub fn fault(
+        &self,
+        layout: &Layout,
+        (solver, averaging): (MiniBatchSolver, f32),
+        (rows, batch): (Range<usize>, usize),
+    ) -> Option<String> {
+        let parameters = layout.parameters();
+        let solver = self.solver.fault(solver, parameters);
+        let average = match &self.average {
+            Some(average) if averaging > 0.0 => average.fault(parameters, averaging),
+            None if averaging == 0.0 => None,
+            _ => Some("found an average, or none, against the job".into()),
+        };
+        let [losses, last_losses] = [&self.losses, &self.last_losses];
+        let counts = [losses.len(), last_losses.len()] == [layout.groups.len() * LANES; 2];
+        // Before the first epoch is over the last ones are infinite.
+        let fine = losses.iter().all(|loss| loss.is_finite())
+            && last_losses.iter().all(|loss| *loss > f64::NEG_INFINITY);
+        let places = (rows.start..=rows.end).contains(&self.rows)
+            && ((self.rows - rows.start).is_multiple_of(batch) || self.rows == rows.end);
+        solver.or(average).or_else(|| match () {
+            () if !counts || !fine => Some("losses: found others than a block has".into()),
+            () if !places && !self.converged => {
+                Some(format!("rows: found {}, expected mini-batches in {rows:?}", self.rows))
+            }
+            () => None,
+        })
+    }
+
+    /// The mini-batches, by rows of a window of so many, that the block hasn't seen. The window's
+    /// first row is the `first` of the epoch.
+    pub fn left(
+        &self,
+        first: usize,
+        rows: usize,
+        batch: usize,
+    ) -> impl Iterator<Item = Range<usize>> + use<> {
+        let from = if self.converged { rows } else { self.rows - first };
+        (from..rows).step_by(batch).map(move |from| from..(from + batch).min(rows))
+    }
+
+    /// A block whose every class fell by less than `tolerance` has converged; its loss stays.
+    pub fn end_epoch(&mut self, tolerance: f64) {
+        self.rows = 0;
+        if self.converged {
+            return;
+        }
+        let settled = |(now, before): (&f64, &f64)| before - now <= tolerance * now;
+        self.converged = tolerance > 0.0 && self.losses.iter().zip(&self.last_losses).all(settled);
+        if !self.converged {
+            self.last_losses.copy_from_slice(&self.losses);
+            self.losses.fill(0.0);
+        }
+    }
+}
+
+impl Solving for MiniBatches {
+    fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
+        packed::put(to, self)
+    }
+}
+
+impl ByEpoch for MiniBatches {
+    fn losses(&self) -> Vec<f64> {
+        self.losses.clone()
+    }
+
+    fn converged(&self) -> bool {
+        self.converged
+    }
+
+    /// A block learns until all of its classes have stopped.
+    fn end(&mut self, _: &Layout, _: &[f32], stopped: &[bool]) {
+        self.converged |= stopped.iter().all(|stopped| *stopped);
+    }
+}

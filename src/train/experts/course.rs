@@ -1,0 +1,184 @@
+//! What an expert step has on its way besides the model: where it stands, its own class blocks
+//! while the device holds them, and when their classes stop.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::early_stopping::EarlyStopping;
+use crate::device::{ByEpoch, Device, FullBatches, MiniBatches, Solving};
+use crate::error::Result;
+use crate::job::ExpertsJob;
+use crate::model::experts::Experts;
+use crate::optim::Solver;
+use crate::packed::put;
+use crate::train::held::{hide, hold, put_block, show};
+use crate::train::saved::Saved;
+use crate::train::standing::Best;
+
+/// What an expert step has on its way.
+pub struct ExpertsCourse<D: Device> {
+    pub(super) position: Position,
+    pub(super) blocks: Blocks<D>,
+    /// The best epoch, where the job looks for it.
+    pub best: Best,
+}
+
+/// The window that comes next.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Position {
+    pub epoch: usize,
+    /// Rows of the epoch, or of the pass, that have passed all class blocks. A block may be
+    /// further.
+    pub rows: usize,
+    /// Epochs without a better validation.
+    pub without: usize,
+    pub done: bool,
+}
+
+/// The own class blocks, by the way they learn.
+pub enum Blocks<D: Device> {
+    MiniBatch(Held<D, MiniBatches>),
+    FullBatch(Held<D, FullBatches>),
+    /// The step is at its end, where what blocks have learned with is of no more use.
+    Done,
+}
+
+/// Own class blocks that the device holds.
+pub struct Held<D: Device, S: Solving> {
+    pub blocks: D::Blocks<S>,
+    /// Of each block, where its classes stop by themselves; else none.
+    pub stopping: Vec<EarlyStopping>,
+}
+
+/// A step that goes on, with class blocks of one way to learn.
+pub struct Going<'a, D: Device, S: Solving> {
+    pub position: &'a mut Position,
+    pub held: &'a mut Held<D, S>,
+    pub best: &'a mut Best,
+}
+
+impl<D: Device> ExpertsCourse<D> {
+    /// Before the first window.
+    ///
+    /// # Errors
+    /// The device is lost or full.
+    pub fn new(device: &mut D, job: &ExpertsJob, experts: &Experts) -> Result<ExpertsCourse<D>> {
+        let layouts = || experts.own_layouts().iter();
+        let wanted = layouts().filter(|_| job.class_patience > 0);
+        let stopping =
+            wanted.map(|layout| EarlyStopping::new(layout, job.class_patience)).collect();
+        let blocks = match job.solver {
+            Solver::MiniBatch(solver) => {
+                let new = |layout| MiniBatches::new(layout, solver, job.averaging);
+                let blocks = hold(device, experts, layouts().map(new).collect())?;
+                Blocks::MiniBatch(Held { blocks, stopping })
+            }
+            Solver::FullBatch(solver) => {
+                let offered = job.offered();
+                let new = |(layout, weights): (&_, &std::sync::Arc<Vec<f32>>)| {
+                    FullBatches::new(layout, weights, solver, &offered)
+                };
+                let searches = layouts().zip(&experts.parameters).map(new).collect();
+                let blocks = hold(device, experts, searches)?;
+                Blocks::FullBatch(Held { blocks, stopping })
+            }
+        };
+        Ok(ExpertsCourse { position: Position::default(), blocks, best: Best::default() })
+    }
+}
+
+impl<D: Device, S: ByEpoch> Held<D, S> {
+    /// Fills the place of the own class blocks in the model.
+    pub fn show(&self, device: &D, experts: &mut Experts) -> Result<()> {
+        show(device, &self.blocks, experts)
+    }
+
+    /// Puts classes that have stopped by themselves back to their best, or all classes. Hides the
+    /// blocks.
+    pub fn put_back(&mut self, device: &mut D, experts: &mut Experts, all: bool) -> Result<()> {
+        hide(experts);
+        for (index, stopping) in self.stopping.iter().enumerate() {
+            let layout = &experts.own_layouts()[index];
+            device.change(&mut self.blocks, index, &mut |weights| {
+                stopping.put_back(layout, all, weights);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes each class's loss on the validation rows. What has stopped has converged. Hides the
+    /// blocks.
+    pub fn take_losses(
+        &mut self,
+        device: &mut D,
+        experts: &mut Experts,
+        losses: &[f64],
+    ) -> Result<()> {
+        for (index, stopping) in self.stopping.iter_mut().enumerate() {
+            let layout = &experts.own_layouts()[index];
+            let weights = device.weights(&self.blocks, index)?;
+            stopping.take(layout, &losses[layout.classes.clone()], &weights);
+        }
+        self.put_back(device, experts, false)?;
+        for (index, stopping) in self.stopping.iter().enumerate() {
+            device.end(&mut self.blocks, index, &stopping.all())?;
+        }
+        Ok(())
+    }
+}
+
+impl<D: Device, S: ByEpoch> Held<D, S> {
+    fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
+        put_block(device, &self.blocks, index, to)?;
+        self.stopping.get(index).map_or(Ok(()), |stopping| put(to, stopping))
+    }
+}
+
+impl<D: Device, S: ByEpoch> Saved<D> for Going<'_, D, S> {
+    fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
+        put(to, &*self.position)
+    }
+
+    fn has_blocks(&self) -> bool {
+        !self.position.done
+    }
+
+    fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
+        self.held.put_block(device, index, to)
+    }
+
+    fn show(&self, device: &D, experts: &mut Experts) -> Result<()> {
+        self.held.show(device, experts)
+    }
+
+    fn hide(&self, experts: &mut Experts) {
+        hide(experts);
+    }
+
+    fn best(&self) -> Option<&Best> {
+        Some(self.best)
+    }
+}
+
+impl<D: Device> Saved<D> for ExpertsCourse<D> {
+    fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
+        put(to, &self.position)
+    }
+
+    fn has_blocks(&self) -> bool {
+        !self.position.done
+    }
+
+    fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
+        match &self.blocks {
+            Blocks::MiniBatch(held) => held.put_block(device, index, to),
+            Blocks::FullBatch(held) => held.put_block(device, index, to),
+            Blocks::Done => Ok(()),
+        }
+    }
+
+    fn best(&self) -> Option<&Best> {
+        Some(&self.best)
+    }
+}

@@ -1,0 +1,91 @@
+//! Own class blocks while the device holds them. Their place in the model is empty then, so that
+//! nobody takes old weights for theirs; it is filled for as long as somebody looks.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::device::{ClassBlock, Device, Solving};
+use crate::error::Result;
+use crate::model::Layout;
+use crate::model::experts::Experts;
+
+/// Gives the own class blocks to the device, each with what it learns with. They stay in the model,
+/// too, until they are hidden.
+///
+/// # Errors
+/// The device is lost or full.
+pub fn hold<D: Device, S: Solving>(
+    device: &mut D,
+    experts: &Experts,
+    states: Vec<S>,
+) -> Result<D::Blocks<S>> {
+    let blocks = experts.own_layouts().iter().zip(&experts.parameters).zip(states);
+    let block = |((layout, weights), state): ((&Layout, &Arc<Vec<f32>>), S)| ClassBlock {
+        layout: layout.clone(),
+        weights: weights.clone(),
+        state,
+    };
+    device.hold(blocks.map(block).collect())
+}
+
+/// Fills the place of the own class blocks in the model.
+///
+/// # Errors
+/// The device is lost.
+pub fn show<D: Device, S: Solving>(
+    device: &D,
+    blocks: &D::Blocks<S>,
+    experts: &mut Experts,
+) -> Result<()> {
+    hide(experts);
+    let weights = (0..experts.own().len()).map(|index| device.weights(blocks, index));
+    experts.parameters = weights.collect::<Result<_>>()?;
+    Ok(())
+}
+
+/// Empties it again.
+pub fn hide(experts: &mut Experts) {
+    experts.parameters = Vec::new();
+}
+
+/// Writes what a class block that the device holds has learned with.
+///
+/// # Errors
+/// What writing gives; the device is lost.
+pub fn put_block<D: Device, S: Solving>(
+    device: &D,
+    blocks: &D::Blocks<S>,
+    index: usize,
+    to: &mut dyn io::Write,
+) -> io::Result<()> {
+    let mut outcome = Ok(());
+    let read = device.read(blocks, index, &mut |block| outcome = block.state.put(to));
+    read.map_err(|error| io::Error::other(error.text)).and(outcome)
+}
+
+/// The first error of this rank's device, while other ranks go on: kept until ranks agree.
+pub struct Kept(Result<()>);
+
+impl Kept {
+    pub fn nothing() -> Kept {
+        Kept(Ok(()))
+    }
+
+    /// What a call gave, unless it failed.
+    pub fn take<T>(&mut self, outcome: Result<T>) -> Option<T> {
+        match outcome {
+            Ok(given) => Some(given),
+            Err(error) => {
+                if self.0.is_ok() {
+                    self.0 = Err(error);
+                }
+                None
+            }
+        }
+    }
+
+    /// For an agreement.
+    pub fn outcome(self) -> Result<()> {
+        self.0
+    }
+}
