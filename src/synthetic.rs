@@ -9,7 +9,7 @@
 //! bits.
 
 use crate::example::{BYTE_OFFSET, BYTE_SCALE, Example, FeaturePart, Values};
-use crate::kernel::vector::log;
+use crate::kernel::functions::log;
 use crate::rng::{Purpose, Stream};
 
 const LATENT: usize = 12;
@@ -126,7 +126,7 @@ impl Planted {
             .collect();
         // (k + 1)^-0.8 = exp(-0.8 ln(k + 1)), from functions of our own.
         let zipf =
-            |class: usize| f64::from(crate::kernel::vector::exp(-0.8 * log(class as f32 + 1.0)));
+            |class: usize| f64::from(crate::kernel::functions::exp(-0.8 * log(class as f32 + 1.0)));
         let total: f64 = (0..classes).map(zipf).sum();
         let mut scores = vec![0.0; SAMPLE];
         (0..classes)

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use crate::kernel::finite;
-use crate::kernel::vector::{self, Instructions};
+use crate::kernel::vector::Instructions;
+use crate::kernel::{finite, functions};
 use crate::model::Matrix;
 use crate::model::features::Features;
 
@@ -20,7 +20,7 @@ pub fn square(values: &[f32]) -> f64 {
 
 /// The natural logarithm that losses are made of: the same bits everywhere.
 pub fn log(x: f32) -> f32 {
-    vector::log(x)
+    functions::log(x)
 }
 
 /// Features as numbers, one after the other: of videos [rows][D], of frames [all frames][D].

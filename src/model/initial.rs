@@ -5,8 +5,8 @@
 
 use super::shared::SharedLayers;
 use super::spec::Layer;
+use crate::kernel::functions::log;
 use crate::kernel::mixture::layout::Layout;
-use crate::kernel::vector::log;
 use crate::rng::{Purpose, Stream};
 
 /// Uniform in +-sqrt(6 / (fan_in + fan_out)).

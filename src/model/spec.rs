@@ -2,19 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::kernel::dense::Activation;
 pub use crate::kernel::mixture::layout::Dummy;
 pub use crate::kernel::pooling::Pooling;
-
-/// What follows a dense layer's product and bias, element by element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activation {
-    Identity,
-    Relu,
-    Relu6,
-    Sigmoid,
-    Tanh,
-}
 
 /// One of the shared layers (docs/method.md, section 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

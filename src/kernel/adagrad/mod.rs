@@ -1,5 +1,7 @@
 //! The update of AdaGrad, element by element (docs/method.md, section 4.2).
 
+pub mod definition;
+
 use crate::kernel::coefficients::Coefficients;
 use crate::kernel::vector::Instructions;
 use crate::vectorised;

@@ -1,5 +1,7 @@
 //! The update of Adam, element by element (docs/method.md, section 4.1).
 
+pub mod definition;
+
 use crate::kernel::coefficients::Coefficients;
 use crate::kernel::vector::Instructions;
 use crate::vectorised;

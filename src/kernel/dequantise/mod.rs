@@ -1,5 +1,7 @@
 //! Numbers as they come from a shard: bytes to floats, in vector code.
 
+pub mod definition;
+
 use crate::kernel::vector::Instructions;
 use crate::vectorised;
 

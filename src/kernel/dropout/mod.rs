@@ -1,5 +1,7 @@
 //! Dropout of numbers by random bytes (docs/method.md, section 2.6).
 
+pub mod definition;
+
 /// Numbers whose random byte is below this, of 256, are left out, for dropout of `share` of them.
 pub fn bound(share: f32) -> u32 {
     (share * 256.0).round() as u32

@@ -1,5 +1,7 @@
 //! The update of iRprop+, element by element (docs/method.md, section 4.3).
 
+pub mod definition;
+
 /// What iRprop+ remembers of each weight.
 pub struct Memory<'a> {
     /// D, the size of its next step.

@@ -5,6 +5,7 @@
 //! asks for `expert_gradient`, stage 2 for `activation_gradient`, pretraining for both of one
 //! sweep. Where there are fewer blocks than threads, several threads, a team, share a block.
 
+pub mod definition;
 pub mod layout;
 pub mod reference;
 
@@ -256,8 +257,7 @@ pub fn expert_gradient<S: AsMut<Kernel> + Send>(
     gradients(team, block, passing, rows, (false, gradient), None, class_loss);
 }
 
-/// As `expert_gradient`, but `gradient` need not be zero before: it becomes that of `rows`, of
-/// which there is at least one.
+/// As `expert_gradient`, but `gradient` need not be zero before: it becomes that of `rows`.
 pub fn fresh_expert_gradient<S: AsMut<Kernel> + Send>(
     team: &mut Team<S>,
     block: Block,
@@ -297,6 +297,9 @@ fn gradients<S: AsMut<Kernel> + Send>(
     let (weights, biases) = gradient.split_at_mut(layout.biases());
     if fresh {
         biases.fill(0.0);
+    }
+    if fresh && rows.is_empty() {
+        weights.fill(0.0);
     }
     let mut swept = std::mem::take(&mut team.own().as_mut().swept);
     for tile in tiles(layout, rows.clone()) {

@@ -1,5 +1,7 @@
 //! Rows scaled to length 1 (docs/method.md, section 2.2).
 
+pub mod definition;
+
 use crate::kernel::matrix::Matrix;
 use crate::kernel::vector::{Instructions, LANES, load, store, sum};
 use crate::vectorised;

@@ -12,6 +12,8 @@
 //!
 //! A video without frames is pooled to zeros. Sums go over frames in order.
 
+pub mod definition;
+
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::matrix::Matrix;

@@ -5,6 +5,7 @@
 //! blocking over k (a partial sum that goes through memory is exact), not the vector width. That is
 //! what lets ranks, threads and processors agree (ARCHITECTURE.md, "Same bits").
 
+pub mod definition;
 mod registers;
 
 #[cfg(target_arch = "aarch64")]
@@ -77,10 +78,16 @@ impl Workspace {
         }
     }
 
-    /// C = A B, whatever C held.
+    /// C = A B, whatever C held: 0 where there is no depth.
     pub fn multiply(&mut self, size: Size, a: Left, b: Panels, c: &mut Output) {
-        assert!(size.depth > 0, "a product of no depth");
-        self.product(size, true, a, b, c);
+        if size.depth > 0 {
+            return self.product(size, true, a, b, c);
+        }
+        for row in 0..size.rows {
+            for panel in 0..size.panels {
+                c.data[row * c.row + panel * c.panel..][..LANES].fill(0.0);
+            }
+        }
     }
 
     fn product(&mut self, size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output) {

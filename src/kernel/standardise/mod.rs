@@ -1,5 +1,7 @@
 //! Columns shifted and scaled to mean 0 and deviation 1 (docs/method.md, section 2.2).
 
+pub mod definition;
+
 use crate::kernel::matrix::Matrix;
 
 /// Takes each column's mean from its numbers and scales them; `means` and `scales` are as many as

@@ -17,13 +17,14 @@
 //! sweep (so p and q stay above e^-81 and everything is finite); beyond, the loss goes on along
 //! its asymptote.
 
+pub mod definition;
+
 use std::ops::Range;
 
+use super::functions::{exp, log, smaller_sigmoid};
 use super::mixture::layout::Dummy;
 use super::mixture::layout::{Group, Layout};
-use super::vector::{
-    Instructions, LANES, Lanes, exp, load, log, map, map2, smaller_sigmoid, store, sum,
-};
+use super::vector::{Instructions, LANES, Lanes, load, map, map2, store, sum};
 use crate::labels::Labels;
 use crate::vectorised;
 

@@ -12,12 +12,13 @@ pub mod reference;
 
 use std::ops::Range;
 
+use crate::kernel::dense::{self, Back, Gradient, Weights};
 use crate::kernel::matrix::Matrix;
 use crate::kernel::mixture::transpose_panels;
-use crate::kernel::product::{Left, Output, Panels, Size, Workspace};
-use crate::kernel::vector::{Instructions, LANES, load, sigmoid, store, tanh};
-use crate::model::spec::{Activation, Layer, Pooling};
-use crate::vectorised;
+use crate::kernel::product::Workspace;
+use crate::kernel::vector::LANES;
+use crate::kernel::{gating, residual};
+use crate::model::spec::{Layer, Pooling};
 
 /// One layer's sizes and where its weights lie.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,9 +46,15 @@ impl Place {
         self.weights().end..self.weights().end + self.panels() * LANES
     }
 
+    /// The layer's own part of all parameters.
+    pub fn of<'a>(&self, parameters: &'a [f32]) -> Weights<'a> {
+        let (weights, biases) = (&parameters[self.weights()], &parameters[self.biases()]);
+        Weights { inputs: self.inputs, outputs: self.outputs, weights, biases }
+    }
+
     /// The place of the weight from `input` to `output` among all parameters.
     pub fn weight_at(&self, input: usize, output: usize) -> usize {
-        self.start + (output / LANES * self.inputs + input) * LANES + output % LANES
+        self.start + dense::place(self.inputs, input, output)
     }
 }
 
@@ -68,7 +75,7 @@ pub struct SharedLayers {
 pub struct Tape {
     /// The input, then each layer's output.
     values: Vec<Matrix>,
-    /// Of a gating layer sigmoid(W x + b), of a residual block relu(W x + b), else empty.
+    /// Of a gating layer sigmoid(W x + b), of a residual block relu(W x + b), else nothing.
     gates: Vec<Matrix>,
 }
 
@@ -221,30 +228,14 @@ fn tape_width(inputs: usize, places: &[Place]) -> usize {
 fn forward(places: &[Place], gemm: &mut Workspace, parameters: &[f32], features: Matrix) -> Tape {
     let mut tape = Tape { values: vec![features], gates: Vec::new() };
     for place in places {
-        let x = tape.output();
-        let mut y = Matrix::zeros(x.rows(), place.outputs);
-        let (stride, biases) = (y.stride(), &parameters[place.biases()]);
-        y.data.chunks_exact_mut(stride).for_each(|row| row.copy_from_slice(biases));
-        gemm.accumulate(
-            Size { rows: x.rows(), depth: place.inputs, panels: place.panels() },
-            Left { data: &x.data, row: x.stride(), column: 1 },
-            Panels { data: &parameters[place.weights()], row: LANES, panel: place.inputs * LANES },
-            &mut Output { data: &mut y.data, row: stride, panel: LANES },
-        );
-        let mut gate = Matrix::default();
-        match place.layer {
-            Layer::Dense { activation, .. } => activate(gemm.instructions(), activation, &mut y),
-            Layer::Gating => {
-                activate(gemm.instructions(), Activation::Sigmoid, &mut y);
-                gate = y.clone();
-                y.data.iter_mut().zip(&x.data).for_each(|(y, x)| *y *= x);
+        let (layer, x) = (place.of(parameters), tape.output());
+        let (y, gate) = match place.layer {
+            Layer::Dense { activation, .. } => {
+                (dense::forward(gemm, layer, activation, x), Matrix::default())
             }
-            Layer::Residual => {
-                activate(gemm.instructions(), Activation::Relu, &mut y);
-                gate = y.clone();
-                y.data.iter_mut().zip(&x.data).for_each(|(y, x)| *y += x);
-            }
-        }
+            Layer::Gating => gating::forward(gemm, layer, x),
+            Layer::Residual => residual::forward(gemm, layer, x),
+        };
         tape.values.push(y);
         tape.gates.push(gate);
     }
@@ -266,101 +257,15 @@ fn backward(
         let (y, gate) = (tape.values.pop(), tape.gates.pop());
         let (y, gate) = (y.expect("an output a layer"), gate.expect("a gate a layer"));
         let x = tape.output();
-        let mut dx = Matrix::zeros(x.rows(), place.inputs);
-        match place.layer {
-            Layer::Dense { activation, .. } => through_activation(activation, &y, &mut dy),
-            Layer::Gating => through_gate(x, &gate, &mut dy, &mut dx),
-            Layer::Residual => {
-                dx.data.copy_from_slice(&dy.data);
-                through_activation(Activation::Relu, &gate, &mut dy);
-            }
-        }
-        let (weights, biases) =
-            gradient[place.start..place.biases().end].split_at_mut(place.weights().len());
-        let size = Size { rows: place.inputs, depth: x.rows(), panels: place.panels() };
-        let turned = Left { data: &x.data, row: 1, column: x.stride() };
-        let slopes = Panels { data: &dy.data, row: dy.stride(), panel: LANES };
-        let mut sums = Output { data: weights, row: LANES, panel: place.inputs * LANES };
-        gemm.accumulate(size, turned, slopes, &mut sums);
-        for row in 0..dy.rows() {
-            biases.iter_mut().zip(dy.row(row)).for_each(|(sum, dy)| *sum += dy);
-        }
-        if index > 0 || whole {
-            let columns = place.panels() * LANES;
-            let (row, panels) = (dx.stride(), place.inputs.div_ceil(LANES));
-            gemm.accumulate(
-                Size { rows: x.rows(), depth: columns, panels },
-                Left { data: &dy.data, row: dy.stride(), column: 1 },
-                Panels { data: &transposed[index], row: LANES, panel: columns * LANES },
-                &mut Output { data: &mut dx.data, row, panel: LANES },
-            );
-        }
-        dy = dx;
+        let own = &mut gradient[place.start..place.biases().end];
+        let (weights, biases) = own.split_at_mut(place.weights().len());
+        let transposed = (index > 0 || whole).then_some(&transposed[index][..]);
+        let back = Back { gradient: Gradient { weights, biases }, transposed };
+        dy = match place.layer {
+            Layer::Dense { activation, .. } => dense::backward(gemm, activation, x, &y, dy, back),
+            Layer::Gating => gating::backward(gemm, x, &gate, dy, back),
+            Layer::Residual => residual::backward(gemm, x, &gate, dy, back),
+        };
     }
     dy
-}
-
-/// y = f(z), in place. Filling beyond the width is set to zero.
-fn activate(instructions: Instructions, activation: Activation, y: &mut Matrix) {
-    let apply = |f: fn(Instructions, &mut [f32]), y: &mut Matrix| f(instructions, &mut y.data);
-    match activation {
-        Activation::Identity => {}
-        Activation::Relu => y.data.iter_mut().for_each(|y| *y = if *y > 0.0 { *y } else { 0.0 }),
-        Activation::Relu6 => y.data.iter_mut().for_each(|y| {
-            *y = if *y > 6.0 {
-                6.0
-            } else if *y > 0.0 {
-                *y
-            } else {
-                0.0
-            }
-        }),
-        Activation::Sigmoid => apply(sigmoids, y),
-        Activation::Tanh => apply(tanhs, y),
-    }
-    let width = y.width();
-    if activation == Activation::Sigmoid && width < y.stride() {
-        (0..y.rows()).for_each(|row| y.row_mut(row)[width..].fill(0.0));
-    }
-}
-
-fn sigmoids(instructions: Instructions, y: &mut [f32]) {
-    vectorised!(instructions, |y: &mut [f32]| in_lanes(y, sigmoid); y);
-}
-
-fn tanhs(instructions: Instructions, y: &mut [f32]) {
-    vectorised!(instructions, |y: &mut [f32]| in_lanes(y, tanh); y);
-}
-
-#[inline(always)]
-fn in_lanes(y: &mut [f32], f: impl Fn(f32) -> f32) {
-    for at in (0..y.len()).step_by(LANES) {
-        let mut lanes = load(y, at);
-        for lane in 0..LANES {
-            lanes[lane] = f(lanes[lane]);
-        }
-        store(y, at, lanes);
-    }
-}
-
-/// dz = dy f'(z), f' from y = f(z).
-fn through_activation(activation: Activation, y: &Matrix, dy: &mut Matrix) {
-    let slope = |y: f32| match activation {
-        Activation::Identity => 1.0,
-        Activation::Relu => f32::from(y > 0.0),
-        Activation::Relu6 => f32::from(y > 0.0 && y < 6.0),
-        Activation::Sigmoid => y * (1.0 - y),
-        Activation::Tanh => 1.0 - y * y,
-    };
-    dy.data.iter_mut().zip(&y.data).for_each(|(dy, y)| *dy *= slope(*y));
-}
-
-/// y = x s, s = sigmoid(z): dx = dy s (the part that doesn't pass W), and dy becomes dz = dy x s (1
-/// - s).
-fn through_gate(x: &Matrix, gate: &Matrix, dy: &mut Matrix, dx: &mut Matrix) {
-    let inputs = x.data.iter().zip(&gate.data);
-    for ((dy, dx), (x, s)) in dy.data.iter_mut().zip(&mut dx.data).zip(inputs) {
-        *dx = *dy * s;
-        *dy = *dy * x * (s * (1.0 - s));
-    }
 }

@@ -1,5 +1,7 @@
 //! Whether numbers are numbers at all, and how large they are, in vector code.
 
+pub mod definition;
+
 use super::vector::{Instructions, LANES};
 use crate::vectorised;
 

@@ -1,0 +1,211 @@
+//! What goes number by number, or row by row: scaling, dropout, and the updates of optimizers.
+
+use reelscale::kernel::adam::Moments;
+use reelscale::kernel::coefficients::Coefficients;
+use reelscale::kernel::irprop::{Bounds, Memory};
+use reelscale::kernel::normalise::normalise_l2;
+use reelscale::kernel::standardise::standardise;
+use reelscale::kernel::{
+    adagrad, adam, average, dequantise, dropout, finite, irprop, normalise, standardise as columns,
+};
+
+use super::draws::Draws;
+use super::{cases, kernels, same};
+
+#[test]
+fn bytes_become_numbers_by_definition() {
+    for case in 0..cases(60) {
+        let mut draws = Draws::new(case);
+        let bytes: Vec<u8> = (0..draws.far(1000)).map(|_| draws.byte()).collect();
+        let [scale, offset] = [draws.number(0.1), draws.number(2.0)];
+        let expected: Vec<f32> =
+            bytes.iter().map(|byte| dequantise::definition::number(*byte, scale, offset)).collect();
+        for kernel in kernels() {
+            let mut found = vec![7.0; bytes.len()];
+            dequantise::from_bytes(kernel, &bytes, &mut found, [scale, offset]);
+            same(&found, &expected, &|| format!("case {case} on {kernel:?}"));
+        }
+    }
+}
+
+#[test]
+fn rows_are_scaled_by_definition() {
+    for case in 0..cases(60) {
+        let mut draws = Draws::new(case);
+        let (rows, width) = (draws.size(), draws.far(200));
+        let size = draws.one_of(&[1e-30, 1e-6, 1.0, 1e10, 1e19]);
+        let matrix = draws.matrix(rows, width, size);
+        let (means, scales) = (draws.numbers(width, 1.0), draws.numbers(width, 3.0));
+        let mut expected = [matrix.clone(), matrix.clone()];
+        for row in 0..rows {
+            normalise::definition::normalise_l2(&mut expected[0].row_mut(row)[..width]);
+            for (x, (mean, scale)) in
+                expected[1].row_mut(row)[..width].iter_mut().zip(means.iter().zip(&scales))
+            {
+                *x = columns::definition::number(*x, *mean, *scale);
+            }
+        }
+        let mut found = matrix.clone();
+        standardise(&mut found, &means, &scales);
+        same(&found.data, &expected[1].data, &|| format!("standardised, case {case}"));
+        for kernel in kernels() {
+            let mut found = matrix.clone();
+            normalise_l2(kernel, &mut found);
+            same(&found.data, &expected[0].data, &|| format!("case {case} on {kernel:?}"));
+        }
+    }
+}
+
+#[test]
+fn numbers_are_left_out_by_definition() {
+    for case in 0..cases(60) {
+        let mut draws = Draws::new(case);
+        let numbers = draws.numbers(draws_count(case), 10.0);
+        let bound = draws.below(256) as u32;
+        let bytes: Vec<u8> = (0..numbers.len().next_multiple_of(4)).map(|_| draws.byte()).collect();
+        let mut found = numbers.clone();
+        let mut words = bytes.as_chunks::<4>().0.iter();
+        dropout::drop_out(&mut found, bound, || u32::from_le_bytes(*words.next().unwrap()));
+        let expected: Vec<f32> = numbers
+            .iter()
+            .zip(&bytes)
+            .map(|(x, byte)| dropout::definition::number(*x, *byte, bound))
+            .collect();
+        same(&found, &expected, &|| format!("case {case}"));
+    }
+}
+
+fn draws_count(case: u64) -> usize {
+    Draws::new(case + 1000).far(500)
+}
+
+/// Weights, a gradient, two vectors of state that aren't negative, and what steps are told.
+struct Update {
+    weights: Vec<f32>,
+    gradient: Vec<f32>,
+    states: [Vec<f32>; 2],
+    told: Coefficients,
+}
+
+impl Update {
+    fn new(case: u64) -> Update {
+        let mut draws = Draws::new(case);
+        let count = draws.far(1000);
+        let size = draws.one_of(&[1e-20, 1e-3, 1.0, 1e4]);
+        let [weights, gradient] = [1.0, size].map(|size| draws.numbers(count, size));
+        let state = || draws.numbers(count, 3.0).iter().map(|x| x.abs()).collect();
+        let states = std::array::from_fn({
+            let mut state = state;
+            move |_| state()
+        });
+        let mut draws = Draws::new(case + 500);
+        let (rate, scale) = (draws.one_of(&[1.0, 0.01, 3e-4]), 1.0 / draws.some() as f32);
+        let told = Coefficients { rate, scale, l2: draws.one_of(&[0.0, 1e-8, 0.1]) };
+        Update { weights, gradient, states, told }
+    }
+}
+
+#[test]
+fn adagrad_steps_by_definition() {
+    for case in 0..cases(60) {
+        let Update { weights, gradient, states: [squares, _], told } = Update::new(case);
+        let (mut w, mut n) = (weights.clone(), squares.clone());
+        for index in 0..w.len() {
+            adagrad::definition::update(&mut w[index], gradient[index], &mut n[index], told);
+        }
+        for kernel in kernels() {
+            let mut found = [weights.clone(), squares.clone()];
+            let [weights, squares] = &mut found;
+            adagrad::update(kernel, weights, &gradient, squares, told);
+            same(&found.concat(), &[&w[..], &n].concat(), &|| format!("case {case}, {kernel:?}"));
+        }
+    }
+}
+
+#[test]
+fn adam_steps_by_definition() {
+    for case in 0..cases(60) {
+        let Update { weights, gradient, states: [first, second], told } = Update::new(case);
+        let (mut w, mut m, mut v) = (weights.clone(), first.clone(), second.clone());
+        for at in 0..w.len() {
+            adam::definition::update(&mut w[at], gradient[at], &mut m[at], &mut v[at], told);
+        }
+        for kernel in kernels() {
+            let mut found = [weights.clone(), first.clone(), second.clone()];
+            let [weights, first, second] = &mut found;
+            adam::update(kernel, weights, &gradient, Moments { first, second }, told);
+            let expected = [&w[..], &m, &v].concat();
+            same(&found.concat(), &expected, &|| format!("case {case} on {kernel:?}"));
+        }
+    }
+}
+
+#[test]
+fn averages_move_by_definition() {
+    for case in 0..cases(60) {
+        let Update { weights, states: [average, _], told, .. } = Update::new(case);
+        let mut expected = average.clone();
+        for (average, weight) in expected.iter_mut().zip(&weights) {
+            average::definition::update(average, *weight, told.scale);
+        }
+        for kernel in kernels() {
+            let mut found = average.clone();
+            average::update(kernel, &mut found, &weights, told.scale);
+            same(&found, &expected, &|| format!("case {case} on {kernel:?}"));
+        }
+    }
+}
+
+#[test]
+fn irprop_steps_by_definition() {
+    for case in 0..cases(60) {
+        let Update { weights, gradient, states: [sizes, moves], .. } = Update::new(case);
+        let mut draws = Draws::new(case + 700);
+        let before = draws.numbers(weights.len(), 1.0);
+        let bounds = Bounds { min: 1e-6, max: draws.one_of(&[0.1, 2.0]) };
+        for rose in [false, true] {
+            let mut expected = [weights.clone(), sizes.clone(), before.clone(), moves.clone()];
+            for at in 0..weights.len() {
+                let mut remembered = irprop::definition::Remembered {
+                    size: sizes[at],
+                    gradient: before[at],
+                    moved: moves[at],
+                };
+                let w = &mut expected[0][at];
+                irprop::definition::update(w, gradient[at], &mut remembered, bounds, rose);
+                expected[1][at] = remembered.size;
+                expected[2][at] = remembered.gradient;
+                expected[3][at] = remembered.moved;
+            }
+            let mut found = [weights.clone(), sizes.clone(), before.clone(), moves.clone()];
+            let [weights, sizes, gradients, moves] = &mut found;
+            let memory = Memory { sizes, gradients, moves };
+            irprop::update(weights, &gradient, memory, bounds, rose);
+            same(&found.concat(), &expected.concat(), &|| format!("case {case}, rose {rose}"));
+        }
+    }
+}
+
+#[test]
+fn what_is_below_a_bound_is_told_by_definition() {
+    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -f32::MAX];
+    for case in 0..cases(200) {
+        let mut draws = Draws::new(case);
+        let mut numbers = draws.numbers(draws_count(case), 1.0);
+        if !numbers.is_empty() && draws.below(2) == 0 {
+            let at = draws.below(numbers.len());
+            numbers[at] = draws.one_of(&odd);
+        }
+        for bound in [f32::MIN_POSITIVE, 0.5, 1.0, 1e30, f32::INFINITY] {
+            let expected = numbers.iter().all(|x| finite::definition::below(*x, bound));
+            for kernel in kernels() {
+                let found = finite::all_below(kernel, &numbers, bound);
+                assert_eq!(found, expected, "case {case}: {bound} on {kernel:?}");
+            }
+            if bound == f32::INFINITY {
+                let found = kernels().iter().all(|one| finite::all_finite(*one, &numbers));
+                assert_eq!(found, expected, "case {case}");
+            }
+        }
+    }
+}
