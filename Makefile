@@ -23,7 +23,7 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 export HWLOC_COMPONENTS ?= -opencl
 
 .PHONY: build demo test test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate fuzz \
-        check bench install-deps
+        test-valgrind check bench install-deps
 
 build: install-deps
 	cargo build --release
@@ -59,6 +59,15 @@ simulate: install-deps
 # Kills ranks at random moments of 200 runs; `make test` does so in 20.
 test-kill: install-deps
 	REELSCALE_KILL_SEEDS=$${SEEDS:-200} cargo test --test stops killed -- --nocapture
+
+# Kernels under valgrind's memcheck, which knows no AVX-512: none reads or writes beyond its slices.
+KERNELS ?= plain,avx2
+CASES ?= 8
+test-valgrind: PACKAGES += valgrind
+test-valgrind: install-deps
+	REELSCALE_KERNELS=$(KERNELS) REELSCALE_CASES=$(CASES) cargo test --test definitions \
+	  --config 'target."cfg(all())".runner = ["valgrind", "--error-exitcode=9"]' \
+	  -- --test-threads=1
 
 # Flips every bit of small files, of which `make test` flips a share; docs/trust.md has the figures.
 test-flips: install-deps

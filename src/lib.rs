@@ -4,6 +4,8 @@
 //! Table of contents, from the top floor down. A module imports only from lower floors
 //! (ARCHITECTURE.md; `tests/tidy.rs` checks it).
 
+#![deny(clippy::undocumented_unsafe_blocks)]
+
 // floor 8: one file per subcommand
 pub mod commands;
 // floor 7: what runs do

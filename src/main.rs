@@ -1,5 +1,7 @@
 //! Start, run one command, print one error line, exit with its code.
 
+#![deny(clippy::undocumented_unsafe_blocks)]
+
 use std::process::ExitCode;
 
 use reelscale::commands::read_shards_by_this_program;

@@ -62,8 +62,12 @@ unsafe impl GlobalAlloc for Counting {
         let thread = number();
         count(thread, layout.size() as isize);
         let (whole, before) = with_number(layout);
+        // SAFETY: `whole` has room for a number before what was asked for, aligned for both.
         unsafe {
             let place = System.alloc(whole);
+            if place.is_null() {
+                return place;
+            }
             place.cast::<usize>().write(thread);
             place.add(before)
         }
@@ -71,6 +75,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         let (whole, before) = with_number(layout);
+        // SAFETY: `alloc` has returned it, that far behind the beginning of `whole`.
         unsafe {
             let place = place.sub(before);
             count(place.cast::<usize>().read(), -(layout.size() as isize));

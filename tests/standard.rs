@@ -20,7 +20,7 @@ fn numbers(dataset: &Dataset) -> Matrix {
     let (features, _): (Features, Labels) = read;
     match features {
         Features::Videos(videos) => videos,
-        Features::Frames(frames) => frames.numbers(Instructions::Plain, &(0..frames.rows())),
+        Features::Frames(frames) => frames.numbers(Instructions::plain(), &(0..frames.rows())),
     }
 }
 

@@ -199,6 +199,36 @@ fn borders_hold() {
     }
 }
 
+/// Clippy demands reasons of the library and the program; here also of tests, benches, examples and
+/// fuzzing. Methods of a trait stand by what the trait says.
+#[test]
+fn nothing_unsafe_stands_without_its_reason() {
+    let keyword = |next| format!("{} {next}", "unsafe");
+    let [opens, implements, function] = ["{", "impl ", "fn "].map(keyword);
+    let mut wrong = Vec::new();
+    for (path, text) in ["src", "tests", "examples", "benches", "fuzz/src"].map(sources).concat() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (index, line) in lines.iter().enumerate().filter(|(_, line)| !is_comment(line)) {
+            let near = &lines[index.saturating_sub(4)..index];
+            let reasoned = near.iter().any(|line| line.contains("// SAFETY: "));
+            let documents = |line: &&&str| is_comment(line) || line.starts_with("#[");
+            let mut docs = lines[..index].iter().rev().take_while(documents);
+            let own = line.starts_with("pub ") || line.starts_with("unsafe ");
+            let block = line.contains(&opens) || line.contains(&implements);
+            let fine = !block || reasoned;
+            if !fine || own && line.contains(&function) && !docs.any(|doc| doc.contains("# Safety"))
+            {
+                wrong.push(format!("{path}:{}: {line}", index + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "no reason is given:\n{}", wrong.join("\n"));
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with("//")
+}
+
 #[test]
 fn files_are_small_and_say_what_they_are_for() {
     for folder in ["src", "tests", "examples", "fuzz/src"] {

@@ -25,11 +25,13 @@ fn add(bytes: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(layout.size() as isize);
+        // SAFETY: passed on as it came.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         add(layout.size() as isize);
+        // SAFETY: passed on as it came.
         unsafe { System.alloc_zeroed(layout) }
     }
 
@@ -37,11 +39,13 @@ unsafe impl GlobalAlloc for Counting {
         // While it is moved, both are there.
         add(bytes as isize);
         add(-(layout.size() as isize));
+        // SAFETY: passed on as it came.
         unsafe { System.realloc(place, layout, bytes) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         add(-(layout.size() as isize));
+        // SAFETY: passed on as it came.
         unsafe { System.dealloc(place, layout) }
     }
 }

@@ -167,13 +167,14 @@ pub fn type_name(dtype: &Datatype) -> String {
     let (bits, id) = (dtype.size() * 8, dtype.id());
     let name = match type_class(dtype) {
         H5T_class_t::H5T_INTEGER => {
-            // SAFETY: the handle is open, as below.
+            // SAFETY: the handle is open.
             let sign = hdf5::sync::sync(|| unsafe { H5Tget_sign(id) });
             let unsigned = matches!(sign, H5T_sign_t::H5T_SGN_NONE);
             return format!("{}int{bits}", if unsigned { "u" } else { "" });
         }
         H5T_class_t::H5T_FLOAT => return format!("float{bits}"),
         H5T_class_t::H5T_STRING => {
+            // SAFETY: the handle is open.
             match hdf5::sync::sync(|| unsafe { H5Tis_variable_str(id) }) > 0 {
                 true => "a variable-length text",
                 false => return format!("fixed-length bytes ({})", dtype.size()),

@@ -39,6 +39,7 @@ pub use writer::ShardWriter;
 /// # Safety
 /// Called while the process has one thread: it sets an environment variable.
 pub unsafe fn without_file_locks() {
+    // SAFETY: the caller's: no other thread reads the environment.
     unsafe { std::env::set_var("HDF5_USE_FILE_LOCKING", "FALSE") };
 }
 

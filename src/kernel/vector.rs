@@ -11,34 +11,72 @@ pub const LANES: usize = 16;
 /// Sixteen numbers that are worked on together, one class (or one output) each.
 pub type Lanes = [f32; LANES];
 
-/// The vector instructions that a kernel is compiled for.
+/// The vector instructions that a kernel runs on: a token that only detection makes, so whoever has
+/// one may run what it names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Instructions(Set);
+
+/// What kernels are compiled for, apart from what this processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instructions {
+pub(crate) enum Set {
     /// What the build's baseline offers: the twin of the others.
     Plain,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
     /// 64-bit ARM, whose baseline has fused multiply-add: what `Plain` compiles to there.
+    #[cfg(target_arch = "aarch64")]
     Neon,
+}
+
+impl Set {
+    /// All that this build knows, the widest last.
+    const ALL: &[Set] = &[
+        Set::Plain,
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512,
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon,
+    ];
+
+    /// Whether this processor has them; who has the wider ones has the narrower ones.
+    fn is_here(self) -> bool {
+        match self {
+            Set::Plain => true,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => {
+                let words =
+                    is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512bw");
+                let wide =
+                    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+                Set::Avx2.is_here() && wide && words
+            }
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => true,
+        }
+    }
 }
 
 impl Instructions {
     /// The widest that this processor has.
     pub fn detect() -> Instructions {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
-            let words =
-                is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512bw");
-            if fma && wide && words {
-                return Instructions::Avx512;
-            }
-            if fma {
-                return Instructions::Avx2;
-            }
-        }
-        if cfg!(target_arch = "aarch64") { Instructions::Neon } else { Instructions::Plain }
+        let widest = Set::ALL.iter().rev().find(|set| set.is_here());
+        Instructions(*widest.expect("the plain ones"))
+    }
+
+    /// Those that every processor has.
+    pub fn plain() -> Instructions {
+        Instructions(Set::Plain)
+    }
+
+    /// All that this processor has, the plain ones first.
+    pub fn available() -> Vec<Instructions> {
+        Set::ALL.iter().filter(|set| set.is_here()).map(|set| Instructions(*set)).collect()
     }
 
     /// The instructions of this name, as `--kernel` and `run.kernel` take it; `auto` is `detect`.
@@ -58,30 +96,32 @@ impl Instructions {
 
     /// The name that `parse` takes.
     pub fn name(self) -> &'static str {
-        match self {
-            Instructions::Plain => "plain",
-            Instructions::Avx2 => "avx2",
-            Instructions::Avx512 => "avx512",
-            Instructions::Neon => "neon",
+        match self.0 {
+            Set::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => "neon",
         }
     }
 
-    /// All that this processor has, the plain ones first.
-    pub fn available() -> Vec<Instructions> {
-        use Instructions::*;
-        match Instructions::detect() {
-            Plain => vec![Plain],
-            Avx2 => vec![Plain, Avx2],
-            Avx512 => vec![Plain, Avx2, Avx512],
-            Neon => vec![Plain, Neon],
-        }
+    /// What to run; this processor has it.
+    pub(crate) fn set(self) -> Set {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Instructions {
+    fn fmt(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
+        out.write_str(self.name())
     }
 }
 
 /// Compiles a body once per set of instructions and calls the one asked for:
 /// `vectorised!(instructions, |x: &[f32], y: &mut [f32]| body(x, y); x, y)`. The body must consist
 /// of `#[inline(always)]` code, so that it takes on the instructions of the function around it.
-#[macro_export]
 macro_rules! vectorised {
     ($instructions:expr, |$($name:ident: $type:ty),* $(,)?| $body:expr; $($argument:expr),*) => {{
         fn plain($($name: $type),*) { $body }
@@ -91,16 +131,20 @@ macro_rules! vectorised {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
         fn avx512($($name: $type),*) { $body }
-        match $instructions {
-            // SAFETY: `Instructions` other than `Plain` are only made where they were detected.
+        let set = $instructions.set();
+        $(let $name: $type = $argument;)*
+        match set {
             #[cfg(target_arch = "x86_64")]
-            $crate::kernel::vector::Instructions::Avx2 => unsafe { avx2($($argument),*) },
+            // SAFETY: the token `$instructions` is only made where they were detected.
+            $crate::kernel::vector::Set::Avx2 => unsafe { avx2($($name),*) },
             #[cfg(target_arch = "x86_64")]
-            $crate::kernel::vector::Instructions::Avx512 => unsafe { avx512($($argument),*) },
-            _ => plain($($argument),*),
+            // SAFETY: as above.
+            $crate::kernel::vector::Set::Avx512 => unsafe { avx512($($name),*) },
+            _ => plain($($name),*),
         }
     }};
 }
+pub(crate) use vectorised;
 
 /// `f` of every lane.
 #[inline(always)]

@@ -200,7 +200,7 @@ mod tests {
         let stream = |row: usize| Stream::new(1, Purpose::FrameSample, row as u64);
         let Features::Frames(drawn) = frames.clone().sampled(40, stream) else { panic!() };
         assert_eq!(drawn.counts(&(0..3)), [40, 0, 40]);
-        let first = drawn.numbers(Instructions::Plain, &(0..1));
+        let first = drawn.numbers(Instructions::plain(), &(0..1));
         let seen = |number: f32| (0..40).any(|frame| first.row(frame)[0] == number - 0.5);
         assert!(seen(0.0) && seen(2.0) && seen(4.0));
         assert_eq!(frames.clone().sampled(0, stream), frames);

@@ -64,7 +64,7 @@ mod tests {
     fn steps_shrink_with_the_squares() {
         let (mut w, mut adagrad) = ([1.0f32, 1.0], Adagrad::new(2));
         let step = Step { learning_rate: 0.5, scale: 1.0, l2: 2.0, decayed: 1 };
-        adagrad.step(&mut Team::alone(&mut ()), Instructions::Plain, &mut w, &[3.0, 3.0], step);
+        adagrad.step(&mut Team::alone(&mut ()), Instructions::plain(), &mut w, &[3.0, 3.0], step);
         let (with_l2, without) = (1.0 - 0.5 * 5.0 / 25.1f32.sqrt(), 1.0 - 1.5 / 9.1f32.sqrt());
         assert!((w[0] - with_l2).abs() < 1e-6 && (w[1] - without).abs() < 1e-6, "{w:?}");
     }

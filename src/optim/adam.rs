@@ -116,7 +116,7 @@ mod tests {
             let step = Step { learning_rate: 0.01, scale: 0.5, l2: 0.0, decayed: 1 };
             adam.step(
                 &mut Team::alone(&mut ()),
-                Instructions::Plain,
+                Instructions::plain(),
                 &mut found,
                 &[2.0 * g as f32],
                 step,

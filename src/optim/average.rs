@@ -64,7 +64,7 @@ mod tests {
         let mut average = Average::new(1, 0.75);
         let steps = [8.0, 4.0, 0.0, 4.0, 8.0];
         let found = steps.map(|weight| {
-            average.step(&mut Team::alone(&mut ()), Instructions::Plain, &[weight]);
+            average.step(&mut Team::alone(&mut ()), Instructions::plain(), &[weight]);
             average.weights[0]
         });
         assert_eq!(found, [8.0, 6.0, 4.0, 4.0, 5.0]);

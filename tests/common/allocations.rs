@@ -21,20 +21,24 @@ fn seen(bytes: usize) {
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         seen(layout.size());
+        // SAFETY: passed on as it came.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         seen(layout.size());
+        // SAFETY: passed on as it came.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         seen(bytes);
+        // SAFETY: passed on as it came.
         unsafe { System.realloc(place, layout, bytes) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: passed on as it came.
         unsafe { System.dealloc(place, layout) }
     }
 }

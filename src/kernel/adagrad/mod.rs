@@ -3,8 +3,7 @@
 pub mod definition;
 
 use crate::kernel::coefficients::Coefficients;
-use crate::kernel::vector::Instructions;
-use crate::vectorised;
+use crate::kernel::vector::{Instructions, vectorised};
 
 /// Moves `weights` by their `gradient` and adds its squares to `squares`; all are equally long.
 pub fn update(

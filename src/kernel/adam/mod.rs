@@ -3,8 +3,7 @@
 pub mod definition;
 
 use crate::kernel::coefficients::Coefficients;
-use crate::kernel::vector::Instructions;
-use crate::vectorised;
+use crate::kernel::vector::{Instructions, vectorised};
 
 /// What stays of the first moment at a step.
 pub const BETA_1: f32 = 0.9;

@@ -2,8 +2,7 @@
 
 pub mod definition;
 
-use crate::kernel::vector::Instructions;
-use crate::vectorised;
+use crate::kernel::vector::{Instructions, vectorised};
 
 /// Moves `average` towards `weights`, equally many, by `share` of what lies between.
 pub fn update(instructions: Instructions, average: &mut [f32], weights: &[f32], share: f32) {

@@ -38,6 +38,14 @@ impl Weights<'_> {
         self.outputs.div_ceil(LANES)
     }
 
+    /// That there are as many weights and biases as inputs and outputs say.
+    fn check(&self) {
+        assert!(self.outputs > 0, "a layer of no outputs");
+        assert_eq!(self.panels().checked_mul(LANES), Some(self.biases.len()), "biases");
+        let weights = self.biases.len().checked_mul(self.inputs);
+        assert_eq!(weights, Some(self.weights.len()), "weights");
+    }
+
     /// Where the weight from `input` to `output` stands among the layer's.
     pub fn place(&self, input: usize, output: usize) -> usize {
         place(self.inputs, input, output)
@@ -87,6 +95,7 @@ pub fn backward(
 
 /// z = W x + b.
 pub(super) fn affine(gemm: &mut Workspace, layer: Weights, x: &Matrix) -> Matrix {
+    layer.check();
     assert_eq!(x.width(), layer.inputs, "rows as wide as the layer takes them");
     let mut z = Matrix::zeros(x.rows(), layer.outputs);
     let stride = z.stride();
@@ -112,6 +121,8 @@ pub(super) fn through_product(
     assert_eq!(x.rows(), dz.rows(), "a slope for each row");
     let (inputs, panels) = (x.width(), dz.stride() / LANES);
     let Back { gradient: Gradient { weights, biases }, transposed } = back;
+    assert_eq!(biases.len(), dz.stride(), "a gradient for each bias");
+    assert_eq!(weights.len(), inputs * dz.stride(), "a gradient for each weight");
     gemm.accumulate(
         Size { rows: inputs, depth: x.rows(), panels },
         Left { data: &x.data, row: 1, column: x.stride() },

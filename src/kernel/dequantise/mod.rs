@@ -2,8 +2,7 @@
 
 pub mod definition;
 
-use crate::kernel::vector::Instructions;
-use crate::vectorised;
+use crate::kernel::vector::{Instructions, vectorised};
 
 /// `values` become byte x scale + offset of `bytes`, rounded after the product and after the sum,
 /// so that any reader of the shard finds the same numbers.

@@ -2,8 +2,7 @@
 
 pub mod definition;
 
-use super::vector::{Instructions, LANES};
-use crate::vectorised;
+use super::vector::{Instructions, LANES, vectorised};
 
 /// Whether all values are numbers, and not infinite.
 pub fn all_finite(instructions: Instructions, values: &[f32]) -> bool {

@@ -3,8 +3,7 @@
 pub mod definition;
 
 pub use self::definition::{exp, log, sigmoid, smaller_sigmoid, tanh};
-use super::vector::{Instructions, LANES};
-use crate::vectorised;
+use super::vector::{Instructions, LANES, vectorised};
 
 /// Every number becomes its sigmoid.
 pub fn sigmoid_all(instructions: Instructions, numbers: &mut [f32]) {

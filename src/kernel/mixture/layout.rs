@@ -39,6 +39,9 @@ impl Dummy {
 /// The gate bias of an expert that a class doesn't have.
 pub const ABSENT: f32 = -1e30;
 
+/// Beyond what any class has; sizes of a block stay far from what can be counted.
+const EXPERTS_END: usize = 1 << 24;
+
 /// Sixteen consecutive classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
@@ -90,7 +93,8 @@ impl Layout {
     /// activations.
     pub fn new(classes: Range<usize>, experts: Vec<usize>, dummy: Dummy, width: usize) -> Layout {
         assert_eq!(classes.len(), experts.len());
-        assert!(experts.iter().all(|count| *count > 0), "every class has an expert");
+        let fine = experts.iter().all(|count| (1..=EXPERTS_END).contains(count));
+        assert!(fine, "every class has an expert, and not beyond counting");
         let mut panels = 0;
         let groups = experts
             .chunks(LANES)
@@ -104,6 +108,20 @@ impl Layout {
             })
             .collect();
         Layout { classes, experts, dummy, width, groups, panels }
+    }
+
+    /// Whether groups, panels and `parameters` are those of these classes: fields are open, and
+    /// arithmetic relies on it.
+    pub fn fits(&self, parameters: &[f32]) -> bool {
+        let panels = self.groups.iter().try_fold(0usize, |panels, group| {
+            let next = panels.checked_add(group.gates)?.checked_add(group.experts)?;
+            (group.first_panel == panels).then_some(next)
+        });
+        let numbers = || self.panels.checked_mul(LANES)?.checked_mul(self.width.checked_add(1)?);
+        panels == Some(self.panels)
+            && numbers() == Some(parameters.len())
+            && self.experts.len() == self.classes.len()
+            && self.groups.len() == self.experts.len().div_ceil(LANES)
     }
 
     /// Number of columns of logits, filling included.

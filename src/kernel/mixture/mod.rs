@@ -8,10 +8,12 @@
 pub mod definition;
 pub mod layout;
 pub mod reference;
+mod transpose;
 
 use std::ops::Range;
 
 use self::layout::Layout;
+pub use self::transpose::{transpose, transpose_into, transpose_panels};
 use crate::kernel::matrix::Matrix;
 use crate::kernel::product::{Left, Output, Panels, Size, Workspace};
 use crate::kernel::sweep::{self, Tile};
@@ -59,6 +61,23 @@ pub struct Passing<'a> {
     pub weights: &'a [f32],
 }
 
+/// What a pass of `rows` past a block relies on.
+fn check(Block { layout, parameters }: Block, passing: Passing, rows: &Range<usize>) {
+    let Passing { activations, labels, weights } = passing;
+    assert!(layout.fits(parameters), "parameters of the layout");
+    assert!(layout.panels > 0 && layout.width > 0, "classes and activations");
+    assert_eq!(activations.width(), layout.width, "width of the activations");
+    let passes = rows.end <= activations.rows() && rows.end <= labels.rows();
+    assert!(passes || rows.is_empty(), "activations and labels of each row");
+    assert!(weights.is_empty() || weights.len() >= rows.end, "a weight for each row");
+}
+
+/// As `check`, and that there is room for the classes' losses.
+fn check_losses(block: Block, passing: Passing, rows: &Range<usize>, class_loss: &[f64]) {
+    check(block, passing, rows);
+    assert_eq!(class_loss.len(), block.layout.groups.len() * LANES, "a loss for each lane");
+}
+
 impl Kernel {
     /// `epsilon` is the loss's eps.
     pub fn new(instructions: Instructions, epsilon: f32) -> Kernel {
@@ -80,7 +99,10 @@ impl Kernel {
         scores: &mut [f32],
         row_loss: &mut [f64],
     ) {
+        check(block, passing, &rows);
         let classes = block.layout.classes.len();
+        assert_eq!(scores.len(), rows.len() * classes, "a score for each row and class");
+        assert_eq!(row_loss.len(), rows.len(), "a loss for each row");
         let mut swept = std::mem::take(&mut self.swept);
         for tile in tiles(block.layout, rows.clone()) {
             let (logits, _) = swept.of(block.layout, tile.len());
@@ -106,6 +128,7 @@ impl Kernel {
         dv: &mut [f32],
         class_loss: &mut [f64],
     ) {
+        check_losses(block, passing, &rows, class_loss);
         let mut swept = std::mem::take(&mut self.swept);
         for tile in tiles(block.layout, rows.clone()) {
             let dv = rows_of(dv, passing, tile.start - rows.start..tile.end - rows.start);
@@ -119,7 +142,6 @@ impl Kernel {
     fn logits(&mut self, block: Block, passing: Passing, rows: Range<usize>, logits: &mut [f32]) {
         let layout = block.layout;
         let (columns, stride) = (layout.columns(), passing.activations.stride());
-        assert_eq!(passing.activations.width(), layout.width, "width of the activations");
         let (weights, biases) = block.parameters.split_at(layout.biases());
         logits.chunks_exact_mut(columns).for_each(|row| row.copy_from_slice(biases));
         self.gemm.accumulate(
@@ -294,6 +316,8 @@ fn gradients<S: AsMut<Kernel> + Send>(
     class_loss: &mut [f64],
 ) {
     let layout = block.layout;
+    check_losses(block, passing, &rows, class_loss);
+    assert_eq!(gradient.len(), block.parameters.len(), "a gradient for each parameter");
     let (weights, biases) = gradient.split_at_mut(layout.biases());
     if fresh {
         biases.fill(0.0);
@@ -346,41 +370,4 @@ fn tiles(layout: &Layout, rows: Range<usize>) -> impl Iterator<Item = Range<usiz
     let count = rows.len().div_ceil(most).max(1);
     let height = rows.len().div_ceil(count).next_multiple_of(12).max(12);
     rows.clone().step_by(height).map(move |from| from..(from + height).min(rows.end))
-}
-
-/// W' in panels of sixteen activations: [d / 16][column][16], zero beyond d.
-pub fn transpose(block: Block) -> Vec<f32> {
-    let mut turned = Vec::new();
-    transpose_into(block, &mut turned);
-    turned
-}
-
-/// As `transpose`, in memory that is there already.
-pub fn transpose_into(block: Block, turned: &mut Vec<f32>) {
-    let (width, panels) = (block.layout.width, block.layout.panels);
-    turned.resize(width.div_ceil(LANES) * panels * LANES * LANES, 0.0);
-    turn_panels(block.parameters, width, panels, turned);
-}
-
-/// Panels [panel][depth][16] turned into panels [depth / 16][panel, lane][16] of the transpose.
-pub fn transpose_panels(panels: &[f32], depth: usize, count: usize) -> Vec<f32> {
-    let mut turned = vec![0.0; depth.div_ceil(LANES) * count * LANES * LANES];
-    turn_panels(panels, depth, count, &mut turned);
-    turned
-}
-
-fn turn_panels(panels: &[f32], depth: usize, count: usize, turned: &mut [f32]) {
-    let columns = count * LANES;
-    if !depth.is_multiple_of(LANES) {
-        turned.fill(0.0);
-    }
-    for panel in 0..count {
-        for k in 0..depth {
-            let to = (k / LANES * columns + panel * LANES) * LANES + k % LANES;
-            for (lane, weight) in load(panels, (panel * depth + k) * LANES).into_iter().enumerate()
-            {
-                turned[to + lane * LANES] = weight;
-            }
-        }
-    }
 }

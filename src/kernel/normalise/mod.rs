@@ -3,8 +3,7 @@
 pub mod definition;
 
 use crate::kernel::matrix::Matrix;
-use crate::kernel::vector::{Instructions, LANES, load, store, sum};
-use crate::vectorised;
+use crate::kernel::vector::{Instructions, LANES, load, store, sum, vectorised};
 
 /// Scales every row to length 1: x / sqrt(max(sum x^2, 1e-12)).
 pub fn normalise_l2(instructions: Instructions, matrix: &mut Matrix) {

@@ -17,8 +17,7 @@ pub mod definition;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::matrix::Matrix;
-use crate::kernel::vector::{Instructions, LANES, Lanes, load, store};
-use crate::vectorised;
+use crate::kernel::vector::{Instructions, LANES, Lanes, load, store, vectorised};
 
 /// How the frames of a video become one vector, element by element (docs/method.md, section 2.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +41,8 @@ pub fn pool(
     pooled: &mut [f32],
 ) {
     let (stride, data) = (frames.stride(), &frames.data[..]);
-    assert_eq!(pooled.len(), counts.len() * stride);
+    check(frames, counts);
+    assert_eq!(pooled.len(), counts.len() * stride, "a number for each of a row");
     vectorised!(
         instructions,
         |pooling: Pooling, data: &[f32], stride: usize, counts: &[usize], pooled: &mut [f32]| {
@@ -61,7 +61,8 @@ pub fn unpool(
     slopes: &[f32],
 ) -> Matrix {
     let (stride, data) = (frames.stride(), &frames.data[..]);
-    assert_eq!(slopes.len(), counts.len() * stride);
+    check(frames, counts);
+    assert_eq!(slopes.len(), counts.len() * stride, "a slope for each number of a row");
     let mut gradient = Matrix::zeros(frames.rows(), frames.width());
     let to = &mut gradient.data[..];
     vectorised!(
@@ -75,6 +76,13 @@ pub fn unpool(
         pooling, data, stride, counts, slopes, to
     );
     gradient
+}
+
+/// That the rows' frames are all frames.
+fn check(frames: &Matrix, counts: &[usize]) {
+    let all = counts.iter().try_fold(0usize, |all, count| all.checked_add(*count));
+    assert_eq!(all, Some(frames.rows()), "every frame is one of a row");
+    assert!(frames.width() > 0, "frames of no numbers");
 }
 
 /// Sixteen elements of all frames of one video.

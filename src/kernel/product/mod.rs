@@ -13,7 +13,7 @@ use self::registers::Quarters;
 use self::registers::Vector;
 #[cfg(target_arch = "x86_64")]
 use self::registers::{Full, Halves};
-use crate::kernel::vector::{Instructions, LANES, Lanes};
+use crate::kernel::vector::{Instructions, LANES, Lanes, Set};
 
 /// A read by element (i, k) at `data[i * row + k * column]`.
 #[derive(Clone, Copy)]
@@ -83,6 +83,9 @@ impl Workspace {
         if size.depth > 0 {
             return self.product(size, true, a, b, c);
         }
+        if size.rows > 0 && size.panels > 0 {
+            check_output(size, c);
+        }
         for row in 0..size.rows {
             for panel in 0..size.panels {
                 c.data[row * c.row + panel * c.panel..][..LANES].fill(0.0);
@@ -94,42 +97,85 @@ impl Workspace {
         if size.rows == 0 || size.panels == 0 {
             return;
         }
-        let (m, k, p) = (size.rows - 1, size.depth - 1, size.panels - 1);
-        assert!(m * a.row + k * a.column < a.data.len(), "A is too short");
-        assert!(p * b.panel + k * b.row + LANES <= b.data.len(), "B is too short");
-        assert!(m * c.row + p * c.panel + LANES <= c.data.len(), "C is too short");
+        check(size, a, b, c);
         let packed = &mut self.packed[..];
-        match self.instructions {
-            // SAFETY: `Instructions` other than `Plain` are only made where they were detected.
+        match self.instructions.set() {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 => unsafe { avx512(size, fresh, a, b, c, packed) },
+            // SAFETY: the token says that the processor has them; `check` has bounded B and C.
+            Set::Avx512 => unsafe { avx512(size, fresh, a, b, c, packed) },
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2 => unsafe { avx2(size, fresh, a, b, c, packed) },
+            // SAFETY: as above.
+            Set::Avx2 => unsafe { avx2(size, fresh, a, b, c, packed) },
             #[cfg(target_arch = "aarch64")]
-            Instructions::Neon => blocks::<Quarters, 6, 1>(size, fresh, a, b, c, packed),
-            _ => blocks::<Lanes, 6, 1>(size, fresh, a, b, c, packed),
+            // SAFETY: 64-bit ARM has NEON; `check` has bounded B and C.
+            Set::Neon => unsafe { blocks::<Quarters, 6, 1>(size, fresh, a, b, c, packed) },
+            // SAFETY: every processor can; `check` has bounded B and C.
+            Set::Plain => unsafe { blocks::<Lanes, 6, 1>(size, fresh, a, b, c, packed) },
         }
     }
+}
+
+/// What arithmetic without bounds checks relies on: all numbers of a product, of which there is at
+/// least one, lie within A, B and C.
+fn check(size: Size, a: Left, b: Panels, c: &Output) {
+    let Size { rows, depth, panels } = size;
+    assert!(within([(rows, a.row), (depth, a.column)], 1, a.data), "A is too short");
+    assert!(within([(panels, b.panel), (depth, b.row)], LANES, b.data), "B is too short");
+    let end_to_end = a.row == 1 || a.column == 1 || rows == 1 || depth == 1;
+    assert!(end_to_end, "rows or columns of A lie end to end");
+    let apart = (a.row > 0 || rows == 1) && (a.column > 0 || depth == 1);
+    assert!(apart, "rows and columns of A lie apart");
+    check_output(size, c);
+}
+
+/// That all numbers of C lie within it, and each in a place of its own.
+fn check_output(Size { rows, panels, .. }: Size, c: &Output) {
+    assert!(within([(rows, c.row), (panels, c.panel)], LANES, c.data), "C is too short");
+    let apart = |outer: usize, stride: usize, inner: usize, step: usize| {
+        (outer == 1 || stride >= (inner - 1) * step + LANES) && (inner == 1 || step >= LANES)
+    };
+    let (by_row, by_panel) =
+        (apart(rows, c.row, panels, c.panel), apart(panels, c.panel, rows, c.row));
+    assert!(by_row || by_panel, "numbers of C lie on each other");
+}
+
+/// Whether the last of some blocks of `numbers`, both of their steps (how many, at least 1, and how
+/// far apart), lies within `data`.
+fn within(steps: [(usize, usize); 2], numbers: usize, data: &[f32]) -> bool {
+    let mut steps = steps.into_iter();
+    let end = steps.try_fold(numbers, |end, (count, stride)| {
+        end.checked_add((count - 1).checked_mul(stride)?)
+    });
+    end.is_some_and(|end| end <= data.len())
 }
 
 // Register tiles: of 32 registers of 16 lanes 24 hold sums and 2 hold B; of 16 registers of 8
 // lanes 12 and 2; of 32 registers of 4 lanes 24 and 4. Some are always left for the numbers of A.
 
+/// # Safety
+/// `check` has passed.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
-fn avx512(size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
-    blocks::<Full, 12, 2>(size, fresh, a, b, c, packed);
+unsafe fn avx512(size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
+    // SAFETY: this function's own instructions; `check` has passed.
+    unsafe { blocks::<Full, 12, 2>(size, fresh, a, b, c, packed) };
 }
 
+/// # Safety
+/// `check` has passed.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn avx2(size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
-    blocks::<Halves, 6, 1>(size, fresh, a, b, c, packed);
+unsafe fn avx2(size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
+    // SAFETY: this function's own instructions; `check` has passed.
+    unsafe { blocks::<Halves, 6, 1>(size, fresh, a, b, c, packed) };
 }
 
 /// The product in blocks of depth and rows, by register tiles of `ROWS` x (16 `PANELS`).
+///
+/// # Safety
+/// The processor has the instructions of `V`, and `check` has passed.
 #[inline(always)]
-fn blocks<V: Vector, const ROWS: usize, const PANELS: usize>(
+unsafe fn blocks<V: Vector, const ROWS: usize, const PANELS: usize>(
     size: Size,
     fresh: bool,
     a: Left,
@@ -152,10 +198,12 @@ fn blocks<V: Vector, const ROWS: usize, const PANELS: usize>(
                 let c_from = row_from * c.row + panel * c.panel;
                 let b = Panels { data: b_from, ..b };
                 if panel + PANELS <= size.panels {
-                    strips::<V, ROWS, PANELS>(packed, rows, depth, fresh, b, c, c_from);
+                    // SAFETY: these panels and rows are some of the product's.
+                    unsafe { strips::<V, ROWS, PANELS>(packed, rows, depth, fresh, b, c, c_from) };
                     panel += PANELS;
                 } else {
-                    strips::<V, ROWS, 1>(packed, rows, depth, fresh, b, c, c_from);
+                    // SAFETY: as above.
+                    unsafe { strips::<V, ROWS, 1>(packed, rows, depth, fresh, b, c, c_from) };
                     panel += 1;
                 }
             }
@@ -165,8 +213,12 @@ fn blocks<V: Vector, const ROWS: usize, const PANELS: usize>(
 
 /// All rows of a packed block times some panels. The last strip takes the smallest tile that holds
 /// it.
+///
+/// # Safety
+/// The processor has the instructions of `V`; `PANELS` panels of `depth` lie within B from its
+/// beginning, and as many of `rows` rows within C from `c_from` on.
 #[inline(always)]
-fn strips<V: Vector, const ROWS: usize, const PANELS: usize>(
+unsafe fn strips<V: Vector, const ROWS: usize, const PANELS: usize>(
     packed: &[f32],
     rows: usize,
     depth: usize,
@@ -178,12 +230,15 @@ fn strips<V: Vector, const ROWS: usize, const PANELS: usize>(
     for (index, strip) in packed.chunks_exact(ROWS * depth).take(rows.div_ceil(ROWS)).enumerate() {
         let live = ROWS.min(rows - index * ROWS);
         let c_at = c_from + index * ROWS * c.row;
-        if live > 2 * ROWS / 3 {
-            register_tile::<V, ROWS, ROWS, PANELS>(strip, live, fresh, b, c, c_at);
-        } else if ROWS == 12 && live > 4 {
-            register_tile::<V, ROWS, 8, PANELS>(strip, live, fresh, b, c, c_at);
-        } else {
-            register_tile::<V, ROWS, 4, PANELS>(strip, live, fresh, b, c, c_at);
+        // SAFETY: the strip's live rows are some of these rows, its depth is theirs.
+        unsafe {
+            if live > 2 * ROWS / 3 {
+                register_tile::<V, ROWS, ROWS, PANELS>(strip, live, fresh, b, c, c_at);
+            } else if ROWS == 12 && live > 4 {
+                register_tile::<V, ROWS, 8, PANELS>(strip, live, fresh, b, c, c_at);
+            } else {
+                register_tile::<V, ROWS, 4, PANELS>(strip, live, fresh, b, c, c_at);
+            }
         }
     }
 }
@@ -230,7 +285,7 @@ fn pack<const ROWS: usize>(a: Left, rows: usize, depth: usize, packed: &mut [f32
 /// within registers.
 #[inline(always)]
 fn turn_quads<const ROWS: usize>(lines: &[f32], a: Left, depth: usize, strip: &mut [f32]) {
-    assert!(a.column == 1, "rows or columns of A lie end to end");
+    assert!(a.column == 1 || depth == 1, "rows or columns of A lie end to end");
     let lines: [&[f32]; QUAD] = std::array::from_fn(|row| &lines[row * a.row..][..depth]);
     let quads = depth / QUAD * QUAD;
     for k in (0..quads).step_by(QUAD) {
@@ -246,10 +301,14 @@ fn turn_quads<const ROWS: usize>(lines: &[f32], a: Left, depth: usize, strip: &m
     }
 }
 
-/// The first `live` rows of a strip, at most `TILE` of its `ROWS`, times `PANELS` panels, through
-/// registers.
+/// The first `live` rows of a strip, at least one and at most `TILE` of its `ROWS`, times `PANELS`
+/// panels, through registers.
+///
+/// # Safety
+/// The processor has the instructions of `V`; `PANELS` panels of the strip's depth lie within B
+/// from its beginning, and as many of `live` rows within C from `c_at` on.
 #[inline(always)]
-fn register_tile<V: Vector, const ROWS: usize, const TILE: usize, const PANELS: usize>(
+unsafe fn register_tile<V: Vector, const ROWS: usize, const TILE: usize, const PANELS: usize>(
     strip: &[f32],
     live: usize,
     fresh: bool,
@@ -257,30 +316,37 @@ fn register_tile<V: Vector, const ROWS: usize, const TILE: usize, const PANELS: 
     c: &mut Output,
     c_at: usize,
 ) {
-    // SAFETY, here and below: `accumulate` has checked that the last numbers read and written lie
-    // within B and C; rows beyond `live` are computed but neither read nor written.
-    let c_at = unsafe { c.data.as_mut_ptr().add(c_at) };
+    let c_at = c.data[c_at..].as_mut_ptr();
+    // SAFETY: within C for rows below `live`; no others are asked for.
     let place = |row: usize, panel: usize| unsafe { c_at.add(row * c.row + panel * c.panel) };
-    let mut sums = [[V::splat(0.0); PANELS]; TILE];
+    // SAFETY: the processor has the instructions.
+    let zero = unsafe { V::splat(0.0) };
+    let mut sums = [[zero; PANELS]; TILE];
     for row in 0..TILE * usize::from(!fresh) {
         for panel in 0..PANELS {
+            // SAFETY: a row below `live`, and sixteen numbers lie there.
             sums[row][panel] = unsafe { V::read(place(row.min(live - 1), panel)) };
         }
     }
     let mut from = b.data.as_ptr();
     for a in strip.chunks_exact(ROWS) {
-        let numbers: [V; PANELS] =
-            std::array::from_fn(|panel| unsafe { V::read(from.wrapping_add(panel * b.panel)) });
+        // SAFETY: as many rows of B as the strip is deep lie within it.
+        let read = |panel: usize| unsafe { V::read(from.wrapping_add(panel * b.panel)) };
+        let numbers: [V; PANELS] = std::array::from_fn(read);
         for row in 0..TILE {
-            let number = V::splat(a[row]);
+            // SAFETY: the processor has the instructions.
+            let number = unsafe { V::splat(a[row]) };
             for panel in 0..PANELS {
-                sums[row][panel] = number.times_plus(numbers[panel], sums[row][panel]);
+                // SAFETY: as above.
+                sums[row][panel] = unsafe { number.times_plus(numbers[panel], sums[row][panel]) };
             }
         }
         from = from.wrapping_add(b.row);
     }
+    // Rows beyond `live` are computed but not written.
     for row in 0..TILE {
         if row < live {
+            // SAFETY: a row below `live`, and there is room for sixteen numbers.
             (0..PANELS).for_each(|panel| unsafe { sums[row][panel].write(place(row, panel)) });
         }
     }

@@ -10,30 +10,36 @@ use crate::kernel::vector::{LANES, Lanes};
 /// Sixteen numbers as a register tile holds them. Compilers don't keep whole tiles of `Lanes` in
 /// registers, so each kind of instructions has a type of its own; `Lanes` is their twin.
 pub trait Vector: Copy {
-    fn splat(number: f32) -> Self;
     /// # Safety
-    /// Sixteen numbers lie at `from`.
+    /// The processor has the instructions.
+    unsafe fn splat(number: f32) -> Self;
+    /// # Safety
+    /// The processor has the instructions, and sixteen numbers lie at `from`.
     unsafe fn read(from: *const f32) -> Self;
     /// `self` * b + c, rounded once.
-    fn times_plus(self, b: Self, c: Self) -> Self;
+    ///
     /// # Safety
-    /// There is room for sixteen numbers at `to`.
+    /// The processor has the instructions.
+    unsafe fn times_plus(self, b: Self, c: Self) -> Self;
+    /// # Safety
+    /// The processor has the instructions, and there is room for sixteen numbers at `to`.
     unsafe fn write(self, to: *mut f32);
 }
 
 impl Vector for Lanes {
     #[inline(always)]
-    fn splat(number: f32) -> Lanes {
+    unsafe fn splat(number: f32) -> Lanes {
         [number; LANES]
     }
 
     #[inline(always)]
     unsafe fn read(from: *const f32) -> Lanes {
+        // SAFETY: the caller's: sixteen numbers lie there.
         unsafe { *from.cast() }
     }
 
     #[inline(always)]
-    fn times_plus(self, b: Lanes, mut c: Lanes) -> Lanes {
+    unsafe fn times_plus(self, b: Lanes, mut c: Lanes) -> Lanes {
         for lane in 0..LANES {
             c[lane] = self[lane].mul_add(b[lane], c[lane]);
         }
@@ -42,34 +48,38 @@ impl Vector for Lanes {
 
     #[inline(always)]
     unsafe fn write(self, to: *mut f32) {
+        // SAFETY: the caller's: there is room for sixteen numbers.
         unsafe { *to.cast() = self }
     }
 }
 
-/// Sixteen numbers in one register of AVX-512. As the types below it is used in code alone that
-/// runs where the processor has these instructions, which is what their intrinsics ask for.
+/// Sixteen numbers in one register of AVX-512.
 #[cfg(target_arch = "x86_64")]
 pub type Full = x86::__m512;
 
 #[cfg(target_arch = "x86_64")]
 impl Vector for Full {
     #[inline(always)]
-    fn splat(number: f32) -> Self {
+    unsafe fn splat(number: f32) -> Self {
+        // SAFETY: the caller's: the processor has it.
         unsafe { x86::_mm512_set1_ps(number) }
     }
 
     #[inline(always)]
     unsafe fn read(from: *const f32) -> Self {
+        // SAFETY: the caller's: sixteen numbers lie there.
         unsafe { x86::_mm512_loadu_ps(from) }
     }
 
     #[inline(always)]
-    fn times_plus(self, b: Self, c: Self) -> Self {
+    unsafe fn times_plus(self, b: Self, c: Self) -> Self {
+        // SAFETY: the caller's: the processor has it.
         unsafe { x86::_mm512_fmadd_ps(self, b, c) }
     }
 
     #[inline(always)]
     unsafe fn write(self, to: *mut f32) {
+        // SAFETY: the caller's: there is room for sixteen numbers.
         unsafe { x86::_mm512_storeu_ps(to, self) }
     }
 }
@@ -82,18 +92,21 @@ pub struct Halves(x86::__m256, x86::__m256);
 #[cfg(target_arch = "x86_64")]
 impl Vector for Halves {
     #[inline(always)]
-    fn splat(number: f32) -> Self {
+    unsafe fn splat(number: f32) -> Self {
+        // SAFETY: the caller's: the processor has it.
         let half = unsafe { x86::_mm256_set1_ps(number) };
         Halves(half, half)
     }
 
     #[inline(always)]
     unsafe fn read(from: *const f32) -> Self {
+        // SAFETY: the caller's: sixteen numbers lie there.
         unsafe { Halves(x86::_mm256_loadu_ps(from), x86::_mm256_loadu_ps(from.add(LANES / 2))) }
     }
 
     #[inline(always)]
-    fn times_plus(self, b: Self, c: Self) -> Self {
+    unsafe fn times_plus(self, b: Self, c: Self) -> Self {
+        // SAFETY: the caller's: the processor has it.
         unsafe {
             let half = x86::_mm256_fmadd_ps(self.0, b.0, c.0);
             Halves(half, x86::_mm256_fmadd_ps(self.1, b.1, c.1))
@@ -102,6 +115,7 @@ impl Vector for Halves {
 
     #[inline(always)]
     unsafe fn write(self, to: *mut f32) {
+        // SAFETY: the caller's: there is room for sixteen numbers.
         unsafe {
             x86::_mm256_storeu_ps(to, self.0);
             x86::_mm256_storeu_ps(to.add(LANES / 2), self.1);
@@ -117,17 +131,20 @@ pub struct Quarters([arm::float32x4_t; 4]);
 #[cfg(target_arch = "aarch64")]
 impl Vector for Quarters {
     #[inline(always)]
-    fn splat(number: f32) -> Self {
+    unsafe fn splat(number: f32) -> Self {
+        // SAFETY: the caller's: the processor has it.
         Quarters([unsafe { arm::vdupq_n_f32(number) }; 4])
     }
 
     #[inline(always)]
     unsafe fn read(from: *const f32) -> Self {
+        // SAFETY: the caller's: sixteen numbers lie there.
         Quarters(std::array::from_fn(|quarter| unsafe { arm::vld1q_f32(from.add(4 * quarter)) }))
     }
 
     #[inline(always)]
-    fn times_plus(self, b: Self, c: Self) -> Self {
+    unsafe fn times_plus(self, b: Self, c: Self) -> Self {
+        // SAFETY: the caller's: the processor has it.
         let one = |at: usize| unsafe { arm::vfmaq_f32(c.0[at], self.0[at], b.0[at]) };
         Quarters(std::array::from_fn(one))
     }
@@ -135,6 +152,7 @@ impl Vector for Quarters {
     #[inline(always)]
     unsafe fn write(self, to: *mut f32) {
         for (quarter, numbers) in self.0.into_iter().enumerate() {
+            // SAFETY: the caller's: there is room for sixteen numbers.
             unsafe { arm::vst1q_f32(to.add(4 * quarter), numbers) }
         }
     }

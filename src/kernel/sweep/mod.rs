@@ -24,9 +24,8 @@ use std::ops::Range;
 use super::functions::{exp, log, smaller_sigmoid};
 use super::mixture::layout::Dummy;
 use super::mixture::layout::{Group, Layout};
-use super::vector::{Instructions, LANES, Lanes, load, map, map2, store, sum};
+use super::vector::{Instructions, LANES, Lanes, load, map, map2, store, sum, vectorised};
 use crate::labels::Labels;
-use crate::vectorised;
 
 /// Where logits stop in the exact (eps = 0) form.
 const SATURATED: f32 = 40.0;
@@ -45,10 +44,22 @@ pub struct Tile<'a> {
     pub epsilon: f32,
 }
 
+impl Tile<'_> {
+    /// That there are logits and labels of all of its rows.
+    fn check(&self) {
+        let numbers = self.layout.columns().checked_mul(self.rows.len());
+        assert_eq!(numbers, Some(self.logits.len()), "logits of each row");
+        let labelled = self.rows.end <= self.labels.rows() || self.rows.is_empty();
+        assert!(labelled, "labels of each row");
+    }
+}
+
 /// Turns logits into their gradients (of the summed, not averaged, loss) and puts each class's loss
 /// of each row into `losses` [rows][groups][16].
 pub fn gradients(instructions: Instructions, tile: &mut Tile, losses: &mut [f32]) {
-    assert_eq!(losses.len(), tile.rows.len() * tile.layout.groups.len() * LANES);
+    tile.check();
+    let lanes = tile.layout.groups.len() * LANES;
+    assert_eq!(losses.len(), tile.rows.len() * lanes, "a loss for each row and lane");
     vectorised!(
         instructions,
         |tile: &mut Tile, losses: &mut [f32]| rows::<true>(tile, losses, &mut []);
@@ -64,7 +75,10 @@ pub fn scores(
     scores: &mut [f32],
     row_losses: &mut [f64],
 ) {
-    assert_eq!(scores.len(), tile.rows.len() * tile.layout.classes.len());
+    tile.check();
+    let classes = tile.layout.classes.len();
+    assert_eq!(scores.len(), tile.rows.len() * classes, "a score for each row and class");
+    assert_eq!(row_losses.len(), tile.rows.len(), "a loss for each row");
     vectorised!(
         instructions,
         |tile: &mut Tile, scores: &mut [f32], losses: &mut [f64]| {
