@@ -105,6 +105,7 @@ fn layers_of(choice: &[(u8, usize)]) -> Vec<Layer> {
     use Activation::*;
     let one = |(kind, units): &(u8, usize)| match kind {
         0 => Layer::Gating,
+        6 => Layer::Residual,
         kind => Layer::Dense {
             units: *units,
             activation: [Identity, Relu, Relu6, Sigmoid, Tanh][*kind as usize % 5],
@@ -115,7 +116,7 @@ fn layers_of(choice: &[(u8, usize)]) -> Vec<Layer> {
 
 #[test]
 fn the_layer_twins_agree_with_finite_differences() {
-    for kind in 0..6 {
+    for kind in 0..7 {
         let layers = SharedLayers::new(4, &layers_of(&[(kind, 5), (0, 0), (kind, 3)]));
         let mut parameters = wide(&initial::shared(&layers, 9));
         parameters.iter_mut().for_each(|weight| *weight += 0.01);
@@ -241,7 +242,7 @@ proptest! {
     fn layers_equal_their_twins_on_random_shapes(
         seed in 0u64..1000,
         inputs in 1usize..40,
-        choice in prop::collection::vec((0u8..6, 1usize..40), 0..4),
+        choice in prop::collection::vec((0u8..7, 1usize..40), 0..4),
         rows in 1usize..20,
     ) {
         let layers = SharedLayers::new(inputs, &layers_of(&choice));
