@@ -22,7 +22,7 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 # for itself.
 export HWLOC_COMPONENTS ?= -opencl
 
-.PHONY: build demo test test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate fuzz \
+.PHONY: build demo test test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate overlap fuzz \
         test-valgrind check bench install-deps
 
 build: install-deps
@@ -44,6 +44,10 @@ test-slurm: install-deps
 test-hosts: PACKAGES += iproute2
 test-hosts: install-deps
 	REELSCALE_HOSTS=1 cargo test --test hosts -- --nocapture --test-threads=1
+
+# How much of the traffic hides behind work on 2 to 16 ranks, some minutes.
+overlap:
+	REELSCALE_OVERLAP=1 cargo test --test device overlap -- --nocapture
 
 # Builds for 64-bit ARM and runs that, emulated; Debian only, as root, 10 minutes.
 test-arm64: PACKAGES += $(TEST_PACKAGES) $(ARM64_PACKAGES)

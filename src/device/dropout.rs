@@ -21,8 +21,15 @@ impl Dropout {
 
     /// Leaves out some of row `row`'s numbers, or of a gradient with respect to them.
     pub fn apply(self, row: usize, numbers: &mut [f32]) {
-        let mut stream = Stream::new(self.seed, Purpose::Dropout, self.first + row as u64);
-        drop_out(numbers, bound(self.share), || stream.next_u32());
+        let (bound, mut stream) = self.draw(row);
+        drop_out(numbers, bound, || stream.next_u32());
+    }
+
+    /// What decides which of row `row`'s numbers are left out: those whose byte is below the bound,
+    /// where the bytes are the stream's words, lowest first.
+    pub fn draw(self, row: usize) -> (u32, Stream) {
+        let stream = Stream::new(self.seed, Purpose::Dropout, self.first + row as u64);
+        (bound(self.share), stream)
     }
 }
 

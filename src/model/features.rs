@@ -132,6 +132,12 @@ impl Frames {
         &self.bytes[self.offsets[row] * self.width..self.offsets[row + 1] * self.width]
     }
 
+    /// The bytes of one row's frames, end to end, and the scale and offset that make numbers of
+    /// them.
+    pub fn bytes(&self, row: usize) -> (&[u8], [f32; 2]) {
+        (self.row(row), self.scaling[row])
+    }
+
     /// Number of frames of each of some rows.
     pub fn counts(&self, rows: &Range<usize>) -> Vec<usize> {
         self.offsets[rows.start..=rows.end].windows(2).map(|pair| pair[1] - pair[0]).collect()

@@ -4,6 +4,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub mod pinned_jobs;
 pub mod pins;
 pub mod shards;
 pub mod tapped;

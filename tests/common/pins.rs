@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use reelscale::checkpoint::load;
 use reelscale::comm::{Comm, run_threads};
+use reelscale::device::Device;
 use reelscale::disk::Disk;
+use reelscale::error::Result;
 use reelscale::human::hex;
 use reelscale::job::Job;
 use reelscale::model::annotator::Annotator;
 use reelscale::report::{Events, Report};
-use reelscale::train::{Data, train};
+use reelscale::train::{Data, Run, host_of};
 use sha2::{Digest, Sha256};
 
 /// Losses of a run that are held.
@@ -50,6 +52,15 @@ impl Pin {
 
     /// Trains `job` on thread ranks that own blocks in these shares, a rank for each.
     pub fn of_run_in_shares(job: &Job, shares: &[usize]) -> Pin {
+        Pin::of_run_on(job, shares, |_| host_of(job))
+    }
+
+    /// The same on a device of each rank.
+    pub fn of_run_on<D: Device>(
+        job: &Job,
+        shares: &[usize],
+        device: impl Fn(&Comm) -> Result<D> + Sync,
+    ) -> Pin {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         let outcomes = run_threads(shares.len(), |comm| {
@@ -57,7 +68,8 @@ impl Pin {
             let data = Data::open(comm, job)?;
             let events = comm.is_root().then(|| Events::new(Disk::default(), &path));
             let mut report = Report::new(events);
-            let trained = train(comm, job, data, &mut report, None)?;
+            let run = Run::begin(comm, job, data, device(comm)?, &mut report, None)?;
+            let trained = run.finish()?;
             report.end();
             Ok(weights(comm, &trained.annotator))
         });
