@@ -96,6 +96,11 @@ impl MiniBatches {
         (from..rows).step_by(batch).map(move |from| from..(from + batch).min(rows))
     }
 
+    /// Whether the block is to learn from the mini-batch that ends before row `end` of the epoch.
+    pub fn wants(&self, end: usize) -> bool {
+        !self.converged && self.rows < end
+    }
+
     /// A block whose every class fell by less than `tolerance` has converged; its loss stays.
     pub fn end_epoch(&mut self, tolerance: f64) {
         self.rows = 0;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Setting, at_least_one, peak_mib};
 use crate::comm::Comm;
-use crate::device::host::Worker;
+use crate::device::host::Learner;
 use crate::error::Result;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::mixture::{Kernel, Passing, fresh_expert_gradient, transpose_into};
@@ -108,9 +108,9 @@ fn some_rows(args: &Args) -> (Matrix, Labels) {
 fn stage_1(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
     let mut losses = vec![0.0; experts.own().len()];
     let mut gradients = vec![Vec::new(); kernels.len()];
-    Team::new(&mut Worker::team(kernels, &mut gradients)).together(
+    Team::new(&mut Learner::team(kernels, &mut gradients)).together(
         experts.own().zip(&mut losses).collect(),
-        |team: &mut Team<Worker>, (block, loss): (usize, &mut f64)| {
+        |team: &mut Team<Learner>, (block, loss): (usize, &mut f64)| {
             let block = experts.block(block);
             let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
             let mut gradient = std::mem::take(team.own().gradient);

@@ -2,6 +2,7 @@
 //! and its solver's state are hot; blocks that are left when threads don't come out even are shared
 //! by all threads.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::clipping::{scale_by_variable, squares_by_variable};
@@ -21,7 +22,7 @@ use crate::optim::{MiniBatch, Offered, Step};
 use crate::team::Team;
 
 /// Class blocks that learn in the way S.
-pub struct Blocks<S> {
+pub struct HeldBlocks<S> {
     blocks: Vec<Own<S>>,
     /// A gradient for each thread, of the block that it is at.
     gradients: Vec<Vec<f32>>,
@@ -38,20 +39,20 @@ struct Own<S> {
 }
 
 /// One thread's kernel with the gradient that it makes.
-pub struct Worker<'a> {
+pub struct Learner<'a> {
     pub kernel: &'a mut Kernel,
     pub gradient: &'a mut Vec<f32>,
 }
 
-impl Worker<'_> {
-    /// A worker for each kernel, of which there are as many as gradients.
-    pub fn team<'a>(kernels: &'a mut [Kernel], gradients: &'a mut [Vec<f32>]) -> Vec<Worker<'a>> {
+impl Learner<'_> {
+    /// A learner for each kernel, of which there are as many as gradients.
+    pub fn team<'a>(kernels: &'a mut [Kernel], gradients: &'a mut [Vec<f32>]) -> Vec<Learner<'a>> {
         let places = kernels.iter_mut().zip(gradients);
-        places.map(|(kernel, gradient)| Worker { kernel, gradient }).collect()
+        places.map(|(kernel, gradient)| Learner { kernel, gradient }).collect()
     }
 }
 
-impl AsMut<Kernel> for Worker<'_> {
+impl AsMut<Kernel> for Learner<'_> {
     fn as_mut(&mut self) -> &mut Kernel {
         self.kernel
     }
@@ -71,10 +72,10 @@ impl<S> Own<S> {
     }
 }
 
-impl<S> Blocks<S> {
-    pub fn new(blocks: Vec<ClassBlock<S>>) -> Blocks<S> {
+impl<S> HeldBlocks<S> {
+    pub fn new(blocks: Vec<ClassBlock<S>>) -> HeldBlocks<S> {
         let own = |block| Own { block, gradient: Vec::new(), losses: Vec::new() };
-        Blocks { blocks: blocks.into_iter().map(own).collect(), gradients: Vec::new() }
+        HeldBlocks { blocks: blocks.into_iter().map(own).collect(), gradients: Vec::new() }
     }
 
     pub fn of(&self, index: usize) -> &ClassBlock<S> {
@@ -90,7 +91,7 @@ impl<S> Blocks<S> {
     }
 }
 
-impl Blocks<MiniBatches> {
+impl HeldBlocks<MiniBatches> {
     /// Takes every block that still learns through the mini-batches of the window that it hasn't
     /// seen.
     pub fn learn(&mut self, kernels: &mut [Kernel], rows: &Rows, how: &Learn, pace: &mut Pace) {
@@ -98,7 +99,7 @@ impl Blocks<MiniBatches> {
         let stopped = pace.stopping();
         let blocks = self.blocks.iter_mut().map(|own| &mut own.block);
         let blocks = blocks.filter(|block| !block.state.converged).collect();
-        let learn = |team: &mut Team<Worker>, block: &mut ClassBlock<MiniBatches>| {
+        let learn = |team: &mut Team<Learner>, block: &mut ClassBlock<MiniBatches>| {
             let (count, instructions) = (rows.labels().rows(), instructions_of(team));
             let mut gradient = std::mem::take(team.own().gradient);
             let mut drawn = Drawn::new(block.layout.width);
@@ -106,19 +107,19 @@ impl Blocks<MiniBatches> {
                 if stopped() {
                     break;
                 }
-                let turn = Turn { block: 0, rows: batch };
-                block.gradient(team, rows, how, &turn, (&mut drawn, &mut gradient));
-                block.step(team, instructions, how, rows.first, &turn, &gradient);
+                block.gradient(team, rows, how, batch.clone(), (&mut drawn, &mut gradient));
+                block.step(team, instructions, how, (rows.first, batch), &gradient);
             }
             *team.own().gradient = gradient;
         };
-        let mut workers = Worker::team(kernels, &mut self.gradients);
-        Team::new(&mut workers).polling(&mut || pace.poll()).together(blocks, learn);
+        let mut learners = Learner::team(kernels, &mut self.gradients);
+        Team::new(&mut learners).polling(&mut || pace.poll()).together(blocks, learn);
     }
 
     /// The same where something stands between gradient and step: mini-batch by mini-batch over all
     /// blocks, in turns that are the same on all ranks, of which one is on its way while the next
-    /// one's gradient is made. Where it says so, no further turn begins.
+    /// one's gradient is made. Where it says so, no further turn begins, and those on their way
+    /// leave nothing behind.
     pub fn learn_in_turns(
         &mut self,
         kernels: &mut [Kernel],
@@ -127,40 +128,41 @@ impl Blocks<MiniBatches> {
         between: &mut dyn Between,
         pace: &mut Pace,
     ) -> Result<()> {
-        let (count, instructions) = (rows.labels().rows(), kernels[0].gemm().instructions());
+        let count = rows.labels().rows();
         let mut gradients = vec![Vec::new(); kernels.len()];
-        let mut workers = Worker::team(kernels, &mut gradients);
-        let mut drawn = None;
+        let mut learners = Learner::team(kernels, &mut gradients);
+        let team = &mut Team::new(&mut learners);
         for from in (0..count).step_by(how.batch) {
             let batch = from..(from + how.batch).min(count);
-            let mut waiting: Option<Turn> = None;
-            let seen = |own: &Own<MiniBatches>| own.block.state.rows >= rows.first + batch.end;
+            let mut under_way: Option<(Turn, Vec<f64>)> = None;
             let blocks: Vec<usize> = (0..self.blocks.len())
-                .filter(|index| !self.blocks[*index].block.state.converged)
-                .filter(|index| !seen(&self.blocks[*index]))
+                .filter(|index| self.of(*index).state.wants(rows.first + batch.end))
                 .collect();
             for index in blocks.into_iter().map(Some).chain([None]) {
-                let turn = index.map(|block| Turn { block, rows: batch.clone() });
-                if let Some(turn) = &turn {
-                    let block = &mut self.blocks[turn.block].block;
-                    let drawn = drawn.get_or_insert_with(|| Drawn::new(block.layout.width));
-                    let mut gradient = Vec::new();
-                    let team = &mut Team::new(&mut workers);
-                    block.gradient(team, rows, how, turn, (drawn, &mut gradient));
-                    between.give(turn, gradient, pace.stopped())?;
+                let next = index.map(|block| {
+                    let turn = Turn { block, rows: batch.clone() };
+                    let block = self.of_mut(block);
+                    let (losses, mut gradient) = (block.state.losses.clone(), Vec::new());
+                    let drawn = &mut Drawn::new(block.layout.width);
+                    block.gradient(team, rows, how, batch.clone(), (drawn, &mut gradient));
                     pace.poll();
-                }
-                let before = std::mem::replace(&mut waiting, turn);
-                if let Some(before) = before {
-                    let Some(gradient) = between.summed(&before, pace)? else {
-                        // What is on its way arrives, and is left.
-                        waiting.map_or(Ok(None), |turn| between.summed(&turn, pace))?;
-                        return Ok(());
-                    };
-                    let block = &mut self.blocks[before.block].block;
-                    let team = &mut Team::new(&mut workers);
-                    block.step(team, instructions, how, rows.first, &before, &gradient);
-                }
+                    between.give(&turn, gradient, pace.stopped()).map(|()| (turn, losses))
+                });
+                let next = next.transpose()?;
+                let Some((turn, losses)) = std::mem::replace(&mut under_way, next) else {
+                    continue;
+                };
+                let Some(gradient) = between.summed(&turn, pace)? else {
+                    self.of_mut(turn.block).state.losses = losses;
+                    if let Some((turn, losses)) = under_way {
+                        between.summed(&turn, pace)?;
+                        self.of_mut(turn.block).state.losses = losses;
+                    }
+                    return Ok(());
+                };
+                let instructions = instructions_of(team);
+                let block = self.of_mut(turn.block);
+                block.step(team, instructions, how, (rows.first, turn.rows), &gradient);
             }
         }
         Ok(())
@@ -180,7 +182,7 @@ impl Blocks<MiniBatches> {
     }
 }
 
-fn instructions_of(team: &mut Team<Worker>) -> Instructions {
+fn instructions_of(team: &mut Team<Learner>) -> Instructions {
     team.own().kernel.gemm().instructions()
 }
 
@@ -189,14 +191,14 @@ impl ClassBlock<MiniBatches> {
     /// epoch's.
     fn gradient(
         &mut self,
-        team: &mut Team<Worker>,
+        team: &mut Team<Learner>,
         window: &Rows,
         how: &Learn,
-        turn: &Turn,
+        batch: Range<usize>,
         (drawn, gradient): (&mut Drawn, &mut Vec<f32>),
     ) {
         gradient.resize(self.weights.len(), 0.0);
-        let (mut passing, mut rows) = (window.passing(), turn.rows.clone());
+        let (mut passing, mut rows) = (window.passing(), batch);
         if let Some(negatives) = how.negatives {
             drawn.draw(negatives, &self.layout, passing, rows, window.first);
             (passing, rows) = (drawn.passing(), 0..drawn.rows());
@@ -209,19 +211,19 @@ impl ClassBlock<MiniBatches> {
         }
     }
 
-    /// The step by a mini-batch's gradient, which is the sum over its rows.
+    /// The step by a mini-batch's gradient, which is the sum over its rows. The window's first row
+    /// is the `first` of the epoch.
     fn step(
         &mut self,
-        team: &mut Team<Worker>,
+        team: &mut Team<Learner>,
         instructions: Instructions,
         how: &Learn,
-        first: usize,
-        turn: &Turn,
+        (first, batch): (usize, Range<usize>),
         gradient: &[f32],
     ) {
         let step = Step {
             learning_rate: how.learning_rate,
-            scale: 1.0 / turn.rows.len() as f32,
+            scale: 1.0 / batch.len() as f32,
             l2: how.l2,
             decayed: self.layout.biases(),
         };
@@ -230,11 +232,11 @@ impl ClassBlock<MiniBatches> {
         if let Some(average) = &mut self.state.average {
             average.step(team, instructions, weights);
         }
-        self.state.rows = first + turn.rows.end;
+        self.state.rows = first + batch.end;
     }
 }
 
-impl Blocks<FullBatches> {
+impl HeldBlocks<FullBatches> {
     /// The blocks that still search.
     fn searching(&mut self) -> impl Iterator<Item = &mut Own<FullBatches>> {
         self.blocks.iter_mut().filter(|own| !own.block.state.converged())
@@ -308,7 +310,7 @@ impl Own<FullBatches> {
     }
 }
 
-impl Blocks<Joint> {
+impl HeldBlocks<Joint> {
     /// Both gradients of a mini-batch: with respect to the weights, which stay, and each block's
     /// part of dL/dv as a leaf, where that is wanted. Gives each block's losses by class.
     pub fn gradients(

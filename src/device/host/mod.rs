@@ -10,7 +10,7 @@ mod visits;
 
 use std::sync::Arc;
 
-pub use self::blocks::{Blocks, Worker};
+pub use self::blocks::{HeldBlocks, Learner};
 pub use self::network::{Network, Wave};
 pub use self::rows::Rows;
 pub use self::visits::Visitor;
@@ -75,7 +75,7 @@ impl Device for Host {
     type Rows = Rows;
     type Rest<'a> = &'a dyn AtRest;
     type Visitor = Visitor;
-    type Blocks<S: Solving> = Blocks<S>;
+    type Blocks<S: Solving> = HeldBlocks<S>;
 
     fn at_once(&self) -> usize {
         self.threads()
@@ -177,13 +177,13 @@ impl Device for Host {
         Ok(Rows::of(self.team(), arrived, before))
     }
 
-    fn hold<S: Solving>(&mut self, blocks: Vec<ClassBlock<S>>) -> Result<Blocks<S>> {
-        Ok(Blocks::new(blocks))
+    fn hold<S: Solving>(&mut self, blocks: Vec<ClassBlock<S>>) -> Result<HeldBlocks<S>> {
+        Ok(HeldBlocks::new(blocks))
     }
 
     fn read<S: Solving>(
         &self,
-        blocks: &Blocks<S>,
+        blocks: &HeldBlocks<S>,
         index: usize,
         look: &mut dyn FnMut(&ClassBlock<S>),
     ) -> Result<()> {
@@ -191,13 +191,13 @@ impl Device for Host {
         Ok(())
     }
 
-    fn weights<S: Solving>(&self, blocks: &Blocks<S>, index: usize) -> Result<Arc<Vec<f32>>> {
+    fn weights<S: Solving>(&self, blocks: &HeldBlocks<S>, index: usize) -> Result<Arc<Vec<f32>>> {
         Ok(blocks.of(index).weights.clone())
     }
 
     fn change<S: Solving>(
         &mut self,
-        blocks: &mut Blocks<S>,
+        blocks: &mut HeldBlocks<S>,
         index: usize,
         with: &mut dyn FnMut(&mut [f32]),
     ) -> Result<()> {
@@ -205,17 +205,17 @@ impl Device for Host {
         Ok(())
     }
 
-    fn class_losses<S: ByEpoch>(&self, blocks: &Blocks<S>) -> Result<Vec<Vec<f64>>> {
+    fn class_losses<S: ByEpoch>(&self, blocks: &HeldBlocks<S>) -> Result<Vec<Vec<f64>>> {
         Ok(blocks.all().map(|block| block.state.losses()).collect())
     }
 
-    fn left<S: ByEpoch>(&self, blocks: &Blocks<S>) -> Result<usize> {
+    fn left<S: ByEpoch>(&self, blocks: &HeldBlocks<S>) -> Result<usize> {
         Ok(blocks.all().filter(|block| !block.state.converged()).count())
     }
 
     fn end<S: ByEpoch>(
         &mut self,
-        blocks: &mut Blocks<S>,
+        blocks: &mut HeldBlocks<S>,
         index: usize,
         stopped: &[bool],
     ) -> Result<()> {
@@ -226,7 +226,7 @@ impl Device for Host {
 
     fn learn(
         &mut self,
-        blocks: &mut Blocks<MiniBatches>,
+        blocks: &mut HeldBlocks<MiniBatches>,
         rows: &Rows,
         how: &Learn,
         between: Option<&mut dyn Between>,
@@ -241,19 +241,19 @@ impl Device for Host {
         Ok(())
     }
 
-    fn swap_averages(&mut self, blocks: &mut Blocks<MiniBatches>) -> Result<()> {
+    fn swap_averages(&mut self, blocks: &mut HeldBlocks<MiniBatches>) -> Result<()> {
         blocks.swap_averages();
         Ok(())
     }
 
-    fn end_epoch(&mut self, blocks: &mut Blocks<MiniBatches>, tolerance: f64) -> Result<()> {
+    fn end_epoch(&mut self, blocks: &mut HeldBlocks<MiniBatches>, tolerance: f64) -> Result<()> {
         blocks.end_epoch(tolerance);
         Ok(())
     }
 
     fn evaluate(
         &mut self,
-        blocks: &mut Blocks<FullBatches>,
+        blocks: &mut HeldBlocks<FullBatches>,
         rows: &Rows,
         pace: &mut Pace,
     ) -> Result<()> {
@@ -263,7 +263,7 @@ impl Device for Host {
 
     fn advance(
         &mut self,
-        blocks: &mut Blocks<FullBatches>,
+        blocks: &mut HeldBlocks<FullBatches>,
         rows: usize,
         l2: f64,
         offered: &Offered,
@@ -272,30 +272,30 @@ impl Device for Host {
         Ok(())
     }
 
-    fn forget(&mut self, blocks: &mut Blocks<FullBatches>) -> Result<()> {
+    fn forget(&mut self, blocks: &mut HeldBlocks<FullBatches>) -> Result<()> {
         blocks.forget();
         Ok(())
     }
 
-    fn settle(&mut self, blocks: &mut Blocks<FullBatches>) -> Result<()> {
+    fn settle(&mut self, blocks: &mut HeldBlocks<FullBatches>) -> Result<()> {
         blocks.settle();
         Ok(())
     }
 
     fn gradients(
         &mut self,
-        blocks: &mut Blocks<Joint>,
+        blocks: &mut HeldBlocks<Joint>,
         rows: &Rows,
         slopes: Option<&mut dyn Leaves>,
     ) -> Result<Vec<Vec<f64>>> {
         blocks.gradients(self.team(), rows, slopes)
     }
 
-    fn squares(&self, blocks: &Blocks<Joint>) -> Result<Vec<[f64; VARIABLES]>> {
+    fn squares(&self, blocks: &HeldBlocks<Joint>) -> Result<Vec<[f64; VARIABLES]>> {
         Ok(blocks.squares())
     }
 
-    fn step(&mut self, blocks: &mut Blocks<Joint>, step: &JointStep) -> Result<()> {
+    fn step(&mut self, blocks: &mut HeldBlocks<Joint>, step: &JointStep) -> Result<()> {
         blocks.step(self.team(), step);
         Ok(())
     }

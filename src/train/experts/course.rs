@@ -18,15 +18,15 @@ use crate::train::standing::Best;
 
 /// What an expert step has on its way.
 pub struct ExpertsCourse<D: Device> {
-    pub(super) position: Position,
-    pub(super) blocks: Blocks<D>,
+    pub(super) position: NextWindow,
+    pub(super) blocks: OwnBlocks<D>,
     /// The best epoch, where the job looks for it.
     pub best: Best,
 }
 
 /// The window that comes next.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub struct Position {
+pub struct NextWindow {
     pub epoch: usize,
     /// Rows of the epoch, or of the pass, that have passed all class blocks. A block may be
     /// further.
@@ -37,7 +37,7 @@ pub struct Position {
 }
 
 /// The own class blocks, by the way they learn.
-pub enum Blocks<D: Device> {
+pub enum OwnBlocks<D: Device> {
     MiniBatch(Held<D, MiniBatches>),
     FullBatch(Held<D, FullBatches>),
     /// The step is at its end, where what blocks have learned with is of no more use.
@@ -53,7 +53,7 @@ pub struct Held<D: Device, S: Solving> {
 
 /// A step that goes on, with class blocks of one way to learn.
 pub struct Going<'a, D: Device, S: Solving> {
-    pub position: &'a mut Position,
+    pub position: &'a mut NextWindow,
     pub held: &'a mut Held<D, S>,
     pub best: &'a mut Best,
 }
@@ -72,7 +72,7 @@ impl<D: Device> ExpertsCourse<D> {
             Solver::MiniBatch(solver) => {
                 let new = |layout| MiniBatches::new(layout, solver, job.averaging);
                 let blocks = hold(device, experts, layouts().map(new).collect())?;
-                Blocks::MiniBatch(Held { blocks, stopping })
+                OwnBlocks::MiniBatch(Held { blocks, stopping })
             }
             Solver::FullBatch(solver) => {
                 let offered = job.offered();
@@ -81,10 +81,10 @@ impl<D: Device> ExpertsCourse<D> {
                 };
                 let searches = layouts().zip(&experts.parameters).map(new).collect();
                 let blocks = hold(device, experts, searches)?;
-                Blocks::FullBatch(Held { blocks, stopping })
+                OwnBlocks::FullBatch(Held { blocks, stopping })
             }
         };
-        Ok(ExpertsCourse { position: Position::default(), blocks, best: Best::default() })
+        Ok(ExpertsCourse { position: NextWindow::default(), blocks, best: Best::default() })
     }
 }
 
@@ -172,9 +172,9 @@ impl<D: Device> Saved<D> for ExpertsCourse<D> {
 
     fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
         match &self.blocks {
-            Blocks::MiniBatch(held) => held.put_block(device, index, to),
-            Blocks::FullBatch(held) => held.put_block(device, index, to),
-            Blocks::Done => Ok(()),
+            OwnBlocks::MiniBatch(held) => held.put_block(device, index, to),
+            OwnBlocks::FullBatch(held) => held.put_block(device, index, to),
+            OwnBlocks::Done => Ok(()),
         }
     }
 

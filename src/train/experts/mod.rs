@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde_json::json;
 
 pub use self::course::ExpertsCourse;
-use self::course::{Blocks, Going};
+use self::course::{Going, NextWindow, OwnBlocks};
 use super::held::{Kept, hide, show};
 use super::losses::total_over_blocks;
 use super::state::State;
@@ -50,17 +50,17 @@ impl ExpertStep<'_> {
     ) -> Result<()> {
         let ExpertsCourse { position, blocks, best } = course;
         match blocks {
-            Blocks::MiniBatch(held) => {
+            OwnBlocks::MiniBatch(held) => {
                 let mut going = Going { position, held, best };
                 self.go(state, model, &mut going, ExpertStep::epoch)?;
             }
-            Blocks::FullBatch(held) => {
+            OwnBlocks::FullBatch(held) => {
                 let mut going = Going { position, held, best };
                 self.go(state, model, &mut going, ExpertStep::pass)?;
             }
-            Blocks::Done => {}
+            OwnBlocks::Done => {}
         }
-        course.blocks = Blocks::Done;
+        course.blocks = OwnBlocks::Done;
         Ok(())
     }
 
@@ -233,7 +233,7 @@ impl ExpertStep<'_> {
 
     /// Goes to the next epoch or pass, or ends the step: where `go_on` is false, or no rank has a
     /// class block left that learns.
-    fn next(&self, position: &mut course::Position, go_on: bool, left: usize) {
+    fn next(&self, position: &mut NextWindow, go_on: bool, left: usize) {
         let anyone = self.comm.max(left as u64) > 0;
         (position.epoch, position.rows) = (position.epoch + 1, 0);
         position.done = !go_on || !anyone || position.epoch == self.job.epochs;

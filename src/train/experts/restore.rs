@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::ops::Range;
 
-use super::course::{Blocks, ExpertsCourse, Held, Position};
+use super::course::{ExpertsCourse, Held, NextWindow, OwnBlocks};
 use super::early_stopping::EarlyStopping;
 use crate::checkpoint::Loaded;
 use crate::device::{Device, FullBatches, MiniBatches};
@@ -29,13 +29,13 @@ impl<D: Device> ExpertsCourse<D> {
         best: Best,
         loaded: &mut Loaded,
     ) -> Result<ExpertsCourse<D>> {
-        let position: Position = loaded.common.take()?;
+        let position: NextWindow = loaded.common.take()?;
         if let Some(what) = position.fault(job, rows) {
             return Err(loaded.common.refused(what));
         }
         let layouts = experts.own_layouts();
         let blocks = match job.solver {
-            _ if position.done => Blocks::Done,
+            _ if position.done => OwnBlocks::Done,
             Solver::FullBatch(solver) => {
                 let offered = job.offered();
                 let found = learned_blocks(loaded, experts, |index, from: &mut dyn Read| {
@@ -44,7 +44,7 @@ impl<D: Device> ExpertsCourse<D> {
                 })?;
                 let (searches, stopping): (Vec<_>, Vec<_>) = found.into_iter().unzip();
                 let stopping = stopping.into_iter().flatten().collect();
-                Blocks::FullBatch(Held { blocks: hold(device, experts, searches)?, stopping })
+                OwnBlocks::FullBatch(Held { blocks: hold(device, experts, searches)?, stopping })
             }
             Solver::MiniBatch(solver) => {
                 let seen = position.rows..rows.min(position.rows.saturating_add(job.window_rows()));
@@ -54,7 +54,7 @@ impl<D: Device> ExpertsCourse<D> {
                 })?;
                 let (states, stopping): (Vec<_>, Vec<_>) = found.into_iter().unzip();
                 let stopping = stopping.into_iter().flatten().collect();
-                Blocks::MiniBatch(Held { blocks: hold(device, experts, states)?, stopping })
+                OwnBlocks::MiniBatch(Held { blocks: hold(device, experts, states)?, stopping })
             }
         };
         Ok(ExpertsCourse { position, blocks, best })
@@ -88,7 +88,7 @@ fn stopping(
     unless(Some(stopping), fault)
 }
 
-impl Position {
+impl NextWindow {
     /// What of it no step over so many rows can have come to.
     fn fault(&self, job: &ExpertsJob, rows: usize) -> Option<String> {
         let windows = match job.solver {

@@ -44,7 +44,7 @@ pub struct Pretrain<'a> {
 
 /// Where pretraining stands, and what it learns with besides the annotator's weights.
 pub struct PretrainCourse<D: Device> {
-    position: Position,
+    position: NextMiniBatch,
     /// Of each variable of the shared layers.
     shared: Vec<Adam>,
     blocks: D::Blocks<Joint>,
@@ -52,7 +52,7 @@ pub struct PretrainCourse<D: Device> {
 
 /// The mini-batch that comes next.
 #[derive(Clone, Default, Serialize, Deserialize)]
-struct Position {
+struct NextMiniBatch {
     epoch: usize,
     step: usize,
     /// Summed over the rows of the epoch so far.
@@ -74,7 +74,7 @@ impl<D: Device> PretrainCourse<D> {
         let shared = variables.map(|variable| MiniBatch::new(variable.len())).collect();
         let states = annotator.experts.own_layouts().iter().map(Joint::new).collect();
         let blocks = hold(device, &annotator.experts, states)?;
-        Ok(PretrainCourse { position: Position::default(), shared, blocks })
+        Ok(PretrainCourse { position: NextMiniBatch::default(), shared, blocks })
     }
 }
 
@@ -138,7 +138,7 @@ impl Pretrain<'_> {
         annotator: &mut Annotator,
         course: &mut PretrainCourse<D>,
     ) -> Result<()> {
-        let Position { epoch, step: first, .. } = course.position;
+        let NextMiniBatch { epoch, step: first, .. } = course.position;
         let mut batches = self.groups.batches(epoch, first..self.groups.steps());
         let mut next = self.comm.agree(batches.next().transpose())?;
         while let Some(batch) = next {

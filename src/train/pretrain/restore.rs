@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::mini_batches::Groups;
-use super::{Joint, Position, PretrainCourse, variables_of};
+use super::{Joint, NextMiniBatch, PretrainCourse, variables_of};
 use crate::checkpoint::Loaded;
 use crate::device::Device;
 use crate::error::Result;
@@ -28,7 +28,7 @@ impl<D: Device> PretrainCourse<D> {
         annotator: &Annotator,
         loaded: &mut Loaded,
     ) -> Result<PretrainCourse<D>> {
-        let (position, shared): (Position, Vec<Adam>) = loaded.common.take()?;
+        let (position, shared): (NextMiniBatch, Vec<Adam>) = loaded.common.take()?;
         let variables: Vec<usize> =
             variables_of(annotator).map(|variable| variable.len()).collect();
         let fault = position.fault(job, groups).or_else(|| match shared.len() == variables.len() {
@@ -54,7 +54,7 @@ impl<D: Device> PretrainCourse<D> {
     }
 }
 
-impl Position {
+impl NextMiniBatch {
     /// What of it no pretraining on `groups` can have come to.
     fn fault(&self, job: &PretrainJob, groups: &Groups) -> Option<String> {
         let epochs = match self.done {
