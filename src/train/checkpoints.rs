@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::standing::Standing;
+use super::rounds::Standing;
 use crate::checkpoint::{Loaded, Store};
 use crate::clock::Clock;
 use crate::comm::Comm;

@@ -45,7 +45,7 @@ pub fn keep<D: Device>(
     tries: Tries,
     keep: &mut Keep,
 ) -> Result<()> {
-    let (comm, clock) = (state.comm, state.clock());
+    let (comm, clock) = (state.setting.comm, state.clock());
     let (started, mut pause, mut saved) = (clock.now(), tries.first, false);
     loop {
         let Err(error) = keep(state.report, trained) else { return Ok(()) };

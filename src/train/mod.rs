@@ -4,18 +4,22 @@
 //! A step's state is complete whenever it returns, also when the run is told to stop in the middle
 //! of it; so one place writes the last checkpoint of a stop, whatever was going on.
 
+mod boundary;
 mod checkpoints;
 mod data;
 mod ending;
 mod experts;
+mod finite;
 mod fit;
 mod held;
 mod losses;
 mod pretrain;
+mod rounds;
 mod saved;
+mod setting;
 mod shared;
-mod standing;
 mod state;
+mod validation;
 mod watch;
 
 use serde_json::{Value, json};
@@ -33,11 +37,13 @@ pub use data::Data;
 pub use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
 use pretrain::{Groups, Pretrain, PretrainCourse};
+use rounds::Step;
 use saved::Saved;
+use setting::Setting;
+pub use setting::{host_of, plan, shape_of};
 use shared::SharedCourse;
-use standing::{Best, Step};
 use state::State;
-pub use state::{host_of, plan, shape_of};
+use validation::Best;
 pub use watch::Heartbeat;
 
 /// What a training run ends with.
@@ -102,14 +108,15 @@ impl<'a, D: Device> Run<'a, D> {
         checkpoints: Option<Checkpoints>,
     ) -> Result<Run<'a, D>> {
         let rows = data.clone();
-        let mut state = State::new(comm, job, data, device, report, checkpoints)?;
+        let setting = Setting::new(comm, job, data)?;
+        let mut state = State::new(setting, device, report, checkpoints);
         let (model, course) = match state.restore()? {
             Some((mut loaded, model, epoch_best)) => {
                 let course = Course::restore(&mut state, &model, epoch_best, &mut loaded);
                 log::info!("going on from checkpoint {}", loaded.number);
                 (model, comm.agree(course)?)
             }
-            None => (state.initial(), Course::Nothing),
+            None => (state.setting.initial(), Course::Nothing),
         };
         Ok(Run { state, model, course, rows })
     }
@@ -159,10 +166,11 @@ impl<D: Device> Course<D> {
         loaded: &mut Loaded,
     ) -> Result<Course<D>> {
         let begun = loaded.common.take()?;
-        let (job, rows, experts) = (state.job, state.data.train.clone(), &model.experts);
+        let (job, rows, experts) =
+            (state.setting.job, state.setting.data.train.clone(), &model.experts);
         let counts = match state.standing.small(begun) {
-            true => state.small_experts(),
-            false => state.data.experts.to_vec(),
+            true => state.setting.small_experts(),
+            false => state.setting.data.experts.to_vec(),
         };
         if experts.counts() != counts {
             return Err(loaded.common.refused("model: found the experts of another step"));
@@ -171,7 +179,7 @@ impl<D: Device> Course<D> {
         let course = match state.standing.step {
             _ if !begun => Course::Nothing,
             Step::Pretrain => {
-                let groups = Groups::new(state.comm, &job.pretrain, job.run.seed, &rows);
+                let groups = Groups::new(state.setting.comm, &job.pretrain, job.run.seed, &rows);
                 Course::Pretrain(PretrainCourse::restore(
                     device,
                     &job.pretrain,
@@ -220,7 +228,7 @@ fn steps<D: Device>(
             }
             Step::Experts => {
                 expert_step(state, model, course)?;
-                match state.job.shared.iterations > 0 && !model.layers.places.is_empty() {
+                match state.setting.job.shared.iterations > 0 && !model.layers.places.is_empty() {
                     true => state.standing.step = Step::Shared,
                     false => state.end_round(),
                 }
@@ -242,7 +250,8 @@ fn pretrain<D: Device>(
     model: &mut Annotator,
     course: &mut Course<D>,
 ) -> Result<()> {
-    let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
+    let (comm, job, train) =
+        (state.setting.comm, state.setting.job, state.setting.data.train.clone());
     if job.pretrain.epochs == 0 {
         return Ok(());
     }
@@ -254,7 +263,7 @@ fn pretrain<D: Device>(
     let groups = Groups::new(comm, &job.pretrain, job.run.seed, &train);
     let pretrain = Pretrain { comm, job: &job.pretrain, seed: job.run.seed, groups };
     pretrain.run(state, model, course)?;
-    if let (Some(best), Some(_)) = (&state.best.model, &state.data.validation) {
+    if let (Some(best), Some(_)) = (&state.best.model, &state.setting.data.validation) {
         *model = best.clone();
     }
     Ok(())
@@ -266,11 +275,12 @@ fn expert_step<D: Device>(
     model: &mut Annotator,
     course: &mut Course<D>,
 ) -> Result<()> {
-    let (comm, job, train) = (state.comm, state.job, state.data.train.clone());
+    let (comm, job, train) =
+        (state.setting.comm, state.setting.job, state.setting.data.train.clone());
     let round = state.standing.round;
     if let Course::Nothing = course {
         if job.experts.restart || round == 1 {
-            model.experts = state.new_experts(&state.data.experts, round as u64);
+            model.experts = state.setting.new_experts(&state.setting.data.experts, round as u64);
         }
         let experts = &model.experts;
         let new = ExpertsCourse::new(&mut state.device, &job.experts, experts);
@@ -303,7 +313,7 @@ fn shared_step<D: Device>(
     course: &mut Course<D>,
 ) -> Result<()> {
     if let Course::Nothing = course {
-        *course = Course::Shared(SharedCourse::new(&state.job.shared, &model.shared));
+        *course = Course::Shared(SharedCourse::new(&state.setting.job.shared, &model.shared));
     }
     let Course::Shared(course) = course else { panic!("another step's state") };
     shared::run(state, model, course)?;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::standing::{Best, Standing};
+use super::rounds::Standing;
+use super::validation::Best;
 use crate::checkpoint::{Contents, Family, Items, Loaded};
 use crate::comm::Comm;
 use crate::error::Result;

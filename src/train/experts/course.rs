@@ -14,7 +14,7 @@ use crate::optim::Solver;
 use crate::packed::put;
 use crate::train::held::{hide, hold, put_block, show};
 use crate::train::saved::Saved;
-use crate::train::standing::Best;
+use crate::train::validation::Best;
 
 /// What an expert step has on its way.
 pub struct ExpertsCourse<D: Device> {

@@ -15,7 +15,7 @@ use crate::optim::{MiniBatchSolver, Solver};
 use crate::packed::{take, unless};
 use crate::train::held::hold;
 use crate::train::saved::learned_blocks;
-use crate::train::standing::Best;
+use crate::train::validation::Best;
 
 impl<D: Device> ExpertsCourse<D> {
     /// What a checkpoint holds of a step over so many `rows`.

@@ -20,10 +20,11 @@ use serde_json::json;
 
 pub use self::mini_batches::Groups;
 use self::odd_rows::Stepped;
+use super::finite::not_finite;
 use super::held::{hide, hold, put_block, show};
 use super::saved::Saved;
 use super::shared::SHARED_GRADIENT;
-use super::state::{State, not_finite};
+use super::state::State;
 use crate::comm::Comm;
 use crate::device::{Device, Joint};
 use crate::error::{Error, Result};

@@ -75,13 +75,13 @@ pub fn run<D: Device>(
     model: &mut Annotator,
     course: &mut SharedCourse,
 ) -> Result<()> {
-    let rows = state.data.train.clone();
-    while course.iteration < state.job.shared.iterations {
+    let rows = state.setting.data.train.clone();
+    while course.iteration < state.setting.job.shared.iterations {
         let round = state.standing.round;
         let pass = Pass { state, rows: &rows, annotator: model };
         let place = format!("shared step, round {round}, iteration {}", course.iteration + 1);
         let (loss, gradient) = pass.evaluate(&place)?;
-        let (found, offered) = ((loss, &gradient[..]), state.job.shared.offered());
+        let (found, offered) = ((loss, &gradient[..]), state.setting.job.shared.offered());
         let (device, solver) = (&mut state.device, &mut course.solver);
         let stepped = device.advance_shared(&mut model.shared, solver, found, &offered);
         course.iteration += 1;
@@ -109,7 +109,7 @@ impl<D: Device> Pass<'_, '_, D> {
     /// no number; common to all ranks.
     fn evaluate(self, place: &str) -> Result<(f64, Vec<f32>)> {
         let Pass { state, rows, annotator } = self;
-        let (comm, device, runs) = (state.comm, &mut state.device, rows.block_runs());
+        let (comm, device, runs) = (state.setting.comm, &mut state.device, rows.block_runs());
         let longest = runs.iter().map(Range::len).max().expect("a run for each rank");
         let length = annotator.layers.parameters();
         let mut gradient = OrderedSum::new(comm, SHARED_GRADIENT, runs.clone(), length);
@@ -117,7 +117,7 @@ impl<D: Device> Pass<'_, '_, D> {
         let mut ahead = rows.read_ahead(4 * device.at_once());
         let (network, mut odd) = (device.network(annotator), None);
         // All ranks take as many waves as the one that has most blocks.
-        let wave = state.plan.wave;
+        let wave = state.setting.plan.wave;
         for from in (0..longest).step_by(wave) {
             let first = rows.own().start + from;
             let blocks = first..first + rows.own().len().saturating_sub(from).min(wave);

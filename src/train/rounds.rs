@@ -1,8 +1,8 @@
-//! Where a run stands between its steps, and the best models that it has seen.
+//! The rounds of a run: where it stands between its steps, and what comes next.
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::annotator::Annotator;
+use super::state::State;
 
 /// The steps of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,22 +75,32 @@ impl Standing {
     }
 }
 
-/// The best model of those that were offered.
-pub struct Best {
-    pub model: Option<Annotator>,
-    /// Its GAP@20 on the validation rows, or without such rows its training loss below zero.
-    pub score: f64,
-}
-
-impl Default for Best {
-    fn default() -> Best {
-        Best { model: None, score: f64::NEG_INFINITY }
+impl<D> State<'_, D> {
+    /// Goes to the expert step of a round, or ends the run where it was the last.
+    pub fn begin_round(&mut self, round: usize) {
+        let count = self.setting.job.rounds.count;
+        if round > count {
+            self.end(format!("{count} rounds done"));
+            return;
+        }
+        self.report.phase(&format!("round {round}/{count}"));
+        let (standing, score_before) = (&mut self.standing, self.best.score);
+        (standing.round, standing.step, standing.score_before) =
+            (round, Step::Experts, score_before);
     }
-}
 
-impl Best {
-    /// Takes this one.
-    pub fn keep(&mut self, annotator: &Annotator, score: f64) {
-        (self.model, self.score) = (Some(annotator.clone()), score);
+    /// Goes to the next round, unless validation has stopped improving.
+    pub fn end_round(&mut self) {
+        let (standing, patience) = (&mut self.standing, self.setting.job.rounds.patience);
+        let better = self.best.score > standing.score_before;
+        standing.rounds_without = if better { 0 } else { standing.rounds_without + 1 };
+        if patience > 0 && standing.rounds_without >= patience {
+            return self.end(format!("no better validation in {patience} rounds"));
+        }
+        self.begin_round(self.standing.round + 1);
+    }
+
+    fn end(&mut self, reason: String) {
+        (self.standing.step, self.standing.reason) = (Step::Done, reason);
     }
 }

@@ -1,0 +1,169 @@
+//! Boundaries between pieces of a step, where ranks agree whether to go on, to write a checkpoint or
+//! to stop; and how a run comes back from one.
+
+use serde_json::Value;
+
+use super::checkpoints::Checkpoints;
+use super::saved::{Expected, Restored, Saved, restore, with_contents};
+use super::state::State;
+use super::validation::Best;
+use super::watch::{differing, digest};
+use crate::checkpoint::Loaded;
+use crate::clock::Clock;
+use crate::device::Device;
+use crate::error::{Error, Exit, Result};
+use crate::model::annotator::Annotator;
+use crate::progress::phase;
+use crate::signals;
+
+impl<D: Device> State<'_, D> {
+    /// The newest checkpoint that is whole, if there are any, with what it holds of the model; the
+    /// state becomes what it was then.
+    ///
+    /// # Errors
+    /// Exit 6: none is whole, or it is of other data; common to all ranks.
+    pub fn restore(&mut self) -> Result<Option<(Loaded, Annotator, Best)>> {
+        let (comm, Some(checkpoints)) = (self.setting.comm, &mut self.checkpoints) else {
+            return Ok(None);
+        };
+        let Some(mut loaded) = checkpoints.store.load(comm)? else {
+            // What a start has left that came to no checkpoint.
+            comm.agree(self.report.resume(&[], self.standing.events_hash))?;
+            return Ok(None);
+        };
+        comm.agree(checkpoints.follow(self.setting.job, &loaded))?;
+        let (small, rounds) = (self.setting.small_experts(), self.setting.job.rounds.count);
+        let experts = [&small[..], &self.setting.data.experts[..]];
+        let expected = Expected { shape: &self.setting.shape, experts, rounds };
+        let restored = comm.agree(restore(comm, &mut loaded, &expected))?;
+        let Restored { standing, model, best, epoch_best } = restored;
+        let events = self.report.resume(&loaded.events, standing.events_hash);
+        comm.agree(events)?;
+        (self.standing, self.best) = (standing, best);
+        if self.standing.round > 0 {
+            self.report
+                .phase(&format!("round {}/{}", self.standing.round, self.setting.job.rounds.count));
+        }
+        Ok(Some((loaded, model, epoch_best)))
+    }
+
+    /// Between two pieces of a step, after work, such as reading what comes next, that may have
+    /// failed on some rank: writes a checkpoint where one is due, with the own class blocks, which
+    /// the device may hold. Collective.
+    ///
+    /// # Errors
+    /// As `boundary_where`.
+    pub fn boundary_after<T>(
+        &mut self,
+        outcome: Result<T>,
+        model: &mut Annotator,
+        course: &dyn Saved<D>,
+    ) -> Result<T> {
+        self.boundary_where(Checkpoints::due, outcome, model, course)
+    }
+
+    /// The same between two steps.
+    ///
+    /// # Errors
+    /// As `boundary_where`.
+    pub fn boundary_of_steps(&mut self, model: &mut Annotator) -> Result<()> {
+        self.boundary_where(|checkpoints| checkpoints.due_between_steps(), Ok(()), model, &())
+    }
+
+    /// Writes a checkpoint where one is `due`, as rank 0 sees it, unless a rank has failed.
+    /// Collective.
+    ///
+    /// # Errors
+    /// What the `outcome` of a rank is; exit 75: the run is to stop here; exit 7: a rank's shared
+    /// layers differ from those of the others; common to all ranks.
+    fn boundary_where<T>(
+        &mut self,
+        due: impl FnOnce(&mut Checkpoints) -> bool,
+        outcome: Result<T>,
+        model: &mut Annotator,
+        course: &dyn Saved<D>,
+    ) -> Result<T> {
+        signals::look_and_tell();
+        let due = self.setting.comm.is_root() && self.checkpoints.as_mut().is_some_and(due);
+        let outcome = self.setting.comm.unless_damaged(outcome);
+        let failed = outcome.is_err();
+        let flags = [self.setting.comm.stop_asked(), due, failed];
+        let flags = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit).sum::<u32>();
+        let words = self.setting.comm.all_gather(&[[flags, digest(&model.shared)]]);
+        if words.iter().any(|word| word[0] & 4 == 4) {
+            return self.setting.comm.agree(outcome);
+        }
+        let digests: Vec<u32> = words.iter().map(|word| word[1]).collect();
+        if let Some(text) = differing(&digests) {
+            let error = Error::new(Exit::Numeric, format!("{text} in {}", phase()));
+            let hint = "the memory or processor of one has a fault; the same command goes on from \
+                        the last checkpoint";
+            return Err(Error { agreed: true, ..error.hint(hint) });
+        }
+        if words.iter().any(|word| word[0] & 1 == 1) {
+            return Err(Error { agreed: true, ..Error::stopped() });
+        }
+        if words[0][0] & 2 == 2 {
+            let shown = course.show(&self.device, &mut model.experts);
+            self.setting.comm.agree(shown)?;
+            self.save(model, course, false)?;
+            course.hide(&mut model.experts);
+        }
+        outcome
+    }
+
+    /// Writes a checkpoint, if the run has any. Collective.
+    ///
+    /// # Errors
+    /// Exit 7: the model's numbers aren't finite, so that the checkpoint before is the last good
+    /// one; exit 5, if it is the `last` one of a run that stops: else what can't be written is only
+    /// told; common to all ranks.
+    pub fn save(&mut self, model: &Annotator, course: &dyn Saved<D>, last: bool) -> Result<()> {
+        if self.checkpoints.is_some() {
+            self.check(&phase(), model, 0.0, None)?;
+        }
+        let (comm, Some(checkpoints)) = (self.setting.comm, &mut self.checkpoints) else {
+            return Ok(());
+        };
+        self.standing.events_hash = self.report.events_hash();
+        if let (Err(error), true) = (self.report.make_events_whole(), !last) {
+            log::warn!("{}; the checkpoint has all events", error.text);
+        }
+        let (about, events) = (checkpoints.about(&self.standing), self.report.events());
+        let (run, step) = ((&self.standing, &self.best), (model, course, &self.device));
+        let outcome = checkpoints.write(comm, last, |store| {
+            with_contents(comm, run, step, about.clone(), events, |contents| {
+                store.save(comm, contents)
+            })
+        });
+        self.report.timers.set("checkpoints", checkpoints.seconds);
+        outcome
+    }
+
+    /// Writes a checkpoint of a run that is done, once. Collective.
+    ///
+    /// # Errors
+    /// Exit 5, common to all ranks.
+    pub fn save_final(&mut self, model: &Annotator) -> Result<()> {
+        let (comm, Some(checkpoints)) = (self.setting.comm, &self.checkpoints) else {
+            return Ok(());
+        };
+        self.standing.events_hash = self.report.events_hash();
+        let (about, events) = (checkpoints.about(&self.standing), self.report.events());
+        let (run, step) =
+            ((&self.standing, &self.best), (model, &() as &dyn Saved<D>, &self.device));
+        with_contents(comm, run, step, about, events, |contents| {
+            checkpoints.store.save(comm, contents)
+        })
+    }
+
+    /// The clock that the run decides by.
+    pub fn clock(&self) -> Clock {
+        self.checkpoints.as_ref().map_or_else(Clock::default, |own| own.clock.clone())
+    }
+
+    /// What was written of the starts of this run.
+    pub fn sessions(&self) -> Vec<Value> {
+        self.checkpoints.as_ref().map_or(Vec::new(), |checkpoints| checkpoints.sessions.clone())
+    }
+}

@@ -1,0 +1,118 @@
+//! What a run is and never changes: its ranks, its job, its rows, the model's shape, the plan of its
+//! memory; and the prolog that makes it.
+
+use super::data::Data;
+use super::fit::{tell_of_idle_ranks, warn_of_memory};
+use crate::comm::{Comm, same_on_all};
+use crate::cost::memory::Plan;
+use crate::data::Kind;
+use crate::device::Host;
+use crate::error::{Error, Exit, Result};
+use crate::flow::own_rows::Room;
+use crate::human;
+use crate::job::Job;
+use crate::model::annotator::{Annotator, Shape};
+use crate::model::experts::{Experts, layouts};
+use crate::model::initial;
+
+/// What the model of a job on these data is.
+pub fn shape_of(job: &Job, data: &Data) -> Shape {
+    let dataset = data.train.dataset();
+    Shape {
+        parts: dataset.parts().to_vec(),
+        class_count: dataset.class_count(),
+        normalize: job.data.normalize,
+        standard: data.standard.as_deref().cloned(),
+        frames: job.model.frames.clone(),
+        pooling: (dataset.kind() == Kind::Frames).then_some(job.model.pooling),
+        layers: job.model.shared.clone(),
+        dummy: job.model.dummy,
+        epsilon: job.model.epsilon,
+        class_blocks: job.run.class_blocks,
+    }
+}
+
+/// What a job on these data may take of memory, and how it keeps to that.
+///
+/// # Errors
+/// Exit 9, common to all ranks: the byte budget can't be kept.
+pub fn plan(comm: &Comm, job: &Job, data: &Data) -> Result<Plan> {
+    let validation = data.validation.as_deref();
+    let (shape, experts) = (shape_of(job, data), &data.experts);
+    comm.agree(Plan::new(job, &shape, experts, comm.size(), &data.train, validation))
+}
+
+/// The processor with the threads and the vector instructions that the job names.
+///
+/// # Errors
+/// Exit 3 where this processor doesn't have them.
+pub fn host_of(job: &Job) -> Result<Host> {
+    let name = &job.run.kernel;
+    Host::named(name, job.run.threads, job.model.epsilon).map_err(|expected| {
+        Error::new(Exit::Launch, format!("run.kernel: found {name:?}, {expected}"))
+    })
+}
+
+/// What a run is.
+pub struct Setting<'a> {
+    pub comm: &'a Comm,
+    pub job: &'a Job,
+    pub data: Data,
+    /// What the phases may take of memory.
+    pub plan: Plan,
+    pub shape: Shape,
+}
+
+impl<'a> Setting<'a> {
+    /// Compares what ranks were told, plans the memory, and has rows kept as planned. Collective.
+    ///
+    /// # Errors
+    /// Exit 4 where ranks have other data than others; exit 9 where memory doesn't suffice; common
+    /// to all ranks.
+    pub fn new(comm: &'a Comm, job: &'a Job, data: Data) -> Result<Setting<'a>> {
+        same_on_all(comm, Exit::Input, "data", &data.described())?;
+        let shape = shape_of(job, &data);
+        let plan = plan(comm, job, &data)?;
+        let place = if plan.scratch() { ", activations in a scratch file" } else { "" };
+        log::info!("memory planned {}{place}", human::bytes(plan.peak as u64));
+        warn_of_memory(comm, plan.peak as u64);
+        tell_of_idle_ranks(comm, job, &data, &shape);
+        let scratch = match job.run.scratch.as_str() {
+            "" => std::env::temp_dir(),
+            folder => folder.into(),
+        };
+        let room = Room { scores_max: plan.scores_max, scratch, ..Room::unlimited() };
+        comm.agree(if plan.scratch() { room.check() } else { Ok(()) })?;
+        data.keep_activations(&plan, &room);
+        comm.use_threads(job.run.threads);
+        Ok(Setting { comm, job, data, plan, shape })
+    }
+
+    /// The model before any training.
+    pub fn initial(&self) -> Annotator {
+        let layers = self.shape.shared_layers();
+        Annotator {
+            shared: initial::shared(&layers, self.job.run.seed),
+            experts: self.new_experts(&self.small_experts(), 0),
+            layers,
+            shape: self.shape.clone(),
+        }
+    }
+
+    /// Experts of each class while pretraining.
+    pub fn small_experts(&self) -> Vec<usize> {
+        vec![self.job.pretrain.experts; self.shape.class_count]
+    }
+
+    /// Newly initialised mixtures with so many experts for each class.
+    pub fn new_experts(&self, counts: &[usize], generation: u64) -> Experts {
+        let width = self.shape.shared_layers().outputs();
+        let layouts = layouts(counts, self.shape.dummy, width, self.shape.class_blocks);
+        let owners = self.comm.deal(layouts.len());
+        let mut experts = Experts::new(layouts, owners, self.job.run.seed, generation);
+        if !self.data.biases.is_empty() {
+            experts.set_biases(&self.data.biases);
+        }
+        experts
+    }
+}

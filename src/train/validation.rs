@@ -1,0 +1,91 @@
+//! Validation: what a run tells of itself, and the best model so far.
+
+use serde_json::{Value, json};
+
+use super::state::State;
+use crate::device::Device;
+use crate::error::Result;
+use crate::inference::scores::{evaluate, evaluate_by_class};
+use crate::model::annotator::Annotator;
+
+/// The best model of those that were offered.
+pub struct Best {
+    pub model: Option<Annotator>,
+    /// Its GAP@20 on the validation rows, or without such rows its training loss below zero.
+    pub score: f64,
+}
+
+impl Default for Best {
+    fn default() -> Best {
+        Best { model: None, score: f64::NEG_INFINITY }
+    }
+}
+
+impl Best {
+    /// Takes this one.
+    pub fn keep(&mut self, annotator: &Annotator, score: f64) {
+        (self.model, self.score) = (Some(annotator.clone()), score);
+    }
+}
+
+impl<D: Device> State<'_, D> {
+    /// Reports an event, and keeps its loss, if it has one, as the last.
+    pub fn tell(&mut self, event: Value) {
+        self.report.event(&event);
+        self.standing.last_loss = event["loss"].as_f64().unwrap_or(self.standing.last_loss);
+    }
+
+    /// Offers the model to the run's best one; see `offer`.
+    ///
+    /// # Errors
+    /// As `offer`.
+    pub fn validate(&mut self, annotator: &Annotator, event: Value) -> Result<bool> {
+        let mut best = std::mem::take(&mut self.best);
+        let outcome = self.offer(annotator, &mut best, event);
+        self.best = best;
+        outcome
+    }
+
+    /// Evaluates the model on the validation rows, tells of it and keeps it in `best` if it is
+    /// better; without validation rows the last one counts as the best. Returns whether it was
+    /// better.
+    ///
+    /// # Errors
+    /// What reading rows gives; exit 75 when told to stop; common to all ranks.
+    pub fn offer(
+        &mut self,
+        annotator: &Annotator,
+        best: &mut Best,
+        mut event: Value,
+    ) -> Result<bool> {
+        let Some(rows) = self.setting.data.validation.clone() else {
+            self.tell(event);
+            let score = -self.standing.last_loss;
+            let better = score > best.score;
+            best.keep(annotator, score);
+            return Ok(better);
+        };
+        let metrics = evaluate(self.setting.comm, annotator, &rows, &mut self.device)?;
+        event["validation"] = json!(metrics);
+        self.tell(event);
+        let better = metrics.gap_at_20 > best.score;
+        if better {
+            best.keep(annotator, metrics.gap_at_20);
+        }
+        Ok(better)
+    }
+
+    /// Evaluates the model on the validation rows, of which there are some, and tells of it.
+    /// Returns the loss of each class summed over them.
+    ///
+    /// # Errors
+    /// What reading rows gives; exit 75 when told to stop; common to all ranks.
+    pub fn offer_classes(&mut self, annotator: &Annotator, mut event: Value) -> Result<Vec<f64>> {
+        let rows = self.setting.data.validation.clone().expect("the job was checked for it");
+        let (metrics, losses) =
+            evaluate_by_class(self.setting.comm, annotator, &rows, &mut self.device)?;
+        event["validation"] = json!(metrics);
+        self.tell(event);
+        Ok(losses)
+    }
+}
