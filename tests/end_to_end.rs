@@ -252,6 +252,25 @@ fn a_model_says_what_it_is_and_opens_in_h5py() {
     println!("skipped: no python3 with h5py");
 }
 
+/// `RUN/job.toml` is a job file: of the same run, what `--set` changed included.
+#[test]
+fn the_record_of_a_job_gives_the_same_run() {
+    let scratch = Scratch::with_data(600, 20);
+    let set = |command: TestCommand| command.arg("--set").arg("experts.learning_rate=0.037");
+    set(train(&scratch.job("job", "adam"), &scratch.path("run"))).stdout();
+    train(&scratch.path("run/job.toml"), &scratch.path("again")).ranks(2).stdout();
+    for key in ["model_hash", "result_hash", "job"] {
+        let of = |run: &str| json(&scratch.path(run).join("run.json"), key);
+        assert_eq!(of("run"), of("again"), "{key}");
+    }
+    let text = |run: &str| std::fs::read_to_string(scratch.path(run).join("job.toml")).unwrap();
+    assert_eq!(text("run"), text("again"));
+    // A run goes on, or here is told to be finished, from its own record.
+    let again = train(&scratch.path("run/job.toml"), &scratch.path("run")).output();
+    let told = String::from_utf8_lossy(&again.stderr);
+    assert!(again.status.success() && told.contains("this run is finished"), "{told}");
+}
+
 /// Every file of a model is checked against its checksum before it is used.
 #[test]
 fn a_changed_model_is_refused() {

@@ -8,7 +8,7 @@ mod older_runs;
 
 use common::json;
 use common::pins::{Literals, Pin, numbers};
-use older_runs::{Copy, STOPPED, copy_folder};
+use older_runs::{Copy, STOPPED, STOPPED_LATER, copy_folder};
 
 /// The jobs of the runs.
 const JOBS: [&str; 4] = ["adam", "adagrad", "lbfgs", "frames"];
@@ -28,7 +28,7 @@ fn runs_that_were_stopped_go_on_to_their_literals() {
             literals.check(name, &how, Pin::of_directory(&copy.path(&output)));
         }
     }
-    for (run, job) in STOPPED {
+    for (run, job) in STOPPED.into_iter().chain(STOPPED_LATER) {
         for ranks in [1, 3] {
             let name = format!("{run}-{ranks}");
             copy_folder(&copy.path("runs").join(run), &copy.path(&name));

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use common::pinned_jobs::{FRAMES, VIDEOS, job, sets, shards};
 use common::pins::{Literals, Pin};
-use reelscale::job::{ACTIVATIONS, KEYS, Takes};
+use reelscale::job::{ACTIVATIONS, Decides, Default, KEYS, Key, Takes};
 use reelscale::kernel::vector::Instructions;
 
 /// Every job on every kernel, on one rank of two threads and on three ranks.
@@ -42,28 +42,20 @@ fn jobs_on_frames_come_to_their_literals() {
     check("frames.txt", FRAMES, 6);
 }
 
-/// Keys that say where, how and when a run computes, never what.
-const NOT_COMPUTED: &[&str] = &[
-    "data.train",
-    "data.allow_overlap",
-    "checkpoint.minutes",
-    "checkpoint.every",
-    "run.threads",
-    "run.memory_gib",
-    "run.scratch",
-    "run.stall_seconds",
-    "run.kernel",
-];
-
 /// Every choice of every key, two values of any other key, every layer and activation.
 #[test]
 fn the_jobs_cover_all_that_is_computed() {
     let jobs = || VIDEOS.iter().chain(FRAMES);
-    for key in KEYS.iter().filter(|key| !NOT_COMPUTED.contains(&key.name)) {
+    let decides = |key: &&Key| key.decides == Decides::Result || key.name == "data.validation";
+    for key in KEYS.iter().filter(decides) {
         let value = |own| {
             let assignments = sets(own).filter_map(|line| line.split_once(" = "));
             let last = assignments.filter(|(name, _)| *name == key.name).last();
-            last.map_or(key.default, |(_, value)| value).trim_matches('"')
+            let default = match key.default {
+                Default::Always(value) => value,
+                Default::Required | Default::By(..) => "",
+            };
+            last.map_or(default, |(_, value)| value).trim_matches('"')
         };
         let values: BTreeSet<&str> = jobs().map(|(_, own)| value(own)).collect();
         match key.takes {

@@ -17,7 +17,7 @@ use crate::disk::{Disk, there};
 use crate::error::{Error, Exit, Result};
 use crate::flow::verify::verify;
 use crate::human;
-use crate::job::Job;
+use crate::job::{Job, documented};
 use crate::launch;
 use crate::report::{Finished, Found, Report, RunDirectory, SHARDS_READ, failure, host};
 use crate::signals::{self, Deadline};
@@ -29,8 +29,9 @@ use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Run, Tries, host_of, pl
 /// leaves a checkpoint; the same command goes on from it, on any number of ranks, with the same
 /// result.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = documented())]
 pub struct Args {
-    /// The job file; jobs/all-keys.toml documents every key.
+    /// The job file, or RUN/job.toml of a run; --help lists every key.
     pub job: PathBuf,
     /// Directory of the run: new, empty, or that of the same run. The trained model is
     /// OUTPUT/model.

@@ -7,19 +7,10 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{ACTIVATIONS, KEYS, Key, Takes};
-use crate::model::spec::{Activation, Layer};
-
-/// A value of what its key takes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    Integer(i64),
-    Number(f64),
-    Boolean(bool),
-    Text(String),
-    Texts(Vec<String>),
-    Layers(Vec<Layer>),
-}
+use super::keys::{KEYS, SECTIONS};
+use super::layers::layer;
+use super::table::{Key, Takes};
+use super::value::Value;
 
 /// Values by key, each with the place that errors about it name.
 #[derive(Default)]
@@ -48,8 +39,7 @@ impl JobFile {
             }
         };
         for (section, content) in &table {
-            let sections =
-                KEYS.iter().filter_map(|key| key.name.split_once('.').map(|name| name.0));
+            let sections = SECTIONS.iter().map(|section| section.name);
             if !sections.clone().any(|known| known == section.get_ref().as_ref()) {
                 let hint = suggestion(section.get_ref(), sections);
                 errors.push(format!(
@@ -111,7 +101,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// `; hint: did you mean ...`, if something is near.
-fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
     let near = known.map(|known| (strsim::damerau_levenshtein(found, known), known)).min();
     match near {
         Some((distance, known)) if distance <= 4 => format!("; hint: did you mean {known}?"),
@@ -119,7 +109,8 @@ fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-type Wrong = (Range<usize>, String);
+/// What is wrong, and where in the text.
+pub type Wrong = (Range<usize>, String);
 
 /// The value of `key`, if it is what the key takes.
 fn take(key: &Key, value: &Spanned<DeValue>) -> Result<Value, Wrong> {
@@ -163,68 +154,8 @@ fn take(key: &Key, value: &Spanned<DeValue>) -> Result<Value, Wrong> {
     }
 }
 
-fn layer(value: &Spanned<DeValue>) -> Result<Layer, Wrong> {
-    let wrong = |span: Range<usize>, text: String| Err((span, text));
-    let Some(table) = value.get_ref().as_table() else {
-        let found = shown(value.get_ref());
-        return wrong(
-            value.span(),
-            format!("found {found}, expected a layer such as {{ dense = 1024 }}"),
-        );
-    };
-    let (mut units, mut activation, mut plain) = (None, None, None);
-    for (name, value) in table {
-        let found = shown(value.get_ref());
-        match name.get_ref().as_ref() {
-            "dense" => match integer(value.get_ref()) {
-                Some(number @ 1..=1_048_576) => units = Some(number as usize),
-                _ => {
-                    let text =
-                        format!("dense: found {found}, expected a whole number from 1 to 1048576");
-                    return wrong(value.span(), text);
-                }
-            },
-            "activation" => match value.get_ref().as_str().and_then(activation_named) {
-                Some(named) => activation = Some(named),
-                None => {
-                    let expected = ACTIVATIONS.join(", ");
-                    let text = format!("activation: found {found}, expected one of {expected}");
-                    return wrong(value.span(), text);
-                }
-            },
-            "gating" if value.get_ref().as_bool() == Some(true) => plain = Some(Layer::Gating),
-            "residual" if value.get_ref().as_bool() == Some(true) => plain = Some(Layer::Residual),
-            other => {
-                let hint =
-                    suggestion(other, ["dense", "activation", "gating", "residual"].into_iter());
-                return wrong(
-                    name.span(),
-                    format!("{other}: unknown in a layer, or not true{hint}"),
-                );
-            }
-        }
-    }
-    match (units, activation, plain) {
-        (Some(units), activation, None) => {
-            Ok(Layer::Dense { units, activation: activation.unwrap_or(Activation::Relu) })
-        }
-        (None, None, Some(layer)) => Ok(layer),
-        _ => wrong(
-            value.span(),
-            "expected { dense = UNITS, activation = ... }, { gating = true } or\
-             { residual = true }"
-                .into(),
-        ),
-    }
-}
-
-fn activation_named(name: &str) -> Option<Activation> {
-    use Activation::{Identity, Relu, Relu6, Sigmoid, Tanh};
-    let at = ACTIVATIONS.iter().position(|known| *known == name)?;
-    Some([Identity, Relu, Relu6, Sigmoid, Tanh][at])
-}
-
-fn integer(value: &DeValue) -> Option<i64> {
+/// A whole number, if the value is one that fits.
+pub fn integer(value: &DeValue) -> Option<i64> {
     let integer = value.as_integer()?;
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
@@ -238,7 +169,7 @@ fn number(value: &DeValue) -> Option<f64> {
 }
 
 /// A value as an error shows it.
-fn shown(value: &DeValue) -> String {
+pub fn shown(value: &DeValue) -> String {
     match value {
         DeValue::String(text) => format!("{:?}", text.chars().take(60).collect::<String>()),
         DeValue::Integer(number) => number.to_string(),

@@ -40,6 +40,14 @@ pub enum Normalize {
     None,
 }
 
+/// What the biases of new experts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitialBiases {
+    Zero,
+    /// The log odds of their class among the training rows.
+    Frequency,
+}
+
 /// Mean of each feature and what its distance from that is multiplied by.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

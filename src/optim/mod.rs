@@ -169,19 +169,6 @@ const fn joined<const N: usize>(
     all
 }
 
-/// Solvers are written by name.
-impl Serialize for Solver {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.name())
-    }
-}
-
-impl Serialize for SharedSolver {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.name())
-    }
-}
-
 /// What a mini-batch solver takes a step with.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {

@@ -157,12 +157,13 @@ impl RunDirectory {
         self.lock.held()
     }
 
-    /// Writes what job is run.
+    /// Writes what job is run, as a job file.
     ///
     /// # Errors
     /// Exit 5.
     pub fn begin(&self, job: &Job) -> Result<()> {
-        self.write(JOB, &job.to_toml())
+        let about = "# The job of this run, with every key. `reelscale train` takes it.\n\n";
+        self.write(JOB, &(about.to_string() + &job.to_toml()))
     }
 
     /// The events of the run.

@@ -18,7 +18,7 @@ use crate::human::hex;
 use crate::job::{Job, Validation};
 use crate::model::experts::Rule;
 use crate::model::initial;
-use crate::model::spec::{Normalize, Standard};
+use crate::model::spec::{InitialBiases, Normalize, Standard};
 use crate::partition::Blocks;
 use crate::rng::{Purpose, Stream};
 
@@ -109,7 +109,7 @@ impl Data {
     /// As `open`; exit 75 when told to stop.
     pub fn open_again(comm: &Comm, job: &Job, before: &ReadBefore) -> Result<Data> {
         let all = open(comm, "data.train", &job.data.train, before)?;
-        let (train, validation) = match &job.data.validation {
+        let (train, validation) = match job.data.validation_rows() {
             Validation::None => (all, None),
             Validation::Globs(globs) => {
                 let validation = open(comm, "data.validation", globs, before)?;
@@ -118,7 +118,7 @@ impl Data {
                 (all, Some(validation))
             }
             Validation::Fraction(fraction) => {
-                let (train, validation) = split(&all, *fraction, job);
+                let (train, validation) = split(&all, fraction, job);
                 (train, Some(validation))
             }
         };
@@ -140,19 +140,20 @@ impl Data {
         let lists = Lists {
             train: &train,
             validation: validation.as_ref(),
-            named: matches!(job.data.validation, Validation::Globs(_)),
+            named: !job.data.validation.is_empty(),
             allowed: job.data.allow_overlap,
         };
         overlap::check(comm, &lists)?;
         let rule = rule_of(job);
+        let by_frequency = job.model.initial_biases == InitialBiases::Frequency;
         let positives = match rule {
-            Rule::Uniform { .. } if !job.model.frequency_biases => {
+            Rule::Uniform { .. } if !by_frequency => {
                 vec![0; train.dataset().class_count()]
             }
             _ => train.positives(comm)?,
         };
         let rows = train.rows();
-        let biases = positives.iter().filter(|_| job.model.frequency_biases);
+        let biases = positives.iter().filter(|_| by_frequency);
         let biases = Rc::new(biases.map(|count| initial::log_odds(*count, rows)).collect());
         let standard = match job.data.normalize {
             Normalize::Standardise => Some(Rc::new(train.standard(comm)?)),

@@ -22,14 +22,25 @@ pub const STOPPED: [(&str, &str); 9] = [
     ("frames-shared", "frames"),
 ];
 
-/// A copy of what commit e3a6bb3 left, with its shards unpacked.
+/// The same of commit 2159153, whose shards prove themselves and whose checkpoints know what theirs
+/// contained.
+pub const STOPPED_LATER: [(&str, &str); 5] = [
+    ("adagrad-experts", "adagrad"),
+    ("adam-experts", "adam"),
+    ("adam-pretrain", "adam"),
+    ("adam-shared", "adam"),
+    ("lbfgs-experts", "lbfgs"),
+];
+
+/// A copy of what commits e3a6bb3 and 2159153 left, with the shards of both unpacked.
 pub struct Copy(tempfile::TempDir);
 
 impl Copy {
     pub fn new() -> Copy {
         let copy = Copy(tempfile::tempdir().unwrap());
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/e3a6bb3");
-        copy_folder(&data, copy.0.path());
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        copy_folder(&data.join("e3a6bb3"), copy.0.path());
+        copy_folder(&data.join("2159153"), copy.0.path());
         for folder in ["videos", "frames"] {
             for entry in fs::read_dir(copy.path(folder)).unwrap() {
                 let unpacked = Command::new("gzip").arg("-d").arg(entry.unwrap().path()).status();

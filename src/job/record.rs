@@ -1,0 +1,116 @@
+//! The job in the record of a run: a job file that has every key, and what of it may be another
+//! when the run goes on. Values are compared, never texts.
+
+use std::fmt::Write;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::check::with_defaults;
+use super::earlier;
+use super::file::JobFile;
+use super::keys::{Job, KEYS, SECTIONS};
+use super::table::{Decides, Key};
+use super::value::Value;
+use crate::error::{Error, Result};
+
+/// Keys whose values differ: (key, before, now), those that may change and those that may not.
+#[derive(Debug, Default)]
+pub struct Changes {
+    pub harmless: Vec<(String, String, String)>,
+    pub forbidden: Vec<(String, String, String)>,
+}
+
+impl Job {
+    /// The job as a file that has every key. It is read as the same job.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for section in SECTIONS {
+            let gap = if text.is_empty() { "" } else { "\n" };
+            writeln!(text, "{gap}[{}]", section.name).expect("a text takes all");
+            for (name, value) in self.section(section.name) {
+                writeln!(text, "{name} = {}", value.to_toml()).expect("a text takes all");
+            }
+        }
+        text
+    }
+
+    /// Names and values of the keys of a section.
+    fn section(&self, section: &str) -> Vec<(&'static str, Value)> {
+        let keys = KEYS.iter().zip(self.values());
+        let own = keys.filter_map(|(key, value)| {
+            let (of, name) = key.name.split_once('.')?;
+            (of == section).then_some((name, value))
+        });
+        own.collect()
+    }
+
+    /// What of this job is computed, a line `key = value` each: what all ranks must share. Which
+    /// shards it names is seen in the data.
+    pub fn computed(&self) -> String {
+        let line = |(key, value): (&Key, Value)| match (key.decides, value) {
+            (Decides::Result, value) => format!("{} = {}\n", key.name, value.to_toml()),
+            (Decides::Files, value) if is_empty(&value) => format!("{} = []\n", key.name),
+            (Decides::Files | Decides::Execution, _) => String::new(),
+        };
+        KEYS.iter().zip(self.values()).map(line).collect()
+    }
+
+    /// What of this job differs from the one that `before` records: the text of `to_toml`, of this
+    /// version or an earlier one. A key that it doesn't have was its default.
+    ///
+    /// # Errors
+    /// Exit 6: it is no such record.
+    pub fn changes_since(&self, before: &str) -> Result<Changes> {
+        let before = recorded(before)?;
+        let mut changes = Changes::default();
+        for (key, (before, now)) in KEYS.iter().zip(before.values().iter().zip(self.values())) {
+            if *before == now {
+                continue;
+            }
+            let list = match key.decides {
+                Decides::Execution => &mut changes.harmless,
+                Decides::Files if is_empty(before) == is_empty(&now) => &mut changes.harmless,
+                Decides::Files | Decides::Result => &mut changes.forbidden,
+            };
+            list.push((key.name.to_string(), before.to_toml(), now.to_toml()));
+        }
+        Ok(changes)
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    matches!(value, Value::Texts(texts) if texts.is_empty())
+}
+
+/// The job that a record holds.
+fn recorded(text: &str) -> Result<Job> {
+    let name = "job.toml";
+    let told = |text: &str| Error::run_directory(format!("{name}: {text}"));
+    let table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| told(error.message()))?;
+    let (mut file, mut errors) = (JobFile::default(), Vec::new());
+    let text = earlier::as_job_file(table).to_string();
+    file.read(&text, &|_, _| name.to_string(), &mut errors);
+    match errors.first() {
+        None => Ok(with_defaults(&file).job()),
+        Some(error) => Err(Error::run_directory(error.clone())),
+    }
+}
+
+/// As `run.json` has it: sections of keys.
+impl Serialize for Job {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        struct Keys(Vec<(&'static str, Value)>);
+        impl Serialize for Keys {
+            fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+                to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+            }
+        }
+        let mut map = to.serialize_map(Some(SECTIONS.len()))?;
+        for section in SECTIONS {
+            map.serialize_entry(section.name, &Keys(self.section(section.name)))?;
+        }
+        map.end()
+    }
+}
