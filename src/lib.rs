@@ -13,13 +13,15 @@ pub mod train;
 // floor 6: scores and metrics of a model; what things cost
 pub mod cost;
 pub mod inference;
-// floor 5: the two flows, checkpoints
+// floor 5: the two flows, the model directory, checkpoints
+pub mod artifact;
 pub mod checkpoint;
 pub mod flow;
 // floor 4: communication, what a rank computes with, data, job, report
 pub mod comm;
 pub mod data;
 pub mod device;
+pub mod folder;
 pub mod formats;
 pub mod job;
 pub mod launch;

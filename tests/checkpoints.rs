@@ -91,7 +91,7 @@ fn start(job: &Job, checkpoints: &Path, ranks: usize, stop: Option<Duration>) ->
         let own = Checkpoints::new(store, job.checkpoint.clone(), identity, json!(ranks), None);
         let mut report = Report::new(None);
         let trained = train(comm, job, data, &mut report, Some(own))?;
-        let hash = reelscale::checkpoint::content_hash(comm, &trained.annotator);
+        let hash = reelscale::artifact::content_hash(comm, &trained.annotator);
         Ok((trained.done, report.events_hash(), hash))
     });
     let outcomes = outcomes.unwrap();

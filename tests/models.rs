@@ -22,7 +22,7 @@ use common::{copy, reelscale, refit_sums};
 use models::{
     model, outcome, refit_manifest, refused_or_same, same_numbers, saved, shapes, without_sums,
 };
-use reelscale::checkpoint::{content_hash, load, save};
+use reelscale::artifact::{content_hash, load, save};
 use reelscale::comm::{Comm, run_threads};
 use reelscale::error::{Exit, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};

@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use common::{json, real_data, reelscale};
-use reelscale::checkpoint;
+use reelscale::artifact;
 use reelscale::comm::Comm;
 use reelscale::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardWriter, find};
 use reelscale::example::FeaturePart;
@@ -38,7 +38,7 @@ fn solve(folder: &Path, normalize: &str, l2: f64) -> (Vec<f64>, usize) {
 }
 
 fn objectives(folder: &Path, model: &Path, l2: f64) -> Vec<f64> {
-    let annotator = checkpoint::load(&Comm::serial(), model).unwrap();
+    let annotator = artifact::load(&Comm::serial(), model).unwrap();
     let paths = find(&[format!("{}/data/*.h5", folder.display())]).unwrap();
     let infos = paths.iter().map(|path| ShardInfo::read(path).unwrap()).collect();
     let dataset = Dataset::new(infos).unwrap();

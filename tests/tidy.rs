@@ -8,8 +8,8 @@ const FLOORS: &[(&[&str], u8)] = &[
     (&["commands"], 8),
     (&["train"], 7),
     (&["inference", "cost"], 6),
-    (&["flow", "checkpoint"], 5),
-    (&["comm", "data", "device", "formats", "job", "report", "launch", "signals"], 4),
+    (&["flow", "artifact", "checkpoint"], 5),
+    (&["comm", "data", "device", "folder", "formats", "job", "report", "launch", "signals"], 4),
     (&["optim"], 3),
     (&["model", "metrics", "synthetic", "limits"], 2),
     (&["kernel", "partition"], 1),
@@ -103,7 +103,7 @@ fn modules_import_from_lower_floors_only() {
 /// What is named, and the places that may name it.
 const BORDERS: &[(&str, &[&str])] = &[
     ("mpi::", &["src/comm/mpi.rs", "src/comm/mod.rs"]),
-    ("hdf5::", &["src/data/", "src/checkpoint/"]),
+    ("hdf5::", &["src/data/", "src/artifact/"]),
     ("hdf5_sys::", &["src/data/"]),
     ("nix::", &["src/comm/", "src/signals/"]),
     ("clap::", &["src/commands/"]),
@@ -117,7 +117,7 @@ const BORDERS: &[(&str, &[&str])] = &[
             "src/optim/",
             "src/device/",
             "src/data/",
-            "src/checkpoint/",
+            "src/artifact/",
             "src/cost/",
             "src/commands/bench/",
         ],

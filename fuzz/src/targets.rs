@@ -6,12 +6,12 @@
 
 use std::path::Path;
 
-use reelscale::checkpoint::Manifest;
+use reelscale::artifact::Manifest;
 use reelscale::checkpoint::listing::Listing;
-use reelscale::checkpoint::sums;
 use reelscale::data::superblock;
 use reelscale::data::trailer::{MAGIC, Trailer, digest};
 use reelscale::example::{Example, FeaturePart, Values};
+use reelscale::folder::sums;
 use reelscale::formats::csv::{Records, field};
 use reelscale::formats::submission::{HEADER, Source, Video, read_both, write_line};
 use reelscale::formats::svmlight;

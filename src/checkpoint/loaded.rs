@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::folder::Folder;
 use super::listing::{Families, Part};
 use crate::error::{Error, Result};
+use crate::folder::Folder;
 use crate::packed::{Numbers, take, take_numbers};
 use crate::partition::Owners;
 

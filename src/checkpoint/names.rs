@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::sums::SUMS;
+use crate::folder::sums::SUMS;
 
 /// The folder of one under way begins with this.
 pub const NEXT: &str = "next";

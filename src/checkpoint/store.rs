@@ -21,14 +21,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::folder::{Folder, same_sum};
 use super::listing::{Listing, Part};
 use super::loaded::{Blocks, Items, Loaded};
 use super::names::{NEXT, entries, is_checkpoint, is_own, number_of};
-use super::sums::{self, LIST_BYTES_MAX, SUMS};
 use crate::comm::Comm;
 use crate::disk::{Disk, DiskFile, folder_of, left_there, there};
 use crate::error::{Error, Result};
+use crate::folder::sums::{self, LIST_BYTES_MAX, SUMS};
+use crate::folder::{Folder, same_sum};
 use crate::human::hex;
 use crate::partition::Owners;
 

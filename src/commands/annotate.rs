@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::out::{self, For};
 use super::scoring::Scoring;
-use crate::checkpoint;
+use crate::artifact;
 use crate::comm::{Comm, same_on_all};
 use crate::data::write_annotations;
 use crate::disk::{Disk, own_temporary, there};
@@ -51,7 +51,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
     let (disk, name) = (Disk::default(), args.output.display());
     comm.agree(if comm.is_root() { check_output(&disk, &args.output) } else { Ok(()) })?;
-    let annotator = checkpoint::load(comm, &args.model)?;
+    let annotator = artifact::load(comm, &args.model)?;
     let (rows, mut device) = args.scoring.prepare(comm, &annotator, &args.data)?;
     let top = (args.top as usize).min(annotator.shape.class_count);
     let scored = score(comm, &annotator, &rows, &mut device, top)?;

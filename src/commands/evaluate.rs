@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::out::{self, For};
 use super::scoring::Scoring;
-use crate::checkpoint;
+use crate::artifact;
 use crate::comm::{Comm, same_on_all};
 use crate::error::{Error, Exit, Result};
 use crate::formats::submission::{self, Both, Source, Video};
@@ -66,7 +66,7 @@ fn evaluate_model(
     data: &[String],
     scoring: &Scoring,
 ) -> Result<Metrics> {
-    let annotator = checkpoint::load(comm, model)?;
+    let annotator = artifact::load(comm, model)?;
     let (rows, mut device) = scoring.prepare(comm, &annotator, data)?;
     evaluate(comm, &annotator, &rows, &mut device)
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use self::result::{Ending, unix_seconds};
-use crate::checkpoint::{ModelFolder, Store};
+use crate::artifact::ModelFolder;
+use crate::checkpoint::Store;
 use crate::clock::Clock;
 use crate::comm::{Comm, same_on_all};
 use crate::data::ReadBefore;

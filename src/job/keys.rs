@@ -54,7 +54,8 @@ keys! {
         /// Shared layers: { dense = 2048, activation = "relu" } (identity, relu6, sigmoid, tanh),
         /// { gating = true } or { residual = true }. Empty: mixtures on the features themselves.
         shared: Vec<Layer> = [], Layers, "", Result;
-        /// Of frame-level shards: layers that every frame passes by itself before frames are pooled.
+        /// Of frame-level shards: layers that every frame passes by itself before frames are
+        /// pooled.
         frames: Vec<Layer> = [], Layers, "", Result;
         /// Of frame-level shards: how frames become one vector, which model.shared then takes.
         pooling: Pooling = "swap", choice::<Pooling>(), "", Result;

@@ -4,7 +4,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use reelscale::checkpoint::{load, save};
+use reelscale::artifact::{load, save};
 use reelscale::comm::Comm;
 use reelscale::error::Error;
 use reelscale::example::FeaturePart;
@@ -90,7 +90,7 @@ pub fn outcome(path: &Path, what: &dyn Fn() -> String) -> Result<Annotator, Erro
 pub fn same_numbers(found: &Annotator, expected: &Annotator) -> bool {
     let numbers = |model: &Annotator| {
         let shape = Shape { class_blocks: 0, ..model.shape.clone() };
-        (shape, model.shared.clone(), reelscale::checkpoint::content_hash(&Comm::serial(), model))
+        (shape, model.shared.clone(), reelscale::artifact::content_hash(&Comm::serial(), model))
     };
     numbers(found) == numbers(expected)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reelscale::checkpoint::load;
+use reelscale::artifact::load;
 use reelscale::comm::{Comm, run_threads};
 use reelscale::device::Device;
 use reelscale::disk::Disk;

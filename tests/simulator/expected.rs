@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reelscale::checkpoint;
+use reelscale::artifact;
 use reelscale::comm::Comm;
 use sha2::{Digest, Sha256};
 
@@ -162,7 +162,7 @@ pub fn found(path: &Path) -> Result<Expected, String> {
         return Err("the run isn't finished".into());
     }
     let comm = Comm::serial();
-    let model = checkpoint::load(&comm, &path.join("model")).map_err(|error| error.text)?;
+    let model = artifact::load(&comm, &path.join("model")).map_err(|error| error.text)?;
     Ok(Expected {
         events: events_of(&read("metrics.jsonl")?)?,
         result: record["result_hash"].as_str().unwrap_or_default().into(),

@@ -5,7 +5,7 @@ mod shards;
 use std::path::{Path, PathBuf};
 
 use super::out::{self, For};
-use crate::checkpoint;
+use crate::artifact;
 use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::human;
@@ -47,10 +47,10 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
 
 fn model(comm: &Comm, path: &Path, hash: bool) -> Result<()> {
     if hash {
-        let found = checkpoint::content_hash(comm, &checkpoint::load(comm, path)?);
+        let found = artifact::content_hash(comm, &artifact::load(comm, path)?);
         return out::print(comm, For::Reading, || found + "\n");
     }
-    let manifest = checkpoint::ModelFolder::open_whole(comm, path)?.manifest;
+    let manifest = artifact::ModelFolder::open_whole(comm, path)?.manifest;
     out::print(comm, For::Reading, || {
         let shape = &manifest.shape;
         let layers = serde_json::to_string(&shape.layers).expect("layers are plain data");

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::program;
 use super::Args;
-use crate::checkpoint;
+use crate::artifact;
 use crate::comm::{Comm, library_version};
 use crate::disk::Disk;
 use crate::error::{Exit, Result};
@@ -116,14 +116,14 @@ impl<'a> Ending<'a> {
     fn keep_model(&mut self, model: &Annotator) -> Result<String> {
         let hash = match self.model_hash.take() {
             Some(hash) => hash,
-            None => checkpoint::content_hash(self.comm, model),
+            None => artifact::content_hash(self.comm, model),
         };
         self.model_hash = Some(hash.clone());
         let record = json!({ "format": "reelscale-run", "finished": false, "model_hash": hash });
         let written = self.directory.map_or(Ok(()), |directory| directory.record(&record));
         self.comm.agree(written)?;
         let path = self.args.output.join("model");
-        checkpoint::save_hashed(self.comm, self.disk, &path, model, &hash)?;
+        artifact::save_hashed(self.comm, self.disk, &path, model, &hash)?;
         Ok(hash)
     }
 }

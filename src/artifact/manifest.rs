@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::sums::is_sha256;
 use crate::error::{Error, Result};
+use crate::folder::sums::is_sha256;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::EXPERTS_MAX;
 

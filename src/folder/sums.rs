@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use super::folder::Folder;
+use super::Folder;
 use crate::error::{Error, Result};
 
 pub const SUMS: &str = "SHA256SUMS";

@@ -14,11 +14,11 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::folder::{Folder, FolderFile, same_sum};
 use super::manifest::{MANIFEST, MANIFEST_BYTES_MAX, Manifest};
-use super::sums::{self, Sums};
 use crate::comm::{Comm, same_on_all};
 use crate::error::{Error, Exit, Result};
+use crate::folder::sums::{self, Sums};
+use crate::folder::{Folder, FolderFile, same_sum};
 use crate::human::hex;
 
 /// The open directory of a model.

@@ -8,9 +8,9 @@ use hdf5::Dataset;
 use ndarray::s;
 
 use super::files::is_gate;
-use super::folder::FolderFile;
 use super::model_folder::ModelFolder;
 use crate::error::{Error, Result};
+use crate::folder::FolderFile;
 use crate::kernel::mixture::layout::Layout;
 use crate::model::experts::EXPERTS_MAX;
 use crate::model::shared::SharedLayers;

@@ -1,6 +1,8 @@
 //! A directory whose files are read: opened once, so that everything that is read through it is of
 //! that one directory, whatever is renamed over its path meanwhile.
 
+pub mod sums;
+
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};

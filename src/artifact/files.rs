@@ -13,10 +13,10 @@ use ndarray::{ArrayView1, ArrayView2, s};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{FileEntry, MANIFEST, Manifest, SHARED, experts_name};
-use super::sums::{self, SUMS};
 use crate::comm::Comm;
 use crate::disk::{Disk, folder_of, there};
 use crate::error::{Error, Result};
+use crate::folder::sums::{self, SUMS};
 use crate::human::hex;
 use crate::kernel::mixture::Block;
 use crate::kernel::mixture::layout::{Layout, Role};
