@@ -4,6 +4,7 @@
 //! Element by element the numbers of a large model would take ten times as long. Byte order is
 //! this machine's, which is little-endian wherever the program runs.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::marker::PhantomData;
@@ -43,6 +44,16 @@ impl<T: Pod> Numbers for Arc<Vec<T>> {
     }
 }
 
+impl<T: Pod> Numbers for Cow<'_, [T]> {
+    type Number = T;
+    fn numbers(&self) -> &[T] {
+        self
+    }
+    fn from_numbers(numbers: Vec<T>) -> Self {
+        Cow::Owned(numbers)
+    }
+}
+
 pub fn serialize<V: Numbers, S: Serializer>(numbers: &V, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_bytes(bytemuck::cast_slice(numbers.numbers()))
 }
@@ -79,6 +90,13 @@ pub fn put(to: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
         ciborium::ser::Error::Io(error) => error,
         ciborium::ser::Error::Value(text) => io::Error::other(text),
     })
+}
+
+/// Begins a map of `count` named fields. What follows is the name and the value of each, an item
+/// each, for values that others write.
+pub fn put_fields(to: &mut dyn Write, count: u8) -> io::Result<()> {
+    assert!(count < 24, "more fields have a longer head");
+    to.write_all(&[0xa0 | count])
 }
 
 /// Writes a vector of numbers as the next item.

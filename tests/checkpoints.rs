@@ -361,7 +361,7 @@ fn a_checkpoint_of_another_version_is_refused_clearly() {
     let store = Store::new(path.clone(), Disk::default());
     (0..2).for_each(|number| save(&store, &Comm::serial(), number).unwrap());
     let state = newest_files(&path).into_iter().find(|file| file.ends_with("state.json")).unwrap();
-    let text = fs::read_to_string(&state).unwrap().replace("\"version\": 1", "\"version\": 2");
+    let text = fs::read_to_string(&state).unwrap().replace("\"version\": 2", "\"version\": 3");
     fs::write(&state, &text).unwrap();
     let sums = state.with_file_name("SHA256SUMS");
     let lines = fs::read_to_string(&sums).unwrap();
@@ -375,7 +375,7 @@ fn a_checkpoint_of_another_version_is_refused_clearly() {
         .collect();
     fs::write(&sums, new.join("\n") + "\n").unwrap();
     let error = load(&path, 1).unwrap_err();
-    assert!(error.text.contains("version: found 2"), "{}", error.text);
+    assert!(error.text.contains("version: found 3, this program reads 2"), "{}", error.text);
     assert_eq!(error.exit as i32, 6);
     // The one before it, which is whole, isn't taken instead, and nothing is put aside.
     assert!(state.exists());

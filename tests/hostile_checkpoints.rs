@@ -177,11 +177,30 @@ fn a_checkpoint_of_another_job_is_refused() {
 
 #[test]
 fn whatever_a_checkpoint_says_is_refused_or_gone_on_with() {
+    whatever_it_says(1);
+}
+
+/// The same of records that have names: of the same runs, which this program has gone on with and
+/// was told to stop at once.
+#[test]
+fn whatever_a_checkpoint_of_this_version_says_is_refused_or_gone_on_with() {
+    whatever_it_says(2);
+}
+
+fn whatever_it_says(version: u64) {
     let (copy, comm) = (Copy::new(), Comm::serial());
     let all = std::env::var("REELSCALE_MUTATIONS").is_ok_and(|which| which == "all");
     for (number, (run, name)) in STOPPED.into_iter().enumerate() {
+        if version > 1 {
+            copy.reelscale(&format!("train {name}.toml --output runs/{run} --max-time 0")).stdout();
+        }
         let stopped = stopped(&comm, &copy, run, name);
         stopped.go_on(false).unwrap();
+        let state: Value = serde_json::from_slice(&fs::read(stopped.file(STATE)).unwrap()).unwrap();
+        assert_eq!(state["version"], version);
+        let items = records::items(&fs::read(stopped.file("common.bin")).unwrap());
+        let named = items.iter().all(|item| item.is_map());
+        assert_eq!(named, version > 1, "{run}: records of named fields");
         let mut counts = BTreeMap::new();
         for entry in fs::read_dir(stopped.folder.join("00000001")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();

@@ -10,7 +10,10 @@ use super::loaded::damaged;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "reelscale-checkpoint";
-const VERSION: u32 = 1;
+/// Of the records in a checkpoint, whatever they are. Those of version 1 had values without names,
+/// one after the other.
+const VERSION: u32 = 2;
+const VERSION_MIN: u32 = 1;
 
 /// A run of a family's blocks in one file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,7 +32,7 @@ pub type Families = BTreeMap<String, Vec<Part>>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listing {
     format: String,
-    version: u32,
+    pub version: u32,
     creator: String,
     pub about: Value,
     pub parts: Vec<Part>,
@@ -56,7 +59,8 @@ impl Listing {
         if let Err(newer) = not_newer(path, &value) {
             return Ok(Err(newer));
         }
-        if value["format"] != FORMAT || value["version"].as_u64() != Some(VERSION.into()) {
+        let version = value["version"].as_u64().filter(|version| *version >= VERSION_MIN.into());
+        if value["format"] != FORMAT || version.is_none() {
             let found = (&value["format"], &value["version"]);
             let text = format!("found {found:?}, expected {FORMAT} {VERSION}");
             return Err(damaged(path, text));

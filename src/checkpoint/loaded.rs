@@ -18,6 +18,8 @@ const BUFFER: usize = 1 << 20;
 /// A checkpoint that is whole.
 pub struct Loaded {
     pub number: u64,
+    /// Of its records.
+    pub version: u32,
     pub about: Value,
     pub events: Vec<u8>,
     pub common: Items,

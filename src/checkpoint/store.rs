@@ -3,16 +3,17 @@
 //! ```text
 //!   checkpoints/00000012/
 //!     state.json          what it is of, for people and for finding one's way
-//!     common.bin          what all ranks hold alike, one CBOR item after the other (packed.rs)
+//!     common.bin          what all ranks hold alike, a record in CBOR (packed.rs)
 //!     metrics.jsonl       the events so far
-//!     FAMILY-00064.bin    of a family of class blocks those from 64 on that one rank owned, one
-//!                         run of items for each block
+//!     FAMILY-00064.bin    of a family of class blocks those from 64 on that one rank owned, a
+//!                         record for each block
 //!     SHA256SUMS          of all other files: `sha256sum -c SHA256SUMS`
 //! ```
 //!
 //! One is written under a temporary name, synced and renamed; the one before it is kept. What the
-//! items mean is left to those who put and take them. A checkpoint is used only if it holds exactly
-//! the files that it lists, each with its digest; else the one before it is, and that is said.
+//! records mean is left to those who put and take them. A checkpoint is used only if it holds
+//! exactly the files that it lists, each with its digest; else the one before it is, and that is
+//! said.
 
 use std::cell::Cell;
 use std::io::{self, BufWriter, Write};
@@ -316,10 +317,11 @@ impl Store {
             let (common, events) = (folder.file(COMMON)?, folder.file(EVENTS)?);
             let files =
                 listed.keys().filter(|name| ![STATE, COMMON, EVENTS].contains(&name.as_str()));
-            let about = listing.about.clone();
+            let (about, version) = (listing.about.clone(), listing.version);
             let families = listing.families(&path, files)?;
             Ok(Loaded {
                 number,
+                version,
                 about,
                 events: events.whole(u64::MAX)?,
                 common: Items::new(common.whole(u64::MAX)?, path.with_file_name(COMMON)),

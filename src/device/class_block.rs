@@ -20,7 +20,7 @@ pub struct ClassBlock<S> {
 /// What a class block learns with: one type for each way to learn, so that a device is asked only
 /// for what there is.
 pub trait Solving: Send + Sync {
-    /// Writes what a checkpoint holds of it.
+    /// Writes what a checkpoint holds of it, one item.
     ///
     /// # Errors
     /// What writing gives.

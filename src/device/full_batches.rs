@@ -6,7 +6,7 @@ use std::io;
 use super::class_block::{ByEpoch, Solving};
 use crate::model::Layout;
 use crate::optim::{ClassSolver, ClassState, Offered};
-use crate::packed::unless;
+use crate::packed::{self, unless};
 
 /// The search of each class of a block. The block's weights stand at the trial points.
 pub struct FullBatches {
@@ -29,22 +29,24 @@ impl FullBatches {
         FullBatches { classes: (0..layout.classes.len()).map(begin).collect() }
     }
 
-    /// What `put` has written between two passes.
+    /// Of searches that were read back.
     ///
     /// # Errors
-    /// It is something else.
-    pub fn take(
+    /// They are others than this solver has of the block's classes between two passes.
+    pub fn of(
         layout: &Layout,
         solver: ClassSolver,
         offered: &Offered,
-        from: &mut dyn io::Read,
+        classes: Vec<ClassState>,
     ) -> io::Result<FullBatches> {
-        let classes = (0..layout.classes.len()).map(|class| {
-            let search = ClassState::take(solver, from)?;
-            let fault = search.fault(solver, layout.places_of(class).0.len(), offered);
-            unless(search, fault)
-        });
-        Ok(FullBatches { classes: classes.collect::<io::Result<_>>()? })
+        let (found, expected) = (classes.len(), layout.classes.len());
+        let fault = match found == expected {
+            false => Some(format!("found {found} searches, expected {expected}")),
+            true => classes.iter().enumerate().find_map(|(class, search)| {
+                search.fault(solver, layout.places_of(class).0.len(), offered)
+            }),
+        };
+        unless(FullBatches { classes }, fault)
     }
 
     /// Puts every class's weights at its last accepted point.
@@ -58,7 +60,7 @@ impl FullBatches {
 
 impl Solving for FullBatches {
     fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        self.classes.iter().try_for_each(|class| class.put(to))
+        packed::put(to, &self.classes)
     }
 }
 

@@ -157,17 +157,8 @@ macro_rules! class_solvers {
         tables::full_batch_solvers!($kind, $state { $($module::$type = $name,)* });
 
         impl $state {
-            /// Writes the state itself, without whose it is.
-            ///
-            /// # Errors
-            /// What writing gives.
-            pub fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
-                match self {
-                    $($state::$type(solver) => packed::put(to, solver),)*
-                }
-            }
-
-            /// Reads what `put` has written of the solver `kind`.
+            /// Reads a state of the solver `kind` that doesn't say whose it is, as checkpoints of
+            /// version 1 have them.
             ///
             /// # Errors
             /// It is something else.

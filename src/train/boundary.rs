@@ -22,7 +22,7 @@ impl<D: Device> State<'_, D> {
     ///
     /// # Errors
     /// Exit 6: none is whole, or it is of other data; common to all ranks.
-    pub fn restore(&mut self) -> Result<Option<(Loaded, Annotator, Best)>> {
+    pub fn restore(&mut self) -> Result<Option<(Loaded, Annotator, Best, bool)>> {
         let (comm, Some(checkpoints)) = (self.setting.comm, &mut self.checkpoints) else {
             return Ok(None);
         };
@@ -36,7 +36,7 @@ impl<D: Device> State<'_, D> {
         let experts = [&small[..], &self.setting.data.experts[..]];
         let expected = Expected { shape: &self.setting.shape, experts, rounds };
         let restored = comm.agree(restore(comm, &mut loaded, &expected))?;
-        let Restored { standing, model, best, epoch_best } = restored;
+        let Restored { standing, model, best, epoch_best, begun } = restored;
         let events = self.report.resume(&loaded.events, standing.events_hash);
         comm.agree(events)?;
         (self.standing, self.best) = (standing, best);
@@ -44,7 +44,7 @@ impl<D: Device> State<'_, D> {
             self.report
                 .phase(&format!("round {}/{}", self.standing.round, self.setting.job.rounds.count));
         }
-        Ok(Some((loaded, model, epoch_best)))
+        Ok(Some((loaded, model, epoch_best, begun)))
     }
 
     /// Between two pieces of a step, after work, such as reading what comes next, that may have

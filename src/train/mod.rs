@@ -111,8 +111,8 @@ impl<'a, D: Device> Run<'a, D> {
         let setting = Setting::new(comm, job, data)?;
         let mut state = State::new(setting, device, report, checkpoints);
         let (model, course) = match state.restore()? {
-            Some((mut loaded, model, epoch_best)) => {
-                let course = Course::restore(&mut state, &model, epoch_best, &mut loaded);
+            Some((mut loaded, model, epoch_best, begun)) => {
+                let course = Course::restore(&mut state, &model, (begun, epoch_best), &mut loaded);
                 log::info!("going on from checkpoint {}", loaded.number);
                 (model, comm.agree(course)?)
             }
@@ -158,14 +158,13 @@ impl<'a, D: Device> Run<'a, D> {
 }
 
 impl<D: Device> Course<D> {
-    /// What `loaded` holds of the step that `state` stands in.
+    /// What `loaded` holds of the step that `state` stands in, if it has `begun`.
     fn restore(
         state: &mut State<D>,
         model: &Annotator,
-        epoch_best: Best,
+        (begun, epoch_best): (bool, Best),
         loaded: &mut Loaded,
     ) -> Result<Course<D>> {
-        let begun = loaded.common.take()?;
         let (job, rows, experts) =
             (state.setting.job, state.setting.data.train.clone(), &model.experts);
         let counts = match state.standing.small(begun) {
@@ -306,7 +305,7 @@ fn expert_step<D: Device>(
     Ok(())
 }
 
-/// Stage 2: mixtures frozen; the shared layers by full-batch iRprop+.
+/// Stage 2: mixtures frozen; the shared layers by full-batch steps.
 fn shared_step<D: Device>(
     state: &mut State<D>,
     model: &mut Annotator,

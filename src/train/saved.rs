@@ -1,6 +1,8 @@
 //! What of a run goes into a checkpoint, and how it comes back: the model, the best ones so far,
-//! where the run stands, and what the step under way learns with.
+//! where the run stands, and what the step under way learns with. Records are maps of named fields;
+//! those of version 1 are read, too.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use crate::comm::Comm;
 use crate::error::Result;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::{Experts, layouts};
-use crate::packed::{put, put_numbers, take_numbers, unless};
+use crate::packed::{self, Numbers, put, take, take_numbers, unless};
 
 /// The state of a step, beside the model.
 pub trait Saved<D> {
@@ -60,14 +62,64 @@ impl<D> Saved<D> for () {
     }
 }
 
-/// Which model a best one is.
+/// What all ranks hold of a run alike.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunRecord<'a> {
+    standing: Cow<'a, Standing>,
+    model: ModelRecord<'a>,
+    /// Of the run.
+    best: BestRecord<'a>,
+    /// Of the step under way.
+    step_best: BestRecord<'a>,
+    /// Whether the step under way has a record of its own, which is the next item.
+    begun: bool,
+}
+
+/// What all ranks hold of a model alike.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelRecord<'a> {
+    /// Of each class.
+    experts: Vec<usize>,
+    /// Parameters of the shared layers.
+    #[serde(with = "packed")]
+    shared: Cow<'a, [f32]>,
+}
+
+/// The best model so far.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BestRecord<'a> {
+    which: Which,
+    score: Option<f64>,
+    /// Where it isn't the run's own one.
+    model: Option<ModelRecord<'a>>,
+}
+
+/// What the best model is.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 enum Which {
-    /// None has been offered.
+    /// There is none yet.
     Nothing,
-    /// The model itself.
+    /// The run's own model as it is now.
     Same,
+    /// One that is written beside it.
     Other,
+}
+
+/// What a class block of a model has.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound = "")]
+struct WeightsRecord<V: Numbers> {
+    #[serde(with = "packed")]
+    weights: V,
+}
+
+impl<'a> ModelRecord<'a> {
+    fn of(model: &'a Annotator) -> ModelRecord<'a> {
+        ModelRecord { experts: model.experts.counts(), shared: Cow::Borrowed(&model.shared) }
+    }
 }
 
 /// Families of class blocks: of the model, of what it learns with, of the best models of the run
@@ -91,15 +143,11 @@ fn which(comm: &Comm, best: Option<&Best>, model: &Annotator) -> Which {
     if comm.max(u64::from(!same)) == 0 { Which::Same } else { Which::Other }
 }
 
-/// What all ranks hold of a model alike.
-fn put_head(model: &Annotator, to: &mut dyn Write) -> io::Result<()> {
-    put(to, &model.experts.counts())?;
-    put_numbers(to, &model.shared)
-}
-
 fn family<'a>(name: &'static str, model: &'a Annotator) -> Family<'a> {
     let parameters = &model.experts.parameters;
-    let put = Box::new(|index: usize, to: &mut dyn Write| put_numbers(to, &parameters[index]));
+    let put = Box::new(|index: usize, to: &mut dyn Write| {
+        put(to, &WeightsRecord { weights: parameters[index].clone() })
+    });
     Family { name, owners: &model.experts.owners, put }
 }
 
@@ -114,23 +162,30 @@ pub fn with_contents<D>(
 ) -> Result<()> {
     let bests = [Some(best), course.best()];
     let which = bests.map(|best| which(comm, best, model));
+    // Only what is written beside the model.
+    let beside = |index: usize| match (which[index], bests[index]) {
+        (Which::Other, Some(Best { model: Some(model), .. })) => Some(model),
+        _ => None,
+    };
+    let best_record = |index: usize| BestRecord {
+        which: which[index],
+        score: bests[index].map(|best| best.score),
+        model: beside(index).map(ModelRecord::of),
+    };
     let common = |to: &mut dyn Write| {
-        put(to, standing)?;
-        put_head(model, to)?;
-        for (best, which) in bests.iter().zip(which) {
-            put(to, &(which, best.map(|best| best.score)))?;
-            if let (Which::Other, Some(Best { model: Some(model), .. })) = (which, best) {
-                put_head(model, to)?;
-            }
-        }
-        put(to, &course.begun())?;
+        let record = RunRecord {
+            standing: Cow::Borrowed(standing),
+            model: ModelRecord::of(model),
+            best: best_record(0),
+            step_best: best_record(1),
+            begun: course.begun(),
+        };
+        put(to, &record)?;
         course.put_common(to)
     };
     let mut families = vec![family(MODEL, model)];
-    for ((best, which), name) in bests.iter().zip(which).zip(BESTS) {
-        if let (Which::Other, Some(Best { model: Some(model), .. })) = (which, best) {
-            families.push(family(name, model));
-        }
+    for (index, name) in BESTS.into_iter().enumerate() {
+        families.extend(beside(index).map(|model| family(name, model)));
     }
     if course.has_blocks() {
         let put = Box::new(|index: usize, to: &mut dyn Write| course.put_block(device, index, to));
@@ -140,12 +195,13 @@ pub fn with_contents<D>(
     write(&Contents { about, common: &common, events: &events, families })
 }
 
-/// What was saved, but for the state of the step, which is what comes next.
+/// What was saved, but for the state of the step, which is what comes next where it has `begun`.
 pub struct Restored {
     pub standing: Standing,
     pub model: Annotator,
     pub best: Best,
     pub epoch_best: Best,
+    pub begun: bool,
 }
 
 /// What a checkpoint's models are made by: their shape, the experts of each class while pretraining
@@ -161,40 +217,69 @@ pub struct Expected<'a> {
 /// # Errors
 /// Exit 6: the checkpoint holds something else, or what no run of the job comes to.
 pub fn restore(comm: &Comm, loaded: &mut Loaded, expected: &Expected) -> Result<Restored> {
-    let standing: Standing = loaded.common.take()?;
+    let record = match loaded.version {
+        1 => RunRecord::without_names(&mut loaded.common)?,
+        _ => loaded.common.take()?,
+    };
+    let standing = record.standing.into_owned();
     if let Some(what) = standing.fault(expected.rounds) {
         return Err(loaded.common.refused(format!("standing: {what}")));
     }
-    let head = head(comm, &mut loaded.common, expected)?;
+    let head = head(comm, &loaded.common, record.model, expected)?;
     let model = with_blocks(loaded, MODEL, head)?;
     let mut bests = BESTS.map(|_| Best::default());
-    for (best, name) in bests.iter_mut().zip(BESTS) {
-        let (which, score): (Which, Option<f64>) = loaded.common.take()?;
-        best.score = score.unwrap_or(best.score);
+    let records = [record.best, record.step_best];
+    for ((best, name), record) in bests.iter_mut().zip(BESTS).zip(records) {
+        best.score = record.score.unwrap_or(best.score);
         // Less than anything is what none has.
         if best.score.is_nan() || best.score == f64::INFINITY {
             return Err(loaded.common.refused(format!("{name}: found the score {}", best.score)));
         }
-        best.model = match which {
-            Which::Nothing => None,
-            Which::Same => Some(model.clone()),
-            Which::Other => {
-                let head = self::head(comm, &mut loaded.common, expected)?;
+        best.model = match (record.which, record.model) {
+            (Which::Nothing, None) => None,
+            (Which::Same, None) => Some(model.clone()),
+            (Which::Other, Some(record)) => {
+                let head = self::head(comm, &loaded.common, record, expected)?;
                 Some(with_blocks(loaded, name, head)?)
+            }
+            _ => {
+                return Err(loaded
+                    .common
+                    .refused(format!("{name}: found a model too many or few")));
             }
         };
     }
     let [best, epoch_best] = bests;
-    Ok(Restored { standing, model, best, epoch_best })
+    Ok(Restored { standing, model, best, epoch_best, begun: record.begun })
+}
+
+impl RunRecord<'_> {
+    /// Of version 1: the same values one after the other.
+    fn without_names(from: &mut Items) -> Result<RunRecord<'static>> {
+        let model = |from: &mut Items| -> Result<ModelRecord<'static>> {
+            Ok(ModelRecord { experts: from.take()?, shared: from.take_numbers()? })
+        };
+        let best = |from: &mut Items| -> Result<BestRecord<'static>> {
+            let (which, score) = from.take()?;
+            let model = (which == Which::Other).then(|| model(from)).transpose()?;
+            Ok(BestRecord { which, score, model })
+        };
+        Ok(RunRecord {
+            standing: Cow::Owned(from.take()?),
+            model: model(from)?,
+            best: best(from)?,
+            step_best: best(from)?,
+            begun: from.take()?,
+        })
+    }
 }
 
 /// A model without the weights of its class blocks.
-fn head(comm: &Comm, from: &mut Items, expected: &Expected) -> Result<Annotator> {
-    let (counts, shape): (Vec<usize>, _) = (from.take()?, expected.shape);
+fn head(comm: &Comm, from: &Items, record: ModelRecord, expected: &Expected) -> Result<Annotator> {
+    let (counts, shared, shape) = (record.experts, record.shared.into_owned(), expected.shape);
     if !expected.experts.contains(&&counts[..]) {
         return Err(from.refused("model: found other numbers of experts than the job gives"));
     }
-    let shared: Vec<f32> = from.take_numbers()?;
     let layers = shape.shared_layers();
     if shared.len() != layers.parameters() {
         let (found, expected) = (shared.len(), layers.parameters());
@@ -213,7 +298,10 @@ fn head(comm: &Comm, from: &mut Items, expected: &Expected) -> Result<Annotator>
 fn with_blocks(loaded: &Loaded, family: &str, mut head: Annotator) -> Result<Annotator> {
     let own = head.experts.own_layouts();
     let read = |index: usize, from: &mut dyn io::Read| {
-        let numbers: Arc<Vec<f32>> = take_numbers(from)?;
+        let numbers: Arc<Vec<f32>> = match loaded.version {
+            1 => take_numbers(from)?,
+            _ => take::<WeightsRecord<_>>(from)?.weights,
+        };
         let (found, expected) = (numbers.len(), own[index].parameters());
         let fine = found == expected && numbers.iter().all(|number| number.is_finite());
         let fault = || format!("{family}: found {found} numbers, expected {expected} finite ones");

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::job::ExpertsJob;
 use crate::model::experts::Experts;
 use crate::optim::Solver;
-use crate::packed::put;
+use crate::packed::{put, put_fields};
 use crate::train::held::{hide, hold, put_block, show};
 use crate::train::saved::Saved;
 use crate::train::validation::Best;
@@ -130,8 +130,13 @@ impl<D: Device, S: ByEpoch> Held<D, S> {
 
 impl<D: Device, S: ByEpoch> Held<D, S> {
     fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
+        // The fields of a `BlockRecord`.
+        let stopping = self.stopping.get(index);
+        put_fields(to, 1 + u8::from(stopping.is_some()))?;
+        put(to, &"learning")?;
         put_block(device, &self.blocks, index, to)?;
-        self.stopping.get(index).map_or(Ok(()), |stopping| put(to, stopping))
+        stopping
+            .map_or(Ok(()), |stopping| put(to, &"early_stopping").and_then(|()| put(to, stopping)))
     }
 }
 

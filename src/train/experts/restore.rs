@@ -1,7 +1,8 @@
 //! An expert step out of a checkpoint: where it stood, and what its class blocks had.
 
-use std::io::Read;
-use std::ops::Range;
+use std::io::{self, Read};
+
+use serde::Deserialize;
 
 use super::course::{ExpertsCourse, Held, NextWindow, OwnBlocks};
 use super::early_stopping::EarlyStopping;
@@ -11,11 +12,20 @@ use crate::error::Result;
 use crate::job::ExpertsJob;
 use crate::model::Layout;
 use crate::model::experts::Experts;
-use crate::optim::{MiniBatchSolver, Solver};
+use crate::optim::{ClassState, Solver};
 use crate::packed::{take, unless};
 use crate::train::held::hold;
 use crate::train::saved::learned_blocks;
 use crate::train::validation::Best;
+
+/// What a class block has in a checkpoint, as `Held::put_block` writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BlockRecord<S> {
+    /// What it learns with.
+    learning: S,
+    early_stopping: Option<EarlyStopping>,
+}
 
 impl<D: Device> ExpertsCourse<D> {
     /// What a checkpoint holds of a step over so many `rows`.
@@ -34,13 +44,29 @@ impl<D: Device> ExpertsCourse<D> {
             return Err(loaded.common.refused(what));
         }
         let layouts = experts.own_layouts();
+        let version = loaded.version;
+        // Of version 1 both fields came one after the other.
+        let last = |from: &mut dyn Read| match job.class_patience {
+            0 => Ok(None),
+            _ => take(from).map(Some),
+        };
         let blocks = match job.solver {
             _ if position.done => OwnBlocks::Done,
             Solver::FullBatch(solver) => {
                 let offered = job.offered();
                 let found = learned_blocks(loaded, experts, |index, from: &mut dyn Read| {
-                    let search = FullBatches::take(&layouts[index], solver, &offered, from)?;
-                    Ok((search, stopping(&layouts[index], job, from)?))
+                    let layout = &layouts[index];
+                    let record: BlockRecord<Vec<ClassState>> = match version {
+                        1 => {
+                            let each =
+                                layout.classes.clone().map(|_| ClassState::take(solver, from));
+                            let learning = each.collect::<io::Result<_>>()?;
+                            BlockRecord { learning, early_stopping: last(from)? }
+                        }
+                        _ => take(from)?,
+                    };
+                    let search = FullBatches::of(layout, solver, &offered, record.learning)?;
+                    Ok((search, stopping(layout, job, record.early_stopping)?))
                 })?;
                 let (searches, stopping): (Vec<_>, Vec<_>) = found.into_iter().unzip();
                 let stopping = stopping.into_iter().flatten().collect();
@@ -49,8 +75,15 @@ impl<D: Device> ExpertsCourse<D> {
             Solver::MiniBatch(solver) => {
                 let seen = position.rows..rows.min(position.rows.saturating_add(job.window_rows()));
                 let found = learned_blocks(loaded, experts, |index, from: &mut dyn Read| {
-                    let block = mini_batches(&layouts[index], (job, solver), &seen, from)?;
-                    Ok((block, stopping(&layouts[index], job, from)?))
+                    let layout = &layouts[index];
+                    let record: BlockRecord<MiniBatches> = match version {
+                        1 => BlockRecord { learning: take(from)?, early_stopping: last(from)? },
+                        _ => take(from)?,
+                    };
+                    let (how, rows) = ((solver, job.averaging), (seen.clone(), job.batch));
+                    let fault = record.learning.fault(layout, how, rows);
+                    let block = unless(record.learning, fault)?;
+                    Ok((block, stopping(layout, job, record.early_stopping)?))
                 })?;
                 let (states, stopping): (Vec<_>, Vec<_>) = found.into_iter().unzip();
                 let stopping = stopping.into_iter().flatten().collect();
@@ -61,31 +94,18 @@ impl<D: Device> ExpertsCourse<D> {
     }
 }
 
-/// A block that has learned from `seen` rows of the epoch, or some of them.
-fn mini_batches(
-    layout: &Layout,
-    (job, solver): (&ExpertsJob, MiniBatchSolver),
-    seen: &Range<usize>,
-    from: &mut dyn Read,
-) -> std::io::Result<MiniBatches> {
-    let block: MiniBatches = take(from)?;
-    let (how, rows) = ((solver, job.averaging), (seen.clone(), job.batch));
-    let fault = block.fault(layout, how, rows);
-    unless(block, fault)
-}
-
 /// When a block's classes stop, where they stop by themselves.
 fn stopping(
     layout: &Layout,
     job: &ExpertsJob,
-    from: &mut dyn Read,
-) -> std::io::Result<Option<EarlyStopping>> {
-    if job.class_patience == 0 {
-        return Ok(None);
-    }
-    let stopping: EarlyStopping = take(from)?;
-    let fault = stopping.fault(layout, job.class_patience);
-    unless(Some(stopping), fault)
+    found: Option<EarlyStopping>,
+) -> io::Result<Option<EarlyStopping>> {
+    let fault = match (&found, job.class_patience) {
+        (None, 0) => None,
+        (Some(found), patience) if patience > 0 => found.fault(layout, patience),
+        _ => Some("found early stopping by class, or none, against the job".into()),
+    };
+    unless(found, fault)
 }
 
 impl NextWindow {

@@ -12,7 +12,6 @@ mod odd_rows;
 mod restore;
 mod step;
 
-use std::io;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -21,8 +20,7 @@ use serde_json::json;
 pub use self::mini_batches::Groups;
 use self::odd_rows::Stepped;
 use super::finite::not_finite;
-use super::held::{hide, hold, put_block, show};
-use super::saved::Saved;
+use super::held::{hide, hold, show};
 use super::shared::SHARED_GRADIENT;
 use super::state::State;
 use crate::comm::Comm;
@@ -30,10 +28,8 @@ use crate::device::{Device, Joint};
 use crate::error::{Error, Result};
 use crate::job::PretrainJob;
 use crate::model::annotator::Annotator;
-use crate::model::experts::Experts;
 use crate::optim::MiniBatch;
 use crate::optim::adam::Adam;
-use crate::packed::put;
 
 /// What pretraining works on.
 pub struct Pretrain<'a> {
@@ -76,28 +72,6 @@ impl<D: Device> PretrainCourse<D> {
         let states = annotator.experts.own_layouts().iter().map(Joint::new).collect();
         let blocks = hold(device, &annotator.experts, states)?;
         Ok(PretrainCourse { position: NextMiniBatch::default(), shared, blocks })
-    }
-}
-
-impl<D: Device> Saved<D> for PretrainCourse<D> {
-    fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        put(to, &(&self.position, &self.shared))
-    }
-
-    fn has_blocks(&self) -> bool {
-        true
-    }
-
-    fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
-        put_block(device, &self.blocks, index, to)
-    }
-
-    fn show(&self, device: &D, experts: &mut Experts) -> Result<()> {
-        show(device, &self.blocks, experts)
-    }
-
-    fn hide(&self, experts: &mut Experts) {
-        hide(experts);
     }
 }
 

@@ -1,6 +1,8 @@
-//! Pretraining out of a checkpoint.
+//! Pretraining in a checkpoint and out of one.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize};
 
 use super::mini_batches::Groups;
 use super::{Joint, NextMiniBatch, PretrainCourse, variables_of};
@@ -9,11 +11,43 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::job::PretrainJob;
 use crate::model::annotator::Annotator;
+use crate::model::experts::Experts;
 use crate::optim::MiniBatch;
 use crate::optim::adam::Adam;
-use crate::packed::{take, unless};
-use crate::train::held::hold;
-use crate::train::saved::learned_blocks;
+use crate::packed::{put, take, unless};
+use crate::train::held::{hide, hold, put_block, show};
+use crate::train::saved::{Saved, learned_blocks};
+
+/// What all ranks hold of pretraining alike. It is written of references.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PretrainRecord<P, S> {
+    position: P,
+    /// Of each variable of the shared layers.
+    shared: S,
+}
+
+impl<D: Device> Saved<D> for PretrainCourse<D> {
+    fn put_common(&self, to: &mut dyn Write) -> io::Result<()> {
+        put(to, &PretrainRecord { position: &self.position, shared: &self.shared })
+    }
+
+    fn has_blocks(&self) -> bool {
+        true
+    }
+
+    fn put_block(&self, device: &D, index: usize, to: &mut dyn Write) -> io::Result<()> {
+        put_block(device, &self.blocks, index, to)
+    }
+
+    fn show(&self, device: &D, experts: &mut Experts) -> Result<()> {
+        show(device, &self.blocks, experts)
+    }
+
+    fn hide(&self, experts: &mut Experts) {
+        hide(experts);
+    }
+}
 
 impl<D: Device> PretrainCourse<D> {
     /// What a checkpoint holds of pretraining `annotator` on `groups`.
@@ -28,7 +62,13 @@ impl<D: Device> PretrainCourse<D> {
         annotator: &Annotator,
         loaded: &mut Loaded,
     ) -> Result<PretrainCourse<D>> {
-        let (position, shared): (NextMiniBatch, Vec<Adam>) = loaded.common.take()?;
+        let PretrainRecord { position, shared } = match loaded.version {
+            1 => {
+                let (position, shared): (NextMiniBatch, Vec<Adam>) = loaded.common.take()?;
+                PretrainRecord { position, shared }
+            }
+            _ => loaded.common.take()?,
+        };
         let variables: Vec<usize> =
             variables_of(annotator).map(|variable| variable.len()).collect();
         let fault = position.fault(job, groups).or_else(|| match shared.len() == variables.len() {

@@ -2,15 +2,14 @@
 //! visits every rank's rows; only the shared layers' gradient is summed over ranks, then the same
 //! iRprop+ step (or Adam's, to compare with) is taken on every rank.
 
+mod restore;
+
 use std::borrow::Cow;
-use std::io;
 use std::ops::Range;
 
 use serde_json::json;
 
-use super::saved::Saved;
 use super::state::State;
-use crate::checkpoint::Loaded;
 use crate::comm::{Comm, OrderedSum};
 use crate::data::Dataset;
 use crate::device::{Device, FrameReader, FramesAgain, Leaves, Piece};
@@ -20,7 +19,6 @@ use crate::flow::home_rows::{HomeRows, read_rows};
 use crate::job::SharedJob;
 use crate::model::annotator::Annotator;
 use crate::optim::SharedState;
-use crate::packed::put;
 
 /// What an error calls it.
 pub const SHARED_GRADIENT: &str = "gradient of the shared layers";
@@ -36,32 +34,6 @@ impl SharedCourse {
     /// Before the first iteration, at these weights.
     pub fn new(job: &SharedJob, weights: &[f32]) -> SharedCourse {
         SharedCourse { iteration: 0, solver: job.solver.begin(weights, &job.offered()) }
-    }
-
-    /// What a checkpoint holds.
-    ///
-    /// # Errors
-    /// Exit 6: it holds something else.
-    pub fn restore(
-        job: &SharedJob,
-        parameters: usize,
-        loaded: &mut Loaded,
-    ) -> Result<SharedCourse> {
-        let (iteration, solver): (usize, SharedState) = loaded.common.take()?;
-        let fault = match iteration > job.iterations {
-            true => Some(format!("found iteration {iteration}")),
-            false => solver.fault(job.solver, parameters, &job.offered()),
-        };
-        match fault {
-            None => Ok(SharedCourse { iteration, solver }),
-            Some(what) => Err(loaded.common.refused(format!("shared step: {what}"))),
-        }
-    }
-}
-
-impl<D: Device> Saved<D> for SharedCourse {
-    fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        put(to, &(self.iteration, &self.solver))
     }
 }
 

@@ -1,0 +1,56 @@
+//! A shared step in a checkpoint and out of one.
+
+use std::io::{self, Write};
+
+use serde::{Deserialize, Serialize};
+
+use super::SharedCourse;
+use crate::checkpoint::Loaded;
+use crate::device::Device;
+use crate::error::Result;
+use crate::job::SharedJob;
+use crate::optim::SharedState;
+use crate::packed::put;
+use crate::train::saved::Saved;
+
+/// What all ranks hold of a shared step alike. It is written of a reference.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SharedRecord<S> {
+    iteration: usize,
+    solver: S,
+}
+
+impl<D: Device> Saved<D> for SharedCourse {
+    fn put_common(&self, to: &mut dyn Write) -> io::Result<()> {
+        put(to, &SharedRecord { iteration: self.iteration, solver: &self.solver })
+    }
+}
+
+impl SharedCourse {
+    /// What a checkpoint holds.
+    ///
+    /// # Errors
+    /// Exit 6: it holds something else.
+    pub fn restore(
+        job: &SharedJob,
+        parameters: usize,
+        loaded: &mut Loaded,
+    ) -> Result<SharedCourse> {
+        let SharedRecord { iteration, solver } = match loaded.version {
+            1 => {
+                let (iteration, solver): (usize, SharedState) = loaded.common.take()?;
+                SharedRecord { iteration, solver }
+            }
+            _ => loaded.common.take()?,
+        };
+        let fault = match iteration > job.iterations {
+            true => Some(format!("found iteration {iteration}")),
+            false => solver.fault(job.solver, parameters, &job.offered()),
+        };
+        match fault {
+            None => Ok(SharedCourse { iteration, solver }),
+            Some(what) => Err(loaded.common.refused(format!("shared step: {what}"))),
+        }
+    }
+}
