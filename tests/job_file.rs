@@ -1,5 +1,8 @@
 //! Job files: defaults, every error at once with its place, overrides, the documented keys.
 
+mod common;
+
+use common::reelscale;
 use proptest::prelude::*;
 use reelscale::job::{Decides, Default, Job, KEYS, Takes, Validation, documented};
 use reelscale::model::spec::{Activation, Dummy, Layer};
@@ -101,6 +104,13 @@ fn the_documented_keys_are_those_of_the_program() {
     let all = Job::parse(&text, "all-keys.toml", &[]).unwrap();
     let least = Job::parse("[data]\ntrain = [\"hdf5-data/train/*.h5\"]", "a.toml", &[]).unwrap();
     assert_eq!(all, least);
+}
+
+/// Whoever has the program alone has the documentation of all keys.
+#[test]
+fn help_lists_every_key() {
+    assert!(reelscale("train --help").stdout().contains(&documented()));
+    assert!(!reelscale("train -h").stdout().contains("[pretrain]"), "the short one doesn't");
 }
 
 #[test]

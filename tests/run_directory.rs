@@ -14,7 +14,7 @@ use std::sync::Arc;
 use common::{TestCommand, json, reelscale, shards};
 use reelscale::disk::{Call, Disk, Go, Hook, Place};
 use reelscale::job::Job;
-use reelscale::report::{Found, RunDirectory};
+use reelscale::report::{EarlierRun, RunDirectory};
 
 /// A folder with data and the job file of a short run.
 struct Scratch(tempfile::TempDir);
@@ -188,7 +188,7 @@ fn a_file_system_without_locks_is_told() {
         let expected = format!("{}: the file system gives no locks ({words})", path.display());
         assert!(error.text.starts_with(&expected), "{}", error.text);
         let without = RunDirectory::open(&disk, &path, &scratch.job(), true);
-        assert!(matches!(without, Ok((_, Found::Nothing))));
+        assert!(matches!(without, Ok((_, EarlierRun::Nothing))));
     }
 }
 
@@ -204,13 +204,13 @@ fn one_process_has_a_run_directory_and_looks_again() {
         let pid = format!("\"pid\":{}", std::process::id());
         assert!(error.text.contains("another process runs in it") && error.text.contains(&pid));
     }
-    assert!(matches!(RunDirectory::look(&path, &job), Ok(Found::Nothing)));
+    assert!(matches!(RunDirectory::look(&path, &job), Ok(EarlierRun::Nothing)));
     first.0.begin(&job).unwrap();
     drop(first);
     // Nothing was there when somebody looked; what counts is what is there under the lock.
-    assert!(matches!(open(false), Ok((_, Found::Unfinished(_)))));
+    assert!(matches!(open(false), Ok((_, EarlierRun::Unfinished(_)))));
     scratch.train("run").stdout();
-    assert!(matches!(open(false), Ok((_, Found::Finished(_)))));
+    assert!(matches!(open(false), Ok((_, EarlierRun::Finished(_)))));
     // Somebody else's file of that name isn't overwritten.
     fs::create_dir(scratch.path("other")).unwrap();
     fs::write(scratch.path("other/lock"), "of the door").unwrap();

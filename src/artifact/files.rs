@@ -43,11 +43,11 @@ fn is_own(name: &OsStr) -> bool {
 /// Makes a temporary directory for the model `path` and returns its name; refuses if `path` is
 /// there. What an earlier try has left goes; a folder that holds anything else is left alone.
 pub fn prepare(disk: &Disk, path: &Path) -> Result<PathBuf> {
-    let told = |error: io::Error| Error::file(path, &error);
-    if there(path).map_err(told)?.is_some() {
+    let failed = |error: io::Error| Error::file(path, &error);
+    if there(path).map_err(failed)?.is_some() {
         return Err(Error::run_directory(format!("{}: exists already", path.display())));
     }
-    disk.temporary_dir(path, is_own).map_err(told)
+    disk.temporary_dir(path, is_own).map_err(failed)
 }
 
 /// Syncs the finished directory and gives it its name.

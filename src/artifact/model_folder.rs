@@ -88,8 +88,8 @@ impl ModelFolder {
         let model = comm.agree(ModelFolder::open(path))?;
         let name: [u8; 32] = Sha256::digest(path.as_os_str().as_bytes()).into();
         let names = comm.all_gather(&name);
-        let told_alike = names.chunks_exact(name.len()).all(|other| other == name);
-        let (exit, hint) = match told_alike {
+        let same_path = names.chunks_exact(name.len()).all(|other| other == name);
+        let (exit, hint) = match same_path {
             true => (Exit::RunDirectory, "it was replaced in that moment"),
             false => (Exit::Launch, "the same --model on all ranks, or equal copies"),
         };
@@ -134,15 +134,15 @@ fn sum_of<'a>(folder: &Folder, listed: &'a Sums, name: &str) -> Result<&'a str> 
 /// Sees that `listed` are the files of `manifest`, with the same digests.
 fn same_sums(folder: &Folder, manifest: &Manifest, listed: &Sums) -> Result<()> {
     let path = folder.path().join(sums::SUMS);
-    let told = |text: String| Err(Error::run_directory(format!("{}: {text}", path.display())));
+    let refused = |text: String| Err(Error::run_directory(format!("{}: {text}", path.display())));
     for file in &manifest.files {
         let (found, expected) = (sum_of(folder, listed, &file.name)?, &file.sha256);
         if found != expected {
-            return told(format!("{}: found {found}, {MANIFEST} has {expected}", file.name));
+            return refused(format!("{}: found {found}, {MANIFEST} has {expected}", file.name));
         }
     }
     match listed.len() == manifest.files.len() + 1 {
         true => Ok(()),
-        false => told(format!("found {} files, {MANIFEST} has others", listed.len())),
+        false => refused(format!("found {} files, {MANIFEST} has others", listed.len())),
     }
 }

@@ -86,9 +86,9 @@ impl Store {
     pub fn save(&self, comm: &Comm, contents: &Contents) -> Result<()> {
         let number = self.common_numbers(comm)?.last().map_or(1, |last| last + 1);
         let path = self.path(number);
-        let told = |error: io::Error| Error::file(&path, &error);
+        let failed = |error: io::Error| Error::file(&path, &error);
         let prepared = comm.is_root().then(|| self.prepare()).transpose();
-        let temporary = comm.agree(prepared.map_err(told))?.unwrap_or_default();
+        let temporary = comm.agree(prepared.map_err(failed))?.unwrap_or_default();
         // A plain name: `next.tmp`, or one beside it.
         let name = comm.all_gather_any(temporary.as_bytes()).swap_remove(0);
         let temporary = self.folder.join(String::from_utf8_lossy(&name).as_ref());
@@ -98,7 +98,7 @@ impl Store {
             .filter(|family| !family.owners.own().is_empty())
             .map(|family| self.write_part(&temporary, family))
             .collect();
-        let own = comm.agree(own.map_err(told))?;
+        let own = comm.agree(own.map_err(failed))?;
         let text = serde_json::to_vec(&own).expect("parts are plain data");
         let all = comm.all_gather_any(&text);
         let finish = || {
@@ -109,7 +109,7 @@ impl Store {
             let (parts, sums) = all.unzip();
             self.finish(contents, parts, sums, &temporary, &path)
         };
-        comm.agree(if comm.is_root() { finish().map_err(told) } else { Ok(()) })?;
+        comm.agree(if comm.is_root() { finish().map_err(failed) } else { Ok(()) })?;
         self.disk.lasts(&path);
         if comm.is_root() {
             self.remove_older(number);
@@ -227,8 +227,8 @@ impl Store {
     /// The checkpoints that rank 0 sees, oldest first. Collective.
     fn common_numbers(&self, comm: &Comm) -> Result<Vec<u64>> {
         let own = if comm.is_root() { self.numbers() } else { Ok(Vec::new()) };
-        let told = |error| Error::storage(format!("{}: {error}", self.folder.display()));
-        let own = comm.agree(own.map_err(told))?;
+        let failed = |error| Error::storage(format!("{}: {error}", self.folder.display()));
+        let own = comm.agree(own.map_err(failed))?;
         Ok(comm.all_gather_any(&own).swap_remove(0))
     }
 

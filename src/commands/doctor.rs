@@ -24,7 +24,7 @@ pub struct Args {
 
 /// What one rank finds.
 #[derive(Debug, Serialize, Deserialize)]
-struct Found {
+struct Rank {
     host: String,
     processor: String,
     cores: usize,
@@ -39,7 +39,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let found = look(scratch.clone());
     let text = serde_json::to_vec(&found).expect("plain data");
     let all = comm.all_gather_any(&text);
-    let ranks: Vec<Found> =
+    let ranks: Vec<Rank> =
         all.iter().map(|text| serde_json::from_slice(text).expect("as written")).collect();
     let mut problems = problems_of(&ranks);
     if let Err(error) = launch::check_world(comm.size()) {
@@ -59,7 +59,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     }
 }
 
-fn look(scratch: PathBuf) -> Found {
+fn look(scratch: PathBuf) -> Rank {
     let (machine, cores) = (Machine::here(launch::cores()), launch::cores());
     let mut problems = Vec::new();
     if let Err(error) = (Room { scratch, ..Room::unlimited() }).check() {
@@ -70,7 +70,7 @@ fn look(scratch: PathBuf) -> Found {
         problems.push(text.into());
     }
     problems.extend(launch::signal_trap());
-    Found {
+    Rank {
         host: machine.host,
         processor: machine.processor,
         cores,
@@ -82,7 +82,7 @@ fn look(scratch: PathBuf) -> Found {
 }
 
 /// What is wrong, of each rank and of how they fit together, each once.
-fn problems_of(ranks: &[Found]) -> Vec<String> {
+fn problems_of(ranks: &[Rank]) -> Vec<String> {
     let mut problems = Vec::new();
     for (rank, found) in ranks.iter().enumerate() {
         problems.extend(found.problems.iter().map(|text| format!("rank {rank}: {text}")));
@@ -90,7 +90,7 @@ fn problems_of(ranks: &[Found]) -> Vec<String> {
     let mut hosts: Vec<&str> = ranks.iter().map(|found| found.host.as_str()).collect();
     hosts.dedup();
     for host in hosts {
-        let here: Vec<&Found> = ranks.iter().filter(|found| found.host == host).collect();
+        let here: Vec<&Rank> = ranks.iter().filter(|found| found.host == host).collect();
         let threads: usize = here.iter().map(|found| found.threads).sum();
         let online = launch::online();
         let own = ranks[0].host == host;
@@ -112,7 +112,7 @@ fn problems_of(ranks: &[Found]) -> Vec<String> {
 }
 
 /// Lines for people.
-fn describe(ranks: &[Found], scratch: &std::path::Path) -> Vec<String> {
+fn describe(ranks: &[Rank], scratch: &std::path::Path) -> Vec<String> {
     let variable = |name: &str| std::env::var(name).ok();
     let launcher = match (variable("OMPI_COMM_WORLD_SIZE"), variable("SLURM_STEP_ID")) {
         (Some(_), Some(_)) => "mpirun within a step of Slurm",

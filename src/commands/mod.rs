@@ -68,13 +68,13 @@ impl Arguments {
     /// Those of this process. What asks for help or the version gets it, and what can't be
     /// understood is told: then there is nothing to run, and the exit code comes back.
     pub fn of_process() -> std::result::Result<Arguments, ExitCode> {
-        Arguments::try_parse().map_err(|told| {
-            if told.use_stderr() {
+        Arguments::try_parse().map_err(|message| {
+            if message.use_stderr() {
                 // Whether it can be written or not, the code says that something is wrong.
-                let _ = told.print();
+                let _ = message.print();
                 return ExitCode::from(Exit::Usage as u8);
             }
-            exit_code(out::print_here(For::Reading, &told.render().to_string()))
+            exit_code(out::print_here(For::Reading, &message.render().to_string()))
         })
     }
 

@@ -20,7 +20,7 @@ use crate::flow::verify::verify;
 use crate::human;
 use crate::job::{Job, documented};
 use crate::launch;
-use crate::report::{Finished, Found, Report, RunDirectory, SHARDS_READ, failure, host};
+use crate::report::{EarlierRun, Finished, Report, RunDirectory, SHARDS_READ, failure, host};
 use crate::signals::{self, Deadline};
 use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Run, Tries, host_of, plan};
 
@@ -89,7 +89,7 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     // Every rank looks: what it finds is the same for all, or an error that all share.
     let found = comm.agree(RunDirectory::look(&args.output, &job))?;
     same_on_all(comm, Exit::RunDirectory, &args.output.to_string_lossy(), found.name())?;
-    if let Found::Finished(run) = &found {
+    if let EarlierRun::Finished(run) = &found {
         return comm.agree(finished(disk, &args.output, run));
     }
     let args = &args;
@@ -112,13 +112,13 @@ struct Start<'a> {
     surroundings: &'a Surroundings,
     started: SystemTime,
     directory: Option<RunDirectory>,
-    found: Found,
+    found: EarlierRun,
 }
 
 impl Start<'_> {
     fn run(&mut self, mut job: Job) -> Result<()> {
         let (comm, args, whole_job) = (self.comm, self.args, job.clone());
-        let there = matches!(self.found, Found::Unfinished(_));
+        let there = matches!(self.found, EarlierRun::Unfinished(_));
         // A run that is there is taken at once, so that no other goes on with it meanwhile.
         if there && self.take(&whole_job)?.is_none() {
             return Ok(());
@@ -172,7 +172,7 @@ impl Start<'_> {
         let (job_file, started) = (whole_job, self.started);
         let mut ending =
             Ending::new((comm, disk, args), directory, (job_file, kernel, threads), started);
-        if let Found::Unfinished(before) = &self.found {
+        if let EarlierRun::Unfinished(before) = &self.found {
             ending.named_before.clone_from(&before.model_hash);
         }
         let run = Run::begin(comm, job, data, device, &mut report, Some(checkpoints))?;
@@ -224,9 +224,9 @@ impl Start<'_> {
         let open = || {
             let opened = RunDirectory::open(disk, &args.output, job, args.no_lock)?;
             match &opened.1 {
-                Found::Finished(run) => finished(disk, &args.output, run)?,
-                Found::Unfinished(run) => own_model(&args.output, &run.model_hash)?,
-                Found::Nothing => own_model(&args.output, "")?,
+                EarlierRun::Finished(run) => finished(disk, &args.output, run)?,
+                EarlierRun::Unfinished(run) => own_model(&args.output, &run.model_hash)?,
+                EarlierRun::Nothing => own_model(&args.output, "")?,
             }
             Ok(opened)
         };
@@ -234,7 +234,7 @@ impl Start<'_> {
         if let Some((directory, found)) = opened {
             (self.directory, self.found) = (Some(directory), found);
         }
-        let finished = comm.is_root() && matches!(self.found, Found::Finished(_));
+        let finished = comm.is_root() && matches!(self.found, EarlierRun::Finished(_));
         if comm.max(u64::from(finished)) == 1 {
             return Ok(None);
         }
@@ -370,9 +370,9 @@ fn shared_by_ranks(args: &Args, job: &Job) -> String {
 }
 
 /// What the run's record keeps of this start; changes of the job are told, too.
-fn session(found: &Found, started: SystemTime, ranks: usize, threads: usize) -> Value {
+fn session(found: &EarlierRun, started: SystemTime, ranks: usize, threads: usize) -> Value {
     let mut changes = Vec::new();
-    if let Found::Unfinished(run) = found {
+    if let EarlierRun::Unfinished(run) = found {
         for (key, before, now) in &run.changes.harmless {
             changes.push(format!("{key}: {before} -> {now}"));
         }

@@ -29,10 +29,10 @@ pub fn is_sha256(text: &str) -> bool {
 /// # Errors
 /// Exit 6: it is no such list.
 pub fn parse(path: &Path, text: &[u8]) -> Result<Sums> {
-    let told = |what: String| Error::run_directory(format!("{}: {what}", path.display()));
-    let text = std::str::from_utf8(text).map_err(|error| told(error.to_string()))?;
+    let refused = |what: String| Error::run_directory(format!("{}: {what}", path.display()));
+    let text = std::str::from_utf8(text).map_err(|error| refused(error.to_string()))?;
     if !text.ends_with('\n') {
-        return Err(told("found no whole last line".into()));
+        return Err(refused("found no whole last line".into()));
     }
     let mut sums = Sums::new();
     // Not `lines`, which would pass over a CR.
@@ -41,9 +41,9 @@ pub fn parse(path: &Path, text: &[u8]) -> Result<Sums> {
         let entry = line.split_once("  ").filter(|(sum, name)| {
             is_sha256(sum) && name.bytes().all(plain) && !name.is_empty() && !name.starts_with('.')
         });
-        let (sum, name) = entry.ok_or_else(|| told(format!("found {line:?}")))?;
+        let (sum, name) = entry.ok_or_else(|| refused(format!("found {line:?}")))?;
         if sums.insert(name.to_string(), sum.to_string()).is_some() {
-            return Err(told(format!("found {name:?} twice")));
+            return Err(refused(format!("found {name:?} twice")));
         }
     }
     Ok(sums)
@@ -66,19 +66,19 @@ pub fn same_files<'a>(folder: &Folder, listed: impl Iterator<Item = &'a str>) ->
     let mut listed: Vec<&str> = listed.chain([SUMS]).collect();
     listed.sort_unstable();
     let found = folder.names()?;
-    let told = |name: &OsStr, what: &str| {
+    let refused = |name: &OsStr, what: &str| {
         let path = folder.path().join(name);
         Err(Error::run_directory(format!("{}: {what}", path.display())))
     };
     let is_listed =
         |name: &OsString| name.to_str().is_some_and(|name| listed.binary_search(&name).is_ok());
     if let Some(name) = found.iter().find(|name| !is_listed(name)) {
-        return told(name, "found a file that isn't listed");
+        return refused(name, "found a file that isn't listed");
     }
     let missing =
         |name: &&&str| found.binary_search_by(|one| one.as_os_str().cmp(OsStr::new(name)));
     match listed.iter().find(|name| missing(name).is_err()) {
-        Some(name) => told(OsStr::new(name), "missing"),
+        Some(name) => refused(OsStr::new(name), "missing"),
         None => Ok(()),
     }
 }

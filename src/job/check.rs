@@ -48,7 +48,7 @@ impl JobFile {
 /// What no key can see by itself.
 fn fit(job: &Job, file: &JobFile, name: &str, errors: &mut Vec<String>) {
     let given = |key: &str| file.values.contains_key(key);
-    let mut told = |key: &str, text: String| {
+    let mut refuse = |key: &str, text: String| {
         let place = file.values.get(key).map_or(name, |value| value.1.as_str());
         errors.push(format!("{place}: {key}: {text}"));
     };
@@ -57,11 +57,11 @@ fn fit(job: &Job, file: &JobFile, name: &str, errors: &mut Vec<String>) {
             true => "found an empty list, expected shards",
             false => "missing, expected a list of shards",
         };
-        told("data.train", text.into());
+        refuse("data.train", text.into());
     }
     if !job.data.validation.is_empty() && job.data.validation_fraction > 0.0 {
         let text = "found beside data.validation, expected one of them";
-        told("data.validation_fraction", text.into());
+        refuse("data.validation_fraction", text.into());
     }
     let shared = &job.shared;
     let steps = [
@@ -72,22 +72,22 @@ fn fit(job: &Job, file: &JobFile, name: &str, errors: &mut Vec<String>) {
     for pair in steps.windows(2) {
         let ((small, found), (large, most)) = (pair[0], pair[1]);
         if found > most && given(small) {
-            told(small, format!("found {found}, expected at most {large} = {most}"));
+            refuse(small, format!("found {found}, expected at most {large} = {most}"));
         } else if found > most {
-            told(large, format!("found {most}, expected at least {small} = {found}"));
+            refuse(large, format!("found {most}, expected at least {small} = {found}"));
         }
     }
     let key = "experts.class_patience";
     if job.experts.class_patience > 0 {
         if job.data.validation_rows() == Validation::None {
-            told(key, "found without validation rows, expected some".into());
+            refuse(key, "found without validation rows, expected some".into());
         }
         if job.experts.patience > 0 {
-            told(key, "found beside experts.patience, expected one of them".into());
+            refuse(key, "found beside experts.patience, expected one of them".into());
         }
     }
     if job.pretrain.epochs == 0 && job.rounds.count == 0 {
         let text = "found 0 beside pretrain.epochs = 0, nothing would be trained";
-        told("rounds.count", text.into());
+        refuse("rounds.count", text.into());
     }
 }

@@ -86,9 +86,9 @@ fn is_empty(value: &Value) -> bool {
 /// The job that a record holds.
 fn recorded(text: &str) -> Result<Job> {
     let name = "job.toml";
-    let told = |text: &str| Error::run_directory(format!("{name}: {text}"));
+    let refused = |text: &str| Error::run_directory(format!("{name}: {text}"));
     let table: toml::Table =
-        text.parse().map_err(|error: toml::de::Error| told(error.message()))?;
+        text.parse().map_err(|error: toml::de::Error| refused(error.message()))?;
     let (mut file, mut errors) = (JobFile::default(), Vec::new());
     let text = earlier::as_job_file(table).to_string();
     file.read(&text, &|_, _| name.to_string(), &mut errors);

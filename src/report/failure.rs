@@ -59,9 +59,9 @@ pub fn record(rank: usize, exit: Exit, text: &str) {
     let Some(Place { disk, path, mut record }) = run.take() else { return };
     let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     let before = before.unwrap_or_default();
-    let told = before["start"] == record["start"] && !before["error"].is_null();
+    let recorded = before["start"] == record["start"] && !before["error"].is_null();
     // A run that is finished stays so, whatever happens to a rank afterwards.
-    if told || before["finished"] == true {
+    if recorded || before["finished"] == true {
         return;
     }
     // A model that is in place stays this run's own, and earlier starts are kept.

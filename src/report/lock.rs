@@ -76,9 +76,9 @@ impl Lock {
     /// refuses or gives no locks.
     pub fn take(disk: &Disk, folder: &Path, without: bool) -> Result<Lock> {
         let path = folder.join(LOCK);
-        let told = |error: io::Error| Error::file(&path, &error);
+        let failed = |error: io::Error| Error::file(&path, &error);
         for _ in 0..TRIES {
-            let mut file = open(disk, &path).map_err(told)?;
+            let mut file = open(disk, &path).map_err(failed)?;
             match file.lock() {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -91,10 +91,10 @@ impl Lock {
                 Err(error) => return Err(no_locks(folder, &error)),
             }
             // The one before may have gone with all of the folder in this very moment.
-            if !same(file.file(), &path).map_err(told)? {
+            if !same(file.file(), &path).map_err(failed)? {
                 continue;
             }
-            if !is_own(&contents(file.file()).map_err(told)?) {
+            if !is_own(&contents(file.file()).map_err(failed)?) {
                 let text = format!("{}: found something else's file", path.display());
                 return Err(Error::run_directory(text).hint("choose another --output"));
             }
@@ -106,9 +106,9 @@ impl Lock {
             });
             file.set_len(0)
                 .and_then(|()| file.write_all_at(format!("{owner}\n").as_bytes(), 0))
-                .map_err(told)?;
-            let lock = identity(&file.file().metadata().map_err(told)?);
-            let (path, folder) = (folder.into(), identity(&fs::metadata(folder).map_err(told)?));
+                .map_err(failed)?;
+            let lock = identity(&file.file().metadata().map_err(failed)?);
+            let (path, folder) = (folder.into(), identity(&fs::metadata(folder).map_err(failed)?));
             return Ok(Lock { _file: file, held: Held { path, folder, lock } });
         }
         let text = format!("{}: it comes and goes while it is being locked", path.display());

@@ -24,7 +24,7 @@ pub use events::Events;
 pub use lock::Held;
 pub use log_lines::{install, thread_is};
 pub use record::{Machine, RunRecord, host};
-pub use run_directory::{Finished, Found, RunDirectory, SHARDS_READ, Unfinished};
+pub use run_directory::{EarlierRun, Finished, RunDirectory, SHARDS_READ, Unfinished};
 pub use timers::{Timers, table};
 
 /// The report of one run on one rank.

@@ -45,20 +45,20 @@ pub struct RunDirectory {
 
 /// What is in the place of a run directory.
 #[derive(Debug)]
-pub enum Found {
+pub enum EarlierRun {
     /// Nothing yet.
     Nothing,
     Unfinished(Unfinished),
     Finished(Finished),
 }
 
-impl Found {
+impl EarlierRun {
     /// What it is, for ranks to compare.
     pub fn name(&self) -> &'static str {
         match self {
-            Found::Nothing => "nothing",
-            Found::Unfinished(_) => "a run that isn't finished",
-            Found::Finished(_) => "a finished run",
+            EarlierRun::Nothing => "nothing",
+            EarlierRun::Unfinished(_) => "a run that isn't finished",
+            EarlierRun::Finished(_) => "a finished run",
         }
     }
 }
@@ -86,10 +86,12 @@ impl RunDirectory {
     /// # Errors
     /// Exit 2: something that isn't a run directory; exit 6: the run of another job, or a link or
     /// something else where the program writes its files.
-    pub fn look(path: &Path, job: &Job) -> Result<Found> {
+    pub fn look(path: &Path, job: &Job) -> Result<EarlierRun> {
         let name = path.display();
         let entries = match fs::read_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(EarlierRun::Nothing);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 return Err(Error::usage(format!("{name}: found a file, expected a folder")));
             }
@@ -104,7 +106,7 @@ impl RunDirectory {
             // What a run leaves that ended before it began.
             let begun = |name: &std::ffi::OsString| name == LOCK || name == "job.toml.tmp";
             return match names.iter().all(begun) {
-                true => Ok(Found::Nothing),
+                true => Ok(EarlierRun::Nothing),
                 false => Err(Error::usage(format!("{name}: exists and isn't a run directory"))
                     .hint("choose another --output")),
             };
@@ -120,7 +122,7 @@ impl RunDirectory {
         }
         match has(RECORD) {
             true => recorded(&path.join(RECORD), changes),
-            false => Ok(Found::Unfinished(Unfinished { changes, model_hash: String::new() })),
+            false => Ok(EarlierRun::Unfinished(Unfinished { changes, model_hash: String::new() })),
         }
     }
 
@@ -136,7 +138,7 @@ impl RunDirectory {
         path: &Path,
         job: &Job,
         without_lock: bool,
-    ) -> Result<(RunDirectory, Found)> {
+    ) -> Result<(RunDirectory, EarlierRun)> {
         disk.create_dir_all(path)
             .and_then(|()| disk.sync_above(path))
             .map_err(|error| Error::file(path, &error))?;
@@ -237,15 +239,15 @@ fn no_links(path: &Path) -> Result<()> {
 
 /// The text of a file that the program has written.
 fn text_of(path: &Path) -> Result<String> {
-    let told = |error: io::Error| Error::run_directory(format!("{}: {error}", path.display()));
+    let failed = |error: io::Error| Error::run_directory(format!("{}: {error}", path.display()));
     let mut text = String::new();
-    let file = fs::File::open(path).map_err(told)?;
-    file.take(TEXT_BYTES_MAX).read_to_string(&mut text).map_err(told)?;
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(TEXT_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
     Ok(text)
 }
 
 /// What the record at `path` says of the run.
-fn recorded(path: &Path, changes: Changes) -> Result<Found> {
+fn recorded(path: &Path, changes: Changes) -> Result<EarlierRun> {
     let hint = "without that file the run goes on from its last checkpoint";
     let wrong =
         |text: String| Error::run_directory(format!("{}: {text}", path.display())).hint(hint);
@@ -257,10 +259,10 @@ fn recorded(path: &Path, changes: Changes) -> Result<Found> {
         None => {
             Err(wrong(format!("finished: found {}, expected true or false", record["finished"])))
         }
-        Some(false) => Ok(Found::Unfinished(Unfinished { changes, model_hash })),
+        Some(false) => Ok(EarlierRun::Unfinished(Unfinished { changes, model_hash })),
         Some(true) => {
             let line = format!("{}; result {}", text("reason"), text("result_hash"));
-            Ok(Found::Finished(Finished { line, model_hash }))
+            Ok(EarlierRun::Finished(Finished { line, model_hash }))
         }
     }
 }

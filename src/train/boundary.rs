@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::checkpoints::Checkpoints;
-use super::saved::{Expected, Restored, Saved, restore, with_contents};
+use super::record::{Expected, Restored, Saved, restore, with_contents};
+use super::schedule::Checkpoints;
 use super::state::State;
 use super::validation::Best;
 use super::watch::{differing, digest};

@@ -5,7 +5,6 @@
 //! of it; so one place writes the last checkpoint of a stop, whatever was going on.
 
 mod boundary;
-mod checkpoints;
 mod data;
 mod ending;
 mod experts;
@@ -14,8 +13,9 @@ mod fit;
 mod held;
 mod losses;
 mod pretrain;
+mod record;
 mod rounds;
-mod saved;
+mod schedule;
 mod setting;
 mod shared;
 mod state;
@@ -32,13 +32,13 @@ use crate::job::Job;
 use crate::model::annotator::Annotator;
 use crate::report::Report;
 
-pub use checkpoints::{Checkpoints, MARGIN};
 pub use data::Data;
 pub use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
 use pretrain::{Groups, Pretrain, PretrainCourse};
+use record::Saved;
 use rounds::Step;
-use saved::Saved;
+pub use schedule::{Checkpoints, MARGIN};
 use setting::Setting;
 pub use setting::{host_of, plan, shape_of};
 use shared::SharedCourse;

@@ -1,7 +1,7 @@
 //! `reelscale convert`.
 
 mod group;
-mod told;
+mod outcome;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -94,16 +94,16 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
             .convert(groups[group].clone())
     });
     let first = comm.agree(outcome).and_then(|()| {
-        let found = told::check(comm, &paths, done.first.as_ref());
+        let found = outcome::check(comm, &paths, done.first.as_ref());
         comm.agree(found)
     });
     let first = set.finish(first)?;
-    told::warn_of_empty_files(comm, &paths, &done.empty_files);
-    told::warn_of_repeated_ids(comm, &paths, std::mem::take(&mut done.ids));
+    outcome::warn_of_empty_files(comm, &paths, &done.empty_files);
+    outcome::warn_of_repeated_ids(comm, &paths, std::mem::take(&mut done.ids));
     comm.sum(bytemuck::cast_slice_mut(std::slice::from_mut(&mut done.counts)));
     comm.sum(&mut done.class_sizes);
     let seconds = started.elapsed().as_secs_f64();
-    out::print(comm, For::Keeping, || told::summary(&args.output, &done, &first, seconds))
+    out::print(comm, For::Keeping, || outcome::summary(&args.output, &done, &first, seconds))
 }
 
 fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::model::experts::Experts;
 use crate::optim::Solver;
 use crate::packed::{put, put_fields};
 use crate::train::held::{hide, hold, put_block, show};
-use crate::train::saved::Saved;
+use crate::train::record::Saved;
 use crate::train::validation::Best;
 
 /// What an expert step has on its way.

@@ -15,7 +15,7 @@ use crate::model::experts::Experts;
 use crate::optim::{ClassState, Solver};
 use crate::packed::{take, unless};
 use crate::train::held::hold;
-use crate::train::saved::learned_blocks;
+use crate::train::record::learned_blocks;
 use crate::train::validation::Best;
 
 /// What a class block has in a checkpoint, as `Held::put_block` writes it.

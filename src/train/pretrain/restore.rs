@@ -16,7 +16,7 @@ use crate::optim::MiniBatch;
 use crate::optim::adam::Adam;
 use crate::packed::{put, take, unless};
 use crate::train::held::{hide, hold, put_block, show};
-use crate::train::saved::{Saved, learned_blocks};
+use crate::train::record::{Saved, learned_blocks};
 
 /// What all ranks hold of pretraining alike. It is written of references.
 #[derive(Serialize, Deserialize)]

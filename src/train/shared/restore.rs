@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::job::SharedJob;
 use crate::optim::SharedState;
 use crate::packed::put;
-use crate::train::saved::Saved;
+use crate::train::record::Saved;
 
 /// What all ranks hold of a shared step alike. It is written of a reference.
 #[derive(Serialize, Deserialize)]

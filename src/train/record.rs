@@ -65,7 +65,7 @@ impl<D> Saved<D> for () {
 /// What all ranks hold of a run alike.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RunRecord<'a> {
+struct CheckpointRecord<'a> {
     standing: Cow<'a, Standing>,
     model: ModelRecord<'a>,
     /// Of the run.
@@ -173,7 +173,7 @@ pub fn with_contents<D>(
         model: beside(index).map(ModelRecord::of),
     };
     let common = |to: &mut dyn Write| {
-        let record = RunRecord {
+        let record = CheckpointRecord {
             standing: Cow::Borrowed(standing),
             model: ModelRecord::of(model),
             best: best_record(0),
@@ -218,7 +218,7 @@ pub struct Expected<'a> {
 /// Exit 6: the checkpoint holds something else, or what no run of the job comes to.
 pub fn restore(comm: &Comm, loaded: &mut Loaded, expected: &Expected) -> Result<Restored> {
     let record = match loaded.version {
-        1 => RunRecord::without_names(&mut loaded.common)?,
+        1 => CheckpointRecord::without_names(&mut loaded.common)?,
         _ => loaded.common.take()?,
     };
     let standing = record.standing.into_owned();
@@ -253,9 +253,9 @@ pub fn restore(comm: &Comm, loaded: &mut Loaded, expected: &Expected) -> Result<
     Ok(Restored { standing, model, best, epoch_best, begun: record.begun })
 }
 
-impl RunRecord<'_> {
+impl CheckpointRecord<'_> {
     /// Of version 1: the same values one after the other.
-    fn without_names(from: &mut Items) -> Result<RunRecord<'static>> {
+    fn without_names(from: &mut Items) -> Result<CheckpointRecord<'static>> {
         let model = |from: &mut Items| -> Result<ModelRecord<'static>> {
             Ok(ModelRecord { experts: from.take()?, shared: from.take_numbers()? })
         };
@@ -264,7 +264,7 @@ impl RunRecord<'_> {
             let model = (which == Which::Other).then(|| model(from)).transpose()?;
             Ok(BestRecord { which, score, model })
         };
-        Ok(RunRecord {
+        Ok(CheckpointRecord {
             standing: Cow::Owned(from.take()?),
             model: model(from)?,
             best: best(from)?,

@@ -1,4 +1,4 @@
-//! What a conversion tells: what must not pass in silence, ids that stand twice, the sums.
+//! What a conversion comes to: what must not pass in silence, ids that stand twice, the sums.
 
 use std::path::{Path, PathBuf};
 
