@@ -56,7 +56,9 @@ impl Stopped<'_> {
         }
         let folder = if whole { scratch.path() } else { &self.folder };
         let store = Store::new(folder.to_path_buf(), Disk::default());
-        let identity = json!({ "data": self.data.identity(), "job": self.job.to_toml() });
+        let (data, contents) = (self.data.identity(), self.data.contents());
+        let job = self.job.to_toml();
+        let identity = json!({ "data": data, "contents": contents, "job": job });
         let job = self.job.checkpoint.clone();
         let checkpoints = Checkpoints::new(store, job, identity, json!(1), None);
         let mut report = Report::new(None);

@@ -1,28 +1,29 @@
 //! `reelscale train`.
 
+mod output;
 mod result;
+mod session;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
-
-use self::result::{Ending, unix_seconds};
-use crate::artifact::ModelFolder;
+use self::output::{finished, in_utf8, read_before};
+use self::result::Ending;
+use self::session::{shared_by_ranks, tries};
 use crate::checkpoint::Store;
 use crate::clock::Clock;
 use crate::comm::{Comm, same_on_all};
 use crate::data::ReadBefore;
 use crate::device::Host;
-use crate::disk::{Disk, there};
+use crate::disk::Disk;
 use crate::error::{Error, Exit, Result};
 use crate::flow::verify::verify;
 use crate::human;
 use crate::job::{Job, documented};
 use crate::launch;
-use crate::report::{EarlierRun, Finished, Report, RunDirectory, SHARDS_READ, failure, host};
-use crate::signals::{self, Deadline};
-use crate::train::{Checkpoints, Data, Heartbeat, MARGIN, Run, Tries, host_of, plan};
+use crate::report::{EarlierRun, Report, RunDirectory, SHARDS_READ, failure};
+use crate::signals;
+use crate::train::{Data, Heartbeat, Run, host_of, plan};
 
 /// Trains a model as a job file says.
 ///
@@ -151,42 +152,26 @@ impl Start<'_> {
     /// Trains, and leaves what it comes to.
     fn compute(&self, job: &Job, whole_job: &Job, data: Data, device: Host) -> Result<()> {
         let (comm, args, directory) = (self.comm, self.args, self.directory.as_ref());
-        let Surroundings { disk, clock, simulated } = self.surroundings;
-        let mut report = Report::with_clock(directory.map(RunDirectory::events), clock.clone());
-        let (rows, ranks, threads) = (data.train.rows(), comm.size(), job.run.threads);
+        let Surroundings { disk, clock, .. } = self.surroundings;
         let kernel = device.instructions().name();
-        log::info!(
-            "{} rows of {} features, {} classes; {ranks} ranks x {threads} threads, {kernel} \
-             kernel",
-            human::count(rows as f64),
-            data.train.dataset().width(),
-            data.train.dataset().class_count()
-        );
+        let mut report = Report::with_clock(directory.map(RunDirectory::events), clock.clone());
+        announce(comm, job, &data, kernel);
         let checkpoints = self.checkpoints(job, whole_job, &data);
-        // Signs in files are for ranks that can't reach each other.
-        let patience = match *simulated || comm.watch().is_some() {
-            true => Duration::ZERO,
-            false => Duration::from_secs_f64(job.run.stall_seconds),
-        };
-        let heartbeat = Heartbeat::start(comm, &args.output.join("ranks"), patience);
-        let (job_file, started) = (whole_job, self.started);
-        let mut ending =
-            Ending::new((comm, disk, args), directory, (job_file, kernel, threads), started);
+        let heartbeat = self.heartbeat(job);
+        let record = (whole_job, kernel, job.run.threads);
+        let mut ending = Ending::new((comm, disk, args), directory, record, self.started);
         if let EarlierRun::Unfinished(before) = &self.found {
             ending.named_before.clone_from(&before.model_hash);
         }
+
         let run = Run::begin(comm, job, data, device, &mut report, Some(checkpoints))?;
         let trained =
             run.finish_and_keep(tries(), &mut |report, trained| ending.keep(report, trained))?;
+
         report.end();
         drop(heartbeat);
         comm.barrier();
-        if let Some(directory) = directory {
-            directory.remove_signs();
-            if trained.done {
-                Store::new(args.output.join("checkpoints"), disk.clone()).remove_all();
-            }
-        }
+        self.tidy_up(trained.done);
         ending.lines.iter().for_each(|line| log::info!("{line}"));
         match trained.done {
             true => Ok(()),
@@ -194,94 +179,36 @@ impl Start<'_> {
         }
     }
 
-    /// The checkpoints of the run, and its deadline.
-    fn checkpoints(&self, job: &Job, whole_job: &Job, data: &Data) -> Checkpoints {
-        let Surroundings { disk, clock, simulated } = self.surroundings;
-        let (comm, args) = (self.comm, self.args);
-        let session = session(&self.found, self.started, comm.size(), job.run.threads);
-        let (identity, contents) = (data.identity(), data.contents());
-        let identity =
-            json!({ "job": whole_job.to_toml(), "data": identity, "contents": contents });
-        let store = Store::new(args.output.join("checkpoints"), disk.clone());
-        let timed = comm.is_root() && !simulated;
-        let deadline = timed.then(|| end(self.started, args.max_time)).flatten();
-        let deadline = deadline.map(|end| Deadline::watch(end, MARGIN, comm.stop_flag()));
-        let held = self.directory.as_ref().map(|directory| directory.held().clone());
-        Checkpoints::new(store, job.checkpoint.clone(), identity, session, deadline)
-            .with_clock(clock.clone())
-            .with_held(held)
-    }
-
-    /// Takes the directory for this run; what rank 0 finds there under the lock is what counts.
-    /// Nothing comes back where the run has been finished meanwhile, which is said. From then on a
-    /// failure is recorded there.
-    ///
-    /// # Errors
-    /// As `RunDirectory::open`; exit 6: there is a model that isn't this run's; common to all
-    /// ranks.
-    fn take(&mut self, job: &Job) -> Result<Option<()>> {
-        let (comm, args, disk) = (self.comm, self.args, &self.surroundings.disk);
-        let open = || {
-            let opened = RunDirectory::open(disk, &args.output, job, args.no_lock)?;
-            match &opened.1 {
-                EarlierRun::Finished(run) => finished(disk, &args.output, run)?,
-                EarlierRun::Unfinished(run) => own_model(&args.output, &run.model_hash)?,
-                EarlierRun::Nothing => own_model(&args.output, "")?,
-            }
-            Ok(opened)
+    /// Signs of life in files, for ranks that can't reach each other.
+    fn heartbeat(&self, job: &Job) -> Heartbeat {
+        let patience = match self.surroundings.simulated || self.comm.watch().is_some() {
+            true => Duration::ZERO,
+            false => Duration::from_secs_f64(job.run.stall_seconds),
         };
-        let opened = comm.agree(comm.is_root().then(open).transpose())?;
-        if let Some((directory, found)) = opened {
-            (self.directory, self.found) = (Some(directory), found);
-        }
-        let finished = comm.is_root() && matches!(self.found, EarlierRun::Finished(_));
-        if comm.max(u64::from(finished)) == 1 {
-            return Ok(None);
-        }
-        self.failures_go_there(job);
-        Ok(Some(()))
+        Heartbeat::start(self.comm, &self.args.output.join("ranks"), patience)
     }
 
-    fn failures_go_there(&self, job: &Job) {
-        // Ranks of one process would share what a simulated world has for itself.
-        if self.surroundings.simulated {
-            return;
+    /// Removes what is of no more use once the run is `done`, or waits to be gone on with.
+    fn tidy_up(&self, done: bool) {
+        let Some(directory) = &self.directory else { return };
+        directory.remove_signs();
+        if done {
+            let disk = self.surroundings.disk.clone();
+            Store::new(self.args.output.join("checkpoints"), disk).remove_all();
         }
-        let comm = self.comm;
-        let name = format!("{} {} {:?}", host(), std::process::id(), self.started);
-        let name = comm.all_gather_any(name.as_bytes()).swap_remove(0);
-        let seconds = unix_seconds(self.started);
-        let session =
-            json!({ "started_unix_seconds": seconds, "host": host(), "ranks": comm.size() });
-        let record = json!({
-            "format": "reelscale-run",
-            "creator": concat!("reelscale ", env!("CARGO_PKG_VERSION")),
-            "job": job,
-            "ranks": comm.size(),
-            "started_unix_seconds": seconds,
-            "sessions": [session],
-        });
-        let (disk, output) = (&self.surroundings.disk, &self.args.output);
-        let start = String::from_utf8_lossy(&name);
-        failure::run_begins(disk, &RunDirectory::record_in(output), record, &start);
     }
 }
 
-/// HDF5, which writes the model in the end, takes paths in UTF-8 only.
-fn in_utf8(output: &Path) -> Result<()> {
-    match output.to_str() {
-        Some(_) => Ok(()),
-        None => Err(Error::usage(format!("--output: found {output:?}, expected UTF-8"))
-            .hint("choose another --output")),
-    }
-}
-
-/// For how long the model is tried to be put in place; REELSCALE_KEEP_SECONDS is for tests.
-fn tries() -> Tries {
-    let seconds = std::env::var("REELSCALE_KEEP_SECONDS").ok();
-    let whole = seconds.and_then(|text| text.parse().ok()).map(Duration::from_secs);
-    let default = Tries::default();
-    Tries { whole: whole.unwrap_or(default.whole), ..default }
+/// Says what is about to be computed, on what.
+fn announce(comm: &Comm, job: &Job, data: &Data, kernel: &str) {
+    let (rows, ranks, threads) = (data.train.rows(), comm.size(), job.run.threads);
+    log::info!(
+        "{} rows of {} features, {} classes; {ranks} ranks x {threads} threads, {kernel} \
+         kernel",
+        human::count(rows as f64),
+        data.train.dataset().width(),
+        data.train.dataset().class_count()
+    );
 }
 
 /// The end of a run that was told to stop.
@@ -298,57 +225,6 @@ fn stopped(comm: &Comm, args: &Args, reason: &str) -> Result<()> {
     }
 }
 
-/// Says that a run is finished. Its record may be there without lasting yet.
-///
-/// # Errors
-/// Exit 6: its model isn't there, or is another one; exit 5: the file system refuses.
-fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()> {
-    let path = output.join("model");
-    disk.sync_above(&path).map_err(|error| Error::file(output, &error))?;
-    let found = match there(&path).map_err(|error| Error::file(&path, &error))? {
-        None => "nothing".to_string(),
-        Some(_) => ModelFolder::open(&path)?.manifest.content_hash,
-    };
-    if found != run.model_hash {
-        let text = format!(
-            "{}: found {found}, expected the model {} of the finished run",
-            path.display(),
-            run.model_hash
-        );
-        return Err(Error::run_directory(text).hint(
-            "put it back; without run.json the run goes on from its last checkpoint, or anew",
-        ));
-    }
-    log::info!("{}: this run is finished: {}", output.display(), run.line);
-    Ok(())
-}
-
-/// Refuses a model that isn't the one, of this hash, which this run has put in place: the run could
-/// not put its own there in the end.
-fn own_model(output: &Path, hash: &str) -> Result<()> {
-    let path = output.join("model");
-    if there(&path).map_err(|error| Error::file(&path, &error))?.is_none()
-        || ModelFolder::open(&path).is_ok_and(|model| model.manifest.content_hash == hash)
-    {
-        return Ok(());
-    }
-    let text = format!("{}: exists already and isn't of this run", path.display());
-    Err(Error::run_directory(text).hint("move it away, or choose another --output"))
-}
-
-/// What `path` says of shards that have been read in full, if it is there.
-fn read_before(path: &Path) -> ReadBefore {
-    let parsed = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return ReadBefore::default(),
-        text => text.map_err(|error| error.to_string()).and_then(|text| ReadBefore::parse(&text)),
-    };
-    parsed.unwrap_or_else(|error| {
-        let path = path.display();
-        log::warn!("{path}: {error}; shards without proof are read in full once more");
-        ReadBefore::default()
-    })
-}
-
 /// What the job names, checked in full where that is asked for.
 fn opened(comm: &Comm, job: &Job, before: &ReadBefore, verified: bool) -> Result<Data> {
     let data = Data::open_again(comm, job, before)?;
@@ -357,39 +233,4 @@ fn opened(comm: &Comm, job: &Job, before: &ReadBefore, verified: bool) -> Result
         verify(comm, &lists.map(|rows| rows.dataset()).collect::<Vec<_>>())?;
     }
     Ok(data)
-}
-
-/// What all ranks must be told alike: the job, where the run is kept and how it ends.
-fn shared_by_ranks(args: &Args, job: &Job) -> String {
-    let Args { job: _, overrides: _, max_time: _, no_lock: _, output, stop_exit_code, verify } =
-        args;
-    let job = job.computed();
-    format!(
-        "{job}--output = {output:?}\n--stop-exit-code = {stop_exit_code}\n--verify = {verify}\n"
-    )
-}
-
-/// What the run's record keeps of this start; changes of the job are told, too.
-fn session(found: &EarlierRun, started: SystemTime, ranks: usize, threads: usize) -> Value {
-    let mut changes = Vec::new();
-    if let EarlierRun::Unfinished(run) = found {
-        for (key, before, now) in &run.changes.harmless {
-            changes.push(format!("{key}: {before} -> {now}"));
-        }
-    }
-    changes.iter().for_each(|change| log::info!("changed since the run began: {change}"));
-    json!({
-        "started_unix_seconds": unix_seconds(started),
-        "host": host(),
-        "ranks": ranks,
-        "threads_per_rank": threads,
-        "slurm_job": std::env::var("SLURM_JOB_ID").ok(),
-        "changes": changes,
-    })
-}
-
-/// The end of the time that this start has, if there is one.
-fn end(started: SystemTime, max_time: Option<Duration>) -> Option<SystemTime> {
-    let own = max_time.map(|time| started + time);
-    own.into_iter().chain(signals::slurm_end()).min()
 }

@@ -1,5 +1,5 @@
-//! Boundaries between pieces of a step, where ranks agree whether to go on, to write a checkpoint or
-//! to stop; and how a run comes back from one.
+//! Boundaries between pieces of a step, where ranks agree whether to go on, to write a checkpoint
+//! or to stop; and how a run comes back from one.
 
 use serde_json::Value;
 

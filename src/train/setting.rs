@@ -1,5 +1,5 @@
-//! What a run is and never changes: its ranks, its job, its rows, the model's shape, the plan of its
-//! memory; and the prolog that makes it.
+//! What a run is and never changes: its ranks, its job, its rows, the model's shape, the plan of
+//! its memory; and the prolog that makes it.
 
 use super::data::Data;
 use super::fit::{tell_of_idle_ranks, warn_of_memory};

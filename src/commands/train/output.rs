@@ -1,0 +1,130 @@
+//! The run directory of a start: what may be there, and whose it is from then on.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::Start;
+use super::result::unix_seconds;
+use crate::artifact::ModelFolder;
+use crate::data::ReadBefore;
+use crate::disk::{Disk, there};
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::report::{EarlierRun, Finished, RunDirectory, failure, host};
+
+impl Start<'_> {
+    /// Takes the directory for this run; what rank 0 finds there under the lock is what counts.
+    /// Nothing comes back where the run has been finished meanwhile, which is said. From then on a
+    /// failure is recorded there.
+    ///
+    /// # Errors
+    /// As `RunDirectory::open`; exit 6: there is a model that isn't this run's; common to all
+    /// ranks.
+    pub fn take(&mut self, job: &Job) -> Result<Option<()>> {
+        let (comm, args, disk) = (self.comm, self.args, &self.surroundings.disk);
+        let open = || {
+            let opened = RunDirectory::open(disk, &args.output, job, args.no_lock)?;
+            match &opened.1 {
+                EarlierRun::Finished(run) => finished(disk, &args.output, run)?,
+                EarlierRun::Unfinished(run) => own_model(&args.output, &run.model_hash)?,
+                EarlierRun::Nothing => own_model(&args.output, "")?,
+            }
+            Ok(opened)
+        };
+        let opened = comm.agree(comm.is_root().then(open).transpose())?;
+        if let Some((directory, found)) = opened {
+            (self.directory, self.found) = (Some(directory), found);
+        }
+        let finished = comm.is_root() && matches!(self.found, EarlierRun::Finished(_));
+        if comm.max(u64::from(finished)) == 1 {
+            return Ok(None);
+        }
+        self.failures_go_there(job);
+        Ok(Some(()))
+    }
+
+    fn failures_go_there(&self, job: &Job) {
+        // Ranks of one process would share what a simulated world has for itself.
+        if self.surroundings.simulated {
+            return;
+        }
+        let comm = self.comm;
+        let name = format!("{} {} {:?}", host(), std::process::id(), self.started);
+        let name = comm.all_gather_any(name.as_bytes()).swap_remove(0);
+        let seconds = unix_seconds(self.started);
+        let session =
+            json!({ "started_unix_seconds": seconds, "host": host(), "ranks": comm.size() });
+        let record = json!({
+            "format": "reelscale-run",
+            "creator": concat!("reelscale ", env!("CARGO_PKG_VERSION")),
+            "job": job,
+            "ranks": comm.size(),
+            "started_unix_seconds": seconds,
+            "sessions": [session],
+        });
+        let (disk, output) = (&self.surroundings.disk, &self.args.output);
+        let start = String::from_utf8_lossy(&name);
+        failure::run_begins(disk, &RunDirectory::record_in(output), record, &start);
+    }
+}
+
+/// HDF5, which writes the model in the end, takes paths in UTF-8 only.
+pub fn in_utf8(output: &Path) -> Result<()> {
+    match output.to_str() {
+        Some(_) => Ok(()),
+        None => Err(Error::usage(format!("--output: found {output:?}, expected UTF-8"))
+            .hint("choose another --output")),
+    }
+}
+
+/// Says that a run is finished. Its record may be there without lasting yet.
+///
+/// # Errors
+/// Exit 6: its model isn't there, or is another one; exit 5: the file system refuses.
+pub fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()> {
+    let path = output.join("model");
+    disk.sync_above(&path).map_err(|error| Error::file(output, &error))?;
+    let found = match there(&path).map_err(|error| Error::file(&path, &error))? {
+        None => "nothing".to_string(),
+        Some(_) => ModelFolder::open(&path)?.manifest.content_hash,
+    };
+    if found != run.model_hash {
+        let text = format!(
+            "{}: found {found}, expected the model {} of the finished run",
+            path.display(),
+            run.model_hash
+        );
+        return Err(Error::run_directory(text).hint(
+            "put it back; without run.json the run goes on from its last checkpoint, or anew",
+        ));
+    }
+    log::info!("{}: this run is finished: {}", output.display(), run.line);
+    Ok(())
+}
+
+/// Refuses a model that isn't the one, of this hash, which this run has put in place: the run could
+/// not put its own there in the end.
+fn own_model(output: &Path, hash: &str) -> Result<()> {
+    let path = output.join("model");
+    if there(&path).map_err(|error| Error::file(&path, &error))?.is_none()
+        || ModelFolder::open(&path).is_ok_and(|model| model.manifest.content_hash == hash)
+    {
+        return Ok(());
+    }
+    let text = format!("{}: exists already and isn't of this run", path.display());
+    Err(Error::run_directory(text).hint("move it away, or choose another --output"))
+}
+
+/// What `path` says of shards that have been read in full, if it is there.
+pub fn read_before(path: &Path) -> ReadBefore {
+    let parsed = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return ReadBefore::default(),
+        text => text.map_err(|error| error.to_string()).and_then(|text| ReadBefore::parse(&text)),
+    };
+    parsed.unwrap_or_else(|error| {
+        let path = path.display();
+        log::warn!("{path}: {error}; shards without proof are read in full once more");
+        ReadBefore::default()
+    })
+}
