@@ -114,6 +114,16 @@ impl Block<MiniBatches> {
         self.state().losses = losses;
     }
 
+    /// Losses of the epoch so far.
+    pub fn losses(&mut self) -> Vec<f64> {
+        self.state().losses.clone()
+    }
+
+    /// Puts them back to what they were before a mini-batch without a step.
+    pub fn take_back(&mut self, losses: Vec<f64>) {
+        self.state().losses = losses;
+    }
+
     pub fn gradient(&self) -> Vec<f32> {
         self.gradient.down().to_vec()
     }

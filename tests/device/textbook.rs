@@ -302,6 +302,7 @@ impl Device for Textbook {
                 if between.is_none() && pace.stopped() {
                     return Ok(());
                 }
+                let before = block.losses();
                 self.work(pace, || block.mini_batch(rows, batch.clone(), how, epsilon));
                 let turn = Turn { block: index, rows: batch.clone() };
                 let mut given = None;
@@ -309,6 +310,7 @@ impl Device for Textbook {
                     between.give(&turn, block.gradient(), pace.stopped())?;
                     given = between.summed(&turn, pace)?;
                     if given.is_none() {
+                        block.take_back(before);
                         return Ok(());
                     }
                 }

@@ -1,5 +1,5 @@
-//! Own class blocks on the processor: what may stand between gradient and step changes nothing, and
-//! a stop there leaves nothing half done.
+//! What may stand between gradient and step changes nothing, on either device, and a stop there
+//! leaves nothing half done.
 
 use std::sync::Arc;
 
@@ -14,10 +14,13 @@ use reelscale::model::{initial, stride_of};
 use reelscale::optim::MiniBatchSolver;
 use reelscale::rng::{Purpose, Stream};
 
+use super::textbook::Textbook;
+
 const CLASSES: usize = 40;
 const WIDTH: usize = 11;
 const ROWS: usize = 100;
 const BATCH: usize = 32;
+const EPSILON: f32 = 1e-5;
 
 /// Gives back what it is given, and says when to stop.
 struct PassOn {
@@ -55,7 +58,7 @@ fn blocks() -> Vec<ClassBlock<MiniBatches>> {
 }
 
 /// Some rows of two labels each.
-fn rows(device: &mut Host) -> <Host as Device>::Rows {
+fn rows<D: Device>(device: &mut D) -> D::Rows {
     let (stride, mut labels) = (stride_of(WIDTH), Labels::new());
     let mut stream = Stream::new(1, Purpose::PlantedRows, 0);
     let numbers: Vec<f32> = (0..ROWS * stride)
@@ -68,9 +71,11 @@ fn rows(device: &mut Host) -> <Host as Device>::Rows {
     device.bring(arrived, None).unwrap()
 }
 
-/// Weights and losses, as bits, after the window, of which the first part has something between.
-fn learned(threads: usize, mut between: Option<&mut PassOn>) -> Vec<(Vec<u32>, Vec<u64>)> {
-    let mut device = Host::detected(threads, 1e-5);
+/// Weights and losses of each block, as bits.
+type Learned = Vec<(Vec<u32>, Vec<u64>)>;
+
+/// After the window, of which the first part has something between.
+fn learned<D: Device>(mut device: D, mut between: Option<&mut PassOn>) -> Learned {
     let rows = rows(&mut device);
     let mut own = device.hold(blocks()).unwrap();
     let negatives = Negatives { share: 0.7, seed: 5, first: 0, class_count: CLASSES };
@@ -92,15 +97,19 @@ fn learned(threads: usize, mut between: Option<&mut PassOn>) -> Vec<(Vec<u32>, V
 
 #[test]
 fn what_stands_between_gradient_and_step_is_given_every_turn_and_changes_no_bit() {
-    let expected = learned(1, None);
+    let expected = learned(Host::detected(1, EPSILON), None);
     let count = expected.len();
     assert!(count > 1, "some blocks");
     let batches = ROWS.div_ceil(BATCH);
-    for threads in [1, 3] {
-        for stops_at in (0..=batches * count).chain([usize::MAX]) {
+    for stops_at in (0..=batches * count).chain([usize::MAX]) {
+        let on: [&dyn Fn(&mut PassOn) -> Learned; 3] = [
+            &|between| learned(Host::detected(1, EPSILON), Some(between)),
+            &|between| learned(Host::detected(3, EPSILON), Some(between)),
+            &|between| learned(Textbook::new(EPSILON), Some(between)),
+        ];
+        for (index, learned) in on.into_iter().enumerate() {
             let mut between = PassOn { given: Vec::new(), turns: Vec::new(), stops_at };
-            let found = learned(threads, Some(&mut between));
-            assert!(found == expected, "{threads} threads, a stop at turn {stops_at}");
+            assert!(learned(&mut between) == expected, "device {index}, a stop at turn {stops_at}");
             assert!(between.given.is_empty(), "nothing is left under way");
             let turn = |at: usize| {
                 let from = at / count * BATCH;
