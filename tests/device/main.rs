@@ -2,6 +2,7 @@
 
 mod between;
 mod blocks;
+mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod network;
