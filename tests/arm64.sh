@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the program for 64-bit ARM on a Debian machine of another kind and runs, emulated by QEMU,
-# the unit tests, the gradient checks and a training run, which must have this machine's bits.
+# the unit tests, the checks of gradients and definitions and a training run, which must have this
+# machine's bits.
 # `make test-arm64` installs what it wants. ARM's libraries go to the folder $1, or target/arm64.
 set -eu
 cd "$(dirname "$0")/.."
@@ -39,7 +40,7 @@ emulator="qemu-aarch64-static -L $root -E LD_LIBRARY_PATH=$found"
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$emulator
 # HDF5's crate loads the library to ask for its version: it gets this machine's, which is the same
 # release; the linker passes over it to ARM's.
-cargo test --target $target --lib --test gradients
+cargo test --target $target --lib --test gradients --test definitions
 cargo build --target $target
 unset MPICC BINDGEN_EXTRA_CLANG_ARGS
 REELSCALE_ARM64="$emulator $PWD/target/$target/debug/reelscale" \

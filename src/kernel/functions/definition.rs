@@ -69,7 +69,9 @@ pub fn sigmoid(z: f32) -> f32 {
 #[inline(always)]
 pub fn tanh(z: f32) -> f32 {
     let small = smaller_sigmoid(2.0 * z);
-    let size = (-2.0f32).mul_add(small, 1.0);
+    // 2 small is exact, so this is rounded once. A fused multiply-add wouldn't do: its negative,
+    // for z < 0, becomes one instruction on ARM, which gives 0 where -0 is meant.
+    let size = 1.0 - 2.0 * small;
     if z >= 0.0 { size } else { -size }
 }
 
