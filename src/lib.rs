@@ -1,10 +1,42 @@
 //! Trains video annotators too large for one machine: mixtures of experts over shared layers, on
-//! MPI.
+//! MPI. The program `reelscale` is the usual way to use it; this is the same as a library.
 //!
-//! Table of contents, from the top floor down. A module imports only from lower floors
-//! (ARCHITECTURE.md; `tests/tidy.rs` checks it).
+//! Ranks are MPI processes ([`Comm::mpi`]), threads of one process ([`run_threads`]) or a single
+//! one ([`Comm::serial`]); a [`Job`] comes from a job file's text; [`Data`] opens the shards that
+//! it names; [`train()`] gives a model, which [`save`] writes and [`load`] reads; [`open_rows`] and
+//! [`evaluate`] say how good it is. Calls are collective: every rank makes them in the same order.
+//! Errors ([`Error`]) say what was found, what was expected and which exit code they mean.
+//!
+//! ```no_run
+//! use reelscale::{Comm, Data, Job, Report, save, train};
+//!
+//! # fn main() -> reelscale::Result<()> {
+//! let job = Job::parse("data.train = ['hdf5-data/quickstart/train/*.h5']", "job", &[])?;
+//! let comm = Comm::serial();
+//! let data = Data::open(&comm, &job)?;
+//! let trained = train(&comm, &job, data, &mut Report::new(None), None)?;
+//! println!("{}", save(&comm, "model".as_ref(), &trained.annotator)?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/train.rs` and `examples/evaluate.rs` do so in thirty lines each. The modules are the
+//! program's own house, from the top floor down (ARCHITECTURE.md): a module imports only from lower
+//! floors (`tests/tidy.rs` checks it), and may change with every version.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
+
+pub use crate::artifact::{load, save};
+pub use crate::comm::{Comm, run_threads};
+pub use crate::device::Host;
+pub use crate::error::{Error, Exit, Result};
+pub use crate::inference::rows::open_rows;
+pub use crate::inference::scores::evaluate;
+pub use crate::job::Job;
+pub use crate::metrics::Metrics;
+pub use crate::model::annotator::Annotator;
+pub use crate::report::Report;
+pub use crate::train::{Data, Trained, train};
 
 // floor 8: one file per subcommand
 pub mod commands;

@@ -2,4 +2,5 @@
 
 mod class_losses;
 pub mod rankings;
+pub mod rows;
 pub mod scores;

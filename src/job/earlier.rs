@@ -1,5 +1,5 @@
-//! Records of jobs that earlier versions have written, as job files. Before version 0.2 a record
-//! had the fields of the checked job, not the keys of a job file.
+//! Records of jobs that earlier versions have written, as job files: they had the fields of the
+//! checked job, not the keys of a job file.
 
 use toml::{Table, Value};
 
