@@ -23,7 +23,7 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 export HWLOC_COMPONENTS ?= -opencl
 
 .PHONY: build demo test test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate overlap fuzz \
-        test-valgrind check bench install-deps
+        test-valgrind check bench gpu-check ptx install-deps
 
 build: install-deps
 	cargo build --release
@@ -93,6 +93,17 @@ bench: build
 	  target/release/reelscale bench $$part || exit 1; done
 	cargo bench --bench kernels
 	python3 benches/compare.py
+
+# The kernels for GPUs beside the processor's, bit by bit, as plain C++ and on PoCL, with controls that
+# must differ; no GPU is needed (gpu-check/README.md).
+gpu-check: PACKAGES = g++ pocl-opencl-icd python3
+gpu-check: install-deps
+	cd gpu-check && cargo fmt --check && cargo build --release
+	gpu-check/check.sh
+
+# Their PTX for NVIDIA GPUs, without one: wants nvidia-cuda-nvrtc 13.0 from PyPI.
+ptx:
+	python3 gpu-check/kernel/ptx.py
 
 check: install-deps
 	cargo fmt --check

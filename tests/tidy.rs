@@ -107,6 +107,8 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("hdf5_sys::", &["src/data/"]),
     ("nix::", &["src/comm/", "src/signals/"]),
     ("clap::", &["src/commands/"]),
+    ("cudarc::", &["gpu-check/src/device/cuda.rs"]),
+    ("opencl3::", &["gpu-check/src/device/opencl.rs"]),
     // Flows, training and inference compute through a device.
     (
         "crate::kernel",
@@ -120,12 +122,13 @@ const BORDERS: &[(&str, &[&str])] = &[
             "src/artifact/",
             "src/cost/",
             "src/commands/bench/",
+            "gpu-check/src/",
         ],
     ),
     // They panic where nobody takes what they print.
-    ("println!", &[]),
+    ("println!", &["gpu-check/src/"]),
     ("print!", &[]),
-    ("eprintln!", &[]),
+    ("eprintln!", &["gpu-check/src/"]),
     ("eprint!", &[]),
     ("dbg!", &[]),
     // Who owns what is decided once; cost/ asks of ranks that are not there.
@@ -186,7 +189,7 @@ fn only_the_disk_changes_files_and_arithmetic_knows_none() {
 
 #[test]
 fn borders_hold() {
-    for (path, text) in sources("src") {
+    for (path, text) in ["src", "gpu-check/src"].map(sources).concat() {
         for (name, places) in BORDERS {
             let told = |line: &str| {
                 line.match_indices(name)
@@ -206,7 +209,8 @@ fn nothing_unsafe_stands_without_its_reason() {
     let keyword = |next| format!("{} {next}", "unsafe");
     let [opens, implements, function] = ["{", "impl ", "fn "].map(keyword);
     let mut wrong = Vec::new();
-    for (path, text) in ["src", "tests", "examples", "benches", "fuzz/src"].map(sources).concat() {
+    let folders = ["src", "tests", "examples", "benches", "fuzz/src", "gpu-check/src"];
+    for (path, text) in folders.map(sources).concat() {
         let lines: Vec<&str> = text.lines().collect();
         for (index, line) in lines.iter().enumerate().filter(|(_, line)| !is_comment(line)) {
             let near = &lines[index.saturating_sub(4)..index];
@@ -231,7 +235,7 @@ fn is_comment(line: &str) -> bool {
 
 #[test]
 fn files_are_small_and_say_what_they_are_for() {
-    for folder in ["src", "tests", "examples", "fuzz/src"] {
+    for folder in ["src", "tests", "examples", "fuzz/src", "gpu-check/src"] {
         for (path, text) in sources(folder) {
             assert!(text.starts_with("//! "), "{path} doesn't say what it answers for");
             let lines = text.lines().count();

@@ -1,0 +1,85 @@
+// All kernels of the device text. The forms of the product with the tiles that ran fastest on an
+// H200 (docs/gpu-notes.md has what others gave).
+
+#include "common.h"
+#include "functions.h"
+#include "solver.h"
+#include "product_words.h"
+#include "mixture.h"
+#include "rows.h"
+
+// Z = b + V W of turned activations: V' [d][rows], W in panels, Z [rows][columns]. And dV += dZ W'
+// of turned dZ [columns][rows], W' in panels.
+#define TILE_M 128
+#define TILE_N 128
+#define TILE_K 16
+#define THREAD_M 8
+#define THREAD_N 8
+#define LANES_M 4
+#define STAGES 2
+#define GROUPS 2
+#define KEEP_TILE
+#define PRODUCT product_turned
+#define LEFT END_TO_END_M
+#define RIGHT PANELS
+#define FINISH PUT
+#include "product.h"
+
+// The same, but what comes out is turned, Z [columns][rows].
+#define PRODUCT product_turned_out
+#define LEFT END_TO_END_M
+#define RIGHT PANELS
+#define FINISH PUT_TURNED
+#include "product.h"
+
+// The first two of activations and dZ row by row.
+#undef KEEP_TILE
+#define PRODUCT product_straight
+#define LEFT END_TO_END_K
+#define RIGHT PANELS
+#define FINISH PUT
+#include "product.h"
+
+// The first two where C has so few tiles that they wouldn't keep a GPU busy.
+#define TILE_M 64
+#define TILE_N 64
+#define TILE_K 16
+#define THREAD_M 4
+#define THREAD_N 8
+#define LANES_M 4
+#define STAGES 2
+#define GROUPS 4
+#define PRODUCT product_turned_small
+#define LEFT END_TO_END_M
+#define RIGHT PANELS
+#define FINISH PUT
+#include "product.h"
+
+// dW = V' dZ, written, added to or a step taken with: V [rows][d], dZ [rows][columns].
+#define TILE_M 64
+#define TILE_N 128
+#define TILE_K 16
+#define THREAD_M 8
+#define THREAD_N 8
+#define LANES_M 4
+#define STAGES 2
+#define GROUPS 4
+#define KEEP_TILE
+#define PRODUCT product_gradient
+#define LEFT END_TO_END_M
+#define RIGHT ROWS
+#define FINISH PUT
+#include "product.h"
+
+#define PRODUCT gradient_adagrad
+#define LEFT END_TO_END_M
+#define RIGHT ROWS
+#define FINISH ADAGRAD
+#include "product.h"
+
+#undef KEEP_TILE
+#define PRODUCT gradient_adam
+#define LEFT END_TO_END_M
+#define RIGHT ROWS
+#define FINISH ADAM
+#include "product.h"

@@ -1,0 +1,131 @@
+// The sweep over logits, one thread a row and class. And
+// the sums over rows, in their order: losses of each class in float64, gradients of biases.
+//
+// Several class blocks of one width lie end to end, panels after panels and groups after groups, so
+// that a launch is over all of them. Of each group five numbers are given: its first panel, gates,
+// experts, first class and number of classes.
+
+#define GROUP_WORDS 5
+#define SATURATED 40.0f
+
+// Panels of a group whose logits go through shared memory at most, and threads of a sweep's group.
+#define SWEEP_PANELS 40
+#define SWEEP_THREADS 128
+#define INFINITE FLOAT(0x7f800000u)
+
+// As Dummy.
+#define DUMMY_LEARNED 0
+#define DUMMY_ZERO 1
+#define DUMMY_NONE 2
+
+DEVICE float gate_weight(float a, float largest, int exact) {
+    const float below = a - largest;
+    const int stopped = exact && below < -SATURATED && below > -1e29f;
+    return exp_of(stopped ? -SATURATED : below);
+}
+
+// The logit of a row and column lies at row * row_step + column * lane_step; one of the steps is 1.
+// Logits become their gradients where `gradients` is 1. Else p of every class of a row goes to
+// `scores` [rows][scores_row], that of class c to place c - `class_from`. The losses
+// [rows][groups][16] are 0 where a lane holds no class. `weights` are read only if `weighted`.
+KERNEL(SWEEP_THREADS, 1)
+sweep(int rows, int groups, long row_step, long lane_step, int dummy, float epsilon, int gradients,
+      GLOBAL float *logits, GLOBAL const int *shapes, int first_group,
+      GLOBAL const int *offsets, GLOBAL const uint *labels, int first_row,
+      GLOBAL const float *weights, int weighted,
+      GLOBAL float *losses, GLOBAL float *scores, long scores_row, int class_from) {
+    SHARED float held[SWEEP_PANELS][SWEEP_THREADS];
+    const long item = (long)GROUP_X * SWEEP_THREADS + THREAD;
+    // Neighbours take what lies side by side: lanes, or rows.
+    const long column = row_step == 1 ? item / rows : item % (groups * LANES);
+    const long row = row_step == 1 ? item % rows : item / (groups * LANES);
+    const int lane = (int)(column % LANES), group = (int)(column / LANES);
+    if (row >= rows || group >= groups) return;
+    GLOBAL const int *shape = shapes + (long)GROUP_WORDS * (first_group + group);
+    const int gates = shape[1], experts = shape[2], own_class = shape[3] + lane;
+    const float mask = lane < shape[4] ? 1.0f : 0.0f;
+    const int first_panel = shape[0] - shapes[(long)GROUP_WORDS * first_group];
+    GLOBAL float *own = logits + row * row_step + ((long)first_panel * LANES + lane) * lane_step;
+    int positive = 0;
+    if (lane < shape[4]) {
+        for (int at = offsets[first_row + row]; at < offsets[first_row + row + 1]; at++)
+            positive |= (int)labels[at] == own_class;
+    }
+    const int exact = epsilon == 0.0f;
+    const int learned = dummy == DUMMY_LEARNED;
+    // Nearly all groups fit into shared memory: each logit is then read once and written once.
+    if (gates + experts <= SWEEP_PANELS) {
+        UNROLL_BY_EIGHT for (int panel = 0; panel < gates + experts; panel++)
+            held[panel][THREAD] = own[panel * (LANES * lane_step)];
+#define NUMBER(panel) held[panel][THREAD]
+#include "sweep.h"
+#undef NUMBER
+        if (gradients) {
+            UNROLL_BY_EIGHT for (int panel = 0; panel < gates + experts; panel++)
+                own[panel * (LANES * lane_step)] = held[panel][THREAD];
+        }
+    } else {
+#define NUMBER(panel) own[(panel) * (LANES * lane_step)]
+#include "sweep.h"
+#undef NUMBER
+    }
+}
+
+// Adds every class's losses [rows][lanes] to its sum, row after row.
+KERNEL(32, 1)
+class_losses(int rows, int lanes, GLOBAL const float *losses, GLOBAL double *sums, int first) {
+    const int lane = GROUP_X * 32 + THREAD;
+    if (lane >= lanes) return;
+    double sum = sums[first + lane];
+    GLOBAL const float *from = losses + lane;
+    int row = 0;
+    for (; row + 16 <= rows; row += 16) {
+        float held[16];
+        UNROLL for (int i = 0; i < 16; i++) held[i] = from[(long)(row + i) * lanes];
+        UNROLL for (int i = 0; i < 16; i++) sum += (double)held[i];
+    }
+    for (; row < rows; row++) sum += (double)from[(long)row * lanes];
+    sums[first + lane] = sum;
+}
+
+// Adds to each row's sum what its classes of each group lose: sixteen lanes by halves, then group
+// after group.
+KERNEL(32, 1)
+row_losses(int rows, int groups, GLOBAL const float *losses, GLOBAL double *sums) {
+    const int row = GROUP_X * 32 + THREAD;
+    if (row >= rows) return;
+    double sum = sums[row];
+    for (int group = 0; group < groups; group++) {
+        GLOBAL const float *from = losses + ((long)row * groups + group) * LANES;
+        float held[LANES];
+        UNROLL for (int lane = 0; lane < LANES; lane++) held[lane] = from[lane];
+        UNROLL for (int step = LANES / 2; step > 0; step /= 2) {
+            UNROLL for (int lane = 0; lane < step; lane++)
+                held[lane] = held[lane] + held[lane + step];
+        }
+        sum += (double)held[0];
+    }
+    sums[row] = sum;
+}
+
+// Column sums of the logits' gradients [rows][columns] of panels that `learned` says 1 of, added to
+// `gradient` unless it starts from zero. Other panels' stay, or are zero.
+KERNEL(64, 1)
+bias_gradient(int rows, int panels, GLOBAL const float *slopes, GLOBAL const int *learned,
+              int first_panel, GLOBAL float *gradient, int start) {
+    const long columns = (long)panels * LANES, column = (long)GROUP_X * 64 + THREAD;
+    if (column >= columns) return;
+    const long to = (long)first_panel * LANES + column;
+    float sum = start == FROM_OUT ? gradient[to] : 0.0f;
+    if (learned[first_panel + column / LANES]) {
+        GLOBAL const float *from = slopes + column;
+        int row = 0;
+        for (; row + 16 <= rows; row += 16) {
+            float held[16];
+            UNROLL for (int i = 0; i < 16; i++) held[i] = from[(long)(row + i) * columns];
+            UNROLL for (int i = 0; i < 16; i++) sum = sum + held[i];
+        }
+        for (; row < rows; row++) sum = sum + from[(long)row * columns];
+    }
+    gradient[to] = sum;
+}

@@ -1,0 +1,103 @@
+// Runs kernels of the device text as plain C++ (plain.h): what tests compare without any driver,
+// and where sanitizers and other orders of a group's threads look for races.
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <ucontext.h>
+
+#include "all.h"
+
+namespace {
+
+constexpr int THREADS_MAX = 256;
+constexpr size_t STACK_BYTES = 256 * 1024;
+
+// A kernel and its arguments, ready to be called by every thread of every group.
+struct Call {
+    void (*invoke)(const void *kernel, void *const *arguments);
+    const void *kernel;
+    void *const *arguments;
+};
+
+thread_local ucontext_t scheduler, fibers[THREADS_MAX];
+thread_local bool ended[THREADS_MAX];
+thread_local Call call_now;
+thread_local char *stacks;
+
+template <int... I> struct Places {};
+template <int N, int... I> struct Count : Count<N - 1, N - 1, I...> {};
+template <int... I> struct Count<0, I...> { typedef Places<I...> All; };
+
+template <class... A, int... I>
+void unpack(void (*kernel)(A...), void *const *arguments, Places<I...>) {
+    kernel(*(A *)arguments[I]...);
+}
+template <class... A> void invoke(const void *kernel, void *const *arguments) {
+    unpack((void (*)(A...))(uintptr_t)kernel, arguments, typename Count<sizeof...(A)>::All());
+}
+template <class... A> Call call_of(void (*kernel)(A...), void *const *arguments) {
+    return Call{invoke<A...>, (const void *)(uintptr_t)kernel, arguments};
+}
+
+void fiber() {
+    call_now.invoke(call_now.kernel, call_now.arguments);
+    ended[THREAD] = true;
+    swapcontext(&fibers[THREAD], &scheduler);
+}
+
+// The threads of one group, each from barrier to barrier. order 0: forward, 1: in reverse, else a
+// new random order after each barrier, drawn from it.
+void group(int threads, uint64_t &order) {
+    int turn[THREADS_MAX];
+    for (int i = 0; i < threads; i++) {
+        turn[i] = order == 1 ? threads - 1 - i : i;
+        ended[i] = false;
+        getcontext(&fibers[i]);
+        fibers[i].uc_stack.ss_sp = stacks + (size_t)i * STACK_BYTES;
+        fibers[i].uc_stack.ss_size = STACK_BYTES;
+        fibers[i].uc_link = nullptr;
+        makecontext(&fibers[i], fiber, 0);
+    }
+    for (bool going = true; going;) {
+        going = false;
+        if (order > 1) {
+            for (int i = threads - 1; i > 0; i--) {
+                order = order * 6364136223846793005ull + 1442695040888963407ull;
+                const int other = (int)((order >> 33) % (uint64_t)(i + 1)), held = turn[i];
+                turn[i] = turn[other];
+                turn[other] = held;
+            }
+            order |= 2;
+        }
+        for (int i = 0; i < threads; i++) {
+            if (ended[turn[i]]) continue;
+            THREAD = turn[i];
+            swapcontext(&scheduler, &fibers[turn[i]]);
+            going |= !ended[turn[i]];
+        }
+    }
+}
+
+}  // namespace
+
+static void next_barrier() {
+    swapcontext(&fibers[THREAD], &scheduler);
+}
+
+// Runs a kernel on a grid of groups. Returns 0, or 1 where no kernel has this name.
+extern "C" int plain_run(const char *name, int groups_x, int groups_y, int threads,
+                         void *const *arguments, uint64_t order) {
+    Call call = {};
+#define IS(kernel) if (strcmp(name, #kernel) == 0) call = call_of(kernel, arguments);
+    IS(functions) IS(product_turned) IS(product_turned_small) IS(product_turned_out)
+    IS(product_straight) IS(product_gradient) IS(gradient_adagrad) IS(gradient_adam) IS(sweep)
+    IS(class_losses) IS(row_losses) IS(bias_gradient) IS(adagrad) IS(adam) IS(average)
+    IS(order_rows) IS(turn) IS(turn_panels)
+#undef IS
+    if (!call.invoke || threads > THREADS_MAX) return 1;
+    if (!stacks) stacks = (char *)malloc(THREADS_MAX * STACK_BYTES);
+    call_now = call;
+    for (GROUP_Y = 0; GROUP_Y < groups_y; GROUP_Y++)
+        for (GROUP_X = 0; GROUP_X < groups_x; GROUP_X++) group(threads, order);
+    return 0;
+}

@@ -1,0 +1,73 @@
+// A window's rows put in order as they arrived rank by rank, less what dropout leaves out: the row
+// order of src/device/host/rows.rs, src/kernel/dropout/ and the Philox4x32-10 of rng.rs. And rows and
+// panels turned, as products read them fastest.
+
+#define PURPOSE_DROPOUT 7u
+
+DEVICE void philox(uint counter[4], uint key_0, uint key_1) {
+    UNROLL for (int round = 0; round < 10; round++) {
+        const uint a = counter[0], c = counter[2];
+        const uint low_high = HIGH(a, 0xD2511F53u), high_high = HIGH(c, 0xCD9E8D57u);
+        counter[0] = high_high ^ counter[1] ^ key_0;
+        counter[1] = c * 0xCD9E8D57u;
+        counter[2] = low_high ^ counter[3] ^ key_1;
+        counter[3] = a * 0xD2511F53u;
+        key_0 += 0x9E3779B9u;
+        key_1 += 0xBB67AE85u;
+    }
+}
+
+// Row i of `to` [rows][stride] is what begins at `arrived[places[i] * arrived_row]`. Dropout of
+// bound / 256 of the numbers (none where `bound` is 0) draws for row i from stream
+// `streams[2 i]` + 2^32 `streams[2 i + 1]`. One thread sixteen numbers, which are one draw.
+KERNEL(64, 1)
+order_rows(int rows, int stride, GLOBAL const float *arrived, long arrived_row,
+           GLOBAL const int *places, GLOBAL float *to, GLOBAL const uint *streams,
+           uint seed_low, uint seed_high, uint bound, float scale) {
+    const long item = (long)GROUP_X * 64 + THREAD;
+    const int panels = stride / LANES, panel = (int)(item % panels);
+    const long row = item / panels;
+    if (row >= rows) return;
+    GLOBAL const float *from = arrived + places[row] * arrived_row + panel * LANES;
+    uint block[4] = {(uint)panel, 0u, 0u, 0x5eedu};
+    if (bound > 0) {
+        block[1] = PURPOSE_DROPOUT | streams[2 * row + 1] << 16;
+        block[2] = streams[2 * row];
+        philox(block, seed_low, seed_high);
+    }
+    for (int lane = 0; lane < LANES; lane++) {
+        float number = from[lane];
+        if (bound > 0) {
+            const uint byte = block[lane / 4] >> (lane % 4 * 8) & 255u;
+            number = number * (byte < bound ? 0.0f : scale);
+        }
+        to[row * stride + panel * LANES + lane] = number;
+    }
+}
+
+// to [width][to_row] = from [rows][from_row] turned.
+KERNEL(256, 1)
+turn(int rows, int width, GLOBAL const float *from, long from_at, long from_row, GLOBAL float *to,
+     long to_row) {
+    SHARED float held[32][33];
+    const int x = THREAD % 32, y = THREAD / 32, row = GROUP_X * 32, column = GROUP_Y * 32;
+    for (int i = y; i < 32; i += 8)
+        if (row + i < rows && column + x < width)
+            held[i][x] = from[from_at + (row + i) * from_row + column + x];
+    BARRIER();
+    for (int i = y; i < 32; i += 8)
+        if (row + x < rows && column + i < width) to[(column + i) * to_row + row + x] = held[x][i];
+}
+
+// W' in panels [width / 16][columns][16], zero beyond the width, of W in panels
+// [columns / 16][width][16]. A group turns a square of sixteen.
+KERNEL(256, 1)
+turn_panels(int width, long columns, GLOBAL const float *from, long from_at, GLOBAL float *to) {
+    SHARED float held[LANES][LANES + 1];
+    const int x = THREAD % LANES, y = THREAD / LANES, k = GROUP_Y * LANES + y;
+    const long panel = GROUP_X;
+    if (k < width) held[y][x] = from[from_at + (panel * width + k) * LANES + x];
+    BARRIER();
+    to[(GROUP_Y * columns + panel * LANES + y) * LANES + x] =
+        GROUP_Y * LANES + x < width ? held[x][y] : 0.0f;
+}

@@ -1,0 +1,19 @@
+//! Launchers and what lies on a device, and what of the processor's device is compared with it.
+
+#[path = "../../../src/device/host/drawn.rs"]
+pub mod drawn;
+#[path = "../../../src/device/dropout.rs"]
+mod dropout;
+#[path = "../../../src/device/negatives.rs"]
+mod negatives;
+
+pub mod cuda;
+pub mod held;
+pub mod launcher;
+pub mod mixture;
+pub mod opencl;
+pub mod plain;
+pub mod window;
+
+pub use self::dropout::Dropout;
+pub use self::negatives::Negatives;

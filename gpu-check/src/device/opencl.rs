@@ -1,0 +1,168 @@
+//! Launches through OpenCL, whose loader is looked for at run time.
+
+use std::collections::HashMap;
+use std::ptr;
+
+use opencl3::command_queue::CommandQueue;
+use opencl3::context::Context;
+use opencl3::device::{CL_DEVICE_TYPE_ALL, Device, get_all_devices};
+use opencl3::error_codes::ClError;
+use opencl3::kernel::Kernel;
+use opencl3::memory::{Buffer as Memory, CL_MEM_READ_WRITE};
+use opencl3::program::Program;
+use opencl3::types::CL_BLOCKING;
+
+use super::launcher::Launcher;
+use crate::text::calls::{Argument, Buffer, Launch};
+
+/// Bytes that a kernel may read beyond a buffer.
+const SLACK: usize = 16;
+
+/// One device with the device text's kernels.
+pub struct OpenCl {
+    device: Device,
+    context: Context,
+    queue: CommandQueue,
+    program: Program,
+    kernels: HashMap<&'static str, Kernel>,
+    memory: Vec<Option<Memory<u8>>>,
+}
+
+fn told(what: &str) -> impl FnOnce(ClError) -> String + '_ {
+    move |error| format!("OpenCL: {what}: {error}")
+}
+
+impl OpenCl {
+    /// Device number `ordinal` of all platforms with this text's kernels.
+    ///
+    /// # Errors
+    /// There is no loader or no such device, it lacks what the bits need, or doesn't take the text.
+    pub fn new(ordinal: usize, text: &str, options: &str) -> Result<OpenCl, String> {
+        let devices = get_all_devices(CL_DEVICE_TYPE_ALL).map_err(told("devices"))?;
+        let id = devices.get(ordinal).ok_or("OpenCL: no such device")?;
+        let device = Device::new(*id);
+        lacks(&device)?;
+        let context = Context::from_device(&device).map_err(told("context"))?;
+        #[allow(deprecated)]
+        let queue = CommandQueue::create_default(&context, 0).map_err(told("queue"))?;
+        let program = Program::create_and_build_from_source(&context, text, options)
+            .map_err(|log| format!("OpenCL: the device text: {log}"))?;
+        let (kernels, memory) = (HashMap::new(), Vec::new());
+        Ok(OpenCl { device, context, queue, program, kernels, memory })
+    }
+}
+
+/// Denormals, fused multiply-adds, rounding to nearest, exact division and roots, and float64.
+fn lacks(device: &Device) -> Result<(), String> {
+    const NEEDED: [(u64, &str); 4] = [
+        (1 << 0, "denormals"),
+        (1 << 2, "rounding to nearest"),
+        (1 << 5, "fused multiply-add"),
+        (1 << 7, "exact division and roots"),
+    ];
+    let has = device.single_fp_config().map_err(told("device"))?;
+    let double = device.double_fp_config().unwrap_or(0);
+    let lacking = NEEDED.iter().find(|needed| has & needed.0 == 0).map(|needed| needed.1);
+    match lacking.or((double == 0).then_some("float64")) {
+        Some(what) => Err(format!("OpenCL: the device has no {what}")),
+        None => Ok(()),
+    }
+}
+
+impl Launcher for OpenCl {
+    fn describe(&self) -> String {
+        let [name, version, driver] = [
+            self.device.name().unwrap_or_default(),
+            self.device.version().unwrap_or_default(),
+            self.device.driver_version().unwrap_or_default(),
+        ];
+        format!("OpenCL: {name}, {version}, driver {driver}")
+    }
+
+    fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
+        // SAFETY: no memory of the host is given.
+        let memory = unsafe {
+            Memory::create(&self.context, CL_MEM_READ_WRITE, bytes + SLACK, ptr::null_mut())
+        };
+        self.memory.push(Some(memory.map_err(told(&format!("{bytes} bytes of memory")))?));
+        let buffer = Buffer(self.memory.len() - 1);
+        // What isn't written is no number.
+        self.write(buffer, 0, &vec![0xff; bytes + SLACK])?;
+        Ok(buffer)
+    }
+
+    fn free(&mut self, buffer: Buffer) {
+        self.memory[buffer.0].take().expect("memory that wasn't given back");
+    }
+
+    fn write(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Result<(), String> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let memory = self.memory[buffer.0].as_mut().expect("memory that wasn't given back");
+        // SAFETY: the call blocks, so the bytes outlive it.
+        unsafe { self.queue.enqueue_write_buffer(memory, CL_BLOCKING, at, bytes, &[]) }
+            .map(|_| ())
+            .map_err(told("copy to the device"))
+    }
+
+    fn read(&mut self, buffer: Buffer, at: usize, bytes: &mut [u8]) -> Result<(), String> {
+        self.finish()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let memory = self.memory[buffer.0].as_ref().expect("memory that wasn't given back");
+        // SAFETY: the call blocks, so the bytes outlive it.
+        unsafe { self.queue.enqueue_read_buffer(memory, CL_BLOCKING, at, bytes, &[]) }
+            .map(|_| ())
+            .map_err(told("copy from the device"))
+    }
+
+    fn launch(&mut self, launch: &Launch) -> Result<(), String> {
+        if launch.groups.contains(&0) {
+            return Ok(());
+        }
+        if !self.kernels.contains_key(launch.kernel) {
+            let kernel =
+                Kernel::create(&self.program, launch.kernel).map_err(told(launch.kernel))?;
+            self.kernels.insert(launch.kernel, kernel);
+        }
+        let kernel = &self.kernels[launch.kernel];
+        for (index, argument) in launch.arguments.iter().enumerate() {
+            let index = index as u32;
+            // SAFETY: `calls.rs` packs the arguments as the text declares them.
+            let set = unsafe {
+                match argument {
+                    Argument::Int(number) => kernel.set_arg(index, number),
+                    Argument::Word(number) => kernel.set_arg(index, number),
+                    Argument::Long(number) => kernel.set_arg(index, number),
+                    Argument::Float(number) => kernel.set_arg(index, number),
+                    Argument::Buffer(buffer) => {
+                        let memory = self.memory[buffer.0].as_ref();
+                        kernel.set_arg(index, memory.expect("memory that wasn't given back"))
+                    }
+                }
+            };
+            set.map_err(told(launch.kernel))?;
+        }
+        let all = [launch.groups[0] * launch.threads, launch.groups[1]];
+        let group = [launch.threads, 1];
+        // SAFETY: sizes are two numbers each, as said, and the memory outlives the queue's work.
+        unsafe {
+            self.queue.enqueue_nd_range_kernel(
+                kernel.get(),
+                2,
+                ptr::null(),
+                all.as_ptr(),
+                group.as_ptr(),
+                &[],
+            )
+        }
+        .map(|_| ())
+        .map_err(told(launch.kernel))
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        self.queue.finish().map_err(told("a kernel"))
+    }
+}

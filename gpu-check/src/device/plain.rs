@@ -1,0 +1,103 @@
+//! Launches of the device text compiled as plain C++: what tests compare without any driver.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+
+use super::launcher::Launcher;
+use crate::text::calls::{Argument, Buffer, Launch};
+
+/// Words that a kernel may read beyond a buffer.
+const SLACK: usize = 2;
+
+/// As `plain_run` of plain.cpp.
+type Run =
+    unsafe extern "C" fn(*const c_char, c_int, c_int, c_int, *const *const c_void, u64) -> c_int;
+
+/// In which order a group's threads take turns between two barriers.
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    Forward,
+    Reverse,
+    /// Drawn anew after each barrier.
+    Random(u64),
+}
+
+/// The calling thread as a device.
+pub struct Plain {
+    run: Run,
+    order: Order,
+    memory: Vec<Option<Vec<u64>>>,
+}
+
+impl Plain {
+    /// A device that runs kernels by `run`.
+    ///
+    /// # Safety
+    /// `run` is `plain_run` of a build of plain.cpp with the text that `calls.rs` calls.
+    pub unsafe fn new(run: Run, order: Order) -> Plain {
+        Plain { run, order, memory: Vec::new() }
+    }
+
+    fn memory(&mut self, buffer: Buffer) -> &mut [u8] {
+        let words = self.memory[buffer.0].as_mut().expect("memory that wasn't given back");
+        bytemuck::cast_slice_mut(words)
+    }
+}
+
+impl Launcher for Plain {
+    fn describe(&self) -> String {
+        format!("plain C++, threads of a group in order {:?}", self.order)
+    }
+
+    fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
+        // What isn't written is no number.
+        self.memory.push(Some(vec![u64::MAX; bytes.div_ceil(8) + SLACK]));
+        Ok(Buffer(self.memory.len() - 1))
+    }
+
+    fn free(&mut self, buffer: Buffer) {
+        self.memory[buffer.0].take().expect("memory that wasn't given back");
+    }
+
+    fn write(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Result<(), String> {
+        self.memory(buffer)[at..at + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: Buffer, at: usize, bytes: &mut [u8]) -> Result<(), String> {
+        bytes.copy_from_slice(&self.memory(buffer)[at..at + bytes.len()]);
+        Ok(())
+    }
+
+    fn launch(&mut self, launch: &Launch) -> Result<(), String> {
+        let words: Vec<u64> = launch
+            .arguments
+            .iter()
+            .map(|argument| match argument {
+                Argument::Int(number) => *number as u32 as u64,
+                Argument::Word(number) => u64::from(*number),
+                Argument::Long(number) => *number as u64,
+                Argument::Float(number) => u64::from(number.to_bits()),
+                Argument::Buffer(buffer) => self.memory(*buffer).as_mut_ptr() as u64,
+            })
+            .collect();
+        let places: Vec<*const c_void> =
+            words.iter().map(|word| std::ptr::from_ref(word).cast()).collect();
+        let name = CString::new(launch.kernel).expect("a name without zero bytes");
+        let [x, y] = launch.groups.map(|groups| groups as c_int);
+        let order = match self.order {
+            Order::Forward => 0,
+            Order::Reverse => 1,
+            Order::Random(seed) => seed | 2,
+        };
+        // SAFETY: as `new` asks; `calls.rs` packs the arguments as the text declares them, and
+        // they outlive the call.
+        let code = unsafe {
+            (self.run)(name.as_ptr(), x, y, launch.threads as c_int, places.as_ptr(), order)
+        };
+        (code == 0).then_some(()).ok_or_else(|| format!("no kernel {}", launch.kernel))
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! Rates of the product, of the expert step and of the shared step's visit, and one large case
+//! whose bits are compared.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::compared::Compared;
+use crate::device::held::{Held, Solver};
+use crate::device::launcher::{Launcher, release, upload};
+use crate::device::mixture::Learning;
+use crate::device::window::Window;
+use crate::labels::Labels;
+use crate::learning::learn;
+use crate::mixtures::World;
+use crate::model::Layout;
+use crate::model::Matrix;
+use crate::model::spec::Dummy;
+use crate::rng::{Purpose, Stream};
+use crate::text::calls::{self, Buffer, Form, Launch, Panels, Rows, Size, Start};
+
+type Outcome = Result<(), String>;
+
+/// Sums up the seconds of each kernel: waits after each launch.
+struct Timed<'a> {
+    inner: &'a mut dyn Launcher,
+    seconds: BTreeMap<&'static str, f64>,
+}
+
+impl Launcher for Timed<'_> {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
+        self.inner.make(bytes)
+    }
+    fn free(&mut self, buffer: Buffer) {
+        self.inner.free(buffer);
+    }
+    fn write(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Outcome {
+        self.inner.write(buffer, at, bytes)
+    }
+    fn read(&mut self, buffer: Buffer, at: usize, bytes: &mut [u8]) -> Outcome {
+        self.inner.read(buffer, at, bytes)
+    }
+    fn launch(&mut self, launch: &Launch) -> Outcome {
+        self.inner.finish()?;
+        let start = Instant::now();
+        self.inner.launch(launch)?;
+        self.inner.finish()?;
+        *self.seconds.entry(launch.kernel).or_default() += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+    fn finish(&mut self) -> Outcome {
+        self.inner.finish()
+    }
+}
+
+/// The median of seven times that `work` takes, run `repeat` times each, after one run unmeasured.
+fn seconds(
+    launcher: &mut dyn Launcher,
+    repeat: usize,
+    mut work: impl FnMut(&mut dyn Launcher) -> Outcome,
+) -> Result<f64, String> {
+    work(launcher)?;
+    launcher.finish()?;
+    let mut times = Vec::new();
+    for _ in 0..7 {
+        let start = Instant::now();
+        for _ in 0..repeat {
+            work(launcher)?;
+        }
+        launcher.finish()?;
+        times.push(start.elapsed().as_secs_f64() / repeat as f64);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[3])
+}
+
+/// Everything that is measured; where `only` isn't 0, the steps alone with so many rows.
+///
+/// # Errors
+/// The device is full or lost.
+pub fn all(launcher: &mut dyn Launcher, only: usize, compared: &mut Compared) -> Outcome {
+    let mut stream = Stream::new(9, Purpose::PlantedRows, 0);
+    if only > 0 {
+        return steps(launcher, &mut stream, (3862, 16), &[only]);
+    }
+    // One block as large as real ones, five mini-batches.
+    let shape = ((300, 400, 2), (16, Dummy::Learned, 1e-5), (1024, 1024), (0.1, false));
+    let world = World::new(&mut stream, shape.0, shape.1, shape.2, shape.3);
+    for (solver, batch) in [(Solver::Adagrad, 256), (Solver::Adam, 512)] {
+        let learning = Learning { learning_rate: 0.01, scale: 0.0, l2: 1e-5 };
+        learn(launcher, &world, (solver, learning, batch, 1 << 30), "large", compared)?;
+    }
+    products(launcher, &mut stream)?;
+    for (classes, experts) in [(3862, 16), (3862, 2)] {
+        steps(launcher, &mut stream, (classes, experts), &[256, 1024, 2048, 4096, 8192])?;
+    }
+    Ok(())
+}
+
+fn products(launcher: &mut dyn Launcher, stream: &mut Stream) -> Outcome {
+    let (d, panels) = (1024, 1207);
+    let columns = panels * 16;
+    let random = |stream: &mut Stream, count: usize| -> Vec<f32> {
+        let some: Vec<f32> = (0..1 << 20).map(|_| stream.uniform() - 0.5).collect();
+        (0..count).map(|at| some[(at ^ at >> 20) & ((1 << 20) - 1)]).collect()
+    };
+    let largest = 8192;
+    let v = upload(launcher, &random(stream, largest * d))?;
+    let w = upload(launcher, &random(stream, panels * d * 16))?;
+    let z = upload(launcher, &random(stream, largest * columns))?;
+    let out = launcher.make(4 * largest * columns)?;
+    for rows in [256, 1024, 2048, 4096, 8192] {
+        let weights = Panels { buffer: w, from: 0, row: 16, panel: d * 16 };
+        let logits = Panels { buffer: out, from: 0, row: columns, panel: 16 };
+        let slopes = Panels { buffer: z, from: 0, row: columns, panel: 16 };
+        let gradient = Panels { buffer: out, from: 0, row: 16, panel: d * 16 };
+        let dv = Panels { buffer: out, from: 0, row: d, panel: 16 };
+        let at = |buffer, row| Rows { buffer, from: 0, row };
+        let whole = Size { rows, depth: d, columns };
+        for (form, size, left, right, out) in [
+            (Form::turned(whole), whole, at(v, rows), weights, logits),
+            (Form::Straight, whole, at(v, d), weights, logits),
+            (Form::Gradient, Size { rows: d, depth: rows, columns }, at(v, d), slopes, gradient),
+            (
+                Form::turned(Size { rows, depth: columns, columns: d }),
+                Size { rows, depth: columns, columns: d },
+                at(z, rows),
+                Panels { panel: columns * 16, ..weights },
+                dv,
+            ),
+        ] {
+            let launch = calls::product(form, size, left, right, out, Start::Zero);
+            let time = seconds(launcher, 2, |launcher| launcher.launch(&launch))?;
+            let flops = 2.0 * size.rows as f64 * size.depth as f64 * size.columns as f64;
+            println!(
+                "product {form:?} {} x {} x {}: {:.1} TFLOP/s, {:.3} ms",
+                size.rows,
+                size.depth,
+                size.columns,
+                flops / time * 1e-12,
+                time * 1e3
+            );
+        }
+    }
+    release(launcher, &[v, w, z, out]);
+    Ok(())
+}
+
+/// The expert step (product, sweep, gradient, AdaGrad) and the activations' gradient.
+fn steps(
+    launcher: &mut dyn Launcher,
+    stream: &mut Stream,
+    (classes, experts): (usize, usize),
+    all_rows: &[usize],
+) -> Outcome {
+    let (d, most) = (1024, 8192);
+    let layout = Layout::new(0..classes, vec![experts; classes], Dummy::Learned, d);
+    let mut parameters = vec![0.0f32; layout.parameters()];
+    let biases = layout.biases();
+    for (at, weight) in parameters[..biases].iter_mut().enumerate() {
+        let hash = (at as u32).wrapping_mul(0x9E37_79B9);
+        *weight = ((hash ^ hash >> 15) as i32) as f32 * (0.05 / 2147483648.0);
+    }
+    let mut activations = Matrix::zeros(most, d);
+    activations.data.iter_mut().for_each(|x| *x = stream.uniform() * 0.06);
+    let mut labels = Labels::new();
+    (0..most).for_each(|_| labels.push(&[stream.below(classes as u64) as u32]));
+    let window = Window::bring(launcher, &activations, &labels, &[])?;
+    let dv = upload(launcher, &activations.data)?;
+    for rows in all_rows.iter().copied() {
+        let solver = Some(Solver::Adagrad);
+        let block = [(&layout, &parameters[..])];
+        let mut held = Held::hold(launcher, &block, 1e-5, solver, rows, 8 << 30)?;
+        let learning = Learning { learning_rate: 0.01, scale: 1.0 / rows as f32, l2: 1e-6 };
+        let flops = 4.0 * d as f64 * (classes * (2 * experts + 1) * rows) as f64;
+        let repeat = (8192 / rows).min(8);
+        let mut tell = |launcher: &mut dyn Launcher,
+                        what: &str,
+                        work: &mut dyn FnMut(&mut Held, &mut dyn Launcher) -> Outcome|
+         -> Outcome {
+            let time = seconds(launcher, repeat, |launcher| work(&mut held, launcher))?;
+            let mut timed = Timed { inner: launcher, seconds: BTreeMap::new() };
+            work(&mut held, &mut timed)?;
+            let parts: Vec<String> = timed
+                .seconds
+                .iter()
+                .map(|(kernel, seconds)| format!("{kernel} {:.3}", seconds * 1e3))
+                .collect();
+            println!(
+                "{what} {classes} x {experts}, {rows} rows: {:.1} TFLOP/s, {:.3} ms, {:.0} rows/s \
+                 ({})",
+                flops / time * 1e-12,
+                time * 1e3,
+                rows as f64 / time,
+                parts.join(", ")
+            );
+            Ok(())
+        };
+        tell(launcher, "expert step", &mut |held, launcher| {
+            held.learn(launcher, &window, 0..rows, 0..1, learning)
+        })?;
+        tell(launcher, "activation gradient", &mut |held, launcher| {
+            held.activation_gradient(launcher, &window, 0..rows, dv)
+        })?;
+        held.free(launcher);
+    }
+    launcher.free(dv);
+    window.free(launcher);
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! How the kernels of `mixture.h` are called: sweeps over logits, and the sums that follow them.
+
+use super::calls::{Argument, Buffer, LANES, Launch, int, long};
+
+/// Words that `mixture.h` takes of each group.
+pub const GROUP_WORDS: usize = 5;
+
+/// The groups that a sweep is over, and the logits of their panels alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Groups {
+    /// All groups' words, `GROUP_WORDS` each.
+    pub shapes: Buffer,
+    pub first: usize,
+    pub count: usize,
+    /// Panels of these groups.
+    pub panels: usize,
+    /// Dummy as `mixture.h` numbers it.
+    pub dummy: i32,
+}
+
+/// Labels of rows in compressed sparse rows, and what rows count, if not all 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Truth {
+    pub offsets: Buffer,
+    pub labels: Buffer,
+    pub weights: Option<Buffer>,
+}
+
+/// Logits of rows and columns.
+#[derive(Clone, Copy, Debug)]
+pub enum Logits {
+    /// [rows][columns]
+    Straight(Buffer),
+    /// [columns][so many rows]
+    Turned(Buffer, usize),
+}
+
+/// What a sweep makes of logits.
+#[derive(Clone, Copy, Debug)]
+pub enum Sweep {
+    Gradients,
+    /// [rows][`row`], the class `class_from` first.
+    Scores {
+        scores: Buffer,
+        row: usize,
+        class_from: usize,
+    },
+}
+
+/// The sweep over logits of rows from `first_row` on; their losses
+/// [rows][groups][16] go to `losses`.
+pub fn sweep(
+    (rows, first_row): (usize, usize),
+    groups: Groups,
+    epsilon: f32,
+    logits: Logits,
+    truth: Truth,
+    losses: Buffer,
+    what: Sweep,
+) -> Launch {
+    use Argument::Buffer as At;
+    let (scores, scores_row, class_from) = match what {
+        Sweep::Gradients => (losses, 0, 0),
+        Sweep::Scores { scores, row, class_from } => (scores, row, class_from),
+    };
+    let (logits, row_step, lane_step) = match logits {
+        Logits::Straight(logits) => (logits, groups.panels * LANES, 1),
+        Logits::Turned(logits, row) => (logits, 1, row),
+    };
+    let arguments = vec![
+        int(rows),
+        int(groups.count),
+        long(row_step),
+        long(lane_step),
+        Argument::Int(groups.dummy),
+        Argument::Float(epsilon),
+        Argument::Int(i32::from(matches!(what, Sweep::Gradients))),
+        At(logits),
+        At(groups.shapes),
+        int(groups.first),
+        At(truth.offsets),
+        At(truth.labels),
+        int(first_row),
+        At(truth.weights.unwrap_or(losses)),
+        Argument::Int(i32::from(truth.weights.is_some())),
+        At(losses),
+        At(scores),
+        long(scores_row),
+        int(class_from),
+    ];
+    let items = rows * groups.count * LANES;
+    Launch { kernel: "sweep", groups: [items.div_ceil(128), 1], threads: 128, arguments }
+}
+
+/// Adds the losses [rows][groups][16] to the sums in float64 of these groups' classes.
+pub fn class_losses(rows: usize, groups: Groups, losses: Buffer, sums: Buffer) -> Launch {
+    use Argument::Buffer as At;
+    let lanes = groups.count * LANES;
+    let first = int(groups.first * LANES);
+    let arguments = vec![int(rows), int(lanes), At(losses), At(sums), first];
+    Launch { kernel: "class_losses", groups: [lanes.div_ceil(32), 1], threads: 32, arguments }
+}
+
+/// Adds each row's losses [rows][groups][16] to its sum in float64.
+pub fn row_losses(rows: usize, groups: usize, losses: Buffer, sums: Buffer) -> Launch {
+    use Argument::Buffer as At;
+    let arguments = vec![int(rows), int(groups), At(losses), At(sums)];
+    Launch { kernel: "row_losses", groups: [rows.div_ceil(32), 1], threads: 32, arguments }
+}
+
+/// Gradients of the biases of panels from `first` on, whose slopes are [rows][16 panels].
+pub fn bias_gradient(
+    rows: usize,
+    (first, panels): (usize, usize),
+    slopes: Buffer,
+    learned: Buffer,
+    gradient: Buffer,
+    add: bool,
+) -> Launch {
+    use Argument::Buffer as At;
+    let arguments = vec![
+        int(rows),
+        int(panels),
+        At(slopes),
+        At(learned),
+        int(first),
+        At(gradient),
+        Argument::Int(i32::from(add)),
+    ];
+    let groups = [(panels * LANES).div_ceil(64), 1];
+    Launch { kernel: "bias_gradient", groups, threads: 64, arguments }
+}
