@@ -23,7 +23,7 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 export HWLOC_COMPONENTS ?= -opencl
 
 .PHONY: build demo test test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate overlap fuzz \
-        test-valgrind check bench gpu-check ptx install-deps
+        test-threads test-valgrind check check-macos bench gpu-check ptx install-deps
 
 build: install-deps
 	cargo build --release
@@ -32,8 +32,20 @@ demo: build
 	./jobs/demo.sh
 
 test: PACKAGES += $(TEST_PACKAGES)
-test: check
+test: check test-threads check-macos
 	cargo test
+
+# Without MPI, where ranks are threads: what of the tests is fast.
+THREADS_FOLDER = $${CARGO_TARGET_DIR:-target}/threads
+test-threads: install-deps
+	cargo test --no-default-features --target-dir $(THREADS_FOLDER) \
+	  --lib --test pinned --test gradients --test metrics --test comm --test threads
+
+# Whether it compiles for laptops with macOS; headers are this machine's.
+check-macos: install-deps
+	@if rustup target add aarch64-apple-darwin >/dev/null 2>&1; then \
+	  cargo check --target aarch64-apple-darwin --no-default-features --target-dir $(THREADS_FOLDER); \
+	else echo "skipped: rustup can't install the target aarch64-apple-darwin here"; fi
 
 # Only the scripts of slurm/, on a Slurm of four nodes that is started on this machine.
 test-slurm: PACKAGES += $(TEST_PACKAGES)

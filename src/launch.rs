@@ -1,6 +1,12 @@
 //! How this process was started: by whom, among how many, on which cores.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use crate::error::{Error, Exit, Result};
+use crate::system;
+
+pub use crate::system::{cores, cores_online as online};
 
 fn number(name: &str) -> Option<usize> {
     std::env::var(name).ok()?.trim().parse().ok()
@@ -11,6 +17,22 @@ pub fn by_launcher() -> bool {
     ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"]
         .iter()
         .any(|name| std::env::var_os(name).is_some())
+}
+
+/// What MPI gives to this rank; where that is an error, ranks with higher numbers tell it later, so
+/// that the launcher, which ends all of them after the first one, has it told once.
+///
+/// # Errors
+/// `started`.
+pub fn in_turn<T>(started: Result<T>) -> Result<T> {
+    let rank = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"]
+        .iter()
+        .find_map(|name| number(name))
+        .unwrap_or(0);
+    if started.is_err() {
+        std::thread::sleep(Duration::from_secs(2) * rank.min(8) as u32);
+    }
+    started
 }
 
 /// Refuses to go on if several tasks were started but each sees a world of one.
@@ -44,11 +66,10 @@ pub fn signal_trap() -> Option<String> {
     number("OMPI_COMM_WORLD_LOCAL_RANK").filter(|rank| *rank == 0)?;
     let launcher = rustix::process::getppid()?.as_raw_nonzero();
     // Daemons on other nodes are told of signals by messages.
-    let name = std::fs::read_to_string(format!("/proc/{launcher}/comm")).ok()?;
-    if ["orted", "prted"].contains(&name.trim()) {
+    let (name, maps) = system::program_and_maps(launcher.get() as u32)?;
+    if ["orted", "prted"].contains(&&*name) {
         return None;
     }
-    let maps = std::fs::read_to_string(format!("/proc/{launcher}/maps")).ok()?;
     let library = llvm_of(&maps)?;
     Some(format!(
         "mpirun (pid {launcher}) has loaded {library}, which takes SIGUSR1 for itself: that signal \
@@ -71,23 +92,28 @@ fn slurm_local_size() -> Option<usize> {
     tasks_of(&std::env::var("SLURM_STEP_TASKS_PER_NODE").ok()?, node)
 }
 
-/// Ranks on this node, as far as the launcher tells.
+/// Ranks that are threads of this process; 0: none.
+static RANKS_HERE: AtomicUsize = AtomicUsize::new(0);
+
+/// Says that so many ranks are threads of this process, which share what it has.
+pub fn ranks_are_threads(size: usize) {
+    RANKS_HERE.store(size, Ordering::SeqCst);
+}
+
+/// Ranks on this node, as far as is known.
 fn local_size() -> Option<usize> {
-    number("OMPI_COMM_WORLD_LOCAL_SIZE").or_else(slurm_local_size)
+    let here = Some(RANKS_HERE.load(Ordering::SeqCst)).filter(|size| *size > 0);
+    here.or_else(|| number("OMPI_COMM_WORLD_LOCAL_SIZE")).or_else(slurm_local_size)
 }
 
 /// Bytes of memory that this rank may count on: its share of what the node has free, of what its
 /// control groups and Slurm allow, or what this process may take. `None` where nothing tells.
 pub fn memory() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
-    let free = read("/proc/meminfo").and_then(|text| {
-        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
-        let value = value("MemAvailable:").or_else(|| value("MemTotal:"))?;
-        Some(value.split_whitespace().next()?.parse::<u64>().ok()? << 10)
-    });
-    let groups = read("/proc/self/cgroup").unwrap_or_default();
-    let limits =
-        limit_files(&groups).into_iter().filter_map(|path| read(&path)?.trim().parse().ok());
+    let free = system::memory_available();
+    let limits = limit_files(&system::control_groups())
+        .into_iter()
+        .filter_map(|path| read(&path)?.trim().parse().ok());
     let megabytes = |name| Some((number(name)? as u64) << 20);
     // What Slurm tells for each core counts as often as the task has cores.
     let cores = number("SLURM_CPUS_ON_NODE").unwrap_or(1) as u64;
@@ -97,11 +123,13 @@ pub fn memory() -> Option<u64> {
     let node = free.into_iter().chain(limits).chain(slurm).min();
     let share = node.map(|bytes| bytes / local_size().unwrap_or(1).max(1) as u64);
     let own = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    let own = own.map(|bytes| bytes / RANKS_HERE.load(Ordering::SeqCst).max(1) as u64);
     share.into_iter().chain(own).min()
 }
 
-/// The files that may hold a limit of memory of the control groups that /proc/self/cgroup lists:
-/// of version 2 (`0::/a/b`) of each group and those above it, of version 1 that of `memory`.
+/// The files that may hold a limit of memory of the control groups that the system lists for this
+/// process: of version 2 (`0::/a/b`) of each group and those above it, of version 1 that of
+/// `memory`.
 fn limit_files(groups: &str) -> Vec<String> {
     let mut files = Vec::new();
     for line in groups.lines() {
@@ -139,22 +167,6 @@ fn tasks_of(list: &str, node: usize) -> Option<usize> {
     None
 }
 
-/// Cores that this process may run on.
-pub fn cores() -> usize {
-    let mask = rustix::thread::sched_getaffinity(None);
-    mask.map_or(1, |mask| mask.count() as usize).max(1)
-}
-
-/// Cores of this machine, whoever may run on them.
-pub fn online() -> usize {
-    let count = std::fs::read_to_string("/sys/devices/system/cpu/online").ok();
-    let ranges = count.as_deref().unwrap_or_default().trim().split(',').filter_map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(last.parse::<usize>().ok()? + 1 - first.parse::<usize>().ok()?)
-    });
-    ranges.sum::<usize>().max(1)
-}
-
 /// Threads for this rank: `wanted`, or if 0 its share of the cores in its affinity mask (ranks that
 /// aren't bound share a machine's cores), at most SLURM_CPUS_PER_TASK. Never more than the mask
 /// has.
@@ -169,8 +181,9 @@ pub fn threads(wanted: usize) -> usize {
     if wanted > 0 {
         return wanted.min(cores);
     }
-    let unbound = cores >= online();
-    let local = local_size().filter(|_| unbound).unwrap_or(1);
+    // Ranks of one process share its cores, bound or not.
+    let shared = cores >= online() || RANKS_HERE.load(Ordering::SeqCst) > 0;
+    let local = local_size().filter(|_| shared).unwrap_or(1);
     let share = (cores / local.max(1)).max(1);
     number("SLURM_CPUS_PER_TASK").map_or(share, |cpus| share.min(cpus.max(1)))
 }

@@ -79,5 +79,6 @@ pub mod labels;
 pub mod packed;
 pub mod progress;
 pub mod rng;
+pub mod system;
 pub mod team;
 pub mod tell;

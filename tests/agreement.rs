@@ -24,6 +24,9 @@ fn with_an_odd_rank(folder: &Path, usual: &str, odd: &str) -> TestCommand {
 
 #[test]
 fn a_rank_that_was_told_something_else_is_named_before_anything_is_computed() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let rows = "synthesize --classes 9 --features 8 --rows";
@@ -79,6 +82,9 @@ fn a_rank_that_was_told_something_else_is_named_before_anything_is_computed() {
 
 #[test]
 fn a_rank_that_sees_other_files_is_named_before_anything_is_converted() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     fs::write(path("a.txt"), "1 2 3\n0 1:0.5\n").unwrap();
@@ -104,6 +110,9 @@ fn a_rank_that_sees_other_files_is_named_before_anything_is_converted() {
 /// A node that still has another build: its rank is named before anything is computed.
 #[test]
 fn a_rank_that_runs_another_program_is_named() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let (own, other) = (env!("CARGO_BIN_EXE_reelscale"), folder.path().join("other"));
     let mut bytes = fs::read(own).unwrap();

@@ -56,6 +56,9 @@ fn same(dataset: &Dataset, files: &[String], parts: &[FeaturePart], classes: usi
 
 #[test]
 fn all_shards_of_youtube8m() {
+    if common::without_mpi() {
+        return;
+    }
     let Some(real) = real_data() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -95,6 +98,9 @@ fn all_shards_of_youtube8m() {
 
 #[test]
 fn all_files_of_audioset() {
+    if common::without_mpi() {
+        return;
+    }
     let Some(real) = real_data() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

@@ -183,6 +183,9 @@ fn any_byte() -> impl Strategy<Value = u8> {
 
 #[test]
 fn annotate_writes_what_evaluate_reads() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let ids: [&[u8]; 8] = [
@@ -312,6 +315,9 @@ fn hostile_files_cost_what_their_size_explains() {
 /// something else in silence.
 #[test]
 fn what_stands_in_one_file_only_is_told() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("l.csv"), format!("{LABELS}a,1\nb,2\nc,\n")).unwrap();

@@ -83,6 +83,9 @@ fn result(output: &Path) -> String {
 /// `mpirun -n 1..4`, serial, thread ranks, threads within a rank, every kernel: one result.
 #[test]
 fn a_run_has_the_same_bits_on_any_ranks_and_threads() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::with_data(1700, 70);
     for solver in ["adam", "lbfgs"] {
         let job = scratch.job(solver, solver);
@@ -135,6 +138,9 @@ fn a_run_has_the_same_bits_on_any_ranks_and_threads() {
 
 #[test]
 fn annotations_are_what_evaluation_measures() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::with_data(900, 30);
     train(&scratch.job("job", "adagrad"), &scratch.path("run")).stdout();
     let (model, data) = (scratch.path("run/model"), scratch.path("data/*.h5"));
@@ -195,6 +201,9 @@ fn write_labels(data: &Path, labels: &Path) {
 
 #[test]
 fn synthesized_shards_have_the_same_bytes_on_any_ranks() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::with_data(2300, 40);
     let one = scratch.path("data");
     for ranks in [2, 3] {
@@ -217,6 +226,9 @@ fn synthesized_shards_have_the_same_bytes_on_any_ranks() {
 
 #[test]
 fn a_model_says_what_it_is_and_opens_in_h5py() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::with_data(600, 20);
     // Without validation rows the last model is kept, not the best.
     let job = scratch.job("job", "adam");
@@ -274,6 +286,9 @@ fn the_record_of_a_job_gives_the_same_run() {
 /// Every file of a model is checked against its checksum before it is used.
 #[test]
 fn a_changed_model_is_refused() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::with_data(300, 10);
     train(&scratch.job("job", "adam"), &scratch.path("run")).stdout();
     let file = scratch.path("run/model/experts-00000.h5");
@@ -289,6 +304,9 @@ fn a_changed_model_is_refused() {
 /// The same bits on real videos, and a model that knows something after one epoch.
 #[test]
 fn a_real_run_has_the_same_bits() {
+    if common::without_mpi() {
+        return;
+    }
     let Some(real) = real_data() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

@@ -16,6 +16,9 @@ fn synthesize(output: &Path) {
 /// 1: several tasks, each alone in its world.
 #[test]
 fn tasks_that_are_alone_are_refused() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out");
     let command = reelscale("synthesize --rows 9 --classes 3 --features 8 --output").path(&output);
@@ -29,6 +32,9 @@ fn tasks_that_are_alone_are_refused() {
 /// 6: a job file with faults; 8: an output path that isn't a run directory.
 #[test]
 fn bad_jobs_and_outputs_are_refused_and_nothing_is_touched() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     synthesize(&path("data"));
@@ -68,6 +74,9 @@ fn bad_jobs_and_outputs_are_refused_and_nothing_is_touched() {
 /// doesn't have: refused before anything is computed.
 #[test]
 fn what_the_machine_lacks_is_told_at_once() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let arguments = "synthesize --rows 3000 --classes 9 --features 128 --output";
@@ -91,6 +100,9 @@ fn what_the_machine_lacks_is_told_at_once() {
 /// 9: shards that are missing or named twice, all of them told before any arithmetic.
 #[test]
 fn missing_shards_are_all_listed() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let text = format!("[data]\ntrain = [\"{0}/a.h5\", \"{0}/*.h5\"]\n", folder.path().display());
@@ -107,6 +119,9 @@ fn missing_shards_are_all_listed() {
 /// 11 and 13 on ranks (tests/shards.rs has every kind): a fault in one shard is told once.
 #[test]
 fn a_bad_shard_ends_all_ranks() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let arguments = "synthesize --rows 300 --classes 9 --features 8 --rows-per-shard 100 --output";
@@ -166,6 +181,9 @@ fn convert(folder: &Path, features: &str) -> common::TestCommand {
 /// 13, 16, 17: TFRecords.
 #[test]
 fn bad_records_are_told_with_record_and_byte() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let good = framed(&video("a", 3, &[1.0, 2.0]));
     let with = |bytes: Vec<u8>| fs::write(folder.path().join("in.tfrecord"), bytes).unwrap();
@@ -252,6 +270,9 @@ fn bad_text_is_told_with_line_and_column() {
 /// 22: a panic on one rank ends all, with one message and exit 70; so does an error of one rank.
 #[test]
 fn ranks_fail_together() {
+    if common::without_mpi() {
+        return;
+    }
     let program = Path::new(env!("CARGO_BIN_EXE_reelscale"));
     let example = program.with_file_name("examples").join("fail");
     let run = |how: &str| reelscale(how).program(example.clone()).ranks(3).within(20);

@@ -136,6 +136,9 @@ fn frames_forward_and_back_agree_with_finite_differences() {
 /// pieces and in tiles doesn't show.
 #[test]
 fn a_run_on_frames_has_the_same_bits_on_any_ranks_and_threads() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let arguments = "synthesize --rows 700 --classes 30 --features 20 --frames 9 --output";

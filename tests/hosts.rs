@@ -121,6 +121,9 @@ impl Drop for Hosts {
 
 #[test]
 fn four_hosts_give_the_result_of_one_also_over_a_slow_link() {
+    if common::without_mpi() {
+        return;
+    }
     let Some(hosts) = Hosts::up() else { return };
     let result = hosts.undisturbed();
     hosts.ends_with(hosts.train("four").hosts(4).spawn(), "four", &result);
@@ -136,6 +139,9 @@ fn four_hosts_give_the_result_of_one_also_over_a_slow_link() {
 
 #[test]
 fn a_link_that_comes_back_after_five_seconds_changes_nothing() {
+    if common::without_mpi() {
+        return;
+    }
     let Some(hosts) = Hosts::up() else { return };
     let result = hosts.undisturbed();
     let running = hosts.under_way("cut");
@@ -148,6 +154,9 @@ fn a_link_that_comes_back_after_five_seconds_changes_nothing() {
 /// At the default of run.stall_seconds.
 #[test]
 fn a_link_that_is_cut_for_good_ends_all_ranks_and_three_hosts_go_on() {
+    if common::without_mpi() {
+        return;
+    }
     let Some(hosts) = Hosts::up() else { return };
     let result = hosts.undisturbed();
     let running = hosts.under_way("lost");

@@ -38,6 +38,9 @@ fn job(folder: &Path, name: &str, shards: &str, normalize: &str) -> std::path::P
 
 #[test]
 fn a_row_whose_length_is_infinite_is_named_by_every_command() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let (fill, fine) = (shard(folder, "fill", "9.96921e36"), shard(folder, "fine", "1e18"));

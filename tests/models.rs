@@ -105,6 +105,9 @@ fn what_is_wrong_with_a_directory_is_named() {
 /// Models of versions before SHA256SUMS load, with a warning; their files are still proven.
 #[test]
 fn a_model_without_sums_loads_with_a_warning() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model");
     saved(&path, &shapes()[0], 1);
@@ -301,6 +304,9 @@ fn other_models_are_used_or_refused() {
 /// Weights that are finite but so large that scores are none.
 #[test]
 fn scores_that_are_no_numbers_are_told() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let (path, data) = (folder.path().join("model"), folder.path().join("data"));
     common::shards(&data, 40, models::CLASSES, models::FEATURES);

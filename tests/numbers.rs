@@ -74,6 +74,9 @@ fn a_feature_that_overflows_is_named_with_its_row_block_in_every_step() {
 /// the same words on any ranks, with checkpoints in between and without.
 #[test]
 fn activations_that_overflow_are_named() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     shards(&folder.path().join("data"), 600, 40, 48);
     let deep = "{ dense = 64, activation = \"relu\" }, ".repeat(9);

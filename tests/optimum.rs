@@ -95,6 +95,9 @@ fn check(name: &str, found: &[f64], classes: &serde_json::Value, passes: usize) 
 
 #[test]
 fn mulan_sets_reach_their_optimum() {
+    if common::without_mpi() {
+        return;
+    }
     let Some(real) = real_data() else { return };
     for (name, rows) in [("yeast", 1500.0), ("scene", 1211.0)] {
         let folder = tempfile::tempdir().unwrap();
@@ -110,6 +113,9 @@ fn mulan_sets_reach_their_optimum() {
 
 #[test]
 fn twelve_classes_of_youtube8m_reach_their_optimum() {
+    if common::without_mpi() {
+        return;
+    }
     let Some(real) = real_data() else { return };
     let folder = tempfile::tempdir().unwrap();
     let classes = json(&real.join("oracle/per_class_logistic_optimum.json"), "classes");

@@ -195,6 +195,9 @@ fn what_is_unusual_but_kept_is_warned_of() {
 
 #[test]
 fn a_conversion_without_a_record_or_of_two_kinds_fails() {
+    if common::without_mpi() {
+        return;
+    }
     let place = Place::new();
     place.write("a.tfrecord", b"");
     place.write("b.tfrecord", b"");
@@ -217,6 +220,9 @@ fn a_conversion_without_a_record_or_of_two_kinds_fails() {
 
 #[test]
 fn no_shard_is_left_of_a_conversion_that_fails_on_any_rank() {
+    if common::without_mpi() {
+        return;
+    }
     let place = Place::new();
     let good = video(&[b'x'; 4000], &[1]).repeat(2500);
     place.write("a.tfrecord", &good);

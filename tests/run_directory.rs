@@ -220,6 +220,9 @@ fn one_process_has_a_run_directory_and_looks_again() {
 
 #[test]
 fn what_cannot_be_written_in_the_end_is_found_before_computing() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     scratch.begin("run");
     fs::create_dir(scratch.path("run/model")).unwrap();
@@ -253,6 +256,9 @@ fn what_cannot_be_written_in_the_end_is_found_before_computing() {
 /// temporary names.
 #[test]
 fn a_model_that_cannot_be_put_in_place_is_tried_again_and_its_state_is_kept() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     scratch.train("whole").stdout();
     let hash = |run: &str| json(&scratch.path(run).join("run.json"), "result_hash");
@@ -289,6 +295,9 @@ fn a_model_that_cannot_be_put_in_place_is_tried_again_and_its_state_is_kept() {
 /// Stops are looked for between two tries, and a stop whose checkpoint can't be written is told.
 #[test]
 fn a_stop_that_cannot_be_kept_is_exit_5_on_all_ranks() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     scratch.begin("run");
     for name in std::iter::once("next.tmp".to_string())
@@ -321,6 +330,9 @@ fn an_end_of_the_job_that_is_no_time_is_told() {
 /// The record of a run that fails, on all ranks or on one alone; a later start goes on as before.
 #[test]
 fn a_failing_run_says_so_in_its_record() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     scratch.train("whole").stdout();
     scratch.begin("run");

@@ -39,6 +39,9 @@ fn names(folder: &Path) -> Vec<String> {
 /// A run that began on shards of version 1 goes on, to the same weights, on sealed ones.
 #[test]
 fn sealing_changes_no_run() {
+    if common::without_mpi() {
+        return;
+    }
     let (copy, mut literals) = (Copy::new(), Literals::read("older.txt"));
     let before = ["videos", "frames"].map(|name| inspect("--hash", &copy.path(name)));
     let sealed = copy.reelscale("inspect --seal videos frames/synthetic-00000.h5").stdout();
@@ -116,6 +119,9 @@ fn inspect_says_what_is_there() {
 /// What no training ever reads is checked by `inspect` and by `--verify`.
 #[test]
 fn a_full_check_finds_all_damage() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let synthesize = "synthesize --rows 60 --classes 9 --features 4 --rows-per-shard 30 --output";

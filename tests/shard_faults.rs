@@ -192,6 +192,9 @@ fn a_shard_that_goes_bad_at_any_moment_is_named() {
 /// The same of the program: one line, whichever ranks see it.
 #[test]
 fn one_line_tells_of_a_shard_that_went_bad() {
+    if common::without_mpi() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let steps = [
         ("pretrain", "[pretrain]\nepochs = 100000\npatience = 0\n"),

@@ -13,6 +13,9 @@ use common::{json, reelscale, shards, signal};
 /// and that the variable cures it.
 #[test]
 fn the_doctor_finds_a_launcher_that_loses_signals() {
+    if common::without_mpi() {
+        return;
+    }
     let doctor = reelscale("doctor");
     let cured = doctor.clone().ranks(2).output();
     let text = String::from_utf8_lossy(&cured.stdout).into_owned();
@@ -41,6 +44,9 @@ fn has_taken(process: u32, number: u32) -> bool {
 /// A signal that comes while MPI starts is kept: the run stops at its first boundary.
 #[test]
 fn a_signal_before_there_is_a_run_stops_it_at_its_first_boundary() {
+    if common::without_mpi() {
+        return;
+    }
     const SIGUSR2: u32 = 12;
     let folder = tempfile::tempdir().unwrap();
     shards(&folder.path().join("data"), 2000, 50, 16);

@@ -197,6 +197,9 @@ const EXPERTS: &str = "\"step\":\"experts\",\"round\":1,\"epoch\":2";
 /// is over: each ends as an undisturbed run of one rank on this machine.
 #[test]
 fn runs_survive_what_slurm_does_to_them() {
+    if common::without_mpi() {
+        return;
+    }
     let Some(cluster) = Cluster::up() else { return };
     let job = cluster.job(12);
     let whole = cluster.path("whole");

@@ -91,6 +91,9 @@ fn one_line(output: &Output, code: i32, expected: &str) {
 
 #[test]
 fn log_lines_that_nobody_takes_end_no_run() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     scratch.train("whole").stdout();
     assert_eq!(scratch.same_as_whole("whole"), 0);
@@ -132,6 +135,9 @@ fn an_error_that_nobody_reads_keeps_its_exit_code() {
 
 #[test]
 fn a_result_that_does_not_arrive_is_an_error() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     scratch.train("whole").stdout();
     for format in ["table", "json"] {

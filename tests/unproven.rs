@@ -33,6 +33,9 @@ const ENDLESS: [(usize, u8); 2] = [(2184, 1), (2184, 3)];
 
 #[test]
 fn files_that_crash_hdf5_or_keep_it_for_ever_are_all_named() {
+    if common::without_mpi() {
+        return;
+    }
     let copy = Copy::new();
     let (folder, shard) = (copy.path("damaged"), fs::read(copy.path(FIRST)).unwrap());
     fs::create_dir(&folder).unwrap();
@@ -168,6 +171,9 @@ fn older_checkpoints_go_on_with_a_warning() {
 /// A node that has other files than the others.
 #[test]
 fn ranks_see_the_same_files() {
+    if common::without_mpi() {
+        return;
+    }
     let copy = Copy::new();
     let (by_rank, program) = (copy.path("by-rank"), env!("CARGO_BIN_EXE_reelscale"));
     let name = "videos/synthetic-00000.h5";

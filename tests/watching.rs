@@ -126,6 +126,9 @@ fn stopped(run: Running, processes: &[u32], chosen: &[usize]) -> String {
 /// Any set of ranks may be lost, ranks 0 and 1 together, too; the run's record says so.
 #[test]
 fn stopped_ranks_are_named_whichever_they_are() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     for (index, chosen) in [&[0, 1][..], &[0], &[1], &[3], &[0, 1, 2]].into_iter().enumerate() {
         let name = format!("run{index}");
@@ -145,6 +148,9 @@ fn stopped_ranks_are_named_whichever_they_are() {
 /// Where their launcher hangs as well, ranks that are stopped are killed by those that find them.
 #[test]
 fn nobody_is_left_where_the_launcher_hangs() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     let mut run = scratch.train("run").ranks(3).spawn();
     scratch.trains("run", &mut run);
@@ -165,6 +171,9 @@ fn nobody_is_left_where_the_launcher_hangs() {
 /// Every command is watched from its start.
 #[test]
 fn other_commands_are_watched_too() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     reelscale("synthesize --rows 40000 --classes 20 --features 24 --rows-per-shard 1000 --output")
         .path(&scratch.path("more"))
@@ -193,6 +202,9 @@ fn other_commands_are_watched_too() {
 /// A rank whose one thread never comes back from opening a file, while the others of it live.
 #[test]
 fn a_rank_that_hangs_is_named_with_its_file() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     let shard = scratch.path("data/a.h5");
     let options = format!("-P {} -e inject=openat:delay_enter=100s", shard.display());
@@ -209,6 +221,9 @@ fn a_rank_that_hangs_is_named_with_its_file() {
 /// limit holds.
 #[test]
 fn the_start_and_the_end_are_not_waited_for_without_end() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     let late = "-P /proc/self/exe -e inject=openat:delay_enter=100s";
     // Only MPI shuts connections down, in the end; strace outlives the process for as long.
@@ -230,6 +245,9 @@ fn the_start_and_the_end_are_not_waited_for_without_end() {
 /// A disk that takes its time is told once, and loses nothing.
 #[test]
 fn a_slow_sync_is_told_and_not_ended() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     let options = "-e inject=fsync:delay_enter=7s:when=2";
     let Some(program) = scratch.traced(options) else { return };
@@ -249,6 +267,9 @@ fn a_slow_sync_is_told_and_not_ended() {
 /// connect who say nothing, something else, or very much.
 #[test]
 fn a_pause_of_all_ranks_and_strangers_change_nothing() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     let command = scratch.train("run").arg("--stop-exit-code");
     let mut run = command.env("REELSCALE_WATCH_PORTS", "29730-29769").ranks(3).spawn();
@@ -305,6 +326,9 @@ fn stranger(ports: std::ops::RangeInclusive<u16>, over: &AtomicBool) -> (usize, 
 /// run directory instead.
 #[test]
 fn without_tcp_signs_are_left_in_files() {
+    if common::without_mpi() {
+        return;
+    }
     let scratch = Scratch::new();
     let command = scratch.train("run").env("REELSCALE_WATCH_INTERFACES", "none").ranks(3);
     let mut run = command.spawn();

@@ -45,6 +45,7 @@ pub fn leave(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+#[cfg(feature = "mpi")]
 /// Starts the thread that leaves when all else hangs. It is there before it is needed: later there
 /// may be no memory for one.
 pub fn prepare() {

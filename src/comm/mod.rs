@@ -12,12 +12,15 @@ mod activity;
 mod agreement;
 mod collectives;
 mod ending;
+#[cfg(feature = "mpi")]
 mod mpi;
 mod ordered_sum;
+mod process;
 mod seal;
 mod serial;
 mod stop;
 mod threads;
+#[cfg(feature = "mpi")]
 mod unwatched;
 mod watch;
 
@@ -36,9 +39,9 @@ use stop::Telling;
 pub use activity::Activity;
 pub use agreement::{odd_ranks, same_on_all};
 pub use ending::{begin as begin_ending, leave, stand_aside};
-use mpi::ends as mpi_ends;
-pub use mpi::{abort_all, library_version, own_rank};
 pub use ordered_sum::OrderedSum;
+use process::mpi_ends;
+pub use process::{abort_all, library_version, own_rank};
 pub use seal::{SEAL, crc32c_by};
 pub use stop::StopFlag;
 pub use threads::{run_threads, run_threads_limited, run_threads_through};
@@ -77,6 +80,10 @@ pub trait Backend {
         received: &mut [u8],
         received_counts: &[usize],
     );
+    /// What ranks are, for people: `threads of one process`.
+    fn kind(&self) -> &'static str;
+    /// All ranks have met, or wait for nobody: limits on the start end.
+    fn all_have_met(&self) {}
     /// Ends all ranks of the run with this exit code, now (MPI_Abort, section 9.7).
     fn abort(&self, code: i32) -> !;
     /// The same after telling why, in one line. Ranks that find the same fault don't all tell it:
@@ -151,12 +158,12 @@ impl Comm {
     /// From now on ranks watch over each other, with this patience. Collective.
     pub fn watch_over(&self, patience: Duration, beside: Beside) {
         self.watch.get_or_init(|| Watch::start(self, patience, beside));
-        unwatched::start_ends();
+        self.backend.all_have_met();
     }
 
     /// Nobody of this command waits for another rank, so that nobody is watched.
     pub fn without_watch(&self) {
-        unwatched::start_ends();
+        self.backend.all_have_met();
     }
 
     /// The watch, where ranks can reach each other by TCP.
@@ -170,8 +177,26 @@ impl Comm {
     }
 
     /// The ranks that mpirun or srun started (MPI_COMM_WORLD). Once per process.
+    ///
+    /// # Errors
+    /// Exit 3: MPI is initialised already.
+    #[cfg(feature = "mpi")]
     pub fn mpi() -> Result<Comm> {
         Ok(Comm::new(Box::new(mpi::World::start()?)))
+    }
+
+    /// # Errors
+    /// Exit 3: this program is built without MPI.
+    #[cfg(not(feature = "mpi"))]
+    pub fn mpi() -> Result<Comm> {
+        let text = "found no MPI in this program, which is built without its feature \"mpi\"";
+        Err(Error::new(Exit::Launch, text)
+            .hint("--comm threads=N makes N ranks of one process; cargo build builds with MPI"))
+    }
+
+    /// What ranks are, for people: `MPI processes`, `threads of one process`, `one process`.
+    pub fn kind(&self) -> &'static str {
+        self.backend.kind()
     }
 
     pub fn rank(&self) -> usize {

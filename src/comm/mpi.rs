@@ -1,9 +1,6 @@
 //! Ranks as MPI processes. The only file that names the `mpi` crate.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
 use mpi::Threading;
 use mpi::collective::{CommunicatorCollectives, Root};
@@ -13,26 +10,10 @@ use mpi::point_to_point::{Destination, Source};
 use mpi::request::{Request, StaticScope, scope};
 use mpi::topology::{Communicator, SimpleCommunicator};
 
+use super::process::{self, Stage, abort_all, stage};
 use super::{Backend, Work, ending, unwatched};
 use crate::error::{Error, Exit, Result};
 use crate::progress::set_phase;
-
-/// How far MPI is in this process.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Stage {
-    NotStarted,
-    Running,
-    /// MPI_Finalize is under way: nothing else may be asked of MPI.
-    Finalising,
-    Over,
-}
-
-static STAGE: Mutex<Stage> = Mutex::new(Stage::NotStarted);
-/// This process's rank, once there is one.
-static RANK: AtomicUsize = AtomicUsize::new(0);
-
-/// What an MPI_Abort gets.
-const ABORT_LIMIT: Duration = Duration::from_secs(5);
 
 /// MPI_COMM_WORLD. Dropping it finalises MPI.
 pub struct World {
@@ -41,17 +22,6 @@ pub struct World {
     telling: RefCell<Vec<Request<'static, [u8], StaticScope>>>,
     /// None once it is finalised.
     universe: Option<Universe>,
-}
-
-/// Whoever holds this keeps MPI in its stage.
-fn stage() -> MutexGuard<'static, Stage> {
-    STAGE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// Whether MPI_Finalize has begun in this process, and whether it has come back.
-pub fn ends() -> (bool, bool) {
-    let stage = *stage();
-    (matches!(stage, Stage::Finalising | Stage::Over), stage == Stage::Over)
 }
 
 impl World {
@@ -67,8 +37,7 @@ impl World {
         let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)
             .ok_or_else(|| Error::new(Exit::Launch, "MPI is initialised already"))?;
         let (communicator, telling) = (universe.world(), RefCell::default());
-        RANK.store(communicator.rank() as usize, Ordering::SeqCst);
-        *stage() = Stage::Running;
+        process::runs(communicator.rank() as usize);
         unwatched::mpi_runs();
         Ok(World { communicator, telling, universe: Some(universe) })
     }
@@ -86,33 +55,14 @@ impl Drop for World {
     }
 }
 
-/// Ends all ranks of the run, if MPI is running, or else this process.
-pub fn abort_all(code: i32) -> ! {
-    if !ending::begin() {
-        ending::stand_aside();
-    }
-    // Held to the end, so that MPI_Finalize doesn't begin meanwhile.
-    let stage = stage();
-    match *stage {
-        Stage::NotStarted => std::process::exit(code),
-        Stage::Running => {
-            // Where the launcher doesn't answer, an abort may hang.
-            ending::leave_within(ABORT_LIMIT, code);
-            SimpleCommunicator::world().abort(code)
-        }
-        Stage::Finalising | Stage::Over => ending::leave(code),
-    }
+/// Ends all ranks of the run (MPI_Abort, section 9.7).
+pub fn abort_world(code: i32) -> ! {
+    SimpleCommunicator::world().abort(code)
 }
 
-/// This process's rank, 0 where MPI has never run.
-pub fn own_rank() -> usize {
-    RANK.load(Ordering::SeqCst)
-}
-
-/// The MPI library's own description of itself.
-pub fn library_version() -> Option<String> {
-    let running = *stage() == Stage::Running;
-    let version = running.then(|| mpi::environment::library_version().ok()).flatten()?;
+/// The first line of what the library says of itself. MPI must be running.
+pub fn description() -> Option<String> {
+    let version = mpi::environment::library_version().ok()?;
     Some(version.trim_end_matches('\0').lines().next().unwrap_or_default().to_string())
 }
 
@@ -195,6 +145,14 @@ impl Backend for World {
         let arriving = received(arriving, &mut nowhere);
         let mut arriving = PartitionMut::new(arriving, from, from_places);
         self.communicator.all_to_all_varcount_into(&send, &mut arriving);
+    }
+
+    fn kind(&self) -> &'static str {
+        "MPI processes"
+    }
+
+    fn all_have_met(&self) {
+        unwatched::start_ends();
     }
 
     fn abort(&self, code: i32) -> ! {

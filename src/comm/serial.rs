@@ -32,6 +32,10 @@ impl Backend for Serial {
         received.copy_from_slice(send);
     }
 
+    fn kind(&self) -> &'static str {
+        "one process"
+    }
+
     fn abort(&self, code: i32) -> ! {
         std::process::exit(code)
     }

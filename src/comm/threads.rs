@@ -119,6 +119,10 @@ impl Backend for Thread {
         }
     }
 
+    fn kind(&self) -> &'static str {
+        "threads of one process"
+    }
+
     fn abort(&self, code: i32) -> ! {
         let exit = Exit::from_code(code as u8);
         self.meeting.fail(Error::new(exit, format!("rank {} ended the run", self.rank)));

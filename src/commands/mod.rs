@@ -91,6 +91,7 @@ impl Arguments {
         signals::ignore_size_limit();
         if let Ranks::Threads(size) = self.comm {
             report::install(0, size);
+            launch::ranks_are_threads(size);
             let run = |comm: &Comm| {
                 report::thread_is(comm.rank());
                 self.command.clone().run(comm)
@@ -101,7 +102,7 @@ impl Arguments {
         if let Command::Train(_) = self.command {
             signals::take_signals()?;
         }
-        let comm = if mpi { Comm::mpi()? } else { Comm::serial() };
+        let comm = if mpi { launch::in_turn(Comm::mpi())? } else { Comm::serial() };
         let alone_is_fine = matches!(self.command, Command::Inspect(_) | Command::Doctor(_));
         on_ranks(comm, |comm| {
             if !alone_is_fine {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::comm::{Comm, odd_ranks, same_on_all};
 use crate::error::{Error, Exit, Result};
 use crate::human::hex;
+use crate::system;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that it was built from, or "unknown".
@@ -35,7 +36,7 @@ impl Executable {
         architecture[..name.len()].copy_from_slice(name);
         let read = || {
             let mut digest = Sha256::new();
-            io::copy(&mut File::open("/proc/self/exe")?, &mut digest)?;
+            io::copy(&mut File::open(system::own_program()?)?, &mut digest)?;
             Ok::<_, io::Error>(digest.finalize().into())
         };
         Executable { architecture, digest: read().unwrap_or_default() }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use super::trailer::Trailer;
 use crate::disk::identity;
 use crate::error::{Error, Exit, Result};
 use crate::progress::Call;
+use crate::system;
 
 /// An open file whose end has been looked at, and all that it proves but the chunks.
 pub struct Opened {
@@ -73,8 +73,10 @@ impl Opened {
         let mut options = hdf5::File::with_options();
         options.with_fapl(|access| access.chunk_cache(CHUNK_PLACES, cache_bytes, CHUNK_PREFERENCE));
         // What has been proven is this file, whatever has its name by now.
-        let same = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        let path = if self.trailer.is_some() && same.exists() { &same } else { &self.path };
+        let path = match self.trailer {
+            Some(_) => system::path_of(&self.file, &self.path),
+            None => self.path.clone(),
+        };
         options.open(path).map_err(|error| {
             let now = std::fs::metadata(&self.path).map(|now| identity(&now)).ok();
             let then = self.file.metadata().map(|then| identity(&then)).ok();

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 
 use super::proof::Opened;
@@ -27,6 +27,7 @@ use super::stamp::Stamp;
 use crate::error::{Error, Exit, Result};
 use crate::model::bounds::Bounds;
 use crate::progress;
+use crate::system;
 
 /// How often a stop and limits are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -169,7 +170,11 @@ impl Process {
                 Error::input(text).hint(format!("reelscale inspect --seal {}", path.display()))
             );
         };
-        let mut command = Command::new("/proc/self/exe");
+        let refused = |error: io::Error| {
+            let text = format!("{}: no process can be started to read it: {error}", path.display());
+            Error::new(Exit::Resources, text)
+        };
+        let mut command = Command::new(system::own_program().map_err(refused)?);
         command.arg0("reelscale").args(*arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, _) in std::env::vars_os() {
@@ -181,10 +186,6 @@ impl Process {
         let parent = rustix::process::getpid();
         // SAFETY: between fork and exec it makes system calls only.
         unsafe { command.pre_exec(move || stand_apart(parent)) };
-        let refused = |error: io::Error| {
-            let text = format!("{}: no process can be started to read it: {error}", path.display());
-            Error::new(Exit::Resources, text)
-        };
         let mut child = command.spawn().map_err(refused)?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let (send, said) = channel();
@@ -245,13 +246,7 @@ impl Process {
 
     /// Its time on processors so far.
     fn busy(&self) -> Duration {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let text = text.unwrap_or_default();
-        // Behind the name, which may hold anything: the 12th and 13th field are ticks.
-        let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks: u64 =
-            fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>).sum();
-        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1))
+        system::process(self.child.id()).map_or(Duration::ZERO, |process| process.busy)
     }
 
     /// What is to be told of its end.
@@ -299,10 +294,7 @@ impl Drop for Process {
 /// What a reading process is before it begins: it ends with its parent, is deaf to the signals that
 /// a whole job gets, and leaves no core.
 fn stand_apart(parent: rustix::process::Pid) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    if rustix::process::getppid() != Some(parent) {
-        return Err(io::ErrorKind::BrokenPipe.into());
-    }
+    system::end_with(parent)?;
     for signal in [libc::SIGUSR1, libc::SIGUSR2, libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         // SAFETY: to ignore a signal needs no handler.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
@@ -379,13 +371,9 @@ fn read_in_full(path: &Path, purpose: Purpose) -> Outcome {
 /// Bounds what this process may take while it reads the file at `path`.
 fn limit_memory(path: &Path, at_start: Rlimit) {
     let bytes = path.metadata().map_or(0, |found| found.len());
-    let memory = rustix::system::sysinfo();
-    let memory = (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit));
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = pages.split_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());
-    let own = pages.unwrap_or(0) * rustix::param::page_size() as u64;
+    let memory = system::memory().unwrap_or(u64::MAX);
     let more = MEMORY.max(bytes.saturating_mul(MEMORY_TIMES).min(memory / 2));
-    let wanted = own.saturating_add(more);
+    let wanted = system::own_addresses().saturating_add(more);
     let current = at_start.current.map_or(wanted, |limit| limit.min(wanted));
     let limit = Rlimit { current: Some(current), maximum: at_start.maximum };
     // Where the system refuses, there is the limit that it has set.

@@ -6,7 +6,6 @@ pub mod sums;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Exit, Result};
 use crate::human::hex;
 use crate::progress::{Call, tick};
+use crate::system;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
@@ -86,7 +86,7 @@ impl Folder {
     /// # Errors
     /// Exit 6: they can't be read.
     pub fn names(&self) -> Result<Vec<OsString>> {
-        let entries = fs::read_dir(by_handle(&self.directory));
+        let entries = fs::read_dir(system::path_of(&self.directory, &self.path));
         let entries = entries.map_err(|error| refused(&self.path, &error))?;
         let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
         let names = names.collect::<io::Result<Vec<OsString>>>();
@@ -120,11 +120,6 @@ impl Folder {
     }
 }
 
-/// The path of an open file or directory itself, for libraries that open by path.
-fn by_handle(file: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
-}
-
 impl FolderFile {
     /// The path that people know it by.
     pub fn path(&self) -> &Path {
@@ -133,7 +128,7 @@ impl FolderFile {
 
     /// A path that leads to this very file, for libraries that open by path.
     pub fn own_path(&self) -> PathBuf {
-        by_handle(&self.file)
+        system::path_of(&self.file, &self.path)
     }
 
     /// Its length in bytes when it was opened.

@@ -1,11 +1,11 @@
 //! `run.json`: what ran where, how long it took and what came out.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use serde::Serialize;
 
 use crate::job::Job;
+use crate::system;
 
 /// The machine of rank 0.
 #[derive(Clone, Debug, Serialize)]
@@ -24,22 +24,15 @@ pub fn host() -> String {
 }
 
 impl Machine {
-    /// This machine, as far as /proc and the system tell.
+    /// This machine, as far as the system tells.
     pub fn here(cores: usize) -> Machine {
-        let system = rustix::system::uname();
-        let field = |file: &str, name: &str| {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-            line.split_once(':').map_or(String::new(), |(_, value)| value.trim().to_string())
-        };
-        let memory = field("/proc/meminfo", "MemTotal");
-        let kibibytes: u64 = memory.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let name = rustix::system::uname();
         Machine {
             host: host(),
-            processor: field("/proc/cpuinfo", "model name"),
+            processor: system::processor(),
             cores,
-            memory_bytes: kibibytes * 1024,
-            kernel: system.release().to_string_lossy().into_owned(),
+            memory_bytes: system::memory().unwrap_or(0),
+            kernel: name.release().to_string_lossy().into_owned(),
         }
     }
 }

@@ -25,6 +25,15 @@ use sha2::{Digest, Sha256};
 /// Makes hosts on this machine and runs commands on them.
 pub const HOSTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hosts/hosts.sh");
 
+/// Whether the program is built without MPI: then a test that needs ranks under mpirun says that it
+/// is skipped.
+pub fn without_mpi() -> bool {
+    if !cfg!(feature = "mpi") {
+        println!("skipped: it needs mpirun, and this build has no MPI");
+    }
+    !cfg!(feature = "mpi")
+}
+
 /// A command that can be run once or several times.
 #[derive(Clone)]
 pub struct TestCommand {
@@ -64,6 +73,7 @@ impl TestCommand {
 
     /// Runs under `mpirun -n ranks`.
     pub fn ranks(mut self, ranks: usize) -> TestCommand {
+        assert!(cfg!(feature = "mpi"), "a test without `common::without_mpi` needs mpirun");
         self.ranks = Some(ranks);
         self
     }

@@ -72,6 +72,10 @@ impl Backend for Tapped {
         self.arrived(received, from);
     }
 
+    fn kind(&self) -> &'static str {
+        self.backend.kind()
+    }
+
     fn abort(&self, code: i32) -> ! {
         self.backend.abort(code)
     }

@@ -141,6 +141,9 @@ fn traffic_hides_behind_work() {
         println!("skipped: `make overlap` runs it");
         return;
     }
+    if crate::common::without_mpi() {
+        return;
+    }
     println!("| flow | ranks | polls a visit | W s | T s | M s | hidden |");
     println!("|---|---|---|---|---|---|---|");
     for ranks in [2, 4, 8, 16] {

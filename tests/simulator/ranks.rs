@@ -202,6 +202,10 @@ impl Backend for Rank {
         });
     }
 
+    fn kind(&self) -> &'static str {
+        "threads of a simulated world"
+    }
+
     fn abort(&self, _code: i32) -> ! {
         let mut state = self.world.lock();
         self.world.end(&mut state, Ending::Aborted);

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, read, write};
-use rustix::net::{SocketFlags, accept_with};
 
 use super::shared::{Shared, TICK};
 use super::sign::{QUESTION, Question, Token, Why, opened, sealed};
 use crate::comm::ending;
+use crate::system;
 
 /// Connections at once; more wait in the system.
 const OPEN_MAX: usize = 64;
@@ -77,7 +77,7 @@ impl Answerer {
     fn let_in(&self, guests: &mut Vec<Guest>) -> Result<(), Errno> {
         let Some(listener) = &self.listener else { return Ok(()) };
         while guests.len() < OPEN_MAX {
-            match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            match system::accept(listener) {
                 Ok(socket) => guests.push(Guest { socket, came: Instant::now(), got: Vec::new() }),
                 Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                     return Err(error);

@@ -10,10 +10,10 @@ use bytemuck::Zeroable;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, read, write};
 use rustix::net::sockopt::socket_error;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
-use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::net::{AddressFamily, connect};
 
 use super::sign::{ANSWER, Nonce, Question, Sign, Token, Why, opened, sealed};
+use crate::system;
 
 /// Sockets that are open at once.
 const OPEN_MAX: usize = 256;
@@ -71,7 +71,7 @@ impl Asker {
     fn target(&self, to: usize, why: Why, about: u32) -> Target {
         let mut nonce = Nonce::zeroed();
         // The system always has so few.
-        let _ = getrandom(&mut nonce[..], GetRandomFlags::empty());
+        let _ = system::random(&mut nonce);
         let (from, why) = (self.rank as u32, why as u32);
         let question = Question { nonce, from, to: to as u32, why, about };
         let best = self.best[to].load(Relaxed).checked_sub(1);
@@ -226,8 +226,7 @@ impl Target {
 /// Begins to connect.
 fn begin(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    let socket = system::socket(family)?;
     match connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error),

@@ -14,9 +14,8 @@ mod tell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::rand::{GetRandomFlags, getrandom};
-
 use super::{Comm, ending};
+use crate::system;
 use answer::Answerer;
 use ask::{Asker, Reply};
 use judge::Judge;
@@ -56,7 +55,7 @@ impl Watch {
         let mut token: Token = [0; 16];
         if comm.is_root() {
             // The system always has so few.
-            let _ = getrandom(&mut token[..], GetRandomFlags::empty());
+            let _ = system::random(&mut token);
         }
         comm.broadcast(0, &mut token);
         let (listener, port) = listening().map_or((None, 0), |(fd, port)| (Some(fd), port));

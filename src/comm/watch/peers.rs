@@ -2,7 +2,6 @@
 //! tells all others of both.
 
 use std::env;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -11,9 +10,11 @@ use bytemuck::{Pod, Zeroable};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
+use rustix::net::{AddressFamily, bind, getsockname, listen};
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
+
+use crate::system;
 
 /// Names of the network interfaces that may be used, comma-separated, where not all may.
 const INTERFACES: &str = "REELSCALE_WATCH_INTERFACES";
@@ -32,7 +33,7 @@ pub struct Peer {
     pub place: [u8; 16],
     /// The same for ranks that see one another's processes.
     processes: [u8; 16],
-    /// When its process began, in the clock ticks of /proc: its number may be used again.
+    /// When its process began, in clock ticks of the system: its number may be used again.
     began: u64,
     pub pid: u32,
     port: u16,
@@ -55,7 +56,7 @@ impl Peer {
         }
         let (pid, count) = (std::process::id(), count as u16);
         let (place, processes) = (place_of("net"), place_of("pid"));
-        let began = look_at(pid).map_or(0, |(_, began)| began);
+        let began = system::process(pid).map_or(0, |process| process.began);
         Peer { host, place, processes, began, pid, port, count, addresses }
     }
 
@@ -68,9 +69,8 @@ impl Peer {
     /// see it.
     fn is_stopped(&self, own: &Peer) -> bool {
         let here = self.processes == own.processes && self.began > 0;
-        let stopped = |state: &str| ["T", "t"].contains(&state);
-        here && look_at(self.pid)
-            .is_some_and(|(state, began)| stopped(&state) && began == self.began)
+        let stopped = |process: system::Process| process.stopped && process.began == self.began;
+        here && system::process(self.pid).is_some_and(stopped)
     }
 
     fn own_addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
@@ -87,16 +87,6 @@ pub fn kill_stopped(peers: &[Peer], own: usize) {
             let _ = kill_process(process, Signal::KILL);
         }
     }
-}
-
-/// State (`T` where it is stopped) and beginning of a process.
-fn look_at(process: u32) -> Option<(String, u64)> {
-    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name in parentheses may hold anything.
-    let mut words = text[text.rfind(')')? + 1..].split_whitespace();
-    let state = words.next()?.to_string();
-    // Field 22 of all; the state is field 3.
-    Some((state, words.nth(18)?.parse().ok()?))
 }
 
 /// The addresses to try, one after the other, for each rank as seen from rank `own`: itself
@@ -158,11 +148,7 @@ fn addresses() -> Vec<Ipv6Addr> {
 /// What tells one running system, and one name space of this kind on it, from another. Names of
 /// hosts don't: containers may share them.
 fn place_of(kind: &str) -> [u8; 16] {
-    let system = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let space = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap_or_default();
-    let space = space.into_os_string().into_encoded_bytes();
-    let digest = Sha256::new().chain_update(&system).chain_update(&space).finalize();
-    digest[..16].try_into().expect("sixteen bytes")
+    Sha256::digest(system::name_space(kind))[..16].try_into().expect("sixteen bytes")
 }
 
 /// A socket that listens on all interfaces, and its port.
@@ -185,8 +171,7 @@ pub fn listening() -> io::Result<(OwnedFd, u16)> {
 
 fn listening_at(address: IpAddr, port: u16) -> io::Result<(OwnedFd, u16)> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    let socket = system::socket(family)?;
     if address.is_ipv6() {
         set_ipv6_v6only(&socket, false)?;
     }
@@ -242,7 +227,7 @@ mod tests {
     fn only_a_stopped_process_that_began_then_is_killed() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let process = Pid::from_child(&child);
-        let began = look_at(child.id()).unwrap().1;
+        let began = system::process(child.id()).unwrap().began;
         let other = Peer { pid: child.id(), began, ..Peer::own(0) };
         let peers = [Peer::own(0), other, Peer { began: began + 1, ..other }];
         kill_stopped(&peers, 0);

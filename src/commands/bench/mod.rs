@@ -18,6 +18,7 @@ use crate::comm::Comm;
 use crate::device::host::Instructions;
 use crate::error::{Error, Result};
 use crate::progress::tick;
+use crate::system;
 
 /// Measures the parts of the program on this machine.
 #[derive(Clone, Debug, clap::Args)]
@@ -124,9 +125,7 @@ impl Drop for Scratch {
 
 /// The most memory that this process had so far, in MiB.
 fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+    system::own_peak() >> 20
 }
 
 /// Refuses a size of zero.

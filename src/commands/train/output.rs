@@ -53,8 +53,8 @@ impl Start<'_> {
         let name = format!("{} {} {:?}", host(), std::process::id(), self.started);
         let name = comm.all_gather_any(name.as_bytes()).swap_remove(0);
         let seconds = unix_seconds(self.started);
-        let session =
-            json!({ "started_unix_seconds": seconds, "host": host(), "ranks": comm.size() });
+        let session = json!({ "started_unix_seconds": seconds, "host": host(), "ranks": comm.size(),
+                "ranks_are": comm.kind() });
         let record = json!({
             "format": "reelscale-run",
             "creator": concat!("reelscale ", env!("CARGO_PKG_VERSION")),

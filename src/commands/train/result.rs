@@ -152,7 +152,7 @@ fn gathered(comm: &Comm, report: &Report) -> Vec<(String, Vec<f64>)> {
 }
 
 fn versions(kernel: &str) -> BTreeMap<&'static str, String> {
-    let mpi = library_version().unwrap_or("none: serial or thread ranks".into());
+    let mpi = library_version().unwrap_or("none".into());
     let (hdf5, kernel) = (crate::data::library_version(), kernel.to_string());
     let commit = program::COMMIT.to_string();
     BTreeMap::from([("commit", commit), ("hdf5", hdf5), ("mpi", mpi), ("kernel", kernel)])

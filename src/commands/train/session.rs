@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::result::unix_seconds;
 use super::{Args, Start, Surroundings};
 use crate::checkpoint::Store;
+use crate::comm::Comm;
 use crate::job::Job;
 use crate::report::{EarlierRun, host};
 use crate::signals::{self, Deadline};
@@ -17,7 +18,7 @@ impl Start<'_> {
     pub fn checkpoints(&self, job: &Job, whole_job: &Job, data: &Data) -> Checkpoints {
         let Surroundings { disk, clock, simulated } = self.surroundings;
         let (comm, args) = (self.comm, self.args);
-        let session = session(&self.found, self.started, comm.size(), job.run.threads);
+        let session = session(&self.found, self.started, comm, job.run.threads);
         let (identity, contents) = (data.identity(), data.contents());
         let identity =
             json!({ "job": whole_job.to_toml(), "data": identity, "contents": contents });
@@ -51,7 +52,7 @@ pub fn shared_by_ranks(args: &Args, job: &Job) -> String {
 }
 
 /// What the run's record keeps of this start; changes of the job are told, too.
-fn session(found: &EarlierRun, started: SystemTime, ranks: usize, threads: usize) -> Value {
+fn session(found: &EarlierRun, started: SystemTime, comm: &Comm, threads: usize) -> Value {
     let mut changes = Vec::new();
     if let EarlierRun::Unfinished(run) = found {
         for (key, before, now) in &run.changes.harmless {
@@ -62,7 +63,8 @@ fn session(found: &EarlierRun, started: SystemTime, ranks: usize, threads: usize
     json!({
         "started_unix_seconds": unix_seconds(started),
         "host": host(),
-        "ranks": ranks,
+        "ranks": comm.size(),
+        "ranks_are": comm.kind(),
         "threads_per_rank": threads,
         "slurm_job": std::env::var("SLURM_JOB_ID").ok(),
         "changes": changes,

@@ -1,0 +1,274 @@
+//! What only some systems have: calls of Linux and its /proc, each with what does instead where
+//! there is none. The only file that names either.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::AddressFamily;
+use rustix::process::Pid;
+
+fn proc(name: &str) -> Option<String> {
+    fs::read_to_string(Path::new("/proc").join(name)).ok()
+}
+
+/// The value of a line `name: value` of a file of /proc.
+fn proc_field(file: &str, name: &str) -> Option<String> {
+    let text = proc(file)?;
+    let values = text.lines().filter_map(|line| line.split_once(':'));
+    values.into_iter().find(|(key, _)| key.trim_end() == name).map(|(_, v)| v.trim().to_string())
+}
+
+/// The value of a line `name:   123 kB`, in bytes.
+fn proc_bytes(file: &str, name: &str) -> Option<u64> {
+    Some(proc_field(file, name)?.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+}
+
+/// Cores that this process may run on.
+#[cfg(target_os = "linux")]
+pub fn cores() -> usize {
+    let mask = rustix::thread::sched_getaffinity(None);
+    mask.map_or(1, |mask| mask.count() as usize).max(1)
+}
+
+/// Cores that this process may run on.
+#[cfg(not(target_os = "linux"))]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Cores of this machine, whoever may run on them.
+pub fn cores_online() -> usize {
+    let Ok(text) = fs::read_to_string("/sys/devices/system/cpu/online") else { return cores() };
+    let ranges = text.trim().split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(last.parse::<usize>().ok()? + 1 - first.parse::<usize>().ok()?)
+    });
+    ranges.sum::<usize>().max(1)
+}
+
+/// Bytes of memory of this machine; `None` where the system doesn't tell.
+#[cfg(not(target_os = "macos"))]
+pub fn memory() -> Option<u64> {
+    proc_bytes("meminfo", "MemTotal")
+}
+
+/// Bytes of memory of this machine; `None` where the system doesn't tell.
+#[cfg(target_os = "macos")]
+pub fn memory() -> Option<u64> {
+    let (mut bytes, mut length) = (0u64, size_of::<u64>());
+    let value = (&raw mut bytes).cast();
+    // SAFETY: the name ends with its zero, and the value has as many bytes as `length` says.
+    let outcome = unsafe {
+        libc::sysctlbyname(c"hw.memsize".as_ptr(), value, &mut length, std::ptr::null_mut(), 0)
+    };
+    (outcome == 0 && bytes > 0).then_some(bytes)
+}
+
+/// Bytes of memory that could be had without taking it from others.
+pub fn memory_available() -> Option<u64> {
+    proc_bytes("meminfo", "MemAvailable").or_else(memory)
+}
+
+/// Bytes of addresses that this process has.
+pub fn own_addresses() -> u64 {
+    let pages = proc("self/statm").unwrap_or_default();
+    let pages = pages.split_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+/// The most bytes of memory that this process had so far; 0 where the system doesn't tell.
+pub fn own_peak() -> u64 {
+    proc_bytes("self/status", "VmHWM").unwrap_or(0)
+}
+
+/// The control groups of this process, as /proc/self/cgroup lists them; nothing where there are
+/// none.
+pub fn control_groups() -> String {
+    proc("self/cgroup").unwrap_or_default()
+}
+
+/// What the maker calls the processor.
+pub fn processor() -> String {
+    proc_field("cpuinfo", "model name").unwrap_or_default()
+}
+
+/// The program that runs here, also where its file has been replaced since.
+#[cfg(target_os = "linux")]
+pub fn own_program() -> io::Result<PathBuf> {
+    Ok(PathBuf::from("/proc/self/exe"))
+}
+
+/// The program that runs here, by its name.
+#[cfg(not(target_os = "linux"))]
+pub fn own_program() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
+/// A path that leads to this very open file or folder, whatever has the name `path` by now, for
+/// those who open by path. Where the system has none it is `path`.
+pub fn path_of(file: &File, path: &Path) -> PathBuf {
+    let itself = Path::new("/proc/self/fd").join(file.as_raw_fd().to_string());
+    if itself.exists() { itself } else { path.to_path_buf() }
+}
+
+/// What the system tells of a process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Process {
+    /// Whether a signal or a tracer has stopped it.
+    pub stopped: bool,
+    /// When it began, in ticks: its number may be used again.
+    pub began: u64,
+    /// Its time on processors so far.
+    pub busy: Duration,
+}
+
+/// What the system tells of process `number`; `None` where there is none, or no /proc.
+pub fn process(number: u32) -> Option<Process> {
+    let text = proc(&format!("{number}/stat"))?;
+    // The name in parentheses may hold anything. The state is field 3 of all, times on processors
+    // 14 and 15, the beginning 22.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at - 3)?.parse::<u64>().ok();
+    let busy = (ticks(14)? + ticks(15)?) * 1000 / rustix::param::clock_ticks_per_second().max(1);
+    let stopped = ["T", "t"].contains(fields.first()?);
+    Some(Process { stopped, began: ticks(22)?, busy: Duration::from_millis(busy) })
+}
+
+/// The name of the program that process `number` runs, and the list of files that it has mapped.
+pub fn program_and_maps(number: u32) -> Option<(String, String)> {
+    let name = proc(&format!("{number}/comm"))?;
+    Some((name.trim().to_string(), proc(&format!("{number}/maps"))?))
+}
+
+/// Bytes that tell one running system, and one name space of this kind on it, from another.
+pub fn name_space(kind: &str) -> Vec<u8> {
+    let system = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_else(|_| {
+        // As well as can be told without one.
+        rustix::system::uname().nodename().to_bytes().to_vec()
+    });
+    let space = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap_or_default();
+    [system, space.into_os_string().into_encoded_bytes()].concat()
+}
+
+/// From now on this process, which `parent` has started, ends with it. Makes system calls only.
+///
+/// # Errors
+/// It is gone already.
+#[cfg(target_os = "linux")]
+pub fn end_with(parent: Pid) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    if rustix::process::getppid() != Some(parent) {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    Ok(())
+}
+
+/// Nothing: here a process outlives its parent until it finds that nobody asks it any more.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn end_with(_parent: Pid) -> io::Result<()> {
+    Ok(())
+}
+
+/// Fills `bytes`, 256 at most, with what nobody can foresee.
+///
+/// # Errors
+/// The system has none.
+#[cfg(target_os = "linux")]
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+    use rustix::rand::{GetRandomFlags, getrandom};
+    getrandom(bytes, GetRandomFlags::empty())?;
+    Ok(())
+}
+
+/// Fills `bytes` with what nobody can foresee.
+///
+/// # Errors
+/// The system has none.
+#[cfg(not(target_os = "linux"))]
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+    io::Read::read_exact(&mut File::open("/dev/urandom")?, bytes)
+}
+
+/// A TCP socket that never waits and that no child process inherits.
+///
+/// # Errors
+/// What the system says.
+#[cfg(target_os = "linux")]
+pub fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    use rustix::net::{SocketFlags, SocketType, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(family, SocketType::STREAM, flags, None)
+}
+
+/// The next connection that waits at a listening socket, as `socket` gives sockets.
+///
+/// # Errors
+/// What the system says; `AGAIN` where nobody waits.
+#[cfg(target_os = "linux")]
+pub fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
+    use rustix::net::{SocketFlags, accept_with};
+    accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+}
+
+/// A TCP socket that never waits and that no child process inherits.
+///
+/// # Errors
+/// What the system says.
+#[cfg(not(target_os = "linux"))]
+pub fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    never_waits(rustix::net::socket(family, rustix::net::SocketType::STREAM, None)?)
+}
+
+/// The next connection that waits at a listening socket, as `socket` gives sockets.
+///
+/// # Errors
+/// What the system says; `AGAIN` where nobody waits.
+#[cfg(not(target_os = "linux"))]
+pub fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
+    never_waits(rustix::net::accept(listener)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn never_waits(socket: OwnedFd) -> Result<OwnedFd, Errno> {
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_and_machine_are_known() {
+        assert!((1..=cores_online()).contains(&cores()));
+        assert!(memory().is_some_and(|bytes| bytes > 64 << 20), "{:?}", memory());
+        assert!(memory_available() <= memory());
+        let (mut one, mut other) = ([0; 16], [0; 16]);
+        random(&mut one).and_then(|()| random(&mut other)).unwrap();
+        assert_ne!(one, other);
+        assert_eq!(name_space("net"), name_space("net"));
+        assert!(own_program().unwrap().exists());
+        if cfg!(target_os = "linux") {
+            let own = process(std::process::id()).expect("it runs");
+            assert!(
+                !own.stopped && own.began > 0 && own_peak() > 0 && own_addresses() > own_peak()
+            );
+        }
+    }
+
+    #[test]
+    fn an_open_file_is_found_under_its_path() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        io::Write::write_all(&mut file, b"this one").unwrap();
+        let same = path_of(file.as_file(), file.path());
+        assert_eq!(fs::read(same).unwrap(), b"this one");
+    }
+}
