@@ -24,7 +24,7 @@ fn check_collectives(comm: &Comm) {
     assert!(parts.iter().enumerate().all(|(r, part)| *part == vec![r as u16; 3 * r + 1]));
     let counts: Vec<usize> = (0..size).map(|r| (r + 2) % 3 * 5).collect();
     let (mut all, mut worked) = (vec![0u64; counts.iter().sum()], 0);
-    comm.all_gather_v_during(&vec![rank as u64; counts[rank]], &counts, &mut all, |_| worked += 1);
+    comm.all_gather_v_during(vec![rank as u64; counts[rank]], &counts, &mut all, |_| worked += 1);
     let expected: Vec<u64> = (0..size).flat_map(|r| vec![r as u64; counts[r]]).collect();
     assert_eq!((all, worked), (expected, 1));
     let parts: Vec<Vec<u32>> =

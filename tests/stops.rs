@@ -77,9 +77,7 @@ fn told(output: &Output) -> String {
 /// an undisturbed one on another number of ranks.
 #[test]
 fn a_signal_to_one_rank_stops_all_and_the_run_goes_on() {
-    if common::without_mpi() {
-        return;
-    }
+    common::needs_mpi!();
     let scratch = Scratch::new(6000, 300);
     scratch.train("whole").ranks(2).stdout();
     let expected = scratch.result("whole");
@@ -132,9 +130,7 @@ fn a_signal_to_one_rank_stops_all_and_the_run_goes_on() {
 /// What mpirun passes on: SIGUSR1, and SIGTERM, after which it waits for a second.
 #[test]
 fn a_signal_to_the_launcher_stops_all_ranks() {
-    if common::without_mpi() {
-        return;
-    }
+    common::needs_mpi!();
     let scratch = Scratch::new(6000, 300);
     for name in ["USR1", "TERM"] {
         let mut run = scratch.train(name).ranks(3).within(60).spawn();
@@ -151,9 +147,7 @@ fn a_signal_to_the_launcher_stops_all_ranks() {
 /// it is done, each time on other ranks and threads.
 #[test]
 fn a_deadline_stops_a_run_with_its_own_code() {
-    if common::without_mpi() {
-        return;
-    }
+    common::needs_mpi!();
     let scratch = Scratch::new(6000, 300);
     scratch.train("whole").stdout();
     let limited = |time: &str| scratch.train("run").arg("--max-time").arg(time);
@@ -172,9 +166,7 @@ fn a_deadline_stops_a_run_with_its_own_code() {
 /// A finished run says so; another job, a foreign directory and a second process are refused.
 #[test]
 fn a_run_directory_belongs_to_one_run_at_a_time() {
-    if common::without_mpi() {
-        return;
-    }
+    common::needs_mpi!();
     let scratch = Scratch::new(3000, 100);
     let mut run = scratch.train("run").ranks(2).spawn();
     run.wait_for(&scratch.path("run/metrics.jsonl"), "pretrain");
@@ -220,9 +212,7 @@ fn seeds() -> u64 {
 /// one.
 #[test]
 fn killed_runs_end_as_undisturbed_ones() {
-    if common::without_mpi() {
-        return;
-    }
+    common::needs_mpi!();
     let scratch = Scratch::new(2000, 120);
     let started = Instant::now();
     scratch.train("whole").ranks(2).stdout();
@@ -267,9 +257,7 @@ fn killed_runs_end_as_undisturbed_ones() {
 /// goes on from its checkpoint.
 #[test]
 fn a_stalled_rank_is_named_and_ends_the_run() {
-    if common::without_mpi() {
-        return;
-    }
+    common::needs_mpi!();
     let scratch = Scratch::new(6000, 300);
     scratch.train("whole").ranks(2).stdout();
     for chosen in [0, 2] {
@@ -303,9 +291,7 @@ fn a_stalled_rank_is_named_and_ends_the_run() {
 /// A second signal doesn't wait for anybody: here for a rank that hangs.
 #[test]
 fn a_second_signal_stops_at_once() {
-    if common::without_mpi() {
-        return;
-    }
+    common::needs_mpi!();
     let scratch = Scratch::new(6000, 300);
     let mut run = scratch.train("run").ranks(2).within(60).spawn();
     run.wait_for(&scratch.path("run/metrics.jsonl"), "\"step\":\"pretrain\"");
@@ -340,9 +326,7 @@ fn the_end_of_the_allocation_is_known() {
 /// A rank that is lost before MPI has started doesn't keep the others waiting.
 #[test]
 fn mpi_init_is_not_waited_for_without_end() {
-    if common::without_mpi() {
-        return;
-    }
+    common::needs_mpi!();
     let command = reelscale("doctor --scratch /tmp").env("REELSCALE_MPI_INIT_SECONDS", "3");
     let mut run = command.ranks(3).within(60).spawn();
     // As soon as it is there, which is before it has found the others.
@@ -384,9 +368,7 @@ fn memory_that_is_refused_is_told() {
 /// What a run would find, on several ranks, and what is wrong: a scratch folder that isn't there.
 #[test]
 fn the_doctor_finds_what_is_wrong() {
-    if common::without_mpi() {
-        return;
-    }
+    common::needs_mpi!();
     let healthy = reelscale("doctor").ranks(1).stdout();
     for word in ["Open MPI", "hdf5", "kernels", "healthy", "threads"] {
         assert!(healthy.contains(word), "{word}: {healthy}");
@@ -403,9 +385,7 @@ fn the_doctor_finds_what_is_wrong() {
 /// Fifty stops at random moments, each start on another number of ranks: the same final model.
 #[test]
 fn fifty_requeues_change_nothing() {
-    if common::without_mpi() {
-        return;
-    }
+    common::needs_mpi!();
     let scratch = Scratch::new(6000, 300);
     scratch.train("whole").ranks(2).stdout();
     let mut draw = Stream::new(50, Purpose::PlantedRows, 1 << 42);
@@ -451,9 +431,7 @@ fn exists(path: &Path) -> bool {
 /// After a finished run nothing is left that only served to go on.
 #[test]
 fn a_finished_run_leaves_its_model_and_no_checkpoints() {
-    if common::without_mpi() {
-        return;
-    }
+    common::needs_mpi!();
     let scratch = Scratch::new(500, 40);
     scratch.train("run").ranks(2).stdout();
     assert!(exists(&scratch.path("run/model/manifest.json")));

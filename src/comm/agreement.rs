@@ -1,5 +1,6 @@
-//! Whether all ranks are about to compute the same: each gives a text of it, and where those differ
-//! the rank and the first line that differs are named.
+//! Ranks agree: on the outcome of work, and whether they are about to compute the same. For that
+//! each gives a text of it, and where those differ the rank and the first line that differs are
+//! named.
 
 use sha2::{Digest, Sha256};
 
@@ -8,6 +9,27 @@ use crate::error::{Error, Exit, Result};
 
 /// Characters of a value that an error shows.
 const SHOWN_MAX: usize = 160;
+
+impl Comm {
+    /// Makes an outcome common: if any rank has an error, every rank returns the error of the
+    /// lowest such rank (a fault before a stop). To be called where all ranks get, with or without
+    /// an error of their own. What a group agrees on all ranks have still to agree on.
+    #[track_caller]
+    pub fn agree<T>(&self, outcome: Result<T>) -> Result<T> {
+        let outcome = self.unless_damaged(outcome);
+        let code = outcome.as_ref().err().map_or(0, |error| error.exit as u8);
+        let codes = self.all_gather(&[code]);
+        let fault = |code: &u8| ![0, Exit::Stopped as u8].contains(code);
+        let first = codes.iter().position(fault);
+        let first = first.or_else(|| codes.iter().position(|code| *code != 0));
+        let Some(first) = first else { return outcome };
+        let text = outcome.err().map_or(String::new(), |error| error.text);
+        let texts = self.all_gather_any(text.as_bytes());
+        let text = String::from_utf8_lossy(&texts[first]).into_owned();
+        let (exit, rank) = (Exit::from_code(codes[first]), Some(self.in_all(first)));
+        Err(Error { exit, text, agreed: self.is_of_all(), rank })
+    }
+}
 
 /// Sees whether `text`, lines of `key = value` or of anything else, is the same on all ranks;
 /// `what` it says is part of the error. Only digests travel, unless texts differ. Collective.

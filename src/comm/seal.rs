@@ -42,12 +42,12 @@ pub fn crc32c_by(threads: usize, bytes: &[u8]) -> u32 {
 impl Comm {
     /// Says how many threads this rank computes with: they help where large messages are proven.
     pub fn use_threads(&self, threads: usize) {
-        self.threads.set(threads.max(1));
+        self.own.threads.set(threads.max(1));
     }
 
     /// The threads that this rank computes with.
     pub fn threads(&self) -> usize {
-        self.threads.get()
+        self.own.threads.get()
     }
 
     /// The seal of what this rank sends; one rank alone sends nothing.
@@ -73,10 +73,10 @@ impl Comm {
 
     /// The error that what rank `sender` sent has another crc32c than its seal.
     pub fn damaged(&self, sender: usize, what: impl Display, found: u32, seal: u32) -> Error {
+        let (sender, own) = (self.in_all(sender), self.in_all(self.rank()));
         let text = format!(
-            "rank {sender}: {what}: arrived damaged on rank {}: found crc32c {found:08x}, expected \
-             {seal:08x}",
-            self.rank()
+            "rank {sender}: {what}: arrived damaged on rank {own}: found crc32c {found:08x}, \
+             expected {seal:08x}"
         );
         Error::new(Exit::Peer, text).hint(
             "the memory or network of one of them has a fault; the same command goes on from the \
@@ -86,14 +86,14 @@ impl Comm {
 
     /// Keeps the first damage that this rank has taken in, until ranks agree.
     pub fn keep_damage(&self, error: Error) {
-        let kept = self.damage.take().or(Some(error));
-        self.damage.set(kept);
+        let kept = self.own.damage.take().or(Some(error));
+        self.own.damage.set(kept);
     }
 
     /// The outcome of work on what has arrived: an error where some of that was damaged. Not
     /// collective: `agree` makes it so.
     pub fn unless_damaged<T>(&self, outcome: Result<T>) -> Result<T> {
-        self.damage.take().map_or(outcome, Err)
+        self.own.damage.take().map_or(outcome, Err)
     }
 
     /// Ends the run: without what was damaged this rank doesn't know what to do next.

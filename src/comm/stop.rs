@@ -70,18 +70,18 @@ impl Comm {
     /// A rank that sees it does no more arithmetic but makes every call that the others make, until
     /// all agree (`agree`) that what they have is to be left there.
     pub fn stop_flag(&self) -> &Arc<AtomicBool> {
-        self.stop.raw()
+        self.own.stop.raw()
     }
 
     /// The same flag, for those who look at it between pieces of work.
     pub fn stop(&self) -> &StopFlag {
-        &self.stop
+        &self.own.stop
     }
 
     /// Whether this rank knows that the run is to stop. Not collective.
     pub fn stop_asked(&self) -> bool {
         self.pass_on_stop();
-        self.stop.asked()
+        self.own.stop.asked()
     }
 
     /// An error if this rank knows that the run is to stop. Not collective: `agree` makes it so.
@@ -93,31 +93,33 @@ impl Comm {
     }
 
     pub(super) fn pass_on_stop(&self) {
-        if self.telling.get() != Telling::Listening {
+        let own = &self.own;
+        if own.telling.get() != Telling::Listening {
             return;
         }
-        if self.backend.told_stop() {
-            self.stop.ask();
-            self.telling.set(Telling::Heard);
-        } else if self.stop.asked() {
-            self.backend.tell_stop();
-            self.telling.set(Telling::Told);
+        if own.all.told_stop() {
+            own.stop.ask();
+            own.telling.set(Telling::Heard);
+        } else if own.stop.asked() {
+            own.all.tell_stop();
+            own.telling.set(Telling::Told);
         }
     }
 
     /// Ends listening for stops, on all ranks; whatever was told is taken in. Once is enough.
     #[track_caller]
     pub fn settle_stop(&self) {
-        if self.telling.get() == Telling::Settled {
+        assert!(self.is_of_all(), "all ranks settle stops at once");
+        if self.own.telling.get() == Telling::Settled {
             return;
         }
         // Before all say what they have told: what is told after that nobody would take in.
         self.pass_on_stop();
-        let told = self.telling.replace(Telling::Settled) == Telling::Told;
+        let told = self.own.telling.replace(Telling::Settled) == Telling::Told;
         let told = self.all_gather(&[u8::from(told)]);
         let tellers: Vec<usize> = (0..self.size()).filter(|rank| told[*rank] == 1).collect();
-        self.activity.waits(Location::caller(), 0);
+        self.own.activity.waits(Location::caller(), 0);
         self.backend.settle_stop(&tellers);
-        self.activity.works();
+        self.own.activity.works();
     }
 }

@@ -1,82 +1,95 @@
 //! Ranks as threads of one process: for tests, for comparing with MPI, and where there is no MPI.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::rc::Rc;
+use std::sync::Arc;
 
-use super::{Backend, Comm, StopFlag, Work};
+use super::backend::{Backend, Buffers, Call, Pending};
+use super::meeting::{Brought, Meeting, PeerFailed, Seat};
+use super::{Comm, StopFlag};
 use crate::error::{Error, Exit, Result};
 
-/// What every rank brought to one collective: counts (where it sends parts) and bytes.
-type Brought = Arc<Vec<(Vec<usize>, Vec<u8>)>>;
-
-#[derive(Default)]
-struct State {
-    /// Number of collectives that everyone has entered.
-    generation: u64,
-    arrived: usize,
-    brought: Vec<(Vec<usize>, Vec<u8>)>,
-    /// What was brought to the last complete collective. It stays until the next one is complete,
-    /// which needs everyone who still has to look at it.
-    complete: Brought,
-    /// The first failure; nobody waits any longer once it is there.
-    failure: Option<Error>,
-}
-
-struct Meeting {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-impl Meeting {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn fail(&self, error: Error) {
-        self.lock().failure.get_or_insert(error);
-        self.changed.notify_all();
-    }
-}
-
-/// What a rank unwinds with when another one has failed. It says nothing: the other has the
-/// message.
-struct PeerFailed;
-
+/// A rank of a group.
 struct Thread {
-    rank: usize,
+    seat: Seat,
     size: usize,
     count_max: usize,
     meeting: Arc<Meeting>,
+    /// Times that the group was split.
+    splits: Cell<u64>,
 }
 
-impl Thread {
-    fn meet(&self, counts: &[usize], bytes: &[u8]) -> Brought {
-        let mut state = self.meeting.lock();
-        let generation = state.generation;
-        state.brought[self.rank] = (counts.to_vec(), bytes.to_vec());
-        state.arrived += 1;
-        if state.arrived == self.size {
-            let empty = vec![Default::default(); self.size];
-            state.complete = Arc::new(std::mem::replace(&mut state.brought, empty));
-            state.arrived = 0;
-            state.generation += 1;
-            self.meeting.changed.notify_all();
+/// An exchange that this rank has come to.
+struct Open {
+    seat: Seat,
+    number: u64,
+    meeting: Arc<Meeting>,
+    call: Call,
+    buffers: Option<Buffers>,
+    complete: bool,
+}
+
+impl Open {
+    fn look(&mut self, wait: bool) {
+        if self.complete {
+            return;
         }
-        while state.generation == generation && state.failure.is_none() {
-            state = self.meeting.changed.wait(state).unwrap_or_else(|p| p.into_inner());
+        if let Some(brought) = self.meeting.look(self.seat, self.number, wait) {
+            self.complete = true;
+            let buffers = self.buffers.as_mut().expect("it is given back by `wait` alone");
+            receive(&self.call, self.seat.rank, &brought, buffers.receive.bytes_mut());
         }
-        if state.generation == generation {
-            drop(state);
-            resume_unwind(Box::new(PeerFailed));
+    }
+}
+
+/// Copies what a rank receives of what all have brought.
+fn receive(call: &Call, rank: usize, brought: &Brought, received: &mut [u8]) {
+    let mut at = 0;
+    let mut take = |bytes: &[u8]| {
+        received[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    };
+    match call {
+        Call::Barrier => {}
+        Call::Broadcast { root } if *root == rank => {}
+        Call::Broadcast { root } => take(&brought[*root].1),
+        Call::AllGather { .. } => brought.iter().for_each(|(_, bytes)| take(bytes)),
+        Call::AllToAll { from, .. } => {
+            for ((theirs, bytes), count) in brought.iter().zip(from) {
+                let Call::AllToAll { to, .. } = theirs else { unreachable!("they go together") };
+                assert_eq!(to[rank], *count, "what is sent and what is expected");
+                let start: usize = to[..rank].iter().sum();
+                take(&bytes[start..start + count]);
+            }
         }
-        state.complete.clone()
+    }
+}
+
+impl Pending for Open {
+    fn poll(&mut self) -> bool {
+        self.look(false);
+        self.complete
+    }
+
+    fn wait(mut self: Box<Self>) -> Buffers {
+        self.look(true);
+        self.buffers.take().expect("it is given back once")
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.complete {
+            self.meeting.leave(self.seat, self.number);
+        }
     }
 }
 
 impl Backend for Thread {
     fn rank(&self) -> usize {
-        self.rank
+        self.seat.rank
     }
 
     fn size(&self) -> usize {
@@ -87,36 +100,24 @@ impl Backend for Thread {
         self.count_max
     }
 
-    fn barrier(&self) {
-        self.meet(&[], &[]);
+    fn start(&self, call: Call, buffers: Buffers) -> Box<dyn Pending> {
+        assert!(buffers.send.bytes().len().max(buffers.receive.bytes().len()) <= self.count_max);
+        let send = match &call {
+            Call::Broadcast { root } if *root == self.seat.rank => buffers.receive.bytes(),
+            _ => buffers.send.bytes(),
+        };
+        let number = self.meeting.come(self.seat, &call, send.to_vec());
+        let (seat, meeting) = (self.seat, self.meeting.clone());
+        Box::new(Open { seat, number, meeting, call, buffers: Some(buffers), complete: false })
     }
 
-    fn broadcast(&self, root: usize, data: &mut [u8], work: Work) {
-        assert!(data.len() <= self.count_max);
-        work(&mut || ());
-        let brought = self.meet(&[], if self.rank == root { data } else { &[] });
-        data.copy_from_slice(&brought[root].1);
-    }
-
-    fn all_gather_v(&self, mine: &[u8], counts: &[usize], all: &mut [u8], work: Work) {
-        assert!(all.len() <= self.count_max);
-        work(&mut || ());
-        let (brought, mut at) = (self.meet(&[], mine), 0);
-        for ((_, bytes), count) in brought.iter().zip(counts) {
-            all[at..at + count].copy_from_slice(bytes);
-            at += count;
-        }
-    }
-
-    fn all_to_all_v(&self, send: &[u8], to: &[usize], received: &mut [u8], from: &[usize]) {
-        assert!(send.len().max(received.len()) <= self.count_max);
-        let (brought, mut at) = (self.meet(to, send), 0);
-        for ((counts, bytes), count) in brought.iter().zip(from) {
-            let start: usize = counts[..self.rank].iter().sum();
-            assert_eq!(counts[self.rank], *count, "what is sent and what is expected");
-            received[at..at + count].copy_from_slice(&bytes[start..start + count]);
-            at += count;
-        }
+    fn group(&self, members: &[usize]) -> Rc<dyn Backend> {
+        let number = self.splits.replace(self.splits.get() + 1);
+        let group = self.meeting.group(self.seat.group, number, members);
+        let rank = members.iter().position(|rank| *rank == self.seat.rank);
+        let seat = Seat { group, rank: rank.expect("this rank is a member") };
+        let (count_max, meeting, splits) = (self.count_max, self.meeting.clone(), Cell::new(0));
+        Rc::new(Thread { seat, size: members.len(), count_max, meeting, splits })
     }
 
     fn kind(&self) -> &'static str {
@@ -125,7 +126,7 @@ impl Backend for Thread {
 
     fn abort(&self, code: i32) -> ! {
         let exit = Exit::from_code(code as u8);
-        self.meeting.fail(Error::new(exit, format!("rank {} ended the run", self.rank)));
+        self.meeting.fail(Error::new(exit, format!("rank {} ended the run", self.seat.rank)));
         resume_unwind(Box::new(PeerFailed))
     }
 
@@ -164,12 +165,13 @@ pub fn run_threads_through<T: Send>(
     wrap: impl Fn(Box<dyn Backend>) -> Box<dyn Backend> + Sync,
     body: impl Fn(&Comm) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
-    let state = State { brought: vec![Default::default(); size], ..State::default() };
-    let meeting = Arc::new(Meeting { state: Mutex::new(state), changed: Condvar::new() });
+    let meeting = Arc::new(Meeting::new(size));
     let stop = StopFlag::default();
     let run = |rank: usize| {
         let meeting = meeting.clone();
-        let thread = Thread { rank, size, count_max, meeting: meeting.clone() };
+        let seat = Seat { group: 0, rank };
+        let thread =
+            Thread { seat, size, count_max, meeting: meeting.clone(), splits: Cell::new(0) };
         let comm = Comm::with_stop(wrap(Box::new(thread)), stop.clone());
         match catch_unwind(AssertUnwindSafe(|| body(&comm))) {
             Ok(Ok(value)) => return Some(value),
@@ -193,7 +195,7 @@ pub fn run_threads_through<T: Send>(
             .collect();
         threads.into_iter().map(|thread| thread.join().expect("unwinding is caught")).collect()
     });
-    match meeting.lock().failure.take() {
+    match meeting.take_failure() {
         Some(error) => Err(error),
         None => Ok(outcomes.into_iter().map(|value| value.expect("no failure")).collect()),
     }

@@ -230,7 +230,7 @@ impl<D: Device> Windows<'_, D> {
             Err(error) => (self.travel.nothing(&parts), Err(error)),
         };
         self.arriving.resize(parts.counts.iter().sum(), 0.0);
-        comm.all_gather_v_during(&part, &parts.counts, &mut self.arriving, |poll| visit(poll));
+        comm.all_gather_v_during(part, &parts.counts, &mut self.arriving, |poll| visit(poll));
         let (passed, before) = here.map(|window| (window.positions.end, window.rows)).unzip();
         let next = self.travel.bring(device, &parts, &mut self.arriving, positions, before);
         visited.and(read)?;

@@ -34,6 +34,18 @@ pub fn without_mpi() -> bool {
     !cfg!(feature = "mpi")
 }
 
+/// Leaves a test that needs ranks under mpirun, where there are none.
+#[allow(unused_macros)]
+macro_rules! needs_mpi {
+    () => {
+        if crate::common::without_mpi() {
+            return;
+        }
+    };
+}
+#[allow(unused_imports)]
+pub(crate) use needs_mpi;
+
 /// A command that can be run once or several times.
 #[derive(Clone)]
 pub struct TestCommand {

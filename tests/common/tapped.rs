@@ -1,9 +1,10 @@
 //! Thread ranks whose messages a test looks at, counts or damages.
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use reelscale::comm::{Backend, Comm, Work, run_threads_through};
+use reelscale::comm::{Backend, Buffers, Call, Comm, Pending, run_threads_through};
 use reelscale::error::{Error, Result};
 
 /// What a test does at every call of a rank.
@@ -24,17 +25,33 @@ impl Tapped {
         self.tap.before(self.backend.rank(), self.backend.size());
         &*self.backend
     }
+}
 
-    /// `counts[r]` bytes of each rank r have arrived.
-    fn arrived(&self, all: &mut [u8], counts: &[usize]) {
+/// A call that is under way.
+struct TappedPending {
+    pending: Box<dyn Pending>,
+    /// Bytes that arrive of each rank.
+    counts: Vec<usize>,
+    tap: Arc<dyn Tap>,
+    own: usize,
+}
+
+impl Pending for TappedPending {
+    fn poll(&mut self) -> bool {
+        self.pending.poll()
+    }
+
+    fn wait(self: Box<Self>) -> Buffers {
+        let mut buffers = self.pending.wait();
         let mut at = 0;
-        let parts = counts.iter().enumerate().map(|(rank, count)| {
+        let parts = self.counts.iter().enumerate().map(|(rank, count)| {
             at += count;
             (rank, at - count..at)
         });
-        let own = self.backend.rank();
-        let parts: Vec<_> = parts.filter(|(rank, part)| *rank != own && !part.is_empty()).collect();
-        self.tap.after(own, all, &parts);
+        let parts: Vec<_> =
+            parts.filter(|(rank, part)| *rank != self.own && !part.is_empty()).collect();
+        self.tap.after(self.own, buffers.receive.bytes_mut(), &parts);
+        buffers
     }
 }
 
@@ -51,25 +68,22 @@ impl Backend for Tapped {
         self.backend.count_max()
     }
 
-    fn barrier(&self) {
-        self.call().barrier();
+    fn start(&self, call: Call, buffers: Buffers) -> Box<dyn Pending> {
+        let all = buffers.receive.bytes().len();
+        let counts = match &call {
+            Call::Barrier => Vec::new(),
+            Call::Broadcast { root } => {
+                (0..self.size()).map(|rank| if rank == *root { all } else { 0 }).collect()
+            }
+            Call::AllGather { counts } => counts.clone(),
+            Call::AllToAll { from, .. } => from.clone(),
+        };
+        let pending = self.call().start(call, buffers);
+        Box::new(TappedPending { pending, counts, tap: self.tap.clone(), own: self.rank() })
     }
 
-    fn broadcast(&self, root: usize, data: &mut [u8], work: Work) {
-        self.call().broadcast(root, data, work);
-        let counts: Vec<usize> =
-            (0..self.size()).map(|rank| if rank == root { data.len() } else { 0 }).collect();
-        self.arrived(data, &counts);
-    }
-
-    fn all_gather_v(&self, mine: &[u8], counts: &[usize], all: &mut [u8], work: Work) {
-        self.call().all_gather_v(mine, counts, all, work);
-        self.arrived(all, counts);
-    }
-
-    fn all_to_all_v(&self, send: &[u8], to: &[usize], received: &mut [u8], from: &[usize]) {
-        self.call().all_to_all_v(send, to, received, from);
-        self.arrived(received, from);
+    fn group(&self, members: &[usize]) -> Rc<dyn Backend> {
+        self.backend.group(members)
     }
 
     fn kind(&self) -> &'static str {

@@ -7,6 +7,7 @@ mod common;
 
 mod counts;
 mod draws;
+mod exchanges;
 mod expected;
 mod files;
 mod forgets;
@@ -54,6 +55,16 @@ fn number(name: &str) -> Option<u64> {
 fn jobs() -> Jobs {
     let _ = log::set_logger(&hooks::Warnings).map(|()| log::set_max_level(log::LevelFilter::Warn));
     Jobs::new()
+}
+
+/// Exchanges that are open at once, in several groups, in worlds that a seed decides.
+#[test]
+fn random_exchanges_end() {
+    for seed in 0..150 {
+        if let Err(text) = exchanges::run(seed) {
+            panic!("seed {seed}: {text}");
+        }
+    }
 }
 
 /// Schedules 1, 2, ... of `make simulate`; 200 in `make test`. SEED names one, which is told point

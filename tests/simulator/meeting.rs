@@ -1,10 +1,11 @@
 //! Where ranks meet: collectives, each as loose as MPI allows, and the news that a run is to stop.
 //!
-//! A rank leaves a collective as soon as it has what it needs, which may be long before others have
-//! come to it; so several are open at once. Ranks that bring different calls to one of them, or the
-//! same call from different places of the program, are found at once.
+//! A rank starts a collective and leaves it as soon as it has what it needs, which may be long
+//! before others have come to it, or doesn't wait for it at all; so several are open at once. Ranks
+//! that bring different calls to one of them, or the same call from different places of the
+//! program, are found at once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::draws::Draws;
 use super::world::{Place, Standing};
@@ -50,12 +51,54 @@ struct News {
     taken: bool,
 }
 
-pub struct Meeting {
+/// A rank of a group of ranks; group 0 is all of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seat {
+    pub group: usize,
+    pub rank: usize,
+    /// Its number among all ranks.
+    pub of_all: usize,
+}
+
+/// What a rank has started.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ticket {
+    pub seat: Seat,
+    number: u64,
+}
+
+/// The collectives of a group.
+struct Group {
     slots: VecDeque<Slot>,
     /// Number of the oldest that is open.
     oldest: u64,
     /// Number of the next one of each rank.
     next: Vec<u64>,
+}
+
+impl Group {
+    fn new(size: usize) -> Group {
+        Group { slots: VecDeque::new(), oldest: 0, next: vec![0; size] }
+    }
+
+    fn slot(&self, number: u64) -> &Slot {
+        &self.slots[(number - self.oldest) as usize]
+    }
+
+    /// The place of collective `number`.
+    fn name(&self, number: u64) -> String {
+        let slot = self.slot(number);
+        let size = self.next.len();
+        let missing: Vec<usize> = (0..size).filter(|r| slot.brought[*r].is_none()).collect();
+        let place = format!("{}:{}", slot.place.file(), slot.place.line());
+        format!("collective {number} {:?} of {place} without ranks {missing:?}", slot.call)
+    }
+}
+
+pub struct Meeting {
+    groups: Vec<Group>,
+    /// Groups that were split from others: the number of the split, its group and first member.
+    made: BTreeMap<(usize, u64, usize), usize>,
     news: Vec<News>,
     draws: Draws,
     /// Collectives of each rank.
@@ -66,55 +109,51 @@ pub struct Meeting {
 
 impl Meeting {
     pub fn new(size: usize, draws: Draws) -> Meeting {
-        let (next, calls) = (vec![0; size], vec![0; size]);
-        Meeting {
-            slots: VecDeque::new(),
-            oldest: 0,
-            next,
-            news: Vec::new(),
-            draws,
-            calls,
-            trained: false,
+        let (groups, made) = (vec![Group::new(size)], BTreeMap::new());
+        Meeting { groups, made, news: Vec::new(), draws, calls: vec![0; size], trained: false }
+    }
+
+    /// The group of these members of group `of`, at its split `number`.
+    pub fn group(&mut self, of: usize, number: u64, members: &[usize]) -> usize {
+        let new = self.groups.len();
+        let made = *self.made.entry((of, number, members[0])).or_insert(new);
+        if made == new {
+            self.groups.push(Group::new(members.len()));
         }
+        made
     }
 
-    fn size(&self) -> usize {
-        self.next.len()
+    fn slot(&self, ticket: Ticket) -> &Slot {
+        self.groups[ticket.seat.group].slot(ticket.number)
     }
 
-    fn slot(&self, number: u64) -> &Slot {
-        &self.slots[(number - self.oldest) as usize]
+    /// The place of a collective.
+    pub fn name(&self, ticket: Ticket) -> String {
+        self.groups[ticket.seat.group].name(ticket.number)
     }
 
-    /// The place of collective `number`.
-    pub fn name(&self, number: u64) -> String {
-        let slot = self.slot(number);
-        let missing: Vec<usize> = (0..self.size()).filter(|r| slot.brought[*r].is_none()).collect();
-        let place = format!("{}:{}", slot.place.file(), slot.place.line());
-        format!("collective {number} {:?} of {place} without ranks {missing:?}", slot.call)
-    }
-
-    /// Rank `rank` comes to its next collective; returns its number.
+    /// A rank comes to the next collective of its group.
     ///
     /// # Errors
     /// What of it isn't what others have come to.
     pub fn come(
         &mut self,
-        rank: usize,
+        seat: Seat,
         (call, place): (Call, Place),
         brought: Brought,
-    ) -> Result<u64, String> {
-        let number = self.next[rank];
-        self.next[rank] += 1;
-        self.calls[rank] += 1;
-        self.trained |= place.file().ends_with("train/state.rs");
-        let size = self.size();
-        if number == self.oldest + self.slots.len() as u64 {
+    ) -> Result<Ticket, String> {
+        let Seat { group, rank, of_all } = seat;
+        let group = &mut self.groups[group];
+        let number = group.next[rank];
+        group.next[rank] += 1;
+        self.calls[of_all] += 1;
+        self.trained |= place.file().ends_with("train/boundary.rs");
+        if number == group.oldest + group.slots.len() as u64 {
             let loose = self.draws.happens(2, 3);
-            let brought = (0..size).map(|_| None).collect();
-            self.slots.push_back(Slot { call, place, first: rank, brought, left: 0, loose });
+            let brought = group.next.iter().map(|_| None).collect();
+            group.slots.push_back(Slot { call, place, first: rank, brought, left: 0, loose });
         } else {
-            let slot = self.slot(number);
+            let slot = group.slot(number);
             if slot.call != call || slot.place != place {
                 return Err(format!(
                     "rank {rank} calls {call:?} at {}:{} where rank {} calls {:?} at {}:{}",
@@ -136,16 +175,16 @@ impl Meeting {
                 }
             }
         }
-        let at = (number - self.oldest) as usize;
-        self.slots[at].brought[rank] = Some(brought);
-        Ok(number)
+        let at = (number - group.oldest) as usize;
+        group.slots[at].brought[rank] = Some(brought);
+        Ok(Ticket { seat, number })
     }
 
     /// Whether a rank has what it needs of a collective.
-    pub fn is_met(&self, number: u64, rank: usize) -> bool {
-        let slot = self.slot(number);
+    pub fn is_met(&self, ticket: Ticket) -> bool {
+        let slot = self.slot(ticket);
         let there = |rank: usize| slot.brought[rank].is_some();
-        let mut all = 0..self.size();
+        let mut all = 0..slot.brought.len();
         if !slot.loose {
             return all.all(there);
         }
@@ -154,31 +193,33 @@ impl Meeting {
             Call::Broadcast { root, .. } => there(*root),
             Call::AllGather { counts } => all.all(|rank| counts[rank] == 0 || there(rank)),
             Call::AllToAll => {
-                let from = &slot.brought[rank].as_ref().expect("it has come").from;
+                let from = &slot.brought[ticket.seat.rank].as_ref().expect("it has come").from;
                 all.all(|other| from[other] == 0 || there(other))
             }
         }
     }
 
     /// The bytes that `from` has brought; none where nobody waits for any.
-    pub fn bytes(&self, number: u64, from: usize) -> &[u8] {
-        self.slot(number).brought[from].as_ref().map_or(&[], |brought| &brought.bytes)
+    pub fn bytes(&self, ticket: Ticket, from: usize) -> &[u8] {
+        self.slot(ticket).brought[from].as_ref().map_or(&[], |brought| &brought.bytes)
     }
 
-    /// The bytes that `from` has brought for `to` to an all-to-all.
-    pub fn bytes_for(&self, number: u64, from: usize, to: usize) -> &[u8] {
-        let Some(brought) = &self.slot(number).brought[from] else { return &[] };
+    /// The bytes that `from` has brought for this rank to an all-to-all.
+    pub fn bytes_for(&self, ticket: Ticket, from: usize) -> &[u8] {
+        let to = ticket.seat.rank;
+        let Some(brought) = &self.slot(ticket).brought[from] else { return &[] };
         let start: usize = brought.to[..to].iter().sum();
         &brought.bytes[start..start + brought.to[to]]
     }
 
-    /// A rank leaves a collective.
-    pub fn part(&mut self, number: u64) {
-        let at = (number - self.oldest) as usize;
-        self.slots[at].left += 1;
-        while self.slots.front().is_some_and(|slot| slot.left == self.size()) {
-            self.slots.pop_front();
-            self.oldest += 1;
+    /// A rank leaves a collective, or has dropped it.
+    pub fn part(&mut self, ticket: Ticket) {
+        let group = &mut self.groups[ticket.seat.group];
+        let at = (ticket.number - group.oldest) as usize;
+        group.slots[at].left += 1;
+        while group.slots.front().is_some_and(|slot| slot.left == group.next.len()) {
+            group.slots.pop_front();
+            group.oldest += 1;
         }
     }
 
@@ -226,8 +267,8 @@ impl Meeting {
     /// # Errors
     /// There is something.
     pub fn end(&self) -> Result<(), String> {
-        if !self.slots.is_empty() {
-            return Err(format!("not all ranks came to {}", self.name(self.oldest)));
+        if let Some(group) = self.groups.iter().find(|group| !group.slots.is_empty()) {
+            return Err(format!("not all ranks came to {}", group.name(group.oldest)));
         }
         match self.news.iter().find(|news| !news.taken) {
             None => Ok(()),

@@ -2,23 +2,26 @@
 
 use std::cell::Cell;
 use std::panic::resume_unwind;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use reelscale::comm::{Backend, Comm, StopFlag, Work};
+use reelscale::comm::{self, Backend, Buffers, Comm, Pending, StopFlag};
 
-use super::meeting::{Brought, Call, Meeting};
+use super::meeting::{Brought, Call, Seat, Ticket};
 use super::plan::When;
 use super::plant::Plant;
 use super::trace::Step;
 use super::world::{Ended, Ending, Place, Standing, World, is_rank};
 
-/// One rank.
+/// One rank of a group.
 struct Rank {
     world: Arc<World>,
-    rank: usize,
+    seat: Seat,
     size: usize,
     /// Where the next collective is called.
     place: Cell<Option<Place>>,
+    /// Times that the group was split.
+    splits: Cell<u64>,
 }
 
 /// The communicator of a rank.
@@ -33,8 +36,8 @@ pub fn comm(world: &Arc<World>, rank: usize) -> Comm {
         }
     }));
     *world.stops[rank].lock().expect("short") = Some(stop.clone());
-    let place = Cell::new(None);
-    Comm::with_stop(Box::new(Rank { world: world.clone(), rank, size, place }), stop)
+    let seat = Seat { group: 0, rank, of_all: rank };
+    Comm::with_stop(Box::new(Rank::new(world.clone(), seat, size)), stop)
 }
 
 /// A rank looks whether it is to stop: nobody else goes on, but it may come just then.
@@ -63,7 +66,7 @@ fn gathers(call: &Call, bytes: usize) -> bool {
 
 /// Whether a collective is the one at which ranks agree to go on, to save or to stop.
 fn is_boundary(call: &Call, place: Place) -> bool {
-    place.file().ends_with("train/state.rs") && gathers(call, BOUNDARY)
+    place.file().ends_with("train/boundary.rs") && gathers(call, BOUNDARY)
 }
 
 /// Whether it is the first one of `Comm::agree`.
@@ -72,30 +75,25 @@ fn is_agreement(call: &Call) -> bool {
 }
 
 impl Rank {
-    /// Comes to a collective, works meanwhile, and leaves it with what `read` makes of it.
-    fn meet(&self, call: Call, brought: Brought, work: Work, read: impl FnOnce(&Meeting, u64)) {
-        let (world, rank, place) = (&*self.world, self.rank, self.place());
+    fn new(world: Arc<World>, seat: Seat, size: usize) -> Rank {
+        Rank { world, seat, size, place: Cell::new(None), splits: Cell::new(0) }
+    }
+
+    /// Comes to a collective.
+    fn come(&self, call: Call, brought: Brought) -> Ticket {
+        let (world, place) = (&*self.world, self.place());
         let name = match call {
             Call::Barrier => "barrier",
             Call::Broadcast { .. } => "broadcast",
             Call::AllGather { .. } => "all-gather",
             Call::AllToAll => "all-to-all",
         };
-        world.point(rank, Step::new(name, Some(place)));
+        world.point(self.seat.of_all, Step::new(name, Some(place)));
         let mut state = world.lock();
-        let number = match state.meeting.come(rank, (call, place), brought) {
-            Ok(number) => number,
+        match state.meeting.come(self.seat, (call, place), brought) {
+            Ok(ticket) => ticket,
             Err(text) => world.fail(state, text),
-        };
-        drop(state);
-        work(&mut || world.point(rank, Step::new("poll", None)));
-        let mut state = world.lock();
-        state.standings[rank] = Standing::Meets(number);
-        world.hand_over(state, rank);
-        let mut state = world.lock();
-        state.standings[rank] = Standing::Ready;
-        read(&state.meeting, number);
-        state.meeting.part(number);
+        }
     }
 
     fn place(&self) -> Place {
@@ -103,7 +101,7 @@ impl Rank {
     }
 
     fn is_told(&self) -> bool {
-        self.world.lock().told[self.rank].is_some()
+        self.world.lock().told[self.seat.of_all].is_some()
     }
 
     /// Whether a planted fault makes this rank leave out an all-gather.
@@ -114,27 +112,106 @@ impl Rank {
             _ => false,
         }
     }
+}
 
-    /// What a planted fault makes of the flags at a boundary.
-    fn change(&self, call: &Call, all: &mut [u8]) {
-        if !is_boundary(call, self.place()) {
-            return;
+/// What a planted fault makes of the flags at a boundary, on rank `own`.
+fn change(plant: &Plant, own: usize, all: &mut [u8]) {
+    for (rank, part) in all.chunks_mut(BOUNDARY + SEAL).enumerate() {
+        let (word, seal) = part.split_at_mut(BOUNDARY);
+        match plant {
+            Plant::OwnDue if own > 0 && rank == 0 => word[0] |= 2,
+            Plant::StopUnseen => word[0] &= !1,
+            _ => continue,
         }
-        for (rank, part) in all.chunks_mut(BOUNDARY + SEAL).enumerate() {
-            let (word, seal) = part.split_at_mut(BOUNDARY);
-            match self.world.plant {
-                Plant::OwnDue if self.rank > 0 && rank == 0 => word[0] |= 2,
-                Plant::StopUnseen => word[0] &= !1,
-                _ => continue,
+        seal.copy_from_slice(&crc32c::crc32c(word).to_le_bytes());
+    }
+}
+
+/// A collective that a rank has started.
+struct Open {
+    world: Arc<World>,
+    /// None where a planted fault has the rank leave it out, or once it has left.
+    ticket: Option<Ticket>,
+    call: comm::Call,
+    buffers: Option<Buffers>,
+    at_boundary: bool,
+}
+
+impl Open {
+    /// Puts what has come to where it belongs.
+    fn take(&mut self, ticket: Ticket) -> Buffers {
+        let mut buffers = self.buffers.take().expect("it is given back once");
+        let mut state = self.world.lock();
+        let mut rest = buffers.receive.bytes_mut();
+        let mut put = |count: usize, bytes: &[u8]| {
+            let (part, after) = std::mem::take(&mut rest).split_at_mut(count);
+            if count > 0 {
+                part.copy_from_slice(bytes);
             }
-            seal.copy_from_slice(&crc32c::crc32c(word).to_le_bytes());
+            rest = after;
+        };
+        match &self.call {
+            comm::Call::Barrier => {}
+            comm::Call::Broadcast { root } if *root == ticket.seat.rank => {}
+            comm::Call::Broadcast { root } => {
+                let bytes = state.meeting.bytes(ticket, *root);
+                put(bytes.len(), bytes);
+            }
+            comm::Call::AllGather { counts } => {
+                for (rank, count) in counts.iter().enumerate() {
+                    put(*count, state.meeting.bytes(ticket, rank));
+                }
+            }
+            comm::Call::AllToAll { from, .. } => {
+                for (rank, count) in from.iter().enumerate() {
+                    put(*count, state.meeting.bytes_for(ticket, rank));
+                }
+            }
+        }
+        state.meeting.part(ticket);
+        drop(state);
+        if self.at_boundary {
+            change(&self.world.plant, ticket.seat.of_all, buffers.receive.bytes_mut());
+        }
+        buffers
+    }
+}
+
+impl Pending for Open {
+    fn poll(&mut self) -> bool {
+        let Some(ticket) = self.ticket else { return true };
+        self.world.point(ticket.seat.of_all, Step::new("poll", None));
+        self.world.lock().meeting.is_met(ticket)
+    }
+
+    fn wait(mut self: Box<Self>) -> Buffers {
+        let Some(ticket) = self.ticket else {
+            return self.buffers.take().expect("it is given back once");
+        };
+        let mut state = self.world.lock();
+        state.standings[ticket.seat.of_all] = Standing::Meets(ticket);
+        self.world.hand_over(state, ticket.seat.of_all);
+        let mut state = self.world.lock();
+        state.standings[ticket.seat.of_all] = Standing::Ready;
+        drop(state);
+        self.ticket = None;
+        self.take(ticket)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket
+            && !std::thread::panicking()
+        {
+            self.world.lock().meeting.part(ticket);
         }
     }
 }
 
 impl Backend for Rank {
     fn rank(&self) -> usize {
-        self.rank
+        self.seat.rank
     }
 
     fn size(&self) -> usize {
@@ -148,58 +225,58 @@ impl Backend for Rank {
     fn called_from(&self, place: Place) {
         self.place.set(Some(place));
         let state = self.world.lock();
-        if state.told[self.rank].is_some() && !state.knows[self.rank] && !std::thread::panicking() {
-            self.world.fail(state, format!("rank {} is to stop and tells nobody", self.rank));
+        if state.told[self.seat.of_all].is_some()
+            && !state.knows[self.seat.of_all]
+            && !std::thread::panicking()
+        {
+            self.world
+                .fail(state, format!("rank {} is to stop and tells nobody", self.seat.of_all));
         }
     }
 
-    fn barrier(&self) {
-        if self.world.plant == Plant::NoBarrier && self.rank + 1 == self.size {
-            return;
-        }
-        self.meet(Call::Barrier, Brought::default(), &mut |_| (), |_, _| ());
-    }
-
-    fn broadcast(&self, root: usize, data: &mut [u8], work: Work) {
-        let bytes = if self.rank == root { data.to_vec() } else { Vec::new() };
-        let call = Call::Broadcast { root, bytes: data.len() };
-        self.meet(call, Brought { bytes, ..Brought::default() }, work, |meeting, number| {
-            data.copy_from_slice(meeting.bytes(number, root));
-        });
-    }
-
-    fn all_gather_v(&self, mine: &[u8], counts: &[usize], all: &mut [u8], work: Work) {
-        let call = Call::AllGather { counts: counts.to_vec() };
-        if self.leaves_out(&call, mine) {
-            all.chunks_mut(mine.len()).for_each(|part| part.copy_from_slice(mine));
-            return;
-        }
-        let brought = Brought { bytes: mine.to_vec(), ..Brought::default() };
-        self.meet(call.clone(), brought, work, |meeting, number| {
-            let mut rest = &mut *all;
-            for (rank, count) in counts.iter().enumerate() {
-                let (part, after) = rest.split_at_mut(*count);
-                if *count > 0 {
-                    part.copy_from_slice(meeting.bytes(number, rank));
-                }
-                rest = after;
+    fn start(&self, call: comm::Call, mut buffers: Buffers) -> Box<dyn Pending> {
+        let (send, receive) = (buffers.send.bytes(), buffers.receive.bytes());
+        let (named, brought) = match &call {
+            comm::Call::Barrier => (Call::Barrier, Brought::default()),
+            comm::Call::Broadcast { root } => {
+                let own = if self.seat.rank == *root { receive.to_vec() } else { Vec::new() };
+                let named = Call::Broadcast { root: *root, bytes: receive.len() };
+                (named, Brought { bytes: own, ..Brought::default() })
             }
-        });
-        self.change(&call, all);
+            comm::Call::AllGather { counts } => {
+                let brought = Brought { bytes: send.to_vec(), ..Brought::default() };
+                (Call::AllGather { counts: counts.clone() }, brought)
+            }
+            comm::Call::AllToAll { to, from } => {
+                let (to, from) = (to.clone(), from.clone());
+                (Call::AllToAll, Brought { bytes: send.to_vec(), to, from })
+            }
+        };
+        let last = self.seat.rank + 1 == self.size;
+        let left_out = match &named {
+            Call::Barrier => self.world.plant == Plant::NoBarrier && last,
+            Call::AllGather { .. } => self.leaves_out(&named, send),
+            _ => false,
+        };
+        let at_boundary = is_boundary(&named, self.place());
+        let ticket = match left_out {
+            false => Some(self.come(named, brought)),
+            true => {
+                let (own, all) = (buffers.send.bytes(), buffers.receive.bytes_mut());
+                all.chunks_mut(own.len().max(1)).for_each(|part| part.copy_from_slice(own));
+                None
+            }
+        };
+        let (world, buffers) = (self.world.clone(), Some(buffers));
+        Box::new(Open { world, ticket, call, buffers, at_boundary })
     }
 
-    fn all_to_all_v(&self, send: &[u8], to: &[usize], received: &mut [u8], from: &[usize]) {
-        let brought = Brought { bytes: send.to_vec(), to: to.to_vec(), from: from.to_vec() };
-        self.meet(Call::AllToAll, brought, &mut |_| (), |meeting, number| {
-            let mut rest = received;
-            for (rank, count) in from.iter().enumerate() {
-                let (part, after) = rest.split_at_mut(*count);
-                if *count > 0 {
-                    part.copy_from_slice(meeting.bytes_for(number, rank, self.rank));
-                }
-                rest = after;
-            }
-        });
+    fn group(&self, members: &[usize]) -> Rc<dyn Backend> {
+        let number = self.splits.replace(self.splits.get() + 1);
+        let group = self.world.lock().meeting.group(self.seat.group, number, members);
+        let rank = members.iter().position(|rank| *rank == self.seat.rank);
+        let seat = Seat { group, rank: rank.expect("this rank is a member"), ..self.seat };
+        Rc::new(Rank::new(self.world.clone(), seat, members.len()))
     }
 
     fn kind(&self) -> &'static str {
@@ -219,37 +296,37 @@ impl Backend for Rank {
             Plant::NewsTwice => 2,
             _ => 1,
         };
-        self.world.point(self.rank, Step::new("tells to stop", None));
+        self.world.point(self.seat.of_all, Step::new("tells to stop", None));
         let mut state = self.world.lock();
-        state.knows[self.rank] = true;
+        state.knows[self.seat.of_all] = true;
         let now = state.points;
-        for other in (0..self.size).filter(|rank| *rank != self.rank) {
-            (0..times).for_each(|_| state.meeting.tell(self.rank, other, now));
+        for other in (0..self.size).filter(|rank| *rank != self.seat.rank) {
+            (0..times).for_each(|_| state.meeting.tell(self.seat.rank, other, now));
         }
     }
 
     fn told_stop(&self) -> bool {
         let mut state = self.world.lock();
-        let told = state.meeting.is_told(self.rank, state.points);
-        state.knows[self.rank] |= told;
+        let told = state.meeting.is_told(self.seat.of_all, state.points);
+        state.knows[self.seat.of_all] |= told;
         told
     }
 
     fn settle_stop(&self, tellers: &[usize]) {
         let mut state = self.world.lock();
         // What comes now is nobody's business any more.
-        state.knows[self.rank] = true;
+        state.knows[self.seat.of_all] = true;
         drop(state);
         if self.world.plant == Plant::NewsLeft {
             return;
         }
-        for teller in tellers.iter().filter(|rank| **rank != self.rank) {
+        for teller in tellers.iter().filter(|rank| **rank != self.seat.rank) {
             let mut state = self.world.lock();
-            state.standings[self.rank] = Standing::News(*teller);
-            self.world.hand_over(state, self.rank);
+            state.standings[self.seat.of_all] = Standing::News(*teller);
+            self.world.hand_over(state, self.seat.of_all);
             let mut state = self.world.lock();
-            state.standings[self.rank] = Standing::Ready;
-            state.meeting.take_news(*teller, self.rank);
+            state.standings[self.seat.of_all] = Standing::Ready;
+            state.meeting.take_news(*teller, self.seat.of_all);
         }
     }
 }

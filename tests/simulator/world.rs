@@ -12,7 +12,7 @@ use reelscale::comm::StopFlag;
 
 use super::draws::{Draws, Purpose};
 use super::held::Held;
-use super::meeting::Meeting;
+use super::meeting::{Meeting, Ticket};
 use super::plan::{Session, What, When};
 use super::plant::Plant;
 use super::trace::{Step, Trace};
@@ -47,7 +47,7 @@ pub enum Ending {
 pub enum Standing {
     Ready,
     /// It waits in this collective.
-    Meets(u64),
+    Meets(Ticket),
     /// It waits for that rank's news that the run is to stop.
     News(usize),
     Left,
@@ -403,7 +403,7 @@ impl State {
         match self.standings[rank] {
             Standing::Ready => true,
             Standing::Left => false,
-            Standing::Meets(number) => self.meeting.is_met(number, rank),
+            Standing::Meets(ticket) => self.meeting.is_met(ticket),
             Standing::News(from) => self.meeting.has_news(from, rank, self.points),
         }
     }
@@ -418,7 +418,7 @@ impl State {
 
     fn waiting(&self) -> String {
         let one = |rank: usize| match self.standings[rank] {
-            Standing::Meets(number) => format!("rank {rank} in {}", self.meeting.name(number)),
+            Standing::Meets(ticket) => format!("rank {rank} in {}", self.meeting.name(ticket)),
             other => format!("rank {rank} {other:?}"),
         };
         (0..self.standings.len()).map(one).collect::<Vec<_>>().join("; ")

@@ -4,6 +4,7 @@ mod gemm;
 mod input;
 mod metrics;
 mod mixture;
+mod overlap;
 mod sum;
 mod train;
 
@@ -51,6 +52,7 @@ enum Part {
     Mixture(mixture::Args),
     Sum(sum::Args),
     Metrics(metrics::Args),
+    Overlap(overlap::Args),
     Train(train::Args),
 }
 
@@ -68,6 +70,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
         Part::Mixture(part) => mixture::run(&setting, &part)?,
         Part::Sum(part) => sum::run(&setting, &part)?,
         Part::Metrics(part) => metrics::run(&setting, &part)?,
+        Part::Overlap(part) => overlap::run(comm, &setting, &part)?,
         Part::Train(part) => train::run(comm, &setting, &part)?,
     };
     out::print(comm, For::Reading, || match args.format {

@@ -1,0 +1,169 @@
+//! `reelscale bench overlap`: how much of what travels is hidden behind work, through the flows of
+//! a real run. The work rests instead of computing, so that many ranks fit on few cores.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Setting, at_least_one};
+use crate::comm::Comm;
+use crate::device::Host;
+use crate::error::Result;
+use crate::flow::experts_travel::visit_blocks;
+use crate::flow::own_rows::{OwnRows, Room};
+use crate::flow::rows_travel::{Order, Travel};
+use crate::labels::Labels;
+use crate::model::Matrix;
+use crate::model::experts::{Experts, layouts};
+use crate::model::spec::Dummy;
+use crate::progress::tick;
+use crate::rng::{Permutation, Purpose};
+
+/// Class blocks that pass rows, and rows that pass class blocks, while ranks rest a given time for
+/// each: W, the work alone; T, the traffic alone; M, both; (W + T - M) / min(W, T) is hidden.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Class blocks of a pass, and windows of an epoch.
+    #[arg(long, default_value_t = 12)]
+    pieces: usize,
+    /// Size of each, about, in MiB.
+    #[arg(long, default_value_t = 1.0)]
+    mib: f64,
+    /// How often the work of one lets messages move.
+    #[arg(long, default_value_t = 12)]
+    polls: usize,
+    /// What the work of one takes, in milliseconds; 0: as long as its traffic.
+    #[arg(long, default_value_t = 0.0)]
+    rest_ms: f64,
+}
+
+/// Activations of a row and of a class.
+const WIDTH: usize = 1024;
+
+/// Rests as the work on one piece would compute. What a poll takes comes on top, as it does there.
+fn rest(time: Duration, polls: usize, poll: &mut dyn FnMut()) {
+    for _ in 0..polls {
+        std::thread::sleep(time / polls as u32);
+        poll();
+    }
+}
+
+/// Seconds of the work on all pieces alone.
+fn work_alone(args: &Args, time: Duration) -> f64 {
+    let began = Instant::now();
+    (0..args.pieces).for_each(|_| rest(time, args.polls, &mut || ()));
+    began.elapsed().as_secs_f64()
+}
+
+pub fn run(comm: &Comm, setting: &Setting, args: &Args) -> Result<Vec<Value>> {
+    at_least_one(&[("pieces", args.pieces), ("polls", args.polls)])?;
+    let bytes = (args.mib * f64::from(1 << 20)) as usize;
+    let experts = blocks(comm, args.pieces, bytes);
+    let rows = Rows::new(comm, args.pieces, bytes);
+    let of_blocks = |time| blocks_pass(comm, &experts, args.polls, time);
+    let of_rows = |time| rows.pass(comm, args.polls, time);
+    let mut found = Vec::new();
+    for (flow, pass) in [
+        ("experts travel", &of_blocks as &dyn Fn(Duration) -> Result<f64>),
+        ("rows travel", &of_rows),
+    ] {
+        let mut all = Vec::new();
+        // The first one opens connections.
+        for turn in 0..=setting.repeat {
+            let traffic = slowest(comm, pass(Duration::ZERO)?);
+            let time = match args.rest_ms > 0.0 {
+                true => Duration::from_secs_f64(args.rest_ms / 1e3),
+                false => Duration::from_secs_f64(traffic / args.pieces as f64),
+            };
+            let both = slowest(comm, pass(time)?);
+            comm.barrier();
+            let work = slowest(comm, work_alone(args, time));
+            let hidden = (work + traffic - both) / work.min(traffic);
+            if turn > 0 {
+                all.push([work, traffic, both, hidden]);
+            }
+            tick();
+        }
+        all.sort_by(|one, other| one[3].total_cmp(&other[3]));
+        let [work, traffic, both, hidden] = all[all.len() / 2];
+        found.push(json!({
+            "flow": flow, "ranks": comm.size(), "pieces": args.pieces, "mib": args.mib,
+            "polls": args.polls, "work_seconds": work, "traffic_seconds": traffic,
+            "both_seconds": both, "hidden": hidden, "hidden_least": all[0][3],
+            "hidden_most": all[all.len() - 1][3],
+        }));
+    }
+    Ok(found)
+}
+
+/// The longest of every rank's times. Positive numbers are ordered as their bits are.
+fn slowest(comm: &Comm, seconds: f64) -> f64 {
+    f64::from_bits(comm.max(seconds.to_bits()))
+}
+
+/// Class blocks of so many bytes, whose weights are zeros.
+fn blocks(comm: &Comm, count: usize, bytes: usize) -> Experts {
+    // A class of one expert has three columns of weights and biases.
+    let classes = (bytes / (3 * 4 * (WIDTH + 1))).next_multiple_of(16).max(16);
+    let layouts = layouts(&vec![1; classes * count], Dummy::Learned, WIDTH, count);
+    let owners = comm.deal(layouts.len());
+    let parameters = layouts[owners.own()].iter().map(|one| one.empty_parameters().into());
+    Experts { parameters: parameters.collect(), owners, layouts }
+}
+
+/// Seconds of a pass.
+fn blocks_pass(comm: &Comm, experts: &Experts, polls: usize, time: Duration) -> Result<f64> {
+    comm.barrier();
+    let began = Instant::now();
+    visit_blocks(comm, experts, |_, _, pace| rest_if(time, polls, &mut || pace.poll()));
+    comm.agree(Ok(()))?;
+    Ok(began.elapsed().as_secs_f64())
+}
+
+fn rest_if(time: Duration, polls: usize, poll: &mut dyn FnMut()) {
+    if !time.is_zero() {
+        rest(time, polls, poll);
+    }
+}
+
+/// This rank's rows, and whose the others are.
+struct Rows {
+    own: OwnRows,
+    runs: Vec<std::ops::Range<usize>>,
+    window: usize,
+}
+
+impl Rows {
+    /// Rows of so many windows of so many bytes; no row has a label.
+    fn new(comm: &Comm, windows: usize, bytes: usize) -> Rows {
+        let window = (bytes / (4 * (WIDTH + 1))).max(1);
+        let runs = comm.deal(window * windows).runs();
+        let rows = runs[comm.rank()].clone();
+        let mut own = OwnRows::new(rows.clone(), WIDTH, &Room::unlimited()).expect("in memory");
+        let mut labels = Labels::new();
+        rows.clone().for_each(|_| labels.push(&[]));
+        own.push(&Matrix::zeros(rows.len(), WIDTH), &labels).expect("in memory");
+        Rows { own, runs, window }
+    }
+
+    /// Seconds of an epoch.
+    fn pass(&self, comm: &Comm, polls: usize, time: Duration) -> Result<f64> {
+        let total = self.runs.last().expect("a rank").end;
+        let order = Order::Shuffled(Permutation::new(1, Purpose::RowOrder, 0, total));
+        let (own, runs, window) = (&self.own, &self.runs[..], self.window);
+        let travel = Travel { comm, own, runs, order, window, dropout: None };
+        let device = &mut Host::detected(1, 0.0);
+        comm.barrier();
+        let began = Instant::now();
+        let mut windows = travel.windows(0, device)?;
+        let mut visit = || -> Result<bool> {
+            let passed = windows.pass(device, |_, _, pace| {
+                rest_if(time, polls, &mut || pace.poll());
+                Ok(())
+            });
+            Ok(passed?.is_some())
+        };
+        while comm.agree(visit())? {}
+        Ok(began.elapsed().as_secs_f64())
+    }
+}
