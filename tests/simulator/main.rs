@@ -42,8 +42,8 @@ const FIRST_CALLS: u64 = 14;
 
 /// Calls that may be left out, by file: how many of them, and why.
 const NOT_NEEDED: &[(&str, usize, &str)] = &[
-    ("src/checkpoint/files.rs", 1, "the manifest, written last, has the model's folder synced"),
-    ("src/checkpoint/mod.rs", 1, "a run has written its record beside the model just before"),
+    ("src/artifact/files.rs", 1, "the manifest, written last, has the model's folder synced"),
+    ("src/artifact/mod.rs", 1, "a run has written its record beside the model just before"),
     ("src/disk/mod.rs", 1, "a run has all folders above it synced, not only those it has made"),
 ];
 
