@@ -43,7 +43,7 @@ test-threads: install-deps
 
 # Whether it compiles for laptops with macOS; headers are this machine's.
 check-macos: install-deps
-	@if rustup target add aarch64-apple-darwin >/dev/null 2>&1; then \
+	@if timeout 180 rustup target add aarch64-apple-darwin >/dev/null 2>&1; then \
 	  cargo check --target aarch64-apple-darwin --no-default-features --target-dir $(THREADS_FOLDER); \
 	else echo "skipped: rustup can't install the target aarch64-apple-darwin here"; fi
 
