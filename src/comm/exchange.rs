@@ -11,13 +11,16 @@ use super::backend::{Buffer, Buffers, Call, Pending};
 use super::lengths::offsets;
 use crate::progress::tick;
 
+/// Proves what has arrived, and gives its numbers.
+type Prove<'a, T> = dyn FnOnce(&Comm, Box<dyn Buffer>) -> Vec<T> + 'a;
+
 /// An exchange of numbers that this rank has started. `wait` gives what it brings; dropping it
 /// waits for nobody, and what it brings is lost.
 #[must_use = "what it brings comes from `wait`"]
 pub struct Exchange<'a, T> {
     started: Started<'a>,
     /// Proves what has arrived.
-    prove: Box<dyn FnOnce(&Comm, Box<dyn Buffer>) -> Vec<T> + 'a>,
+    prove: Box<Prove<'a, T>>,
 }
 
 impl<'a, T: Pod> Exchange<'a, T> {

@@ -85,7 +85,8 @@ impl TestCommand {
 
     /// Runs under `mpirun -n ranks`.
     pub fn ranks(mut self, ranks: usize) -> TestCommand {
-        assert!(cfg!(feature = "mpi"), "a test without `common::without_mpi` needs mpirun");
+        let has_mpi = cfg!(feature = "mpi");
+        assert!(has_mpi, "a test without `common::without_mpi` needs mpirun");
         self.ranks = Some(ranks);
         self
     }
