@@ -22,7 +22,7 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 # for itself.
 export HWLOC_COMPONENTS ?= -opencl
 
-.PHONY: build demo test test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate overlap fuzz \
+.PHONY: build demo test test-fast test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate overlap fuzz \
         test-threads test-valgrind check check-macos bench gpu-check ptx install-deps
 
 build: install-deps
@@ -34,6 +34,12 @@ demo: build
 test: PACKAGES += $(TEST_PACKAGES)
 test: check test-threads check-macos
 	cargo test
+
+# In a minute once built: units, bits, gradients, definitions, what input may be.
+test-fast: install-deps
+	cargo test --lib --test tidy --test pinned --test definitions --test gradients --test hostile_calls \
+	  --test job_file --test metrics --test comm --test csv --test records \
+	  --test corpora --test shards --test odd_shards --test seal --test models --test standard
 
 # Without MPI, where ranks are threads: what of the tests is fast.
 THREADS_FOLDER = $${CARGO_TARGET_DIR:-target}/threads

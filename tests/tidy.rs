@@ -255,6 +255,25 @@ fn files_are_small_and_say_what_they_are_for() {
     }
 }
 
+/// Tables, code and pictures can't be broken; all else in the documents can.
+#[test]
+fn prose_of_the_documents_is_narrow() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["", "docs", "jobs", "hdf5-data", "slurm", "gpu-check", "tests/data"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            for (index, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+                let kept = ["|", "    ", "!["].iter().any(|start| line.starts_with(start));
+                let width = line.chars().count();
+                assert!(kept || width <= 120, "{}:{}: {width}", path.display(), index + 1);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_catalogue_of_faults_names_tests_that_are_there() {
     let catalogue = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/faults.md");
