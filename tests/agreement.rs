@@ -52,7 +52,7 @@ fn a_rank_that_was_told_something_else_is_named_before_anything_is_computed() {
         &train("a.toml", seed),
         "rank 1: job: run.seed: found 7, rank 0 has 1",
     );
-    let fraction = "rank 1: job: found data.validation.fraction = 0.25, rank 0 has data.validation";
+    let fraction = "rank 1: job: data.validation_fraction: found 0.25, rank 0 has 0.0";
     told(3, &train("a.toml", ""), &train("b.toml", ""), fraction);
     assert!(!Path::new(&path("run")).exists(), "nothing is written");
     let synthesize = |rows| format!("{rows} --output {}", path("more"));

@@ -20,6 +20,7 @@ fn a_plan_beyond_the_memory_is_told_once_before_it_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let text = "[pretrain]\nepochs = 0\n[experts]\ncount = 1024\n[run]\nthreads = 1\n";
     let job = job(folder.path(), "--rows 50 --classes 30000", text);
+    // Both ranks are one process, which has that much: each can count on half of it.
     let limited = "ulimit -v 2000000; exec \"$0\" \"$@\"";
     let mut command = std::process::Command::new("bash");
     command.args(["-c", limited, env!("CARGO_BIN_EXE_reelscale"), "--comm", "threads=2", "train"]);
@@ -28,7 +29,10 @@ fn a_plan_beyond_the_memory_is_told_once_before_it_is_taken() {
     let told: Vec<&str> = text.lines().filter(|line| line.contains("can count on")).collect();
     assert_eq!(told.len(), 1, "{text}");
     assert!(told[0].starts_with("WARN"), "{text}");
-    assert!(told[0].contains("count on 1.9") && told[0].contains("hint: run.memory_gib"), "{text}");
+    assert!(
+        told[0].contains("count on 976.") && told[0].contains("hint: run.memory_gib"),
+        "{text}"
+    );
     assert_eq!(output.status.code(), Some(9), "{text}");
 }
 

@@ -49,6 +49,7 @@ fn features(draws: &mut Draws, calls: &mut Calls) {
     calls.make("model::features::new", || Frames::new(draws.near(width)));
     calls.make("model::features::rows", || frames.rows());
     calls.make("model::features::push", || frames.push(&bytes, [1.0, 0.0]));
+    calls.make("model::features::bytes", || frames.bytes(row).0.len());
     calls.make("model::features::counts", || frames.counts(&(row..end)));
     calls.make("model::features::tiles", || frames.tiles().count());
     calls.make("model::features::numbers", || frames.numbers(kernel, &(row..end)));
