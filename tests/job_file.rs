@@ -94,6 +94,14 @@ fn defaults_are_those_of_the_method() {
 }
 
 #[test]
+fn the_sign_of_zero_means_nothing() {
+    let text = "[data]\ntrain = [\"a\"]\n[model]\nepsilon = -0.0\n[experts]\ndropout = -1e-400";
+    let job = Job::parse(text, "a.toml", &[]).unwrap();
+    assert!(job.model.epsilon.is_sign_positive() && job.experts.dropout.is_sign_positive());
+    assert!(!job.to_toml().contains("-0"));
+}
+
+#[test]
 fn the_documented_keys_are_those_of_the_program() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs/all-keys.toml");
     if std::env::var_os("REELSCALE_BLESS").is_some() {

@@ -38,7 +38,7 @@ fn built_with(patch: &str, folder: &Path) -> PathBuf {
     let copied = folder.join("sources");
     fs::create_dir(&copied).unwrap();
     // What Cargo.toml names has to be there.
-    for name in ["Cargo.toml", "Cargo.lock", "build.rs", "src", "benches"] {
+    for name in ["Cargo.toml", "Cargo.lock", "build.rs", "src", "benches", "examples"] {
         copy(&root.join(name), &copied.join(name));
     }
     let patch = root.join("tests/trials").join(patch);

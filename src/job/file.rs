@@ -160,12 +160,13 @@ pub fn integer(value: &DeValue) -> Option<i64> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
+/// -0 is 0: nothing is meant by its sign, which would make another model of the same job.
 fn number(value: &DeValue) -> Option<f64> {
     let number = match value.as_float() {
         Some(float) => float.as_str().parse().ok()?,
         None => integer(value)? as f64,
     };
-    Some(number).filter(|number: &f64| number.is_finite())
+    Some(number + 0.0).filter(|number: &f64| number.is_finite())
 }
 
 /// A value as an error shows it.
