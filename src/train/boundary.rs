@@ -41,8 +41,7 @@ impl<D: Device> State<'_, D> {
         comm.agree(events)?;
         (self.standing, self.best) = (standing, best);
         if self.standing.round > 0 {
-            self.report
-                .phase(&format!("round {}/{}", self.standing.round, self.setting.job.rounds.count));
+            self.show_round();
         }
         Ok(Some((loaded, model, epoch_best, begun)))
     }

@@ -83,10 +83,16 @@ impl<D> State<'_, D> {
             self.end(format!("{count} rounds done"));
             return;
         }
-        self.report.phase(&format!("round {round}/{count}"));
         let (standing, score_before) = (&mut self.standing, self.best.score);
         (standing.round, standing.step, standing.score_before) =
             (round, Step::Experts, score_before);
+        self.show_round();
+    }
+
+    /// Names the round as the phase that the run is in.
+    pub fn show_round(&mut self) {
+        let (round, count) = (self.standing.round, self.setting.job.rounds.count);
+        self.report.phase(&format!("round {round}/{count}"));
     }
 
     /// Goes to the next round, unless validation has stopped improving.

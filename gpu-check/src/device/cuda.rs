@@ -7,7 +7,7 @@ use std::ffi::{CString, c_void};
 use cudarc::driver::{DriverError, result, sys};
 
 use super::launcher::Launcher;
-use crate::text::calls::{Argument, Buffer, Launch};
+use crate::text::calls::{Buffer, Launch};
 
 /// Bytes that a kernel may read beyond a buffer.
 const SLACK: usize = 16;
@@ -112,18 +112,7 @@ impl Launcher for Cuda {
                 function
             }
         };
-        // Eight bytes hold any argument; the driver reads as many as the kernel declares.
-        let mut words: Vec<u64> = launch
-            .arguments
-            .iter()
-            .map(|argument| match argument {
-                Argument::Int(number) => *number as u32 as u64,
-                Argument::Word(number) => u64::from(*number),
-                Argument::Long(number) => *number as u64,
-                Argument::Float(number) => u64::from(number.to_bits()),
-                Argument::Buffer(buffer) => self.place(*buffer),
-            })
-            .collect();
+        let mut words = launch.words(|buffer| self.place(buffer));
         let mut places: Vec<*mut c_void> =
             words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
         let [x, y] = launch.groups.map(|groups| groups as u32);

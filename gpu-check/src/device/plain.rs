@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_char, c_int, c_void};
 
 use super::launcher::Launcher;
-use crate::text::calls::{Argument, Buffer, Launch};
+use crate::text::calls::{Buffer, Launch};
 
 /// Words that a kernel may read beyond a buffer.
 const SLACK: usize = 2;
@@ -69,17 +69,7 @@ impl Launcher for Plain {
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<(), String> {
-        let words: Vec<u64> = launch
-            .arguments
-            .iter()
-            .map(|argument| match argument {
-                Argument::Int(number) => *number as u32 as u64,
-                Argument::Word(number) => u64::from(*number),
-                Argument::Long(number) => *number as u64,
-                Argument::Float(number) => u64::from(number.to_bits()),
-                Argument::Buffer(buffer) => self.memory(*buffer).as_mut_ptr() as u64,
-            })
-            .collect();
+        let words = launch.words(|buffer| self.memory(buffer).as_mut_ptr() as u64);
         let places: Vec<*const c_void> =
             words.iter().map(|word| std::ptr::from_ref(word).cast()).collect();
         let name = CString::new(launch.kernel).expect("a name without zero bytes");

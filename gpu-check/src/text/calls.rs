@@ -25,6 +25,21 @@ pub struct Launch {
     pub arguments: Vec<Argument>,
 }
 
+impl Launch {
+    /// The arguments in eight bytes each, which hold any of them: a launcher reads as many as the
+    /// kernel declares. A buffer's are its `address` on the device.
+    pub fn words(&self, mut address: impl FnMut(Buffer) -> u64) -> Vec<u64> {
+        let word = |argument: &Argument| match argument {
+            Argument::Int(number) => *number as u32 as u64,
+            Argument::Word(number) => u64::from(*number),
+            Argument::Long(number) => *number as u64,
+            Argument::Float(number) => u64::from(number.to_bits()),
+            Argument::Buffer(buffer) => address(*buffer),
+        };
+        self.arguments.iter().map(word).collect()
+    }
+}
+
 /// Sizes of a product: `rows` x `depth` times `depth` x `columns`, which fill whole panels.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
