@@ -121,7 +121,7 @@ gpu-check: install-deps
 
 # Their PTX for NVIDIA GPUs, without one: wants nvidia-cuda-nvrtc 13.0 from PyPI.
 ptx:
-	python3 gpu-check/kernel/ptx.py
+	python3 src/kernel/text/ptx.py
 
 check: install-deps
 	cargo fmt --check

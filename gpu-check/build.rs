@@ -1,10 +1,10 @@
 //! Compiles the device text as plain C++: as it stands, and without its barriers as a control.
 
 fn main() {
-    let folder = "kernel";
+    let folder = "../src/kernel";
     for (name, broken) in [("plain_device", false), ("plain_without_barriers", true)] {
         let mut build = cc::Build::new();
-        build.cpp(true).cpp_link_stdlib(None).file(format!("{folder}/plain.cpp")).opt_level(2);
+        build.cpp(true).cpp_link_stdlib(None).file(format!("{folder}/text/plain.cpp")).opt_level(2);
         // FMA is the processor's own; nothing else may be contracted.
         build.flag("-std=c++17").flag("-ffp-contract=off").flag("-fno-exceptions");
         build.flag_if_supported("-mfma");

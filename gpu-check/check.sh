@@ -55,8 +55,8 @@ wait $! || failed=1
 cat "$folder/told"
 
 run 0 "PTX" "$program" inspect
-sed 's/mul\.rn\.f32/mul.f32/' kernel/device.ptx >"$folder/changed"
+sed 's/mul\.rn\.f32/mul.f32/' ../src/kernel/text/device.ptx >"$folder/changed"
 run 1 "control: PTX that may be contracted" "$program" inspect --ptx "$folder/changed"
-run 0 "PTX is the text's" python3 kernel/ptx.py --check
-run 1 "control: PTX of another text" python3 kernel/ptx.py --check --plant "positive ? -slope" "positive ? slope"
+run 0 "PTX is the text's" python3 ../src/kernel/text/ptx.py --check
+run 1 "control: PTX of another text" python3 ../src/kernel/text/ptx.py --check --plant "positive ? -slope" "positive ? slope"
 exit $failed

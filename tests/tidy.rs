@@ -111,8 +111,8 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("/proc/\"", &["src/system.rs"]),
     ("target_os", &["src/system.rs"]),
     ("clap::", &["src/commands/"]),
-    ("cudarc::", &["gpu-check/src/device/cuda.rs"]),
-    ("opencl3::", &["gpu-check/src/device/opencl.rs"]),
+    ("cudarc::", &["src/device/gpu/cuda.rs"]),
+    ("opencl3::", &["src/device/gpu/opencl.rs"]),
     // Flows, training and inference compute through a device.
     (
         "crate::kernel",

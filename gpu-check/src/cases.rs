@@ -2,9 +2,10 @@
 
 use crate::compared::Compared;
 use crate::device::Dropout;
-use crate::device::launcher::{Launcher, download, release, upload};
+use crate::device::gpu::launcher::{Launcher, download, release, upload};
 use crate::kernel::functions as host;
 use crate::kernel::product::{self as processor, Left, Output, Workspace};
+use crate::kernel::text::calls::{self, Form, Moments, Panels, Rates, Rows, Size, Start};
 use crate::kernel::vector::{Instructions, LANES};
 use crate::mixtures;
 use crate::model::Matrix;
@@ -14,7 +15,6 @@ use crate::optim::average::Average;
 use crate::optim::{MiniBatch, Step};
 use crate::rng::{Purpose, Stream};
 use crate::team::Team;
-use crate::text::calls::{self, Form, Moments, Panels, Rates, Rows, Size, Start};
 
 type Outcome = Result<(), String>;
 

@@ -45,23 +45,23 @@ pub mod team;
 
 #[allow(dead_code)]
 mod device;
-mod text;
 
 mod cases;
 mod compared;
 mod learning;
 mod mixtures;
+mod plain;
 mod rates;
 
 use std::ffi::{c_char, c_int, c_void};
 use std::process::ExitCode;
 
 use compared::Compared;
-use device::cuda::Cuda;
-use device::launcher::Launcher;
-use device::opencl::OpenCl;
-use device::plain::{Order, Plain};
-use text::{OPENCL_OPTIONS, PTX, inspect, whole};
+use device::gpu::cuda::Cuda;
+use device::gpu::launcher::Launcher;
+use device::gpu::opencl::OpenCl;
+use kernel::text::{OPENCL_OPTIONS, PTX, inspect, whole};
+use plain::{Order, Plain};
 
 unsafe extern "C" {
     fn plain_run(

@@ -2,10 +2,10 @@
 
 use crate::cases::{numbers, size};
 use crate::compared::Compared;
-use crate::device::held::{Held, Solver};
-use crate::device::launcher::{Launcher, download, release, upload};
-use crate::device::mixture::Learning;
-use crate::device::window::Window;
+use crate::device::gpu::held::{Held, Solver};
+use crate::device::gpu::launcher::{Launcher, download, release, upload};
+use crate::device::gpu::mixture::Learning;
+use crate::device::gpu::window::Window;
 use crate::kernel::mixture::{
     Block, Kernel, Passing, expert_gradient, fresh_expert_gradient, transpose,
 };

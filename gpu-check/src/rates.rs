@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::compared::Compared;
-use crate::device::held::{Held, Solver};
-use crate::device::launcher::{Launcher, release, upload};
-use crate::device::mixture::Learning;
-use crate::device::window::Window;
+use crate::device::gpu::held::{Held, Solver};
+use crate::device::gpu::launcher::{Launcher, release, upload};
+use crate::device::gpu::mixture::Learning;
+use crate::device::gpu::window::Window;
+use crate::kernel::text::calls::{self, Buffer, Form, Launch, Panels, Rows, Size, Start};
 use crate::labels::Labels;
 use crate::learning::learn;
 use crate::mixtures::World;
@@ -16,7 +17,6 @@ use crate::model::Layout;
 use crate::model::Matrix;
 use crate::model::spec::Dummy;
 use crate::rng::{Purpose, Stream};
-use crate::text::calls::{self, Buffer, Form, Launch, Panels, Rows, Size, Start};
 
 type Outcome = Result<(), String>;
 

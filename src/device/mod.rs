@@ -13,6 +13,7 @@ mod between;
 mod class_block;
 mod dropout;
 mod full_batches;
+pub mod gpu;
 pub mod host;
 mod mini_batches;
 mod negatives;

@@ -20,4 +20,5 @@ pub mod product;
 pub mod residual;
 pub mod standardise;
 pub mod sweep;
+pub mod text;
 pub mod vector;

@@ -1,10 +1,10 @@
 //! Windows of rows on a device: activations row by row and turned, and labels.
 
 use super::launcher::{Launcher, release, upload};
+use crate::kernel::text::calls::{self, Buffer, Rows};
+use crate::kernel::text::sweeps::Truth;
 use crate::labels::Labels;
 use crate::model::Matrix;
-use crate::text::calls::{self, Buffer, Rows};
-use crate::text::sweeps::Truth;
 
 /// Rows that pass class blocks, on a device.
 pub struct Window {

@@ -1,6 +1,6 @@
 //! What runs kernels of the device text: memory on a device, copies, launches in order.
 
-use crate::text::calls::{Buffer, Launch};
+use crate::kernel::text::calls::{Buffer, Launch};
 
 /// A device that runs launches one after another in the order in which they come.
 pub trait Launcher {

@@ -13,7 +13,7 @@ use opencl3::program::Program;
 use opencl3::types::CL_BLOCKING;
 
 use super::launcher::Launcher;
-use crate::text::calls::{Argument, Buffer, Launch};
+use crate::kernel::text::calls::{Argument, Buffer, Launch};
 
 /// Bytes that a kernel may read beyond a buffer.
 const SLACK: usize = 16;

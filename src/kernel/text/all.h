@@ -2,11 +2,14 @@
 // H200 (docs/gpu-notes.md has what others gave).
 
 #include "common.h"
-#include "functions.h"
-#include "solver.h"
-#include "product_words.h"
-#include "mixture.h"
-#include "rows.h"
+#include "../functions/device.h"
+#include "../adagrad/device.h"
+#include "../adam/device.h"
+#include "../average/device.h"
+#include "../product/device_words.h"
+#include "../mixture/device.h"
+#include "../dropout/device.h"
+#include "turn.h"
 
 // Z = b + V W of turned activations: V' [d][rows], W in panels, Z [rows][columns]. And dV += dZ W'
 // of turned dZ [columns][rows], W' in panels.
@@ -23,14 +26,14 @@
 #define LEFT END_TO_END_M
 #define RIGHT PANELS
 #define FINISH PUT
-#include "product.h"
+#include "../product/device.h"
 
 // The same, but what comes out is turned, Z [columns][rows].
 #define PRODUCT product_turned_out
 #define LEFT END_TO_END_M
 #define RIGHT PANELS
 #define FINISH PUT_TURNED
-#include "product.h"
+#include "../product/device.h"
 
 // The first two of activations and dZ row by row.
 #undef KEEP_TILE
@@ -38,7 +41,7 @@
 #define LEFT END_TO_END_K
 #define RIGHT PANELS
 #define FINISH PUT
-#include "product.h"
+#include "../product/device.h"
 
 // The first two where C has so few tiles that they wouldn't keep a GPU busy.
 #define TILE_M 64
@@ -53,7 +56,7 @@
 #define LEFT END_TO_END_M
 #define RIGHT PANELS
 #define FINISH PUT
-#include "product.h"
+#include "../product/device.h"
 
 // dW = V' dZ, written, added to or a step taken with: V [rows][d], dZ [rows][columns].
 #define TILE_M 64
@@ -69,17 +72,17 @@
 #define LEFT END_TO_END_M
 #define RIGHT ROWS
 #define FINISH PUT
-#include "product.h"
+#include "../product/device.h"
 
 #define PRODUCT gradient_adagrad
 #define LEFT END_TO_END_M
 #define RIGHT ROWS
 #define FINISH ADAGRAD
-#include "product.h"
+#include "../product/device.h"
 
 #undef KEEP_TILE
 #define PRODUCT gradient_adam
 #define LEFT END_TO_END_M
 #define RIGHT ROWS
 #define FINISH ADAM
-#include "product.h"
+#include "../product/device.h"

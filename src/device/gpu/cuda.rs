@@ -7,7 +7,7 @@ use std::ffi::{CString, c_void};
 use cudarc::driver::{DriverError, result, sys};
 
 use super::launcher::Launcher;
-use crate::text::calls::{Buffer, Launch};
+use crate::kernel::text::calls::{Buffer, Launch};
 
 /// Bytes that a kernel may read beyond a buffer.
 const SLACK: usize = 16;

@@ -2,7 +2,7 @@
 """Makes device.ptx, the device text compiled for NVIDIA GPUs, with NVRTC 13.0.
 
     python3 -m pip install nvidia-cuda-nvrtc==13.0.88
-    python3 gpu-check/kernel/ptx.py [OUT] [--check] [--option TEXT]... [--without TEXT]... [--plant FROM TO]
+    python3 src/kernel/text/ptx.py [OUT] [--check] [--option TEXT]... [--without TEXT]... [--plant FROM TO]
 
 No GPU is needed. --check compares OUT with what would be written: the text's SHA-256, which needs no NVRTC,
 and all of it where NVRTC is there. --option, --without and --plant are for controls that must fail: they add or leave
@@ -19,15 +19,15 @@ import sysconfig
 OPTIONS = ["--gpu-architecture=compute_80", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true"]
 
 
-def text_of(folder, name):
+def text_of(path):
     """A header with its includes resolved; plain.h is for C++ alone."""
     lines = []
-    for line in open(os.path.join(folder, name)):
+    for line in open(path):
         included = re.match(r'#include "(.*)"', line)
         if not included:
             lines.append(line)
         elif included[1] != "plain.h":
-            lines.append(text_of(folder, included[1]))
+            lines.append(text_of(os.path.join(os.path.dirname(path), included[1])))
     return "".join(lines)
 
 
@@ -35,7 +35,12 @@ def library():
     """NVRTC as PyPI's package or NVRTC_LIBRARY has it, if it is there."""
     site = sysconfig.get_paths()["purelib"]
     found = os.environ.get("NVRTC_LIBRARY") or next(iter(glob.glob(f"{site}/nvidia/cu13/lib/libnvrtc.so.13")), None)
-    return found and ctypes.CDLL(found)
+    if not found:
+        return None
+    # NVRTC looks for it by its name alone.
+    for builtins in glob.glob(f"{os.path.dirname(found)}/libnvrtc-builtins.so.*"):
+        ctypes.CDLL(builtins)
+    return ctypes.CDLL(found)
 
 
 def compiled(nvrtc, text, options):
@@ -68,7 +73,7 @@ def check(out, first, nvrtc, text, options):
 
 def main(arguments):
     folder = os.path.dirname(os.path.abspath(__file__))
-    out, options, text = os.path.join(folder, "device.ptx"), list(OPTIONS), text_of(folder, "all.h")
+    out, options, text = os.path.join(folder, "device.ptx"), list(OPTIONS), text_of(os.path.join(folder, "all.h"))
     checks = False
     while arguments:
         word = arguments.pop(0)
@@ -91,8 +96,9 @@ def main(arguments):
         return check(out, first, nvrtc, text, options)
     if not nvrtc:
         sys.exit("ptx.py: no NVRTC found: python3 -m pip install nvidia-cuda-nvrtc==13.0.88")
+    ptx = compiled(nvrtc, text, options)
     with open(out, "w") as file:
-        file.write(first + compiled(nvrtc, text, options))
+        file.write(first + ptx)
 
 
 if __name__ == "__main__":

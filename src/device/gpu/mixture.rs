@@ -9,9 +9,9 @@ use std::ops::Range;
 use super::held::Held;
 use super::launcher::Launcher;
 use super::window::Window;
+use crate::kernel::text::calls::{self, Buffer, Form, Moments, Panels, Rates, Rows, Size, Start};
+use crate::kernel::text::sweeps::{self, Sweep};
 use crate::model::LANES;
-use crate::text::calls::{self, Buffer, Form, Moments, Panels, Rates, Rows, Size, Start};
-use crate::text::sweeps::{self, Sweep};
 
 /// What a step is taken with: `Step` of optim, but that all weights decay and no bias does.
 #[derive(Clone, Copy, Debug)]

@@ -40,7 +40,7 @@ pub fn faults(ptx: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::faults;
-    use crate::text::PTX;
+    use crate::kernel::text::PTX;
 
     #[test]
     fn the_ptx_rounds_to_nearest_flushes_nothing_and_may_not_be_contracted() {

@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use super::launcher::{Launcher, download, release, upload};
 use super::window::Window;
+use crate::kernel::text::calls::{self, Buffer, Form, Moments, Panels, Size, Start};
+use crate::kernel::text::sweeps::{self, GROUP_WORDS, Groups, Logits, Sweep};
 use crate::model::LANES;
 use crate::model::Layout;
 use crate::model::spec::Dummy;
-use crate::text::calls::{self, Buffer, Form, Moments, Panels, Size, Start};
-use crate::text::sweeps::{self, GROUP_WORDS, Groups, Logits, Sweep};
 
 /// What class blocks learn with on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::ffi::{CString, c_char, c_int, c_void};
 
-use super::launcher::Launcher;
-use crate::text::calls::{Buffer, Launch};
+use crate::device::gpu::launcher::Launcher;
+use crate::kernel::text::calls::{Buffer, Launch};
 
 /// Words that a kernel may read beyond a buffer.
 const SLACK: usize = 2;

@@ -1,5 +1,5 @@
-// The sweep over logits, one thread a row and class. And
-// the sums over rows, in their order: losses of each class in float64, gradients of biases.
+// The sweep over logits, one thread a row and class. And the sums over rows, in their order: losses
+// of each class in float64, gradients of biases.
 //
 // Several class blocks of one width lie end to end, panels after panels and groups after groups, so
 // that a launch is over all of them. Of each group five numbers are given: its first panel, gates,
@@ -58,7 +58,7 @@ sweep(int rows, int groups, long row_step, long lane_step, int dummy, float epsi
         UNROLL_BY_EIGHT for (int panel = 0; panel < gates + experts; panel++)
             held[panel][THREAD] = own[panel * (LANES * lane_step)];
 #define NUMBER(panel) held[panel][THREAD]
-#include "sweep.h"
+#include "../sweep/device.h"
 #undef NUMBER
         if (gradients) {
             UNROLL_BY_EIGHT for (int panel = 0; panel < gates + experts; panel++)
@@ -66,7 +66,7 @@ sweep(int rows, int groups, long row_step, long lane_step, int dummy, float epsi
         }
     } else {
 #define NUMBER(panel) own[(panel) * (LANES * lane_step)]
-#include "sweep.h"
+#include "../sweep/device.h"
 #undef NUMBER
     }
 }
