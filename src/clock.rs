@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A clock that isn't the system's.
-pub trait Hook: fmt::Debug + Send + Sync {
+pub trait ClockHook: fmt::Debug + Send + Sync {
     /// A moment that never goes back.
     fn now(&self) -> Instant;
     /// The time of day, which may.
@@ -20,12 +20,12 @@ pub trait Hook: fmt::Debug + Send + Sync {
 /// The system's clock, unless there is a hook.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    hook: Option<Arc<dyn Hook>>,
+    hook: Option<Arc<dyn ClockHook>>,
 }
 
 impl Clock {
     /// A clock that is told by `hook`.
-    pub fn hooked(hook: Arc<dyn Hook>) -> Clock {
+    pub fn hooked(hook: Arc<dyn ClockHook>) -> Clock {
         Clock { hook: Some(hook) }
     }
 

@@ -113,38 +113,38 @@ struct Entry {
 
 /// A call that may never come back, for as long as this lives.
 #[must_use]
-pub struct Call {
+pub struct CallGuard {
     number: u64,
 }
 
-impl Call {
-    /// Work on a file: `Call::on("reading", path)`.
-    pub fn on(what: &'static str, path: &Path) -> Call {
-        Call::begin(what, path, Patience::Usual)
+impl CallGuard {
+    /// Work on a file: `CallGuard::on("reading", path)`.
+    pub fn on(what: &'static str, path: &Path) -> CallGuard {
+        CallGuard::begin(what, path, Patience::Usual)
     }
 
     /// A call that is waited for without end, but told if it is slow.
-    pub fn slow(what: &'static str, path: &Path) -> Call {
-        Call::begin(what, path, Patience::Endless)
+    pub fn slow(what: &'static str, path: &Path) -> CallGuard {
+        CallGuard::begin(what, path, Patience::Endless)
     }
 
     /// A call that may say nothing for as long as `limit`.
-    pub fn until(what: &'static str, path: &Path, limit: Duration) -> Call {
-        Call::begin(what, path, Patience::Until(limit))
+    pub fn until(what: &'static str, path: &Path, limit: Duration) -> CallGuard {
+        CallGuard::begin(what, path, Patience::Until(limit))
     }
 
-    fn begin(what: &'static str, path: &Path, patience: Patience) -> Call {
+    fn begin(what: &'static str, path: &Path, patience: Patience) -> CallGuard {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Relaxed);
         let call = Underway { what, path: path.into(), since: Instant::now(), patience };
         let (thread, ahead) = (thread::current().id(), AHEAD.get());
         lock(&CALLS).push(Entry { number, thread, ahead, call });
         tick();
-        Call { number }
+        CallGuard { number }
     }
 }
 
-impl Drop for Call {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         let mut calls = lock(&CALLS);
         if let Some(at) = calls.iter().position(|entry| entry.number == self.number) {
@@ -185,7 +185,7 @@ mod tests {
         let (done, told) = std::sync::mpsc::channel();
         let maker = std::thread::spawn(move || {
             work_ahead();
-            let _call = Call::on("reading", Path::new("/ahead-of-its-use"));
+            let _call = CallGuard::on("reading", Path::new("/ahead-of-its-use"));
             for () in going {
                 done.send(counts()).unwrap();
             }
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_call_is_named_with_its_patience() {
         let path = Path::new("/of-this-test");
-        let call = Call::until("asking", path, Duration::from_secs(7));
+        let call = CallGuard::until("asking", path, Duration::from_secs(7));
         let found = lock(&CALLS).iter().find(|entry| entry.call.path == path).unwrap().call.clone();
         assert_eq!(
             (found.what, found.patience),

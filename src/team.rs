@@ -89,7 +89,7 @@ impl<'a, S: Send> Team<'a, S> {
         rayon::in_place_scope(|scope| {
             for member in &mut others[..helpers] {
                 scope.spawn(|_| {
-                    let _leaves = Leaves(&busy);
+                    let _leaves = CountsOff(&busy);
                     while let Some(item) = next() {
                         work(member, item);
                         tick();
@@ -137,9 +137,9 @@ impl<'a, S: Send> Team<'a, S> {
 }
 
 /// Counts a thread off when it is done or panics.
-struct Leaves<'a>(&'a AtomicUsize);
+struct CountsOff<'a>(&'a AtomicUsize);
 
-impl Drop for Leaves<'_> {
+impl Drop for CountsOff<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Release);
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{TestCommand, json, reelscale, shards};
-use reelscale::disk::{Call, Disk, Go, Hook, Place};
+use reelscale::disk::{CallSite, Disk, DiskCall, DiskHook, Go};
 use reelscale::job::Job;
 use reelscale::report::{EarlierRun, RunDirectory};
 
@@ -163,10 +163,10 @@ fn what_the_program_has_not_written_stays() {
 #[derive(Debug)]
 struct NoLocks(i32);
 
-impl Hook for NoLocks {
-    fn around(&self, call: &Call, _place: Place, go: Go) -> io::Result<()> {
+impl DiskHook for NoLocks {
+    fn around(&self, call: &DiskCall, _place: CallSite, go: Go) -> io::Result<()> {
         match call {
-            Call::Lock(_) => Err(io::Error::from_raw_os_error(self.0)),
+            DiskCall::Lock(_) => Err(io::Error::from_raw_os_error(self.0)),
             _ => go(),
         }
     }

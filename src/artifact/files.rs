@@ -22,7 +22,7 @@ use crate::kernel::mixture::Block;
 use crate::kernel::mixture::layout::{Layout, Role};
 use crate::model::annotator::Annotator;
 use crate::model::experts::Experts;
-use crate::progress::{Call, tick};
+use crate::progress::{CallGuard, tick};
 
 /// Numbers in a chunk of a matrix: 1 MiB.
 const CHUNK: usize = 1 << 18;
@@ -68,7 +68,7 @@ fn entry(disk: &Disk, path: &Path, classes: Option<Range<usize>>) -> Result<File
 
 /// Length and SHA-256 of a file.
 pub fn digest(path: &Path) -> std::io::Result<(u64, String)> {
-    let _reading = Call::on("reading", path);
+    let _reading = CallGuard::on("reading", path);
     let (mut file, mut sha, mut bytes) = (fs::File::open(path)?, Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -236,7 +236,7 @@ fn write_experts_file(
     let writer = experts.owners.owner(blocks.start);
     let layouts = &experts.layouts[blocks.clone()];
     let classes = layouts[0].classes.start..layouts[layouts.len() - 1].classes.end;
-    let made = (comm.rank() == writer).then(|| ExpertsFile::create(path, layouts));
+    let made = (comm.rank() == writer).then(|| NewExpertsFile::create(path, layouts));
     let mut file = comm.agree(made.transpose().map_err(|error| storage(path)(&error)))?;
     let mut outcome = Ok(());
     for block in blocks {
@@ -263,7 +263,7 @@ fn write_experts_file(
 }
 
 /// An experts file under way.
-struct ExpertsFile {
+struct NewExpertsFile {
     file: hdf5::File,
     gates: Dataset,
     experts: Dataset,
@@ -272,8 +272,8 @@ struct ExpertsFile {
     at: (usize, usize),
 }
 
-impl ExpertsFile {
-    fn create(path: &Path, layouts: &[Layout]) -> hdf5::Result<ExpertsFile> {
+impl NewExpertsFile {
+    fn create(path: &Path, layouts: &[Layout]) -> hdf5::Result<NewExpertsFile> {
         let counts: Vec<(usize, usize)> = layouts.iter().flat_map(counts).collect();
         let (gates, experts) = counts.iter().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
         let width = layouts[0].width;
@@ -283,7 +283,7 @@ impl ExpertsFile {
         let first = layouts[0].classes.start as u64;
         file.new_attr::<u64>().create("first_class")?.write_scalar(&first)?;
         let biases = file.new_dataset::<f32>().shape(experts);
-        Ok(ExpertsFile {
+        Ok(NewExpertsFile {
             gates: matrix(&file, "gate_weights", gates, width)?,
             experts: matrix(&file, "expert_weights", experts, width)?,
             biases: biases.chunk(experts.min(CHUNK)).fletcher32().create("expert_biases")?,

@@ -17,7 +17,7 @@ const VERSION_MIN: u32 = 1;
 
 /// A run of a family's blocks in one file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Part {
+pub struct FamilyFile {
     pub family: String,
     pub file: String,
     pub first: usize,
@@ -26,7 +26,7 @@ pub struct Part {
 }
 
 /// The parts of each family, end to end.
-pub type Families = BTreeMap<String, Vec<Part>>;
+pub type Families = BTreeMap<String, Vec<FamilyFile>>;
 
 /// The whole of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,11 +35,11 @@ pub struct Listing {
     pub version: u32,
     creator: String,
     pub about: Value,
-    pub parts: Vec<Part>,
+    pub parts: Vec<FamilyFile>,
 }
 
 impl Listing {
-    pub fn new(about: Value, parts: Vec<Part>) -> Listing {
+    pub fn new(about: Value, parts: Vec<FamilyFile>) -> Listing {
         let creator = concat!("reelscale ", env!("CARGO_PKG_VERSION")).into();
         Listing { format: FORMAT.into(), version: VERSION, creator, about, parts }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::listing::{Families, Part};
+use super::listing::{Families, FamilyFile};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::packed::{Numbers, take, take_numbers};
@@ -22,19 +22,19 @@ pub struct Loaded {
     pub version: u32,
     pub about: Value,
     pub events: Vec<u8>,
-    pub common: Items,
-    pub blocks: Blocks,
+    pub common: SavedItems,
+    pub blocks: SavedBlocks,
 }
 
-/// Items one after the other.
-pub struct Items {
+/// SavedItems one after the other.
+pub struct SavedItems {
     from: Cursor<Vec<u8>>,
     path: PathBuf,
 }
 
-impl Items {
-    pub fn new(items: Vec<u8>, path: PathBuf) -> Items {
-        Items { from: Cursor::new(items), path }
+impl SavedItems {
+    pub fn new(items: Vec<u8>, path: PathBuf) -> SavedItems {
+        SavedItems { from: Cursor::new(items), path }
     }
 
     /// The next item.
@@ -74,15 +74,15 @@ pub fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
 }
 
 /// The class blocks in a checkpoint.
-pub struct Blocks {
+pub struct SavedBlocks {
     folder: Folder,
     families: Families,
 }
 
-impl Blocks {
+impl SavedBlocks {
     /// The class blocks that lie in `folder`.
-    pub fn new(folder: Folder, families: Families) -> Blocks {
-        Blocks { folder, families }
+    pub fn new(folder: Folder, families: Families) -> SavedBlocks {
+        SavedBlocks { folder, families }
     }
 
     /// What `read` makes of each block of `family` that this rank owns by `owners`. `read`
@@ -112,7 +112,7 @@ impl Blocks {
 
     fn block<T>(
         &self,
-        parts: &[Part],
+        parts: &[FamilyFile],
         block: usize,
         read: impl FnOnce(&mut dyn Read) -> io::Result<T>,
     ) -> Result<T> {

@@ -6,5 +6,5 @@ mod loaded;
 mod names;
 mod store;
 
-pub use loaded::{Blocks, Items, Loaded};
+pub use loaded::{Loaded, SavedBlocks, SavedItems};
 pub use store::{Contents, Family, Store};

@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::listing::{Listing, Part};
-use super::loaded::{Blocks, Items, Loaded};
+use super::listing::{FamilyFile, Listing};
+use super::loaded::{Loaded, SavedBlocks, SavedItems};
 use super::names::{NEXT, entries, is_checkpoint, is_own, number_of};
 use crate::comm::Comm;
 use crate::disk::{Disk, DiskFile, folder_of, left_there, there};
@@ -92,7 +92,7 @@ impl Store {
         // A plain name: `next.tmp`, or one beside it.
         let name = comm.all_gather_any(temporary.as_bytes()).swap_remove(0);
         let temporary = self.folder.join(String::from_utf8_lossy(&name).as_ref());
-        let own: io::Result<Vec<(Part, Sum)>> = contents
+        let own: io::Result<Vec<(FamilyFile, Sum)>> = contents
             .families
             .iter()
             .filter(|family| !family.owners.own().is_empty())
@@ -103,7 +103,8 @@ impl Store {
         let all = comm.all_gather_any(&text);
         let finish = || {
             let all = all.iter().flat_map(|text| {
-                let parts: Vec<(Part, Sum)> = serde_json::from_slice(text).expect("as written");
+                let parts: Vec<(FamilyFile, Sum)> =
+                    serde_json::from_slice(text).expect("as written");
                 parts
             });
             let (parts, sums) = all.unzip();
@@ -128,7 +129,7 @@ impl Store {
     }
 
     /// This rank's run of a family's blocks.
-    fn write_part(&self, folder: &Path, family: &Family) -> io::Result<(Part, Sum)> {
+    fn write_part(&self, folder: &Path, family: &Family) -> io::Result<(FamilyFile, Sum)> {
         let own = family.owners.own();
         let name = format!("{}-{:05}.bin", family.name, own.start);
         let mut file = self.create(folder, &name)?;
@@ -138,8 +139,12 @@ impl Store {
             (family.put)(index, &mut file)?;
             lengths.push(file.written - before);
         }
-        let part =
-            Part { family: family.name.into(), file: name.clone(), first: own.start, lengths };
+        let part = FamilyFile {
+            family: family.name.into(),
+            file: name.clone(),
+            first: own.start,
+            lengths,
+        };
         Ok((part, (name, file.finish()?)))
     }
 
@@ -147,7 +152,7 @@ impl Store {
     fn finish(
         &self,
         contents: &Contents,
-        parts: Vec<Part>,
+        parts: Vec<FamilyFile>,
         mut sums: Vec<Sum>,
         temporary: &Path,
         path: &Path,
@@ -324,8 +329,8 @@ impl Store {
                 version,
                 about,
                 events: events.whole(u64::MAX)?,
-                common: Items::new(common.whole(u64::MAX)?, path.with_file_name(COMMON)),
-                blocks: Blocks::new(folder, families),
+                common: SavedItems::new(common.whole(u64::MAX)?, path.with_file_name(COMMON)),
+                blocks: SavedBlocks::new(folder, families),
             })
         };
         comm.agree(read()).map(Ok)

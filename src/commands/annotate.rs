@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 /// One rank's rows on their way to rank 0.
-struct Part {
+struct RankRows {
     ids: Vec<Vec<u8>>,
     /// [rows][top]
     scores: Vec<f32>,
@@ -58,8 +58,8 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     let ids = comm.agree(rows.dataset().reader().ids(rows.own_rows()))?;
     let lists = (0..ids.len()).flat_map(|row| &scored.top.row(row)[..top]);
     let (scores, classes) = lists.copied().unzip();
-    let parts = gather(comm, Part { ids, scores, classes }, top);
-    let outcome = if comm.is_root() { write(&disk, &args.output, &parts, top) } else { Ok(()) };
+    let by_rank = gather(comm, RankRows { ids, scores, classes }, top);
+    let outcome = if comm.is_root() { write(&disk, &args.output, &by_rank, top) } else { Ok(()) };
     comm.agree(outcome)?;
     out::print(comm, For::Keeping, || {
         format!("{name}: {} videos, {top} classes each\n", rows.rows())
@@ -67,11 +67,11 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
 }
 
 /// Every rank's rows on rank 0 (`top` pairs a row: small beside the features).
-fn gather(comm: &Comm, own: Part, top: usize) -> Vec<Part> {
+fn gather(comm: &Comm, own: RankRows, top: usize) -> Vec<RankRows> {
     fn to_root<T: bytemuck::Pod>(comm: &Comm, own: Vec<T>) -> Vec<Vec<T>> {
-        let mut parts = vec![Vec::new(); comm.size()];
-        parts[0] = own;
-        comm.all_to_all(parts)
+        let mut by_rank = vec![Vec::new(); comm.size()];
+        by_rank[0] = own;
+        comm.all_to_all(by_rank)
     }
     let lengths = own.ids.iter().map(|id| id.len() as u32).collect();
     let lengths = to_root(comm, lengths);
@@ -88,7 +88,7 @@ fn gather(comm: &Comm, own: Part, top: usize) -> Vec<Part> {
                 rest = after;
             }
             assert_eq!(scores.len(), ids.len() * top);
-            Part { ids, scores, classes }
+            RankRows { ids, scores, classes }
         })
         .collect()
 }
@@ -118,21 +118,22 @@ fn check_output(disk: &Disk, path: &Path) -> Result<()> {
     disk.create(&trial).and_then(|_| disk.remove_file(&trial)).map_err(refused)
 }
 
-fn write(disk: &Disk, path: &Path, parts: &[Part], top: usize) -> Result<()> {
+fn write(disk: &Disk, path: &Path, by_rank: &[RankRows], top: usize) -> Result<()> {
     if is_hdf5(path) {
-        let ids: Vec<Vec<u8>> = parts.iter().flat_map(|part| part.ids.iter().cloned()).collect();
-        let scores: Vec<f32> = parts.iter().flat_map(|part| part.scores.iter().copied()).collect();
+        let ids: Vec<Vec<u8>> = by_rank.iter().flat_map(|rows| rows.ids.iter().cloned()).collect();
+        let scores: Vec<f32> =
+            by_rank.iter().flat_map(|rows| rows.scores.iter().copied()).collect();
         let classes: Vec<u32> =
-            parts.iter().flat_map(|part| part.classes.iter().copied()).collect();
+            by_rank.iter().flat_map(|rows| rows.classes.iter().copied()).collect();
         return write_annotations(path, &ids, &classes, &scores, top);
     }
-    warn_of_repeated_ids(parts);
+    warn_of_repeated_ids(by_rank);
     let written = disk.write_new(path, |out| {
         writeln!(out, "{}", submission::HEADER)?;
-        for part in parts {
+        for rows in by_rank {
             let pairs: Vec<(f32, u32)> =
-                part.scores.iter().copied().zip(part.classes.iter().copied()).collect();
-            for (id, pairs) in part.ids.iter().zip(pairs.chunks(top)) {
+                rows.scores.iter().copied().zip(rows.classes.iter().copied()).collect();
+            for (id, pairs) in rows.ids.iter().zip(pairs.chunks(top)) {
                 submission::write_line(out, id, pairs)?;
             }
         }
@@ -142,8 +143,9 @@ fn write(disk: &Disk, path: &Path, parts: &[Part], top: usize) -> Result<()> {
 }
 
 /// A file of predictions has each id once, for whoever reads it.
-fn warn_of_repeated_ids(parts: &[Part]) {
-    let mut ids: Vec<&[u8]> = parts.iter().flat_map(|part| &part.ids).map(Vec::as_slice).collect();
+fn warn_of_repeated_ids(by_rank: &[RankRows]) {
+    let mut ids: Vec<&[u8]> =
+        by_rank.iter().flat_map(|rows| &rows.ids).map(Vec::as_slice).collect();
     ids.sort_unstable();
     let repeated: Vec<_> = ids.windows(2).filter(|pair| pair[0] == pair[1]).collect();
     if let Some(first) = repeated.first() {
@@ -164,10 +166,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.csv");
         let (ids, scores, classes) = (vec![b"a,b".to_vec()], vec![0.5], vec![3]);
-        let parts = [Part { ids, scores, classes }];
+        let by_rank = [RankRows { ids, scores, classes }];
         for calls in 0.. {
             let disk = Disk::failing_after(calls, FaultKind::Once);
-            let outcome = check_output(&disk, &path).and_then(|()| write(&disk, &path, &parts, 1));
+            let outcome =
+                check_output(&disk, &path).and_then(|()| write(&disk, &path, &by_rank, 1));
             if !disk.has_failed() {
                 outcome.unwrap();
                 break;

@@ -9,7 +9,7 @@ use crate::example::FeaturePart;
 
 /// The datasets of a shard, in the order of its proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum ShardDataset {
     /// `features` or `frames`.
     Values,
     LabelOffsets,
@@ -18,24 +18,29 @@ pub enum Part {
     Ids,
 }
 
-impl Part {
-    pub const ALL: [Part; 5] =
-        [Part::Values, Part::LabelOffsets, Part::Labels, Part::FrameOffsets, Part::Ids];
+impl ShardDataset {
+    pub const ALL: [ShardDataset; 5] = [
+        ShardDataset::Values,
+        ShardDataset::LabelOffsets,
+        ShardDataset::Labels,
+        ShardDataset::FrameOffsets,
+        ShardDataset::Ids,
+    ];
 
     /// Whether a shard of this kind has it.
     pub fn is_of(self, kind: Kind) -> bool {
-        self != Part::FrameOffsets || kind == Kind::Frames
+        self != ShardDataset::FrameOffsets || kind == Kind::Frames
     }
 
     /// The dataset's name.
     pub fn name(self, kind: Kind) -> &'static str {
         match self {
-            Part::Values if kind == Kind::Video => "features",
-            Part::Values => "frames",
-            Part::LabelOffsets => "label_offsets",
-            Part::Labels => "labels",
-            Part::FrameOffsets => "frame_offsets",
-            Part::Ids => "ids",
+            ShardDataset::Values if kind == Kind::Video => "features",
+            ShardDataset::Values => "frames",
+            ShardDataset::LabelOffsets => "label_offsets",
+            ShardDataset::Labels => "labels",
+            ShardDataset::FrameOffsets => "frame_offsets",
+            ShardDataset::Ids => "ids",
         }
     }
 }
@@ -54,20 +59,20 @@ pub struct Common<'a> {
 /// The content of a shard on its way into a digest.
 #[derive(Clone, Default)]
 pub struct Content {
-    /// In the order of `Part::ALL`.
+    /// In the order of `ShardDataset::ALL`.
     datasets: [Xxh3; 5],
 }
 
 impl Content {
     /// The next bytes of a dataset as it is stored, little-endian; ids go through `id`.
-    pub fn add(&mut self, part: Part, bytes: &[u8]) {
+    pub fn add(&mut self, part: ShardDataset, bytes: &[u8]) {
         self.datasets[part as usize].update(bytes);
     }
 
     /// The next id, without its padding.
     pub fn id(&mut self, id: &[u8]) {
-        self.add(Part::Ids, &(id.len() as u64).to_le_bytes());
-        self.add(Part::Ids, id);
+        self.add(ShardDataset::Ids, &(id.len() as u64).to_le_bytes());
+        self.add(ShardDataset::Ids, id);
     }
 
     pub fn digest(&self, common: &Common) -> Digest {

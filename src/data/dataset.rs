@@ -9,10 +9,10 @@ use super::schema::{Kind, ShardInfo};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::labels::Labels;
-use crate::model::bounds::Bounds;
+use crate::model::bounds::FeatureBounds;
 use crate::model::features::Frames;
 use crate::model::spec::{Normalize, Standard};
-use crate::progress::Call;
+use crate::progress::CallGuard;
 
 /// Files kept open by a reader.
 const OPEN_MAX: usize = 16;
@@ -35,7 +35,7 @@ pub struct Dataset {
     segments: Vec<Segment>,
     rows: usize,
     /// How large features may be.
-    bounds: Arc<Bounds>,
+    bounds: Arc<FeatureBounds>,
 }
 
 impl Dataset {
@@ -66,7 +66,7 @@ impl Dataset {
             }
         }
         Error::all(errors)?;
-        let bounds = Arc::new(Bounds::none());
+        let bounds = Arc::new(FeatureBounds::none());
         let mut dataset =
             Dataset { segments: Vec::new(), rows: 0, shards: Arc::new(shards), bounds };
         for shard in 0..dataset.shards.len() {
@@ -78,7 +78,7 @@ impl Dataset {
     /// The same rows, for what scales them like this: rows that it can't make numbers of are errors
     /// when they are read.
     pub fn scaled_by(self, normalize: Normalize, standard: Option<&Standard>) -> Dataset {
-        let bounds = Arc::new(Bounds::new(normalize, standard, self.width()));
+        let bounds = Arc::new(FeatureBounds::new(normalize, standard, self.width()));
         Dataset { bounds, ..self }
     }
 
@@ -196,7 +196,7 @@ impl Reader {
         for (shard, rows) in pieces {
             let shards = self.dataset.shards.clone();
             let reader = self.shard(shard)?;
-            let _reading = Call::on("reading", &shards[shard].path);
+            let _reading = CallGuard::on("reading", &shards[shard].path);
             visit(reader, rows)?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use hdf5::filters::Filter;
 use hdf5_sys::h5t::{H5T_str_t, H5Tget_strpad};
 
 use super::attributes::type_name;
-use super::content::Part;
+use super::content::ShardDataset;
 use super::proof::Opened;
 use super::schema::{Kind, wrong};
 use super::storage::{self, Lack};
@@ -14,22 +14,22 @@ use crate::error::Result;
 use crate::limits::ID_MAX;
 
 /// A type that a dataset may have.
-pub enum Expected {
+pub enum DatasetType {
     Number(hdf5::Result<Datatype>),
     /// Fixed-length bytes.
     Bytes,
 }
 
-pub fn numeric<T: hdf5::H5Type>() -> Expected {
-    Expected::Number(Datatype::from_type::<T>())
+pub fn numeric<T: hdf5::H5Type>() -> DatasetType {
+    DatasetType::Number(Datatype::from_type::<T>())
 }
 
-impl Expected {
+impl DatasetType {
     fn fits(&self, found: &Datatype) -> bool {
         use hdf5::types::TypeDescriptor::{FixedAscii, FixedUnicode};
         match self {
-            Expected::Number(dtype) => dtype.as_ref().is_ok_and(|dtype| dtype == found),
-            Expected::Bytes => matches!(
+            DatasetType::Number(dtype) => dtype.as_ref().is_ok_and(|dtype| dtype == found),
+            DatasetType::Bytes => matches!(
                 found.to_descriptor(),
                 Ok(FixedAscii(1..=ID_MAX) | FixedUnicode(1..=ID_MAX))
             ),
@@ -38,8 +38,8 @@ impl Expected {
 
     fn name(&self) -> String {
         match self {
-            Expected::Number(dtype) => dtype.as_ref().map_or("?".into(), type_name),
-            Expected::Bytes => format!("fixed-length bytes (1 to {ID_MAX})"),
+            DatasetType::Number(dtype) => dtype.as_ref().map_or("?".into(), type_name),
+            DatasetType::Bytes => format!("fixed-length bytes (1 to {ID_MAX})"),
         }
     }
 }
@@ -49,7 +49,7 @@ pub struct Datasets<'a> {
     pub opened: &'a Opened,
     pub file: &'a hdf5::File,
     pub kind: Kind,
-    pub open: Vec<(Part, hdf5::Dataset)>,
+    pub open: Vec<(ShardDataset, hdf5::Dataset)>,
 }
 
 impl Datasets<'_> {
@@ -60,8 +60,8 @@ impl Datasets<'_> {
     /// Exit 4.
     pub fn take(
         &mut self,
-        part: Part,
-        types: &[Expected],
+        part: ShardDataset,
+        types: &[DatasetType],
         shape: &[Option<usize>],
     ) -> Result<hdf5::Dataset> {
         let (path, name) = (self.opened.path.as_path(), part.name(self.kind));
@@ -78,18 +78,18 @@ impl Datasets<'_> {
         if !fits || !types.iter().any(|expected| expected.fits(&dtype)) {
             let extent = |size: &Option<usize>| size.map_or("*".into(), |size| size.to_string());
             let extents = shape.iter().map(extent).collect::<Vec<_>>().join(", ");
-            let names: Vec<String> = types.iter().map(Expected::name).collect();
+            let names: Vec<String> = types.iter().map(DatasetType::name).collect();
             let error = fault(format!(
                 "found {} {found:?}, expected {} [{extents}]",
                 type_name(&dtype),
                 names.join(" or ")
             ));
             return Err(match part {
-                Part::Ids => error.hint("numpy's type \"S16\" is 16 bytes"),
+                ShardDataset::Ids => error.hint("numpy's type \"S16\" is 16 bytes"),
                 _ => error,
             });
         }
-        if part == Part::Ids && is_padded_with_spaces(&dtype) {
+        if part == ShardDataset::Ids && is_padded_with_spaces(&dtype) {
             return Err(fault("found bytes padded with spaces, expected NUL".into()));
         }
         for filter in dataset.filters() {

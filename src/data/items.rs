@@ -45,7 +45,7 @@ impl Watched {
 pub struct ProvenItems {
     file: Arc<File>,
     trailer: Arc<Trailer>,
-    place: Place,
+    place: DatasetChunks,
     /// The chunk that was read last, and its bytes.
     held: Option<usize>,
     chunk: Vec<u8>,
@@ -53,7 +53,7 @@ pub struct ProvenItems {
 
 /// Where a dataset's chunks stand in the table of a proof.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct DatasetChunks {
     pub chunks: Range<usize>,
     pub items: usize,
     /// Items of a chunk; the last one may have fewer that count.
@@ -65,12 +65,15 @@ pub struct Place {
 ///
 /// # Errors
 /// The table doesn't fit them.
-pub fn places(trailer: &Trailer, datasets: &[(usize, usize)]) -> Result<Vec<Place>, String> {
+pub fn places(
+    trailer: &Trailer,
+    datasets: &[(usize, usize)],
+) -> Result<Vec<DatasetChunks>, String> {
     let (mut places, mut at) = (Vec::new(), 0);
     for (index, &(items, item_bytes)) in datasets.iter().enumerate() {
         let fault = || format!("found a proof that doesn't fit the dataset {index}");
         if items == 0 {
-            places.push(Place { chunks: at..at, items, per_chunk: 1, item_bytes });
+            places.push(DatasetChunks { chunks: at..at, items, per_chunk: 1, item_bytes });
             continue;
         }
         let stored = trailer.chunks.get(at).ok_or_else(fault)?.bytes;
@@ -83,7 +86,7 @@ pub fn places(trailer: &Trailer, datasets: &[(usize, usize)]) -> Result<Vec<Plac
             return Err(fault());
         }
         at = chunks.end;
-        places.push(Place { chunks, items, per_chunk, item_bytes });
+        places.push(DatasetChunks { chunks, items, per_chunk, item_bytes });
     }
     match at == trailer.chunks.len() {
         true => Ok(places),
@@ -92,7 +95,7 @@ pub fn places(trailer: &Trailer, datasets: &[(usize, usize)]) -> Result<Vec<Plac
 }
 
 impl Items {
-    pub fn proven(file: Arc<File>, trailer: Arc<Trailer>, place: Place) -> Items {
+    pub fn proven(file: Arc<File>, trailer: Arc<Trailer>, place: DatasetChunks) -> Items {
         Items::Proven(ProvenItems { file, trailer, place, held: None, chunk: Vec::new() })
     }
 
@@ -140,7 +143,7 @@ impl Items {
 
 impl ProvenItems {
     fn read(&mut self, items: Range<usize>, bytes: &mut [u8]) -> Result<(), String> {
-        let Place { items: all, per_chunk, item_bytes, .. } = self.place;
+        let DatasetChunks { items: all, per_chunk, item_bytes, .. } = self.place;
         assert!(items.end <= all && bytes.len() == items.len() * item_bytes, "{items:?} of {all}");
         let mut rest = bytes;
         let mut at = items.start;

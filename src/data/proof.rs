@@ -13,7 +13,7 @@ use super::superblock::Fault;
 use super::trailer::Trailer;
 use crate::disk::identity;
 use crate::error::{Error, Exit, Result};
-use crate::progress::Call;
+use crate::progress::CallGuard;
 use crate::system;
 
 /// An open file whose end has been looked at, and all that it proves but the chunks.
@@ -31,7 +31,7 @@ impl Opened {
     /// Exit 4: no file, no HDF5 file, a proof that isn't whole, a byte outside the chunks that
     /// isn't as it was written; exit 9: file handles or memory are used up.
     pub fn open(path: &Path) -> Result<Opened> {
-        let _opening = Call::on("opening", path);
+        let _opening = CallGuard::on("opening", path);
         let refused = |error: io::Error| unreadable(path, &error);
         // A pipe would wait for whoever writes into it.
         let flags = OFlags::NONBLOCK.bits() as i32;

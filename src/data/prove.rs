@@ -25,7 +25,7 @@ use super::reader::ShardReader;
 use super::schema::{Proof, ShardInfo, hex};
 use super::stamp::Stamp;
 use crate::error::{Error, Exit, Result};
-use crate::model::bounds::Bounds;
+use crate::model::bounds::FeatureBounds;
 use crate::progress;
 use crate::system;
 
@@ -67,7 +67,7 @@ enum Said {
 
 /// What a file is read for.
 #[derive(Clone, Copy, PartialEq)]
-enum Purpose {
+enum ReadFor {
     Use = b'u' as isize,
     /// To be sealed: one of version 2 that has lost its proof will do, too.
     Seal = b's' as isize,
@@ -86,7 +86,7 @@ pub fn prove(paths: &[PathBuf], stopped: &mut dyn FnMut() -> bool) -> Result<Vec
     let mut process = None;
     let mut outcomes = Vec::new();
     for path in paths {
-        let (outcome, left) = prove_one(path, Purpose::Use, process.take(), stopped)?;
+        let (outcome, left) = prove_one(path, ReadFor::Use, process.take(), stopped)?;
         process = left;
         outcomes.push(outcome);
     }
@@ -98,25 +98,25 @@ pub fn prove(paths: &[PathBuf], stopped: &mut dyn FnMut() -> bool) -> Result<Vec
 /// # Errors
 /// As `prove`.
 pub fn prove_to_seal(path: &Path) -> Outcome {
-    prove_one(path, Purpose::Seal, None, &mut || false)?.0
+    prove_one(path, ReadFor::Seal, None, &mut || false)?.0
 }
 
 /// What a file is, and the process that has read it, if that is still of use.
 fn prove_one(
     path: &Path,
-    purpose: Purpose,
-    process: Option<Process>,
+    purpose: ReadFor,
+    process: Option<Prover>,
     stopped: &mut dyn FnMut() -> bool,
-) -> Result<(Outcome, Option<Process>)> {
+) -> Result<(Outcome, Option<Prover>)> {
     let before = match Stamp::of_path(path) {
         Ok(stamp) => stamp,
         Err(error) => return Ok((Err(Error::input(Error::file(path, &error).text)), process)),
     };
     let limit = WAIT_MAX + Duration::from_secs(before.bytes / DISK_BYTES_A_SECOND);
-    let _reading = progress::Call::until("reading", path, limit);
+    let _reading = progress::CallGuard::until("reading", path, limit);
     let mut process = match process {
         Some(process) => process,
-        None => Process::start(path)?,
+        None => Prover::start(path)?,
     };
     let said = process.ask((path, purpose), before.bytes, limit, stopped)?;
     let fault = |text: String| Err(Error::input(format!("{}: {text}", path.display())));
@@ -154,16 +154,16 @@ enum End {
 }
 
 /// A process that reads shards.
-struct Process {
+struct Prover {
     child: Child,
     paths: ChildStdin,
     said: Receiver<Said>,
     complaint: Option<JoinHandle<String>>,
 }
 
-impl Process {
+impl Prover {
     /// Starts one; `path` is the first file that it is to read.
-    fn start(path: &Path) -> Result<Process> {
+    fn start(path: &Path) -> Result<Prover> {
         let Some(arguments) = ARGUMENTS.get() else {
             let text = format!("{}: found a shard without proof", path.display());
             return Err(
@@ -206,13 +206,13 @@ impl Process {
             String::from_utf8_lossy(&bytes).into_owned()
         });
         let paths = child.stdin.take().expect("piped");
-        Ok(Process { child, paths, said, complaint: Some(complaint) })
+        Ok(Prover { child, paths, said, complaint: Some(complaint) })
     }
 
     /// Has it read the file, and waits for what it says of it.
     fn ask(
         &mut self,
-        (path, purpose): (&Path, Purpose),
+        (path, purpose): (&Path, ReadFor),
         bytes: u64,
         limit: Duration,
         stopped: &mut dyn FnMut() -> bool,
@@ -284,7 +284,7 @@ fn told_of(status: ExitStatus, complaint: &str) -> (Exit, String) {
     }
 }
 
-impl Drop for Process {
+impl Drop for Prover {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -334,8 +334,8 @@ pub fn serve(mut paths: impl BufRead, said: impl Write + Send) -> io::Result<()>
             while paths.read_until(0, &mut path)? > 0 {
                 path.pop();
                 let purpose = match path.remove(0) {
-                    first if first == Purpose::Seal as u8 => Purpose::Seal,
-                    _ => Purpose::Use,
+                    first if first == ReadFor::Seal as u8 => ReadFor::Seal,
+                    _ => ReadFor::Use,
                 };
                 use std::os::unix::ffi::OsStringExt;
                 let file = PathBuf::from(std::ffi::OsString::from_vec(std::mem::take(&mut path)));
@@ -354,13 +354,13 @@ pub fn serve(mut paths: impl BufRead, said: impl Write + Send) -> io::Result<()>
 }
 
 /// Every byte of the file at `path` through HDF5. What is returned has no path.
-fn read_in_full(path: &Path, purpose: Purpose) -> Outcome {
+fn read_in_full(path: &Path, purpose: ReadFor) -> Outcome {
     let opened = Opened::open(path)?;
     let mut info = match purpose {
-        Purpose::Use => ShardInfo::of(&opened)?,
-        Purpose::Seal => ShardInfo::to_be_sealed(&opened)?,
+        ReadFor::Use => ShardInfo::of(&opened)?,
+        ReadFor::Seal => ShardInfo::to_be_sealed(&opened)?,
     };
-    let mut reader = ShardReader::of(&opened, info.clone(), Arc::new(Bounds::none()))?;
+    let mut reader = ShardReader::of(&opened, info.clone(), Arc::new(FeatureBounds::none()))?;
     let digest = reader.check_in_full()?;
     info.digest = Some(hex(digest));
     // Paths needn't be UTF-8, as JSON is.

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::content::{Common, Content, Part, unpadded};
+use super::content::{Common, Content, ShardDataset, unpadded};
 use super::hyperslab::item_bytes;
 use super::schema::Kind;
 use super::superblock::{self, Fault, ReadAt};
 use super::trailer::{Chunk, Trailer, digest};
-use crate::progress::{Call, tick};
+use crate::progress::{CallGuard, tick};
 
 /// The proof of the closed HDF5 file at `path`. Its content is what the file holds; whether that is
 /// what it should hold is for the caller to see.
@@ -17,7 +17,7 @@ use crate::progress::{Call, tick};
 /// What can't be read, or isn't as this program writes it.
 pub fn read_back(path: &Path, common: &Common) -> Result<Trailer, String> {
     let text = |error: std::io::Error| error.to_string();
-    let _reading = Call::on("reading back", path);
+    let _reading = CallGuard::on("reading back", path);
     let file = File::open(path).map_err(text)?;
     let size = file.metadata().map_err(text)?.len();
     let end = superblock::end(&file, size).map_err(|fault| match fault {
@@ -27,8 +27,8 @@ pub fn read_back(path: &Path, common: &Common) -> Result<Trailer, String> {
     assert_eq!(end, size, "HDF5 ends where its file does");
     let hdf5 = hdf5::File::open(path).map_err(|error| error.to_string())?;
     let (mut chunks, mut content, mut bytes) = (Vec::new(), Content::default(), Vec::new());
-    for part in Part::ALL {
-        if part == Part::FrameOffsets && common.kind == Kind::Video {
+    for part in ShardDataset::ALL {
+        if part == ShardDataset::FrameOffsets && common.kind == Kind::Video {
             continue;
         }
         let dataset = hdf5.dataset(part.name(common.kind)).map_err(|error| error.to_string())?;
@@ -41,7 +41,7 @@ pub fn read_back(path: &Path, common: &Common) -> Result<Trailer, String> {
             chunks.push(Chunk { digest: digest(&bytes), ..place });
             let own = bytes.get(..count * item).ok_or_else(|| odd(part, index))?;
             match part {
-                Part::Ids => own.chunks_exact(item).for_each(|id| content.id(unpadded(id))),
+                ShardDataset::Ids => own.chunks_exact(item).for_each(|id| content.id(unpadded(id))),
                 _ => content.add(part, own),
             }
         }
@@ -52,7 +52,7 @@ pub fn read_back(path: &Path, common: &Common) -> Result<Trailer, String> {
 /// The chunks of a dataset in the order of items, and how many items each has.
 fn places(
     dataset: &hdf5::Dataset,
-    part: Part,
+    part: ShardDataset,
     items: usize,
 ) -> Result<Vec<(Chunk, usize)>, String> {
     if items == 0 {
@@ -74,6 +74,6 @@ fn places(
     (0..count).map(one).collect()
 }
 
-fn odd(part: Part, index: usize) -> String {
+fn odd(part: ShardDataset, index: usize) -> String {
     format!("{part:?}: chunk {index} isn't where it should be: a fault of HDF5")
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::content::{Content, Part, unpadded};
+use super::content::{Content, ShardDataset, unpadded};
 use super::items::{Items, Watched, places};
 use super::proof::Opened;
 use super::prove::still_same;
@@ -16,9 +16,9 @@ use crate::kernel::dequantise::from_bytes;
 use crate::kernel::finite::all_below;
 use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
-use crate::model::bounds::{Bounds, TooLarge};
+use crate::model::bounds::{FeatureBounds, TooLarge};
 use crate::model::features::FRAMES_MAX;
-use crate::progress::{Call, tick};
+use crate::progress::{CallGuard, tick};
 
 /// What HDF5 keeps of chunks it has read, for each open dataset, unless it is told otherwise.
 const CHUNK_CACHE: usize = 1 << 20;
@@ -39,7 +39,7 @@ pub struct ShardReader {
     /// Bytes of quantised values, before they are scaled.
     bytes: Vec<u8>,
     /// How large values may be, and whether any byte gives one that surely is within.
-    bounds: Arc<Bounds>,
+    bounds: Arc<FeatureBounds>,
     bytes_fit: bool,
     instructions: Instructions,
 }
@@ -51,15 +51,15 @@ impl ShardReader {
     /// # Errors
     /// Exit 4: as `ShardInfo::read`; other rows than those that `info` describes.
     pub fn open(info: &ShardInfo) -> Result<ShardReader> {
-        ShardReader::within(info, Arc::new(Bounds::none()))
+        ShardReader::within(info, Arc::new(FeatureBounds::none()))
     }
 
     /// As `open`; rows beyond `bounds` are errors.
     ///
     /// # Errors
     /// As `open`.
-    pub fn within(info: &ShardInfo, bounds: Arc<Bounds>) -> Result<ShardReader> {
-        let _opening = Call::on("opening", &info.path);
+    pub fn within(info: &ShardInfo, bounds: Arc<FeatureBounds>) -> Result<ShardReader> {
+        let _opening = CallGuard::on("opening", &info.path);
         let opened = Opened::open(&info.path)?;
         let own = match (&opened.trailer, &info.proof) {
             (Some(trailer), Proof::Own { file }) => *file == hex(trailer.digest()),
@@ -80,7 +80,11 @@ impl ShardReader {
         ShardReader::of(&opened, now, bounds)
     }
 
-    pub(super) fn of(opened: &Opened, info: ShardInfo, bounds: Arc<Bounds>) -> Result<ShardReader> {
+    pub(super) fn of(
+        opened: &Opened,
+        info: ShardInfo,
+        bounds: Arc<FeatureBounds>,
+    ) -> Result<ShardReader> {
         let path = info.path.as_path();
         let [values, mut label_offsets, labels, mut frame_offsets, ids] = items(opened, &info)?;
         let label_offsets = offsets(path, "label_offsets", &mut label_offsets, info.positives)?;
@@ -107,7 +111,7 @@ impl ShardReader {
         })
     }
 
-    fn wrong(&self, part: Part, text: impl std::fmt::Display) -> Error {
+    fn wrong(&self, part: ShardDataset, text: impl std::fmt::Display) -> Error {
         wrong(&self.info.path, &format!("dataset {:?}", part.name(self.info.kind)), text)
     }
 
@@ -120,7 +124,9 @@ impl ShardReader {
         let width = self.info.width();
         assert_eq!(features.len(), rows.len() * width);
         if self.info.kind == Kind::Frames {
-            return Err(self.wrong(Part::Values, "found frames, expected video-level features"));
+            return Err(
+                self.wrong(ShardDataset::Values, "found frames, expected video-level features")
+            );
         }
         let first = rows.start;
         let read = match self.info.quantised {
@@ -132,7 +138,7 @@ impl ShardReader {
                 read
             }
         };
-        read.map_err(|text| self.wrong(Part::Values, text))?;
+        read.map_err(|text| self.wrong(ShardDataset::Values, text))?;
         let fine = match self.info.quantised {
             Some(_) => self.bytes_fit,
             None => all_below(self.instructions, features, self.bounds.surely),
@@ -147,7 +153,7 @@ impl ShardReader {
             let (row, column) = (first + at / width, at % width);
             let text =
                 format!("{what} {row}, column {column}: found {}, expected a number", values[at]);
-            return Err(self.wrong(Part::Values, text));
+            return Err(self.wrong(ShardDataset::Values, text));
         }
         for (row, values) in values.chunks_exact(width).enumerate() {
             if let Some(found) = self.bounds.too_large(values) {
@@ -158,7 +164,7 @@ impl ShardReader {
                     first + row
                 );
                 let hint = "is it a fill value? data.normalize = \"none\" takes it as it is";
-                return Err(self.wrong(Part::Values, text).hint(hint));
+                return Err(self.wrong(ShardDataset::Values, text).hint(hint));
             }
         }
         Ok(())
@@ -170,12 +176,12 @@ impl ShardReader {
     /// Exit 4: a video-level shard, a damaged chunk.
     pub fn frames(&mut self, row: usize) -> Result<Vec<u8>> {
         if self.info.kind == Kind::Video {
-            return Err(self.wrong(Part::Values, "expected frames of bytes"));
+            return Err(self.wrong(ShardDataset::Values, "expected frames of bytes"));
         }
         let frames = self.frame_offsets[row] as usize..self.frame_offsets[row + 1] as usize;
         let mut bytes = vec![0; frames.len() * self.info.width()];
         let read = self.values.read(frames, &mut bytes);
-        read.map_err(|text| self.wrong(Part::Values, text))?;
+        read.map_err(|text| self.wrong(ShardDataset::Values, text))?;
         if !self.bytes_fit {
             // Pooling takes no more of them.
             let used = &bytes[..bytes.len().min(FRAMES_MAX * self.info.width())];
@@ -198,7 +204,7 @@ impl ShardReader {
         let ends = rows.map(|row| (at(row + 1) - items.start) * item).collect();
         let mut bytes = vec![0; items.len() * item];
         let read = self.values.read(items, &mut bytes);
-        read.map_err(|text| self.wrong(Part::Values, text))?;
+        read.map_err(|text| self.wrong(ShardDataset::Values, text))?;
         Ok((bytes, ends))
     }
 
@@ -216,7 +222,7 @@ impl ShardReader {
         let (from, to) = (at(rows.start), at(rows.end));
         let mut classes = vec![0u32; to - from];
         let read = self.labels.read(from..to, bytemuck::cast_slice_mut(&mut classes));
-        read.map_err(|text| self.wrong(Part::Labels, text))?;
+        read.map_err(|text| self.wrong(ShardDataset::Labels, text))?;
         for row in rows {
             let at = |row: usize| self.label_offsets[row] as usize;
             let own = &classes[at(row) - from..at(row + 1) - from];
@@ -232,7 +238,7 @@ impl ShardReader {
                     }
                 },
             };
-            return Err(self.wrong(Part::Labels, format!("row {row}: {text}")));
+            return Err(self.wrong(ShardDataset::Labels, format!("row {row}: {text}")));
         }
         Ok(())
     }
@@ -242,7 +248,7 @@ impl ShardReader {
         let width = self.info.id_bytes;
         let mut bytes = vec![0u8; rows.len() * width];
         let read = self.ids.read(rows, &mut bytes);
-        read.map_err(|text| self.wrong(Part::Ids, text))?;
+        read.map_err(|text| self.wrong(ShardDataset::Ids, text))?;
         Ok(bytes.chunks_exact(width).map(|cell| unpadded(cell).to_vec()).collect())
     }
 
@@ -261,9 +267,9 @@ impl ShardReader {
         // Labels of all rows lie in memory at once, as the offsets do.
         let mut labels = Labels::new();
         self.labels(0..self.info.rows, &mut labels)?;
-        content.add(Part::Labels, bytemuck::cast_slice(labels.classes()));
-        content.add(Part::LabelOffsets, bytemuck::cast_slice(&self.label_offsets));
-        content.add(Part::FrameOffsets, bytemuck::cast_slice(&self.frame_offsets));
+        content.add(ShardDataset::Labels, bytemuck::cast_slice(labels.classes()));
+        content.add(ShardDataset::LabelOffsets, bytemuck::cast_slice(&self.label_offsets));
+        content.add(ShardDataset::FrameOffsets, bytemuck::cast_slice(&self.frame_offsets));
         let found = content.digest(&self.info.common());
         let expected = matches!(self.info.proof, Proof::Own { .. });
         match self.info.digest.as_ref().filter(|_| expected) {
@@ -276,7 +282,7 @@ impl ShardReader {
     }
 
     fn all_values(&mut self, content: &mut Content) -> Result<()> {
-        let _reading = Call::on("checking", &self.info.path);
+        let _reading = CallGuard::on("checking", &self.info.path);
         let floats = self.info.quantised.is_none();
         let (_, item) = self.values.size();
         let (mut numbers, mut bytes) = (Vec::new(), Vec::new());
@@ -285,12 +291,12 @@ impl ShardReader {
             if floats {
                 numbers.resize(items.len() * self.info.width(), 0.0);
                 self.features(items, &mut numbers)?;
-                content.add(Part::Values, bytemuck::cast_slice(&numbers));
+                content.add(ShardDataset::Values, bytemuck::cast_slice(&numbers));
             } else {
                 bytes.resize(items.len() * item, 0);
                 let read = self.values.read(items, &mut bytes);
-                read.map_err(|text| self.wrong(Part::Values, text))?;
-                content.add(Part::Values, &bytes);
+                read.map_err(|text| self.wrong(ShardDataset::Values, text))?;
+                content.add(ShardDataset::Values, &bytes);
             }
         }
         Ok(())
@@ -312,20 +318,20 @@ fn same_rows(then: &ShardInfo, now: &ShardInfo) -> bool {
     }
 }
 
-/// The datasets of a shard, in the order of `Part::ALL`.
+/// The datasets of a shard, in the order of `ShardDataset::ALL`.
 fn items(opened: &Opened, info: &ShardInfo) -> Result<[Items; 5]> {
     let path = info.path.as_path();
     if let Some(trailer) = &opened.trailer {
         let places = places(trailer, &info.sizes())
             .map_err(|text| Error::input(format!("{}: {text}", path.display())))?;
         let mut places = places.into_iter();
-        return Ok(Part::ALL.map(|_| {
+        return Ok(ShardDataset::ALL.map(|_| {
             let place = places.next().expect("one for each dataset");
             Items::proven(opened.file.clone(), trailer.clone(), place)
         }));
     }
     let file = opened.hdf5(info.chunk_bytes.clamp(CHUNK_CACHE, CHUNK_CACHE_MAX))?;
-    let open = |part: Part| {
+    let open = |part: ShardDataset| {
         if !part.is_of(info.kind) {
             return Ok(Items::Empty);
         }
@@ -338,7 +344,7 @@ fn items(opened: &Opened, info: &ShardInfo) -> Result<[Items; 5]> {
         let items = dataset.map(|dataset| Items::Hdf5(dataset, watched));
         items.map_err(|text| wrong(path, &format!("dataset {name:?}"), text))
     };
-    let [values, label_offsets, labels, frame_offsets, ids] = Part::ALL.map(open);
+    let [values, label_offsets, labels, frame_offsets, ids] = ShardDataset::ALL.map(open);
     Ok([values?, label_offsets?, labels?, frame_offsets?, ids?])
 }
 

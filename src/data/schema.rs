@@ -6,8 +6,8 @@ use hdf5::filters::Filter;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::Attributes;
-use super::content::{Common, Part};
-use super::datasets::{Datasets, Expected, numeric};
+use super::content::{Common, ShardDataset};
+use super::datasets::{DatasetType, Datasets, numeric};
 use super::items::places;
 use super::proof::Opened;
 use super::stamp::Stamp;
@@ -16,7 +16,7 @@ use super::trailer::{self, Trailer};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::limits::{check_class_count, check_parts};
-use crate::progress::Call;
+use crate::progress::CallGuard;
 
 pub const FORMAT: &str = "reelscale-shard";
 /// The version of shards without proof.
@@ -103,7 +103,7 @@ impl ShardInfo {
 
     /// The dataset that holds the values: `features` or `frames`.
     pub fn values(&self) -> &'static str {
-        Part::Values.name(self.kind)
+        ShardDataset::Values.name(self.kind)
     }
 
     /// What changes what is trained, beside the rows themselves.
@@ -201,7 +201,7 @@ impl ShardInfo {
         let opened = Opened::open(&self.path)?;
         let file = opened.hdf5(0)?;
         let mut names = Vec::new();
-        for part in Part::ALL.into_iter().filter(|part| part.is_of(self.kind)) {
+        for part in ShardDataset::ALL.into_iter().filter(|part| part.is_of(self.kind)) {
             let name = part.name(self.kind);
             let dataset = storage::open(&file, name)
                 .map_err(|text| wrong(&self.path, &format!("dataset {name:?}"), text))?;
@@ -217,7 +217,7 @@ impl ShardInfo {
 
     fn of_version(opened: &Opened, check: impl FnOnce(i128) -> Result<()>) -> Result<ShardInfo> {
         let path = opened.path.as_path();
-        let _opening = Call::on("opening", path);
+        let _opening = CallGuard::on("opening", path);
         let file = opened.hdf5(0)?;
         let attributes = Attributes { path, field: "", object: &file };
         let format = attributes.text("format")?;
@@ -232,7 +232,7 @@ impl ShardInfo {
         let class_count = check_class_count(attributes.whole("class_count")?)
             .map_err(|text| wrong(path, "class_count", text))?;
         let kind = match [Kind::Frames, Kind::Video]
-            .map(|kind| file.link_exists(Part::Values.name(kind)))
+            .map(|kind| file.link_exists(ShardDataset::Values.name(kind)))
         {
             [true, true] => {
                 return Err(wrong(path, "frames", "found beside features, expected one of them"));
@@ -268,23 +268,23 @@ impl ShardInfo {
     fn check_datasets(&mut self, datasets: &mut Datasets) -> Result<()> {
         let path = self.path.clone();
         let integers = [numeric::<i64>()];
-        let offsets = datasets.take(Part::LabelOffsets, &integers, &[None])?;
+        let offsets = datasets.take(ShardDataset::LabelOffsets, &integers, &[None])?;
         self.rows = offsets.size().checked_sub(1).ok_or_else(|| {
             wrong(&path, "label_offsets", "found no number, expected one more than rows")
         })?;
-        self.positives = datasets.take(Part::Labels, &[numeric::<u32>()], &[None])?.size();
-        let ids = datasets.take(Part::Ids, &[Expected::Bytes], &[Some(self.rows)])?;
+        self.positives = datasets.take(ShardDataset::Labels, &[numeric::<u32>()], &[None])?.size();
+        let ids = datasets.take(ShardDataset::Ids, &[DatasetType::Bytes], &[Some(self.rows)])?;
         self.id_bytes = ids.dtype().map_or(0, |dtype| dtype.size());
         let (rows, types) = match self.kind {
             Kind::Video => (Some(self.rows), &[numeric::<f32>(), numeric::<u8>()][..]),
             Kind::Frames => (None, &[numeric::<u8>()][..]),
         };
-        let values = datasets.take(Part::Values, types, &[rows, Some(self.width())])?;
+        let values = datasets.take(ShardDataset::Values, types, &[rows, Some(self.width())])?;
         let size = values.dtype().map_or(0, |dtype| dtype.size());
         self.chunk_bytes = values.chunk().map_or(0, |chunk| chunk.iter().product::<usize>() * size);
         if self.kind == Kind::Frames {
             self.frames = values.shape()[0];
-            datasets.take(Part::FrameOffsets, &integers, &[Some(self.rows + 1)])?;
+            datasets.take(ShardDataset::FrameOffsets, &integers, &[Some(self.rows + 1)])?;
         }
         if size == 1 {
             let field = format!("dataset {:?}", self.values());

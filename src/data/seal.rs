@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hdf5::{IndexType, IterationOrder};
 
-use super::content::Part;
+use super::content::ShardDataset;
 use super::proof::Opened;
 use super::reader::ShardReader;
 use super::schema::{ShardHeader, ShardInfo, hex, wrong};
@@ -18,7 +18,7 @@ use super::writer::ShardWriter;
 use crate::disk::{Disk, folder_of};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
-use crate::model::bounds::Bounds;
+use crate::model::bounds::FeatureBounds;
 use crate::progress::tick;
 
 /// What has become of a shard that was to be sealed.
@@ -51,7 +51,7 @@ pub fn seal(path: &Path, disk: &Disk) -> Result<Sealed> {
     let opened = Opened::open(&place)?;
     let before = opened.file.metadata().map_err(refused)?;
     let info = ShardInfo::to_be_sealed(&opened)?;
-    let mut reader = ShardReader::of(&opened, info.clone(), Arc::new(Bounds::none()))?;
+    let mut reader = ShardReader::of(&opened, info.clone(), Arc::new(FeatureBounds::none()))?;
     let content = reader.check_in_full()?;
     if opened.trailer.is_some() {
         return Ok(Sealed::Before);
@@ -124,7 +124,7 @@ fn copy(reader: &mut ShardReader, info: &ShardInfo, writer: &mut ShardWriter) ->
 fn nothing_else(opened: &Opened, info: &ShardInfo) -> Result<String> {
     let path = opened.path.as_path();
     let file = opened.hdf5(0)?;
-    let parts = Part::ALL.into_iter().filter(|part| part.is_of(info.kind));
+    let parts = ShardDataset::ALL.into_iter().filter(|part| part.is_of(info.kind));
     let known: BTreeSet<&str> = parts.map(|part| part.name(info.kind)).collect();
     let unreadable = |error: hdf5::Error| Error::input(format!("{}: {error}", path.display()));
     let links = file.links(IndexType::Name, IterationOrder::Native).map_err(unreadable)?;

@@ -10,7 +10,7 @@ use hdf5::{Dataset, H5Type};
 use ndarray::{ArrayView1, ArrayView2};
 
 use super::attributes::write_text;
-use super::content::{Common, Content, Part};
+use super::content::{Common, Content, ShardDataset};
 use super::fletcher::fletcher32;
 use super::hyperslab;
 use super::read_back::read_back;
@@ -164,7 +164,7 @@ impl ShardWriter {
             let last = self.frame_offsets[self.frame_offsets.len() - 1];
             self.frame_offsets.push(last + (values.len() / width) as i64);
         }
-        self.content.add(Part::Values, values);
+        self.content.add(ShardDataset::Values, values);
         self.buffer.extend_from_slice(values);
         self.labels.extend_from_slice(labels);
         self.label_offsets.push(self.labels.len() as i64);
@@ -245,15 +245,15 @@ impl ShardWriter {
     pub(super) fn complete(&mut self) -> Result<Trailer> {
         self.write_rest().map_err(|error| failed(&self.path, error))?;
         for (part, numbers) in [
-            (Part::LabelOffsets, bytemuck::cast_slice(&self.label_offsets)),
-            (Part::Labels, bytemuck::cast_slice(&self.labels)),
+            (ShardDataset::LabelOffsets, bytemuck::cast_slice(&self.label_offsets)),
+            (ShardDataset::Labels, bytemuck::cast_slice(&self.labels)),
         ] {
             self.content.add(part, numbers);
         }
         let ShardHeader { parts, class_count, kind, .. } = &self.header;
         let (kind, class_count, quantised) = (*kind, *class_count, self.quantised);
         if kind == Kind::Frames {
-            self.content.add(Part::FrameOffsets, bytemuck::cast_slice(&self.frame_offsets));
+            self.content.add(ShardDataset::FrameOffsets, bytemuck::cast_slice(&self.frame_offsets));
         }
         let common = Common { kind, parts, class_count, rows: self.ids.len(), quantised };
         let pushed = self.content.digest(&common);
@@ -329,7 +329,7 @@ fn create_values(
     quantised: Option<(f32, f32)>,
     chunk: usize,
 ) -> hdf5::Result<Dataset> {
-    let (name, width) = (Part::Values.name(header.kind), header.width());
+    let (name, width) = (ShardDataset::Values.name(header.kind), header.width());
     match quantised {
         None => growing::<f32>(file, name, width, chunk),
         Some((scale, offset)) => {

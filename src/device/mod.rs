@@ -15,9 +15,9 @@ mod dropout;
 mod full_batches;
 pub mod gpu;
 pub mod host;
+pub mod host_arithmetic;
 mod mini_batches;
 mod negatives;
-pub mod numbers;
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use super::{Call, Disk};
+use super::{Disk, DiskCall};
 
 /// A file that is open for reading and writing. `Write` writes at its position, which begins at the
 /// end of what was there.
@@ -37,14 +37,14 @@ impl DiskFile {
     /// Writes all of `bytes` at the byte `at`, wherever the position is.
     #[track_caller]
     pub fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        let call = Call::Write { path: &self.path, file: &self.file, at, bytes };
+        let call = DiskCall::Write { path: &self.path, file: &self.file, at, bytes };
         self.disk.call(&call, || self.file.write_all_at(bytes, at))
     }
 
     /// Cuts it to `length` bytes, or fills it up with zeros; the position is its end.
     #[track_caller]
     pub fn set_len(&mut self, length: u64) -> io::Result<()> {
-        let call = Call::SetLength { path: &self.path, file: &self.file, length };
+        let call = DiskCall::SetLength { path: &self.path, file: &self.file, length };
         self.disk.call(&call, || self.file.set_len(length))?;
         self.at = length;
         Ok(())
@@ -57,7 +57,7 @@ impl DiskFile {
     /// know no locks.
     #[track_caller]
     pub fn lock(&self) -> io::Result<()> {
-        self.disk.call(&Call::Lock(&self.path), || {
+        self.disk.call(&DiskCall::Lock(&self.path), || {
             Ok(flock(&self.file, FlockOperation::NonBlockingLockExclusive)?)
         })
     }
@@ -65,7 +65,7 @@ impl DiskFile {
     /// Makes all that was written last. That its name lasts is up to its folder.
     #[track_caller]
     pub fn sync(&self) -> io::Result<()> {
-        let call = Call::Sync { path: &self.path, file: &self.file };
+        let call = DiskCall::Sync { path: &self.path, file: &self.file };
         self.disk.call(&call, || self.file.sync_all())
     }
 }

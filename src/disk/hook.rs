@@ -10,7 +10,7 @@ use crate::progress;
 
 /// A call that changes the file system, or what others may do in it.
 #[derive(Debug)]
-pub enum Call<'a> {
+pub enum DiskCall<'a> {
     CreateDir(&'a Path),
     /// Makes a new, empty file.
     Create(&'a Path),
@@ -52,39 +52,45 @@ pub enum Call<'a> {
 }
 
 /// Where in the program a call stands.
-pub type Place = &'static Location<'static>;
+pub type CallSite = &'static Location<'static>;
 
 /// Makes a call.
 pub type Go<'a> = &'a mut dyn FnMut() -> io::Result<()>;
 
-impl Call<'_> {
+impl DiskCall<'_> {
     /// Tells those who watch over the process what it is at. A sync or a rename that takes its time
     /// loses nothing: it may.
-    pub(super) fn under_way(&self) -> progress::Call {
+    pub(super) fn under_way(&self) -> progress::CallGuard {
         match self {
-            Call::CreateDir(path) | Call::Create(path) | Call::Adopt(path) => {
-                progress::Call::on("creating", path)
+            DiskCall::CreateDir(path) | DiskCall::Create(path) | DiskCall::Adopt(path) => {
+                progress::CallGuard::on("creating", path)
             }
-            Call::Write { path, .. } => progress::Call::on("writing", path),
-            Call::SetLength { path, .. } => progress::Call::slow("setting the length of", path),
-            Call::Sync { path, .. } | Call::SyncDir(path) => progress::Call::slow("syncing", path),
-            Call::Rename { to, .. } | Call::HardLink { to, .. } => {
-                progress::Call::slow("renaming to", to)
+            DiskCall::Write { path, .. } => progress::CallGuard::on("writing", path),
+            DiskCall::SetLength { path, .. } => {
+                progress::CallGuard::slow("setting the length of", path)
             }
-            Call::RemoveFile(path) | Call::RemoveDir(path) => progress::Call::on("removing", path),
-            Call::Lock(path) => progress::Call::on("locking", path),
+            DiskCall::Sync { path, .. } | DiskCall::SyncDir(path) => {
+                progress::CallGuard::slow("syncing", path)
+            }
+            DiskCall::Rename { to, .. } | DiskCall::HardLink { to, .. } => {
+                progress::CallGuard::slow("renaming to", to)
+            }
+            DiskCall::RemoveFile(path) | DiskCall::RemoveDir(path) => {
+                progress::CallGuard::on("removing", path)
+            }
+            DiskCall::Lock(path) => progress::CallGuard::on("locking", path),
         }
     }
 }
 
 /// What every call passes through.
-pub trait Hook: fmt::Debug + Send + Sync {
+pub trait DiskHook: fmt::Debug + Send + Sync {
     /// Makes the call, which stands at `place` in the program, by `go`, at most once, or gives the
     /// error that the caller gets instead. An `Ok` without having called `go` is a bug.
     ///
     /// # Errors
     /// What `go` gives, or what is to be simulated.
-    fn around(&self, call: &Call, place: Place, go: Go) -> io::Result<()>;
+    fn around(&self, call: &DiskCall, place: CallSite, go: Go) -> io::Result<()>;
 
     /// The program says that what is at `path` lasts from now on, with all that is in it.
     fn lasts(&self, _path: &Path) {}

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use crate::progress;
 
 pub use file::DiskFile;
-pub use hook::{Call, Go, Hook, Place};
+pub use hook::{CallSite, DiskCall, DiskHook, Go};
 use names::with_ending;
 pub use names::{folder_of, own_temporary, temporary};
 pub use planned::FaultKind;
@@ -41,13 +41,13 @@ const TEMPORARIES: usize = 10;
 /// The real file system, unless there is a hook.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
-    hook: Option<Arc<dyn Hook>>,
+    hook: Option<Arc<dyn DiskHook>>,
     planned: Option<Arc<Planned>>,
 }
 
 impl Disk {
     /// A file system whose every call passes `hook`.
-    pub fn hooked(hook: Arc<dyn Hook>) -> Disk {
+    pub fn hooked(hook: Arc<dyn DiskHook>) -> Disk {
         Disk { hook: Some(hook), planned: None }
     }
 
@@ -64,7 +64,7 @@ impl Disk {
 
     /// The one place where the file system is changed.
     #[track_caller]
-    fn call<T>(&self, call: &Call, go: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    fn call<T>(&self, call: &DiskCall, go: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let _under_way = call.under_way();
         let Some(hook) = &self.hook else { return go() };
         let (mut go, mut value) = (Some(go), None);
@@ -89,7 +89,7 @@ impl Disk {
     /// `AlreadyExists`: of several that make it at once one succeeds.
     #[track_caller]
     pub fn create_new_dir(&self, path: &Path) -> io::Result<()> {
-        self.call(&Call::CreateDir(path), || fs::create_dir(path))
+        self.call(&DiskCall::CreateDir(path), || fs::create_dir(path))
     }
 
     /// Makes one folder, whose parent is there. A folder that is there is fine, a link isn't.
@@ -135,7 +135,7 @@ impl Disk {
     /// Makes a file that isn't there yet, not even as a link.
     #[track_caller]
     pub fn create(&self, path: &Path) -> io::Result<DiskFile> {
-        let file = self.call(&Call::Create(path), || {
+        let file = self.call(&DiskCall::Create(path), || {
             File::options().read(true).write(true).create_new(true).open(path)
         })?;
         Ok(DiskFile::new(self.clone(), path, file, 0))
@@ -154,38 +154,38 @@ impl Disk {
     /// `DiskFile::sync` like any other.
     #[track_caller]
     pub fn adopt(&self, path: &Path) -> io::Result<DiskFile> {
-        self.call(&Call::Adopt(path), || Ok(()))?;
+        self.call(&DiskCall::Adopt(path), || Ok(()))?;
         self.open_existing(path)
     }
 
     /// Renames a file or folder; a file at `to` is replaced.
     #[track_caller]
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call(&Call::Rename { from, to }, || fs::rename(from, to))
+        self.call(&DiskCall::Rename { from, to }, || fs::rename(from, to))
     }
 
     /// Gives a file a second name; unlike a rename this never replaces what came meanwhile.
     #[track_caller]
     pub fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call(&Call::HardLink { from, to }, || fs::hard_link(from, to))
+        self.call(&DiskCall::HardLink { from, to }, || fs::hard_link(from, to))
     }
 
     /// Makes what stands in a folder last: its names, not the bytes of its files.
     #[track_caller]
     pub fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        self.call(&Call::SyncDir(path), || File::open(path)?.sync_all())
+        self.call(&DiskCall::SyncDir(path), || File::open(path)?.sync_all())
     }
 
     #[track_caller]
     pub fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.call(&Call::RemoveFile(path), || fs::remove_file(path))
+        self.call(&DiskCall::RemoveFile(path), || fs::remove_file(path))
     }
 
     /// Removes an empty folder.
     #[track_caller]
     pub fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.call(&Call::RemoveDir(path), || fs::remove_dir(path))
+        self.call(&DiskCall::RemoveDir(path), || fs::remove_dir(path))
     }
 
     /// Removes a folder and all in it, links and not what they lead to; fine if it isn't there.
@@ -373,7 +373,7 @@ pub fn identity(found: &Metadata) -> (u64, u64) {
 /// # Errors
 /// What the file system gives.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let _reading = progress::Call::on("reading", path);
+    let _reading = progress::CallGuard::on("reading", path);
     let mut file = File::open(path)?;
     let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
     while (&mut file).take(READ_AT_ONCE).read_to_end(&mut bytes)? > 0 {

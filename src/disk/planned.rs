@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::{Call, Go, Hook, Place};
+use super::{CallSite, DiskCall, DiskHook, Go};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Planned {
     }
 
     /// Counts a call.
-    fn count(&self, call: &Call) -> io::Result<()> {
+    fn count(&self, call: &DiskCall) -> io::Result<()> {
         let mut state = self.state.lock().expect("no panic");
         if state.happened {
             return match self.kind {
@@ -58,7 +58,7 @@ impl Planned {
             return Ok(());
         }
         state.happened = true;
-        if let Call::Write { file, at, bytes, .. } = call {
+        if let DiskCall::Write { file, at, bytes, .. } = call {
             let _ = file.write_all_at(&bytes[..bytes.len() / 2], *at);
         }
         if self.kind == FaultKind::Crash {
@@ -79,15 +79,15 @@ impl Planned {
     }
 }
 
-impl Hook for Planned {
-    fn around(&self, call: &Call, _place: Place, go: Go) -> io::Result<()> {
+impl DiskHook for Planned {
+    fn around(&self, call: &DiskCall, _place: CallSite, go: Go) -> io::Result<()> {
         self.count(call)?;
         go()?;
         match call {
-            Call::Create(path) | Call::Adopt(path) | Call::Write { path, .. } => {
+            DiskCall::Create(path) | DiskCall::Adopt(path) | DiskCall::Write { path, .. } => {
                 self.note(path, false);
             }
-            Call::Sync { path, .. } => self.note(path, true),
+            DiskCall::Sync { path, .. } => self.note(path, true),
             _ => {}
         }
         Ok(())

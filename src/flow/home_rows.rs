@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::own_rows::{OwnRows, Room};
 use crate::comm::{Comm, OrderedSum, StopFlag};
 use crate::data::{Dataset, Kind, Reader};
-use crate::device::{Device, numbers};
+use crate::device::{Device, host_arithmetic};
 use crate::error::{Error, Exit, Result};
 use crate::labels::Labels;
 use crate::model::Matrix;
@@ -190,7 +190,7 @@ impl HomeRows {
     /// Sees whether activations of rows from `first` on are finite: what comes of others may look
     /// as if nothing were wrong.
     fn check(&self, first: usize, activations: &Matrix) -> Result<()> {
-        if numbers::all_finite(&activations.data) {
+        if host_arithmetic::all_finite(&activations.data) {
             return Ok(());
         }
         let odd = |row: &usize| activations.row(*row).iter().any(|number| !number.is_finite());
@@ -212,7 +212,7 @@ fn cut(rows: Range<usize>, rows_max: usize) -> impl Iterator<Item = Range<usize>
 
 /// Adds what rows give to [sums][sums of squares][count] of their features.
 fn add_moments(features: &Features, sums: &mut [f64]) {
-    let numbers = numbers::of_features(features);
+    let numbers = host_arithmetic::features_as_numbers(features);
     let (width, rows) = (numbers.width(), numbers.rows());
     let (sums, rest) = sums.split_at_mut(width);
     let (squares, count) = rest.split_at_mut(width);

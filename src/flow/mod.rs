@@ -2,8 +2,8 @@
 
 pub mod experts_travel;
 pub mod home_rows;
-pub mod overlap;
 pub mod own_rows;
+pub mod repeated_rows;
 pub mod rows_travel;
 pub mod shards;
 pub mod verify;

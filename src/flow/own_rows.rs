@@ -43,7 +43,8 @@ impl Room {
     }
 }
 
-enum Store {
+/// What activations at rest lie in.
+enum Medium {
     Memory(Matrix),
     /// [rows][stride] numbers as this machine has them. The file has no name any more: it goes
     /// with the process, however that ends.
@@ -52,8 +53,8 @@ enum Store {
 
 /// Activations that are at rest, and the seal of each row: the crc32c of its numbers as they were
 /// made. It travels with the row, so that memory, scratch file and network are proven together.
-struct Kept {
-    store: Store,
+struct SealedRows {
+    medium: Medium,
     seals: Vec<u32>,
     stride: usize,
     /// The first row among all, for errors.
@@ -64,7 +65,7 @@ struct Kept {
 
 /// Activations in a scratch file, for a thread that reads them ahead.
 #[derive(Clone)]
-pub struct ScratchRows(Arc<Kept>);
+pub struct ScratchRows(Arc<SealedRows>);
 
 /// The rows that this rank holds: a contiguous run of all rows, with their activations.
 pub struct OwnRows {
@@ -72,7 +73,7 @@ pub struct OwnRows {
     pub rows: Range<usize>,
     pub labels: Labels,
     width: usize,
-    kept: Arc<Kept>,
+    sealed: Arc<SealedRows>,
     waited_nanoseconds: AtomicU64,
 }
 
@@ -83,14 +84,14 @@ impl OwnRows {
     /// Exit 5 where no scratch file can be made.
     pub fn new(rows: Range<usize>, width: usize, room: &Room) -> Result<OwnRows> {
         let stride = stride_of(width);
-        let store = match rows.len() * stride * size_of::<f32>() <= room.bytes_max {
-            true => Store::Memory(Matrix::zeros(rows.len(), width)),
-            false => Store::Scratch(unnamed_file(&room.scratch)?),
+        let medium = match rows.len() * stride * size_of::<f32>() <= room.bytes_max {
+            true => Medium::Memory(Matrix::zeros(rows.len(), width)),
+            false => Medium::Scratch(unnamed_file(&room.scratch)?),
         };
         let (seals, first_row) = (Vec::with_capacity(rows.len()), rows.start);
-        let kept = Kept { store, seals, stride, first_row, scratch: room.scratch.clone() };
-        let (kept, waited_nanoseconds) = (Arc::new(kept), AtomicU64::new(0));
-        Ok(OwnRows { rows, labels: Labels::new(), width, kept, waited_nanoseconds })
+        let sealed = SealedRows { medium, seals, stride, first_row, scratch: room.scratch.clone() };
+        let (sealed, waited_nanoseconds) = (Arc::new(sealed), AtomicU64::new(0));
+        Ok(OwnRows { rows, labels: Labels::new(), width, sealed, waited_nanoseconds })
     }
 
     /// Width d of the activations.
@@ -115,7 +116,7 @@ impl OwnRows {
     pub fn push(&mut self, activations: &Matrix, labels: &Labels) -> Result<()> {
         let at = self.labels.rows();
         self.labels.extend(labels);
-        Arc::get_mut(&mut self.kept)
+        Arc::get_mut(&mut self.sealed)
             .expect("nobody reads before all is there")
             .push(at, activations)
     }
@@ -126,14 +127,14 @@ impl OwnRows {
     /// # Errors
     /// Exit 5: the scratch file can't be read, or is damaged.
     pub fn copy_sealed(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
-        self.kept.copy(rows, true, to)
+        self.sealed.copy(rows, true, to)
     }
 
     /// The scratch file, if the activations lie in one, for a thread that reads ahead.
     pub fn scratch(&self) -> Option<ScratchRows> {
-        match self.kept.store {
-            Store::Memory(_) => None,
-            Store::Scratch(_) => Some(ScratchRows(self.kept.clone())),
+        match self.sealed.medium {
+            Medium::Memory(_) => None,
+            Medium::Scratch(_) => Some(ScratchRows(self.sealed.clone())),
         }
     }
 }
@@ -145,7 +146,7 @@ impl AtRest for OwnRows {
 
     fn gathered(&self, rows: &[usize]) -> Result<Resting<'_>> {
         let mut activations = Matrix::zeros(0, self.width);
-        self.kept.copy(rows, false, &mut activations.data)?;
+        self.sealed.copy(rows, false, &mut activations.data)?;
         activations.resize(rows.len());
         let mut labels = Labels::new();
         rows.iter().for_each(|row| labels.push(self.labels.row(*row)));
@@ -154,15 +155,15 @@ impl AtRest for OwnRows {
     }
 
     fn run(&self, rows: Range<usize>) -> Result<Resting<'_>> {
-        let file = match &self.kept.store {
-            Store::Memory(all) => {
+        let file = match &self.sealed.medium {
+            Medium::Memory(all) => {
                 let (activations, labels) = (Cow::Borrowed(all), Cow::Borrowed(&self.labels));
                 return Ok(Resting { activations, labels, rows });
             }
-            Store::Scratch(file) => file,
+            Medium::Scratch(file) => file,
         };
         let mut activations = Matrix::zeros(rows.len(), self.width);
-        self.kept.read(file, rows.start, &mut activations.data)?;
+        self.sealed.read(file, rows.start, &mut activations.data)?;
         let mut labels = Labels::new();
         rows.clone().for_each(|row| labels.push(self.labels.row(row)));
         let rows = 0..rows.len();
@@ -190,16 +191,16 @@ pub fn seal_of(numbers: &[f32]) -> u32 {
     crc32c::crc32c(bytemuck::cast_slice(numbers))
 }
 
-impl Kept {
+impl SealedRows {
     fn push(&mut self, at: usize, activations: &Matrix) -> Result<()> {
         let (rows, stride) = (activations.rows(), self.stride);
         self.seals.extend((0..rows).map(|row| seal_of(activations.row(row))));
-        match &mut self.store {
-            Store::Memory(all) => {
+        match &mut self.medium {
+            Medium::Memory(all) => {
                 all.data[at * stride..(at + rows) * stride].copy_from_slice(&activations.data);
                 Ok(())
             }
-            Store::Scratch(file) => {
+            Medium::Scratch(file) => {
                 let bytes = bytemuck::cast_slice(&activations.data);
                 let written = file.write_all_at(bytes, (at * stride * size_of::<f32>()) as u64);
                 written.map_err(|error| self.failed(error))
@@ -213,15 +214,15 @@ impl Kept {
         to.resize(from + rows.len() * width, 0.0);
         let places = to[from..].chunks_exact_mut(width.max(1));
         let mut places: Vec<(usize, &mut [f32])> = rows.iter().copied().zip(places).collect();
-        if let Store::Scratch(_) = &self.store {
+        if let Medium::Scratch(_) = &self.medium {
             // In the file's order, so that a disk reads forwards.
             places.sort_unstable_by_key(|place| place.0);
         }
         for (row, place) in places {
             let (numbers, seal) = place.split_at_mut(self.stride);
-            match &self.store {
-                Store::Memory(all) => numbers.copy_from_slice(all.row(row)),
-                Store::Scratch(file) => self.read(file, row, numbers)?,
+            match &self.medium {
+                Medium::Memory(all) => numbers.copy_from_slice(all.row(row)),
+                Medium::Scratch(file) => self.read(file, row, numbers)?,
             }
             seal.fill(f32::from_bits(self.seals[row]));
         }
@@ -248,11 +249,11 @@ impl Kept {
     }
 
     fn failed(&self, error: std::io::Error) -> Error {
-        told(format!("scratch file in {}", self.scratch.display()), error)
+        scratch_error(format!("scratch file in {}", self.scratch.display()), error)
     }
 }
 
-fn told(what: impl std::fmt::Display, error: std::io::Error) -> Error {
+fn scratch_error(what: impl std::fmt::Display, error: std::io::Error) -> Error {
     Error::storage(format!("{what}: {error}")).hint(
         "run.scratch names a folder on a disk of the node, with room for its rows' activations",
     )
@@ -264,8 +265,8 @@ fn unnamed_file(folder: &Path) -> Result<File> {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!("reelscale-{}-{number}.scratch", std::process::id()));
     let file = File::options().read(true).write(true).create_new(true).open(&path);
-    let file = file.map_err(|error| told(path.display(), error))?;
-    fs::remove_file(&path).map_err(|error| told(path.display(), error))?;
+    let file = file.map_err(|error| scratch_error(path.display(), error))?;
+    fs::remove_file(&path).map_err(|error| scratch_error(path.display(), error))?;
     Ok(file)
 }
 
@@ -306,7 +307,7 @@ mod tests {
         let room = Room { bytes_max: 0, ..Room::unlimited() };
         let mut own = OwnRows::new(7..11, 3, &room).unwrap();
         own.push(&matrix, &labels).unwrap();
-        let Store::Scratch(file) = &own.kept.store else { panic!("memory") };
+        let Medium::Scratch(file) = &own.sealed.medium else { panic!("memory") };
         for bit in 0..4 * 16 * 32 {
             let mut byte = [0];
             file.read_exact_at(&mut byte, bit / 8).unwrap();

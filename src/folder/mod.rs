@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Exit, Result};
 use crate::human::hex;
-use crate::progress::{Call, tick};
+use crate::progress::{CallGuard, tick};
 use crate::system;
 
 /// Bytes that are read at once.
@@ -168,7 +168,7 @@ impl FolderFile {
             return Err(error.hint(DAMAGED));
         }
         let (mut sum, mut reader) = (Sha256::new(), self.reader(0));
-        let _reading = Call::on("reading", &self.path);
+        let _reading = CallGuard::on("reading", &self.path);
         let mut buffer = vec![0; BUFFER.min(self.bytes() as usize + 1)];
         loop {
             match reader.read(&mut buffer).map_err(|error| refused(&self.path, &error))? {

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::example::{Example, Values};
 use crate::limits::{CLASSES_MAX, FEATURES_MAX};
-use crate::progress::Call;
+use crate::progress::CallGuard;
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl<'a> Rows<'a> {
     /// Exit 4 where there is none.
     pub fn open(path: &Path) -> Result<Rows<'static>> {
         let name = path.display().to_string();
-        let _opening = Call::on("opening", path);
+        let _opening = CallGuard::on("opening", path);
         let file = File::open(path).map_err(|error| Error::input(format!("{name}: {error}")))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Rows::new(name, stem, BufReader::new(file))

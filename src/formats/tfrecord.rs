@@ -6,7 +6,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::progress::Call;
+use crate::progress::CallGuard;
 
 /// Records of one file, in order.
 pub struct Records<'a> {
@@ -38,7 +38,7 @@ impl<'a> Records<'a> {
     pub fn open(path: &Path) -> Result<Records<'static>> {
         let name = path.display().to_string();
         let failed = |error| Error::input(format!("{name}: {error}"));
-        let _opening = Call::on("opening", path);
+        let _opening = CallGuard::on("opening", path);
         let file = File::open(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         Ok(Records::new(name, BufReader::with_capacity(1 << 18, file), length))

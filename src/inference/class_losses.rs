@@ -2,7 +2,7 @@
 
 use super::rankings::exact_totals;
 use crate::comm::Comm;
-use crate::device::numbers::log;
+use crate::device::host_arithmetic::log;
 use crate::metrics::ExactSum;
 
 /// Loss of each class summed over rows, in any order.

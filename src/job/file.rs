@@ -19,11 +19,11 @@ pub struct JobFile {
 }
 
 /// Turns a line and a column into the place that an error names.
-type Place<'a> = &'a dyn Fn(usize, usize) -> String;
+type PlaceOf<'a> = &'a dyn Fn(usize, usize) -> String;
 
 impl JobFile {
     /// Takes in all of `text`; what is wrong with it is added to `errors`.
-    pub fn read(&mut self, text: &str, place: Place, errors: &mut Vec<String>) {
+    pub fn read(&mut self, text: &str, place: PlaceOf, errors: &mut Vec<String>) {
         let at = |span: Range<usize>| {
             let before = &text[..span.start];
             let line = before.matches('\n').count() + 1;

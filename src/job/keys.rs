@@ -6,7 +6,7 @@
 //! `check.rs`.
 
 use super::table::{Decides, Default, Key, Section, Takes, default_of, keys};
-use super::value::{Choice, Setting, Value};
+use super::value::{Choice, KeyType, Value};
 use crate::model::spec::{Activation, Dummy, InitialBiases, Layer, Normalize, Pooling};
 use crate::optim::{SharedSolver, Solver};
 

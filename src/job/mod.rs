@@ -8,7 +8,7 @@ mod earlier;
 mod file;
 mod keys;
 mod layers;
-mod record;
+mod recorded;
 mod table;
 mod value;
 
@@ -20,7 +20,7 @@ pub use keys::{
     ACTIVATIONS, CheckpointJob, DataJob, ExpertsJob, Job, KEYS, ModelJob, PretrainJob, RoundsJob,
     RunJob, SharedJob,
 };
-pub use record::Changes;
+pub use recorded::Changes;
 pub use table::{Decides, Default, Key, Takes};
 
 use crate::error::{Error, Result};

@@ -112,7 +112,7 @@ macro_rules! keys {
             pub(super) fn of<'a>(value: impl Fn(&str) -> &'a Value) -> Job {
                 Job {
                     $($section: $Section {
-                        $($key: <$Type as Setting>::of(
+                        $($key: <$Type as KeyType>::of(
                             value(concat!(stringify!($section), ".", stringify!($key)))
                         ),)+
                     },)+

@@ -65,7 +65,7 @@ impl Serialize for Value {
 }
 
 /// A type that a key can be of.
-pub trait Setting: Sized {
+pub trait KeyType: Sized {
     /// Of a value of what its key takes.
     fn of(value: &Value) -> Self;
 
@@ -73,7 +73,7 @@ pub trait Setting: Sized {
     fn value(&self) -> Value;
 }
 
-impl Setting for u64 {
+impl KeyType for u64 {
     fn of(value: &Value) -> u64 {
         match value {
             // Keys of this type take none below 0.
@@ -87,7 +87,7 @@ impl Setting for u64 {
     }
 }
 
-impl Setting for usize {
+impl KeyType for usize {
     fn of(value: &Value) -> usize {
         u64::of(value) as usize
     }
@@ -97,7 +97,7 @@ impl Setting for usize {
     }
 }
 
-impl Setting for f64 {
+impl KeyType for f64 {
     fn of(value: &Value) -> f64 {
         match value {
             Value::Number(number) => *number,
@@ -110,7 +110,7 @@ impl Setting for f64 {
     }
 }
 
-impl Setting for f32 {
+impl KeyType for f32 {
     fn of(value: &Value) -> f32 {
         f64::of(value) as f32
     }
@@ -122,7 +122,7 @@ impl Setting for f32 {
     }
 }
 
-impl Setting for bool {
+impl KeyType for bool {
     fn of(value: &Value) -> bool {
         match value {
             Value::Boolean(flag) => *flag,
@@ -135,7 +135,7 @@ impl Setting for bool {
     }
 }
 
-impl Setting for String {
+impl KeyType for String {
     fn of(value: &Value) -> String {
         match value {
             Value::Text(text) => text.clone(),
@@ -148,7 +148,7 @@ impl Setting for String {
     }
 }
 
-impl Setting for Vec<String> {
+impl KeyType for Vec<String> {
     fn of(value: &Value) -> Vec<String> {
         match value {
             Value::Texts(texts) => texts.clone(),
@@ -161,7 +161,7 @@ impl Setting for Vec<String> {
     }
 }
 
-impl Setting for Vec<Layer> {
+impl KeyType for Vec<Layer> {
     fn of(value: &Value) -> Vec<Layer> {
         match value {
             Value::Layers(layers) => layers.clone(),
@@ -184,7 +184,7 @@ pub trait Choice: Sized {
     fn name(&self) -> &'static str;
 }
 
-impl<C: Choice> Setting for C {
+impl<C: Choice> KeyType for C {
     fn of(value: &Value) -> C {
         let found = match value {
             Value::Text(name) => C::named(name),

@@ -7,7 +7,7 @@ use crate::kernel::normalise::squares;
 
 /// What features must be.
 #[derive(Clone, Debug)]
-pub struct Bounds {
+pub struct FeatureBounds {
     normalize: Normalize,
     standard: Standard,
     /// Values below it, whatever their sign, are fine wherever they stand; others may be.
@@ -23,9 +23,9 @@ pub struct TooLarge {
     pub what: &'static str,
 }
 
-impl Bounds {
+impl FeatureBounds {
     /// Those of rows of `width` features, `standard` being what they are standardised by.
-    pub fn new(normalize: Normalize, standard: Option<&Standard>, width: usize) -> Bounds {
+    pub fn new(normalize: Normalize, standard: Option<&Standard>, width: usize) -> FeatureBounds {
         let standard = standard.cloned().unwrap_or_default();
         // Half of what there is: sums and products round.
         let half = f32::MAX / 2.0;
@@ -38,12 +38,12 @@ impl Bounds {
             }
             Normalize::None => f32::INFINITY,
         };
-        Bounds { normalize, standard, surely }
+        FeatureBounds { normalize, standard, surely }
     }
 
     /// Those of rows that nothing scales: any number will do.
-    pub fn none() -> Bounds {
-        Bounds::new(Normalize::None, None, 0)
+    pub fn none() -> FeatureBounds {
+        FeatureBounds::new(Normalize::None, None, 0)
     }
 
     /// The value of a row of finite numbers that is too large, if one is.
@@ -92,7 +92,7 @@ mod tests {
         let standard = Standard { means: vec![0.0, -3e30, 1e3], scales: vec![1.0, 2e-30, 1e30] };
         let values = [0.0, 1.0, 1e8, 9.96921e36, 1e19, 1.8e19, 1.9e19, 4e18, 3e38, -1e20, 1e-30];
         for normalize in [Normalize::None, Normalize::L2, Normalize::Standardise] {
-            let bounds = Bounds::new(normalize, Some(&standard), 3);
+            let bounds = FeatureBounds::new(normalize, Some(&standard), 3);
             for (at, value) in values.iter().flat_map(|v| [(0, v), (1, v), (2, v)]) {
                 let mut row = [0.5f32; 3];
                 row[at] = *value;
@@ -107,6 +107,6 @@ mod tests {
                 assert!(told.is_none_or(|told| (told.column, told.value) == (at, *value)));
             }
         }
-        assert!(Bounds::new(Normalize::L2, None, 1152).surely > 3e17);
+        assert!(FeatureBounds::new(Normalize::L2, None, 1152).surely > 3e17);
     }
 }

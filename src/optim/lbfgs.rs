@@ -33,7 +33,7 @@ pub struct Lbfgs {
     step: f64,
     halvings: u32,
     /// Oldest first.
-    pairs: VecDeque<Pair>,
+    pairs: VecDeque<CurvaturePair>,
     /// Relative fall of the value below which the search has converged.
     tolerance: f64,
     converged: bool,
@@ -41,7 +41,7 @@ pub struct Lbfgs {
 
 /// What a step moved (s), how the gradient changed on it (y), and 1 / s'y.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Pair {
+struct CurvaturePair {
     #[serde(with = "packed")]
     moved: Vec<f32>,
     #[serde(with = "packed")]
@@ -126,7 +126,7 @@ impl Lbfgs {
             if self.pairs.len() == HISTORY {
                 self.pairs.pop_front();
             }
-            self.pairs.push_back(Pair { moved, change, rho: 1.0 / curvature });
+            self.pairs.push_back(CurvaturePair { moved, change, rho: 1.0 / curvature });
         }
     }
 
@@ -134,16 +134,16 @@ impl Lbfgs {
     fn direct(&mut self) {
         let mut q = self.gradient.clone();
         let mut alphas = Vec::with_capacity(self.pairs.len());
-        for Pair { moved: s, change: y, rho } in self.pairs.iter().rev() {
+        for CurvaturePair { moved: s, change: y, rho } in self.pairs.iter().rev() {
             let alpha = rho * dot(s, &q);
             add(&mut q, -alpha, y);
             alphas.push(alpha);
         }
-        if let Some(Pair { change: y, rho, .. }) = self.pairs.back() {
+        if let Some(CurvaturePair { change: y, rho, .. }) = self.pairs.back() {
             let scale = 1.0 / (rho * dot(y, y));
             q.iter_mut().for_each(|q| *q = (f64::from(*q) * scale) as f32);
         }
-        for (Pair { moved: s, change: y, rho }, alpha) in
+        for (CurvaturePair { moved: s, change: y, rho }, alpha) in
             self.pairs.iter().zip(alphas.into_iter().rev())
         {
             let beta = rho * dot(y, &q);

@@ -12,9 +12,10 @@ use crate::error::{Error, Exit};
 use crate::tell;
 
 /// The run that this process is in the middle of.
-static RUN: Mutex<Option<Place>> = Mutex::new(None);
+static RUN: Mutex<Option<RunUnderWay>> = Mutex::new(None);
 
-struct Place {
+/// Where the record of a run is kept, and what it says.
+struct RunUnderWay {
     disk: Disk,
     path: PathBuf,
     /// What is known of the run from its start.
@@ -26,7 +27,7 @@ struct Place {
 pub fn run_begins(disk: &Disk, path: &Path, mut record: Value, start: &str) {
     record["start"] = json!(start);
     if let Ok(mut run) = RUN.lock() {
-        *run = Some(Place { disk: disk.clone(), path: path.to_path_buf(), record });
+        *run = Some(RunUnderWay { disk: disk.clone(), path: path.to_path_buf(), record });
     }
 }
 
@@ -56,7 +57,7 @@ pub fn record(rank: usize, exit: Exit, text: &str) {
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return,
     };
-    let Some(Place { disk, path, mut record }) = run.take() else { return };
+    let Some(RunUnderWay { disk, path, mut record }) = run.take() else { return };
     let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     let before = before.unwrap_or_default();
     let recorded = before["start"] == record["start"] && !before["error"].is_null();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::failure;
-use super::record::host;
+use super::run_record::host;
 use crate::disk::{Disk, DiskFile, identity, there};
 use crate::error::{Error, Result};
 

@@ -5,8 +5,8 @@ mod events;
 pub mod failure;
 mod lock;
 mod log_lines;
-mod record;
 mod run_directory;
+mod run_record;
 mod timers;
 
 use std::io::IsTerminal;
@@ -23,8 +23,8 @@ use crate::progress::set_phase;
 pub use events::Events;
 pub use lock::Held;
 pub use log_lines::{install, thread_is};
-pub use record::{Machine, RunRecord, host};
 pub use run_directory::{EarlierRun, Finished, RunDirectory, SHARDS_READ, Unfinished};
+pub use run_record::{Machine, RunRecord, host};
 pub use timers::{Timers, table};
 
 /// The report of one run on one rank.

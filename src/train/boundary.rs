@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::record::{Expected, Restored, Saved, restore, with_contents};
-use super::schedule::Checkpoints;
+use super::checkpoint_record::{ExpectedModels, Restored, Resumable, restore, with_contents};
+use super::checkpoints::Checkpoints;
 use super::state::State;
 use super::validation::Best;
 use super::watch::{differing, digest};
@@ -34,16 +34,16 @@ impl<D: Device> State<'_, D> {
         comm.agree(checkpoints.follow(self.setting.job, &loaded))?;
         let (small, rounds) = (self.setting.small_experts(), self.setting.job.rounds.count);
         let experts = [&small[..], &self.setting.data.experts[..]];
-        let expected = Expected { shape: &self.setting.shape, experts, rounds };
+        let expected = ExpectedModels { shape: &self.setting.shape, experts, rounds };
         let restored = comm.agree(restore(comm, &mut loaded, &expected))?;
-        let Restored { standing, model, best, epoch_best, begun } = restored;
+        let Restored { standing, model, best, step_best, begun } = restored;
         let events = self.report.resume(&loaded.events, standing.events_hash);
         comm.agree(events)?;
         (self.standing, self.best) = (standing, best);
         if self.standing.round > 0 {
             self.show_round();
         }
-        Ok(Some((loaded, model, epoch_best, begun)))
+        Ok(Some((loaded, model, step_best, begun)))
     }
 
     /// Between two pieces of a step, after work, such as reading what comes next, that may have
@@ -56,7 +56,7 @@ impl<D: Device> State<'_, D> {
         &mut self,
         outcome: Result<T>,
         model: &mut Annotator,
-        course: &dyn Saved<D>,
+        course: &dyn Resumable<D>,
     ) -> Result<T> {
         self.boundary_where(Checkpoints::due, outcome, model, course)
     }
@@ -80,7 +80,7 @@ impl<D: Device> State<'_, D> {
         due: impl FnOnce(&mut Checkpoints) -> bool,
         outcome: Result<T>,
         model: &mut Annotator,
-        course: &dyn Saved<D>,
+        course: &dyn Resumable<D>,
     ) -> Result<T> {
         signals::look_and_tell();
         let due = self.setting.comm.is_root() && self.checkpoints.as_mut().is_some_and(due);
@@ -117,7 +117,7 @@ impl<D: Device> State<'_, D> {
     /// Exit 7: the model's numbers aren't finite, so that the checkpoint before is the last good
     /// one; exit 5, if it is the `last` one of a run that stops: else what can't be written is only
     /// told; common to all ranks.
-    pub fn save(&mut self, model: &Annotator, course: &dyn Saved<D>, last: bool) -> Result<()> {
+    pub fn save(&mut self, model: &Annotator, course: &dyn Resumable<D>, last: bool) -> Result<()> {
         if self.checkpoints.is_some() {
             self.check(&phase(), model, 0.0, None)?;
         }
@@ -150,7 +150,7 @@ impl<D: Device> State<'_, D> {
         self.standing.events_hash = self.report.events_hash();
         let (about, events) = (checkpoints.about(&self.standing), self.report.events());
         let (run, step) =
-            ((&self.standing, &self.best), (model, &() as &dyn Saved<D>, &self.device));
+            ((&self.standing, &self.best), (model, &() as &dyn Resumable<D>, &self.device));
         with_contents(comm, run, step, about, events, |contents| {
             checkpoints.store.save(comm, contents)
         })

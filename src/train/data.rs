@@ -11,8 +11,8 @@ use crate::cost::memory::Plan;
 use crate::data::{Dataset, Kind, ReadBefore};
 use crate::error::{Error, Result};
 use crate::flow::home_rows::HomeRows;
-use crate::flow::overlap::{self, Lists};
 use crate::flow::own_rows::Room;
+use crate::flow::repeated_rows::{self, Lists};
 use crate::flow::shards::{open, see, warn_of_unproven};
 use crate::human::hex;
 use crate::job::{Job, Validation};
@@ -143,7 +143,7 @@ impl Data {
             named: !job.data.validation.is_empty(),
             allowed: job.data.allow_overlap,
         };
-        overlap::check(comm, &lists)?;
+        repeated_rows::check(comm, &lists)?;
         let rule = rule_of(job);
         let by_frequency = job.model.initial_biases == InitialBiases::Frequency;
         let positives = match rule {

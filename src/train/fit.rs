@@ -1,7 +1,7 @@
 //! How a run fits the machine: what is told of it before anything large is made.
 
 use super::data::Data;
-use super::pretrain::Groups;
+use super::pretrain::RowGroups;
 use crate::comm::Comm;
 use crate::job::Job;
 use crate::model::annotator::Shape;
@@ -25,7 +25,7 @@ pub fn warn_of_memory(comm: &Comm, planned: u64) {
 pub fn tell_of_idle_ranks(comm: &Comm, job: &Job, data: &Data, shape: &Shape) {
     let groups = match job.pretrain.epochs {
         0 => None,
-        _ => Some(Groups::new(comm, &job.pretrain, job.run.seed, &data.train).len()),
+        _ => Some(RowGroups::new(comm, &job.pretrain, job.run.seed, &data.train).len()),
     };
     let width = shape.shared_layers().outputs();
     let classes = layouts(&data.experts, shape.dummy, width, shape.class_blocks).len();

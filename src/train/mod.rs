@@ -4,18 +4,19 @@
 //! A step's state is complete whenever it returns, also when the run is told to stop in the middle
 //! of it; so one place writes the last checkpoint of a stop, whatever was going on.
 
+mod block_sums;
 mod boundary;
+mod checkpoint_record;
+mod checkpoints;
 mod data;
 mod ending;
 mod experts;
 mod finite;
+mod first_error;
 mod fit;
-mod held;
-mod losses;
+mod held_blocks;
 mod pretrain;
-mod record;
 mod rounds;
-mod schedule;
 mod setting;
 mod shared;
 mod state;
@@ -32,13 +33,13 @@ use crate::job::Job;
 use crate::model::annotator::Annotator;
 use crate::report::Report;
 
+use checkpoint_record::Resumable;
+pub use checkpoints::{Checkpoints, MARGIN};
 pub use data::Data;
 pub use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
-use pretrain::{Groups, Pretrain, PretrainCourse};
-use record::Saved;
-use rounds::Step;
-pub use schedule::{Checkpoints, MARGIN};
+use pretrain::{Pretrain, PretrainCourse, RowGroups};
+use rounds::Phase;
 use setting::Setting;
 pub use setting::{host_of, plan, shape_of};
 use shared::SharedCourse;
@@ -111,8 +112,8 @@ impl<'a, D: Device> Run<'a, D> {
         let setting = Setting::new(comm, job, data)?;
         let mut state = State::new(setting, device, report, checkpoints);
         let (model, course) = match state.restore()? {
-            Some((mut loaded, model, epoch_best, begun)) => {
-                let course = Course::restore(&mut state, &model, (begun, epoch_best), &mut loaded);
+            Some((mut loaded, model, step_best, begun)) => {
+                let course = Course::restore(&mut state, &model, (begun, step_best), &mut loaded);
                 log::info!("going on from checkpoint {}", loaded.number);
                 (model, comm.agree(course)?)
             }
@@ -162,7 +163,7 @@ impl<D: Device> Course<D> {
     fn restore(
         state: &mut State<D>,
         model: &Annotator,
-        (begun, epoch_best): (bool, Best),
+        (begun, step_best): (bool, Best),
         loaded: &mut Loaded,
     ) -> Result<Course<D>> {
         let (job, rows, experts) =
@@ -175,10 +176,10 @@ impl<D: Device> Course<D> {
             return Err(loaded.common.refused("model: found the experts of another step"));
         }
         let device = &mut state.device;
-        let course = match state.standing.step {
+        let course = match state.standing.phase {
             _ if !begun => Course::Nothing,
-            Step::Pretrain => {
-                let groups = Groups::new(state.setting.comm, &job.pretrain, job.run.seed, &rows);
+            Phase::Pretrain => {
+                let groups = RowGroups::new(state.setting.comm, &job.pretrain, job.run.seed, &rows);
                 Course::Pretrain(PretrainCourse::restore(
                     device,
                     &job.pretrain,
@@ -187,23 +188,23 @@ impl<D: Device> Course<D> {
                     loaded,
                 )?)
             }
-            Step::Experts => {
+            Phase::Experts => {
                 let step = (&job.experts, rows.rows());
-                let restored = ExpertsCourse::restore(device, step, experts, epoch_best, loaded)?;
+                let restored = ExpertsCourse::restore(device, step, experts, step_best, loaded)?;
                 Course::Experts(Box::new(restored))
             }
-            Step::Shared => {
+            Phase::Shared => {
                 let parameters = model.shared.len();
                 let restored = SharedCourse::restore(&job.shared, parameters, loaded)?;
                 Course::Shared(restored)
             }
-            Step::Done => return Err(loaded.common.refused("found a step in a run that is done")),
+            Phase::Done => return Err(loaded.common.refused("found a step in a run that is done")),
         };
         loaded.common.end()?;
         Ok(course)
     }
 
-    fn saved(&self) -> &dyn Saved<D> {
+    fn saved(&self) -> &dyn Resumable<D> {
         match self {
             Course::Nothing => &(),
             Course::Pretrain(course) => course,
@@ -220,23 +221,23 @@ fn steps<D: Device>(
     course: &mut Course<D>,
 ) -> Result<()> {
     loop {
-        match state.standing.step {
-            Step::Pretrain => {
+        match state.standing.phase {
+            Phase::Pretrain => {
                 pretrain(state, model, course)?;
                 state.begin_round(1);
             }
-            Step::Experts => {
+            Phase::Experts => {
                 expert_step(state, model, course)?;
                 match state.setting.job.shared.iterations > 0 && !model.layers.places.is_empty() {
-                    true => state.standing.step = Step::Shared,
+                    true => state.standing.phase = Phase::Shared,
                     false => state.end_round(),
                 }
             }
-            Step::Shared => {
+            Phase::Shared => {
                 shared_step(state, model, course)?;
                 state.end_round();
             }
-            Step::Done => return Ok(()),
+            Phase::Done => return Ok(()),
         }
         *course = Course::Nothing;
         state.boundary_of_steps(model)?;
@@ -259,7 +260,7 @@ fn pretrain<D: Device>(
         *course = Course::Pretrain(comm.agree(new)?);
     }
     let Course::Pretrain(course) = course else { panic!("another step's state") };
-    let groups = Groups::new(comm, &job.pretrain, job.run.seed, &train);
+    let groups = RowGroups::new(comm, &job.pretrain, job.run.seed, &train);
     let pretrain = Pretrain { comm, job: &job.pretrain, seed: job.run.seed, groups };
     pretrain.run(state, model, course)?;
     if let (Some(best), Some(_)) = (&state.best.model, &state.setting.data.validation) {

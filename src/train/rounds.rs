@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::state::State;
 
-/// The steps of a run.
+/// The phases of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Step {
+pub enum Phase {
     Pretrain,
     Experts,
     Shared,
@@ -17,7 +17,8 @@ pub enum Step {
 /// Where a run stands between its steps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Standing {
-    pub step: Step,
+    #[serde(rename = "step")]
+    pub phase: Phase,
     /// Round 1, 2, ...; 0 before the first.
     pub round: usize,
     /// Rounds without a better validation.
@@ -36,7 +37,7 @@ impl Standing {
     /// Before the first step.
     pub fn new(events_hash: [u8; 32]) -> Standing {
         Standing {
-            step: Step::Pretrain,
+            phase: Phase::Pretrain,
             round: 0,
             rounds_without: 0,
             score_before: f64::NEG_INFINITY,
@@ -50,27 +51,27 @@ impl Standing {
 impl Standing {
     /// What of it, read back, no run of so many rounds can have come to.
     pub fn fault(&self, rounds: usize) -> Option<String> {
-        let round = match self.step {
-            Step::Pretrain => self.round == 0,
-            Step::Experts | Step::Shared => (1..=rounds).contains(&self.round),
-            Step::Done => self.round <= rounds,
+        let round = match self.phase {
+            Phase::Pretrain => self.round == 0,
+            Phase::Experts | Phase::Shared => (1..=rounds).contains(&self.round),
+            Phase::Done => self.round <= rounds,
         };
         let scores = self.score_before < f64::INFINITY && self.last_loss > f64::NEG_INFINITY;
         let fine = round && scores && self.rounds_without <= self.round;
         (!fine).then(|| {
-            let (step, round) = (self.step, self.round);
+            let (phase, round) = (self.phase, self.round);
             let scores = (self.score_before, self.last_loss);
-            format!("found {step:?} of round {round} of {rounds}, score and loss {scores:?}")
+            format!("found {phase:?} of round {round} of {rounds}, score and loss {scores:?}")
         })
     }
 
     /// Whether the mixtures are still those of pretraining, where the step has `begun` or not.
     pub fn small(&self, begun: bool) -> bool {
-        match self.step {
-            Step::Pretrain => true,
-            Step::Experts => self.round == 1 && !begun,
-            Step::Shared => false,
-            Step::Done => self.round == 0,
+        match self.phase {
+            Phase::Pretrain => true,
+            Phase::Experts => self.round == 1 && !begun,
+            Phase::Shared => false,
+            Phase::Done => self.round == 0,
         }
     }
 }
@@ -84,8 +85,8 @@ impl<D> State<'_, D> {
             return;
         }
         let (standing, score_before) = (&mut self.standing, self.best.score);
-        (standing.round, standing.step, standing.score_before) =
-            (round, Step::Experts, score_before);
+        (standing.round, standing.phase, standing.score_before) =
+            (round, Phase::Experts, score_before);
         self.show_round();
     }
 
@@ -107,6 +108,6 @@ impl<D> State<'_, D> {
     }
 
     fn end(&mut self, reason: String) {
-        (self.standing.step, self.standing.reason) = (Step::Done, reason);
+        (self.standing.phase, self.standing.reason) = (Phase::Done, reason);
     }
 }

@@ -1,8 +1,8 @@
 //! What a training run holds beside the model and the step under way. What it does stands in files
 //! of their own: `boundary.rs`, `rounds.rs`, `validation.rs`, `finite.rs`.
 
+use super::checkpoints::Checkpoints;
 use super::rounds::Standing;
-use super::schedule::Checkpoints;
 use super::setting::Setting;
 use super::validation::Best;
 use crate::report::Report;

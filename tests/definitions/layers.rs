@@ -6,7 +6,7 @@ use reelscale::kernel::mixture::transpose_panels;
 use reelscale::kernel::product::Workspace;
 use reelscale::kernel::vector::LANES;
 use reelscale::kernel::{gating, residual};
-use reelscale::model::shared::{Place, SharedLayers};
+use reelscale::model::shared::{LayerPlace, SharedLayers};
 use reelscale::model::spec::Layer;
 
 use super::draws::Draws;
@@ -130,7 +130,7 @@ fn single_layers_are_their_definition() {
 
 /// One row through all layers and back by definition; adds to the gradient, returns y and dL/dx.
 fn defined_network(
-    places: &[Place],
+    places: &[LayerPlace],
     parameters: &[f32],
     x: &[f32],
     dv: &[f32],

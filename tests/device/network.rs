@@ -15,7 +15,7 @@ use reelscale::kernel::standardise::definition as standardise;
 use reelscale::labels::Labels;
 use reelscale::model::annotator::{Annotator, Shape};
 use reelscale::model::features::{Features, Frames};
-use reelscale::model::shared::{Place, SharedLayers};
+use reelscale::model::shared::{LayerPlace, SharedLayers};
 use reelscale::model::spec::{Layer, Normalize};
 use reelscale::model::stride_of;
 
@@ -57,7 +57,7 @@ impl Wave {
 }
 
 /// y of one row, and what its way back needs besides.
-fn forward(place: &Place, parameters: &[f32], x: &[f32]) -> (Vec<f32>, Vec<f32>) {
+fn forward(place: &LayerPlace, parameters: &[f32], x: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let layer = place.of(parameters);
     match place.layer {
         Layer::Dense { activation, .. } => (dense::forward(layer, activation, x), Vec::new()),
@@ -68,7 +68,7 @@ fn forward(place: &Place, parameters: &[f32], x: &[f32]) -> (Vec<f32>, Vec<f32>)
 
 /// Adds one row to the gradient; dL/dx.
 fn backward(
-    place: &Place,
+    place: &LayerPlace,
     parameters: &[f32],
     [x, y, gate, dy]: [&[f32]; 4],
     gradient: &mut [f32],
@@ -106,7 +106,7 @@ impl Network {
         self.layers.outputs()
     }
 
-    fn video_network(&self) -> &[Place] {
+    fn video_network(&self) -> &[LayerPlace] {
         &self.layers.places[self.layers.frame_network().len()..]
     }
 

@@ -6,11 +6,11 @@ use reelscale::example::FeaturePart;
 use reelscale::kernel::matrix::Matrix;
 use reelscale::kernel::product::Workspace;
 use reelscale::model::annotator::{Annotator, Shape};
-use reelscale::model::bounds::Bounds;
+use reelscale::model::bounds::FeatureBounds;
 use reelscale::model::experts::{Experts, Rule, layouts};
 use reelscale::model::features::{Features, Frames};
 use reelscale::model::initial;
-use reelscale::model::shared::{Place, SharedLayers, Tape, reference};
+use reelscale::model::shared::{LayerPlace, SharedLayers, Tape, reference};
 use reelscale::model::spec::{Layer, Normalize, Standard};
 use reelscale::partition::Owners;
 use reelscale::rng::{Purpose, Stream};
@@ -94,7 +94,7 @@ fn some_layers(draws: &mut Draws) -> (SharedLayers, Vec<f32>) {
 
 fn places(draws: &mut Draws, calls: &mut Calls, layers: &SharedLayers, parameters: &[f32]) {
     for place in &layers.places {
-        let odd = Place { inputs: draws.near(place.inputs), ..place.clone() };
+        let odd = LayerPlace { inputs: draws.near(place.inputs), ..place.clone() };
         let (input, output) = (draws.near(1), draws.near(2));
         calls.make("model::shared::panels", || odd.panels());
         calls.make("model::shared::weights", || odd.weights());
@@ -245,9 +245,9 @@ fn scaling(draws: &mut Draws, calls: &mut Calls) {
     calls.make("model::spec::units", || draws.layer().units());
     calls.make("model::spec::from_sums", || Standard::from_sums(0.0, &sums, &squares));
     calls.make("model::spec::fault", || standard.fault(wide));
-    calls.make("model::bounds::none", Bounds::none);
-    calls.make("model::bounds::new", || Bounds::new(normalize, Some(&standard), wide));
-    let bounds = Bounds::new(normalize, Some(&standard), width);
+    calls.make("model::bounds::none", FeatureBounds::none);
+    calls.make("model::bounds::new", || FeatureBounds::new(normalize, Some(&standard), wide));
+    let bounds = FeatureBounds::new(normalize, Some(&standard), width);
     calls.make("model::bounds::too_large", || bounds.too_large(&row));
 }
 

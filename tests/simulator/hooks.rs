@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use reelscale::disk::{Call, Go};
+use reelscale::disk::{DiskCall, Go};
 use reelscale::{clock, disk};
 
 use super::plan::When;
@@ -23,26 +23,29 @@ pub struct Disk;
 pub struct Clock;
 
 /// What a call is called, and what it changes.
-fn told<'a>(call: &Call<'a>) -> (&'static str, &'a Path) {
+fn told<'a>(call: &DiskCall<'a>) -> (&'static str, &'a Path) {
     match *call {
-        Call::CreateDir(path) => ("make folder", path),
-        Call::Create(path) => ("make file", path),
-        Call::Adopt(path) => ("adopt", path),
-        Call::Write { path, .. } => ("write", path),
-        Call::SetLength { path, .. } => ("set length", path),
-        Call::Sync { path, .. } => ("sync", path),
-        Call::SyncDir(path) => ("sync folder", path),
-        Call::Rename { to, .. } => ("rename", to),
-        Call::HardLink { to, .. } => ("link", to),
-        Call::RemoveFile(path) => ("remove file", path),
-        Call::RemoveDir(path) => ("remove folder", path),
-        Call::Lock(path) => ("lock", path),
+        DiskCall::CreateDir(path) => ("make folder", path),
+        DiskCall::Create(path) => ("make file", path),
+        DiskCall::Adopt(path) => ("adopt", path),
+        DiskCall::Write { path, .. } => ("write", path),
+        DiskCall::SetLength { path, .. } => ("set length", path),
+        DiskCall::Sync { path, .. } => ("sync", path),
+        DiskCall::SyncDir(path) => ("sync folder", path),
+        DiskCall::Rename { to, .. } => ("rename", to),
+        DiskCall::HardLink { to, .. } => ("link", to),
+        DiskCall::RemoveFile(path) => ("remove file", path),
+        DiskCall::RemoveDir(path) => ("remove folder", path),
+        DiskCall::Lock(path) => ("lock", path),
     }
 }
 
-fn needs_room(call: &Call) -> bool {
-    matches!(call, Call::CreateDir(_) | Call::Create(_) | Call::Write { .. })
-        || matches!(call, Call::SetLength { .. } | Call::Rename { .. } | Call::HardLink { .. })
+fn needs_room(call: &DiskCall) -> bool {
+    matches!(call, DiskCall::CreateDir(_) | DiskCall::Create(_) | DiskCall::Write { .. })
+        || matches!(
+            call,
+            DiskCall::SetLength { .. } | DiskCall::Rename { .. } | DiskCall::HardLink { .. }
+        )
 }
 
 /// The place of a call as a plant names it.
@@ -50,8 +53,8 @@ pub fn name_of(what: &str, place: Place) -> String {
     format!("{what} at {}:{}", place.file(), place.line())
 }
 
-impl disk::Hook for Disk {
-    fn around(&self, call: &Call, place: Place, go: Go) -> io::Result<()> {
+impl disk::DiskHook for Disk {
+    fn around(&self, call: &DiskCall, place: Place, go: Go) -> io::Result<()> {
         if std::thread::panicking() {
             return Err(io::Error::other("the machine has stopped"));
         }
@@ -77,7 +80,7 @@ impl disk::Hook for Disk {
         if let Some(error) = fault(&mut state, rank, call) {
             return Err(error);
         }
-        if matches!(call, Call::Sync { .. } | Call::SyncDir(_)) {
+        if matches!(call, DiskCall::Sync { .. } | DiskCall::SyncDir(_)) {
             let site = name_of(what, place);
             let skipped = world.plant == Plant::Sync(site.clone());
             *state.held.syncs.entry(site).or_default() += 1;
@@ -86,7 +89,7 @@ impl disk::Hook for Disk {
             }
         }
         go()?;
-        state.renames += u64::from(matches!(call, Call::Rename { .. }));
+        state.renames += u64::from(matches!(call, DiskCall::Rename { .. }));
         let outcome = took_place(&mut state, rank, call);
         state.held.note_phase(what, path);
         match outcome {
@@ -112,8 +115,8 @@ impl disk::Hook for Disk {
 }
 
 /// The error that a call gets, where a fault is due.
-fn fault(state: &mut State, rank: usize, call: &Call) -> Option<io::Error> {
-    if let (Call::Sync { file, .. }, true) = (call, state.sync_fails || state.fails) {
+fn fault(state: &mut State, rank: usize, call: &DiskCall) -> Option<io::Error> {
+    if let (DiskCall::Sync { file, .. }, true) = (call, state.sync_fails || state.fails) {
         (state.sync_fails, state.fails) = (false, false);
         state.held.files.sync_failed(file);
         return Some(io::Error::other("planned: the sync fails"));
@@ -126,7 +129,7 @@ fn fault(state: &mut State, rank: usize, call: &Call) -> Option<io::Error> {
         return None;
     }
     state.full -= 1;
-    if let Call::Write { file, at, bytes, .. } = call {
+    if let DiskCall::Write { file, at, bytes, .. } = call {
         let half = &bytes[..bytes.len() / 2];
         file.write_all_at(half, *at).expect("a real file");
         state.held.files.wrote(rank, file, *at, half);
@@ -135,29 +138,29 @@ fn fault(state: &mut State, rank: usize, call: &Call) -> Option<io::Error> {
 }
 
 /// The real file system has done it.
-fn took_place(state: &mut State, rank: usize, call: &Call) -> Result<(), String> {
+fn took_place(state: &mut State, rank: usize, call: &DiskCall) -> Result<(), String> {
     let held = &mut state.held;
     match *call {
-        Call::CreateDir(path) => held.files.made_folder(rank, path),
-        Call::Create(path) => held.files.made_file(rank, path),
-        Call::Adopt(path) => held.files.adopted(rank, path),
-        Call::Write { file, at, bytes, .. } => held.files.wrote(rank, file, at, bytes),
-        Call::SetLength { file, length, .. } => held.files.set_length(rank, file, length),
-        Call::Sync { file, .. } => held.files.synced(file),
-        Call::SyncDir(path) => held.files.synced_folder(path),
-        Call::Rename { from, to } => held.files.renamed(rank, from, to),
-        Call::HardLink { from, to } => held.files.linked(rank, from, to),
-        Call::RemoveFile(path) | Call::RemoveDir(path) => held.files.removed(rank, path),
-        Call::Lock(_) => {}
+        DiskCall::CreateDir(path) => held.files.made_folder(rank, path),
+        DiskCall::Create(path) => held.files.made_file(rank, path),
+        DiskCall::Adopt(path) => held.files.adopted(rank, path),
+        DiskCall::Write { file, at, bytes, .. } => held.files.wrote(rank, file, at, bytes),
+        DiskCall::SetLength { file, length, .. } => held.files.set_length(rank, file, length),
+        DiskCall::Sync { file, .. } => held.files.synced(file),
+        DiskCall::SyncDir(path) => held.files.synced_folder(path),
+        DiskCall::Rename { from, to } => held.files.renamed(rank, from, to),
+        DiskCall::HardLink { from, to } => held.files.linked(rank, from, to),
+        DiskCall::RemoveFile(path) | DiskCall::RemoveDir(path) => held.files.removed(rank, path),
+        DiskCall::Lock(_) => {}
     }
     match *call {
-        Call::Sync { .. } | Call::SyncDir(_) | Call::Lock(_) => Ok(()),
-        Call::Rename { from, to } => held.changes(from).and_then(|()| held.changes(to)),
+        DiskCall::Sync { .. } | DiskCall::SyncDir(_) | DiskCall::Lock(_) => Ok(()),
+        DiskCall::Rename { from, to } => held.changes(from).and_then(|()| held.changes(to)),
         _ => held.changes(told(call).1),
     }
 }
 
-impl clock::Hook for Clock {
+impl clock::ClockHook for Clock {
     fn now(&self) -> Instant {
         let (world, rank) = here();
         world.point(rank, Step::new("clock", None));

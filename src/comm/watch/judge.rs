@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_secs(600);
 
 /// What is known of a rank after a round.
 #[derive(Clone, Debug, PartialEq)]
-pub enum State {
+pub enum RankState {
     Lives(Box<Sign>),
     /// No sign for so long, and what became of the last question.
     Silent(Duration, Reply),
@@ -85,16 +85,16 @@ impl Judge {
     }
 
     /// What a reply, at `now` of the own clock, says of a rank.
-    pub fn heard(&mut self, rank: usize, reply: Reply, now: Duration) -> State {
+    pub fn heard(&mut self, rank: usize, reply: Reply, now: Duration) -> RankState {
         match reply {
             Reply::Sign(sign) => {
                 self.silent_since.remove(&rank);
-                State::Lives(sign)
+                RankState::Lives(sign)
             }
-            Reply::Unasked => State::Unknown,
+            Reply::Unasked => RankState::Unknown,
             reply => {
                 let since = *self.silent_since.entry(rank).or_insert(now);
-                State::Silent(now - since, reply)
+                RankState::Silent(now - since, reply)
             }
         }
     }
@@ -102,7 +102,7 @@ impl Judge {
     /// `states` are those of all ranks, `hosts` numbers of the hosts that they are on.
     pub fn judge(
         &mut self,
-        states: &[State],
+        states: &[RankState],
         hosts: &[usize],
         times: &Times,
         now: Duration,
@@ -181,23 +181,23 @@ impl Judge {
     }
 }
 
-fn signs(states: &[State]) -> impl Iterator<Item = (usize, &Sign)> {
+fn signs(states: &[RankState]) -> impl Iterator<Item = (usize, &Sign)> {
     states.iter().enumerate().filter_map(|(rank, state)| match state {
-        State::Lives(sign) => Some((rank, &**sign)),
+        RankState::Lives(sign) => Some((rank, &**sign)),
         _ => None,
     })
 }
 
 /// Number of ranks, if all are known to live.
-fn all_alive(states: &[State]) -> Option<usize> {
+fn all_alive(states: &[RankState]) -> Option<usize> {
     (signs(states).count() == states.len()).then_some(states.len())
 }
 
 /// Ranks that are lost: if one is by its limit, those that have long been on the way there, too,
 /// since what takes one takes its neighbours.
-fn lost(states: &[State], times: &Times) -> Vec<usize> {
-    let share = |state: &State| match state {
-        State::Silent(time, reply) => {
+fn lost(states: &[RankState], times: &Times) -> Vec<usize> {
+    let share = |state: &RankState| match state {
+        RankState::Silent(time, reply) => {
             let limit = match reply {
                 Reply::Refused => (2 * times.beat).max(GONE_MIN),
                 Reply::Unreached => times.patience / 2,
@@ -224,22 +224,22 @@ mod tests {
         answer: Duration::from_secs(2),
     };
 
-    fn sign(waiting: u64, still: u64, slow: Slow, bytes: u64) -> State {
+    fn sign(waiting: u64, still: u64, slow: Slow, bytes: u64) -> RankState {
         let mut sign = Sign::of(0, 1);
         (sign.waiting, sign.still, sign.slow) = (waiting * 1000, still * 1000, slow as u32);
         sign.bytes = bytes;
-        State::Lives(Box::new(sign))
+        RankState::Lives(Box::new(sign))
     }
 
-    fn waits(seconds: u64) -> State {
+    fn waits(seconds: u64) -> RankState {
         sign(seconds, seconds, Slow::No, 0)
     }
 
-    fn still(seconds: u64) -> State {
+    fn still(seconds: u64) -> RankState {
         sign(0, seconds, Slow::No, 0)
     }
 
-    fn twice(states: &[State]) -> Verdict {
+    fn twice(states: &[RankState]) -> Verdict {
         let (mut judge, hosts) = (Judge::default(), vec![0; states.len()]);
         judge.judge(states, &hosts, &TIMES, Duration::from_secs(100));
         judge.judge(states, &hosts, &TIMES, Duration::from_secs(800))
@@ -264,12 +264,12 @@ mod tests {
         judge.heard(1, Reply::Unanswered, seconds(0));
         judge.heard(1, sign, seconds(50));
         let state = judge.heard(1, Reply::Unanswered, seconds(70));
-        assert_eq!(state, State::Silent(seconds(0), Reply::Unanswered), "a sign counts anew");
+        assert_eq!(state, RankState::Silent(seconds(0), Reply::Unanswered), "a sign counts anew");
     }
 
     #[test]
     fn those_that_go_together_are_named_together() {
-        let silent = |seconds| State::Silent(Duration::from_secs(seconds), Reply::Unanswered);
+        let silent = |seconds| RankState::Silent(Duration::from_secs(seconds), Reply::Unanswered);
         let states = [silent(58), silent(60), waits(61), silent(5)];
         let expected = Verdict::End(Finding::Lost(vec![0, 1]));
         assert_eq!(Judge::default().judge(&states, &[0; 4], &TIMES, Duration::ZERO), expected);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Beside;
 use super::ask::{Asker, Reply};
-use super::judge::{Finding, Judge, State, Verdict};
+use super::judge::{Finding, Judge, RankState, Verdict};
 use super::shared::{Shared, TICK, Times};
 use super::sign::Why;
 use super::tell;
@@ -110,7 +110,7 @@ impl Looker {
             return self.judge.forget();
         }
         let (now, finalises) = (self.shared.now(), mpi_ends().0);
-        let mut states: Vec<State> = others
+        let mut states: Vec<RankState> = others
             .iter()
             .zip(replies)
             .map(|(other, reply)| {
@@ -121,7 +121,7 @@ impl Looker {
                 self.judge.heard(*other, reply, now)
             })
             .collect();
-        states.insert(rank, State::Lives(Box::new(self.shared.sign())));
+        states.insert(rank, RankState::Lives(Box::new(self.shared.sign())));
         match self.judge.judge(&states, &self.hosts, times, now) {
             Verdict::Nothing => {}
             Verdict::Warn(finding) => tell::warning(&self.line(&finding, &states, times)),
@@ -150,13 +150,13 @@ impl Looker {
     }
 
     /// The line for a finding; what lost ranks were at is asked of those that knew it.
-    fn line(&self, finding: &Finding, states: &[State], times: &Times) -> String {
+    fn line(&self, finding: &Finding, states: &[RankState], times: &Times) -> String {
         if let Finding::Lost(lost) = finding {
             for rank in lost.iter().filter(|rank| self.shared.last_of(**rank).is_none()) {
                 let size = states.len();
                 let before = neighbours(size).into_iter().map(|by| (rank + size - by) % size);
                 let known = |other: &usize| {
-                    *other != self.shared.rank && matches!(states[*other], State::Lives(_))
+                    *other != self.shared.rank && matches!(states[*other], RankState::Lives(_))
                 };
                 let before: Vec<usize> = before.filter(known).collect();
                 let about = *rank as u32;
@@ -174,7 +174,7 @@ impl Looker {
     }
 
     /// Tells, tells all that live to leave, and ends the run.
-    fn end(&self, finding: &Finding, states: &[State], times: &Times) {
+    fn end(&self, finding: &Finding, states: &[RankState], times: &Times) {
         let line = self.line(finding, states, times);
         if mpi_ends().1 || !ending::begin() {
             // It ends already.
@@ -185,8 +185,9 @@ impl Looker {
         tell::error(&line);
         record(self.beside.record, finding.first(), &line);
         crate::tell::passed_on();
-        let living = (0..states.len())
-            .filter(|rank| *rank != self.shared.rank && matches!(states[*rank], State::Lives(_)));
+        let living = (0..states.len()).filter(|rank| {
+            *rank != self.shared.rank && matches!(states[*rank], RankState::Lives(_))
+        });
         let living: Vec<usize> = living.collect();
         self.asker.ask(&living, Why::Ending, code as u32, times.answer);
         abort_all(code);

@@ -1,7 +1,7 @@
 //! The one line that says what watching has found.
 
 use super::ask::Reply;
-use super::judge::{Finding, State};
+use super::judge::{Finding, RankState};
 use super::shared::Shared;
 use super::sign::Sign;
 use crate::tell;
@@ -34,9 +34,9 @@ fn named(rank: usize, sign: Option<&Sign>, shared: &Shared) -> String {
 }
 
 /// Some ranks, of which a sign says what they are at.
-fn list(ranks: &[usize], states: &[State], shared: &Shared) -> String {
+fn list(ranks: &[usize], states: &[RankState], shared: &Shared) -> String {
     let tell = |rank: &usize| match &states[*rank] {
-        State::Lives(sign) => named(*rank, Some(sign), shared),
+        RankState::Lives(sign) => named(*rank, Some(sign), shared),
         _ => named(*rank, shared.last_of(*rank).as_ref(), shared),
     };
     let mut shown: Vec<String> = ranks.iter().take(SHOWN_MAX).map(tell).collect();
@@ -47,9 +47,9 @@ fn list(ranks: &[usize], states: &[State], shared: &Shared) -> String {
 }
 
 /// The rank that has waited longest, `; rank 2 has waited 61 s (PHASE)`.
-fn waiting(states: &[State]) -> String {
+fn waiting(states: &[RankState]) -> String {
     let longest = states.iter().enumerate().filter_map(|(rank, state)| match state {
-        State::Lives(sign) => Some((sign.waiting, rank, sign)),
+        RankState::Lives(sign) => Some((sign.waiting, rank, sign)),
         _ => None,
     });
     match longest.max_by_key(|(waited, rank, _)| (*waited, usize::MAX - rank)) {
@@ -60,11 +60,11 @@ fn waiting(states: &[State]) -> String {
     }
 }
 
-pub fn line_of(finding: &Finding, states: &[State], shared: &Shared, goes_on: bool) -> String {
+pub fn line_of(finding: &Finding, states: &[RankState], shared: &Shared, goes_on: bool) -> String {
     let all: Vec<usize> = (0..states.len()).collect();
     let still = |ranks: &[usize]| {
         let times = ranks.iter().filter_map(|rank| match &states[*rank] {
-            State::Lives(sign) => Some(sign.still.max(sign.waiting) / 1000),
+            RankState::Lives(sign) => Some(sign.still.max(sign.waiting) / 1000),
             _ => None,
         });
         times.max().unwrap_or(0)
@@ -76,13 +76,13 @@ pub fn line_of(finding: &Finding, states: &[State], shared: &Shared, goes_on: bo
     match finding {
         Finding::Lost(ranks) => {
             let why = match &states[ranks[0]] {
-                State::Silent(time, Reply::Refused) => {
+                RankState::Silent(time, Reply::Refused) => {
                     format!("{} s, its process is gone", time.as_secs())
                 }
-                State::Silent(time, Reply::Unreached) => {
+                RankState::Silent(time, Reply::Unreached) => {
                     format!("{} s, its host can't be reached", time.as_secs())
                 }
-                State::Silent(time, _) => format!("{} s", time.as_secs()),
+                RankState::Silent(time, _) => format!("{} s", time.as_secs()),
                 _ => "long".into(),
             };
             let (ranks, waited) = (list(ranks, states, shared), waiting(states));
@@ -97,7 +97,7 @@ pub fn line_of(finding: &Finding, states: &[State], shared: &Shared, goes_on: bo
         ),
         Finding::Standstill => {
             let place = states.iter().find_map(|state| match state {
-                State::Lives(sign) => Some(sign.place()),
+                RankState::Lives(sign) => Some(sign.place()),
                 _ => None,
             });
             format!(

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use serde_json::{Value, json};
 
-use super::Setting;
+use super::Measuring;
 use crate::kernel::product::{Left, Output, Panels, Size, Workspace};
 use crate::kernel::vector::LANES;
 use crate::rng::{Purpose, Stream};
@@ -21,18 +21,18 @@ pub struct Args {
     columns: usize,
 }
 
-pub fn run(setting: &Setting, args: &Args) -> Vec<Value> {
+pub fn run(measuring: &Measuring, args: &Args) -> Vec<Value> {
     let panels = args.columns.div_ceil(LANES);
     let (m, k, n) = (args.rows, args.depth, panels * LANES);
     let mut stream = Stream::new(7, Purpose::PlantedRows, 0);
     let mut random = |count: usize| (0..count).map(|_| stream.uniform() - 0.5).collect::<Vec<_>>();
     let (a, b) = (random(m * k), random(k * n));
     let mut c = vec![0.0; m * n];
-    let mut workspace = Workspace::new(setting.kernel);
+    let mut workspace = Workspace::new(measuring.kernel);
     // Rows times weights (logits), and the same rows turned (the weights' gradient).
     [("row by row", k, 1), ("turned", 1, m)]
         .map(|(left, row, column)| {
-            let seconds = setting.seconds(|| {
+            let seconds = measuring.seconds(|| {
                 workspace.accumulate(
                     Size { rows: m, depth: k, panels },
                     Left { data: &a, row, column },
@@ -42,7 +42,7 @@ pub fn run(setting: &Setting, args: &Args) -> Vec<Value> {
                 black_box(&c);
             });
             json!({
-                "kernel": setting.kernel.name(), "left": left, "rows": m, "depth": k,
+                "kernel": measuring.kernel.name(), "left": left, "rows": m, "depth": k,
                 "columns": n, "seconds": seconds,
                 "gflops": 2.0 * (m * k * n) as f64 / seconds / 1e9,
             })

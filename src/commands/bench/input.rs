@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Scratch, Setting, at_least_one};
+use super::{Measuring, Scratch, at_least_one};
 use crate::data::{Dataset, Kind, Reader, ShardHeader, ShardInfo, ShardWriter, find};
 use crate::error::Result;
 use crate::example::{Example, FeaturePart, Values};
@@ -40,18 +40,18 @@ const SHUFFLED_ROWS: usize = 64;
 /// Products and sums that a core of the trainer does in a second, as `bench mixture` measures.
 const CORE_FLOP_PER_SECOND: f64 = 100e9;
 
-pub fn run(setting: &Setting, args: &Args) -> Result<Vec<Value>> {
+pub fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     let sizes = [("classes", args.classes), ("experts", args.experts)];
     at_least_one(&[("rows", args.rows), ("features", args.features), sizes[0], sizes[1]])?;
     if !args.data.is_empty() {
         let infos: Result<Vec<ShardInfo>> =
             find(&args.data)?.iter().map(|path| ShardInfo::read(path)).collect();
-        return measure(setting, args, infos?);
+        return measure(measuring, args, infos?);
     }
     let folder = Scratch::new()?;
     let both = [false, true].map(|as_bytes| {
         let path = synthesize(args, &folder.0, as_bytes)?;
-        measure(setting, args, vec![ShardInfo::read(&path)?])
+        measure(measuring, args, vec![ShardInfo::read(&path)?])
     });
     let [floats, bytes] = both;
     Ok([floats?, bytes?].concat())
@@ -83,7 +83,7 @@ fn synthesize(args: &Args, folder: &Path, as_bytes: bool) -> Result<PathBuf> {
 
 /// Both orders over the same shards. The first run isn't timed, so that what fits in the system's
 /// file cache comes from there: the figure is the reader's, not the disk's.
-fn measure(setting: &Setting, args: &Args, infos: Vec<ShardInfo>) -> Result<Vec<Value>> {
+fn measure(measuring: &Measuring, args: &Args, infos: Vec<ShardInfo>) -> Result<Vec<Value>> {
     let dataset = Dataset::new(infos)?;
     let (rows, width) = (dataset.rows(), dataset.width());
     let quantised = dataset.shards()[0].quantised.is_some();
@@ -99,7 +99,7 @@ fn measure(setting: &Setting, args: &Args, infos: Vec<ShardInfo>) -> Result<Vec<
                 Stream::new(7, Purpose::RowOrder, 0).shuffle(&mut starts);
             }
             let (mut reader, mut outcome) = (dataset.reader(), Ok(()));
-            let seconds = setting.seconds(|| {
+            let seconds = measuring.seconds(|| {
                 let read = read_all(&mut reader, &starts, length, rows, width);
                 outcome = std::mem::replace(&mut outcome, Ok(())).and(read);
             });

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{Setting, at_least_one, peak_mib};
+use super::{Measuring, at_least_one, peak_mib};
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::inference::rankings::{Ranked, Visited, metrics};
@@ -22,7 +22,7 @@ pub struct Args {
     classes: usize,
 }
 
-pub fn run(_: &Setting, args: &Args) -> Result<Vec<Value>> {
+pub fn run(_: &Measuring, args: &Args) -> Result<Vec<Value>> {
     at_least_one(&[("rows", args.rows), ("classes", args.classes)])?;
     let mut stream = Stream::new(7, Purpose::PlantedRows, 0);
     let (mut top, mut labels) = (TopLists::new(args.rows, TOP), Labels::new());

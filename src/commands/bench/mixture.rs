@@ -4,9 +4,9 @@ use std::hint::black_box;
 
 use serde_json::{Value, json};
 
-use super::{Setting, at_least_one, peak_mib};
+use super::{Measuring, at_least_one, peak_mib};
 use crate::comm::Comm;
-use crate::device::host::Learner;
+use crate::device::host::KernelAndGradient;
 use crate::error::Result;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::mixture::{Kernel, Passing, fresh_expert_gradient, transpose_into};
@@ -62,7 +62,7 @@ pub fn flop_per_row([classes, experts, activations]: [usize; 3]) -> f64 {
     (4 * activations * classes * (2 * experts + 1)) as f64
 }
 
-pub fn run(setting: &Setting, args: &Args) -> Result<Vec<Value>> {
+pub fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     let (k, e, rows, d) = (args.classes, args.experts, args.rows, args.activations);
     at_least_one(&[("classes", k), ("experts", e), ("rows", rows), ("activations", d)])?;
     let layouts = layouts(&vec![e; k], Dummy::Learned, d, args.class_blocks);
@@ -71,15 +71,15 @@ pub fn run(setting: &Setting, args: &Args) -> Result<Vec<Value>> {
     let (activations, labels) = some_rows(args);
     let passing = Passing { activations: &activations, labels: &labels, weights: &[] };
     let mut kernels: Vec<Kernel> =
-        (0..args.threads.max(1)).map(|_| Kernel::new(setting.kernel, 1e-5)).collect();
+        (0..args.threads.max(1)).map(|_| Kernel::new(measuring.kernel, 1e-5)).collect();
     let mut loss = 0.0;
     let seconds = match args.stage {
-        1 => setting.seconds(|| loss = stage_1(&mut kernels, &experts, passing)),
-        _ => setting.seconds(|| loss = stage_2(&mut kernels, &experts, passing)),
+        1 => measuring.seconds(|| loss = stage_1(&mut kernels, &experts, passing)),
+        _ => measuring.seconds(|| loss = stage_2(&mut kernels, &experts, passing)),
     };
     let flop = flop_per_row([k, e, d]) * rows as f64;
     Ok(vec![json!({
-        "kernel": setting.kernel.name(), "stage": args.stage, "classes": k, "experts": e,
+        "kernel": measuring.kernel.name(), "stage": args.stage, "classes": k, "experts": e,
         "rows": rows, "activations": d, "threads": kernels.len(), "seconds": seconds,
         "rows_per_second": rows as f64 / seconds, "gflops": flop / seconds / 1e9,
         "peak_mib": peak_mib(), "loss": loss / rows as f64,
@@ -108,9 +108,9 @@ fn some_rows(args: &Args) -> (Matrix, Labels) {
 fn stage_1(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
     let mut losses = vec![0.0; experts.own().len()];
     let mut gradients = vec![Vec::new(); kernels.len()];
-    Team::new(&mut Learner::team(kernels, &mut gradients)).together(
+    Team::new(&mut KernelAndGradient::team(kernels, &mut gradients)).together(
         experts.own().zip(&mut losses).collect(),
-        |team: &mut Team<Learner>, (block, loss): (usize, &mut f64)| {
+        |team: &mut Team<KernelAndGradient>, (block, loss): (usize, &mut f64)| {
             let block = experts.block(block);
             let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
             let mut gradient = std::mem::take(team.own().gradient);

@@ -25,7 +25,7 @@ use crate::system;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    part: Part,
+    benchmark: Benchmark,
     /// Table for people or one JSON object per line.
     #[arg(long, value_enum, default_value = "text", global = true)]
     format: Format,
@@ -46,7 +46,7 @@ enum Format {
 }
 
 #[derive(Clone, Debug, Subcommand)]
-enum Part {
+enum Benchmark {
     Gemm(gemm::Args),
     Input(input::Args),
     Mixture(mixture::Args),
@@ -56,22 +56,22 @@ enum Part {
     Train(train::Args),
 }
 
-/// What every part is told.
-pub struct Setting {
+/// What every benchmark is told.
+pub struct Measuring {
     repeat: usize,
     kernel: Instructions,
 }
 
 pub fn run(comm: &Comm, args: Args) -> Result<()> {
-    let setting = Setting { repeat: args.repeat.max(1), kernel: args.kernel };
-    let rows = match args.part {
-        Part::Gemm(part) => gemm::run(&setting, &part),
-        Part::Input(part) => input::run(&setting, &part)?,
-        Part::Mixture(part) => mixture::run(&setting, &part)?,
-        Part::Sum(part) => sum::run(&setting, &part)?,
-        Part::Metrics(part) => metrics::run(&setting, &part)?,
-        Part::Overlap(part) => overlap::run(comm, &setting, &part)?,
-        Part::Train(part) => train::run(comm, &setting, &part)?,
+    let measuring = Measuring { repeat: args.repeat.max(1), kernel: args.kernel };
+    let rows = match args.benchmark {
+        Benchmark::Gemm(args) => gemm::run(&measuring, &args),
+        Benchmark::Input(args) => input::run(&measuring, &args)?,
+        Benchmark::Mixture(args) => mixture::run(&measuring, &args)?,
+        Benchmark::Sum(args) => sum::run(&measuring, &args)?,
+        Benchmark::Metrics(args) => metrics::run(&measuring, &args)?,
+        Benchmark::Overlap(args) => overlap::run(comm, &measuring, &args)?,
+        Benchmark::Train(args) => train::run(comm, &measuring, &args)?,
     };
     out::print(comm, For::Reading, || match args.format {
         Format::Json => rows.iter().map(|row| format!("{row}\n")).collect(),
@@ -79,7 +79,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     })
 }
 
-impl Setting {
+impl Measuring {
     /// Median seconds of a run of `work`.
     fn seconds(&self, mut work: impl FnMut()) -> f64 {
         work();

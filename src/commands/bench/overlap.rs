@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Setting, at_least_one};
+use super::{Measuring, at_least_one};
 use crate::comm::Comm;
 use crate::device::Host;
 use crate::error::Result;
@@ -55,7 +55,7 @@ fn work_alone(args: &Args, time: Duration) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-pub fn run(comm: &Comm, setting: &Setting, args: &Args) -> Result<Vec<Value>> {
+pub fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     at_least_one(&[("pieces", args.pieces), ("polls", args.polls)])?;
     let bytes = (args.mib * f64::from(1 << 20)) as usize;
     let experts = blocks(comm, args.pieces, bytes);
@@ -69,7 +69,7 @@ pub fn run(comm: &Comm, setting: &Setting, args: &Args) -> Result<Vec<Value>> {
     ] {
         let mut all = Vec::new();
         // The first one opens connections.
-        for turn in 0..=setting.repeat {
+        for turn in 0..=measuring.repeat {
             let traffic = slowest(comm, pass(Duration::ZERO)?);
             let time = match args.rest_ms > 0.0 {
                 true => Duration::from_secs_f64(args.rest_ms / 1e3),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{Setting, at_least_one};
+use super::{Measuring, at_least_one};
 use crate::comm::{Comm, OrderedSum, run_threads};
 use crate::error::Result;
 
@@ -22,11 +22,11 @@ pub struct Args {
     ranks: usize,
 }
 
-pub fn run(setting: &Setting, args: &Args) -> Result<Vec<Value>> {
+pub fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     at_least_one(&[("leaves", args.leaves), ("length", args.length), ("ranks", args.ranks)])?;
     let found = run_threads(args.ranks, |comm| {
         let mut seconds = [Vec::new(), Vec::new()];
-        for _ in 0..=setting.repeat {
+        for _ in 0..=measuring.repeat {
             for (way, sum) in [ordered, unordered].into_iter().enumerate() {
                 comm.barrier();
                 let started = Instant::now();

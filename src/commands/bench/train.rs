@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Scratch, Setting, at_least_one, mixture, peak_mib};
+use super::{Measuring, Scratch, at_least_one, mixture, peak_mib};
 use crate::comm::Comm;
 use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::disk::Disk;
@@ -50,16 +50,16 @@ pub struct Args {
 /// Rows of the kernel's own run.
 const KERNEL_ROWS: usize = 2048;
 
-pub fn run(comm: &Comm, setting: &Setting, args: &Args) -> Result<Vec<Value>> {
+pub fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     at_least_one(&[("rows", args.rows), ("classes", args.classes), ("features", args.features)])?;
     let folder = Scratch::shared(comm)?;
-    let found = measure(comm, setting, args, &folder.0)?;
+    let found = measure(comm, measuring, args, &folder.0)?;
     // Others of this node may still read there.
     comm.barrier();
     Ok(found)
 }
 
-fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result<Vec<Value>> {
+fn measure(comm: &Comm, measuring: &Measuring, args: &Args, folder: &Path) -> Result<Vec<Value>> {
     let patterns = match args.data.is_empty() {
         true => vec![comm.agree(synthesize(comm, args, folder))?.display().to_string()],
         false => args.data.clone(),
@@ -72,10 +72,10 @@ fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result
         args.experts,
         args.batch,
         args.solver,
-        setting.repeat + 1,
-        setting.repeat + 1,
+        measuring.repeat + 1,
+        measuring.repeat + 1,
         args.threads,
-        setting.kernel.name(),
+        measuring.kernel.name(),
         args.memory_gib,
     );
     let job = Job::parse(&text, "bench train", &[])?;
@@ -88,12 +88,12 @@ fn measure(comm: &Comm, setting: &Setting, args: &Args, folder: &Path) -> Result
     let mut found = Vec::new();
     for (step, counter, stage) in [("experts", "epoch", 1), ("shared", "iteration", 2)] {
         let own = mixture::Args::of(shape, KERNEL_ROWS, stage, args.threads);
-        let kernel = &mixture::run(setting, &own)?[0];
+        let kernel = &mixture::run(measuring, &own)?[0];
         let kernel_rows = kernel["rows_per_second"].as_f64().expect("a rate") * comm.size() as f64;
         let seconds = median_seconds(&events, step, counter)?;
         let rate = rows as f64 / seconds;
         found.push(json!({
-            "step": step, "kernel": setting.kernel.name(), "ranks": comm.size(),
+            "step": step, "kernel": measuring.kernel.name(), "ranks": comm.size(),
             "threads": args.threads, "rows": rows, "classes": shape[0], "experts": shape[1],
             "activations": shape[2], "batch": args.batch, "seconds": seconds,
             "rows_per_second": rate, "gflops": mixture::flop_per_row(shape) * rate / 1e9,

@@ -12,7 +12,7 @@ use crate::formats::tf_example::Wanted;
 use crate::formats::{svmlight, tf_example, tfrecord};
 use crate::limits::check_id;
 use crate::model::features::FRAMES_MAX;
-use crate::progress::{Call, tick};
+use crate::progress::{CallGuard, tick};
 
 /// What was converted, in numbers that add up over ranks.
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -64,7 +64,7 @@ impl Done {
 }
 
 /// One group of files on its way into shards.
-pub struct Group<'a, 'b> {
+pub struct FileGroup<'a, 'b> {
     pub args: &'a Args,
     pub paths: &'a [PathBuf],
     pub group: usize,
@@ -76,10 +76,10 @@ pub struct Group<'a, 'b> {
     pub written: usize,
 }
 
-impl Group<'_, '_> {
+impl FileGroup<'_, '_> {
     pub fn convert(mut self, files: Range<usize>) -> Result<()> {
         for file in files {
-            let _converting = Call::on("converting", &self.paths[file]);
+            let _converting = CallGuard::on("converting", &self.paths[file]);
             self.done.counts.files += 1;
             self.done.counts.bytes +=
                 std::fs::metadata(&self.paths[file]).map_or(0, |data| data.len());

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use self::group::{Done, Group};
+use self::group::{Done, FileGroup};
 use super::new_set::NewSet;
 use super::out::{self, For};
 use crate::comm::{Comm, same_on_all};
@@ -90,7 +90,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
             source: format!("{:?} files", args.from).to_lowercase(),
         };
         let (args, paths, set, done) = (&args, &paths[..], &mut set, &mut done);
-        Group { args, paths, group, header, set, done, writer: None, written: 0 }
+        FileGroup { args, paths, group, header, set, done, writer: None, written: 0 }
             .convert(groups[group].clone())
     });
     let first = comm.agree(outcome).and_then(|()| {

@@ -39,20 +39,23 @@ struct Own<S> {
 }
 
 /// One thread's kernel with the gradient that it makes.
-pub struct Learner<'a> {
+pub struct KernelAndGradient<'a> {
     pub kernel: &'a mut Kernel,
     pub gradient: &'a mut Vec<f32>,
 }
 
-impl Learner<'_> {
-    /// A learner for each kernel, of which there are as many as gradients.
-    pub fn team<'a>(kernels: &'a mut [Kernel], gradients: &'a mut [Vec<f32>]) -> Vec<Learner<'a>> {
+impl KernelAndGradient<'_> {
+    /// One for each kernel, of which there are as many as gradients.
+    pub fn team<'a>(
+        kernels: &'a mut [Kernel],
+        gradients: &'a mut [Vec<f32>],
+    ) -> Vec<KernelAndGradient<'a>> {
         let places = kernels.iter_mut().zip(gradients);
-        places.map(|(kernel, gradient)| Learner { kernel, gradient }).collect()
+        places.map(|(kernel, gradient)| KernelAndGradient { kernel, gradient }).collect()
     }
 }
 
-impl AsMut<Kernel> for Learner<'_> {
+impl AsMut<Kernel> for KernelAndGradient<'_> {
     fn as_mut(&mut self) -> &mut Kernel {
         self.kernel
     }
@@ -99,7 +102,7 @@ impl HeldBlocks<MiniBatches> {
         let stopped = pace.stopping();
         let blocks = self.blocks.iter_mut().map(|own| &mut own.block);
         let blocks = blocks.filter(|block| !block.state.converged).collect();
-        let learn = |team: &mut Team<Learner>, block: &mut ClassBlock<MiniBatches>| {
+        let learn = |team: &mut Team<KernelAndGradient>, block: &mut ClassBlock<MiniBatches>| {
             let (count, instructions) = (rows.labels().rows(), instructions_of(team));
             let mut gradient = std::mem::take(team.own().gradient);
             let mut drawn = Drawn::new(block.layout.width);
@@ -112,8 +115,8 @@ impl HeldBlocks<MiniBatches> {
             }
             *team.own().gradient = gradient;
         };
-        let mut learners = Learner::team(kernels, &mut self.gradients);
-        Team::new(&mut learners).polling(&mut || pace.poll()).together(blocks, learn);
+        let mut threads = KernelAndGradient::team(kernels, &mut self.gradients);
+        Team::new(&mut threads).polling(&mut || pace.poll()).together(blocks, learn);
     }
 
     /// The same where something stands between gradient and step: mini-batch by mini-batch over all
@@ -130,8 +133,8 @@ impl HeldBlocks<MiniBatches> {
     ) -> Result<()> {
         let count = rows.labels().rows();
         let mut gradients = vec![Vec::new(); kernels.len()];
-        let mut learners = Learner::team(kernels, &mut gradients);
-        let team = &mut Team::new(&mut learners);
+        let mut threads = KernelAndGradient::team(kernels, &mut gradients);
+        let team = &mut Team::new(&mut threads);
         for from in (0..count).step_by(how.batch) {
             let batch = from..(from + how.batch).min(count);
             let mut under_way: Option<(Turn, Vec<f64>)> = None;
@@ -182,7 +185,7 @@ impl HeldBlocks<MiniBatches> {
     }
 }
 
-fn instructions_of(team: &mut Team<Learner>) -> Instructions {
+fn instructions_of(team: &mut Team<KernelAndGradient>) -> Instructions {
     team.own().kernel.gemm().instructions()
 }
 
@@ -191,7 +194,7 @@ impl ClassBlock<MiniBatches> {
     /// epoch's.
     fn gradient(
         &mut self,
-        team: &mut Team<Learner>,
+        team: &mut Team<KernelAndGradient>,
         window: &Rows,
         how: &Learn,
         batch: Range<usize>,
@@ -215,7 +218,7 @@ impl ClassBlock<MiniBatches> {
     /// is the `first` of the epoch.
     fn step(
         &mut self,
-        team: &mut Team<Learner>,
+        team: &mut Team<KernelAndGradient>,
         instructions: Instructions,
         how: &Learn,
         (first, batch): (usize, Range<usize>),

@@ -2,7 +2,7 @@
 //! all biases.
 
 use crate::device::VARIABLES;
-use crate::device::numbers::square;
+use crate::device::host_arithmetic::square;
 use crate::model::{LANES, Layout, Role};
 
 /// The variable of each panel of a block: 0 gates, 1 experts. (Biases are variable 2.)

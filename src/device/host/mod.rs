@@ -10,7 +10,7 @@ mod visits;
 
 use std::sync::Arc;
 
-pub use self::blocks::{HeldBlocks, Learner};
+pub use self::blocks::{HeldBlocks, KernelAndGradient};
 pub use self::network::{Network, Wave};
 pub use self::rows::Rows;
 pub use self::visits::Visitor;

@@ -138,8 +138,10 @@ impl<'a> Network<'a> {
     ) -> Result<()> {
         let layers = &self.model.layers;
         let transposed = self.transposed.get_or_init(|| layers.transpose(&self.model.shared));
-        let mut workers: Vec<Worker> =
-            kernels.iter_mut().map(|kernel| Worker { kernel, frames: frames.reader() }).collect();
+        let mut workers: Vec<KernelAndFrames> = kernels
+            .iter_mut()
+            .map(|kernel| KernelAndFrames { kernel, frames: frames.reader() })
+            .collect();
         let mut blocks = wave.blocks.into_iter().enumerate();
         loop {
             let turn: Vec<_> = blocks.by_ref().take(workers.len()).collect();
@@ -158,13 +160,13 @@ impl<'a> Network<'a> {
     }
 }
 
-/// What a thread needs on the way back.
-struct Worker<'a> {
+/// What a thread takes rows back through the network with.
+struct KernelAndFrames<'a> {
     kernel: &'a mut Kernel,
     frames: FrameReader<'a>,
 }
 
-impl Worker<'_> {
+impl KernelAndFrames<'_> {
     /// Writes the gradient of the shared layers over the rows of block `index`.
     fn backward(
         &mut self,

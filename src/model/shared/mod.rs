@@ -22,7 +22,7 @@ use crate::model::spec::{Layer, Pooling};
 
 /// One layer's sizes and where its weights lie.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct LayerPlace {
     pub layer: Layer,
     pub inputs: usize,
     pub outputs: usize,
@@ -30,7 +30,7 @@ pub struct Place {
     pub start: usize,
 }
 
-impl Place {
+impl LayerPlace {
     /// Panels of sixteen outputs.
     pub fn panels(&self) -> usize {
         self.outputs.div_ceil(LANES)
@@ -63,7 +63,7 @@ impl Place {
 pub struct SharedLayers {
     pub inputs: usize,
     /// Frame network, then video network.
-    pub places: Vec<Place>,
+    pub places: Vec<LayerPlace>,
     /// Of frame-level input how frames are pooled.
     pub pooling: Option<Pooling>,
     /// The first so many of `places` are the frame network.
@@ -114,7 +114,7 @@ impl SharedLayers {
                     Layer::Dense { units, .. } => *units,
                     Layer::Gating | Layer::Residual => width,
                 };
-                let place = Place { layer: *layer, inputs: width, outputs, start };
+                let place = LayerPlace { layer: *layer, inputs: width, outputs, start };
                 start = place.biases().end;
                 width = outputs;
                 place
@@ -124,11 +124,11 @@ impl SharedLayers {
     }
 
     /// The frame network, empty for video-level input.
-    pub fn frame_network(&self) -> &[Place] {
+    pub fn frame_network(&self) -> &[LayerPlace] {
         &self.places[..self.frame_layers]
     }
 
-    fn video_network(&self) -> &[Place] {
+    fn video_network(&self) -> &[LayerPlace] {
         &self.places[self.frame_layers..]
     }
 
@@ -160,7 +160,7 @@ impl SharedLayers {
 
     /// The first layer whose weights and biases aren't all finite.
     pub fn odd_layer(&self, parameters: &[f32]) -> Option<usize> {
-        let odd = |place: &Place| {
+        let odd = |place: &LayerPlace| {
             !parameters[place.start..place.biases().end].iter().all(|w| w.is_finite())
         };
         self.places.iter().position(odd)
@@ -220,12 +220,17 @@ impl SharedLayers {
     }
 }
 
-fn tape_width(inputs: usize, places: &[Place]) -> usize {
-    let gated = |place: &Place| 1 + usize::from(!matches!(place.layer, Layer::Dense { .. }));
+fn tape_width(inputs: usize, places: &[LayerPlace]) -> usize {
+    let gated = |place: &LayerPlace| 1 + usize::from(!matches!(place.layer, Layer::Dense { .. }));
     inputs + places.iter().map(|place| gated(place) * place.outputs).sum::<usize>()
 }
 
-fn forward(places: &[Place], gemm: &mut Workspace, parameters: &[f32], features: Matrix) -> Tape {
+fn forward(
+    places: &[LayerPlace],
+    gemm: &mut Workspace,
+    parameters: &[f32],
+    features: Matrix,
+) -> Tape {
     let mut tape = Tape { values: vec![features], gates: Vec::new() };
     for place in places {
         let (layer, x) = (place.of(parameters), tape.output());
@@ -244,7 +249,7 @@ fn forward(places: &[Place], gemm: &mut Workspace, parameters: &[f32], features:
 
 /// Adds the gradient of the parameters of `places` and returns that of their input, if `whole`.
 fn backward(
-    places: &[Place],
+    places: &[LayerPlace],
     gemm: &mut Workspace,
     transposed: &[Vec<f32>],
     mut tape: Tape,

@@ -1,6 +1,6 @@
 //! The plain twin of the shared layers: float64, one row and one output at a time.
 
-use super::{Place, SharedLayers};
+use super::{LayerPlace, SharedLayers};
 use crate::model::spec::{Activation, Layer, Pooling};
 
 fn activate(activation: Activation, z: f64) -> f64 {
@@ -26,7 +26,7 @@ fn slope(activation: Activation, z: f64) -> f64 {
 }
 
 /// z = W x + b of one row.
-fn product(place: &Place, parameters: &[f64], x: &[f64]) -> Vec<f64> {
+fn product(place: &LayerPlace, parameters: &[f64], x: &[f64]) -> Vec<f64> {
     (0..place.outputs)
         .map(|output| {
             let bias = parameters[place.biases().start + output];
@@ -67,7 +67,7 @@ fn pool(pooling: Pooling, x: &[f64]) -> f64 {
 }
 
 /// What `places` make of one row.
-pub fn through(places: &[Place], parameters: &[f64], features: &[f64]) -> Vec<f64> {
+pub fn through(places: &[LayerPlace], parameters: &[f64], features: &[f64]) -> Vec<f64> {
     places.iter().fold(features.to_vec(), |x, place| {
         let z = product(place, parameters, &x);
         match place.layer {

@@ -12,8 +12,8 @@ use crate::job::ExpertsJob;
 use crate::model::experts::Experts;
 use crate::optim::Solver;
 use crate::packed::{put, put_fields};
-use crate::train::held::{hide, hold, put_block, show};
-use crate::train::record::Saved;
+use crate::train::checkpoint_record::Resumable;
+use crate::train::held_blocks::{hide, hold, put_block, show};
 use crate::train::validation::Best;
 
 /// What an expert step has on its way.
@@ -38,23 +38,23 @@ pub struct NextWindow {
 
 /// The own class blocks, by the way they learn.
 pub enum OwnBlocks<D: Device> {
-    MiniBatch(Held<D, MiniBatches>),
-    FullBatch(Held<D, FullBatches>),
+    MiniBatch(LearningBlocks<D, MiniBatches>),
+    FullBatch(LearningBlocks<D, FullBatches>),
     /// The step is at its end, where what blocks have learned with is of no more use.
     Done,
 }
 
-/// Own class blocks that the device holds.
-pub struct Held<D: Device, S: Solving> {
+/// Own class blocks that learn, on the device, and what stops their classes.
+pub struct LearningBlocks<D: Device, S: Solving> {
     pub blocks: D::Blocks<S>,
     /// Of each block, where its classes stop by themselves; else none.
     pub stopping: Vec<EarlyStopping>,
 }
 
 /// A step that goes on, with class blocks of one way to learn.
-pub struct Going<'a, D: Device, S: Solving> {
+pub struct StepUnderWay<'a, D: Device, S: Solving> {
     pub position: &'a mut NextWindow,
-    pub held: &'a mut Held<D, S>,
+    pub held: &'a mut LearningBlocks<D, S>,
     pub best: &'a mut Best,
 }
 
@@ -72,7 +72,7 @@ impl<D: Device> ExpertsCourse<D> {
             Solver::MiniBatch(solver) => {
                 let new = |layout| MiniBatches::new(layout, solver, job.averaging);
                 let blocks = hold(device, experts, layouts().map(new).collect())?;
-                OwnBlocks::MiniBatch(Held { blocks, stopping })
+                OwnBlocks::MiniBatch(LearningBlocks { blocks, stopping })
             }
             Solver::FullBatch(solver) => {
                 let offered = job.offered();
@@ -81,14 +81,14 @@ impl<D: Device> ExpertsCourse<D> {
                 };
                 let searches = layouts().zip(&experts.parameters).map(new).collect();
                 let blocks = hold(device, experts, searches)?;
-                OwnBlocks::FullBatch(Held { blocks, stopping })
+                OwnBlocks::FullBatch(LearningBlocks { blocks, stopping })
             }
         };
         Ok(ExpertsCourse { position: NextWindow::default(), blocks, best: Best::default() })
     }
 }
 
-impl<D: Device, S: ByEpoch> Held<D, S> {
+impl<D: Device, S: ByEpoch> LearningBlocks<D, S> {
     /// Fills the place of the own class blocks in the model.
     pub fn show(&self, device: &D, experts: &mut Experts) -> Result<()> {
         show(device, &self.blocks, experts)
@@ -128,7 +128,7 @@ impl<D: Device, S: ByEpoch> Held<D, S> {
     }
 }
 
-impl<D: Device, S: ByEpoch> Held<D, S> {
+impl<D: Device, S: ByEpoch> LearningBlocks<D, S> {
     fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
         // The fields of a `BlockRecord`.
         let stopping = self.stopping.get(index);
@@ -140,7 +140,7 @@ impl<D: Device, S: ByEpoch> Held<D, S> {
     }
 }
 
-impl<D: Device, S: ByEpoch> Saved<D> for Going<'_, D, S> {
+impl<D: Device, S: ByEpoch> Resumable<D> for StepUnderWay<'_, D, S> {
     fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
         put(to, &*self.position)
     }
@@ -166,7 +166,7 @@ impl<D: Device, S: ByEpoch> Saved<D> for Going<'_, D, S> {
     }
 }
 
-impl<D: Device> Saved<D> for ExpertsCourse<D> {
+impl<D: Device> Resumable<D> for ExpertsCourse<D> {
     fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
         put(to, &self.position)
     }

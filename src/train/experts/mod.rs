@@ -10,9 +10,10 @@ use std::ops::Range;
 use serde_json::json;
 
 pub use self::course::ExpertsCourse;
-use self::course::{Going, NextWindow, OwnBlocks};
-use super::held::{Kept, hide, show};
-use super::losses::total_over_blocks;
+use self::course::{NextWindow, OwnBlocks, StepUnderWay};
+use super::block_sums::total_over_blocks;
+use super::first_error::FirstError;
+use super::held_blocks::{hide, show};
 use super::state::State;
 use crate::comm::Comm;
 use crate::device::{ByEpoch, Device, Dropout, FullBatches, Learn, MiniBatches, Negatives, Pace};
@@ -51,11 +52,11 @@ impl ExpertStep<'_> {
         let ExpertsCourse { position, blocks, best } = course;
         match blocks {
             OwnBlocks::MiniBatch(held) => {
-                let mut going = Going { position, held, best };
+                let mut going = StepUnderWay { position, held, best };
                 self.go(state, model, &mut going, ExpertStep::epoch)?;
             }
             OwnBlocks::FullBatch(held) => {
-                let mut going = Going { position, held, best };
+                let mut going = StepUnderWay { position, held, best };
                 self.go(state, model, &mut going, ExpertStep::pass)?;
             }
             OwnBlocks::Done => {}
@@ -70,8 +71,8 @@ impl ExpertStep<'_> {
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        going: &mut Going<D, S>,
-        piece: impl Fn(&Self, &mut State<D>, &mut Annotator, &mut Going<D, S>) -> Result<()>,
+        going: &mut StepUnderWay<D, S>,
+        piece: impl Fn(&Self, &mut State<D>, &mut Annotator, &mut StepUnderWay<D, S>) -> Result<()>,
     ) -> Result<()> {
         hide(&mut model.experts);
         let mut outcome = Ok(());
@@ -121,7 +122,7 @@ impl ExpertStep<'_> {
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        going: &mut Going<D, MiniBatches>,
+        going: &mut StepUnderWay<D, MiniBatches>,
     ) -> Result<()> {
         let (epoch, rows) = (going.position.epoch, self.total_rows());
         let stream = (self.round << 20 | epoch) as u64;
@@ -149,19 +150,20 @@ impl ExpertStep<'_> {
         let told = self.comm.agree(shown);
         let told = told.and_then(|()| self.tell(loss / rows as f64, state, model, going));
         hide(&mut model.experts);
-        let (device, held, mut kept) = (&mut state.device, &mut going.held, Kept::nothing());
+        let (device, held, mut first_error) =
+            (&mut state.device, &mut going.held, FirstError::none());
         let Ok(go_on) = told else {
-            kept.take(device.swap_averages(&mut held.blocks));
+            first_error.keep(device.swap_averages(&mut held.blocks));
             return told.map(|_| ());
         };
-        kept.take(device.end_epoch(&mut held.blocks, self.job.tolerance));
-        let left = kept.take(device.left(&held.blocks)).unwrap_or(0);
+        first_error.keep(device.end_epoch(&mut held.blocks, self.job.tolerance));
+        let left = first_error.keep(device.left(&held.blocks)).unwrap_or(0);
         self.next(going.position, go_on, left);
-        kept.take(match going.position.done {
+        first_error.keep(match going.position.done {
             true => held.put_back(device, &mut model.experts, true),
             false => device.swap_averages(&mut held.blocks),
         });
-        self.comm.agree(kept.outcome())
+        self.comm.agree(first_error.outcome())
     }
 
     /// Every row past every class block, whose classes then take a step of their searches.
@@ -169,7 +171,7 @@ impl ExpertStep<'_> {
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        going: &mut Going<D, FullBatches>,
+        going: &mut StepUnderWay<D, FullBatches>,
     ) -> Result<()> {
         if going.position.rows == 0 {
             self.search(state, going)?;
@@ -178,21 +180,22 @@ impl ExpertStep<'_> {
         let loss = self.checked_loss(state, model, going)?;
         let go_on = self.tell(loss, state, model, going)?;
         hide(&mut model.experts);
-        let (device, held, mut kept) = (&mut state.device, &mut going.held, Kept::nothing());
-        let left = kept.take(device.left(&held.blocks)).unwrap_or(0);
+        let (device, held, mut first_error) =
+            (&mut state.device, &mut going.held, FirstError::none());
+        let left = first_error.keep(device.left(&held.blocks)).unwrap_or(0);
         self.next(going.position, go_on, left);
         if going.position.done {
-            kept.take(device.settle(&mut held.blocks));
-            kept.take(held.put_back(device, &mut model.experts, true));
+            first_error.keep(device.settle(&mut held.blocks));
+            first_error.keep(held.put_back(device, &mut model.experts, true));
         }
-        state.boundary_after(kept.outcome(), model, going)
+        state.boundary_after(first_error.outcome(), model, going)
     }
 
     /// The pass itself. Nothing stays of one that is stopped.
     fn search<D: Device>(
         &self,
         state: &mut State<D>,
-        going: &mut Going<D, FullBatches>,
+        going: &mut StepUnderWay<D, FullBatches>,
     ) -> Result<()> {
         let (device, blocks) = (&mut state.device, &mut going.held.blocks);
         let travel = self.travel(Order::Natural, None);
@@ -217,17 +220,17 @@ impl ExpertStep<'_> {
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        going: &mut Going<D, S>,
+        going: &mut StepUnderWay<D, S>,
     ) -> Result<f64> {
-        let mut kept = Kept::nothing();
-        let losses = kept.take(state.device.class_losses(&going.held.blocks));
+        let mut first_error = FirstError::none();
+        let losses = first_error.keep(state.device.class_losses(&going.held.blocks));
         let losses =
             losses.map(|blocks| blocks.iter().map(|classes| classes.iter().sum()).collect());
         let losses = losses.unwrap_or_else(|| vec![0.0; model.experts.own().len()]);
         let loss = total_over_blocks(self.comm, &model.experts.owners, losses);
-        kept.take(going.held.show(&state.device, &mut model.experts));
+        first_error.keep(going.held.show(&state.device, &mut model.experts));
         let place = self.place(going.position.epoch);
-        state.check_after(kept.outcome(), &place, model, loss, None)?;
+        state.check_after(first_error.outcome(), &place, model, loss, None)?;
         Ok(loss)
     }
 
@@ -246,7 +249,7 @@ impl ExpertStep<'_> {
         loss: f64,
         state: &mut State<D>,
         model: &mut Annotator,
-        going: &mut Going<D, S>,
+        going: &mut StepUnderWay<D, S>,
     ) -> Result<bool> {
         let epoch = going.position.epoch + 1;
         let event = json!({ "step": "experts", "round": self.round, "epoch": epoch, "loss": loss });

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use serde::Deserialize;
 
-use super::course::{ExpertsCourse, Held, NextWindow, OwnBlocks};
+use super::course::{ExpertsCourse, LearningBlocks, NextWindow, OwnBlocks};
 use super::early_stopping::EarlyStopping;
 use crate::checkpoint::Loaded;
 use crate::device::{Device, FullBatches, MiniBatches};
@@ -14,11 +14,11 @@ use crate::model::Layout;
 use crate::model::experts::Experts;
 use crate::optim::{ClassState, Solver};
 use crate::packed::{take, unless};
-use crate::train::held::hold;
-use crate::train::record::learned_blocks;
+use crate::train::checkpoint_record::learned_blocks;
+use crate::train::held_blocks::hold;
 use crate::train::validation::Best;
 
-/// What a class block has in a checkpoint, as `Held::put_block` writes it.
+/// What a class block has in a checkpoint, as `LearningBlocks::put_block` writes it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BlockRecord<S> {
@@ -70,7 +70,10 @@ impl<D: Device> ExpertsCourse<D> {
                 })?;
                 let (searches, stopping): (Vec<_>, Vec<_>) = found.into_iter().unzip();
                 let stopping = stopping.into_iter().flatten().collect();
-                OwnBlocks::FullBatch(Held { blocks: hold(device, experts, searches)?, stopping })
+                OwnBlocks::FullBatch(LearningBlocks {
+                    blocks: hold(device, experts, searches)?,
+                    stopping,
+                })
             }
             Solver::MiniBatch(solver) => {
                 let seen = position.rows..rows.min(position.rows.saturating_add(job.window_rows()));
@@ -87,7 +90,10 @@ impl<D: Device> ExpertsCourse<D> {
                 })?;
                 let (states, stopping): (Vec<_>, Vec<_>) = found.into_iter().unzip();
                 let stopping = stopping.into_iter().flatten().collect();
-                OwnBlocks::MiniBatch(Held { blocks: hold(device, experts, states)?, stopping })
+                OwnBlocks::MiniBatch(LearningBlocks {
+                    blocks: hold(device, experts, states)?,
+                    stopping,
+                })
             }
         };
         Ok(ExpertsCourse { position, blocks, best })

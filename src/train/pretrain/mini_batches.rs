@@ -26,7 +26,7 @@ const RUN: usize = 64;
 const RUNS_SHUFFLED: usize = 8;
 
 /// How training rows are divided into groups, and an epoch into mini-batches.
-pub struct Groups<'a> {
+pub struct RowGroups<'a> {
     pub rows: &'a HomeRows,
     job: &'a PretrainJob,
     seed: u64,
@@ -57,11 +57,16 @@ pub struct Batches<'a> {
     ahead: Ahead<Batch, Error>,
 }
 
-impl Groups<'_> {
-    pub fn new<'a>(comm: &Comm, job: &'a PretrainJob, seed: u64, rows: &'a HomeRows) -> Groups<'a> {
+impl RowGroups<'_> {
+    pub fn new<'a>(
+        comm: &Comm,
+        job: &'a PretrainJob,
+        seed: u64,
+        rows: &'a HomeRows,
+    ) -> RowGroups<'a> {
         let count = (job.batch / GROUP_SHARE).clamp(1, GROUPS_MAX);
         let groups = Blocks::even(rows.blocks.len(), count);
-        Groups { rows, job, seed, owners: comm.deal(groups.len()), groups }
+        RowGroups { rows, job, seed, owners: comm.deal(groups.len()), groups }
     }
 
     /// Number of groups.

@@ -17,10 +17,10 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use self::mini_batches::Groups;
+pub use self::mini_batches::RowGroups;
 use self::odd_rows::Stepped;
 use super::finite::not_finite;
-use super::held::{hide, hold, show};
+use super::held_blocks::{hide, hold, show};
 use super::shared::SHARED_GRADIENT;
 use super::state::State;
 use crate::comm::Comm;
@@ -36,7 +36,7 @@ pub struct Pretrain<'a> {
     pub comm: &'a Comm,
     pub job: &'a PretrainJob,
     pub seed: u64,
-    pub groups: Groups<'a>,
+    pub groups: RowGroups<'a>,
 }
 
 /// Where pretraining stands, and what it learns with besides the annotator's weights.

@@ -5,7 +5,7 @@ use std::slice::from_ref;
 
 use super::mini_batches::Batch;
 use super::step::FramesOf;
-use crate::device::numbers::all_finite;
+use crate::device::host_arithmetic::all_finite;
 use crate::device::{Device, Leaves, Piece};
 use crate::error::Result;
 use crate::labels::Labels;

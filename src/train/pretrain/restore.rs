@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::mini_batches::Groups;
+use super::mini_batches::RowGroups;
 use super::{Joint, NextMiniBatch, PretrainCourse, variables_of};
 use crate::checkpoint::Loaded;
 use crate::device::Device;
@@ -15,8 +15,8 @@ use crate::model::experts::Experts;
 use crate::optim::MiniBatch;
 use crate::optim::adam::Adam;
 use crate::packed::{put, take, unless};
-use crate::train::held::{hide, hold, put_block, show};
-use crate::train::record::{Saved, learned_blocks};
+use crate::train::checkpoint_record::{Resumable, learned_blocks};
+use crate::train::held_blocks::{hide, hold, put_block, show};
 
 /// What all ranks hold of pretraining alike. It is written of references.
 #[derive(Serialize, Deserialize)]
@@ -27,7 +27,7 @@ struct PretrainRecord<P, S> {
     shared: S,
 }
 
-impl<D: Device> Saved<D> for PretrainCourse<D> {
+impl<D: Device> Resumable<D> for PretrainCourse<D> {
     fn put_common(&self, to: &mut dyn Write) -> io::Result<()> {
         put(to, &PretrainRecord { position: &self.position, shared: &self.shared })
     }
@@ -58,7 +58,7 @@ impl<D: Device> PretrainCourse<D> {
     pub fn restore(
         device: &mut D,
         job: &PretrainJob,
-        groups: &Groups,
+        groups: &RowGroups,
         annotator: &Annotator,
         loaded: &mut Loaded,
     ) -> Result<PretrainCourse<D>> {
@@ -96,7 +96,7 @@ impl<D: Device> PretrainCourse<D> {
 
 impl NextMiniBatch {
     /// What of it no pretraining on `groups` can have come to.
-    fn fault(&self, job: &PretrainJob, groups: &Groups) -> Option<String> {
+    fn fault(&self, job: &PretrainJob, groups: &RowGroups) -> Option<String> {
         let epochs = match self.done {
             true => (1..=job.epochs).contains(&self.epoch) && self.step == 0,
             false => self.epoch < job.epochs && self.step <= groups.steps(),

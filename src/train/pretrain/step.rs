@@ -8,7 +8,7 @@ use super::mini_batches::Batch;
 use super::odd_rows::{Stepped, odd_group};
 use super::{Pretrain, PretrainCourse, variables_of};
 use crate::comm::OrderedSum;
-use crate::device::numbers::{all_finite, square};
+use crate::device::host_arithmetic::{all_finite, square};
 use crate::device::{
     Arrived, Device, Dropout, FrameReader, FramesAgain, JointStep, Leaves, Piece, VARIABLES,
 };
@@ -18,8 +18,8 @@ use crate::model::annotator::Annotator;
 use crate::model::features::Features;
 use crate::model::stride_of;
 use crate::optim::Step;
-use crate::train::held::Kept;
-use crate::train::losses::{sums_over_blocks, total_over_blocks};
+use crate::train::block_sums::{sums_over_blocks, total_over_blocks};
+use crate::train::first_error::FirstError;
 use crate::train::shared::SHARED_GRADIENT;
 
 impl Pretrain<'_> {
@@ -31,20 +31,21 @@ impl Pretrain<'_> {
         course: &mut PretrainCourse<D>,
         batch: Batch,
     ) -> Stepped {
-        let (mut kept, width) = (Kept::nothing(), annotator.layers.outputs());
+        let (mut first_error, width) = (FirstError::none(), annotator.layers.outputs());
         let network = device.network(annotator);
-        let wave = kept.take(device.forward(&network, &mut pieces(&batch.groups)));
+        let wave = first_error.keep(device.forward(&network, &mut pieces(&batch.groups)));
         let mut mine = Vec::new();
         if let Some(wave) = &wave {
-            kept.take(device.outputs(wave, &mut mine));
+            first_error.keep(device.outputs(wave, &mut mine));
         }
         mine.resize(self.own_rows(&batch).len() * stride_of(width), 0.0);
         let mut odd = self.odd_activations(&batch, stride_of(width), &mine);
         let rows_seen = course.position.rows_seen;
         let dropout = self.dropout(rows_seen);
         self.leave_out(dropout, &batch, stride_of(width), &mut mine);
-        let rows = kept.take(self.gather(device, &batch, width, mine));
-        let (loss, dv) = self.pass_blocks(device, annotator, course, &batch, rows, &mut kept);
+        let rows = first_error.keep(self.gather(device, &batch, width, mine));
+        let (loss, dv) =
+            self.pass_blocks(device, annotator, course, &batch, rows, &mut first_error);
         let mut finite = loss.is_finite();
 
         let rate = self.learning_rate(rows_seen);
@@ -58,23 +59,25 @@ impl Pretrain<'_> {
                 let (frames, leaves) = (FramesOf(&batch.groups), &mut SumLeaves(&mut sum));
                 let given = device.give_slopes(&mut wave, &dv);
                 let passed = given.and_then(|()| device.backward(&network, wave, &frames, leaves));
-                kept.take(passed);
+                first_error.keep(passed);
             }
             sum.leave_out();
             let gradient = sum.finish(self.comm);
             finite &= all_finite(&gradient);
             if !finite && odd.is_none() {
-                let own = kept.take(odd_group(device, &network, &batch, length, &dv)).flatten();
+                let own =
+                    first_error.keep(odd_group(device, &network, &batch, length, &dv)).flatten();
                 odd = own.map(|own| format!("gradient of {}", self.groups.row_blocks_of(own)));
             }
             gradient
         });
         drop(network);
         if let (Some(gradient), true) = (gradient, finite) {
-            kept.take(self.shared_update(device, annotator, course, &gradient, rate, batch.rows));
+            first_error
+                .keep(self.shared_update(device, annotator, course, &gradient, rate, batch.rows));
         }
-        self.expert_update(device, annotator, course, rate, batch.rows, &mut kept);
-        Stepped { loss, finite, odd, outcome: kept.outcome() }
+        self.expert_update(device, annotator, course, rate, batch.rows, &mut first_error);
+        Stepped { loss, finite, odd, outcome: first_error.outcome() }
     }
 
     /// This rank's rows of the mini-batch.
@@ -145,7 +148,7 @@ impl Pretrain<'_> {
         course: &mut PretrainCourse<D>,
         batch: &Batch,
         rows: Option<D::Rows>,
-        kept: &mut Kept,
+        first_error: &mut FirstError,
     ) -> (f64, Option<Vec<f32>>) {
         let (comm, owners) = (self.comm, &annotator.experts.owners);
         let stride = stride_of(annotator.layers.outputs());
@@ -156,7 +159,7 @@ impl Pretrain<'_> {
         let losses = rows.and_then(|rows| {
             let mut leaves = dv.as_mut().map(SumLeaves);
             let slopes = leaves.as_mut().map(|leaves| leaves as &mut dyn Leaves);
-            kept.take(device.gradients(&mut course.blocks, &rows, slopes))
+            first_error.keep(device.gradients(&mut course.blocks, &rows, slopes))
         });
         let dv = dv.map(|mut sum| {
             sum.leave_out();
@@ -195,16 +198,16 @@ impl Pretrain<'_> {
         course: &mut PretrainCourse<D>,
         rate: f32,
         rows: usize,
-        kept: &mut Kept,
+        first_error: &mut FirstError,
     ) {
         let owners = &annotator.experts.owners;
-        let squares = kept.take(device.squares(&course.blocks));
+        let squares = first_error.keep(device.squares(&course.blocks));
         let squares = squares.unwrap_or_else(|| vec![[0.0; VARIABLES]; owners.own().len()]);
         let squares = squares.into_iter().map(Vec::from).collect();
         let squares = sums_over_blocks(self.comm, owners, squares, VARIABLES);
         let scales = std::array::from_fn(|variable| self.clipped(squares[variable], rows));
         let step = JointStep { learning_rate: rate, l2: self.job.l2, scales };
-        kept.take(device.step(&mut course.blocks, &step));
+        first_error.keep(device.step(&mut course.blocks, &step));
     }
 
     /// 1 / rows, less where the mean gradient's norm would exceed the limit.

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::job::SharedJob;
 use crate::optim::SharedState;
 use crate::packed::put;
-use crate::train::record::Saved;
+use crate::train::checkpoint_record::Resumable;
 
 /// What all ranks hold of a shared step alike. It is written of a reference.
 #[derive(Serialize, Deserialize)]
@@ -21,7 +21,7 @@ struct SharedRecord<S> {
     solver: S,
 }
 
-impl<D: Device> Saved<D> for SharedCourse {
+impl<D: Device> Resumable<D> for SharedCourse {
     fn put_common(&self, to: &mut dyn Write) -> io::Result<()> {
         put(to, &SharedRecord { iteration: self.iteration, solver: &self.solver })
     }

@@ -35,13 +35,13 @@ struct Named {
 /// How often something was found, and the first two rows of which it is true, in that order.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
-struct Found {
+struct Tally {
     count: u64,
     first: [u64; 2],
 }
 
-impl Found {
-    const NOTHING: Found = Found { count: 0, first: [NONE; 2] };
+impl Tally {
+    const NOTHING: Tally = Tally { count: 0, first: [NONE; 2] };
 
     fn add(&mut self, count: u64, rows: [u64; 2]) {
         if count > 0 {
@@ -51,8 +51,8 @@ impl Found {
     }
 
     /// What all ranks have found. Collective.
-    fn of_all(self, comm: &Comm) -> Found {
-        let mut all = Found::NOTHING;
+    fn of_all(self, comm: &Comm) -> Tally {
+        let mut all = Tally::NOTHING;
         comm.all_gather(&[self]).iter().for_each(|found| all.add(found.count, found.first));
         all
     }
@@ -83,10 +83,10 @@ pub fn check(comm: &Comm, lists: &Lists) -> Result<()> {
             validation.display(),
             train.display()
         );
-        lists.told(comm, text)?;
+        lists.refuse_or_warn(comm, text)?;
     }
     let [same, alike, in_train, in_validation] = lists.look(comm)?;
-    let place = |found: Found| lists.place(found.first);
+    let place = |found: Tally| lists.place(found.first);
     if same.count > 0 {
         let count = same.count;
         let text = format!(
@@ -94,9 +94,9 @@ pub fn check(comm: &Comm, lists: &Lists) -> Result<()> {
              and features: {}",
             place(same)
         );
-        lists.told(comm, text)?;
+        lists.refuse_or_warn(comm, text)?;
     }
-    let warn = |found: Found, what: &str| {
+    let warn = |found: Tally, what: &str| {
         if found.count > 0 && comm.is_root() {
             log::warn!("{} {what}: {}", found.count, place(found));
         }
@@ -116,7 +116,7 @@ impl Lists<'_> {
     }
 
     /// An error, or a warning where what it says is allowed or comes of no choice of the user's.
-    fn told(&self, comm: &Comm, text: String) -> Result<()> {
+    fn refuse_or_warn(&self, comm: &Comm, text: String) -> Result<()> {
         if self.named && !self.allowed {
             let error = Error::input(text).hint("take them out, or data.allow_overlap = true");
             return Err(Error { agreed: true, ..error });
@@ -141,7 +141,7 @@ impl Lists<'_> {
 
     /// What stands in both lists, with the same labels and features and with others, and what
     /// stands twice in each. Collective.
-    fn look(&self, comm: &Comm) -> Result<[Found; 4]> {
+    fn look(&self, comm: &Comm) -> Result<[Tally; 4]> {
         let mut parts = vec![Vec::new(); comm.size()];
         let mut named = |list: &HomeRows, mark: u64| -> Result<()> {
             let mut reader = list.dataset().reader();
@@ -161,7 +161,7 @@ impl Lists<'_> {
         comm.agree(read)?;
         let mut named = comm.all_to_all(parts).concat();
         named.sort_unstable();
-        let mut found = [Found::NOTHING; 4];
+        let mut found = [Tally::NOTHING; 4];
         let mut met = Vec::new();
         for group in named.chunk_by(|a, b| a.id == b.id).filter(|group| group.len() > 1) {
             let (train, validation) =

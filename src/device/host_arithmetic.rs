@@ -24,7 +24,7 @@ pub fn log(x: f32) -> f32 {
 }
 
 /// Features as numbers, one after the other: of videos [rows][D], of frames [all frames][D].
-pub fn of_features(features: &Features) -> Cow<'_, Matrix> {
+pub fn features_as_numbers(features: &Features) -> Cow<'_, Matrix> {
     match features {
         Features::Videos(videos) => Cow::Borrowed(videos),
         Features::Frames(frames) => {

@@ -1,4 +1,4 @@
-//! Losses over blocks: numbers summed along the one fixed tree.
+//! Sums over class blocks, along the one fixed tree: losses, squared norms.
 
 use crate::comm::{Comm, OrderedSum};
 use crate::partition::Owners;

@@ -62,30 +62,3 @@ pub fn put_block<D: Device, S: Solving>(
     let read = device.read(blocks, index, &mut |block| outcome = block.state.put(to));
     read.map_err(|error| io::Error::other(error.text)).and(outcome)
 }
-
-/// The first error of this rank's device, while other ranks go on: kept until ranks agree.
-pub struct Kept(Result<()>);
-
-impl Kept {
-    pub fn nothing() -> Kept {
-        Kept(Ok(()))
-    }
-
-    /// What a call gave, unless it failed.
-    pub fn take<T>(&mut self, outcome: Result<T>) -> Option<T> {
-        match outcome {
-            Ok(given) => Some(given),
-            Err(error) => {
-                if self.0.is_ok() {
-                    self.0 = Err(error);
-                }
-                None
-            }
-        }
-    }
-
-    /// For an agreement.
-    pub fn outcome(self) -> Result<()> {
-        self.0
-    }
-}

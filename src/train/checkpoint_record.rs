@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rounds::Standing;
 use super::validation::Best;
-use crate::checkpoint::{Contents, Family, Items, Loaded};
+use crate::checkpoint::{Contents, Family, Loaded, SavedItems};
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::model::annotator::{Annotator, Shape};
@@ -18,7 +18,7 @@ use crate::model::experts::{Experts, layouts};
 use crate::packed::{self, Numbers, put, take, take_numbers, unless};
 
 /// The state of a step, beside the model.
-pub trait Saved<D> {
+pub trait Resumable<D> {
     /// Whether there is any.
     fn begun(&self) -> bool {
         true
@@ -52,7 +52,7 @@ pub trait Saved<D> {
 }
 
 /// Between two steps there is nothing.
-impl<D> Saved<D> for () {
+impl<D> Resumable<D> for () {
     fn begun(&self) -> bool {
         false
     }
@@ -91,7 +91,7 @@ struct ModelRecord<'a> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BestRecord<'a> {
-    which: Which,
+    which: BestIs,
     score: Option<f64>,
     /// Where it isn't the run's own one.
     model: Option<ModelRecord<'a>>,
@@ -99,7 +99,7 @@ struct BestRecord<'a> {
 
 /// What the best model is.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
-enum Which {
+enum BestIs {
     /// There is none yet.
     Nothing,
     /// The run's own model as it is now.
@@ -128,9 +128,9 @@ const MODEL: &str = "model";
 const LEARNING: &str = "learning";
 const BESTS: [&str; 2] = ["best", "epoch"];
 
-/// Which model `best` is; the same answer on all ranks.
-fn which(comm: &Comm, best: Option<&Best>, model: &Annotator) -> Which {
-    let Some(best) = best.and_then(|best| best.model.as_ref()) else { return Which::Nothing };
+/// How the best model so far relates to `model`, the one of now; all ranks get the same answer.
+fn which(comm: &Comm, best: Option<&Best>, model: &Annotator) -> BestIs {
+    let Some(best) = best.and_then(|best| best.model.as_ref()) else { return BestIs::Nothing };
     let same = best.shared == model.shared
         && best.experts.layouts == model.experts.layouts
         && best.experts.parameters.len() == model.experts.parameters.len()
@@ -140,7 +140,7 @@ fn which(comm: &Comm, best: Option<&Best>, model: &Annotator) -> Which {
             .iter()
             .zip(&model.experts.parameters)
             .all(|(a, b)| Arc::ptr_eq(a, b));
-    if comm.max(u64::from(!same)) == 0 { Which::Same } else { Which::Other }
+    if comm.max(u64::from(!same)) == 0 { BestIs::Same } else { BestIs::Other }
 }
 
 fn family<'a>(name: &'static str, model: &'a Annotator) -> Family<'a> {
@@ -155,7 +155,7 @@ fn family<'a>(name: &'static str, model: &'a Annotator) -> Family<'a> {
 pub fn with_contents<D>(
     comm: &Comm,
     (standing, best): (&Standing, &Best),
-    (model, course, device): (&Annotator, &dyn Saved<D>, &D),
+    (model, course, device): (&Annotator, &dyn Resumable<D>, &D),
     about: serde_json::Value,
     events: &[u8],
     write: impl FnOnce(&Contents) -> Result<()>,
@@ -164,7 +164,7 @@ pub fn with_contents<D>(
     let which = bests.map(|best| which(comm, best, model));
     // Only what is written beside the model.
     let beside = |index: usize| match (which[index], bests[index]) {
-        (Which::Other, Some(Best { model: Some(model), .. })) => Some(model),
+        (BestIs::Other, Some(Best { model: Some(model), .. })) => Some(model),
         _ => None,
     };
     let best_record = |index: usize| BestRecord {
@@ -200,13 +200,13 @@ pub struct Restored {
     pub standing: Standing,
     pub model: Annotator,
     pub best: Best,
-    pub epoch_best: Best,
+    pub step_best: Best,
     pub begun: bool,
 }
 
 /// What a checkpoint's models are made by: their shape, the experts of each class while pretraining
 /// and from then on, and the rounds of the job.
-pub struct Expected<'a> {
+pub struct ExpectedModels<'a> {
     pub shape: &'a Shape,
     pub experts: [&'a [usize]; 2],
     pub rounds: usize,
@@ -216,7 +216,7 @@ pub struct Expected<'a> {
 ///
 /// # Errors
 /// Exit 6: the checkpoint holds something else, or what no run of the job comes to.
-pub fn restore(comm: &Comm, loaded: &mut Loaded, expected: &Expected) -> Result<Restored> {
+pub fn restore(comm: &Comm, loaded: &mut Loaded, expected: &ExpectedModels) -> Result<Restored> {
     let record = match loaded.version {
         1 => CheckpointRecord::without_names(&mut loaded.common)?,
         _ => loaded.common.take()?,
@@ -236,9 +236,9 @@ pub fn restore(comm: &Comm, loaded: &mut Loaded, expected: &Expected) -> Result<
             return Err(loaded.common.refused(format!("{name}: found the score {}", best.score)));
         }
         best.model = match (record.which, record.model) {
-            (Which::Nothing, None) => None,
-            (Which::Same, None) => Some(model.clone()),
-            (Which::Other, Some(record)) => {
+            (BestIs::Nothing, None) => None,
+            (BestIs::Same, None) => Some(model.clone()),
+            (BestIs::Other, Some(record)) => {
                 let head = self::head(comm, &loaded.common, record, expected)?;
                 Some(with_blocks(loaded, name, head)?)
             }
@@ -249,19 +249,19 @@ pub fn restore(comm: &Comm, loaded: &mut Loaded, expected: &Expected) -> Result<
             }
         };
     }
-    let [best, epoch_best] = bests;
-    Ok(Restored { standing, model, best, epoch_best, begun: record.begun })
+    let [best, step_best] = bests;
+    Ok(Restored { standing, model, best, step_best, begun: record.begun })
 }
 
 impl CheckpointRecord<'_> {
     /// Of version 1: the same values one after the other.
-    fn without_names(from: &mut Items) -> Result<CheckpointRecord<'static>> {
-        let model = |from: &mut Items| -> Result<ModelRecord<'static>> {
+    fn without_names(from: &mut SavedItems) -> Result<CheckpointRecord<'static>> {
+        let model = |from: &mut SavedItems| -> Result<ModelRecord<'static>> {
             Ok(ModelRecord { experts: from.take()?, shared: from.take_numbers()? })
         };
-        let best = |from: &mut Items| -> Result<BestRecord<'static>> {
+        let best = |from: &mut SavedItems| -> Result<BestRecord<'static>> {
             let (which, score) = from.take()?;
-            let model = (which == Which::Other).then(|| model(from)).transpose()?;
+            let model = (which == BestIs::Other).then(|| model(from)).transpose()?;
             Ok(BestRecord { which, score, model })
         };
         Ok(CheckpointRecord {
@@ -275,7 +275,12 @@ impl CheckpointRecord<'_> {
 }
 
 /// A model without the weights of its class blocks.
-fn head(comm: &Comm, from: &Items, record: ModelRecord, expected: &Expected) -> Result<Annotator> {
+fn head(
+    comm: &Comm,
+    from: &SavedItems,
+    record: ModelRecord,
+    expected: &ExpectedModels,
+) -> Result<Annotator> {
     let (counts, shared, shape) = (record.experts, record.shared.into_owned(), expected.shape);
     if !expected.experts.contains(&&counts[..]) {
         return Err(from.refused("model: found other numbers of experts than the job gives"));
