@@ -2,13 +2,13 @@
 //! mixture kernel, and its sweep. `cargo bench --bench kernels`
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use reelscale::kernel::mixture::layout::Layout;
-use reelscale::kernel::product::{Left, Output, Panels, Size, Workspace};
-use reelscale::kernel::sweep::{Tile, gradients};
-use reelscale::kernel::vector::{Instructions, LANES};
-use reelscale::labels::Labels;
-use reelscale::model::spec::Dummy;
-use reelscale::rng::{Purpose, Stream};
+use reelscale::internals::kernel::mixture::layout::Layout;
+use reelscale::internals::kernel::product::{Left, Output, Panels, Size, Workspace};
+use reelscale::internals::kernel::sweep::{Tile, gradients};
+use reelscale::internals::kernel::vector::{Instructions, LANES};
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::spec::Dummy;
+use reelscale::internals::rng::{Purpose, Stream};
 
 /// rows x depth times depth x columns: logits, the experts' gradient, the activations' gradient.
 const SHAPES: [(&str, usize, usize, usize); 3] =

@@ -6,9 +6,8 @@ mod schedules;
 
 use std::process::ExitCode;
 
-use reelscale::comm::Comm;
-use reelscale::commands::{end_all_ranks_on_panic, exit_code, on_ranks};
-use reelscale::error::{Error, Result};
+use reelscale::internals::commands::{end_all_ranks_on_panic, exit_code, on_ranks};
+use reelscale::{Comm, Error, Result};
 
 fn run(comm: &Comm, seeds: std::ops::Range<u64>, how: &str) -> Result<()> {
     for seed in seeds {

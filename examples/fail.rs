@@ -3,9 +3,8 @@
 
 use std::process::ExitCode;
 
-use reelscale::comm::Comm;
-use reelscale::commands::{end_all_ranks_on_panic, exit_code, on_ranks};
-use reelscale::error::{Error, Result};
+use reelscale::internals::commands::{end_all_ranks_on_panic, exit_code, on_ranks};
+use reelscale::{Comm, Error, Result};
 
 fn fail(comm: &Comm, how: &str) -> Result<()> {
     let chosen = comm.rank() == 1;

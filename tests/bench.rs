@@ -45,7 +45,7 @@ fn every_part_gives_its_figures() {
 #[test]
 fn kernels_and_stages_agree() {
     let shape = "mixture --classes 40 --experts 3 --rows 50 --activations 24";
-    let losses: Vec<Value> = reelscale::kernel::vector::Instructions::available()
+    let losses: Vec<Value> = reelscale::internals::kernel::vector::Instructions::available()
         .into_iter()
         .flat_map(|kernel| [1, 2].map(|stage| (kernel.name(), stage)))
         .map(|(name, stage)| rows(&format!("{shape} --kernel {name} --stage {stage}"))[0].take())

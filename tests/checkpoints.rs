@@ -10,16 +10,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use common::shards;
-use reelscale::checkpoint::{Contents, Family, Store};
-use reelscale::comm::{Comm, run_threads};
-use reelscale::disk::{Disk, FaultKind};
-use reelscale::error::Result;
-use reelscale::human::hex;
-use reelscale::job::Job;
-use reelscale::packed::{put, put_numbers, take_numbers};
-use reelscale::report::Report;
-use reelscale::rng::{Purpose, Stream};
-use reelscale::train::{Checkpoints, Data, train};
+use reelscale::internals::checkpoint::{Contents, Family, Store};
+use reelscale::internals::disk::{Disk, FaultKind};
+use reelscale::internals::human::hex;
+use reelscale::internals::packed::{put, put_numbers, take_numbers};
+use reelscale::internals::rng::{Purpose, Stream};
+use reelscale::internals::train::Checkpoints;
+use reelscale::{Comm, Data, Job, Report, Result, run_threads, train};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -91,7 +88,7 @@ fn start(job: &Job, checkpoints: &Path, ranks: usize, stop: Option<Duration>) ->
         let own = Checkpoints::new(store, job.checkpoint.clone(), identity, json!(ranks), None);
         let mut report = Report::new(None);
         let trained = train(comm, job, data, &mut report, Some(own))?;
-        let hash = reelscale::artifact::content_hash(comm, &trained.annotator);
+        let hash = reelscale::internals::artifact::content_hash(comm, &trained.annotator);
         Ok((trained.done, report.events_hash(), hash))
     });
     let outcomes = outcomes.unwrap();

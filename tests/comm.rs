@@ -1,9 +1,9 @@
 //! Communication among thread ranks: every collective, splitting, failing together, ordered sums.
 
 use proptest::prelude::*;
-use reelscale::comm::{Comm, OrderedSum, run_threads, run_threads_limited};
-use reelscale::error::{Error, Exit};
-use reelscale::partition::Owners;
+use reelscale::internals::comm::{OrderedSum, run_threads_limited};
+use reelscale::internals::partition::Owners;
+use reelscale::{Comm, Error, Exit, run_threads};
 
 /// Every collective with values that tell rank and place, on messages of at most `count_max` bytes.
 fn check_collectives(comm: &Comm) {

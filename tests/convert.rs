@@ -5,11 +5,11 @@ mod common;
 use std::path::Path;
 
 use common::{TestCommand, real_data, reelscale};
-use reelscale::data::{Dataset, ShardInfo, find};
-use reelscale::example::{FeaturePart, Values};
-use reelscale::formats::tf_example::{self, Wanted};
-use reelscale::formats::tfrecord;
-use reelscale::labels::Labels;
+use reelscale::internals::data::{Dataset, ShardInfo, find};
+use reelscale::internals::example::{FeaturePart, Values};
+use reelscale::internals::formats::tf_example::{self, Wanted};
+use reelscale::internals::formats::tfrecord;
+use reelscale::internals::labels::Labels;
 
 const YOUTUBE: &str =
     "convert --from tfrecord --features rgb:1024,audio:128 --classes 3862 --output";

@@ -12,7 +12,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use reelscale::rng::{Purpose, Stream};
+use reelscale::internals::rng::{Purpose, Stream};
 
 /// Changes of each input.
 const CHANGES: u64 = 200;

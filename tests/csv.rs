@@ -7,11 +7,11 @@ use std::path::Path;
 
 use common::{TestCommand, reelscale, shards};
 use proptest::prelude::*;
-use reelscale::data::{Kind, ShardHeader, ShardWriter};
-use reelscale::example::Example;
-use reelscale::formats::csv::{Records, field};
-use reelscale::formats::submission::{HEADER, Source, Video, read_both, write_line};
-use reelscale::synthetic::Planted;
+use reelscale::internals::data::{Kind, ShardHeader, ShardWriter};
+use reelscale::internals::example::Example;
+use reelscale::internals::formats::csv::{Records, field};
+use reelscale::internals::formats::submission::{HEADER, Source, Video, read_both, write_line};
+use reelscale::internals::synthetic::Planted;
 
 const LABELS: &str = "VideoId,Labels\n";
 

@@ -5,7 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{TestCommand, json, real_data, reelscale};
-use reelscale::kernel::vector::Instructions;
+use reelscale::internals::kernel::vector::Instructions;
 
 /// A small job over everything: shared layers of two kinds, pretraining, two rounds.
 const JOB: &str = "
@@ -185,11 +185,11 @@ fn parse(text: &str) -> serde_json::Value {
 }
 
 fn write_labels(data: &Path, labels: &Path) {
-    use reelscale::data::{Dataset, ShardInfo, find};
+    use reelscale::internals::data::{Dataset, ShardInfo, find};
     let paths = find(&[format!("{}/*.h5", data.display())]).unwrap();
     let infos = paths.iter().map(|path| ShardInfo::read(path).unwrap()).collect();
     let dataset = Dataset::new(infos).unwrap();
-    let (mut own, mut reader) = (reelscale::labels::Labels::new(), dataset.reader());
+    let (mut own, mut reader) = (reelscale::internals::labels::Labels::new(), dataset.reader());
     reader.labels(0..dataset.rows(), &mut own).unwrap();
     let mut text = String::from("VideoId,Labels\n");
     for (row, id) in reader.ids(0..dataset.rows()).unwrap().iter().enumerate() {

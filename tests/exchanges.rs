@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::tapped::{Tap, run_tapped};
 use common::{TestCommand, reelscale};
-use reelscale::comm::{Comm, run_threads, run_threads_limited};
-use reelscale::error::{Error, Exit};
+use reelscale::internals::comm::run_threads_limited;
+use reelscale::{Comm, Error, Exit, run_threads};
 
 #[test]
 fn random_schedules_on_threads() {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use common::reelscale;
-use reelscale::formats::tfrecord::framed;
+use reelscale::internals::formats::tfrecord::framed;
 
 fn synthesize(output: &Path) {
     reelscale("synthesize --rows 200 --classes 9 --features 8 --output").path(output).stdout();

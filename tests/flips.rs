@@ -16,10 +16,9 @@ use std::path::{Path, PathBuf};
 use flips::{Count, Seen, files, share};
 use models::{refit_manifest, refused_or_same, saved, shapes, without_sums};
 use older_runs::Copy;
-use reelscale::checkpoint::{Loaded, Store};
-use reelscale::comm::Comm;
-use reelscale::disk::Disk;
-use reelscale::error::Exit;
+use reelscale::internals::checkpoint::{Loaded, Store};
+use reelscale::internals::disk::Disk;
+use reelscale::{Comm, Exit};
 
 #[test]
 fn flips_of_a_model_are_found() {
@@ -80,7 +79,7 @@ fn flips_under_right_digests_are_found_too() {
 }
 
 /// The newest checkpoint in a folder, whose only one it is.
-fn load(folder: &Path) -> Result<Loaded, reelscale::error::Error> {
+fn load(folder: &Path) -> Result<Loaded, reelscale::Error> {
     let loaded = Store::new(folder.to_path_buf(), Disk::default()).load(&Comm::serial());
     loaded.map(|loaded| loaded.expect("there is one"))
 }

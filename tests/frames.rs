@@ -4,17 +4,18 @@
 mod common;
 
 use common::{distance, json, reelscale, wide};
-use reelscale::kernel::matrix::Matrix;
-use reelscale::kernel::product::Workspace;
-use reelscale::kernel::vector::Instructions;
-use reelscale::model::annotator::{Annotator, Shape};
-use reelscale::model::experts::Experts;
-use reelscale::model::features::{Features, Frames};
-use reelscale::model::initial;
-use reelscale::model::shared::reference as shared_reference;
-use reelscale::model::spec::{Activation, Dummy, Layer, Normalize, Pooling};
-use reelscale::partition::Owners;
-use reelscale::rng::{Purpose, Stream};
+use reelscale::Annotator;
+use reelscale::internals::kernel::matrix::Matrix;
+use reelscale::internals::kernel::product::Workspace;
+use reelscale::internals::kernel::vector::Instructions;
+use reelscale::internals::model::annotator::Shape;
+use reelscale::internals::model::experts::Experts;
+use reelscale::internals::model::features::{Features, Frames};
+use reelscale::internals::model::initial;
+use reelscale::internals::model::shared::reference as shared_reference;
+use reelscale::internals::model::spec::{Activation, Dummy, Layer, Normalize, Pooling};
+use reelscale::internals::partition::Owners;
+use reelscale::internals::rng::{Purpose, Stream};
 
 const WIDTH: usize = 7;
 const SCALING: [f32; 2] = [4.0 / 255.0, 4.0 / 512.0 - 2.0];
@@ -33,7 +34,7 @@ fn annotator(frames: &[Layer], pooling: Pooling, layers: &[Layer]) -> Annotator 
         epsilon: 0.0,
         class_blocks: 0,
     };
-    let layers = reelscale::model::shared::SharedLayers::on_frames(
+    let layers = reelscale::internals::model::shared::SharedLayers::on_frames(
         WIDTH,
         &shape.frames,
         shape.pooling,

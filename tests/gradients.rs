@@ -4,20 +4,20 @@ mod common;
 
 use common::{distance, wide};
 use proptest::prelude::*;
-use reelscale::kernel::matrix::Matrix;
-use reelscale::kernel::mixture::layout::Layout;
-use reelscale::kernel::mixture::reference as mixture_reference;
-use reelscale::kernel::mixture::{
+use reelscale::internals::kernel::matrix::Matrix;
+use reelscale::internals::kernel::mixture::layout::Layout;
+use reelscale::internals::kernel::mixture::reference as mixture_reference;
+use reelscale::internals::kernel::mixture::{
     Block, Kernel, Passing, both_gradients, expert_gradient, transpose,
 };
-use reelscale::kernel::vector::Instructions;
-use reelscale::labels::Labels;
-use reelscale::model::initial;
-use reelscale::model::shared::SharedLayers;
-use reelscale::model::shared::reference as shared_reference;
-use reelscale::model::spec::{Activation, Dummy, Layer};
-use reelscale::rng::{Purpose, Stream};
-use reelscale::team::Team;
+use reelscale::internals::kernel::vector::Instructions;
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::initial;
+use reelscale::internals::model::shared::SharedLayers;
+use reelscale::internals::model::shared::reference as shared_reference;
+use reelscale::internals::model::spec::{Activation, Dummy, Layer};
+use reelscale::internals::rng::{Purpose, Stream};
+use reelscale::internals::team::Team;
 
 const DUMMIES: [Dummy; 3] = [Dummy::Learned, Dummy::Zero, Dummy::None];
 
@@ -65,7 +65,7 @@ fn case(seed: u64, experts: &[usize], dummy: Dummy, width: usize, rows: usize, s
     let layout = Layout::new(5..5 + experts.len(), experts.to_vec(), dummy, width);
     let mut parameters = initial::experts(&layout, 1, seed, 0);
     for (_, role, panel, lane) in layout.real_columns() {
-        if matches!(role, reelscale::kernel::mixture::layout::Role::Expert(_)) {
+        if matches!(role, reelscale::internals::kernel::mixture::layout::Role::Expert(_)) {
             parameters[layout.bias_at(panel, lane)] = numbers(seed + panel as u64, 1, 1.0)[0];
         }
     }
@@ -258,7 +258,7 @@ proptest! {
             shared_reference::backward(&layers, &wide_parameters, &x, &dv, &mut exact);
         }
         for instructions in Instructions::available() {
-            let mut gemm = reelscale::kernel::product::Workspace::new(instructions);
+            let mut gemm = reelscale::internals::kernel::product::Workspace::new(instructions);
             let tape = layers.forward(&mut gemm, &parameters, Matrix::from_rows(&x, inputs));
             let v: Vec<f64> =
                 (0..rows)

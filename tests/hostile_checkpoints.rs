@@ -21,14 +21,11 @@ use std::path::{Path, PathBuf};
 
 use common::{copy, refit_sums};
 use older_runs::{Copy, STOPPED};
-use reelscale::checkpoint::Store;
-use reelscale::comm::Comm;
-use reelscale::disk::Disk;
-use reelscale::error::{Error, Exit, Result};
-use reelscale::job::Job;
-use reelscale::report::Report;
-use reelscale::rng::{Purpose, Stream};
-use reelscale::train::{Checkpoints, Data, Run, host_of};
+use reelscale::internals::checkpoint::Store;
+use reelscale::internals::disk::Disk;
+use reelscale::internals::rng::{Purpose, Stream};
+use reelscale::internals::train::{Checkpoints, Run, host_of};
+use reelscale::{Comm, Data, Error, Exit, Job, Report, Result};
 use serde_json::{Value, json};
 
 /// No file here has more than 20 KB, and buffers are of 1 MiB; rows and kernels take the rest.

@@ -4,9 +4,10 @@ mod common;
 
 use common::reelscale;
 use proptest::prelude::*;
-use reelscale::job::{Decides, Default, Job, KEYS, Takes, Validation, documented};
-use reelscale::model::spec::{Activation, Dummy, Layer};
-use reelscale::optim::{MiniBatchSolver, Solver};
+use reelscale::Job;
+use reelscale::internals::job::{Decides, Default, KEYS, Takes, Validation, documented};
+use reelscale::internals::model::spec::{Activation, Dummy, Layer};
+use reelscale::internals::optim::{MiniBatchSolver, Solver};
 
 fn errors_of(text: &str, overrides: &[&str]) -> Vec<String> {
     let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();

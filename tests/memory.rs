@@ -9,17 +9,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 use common::shards;
-use reelscale::comm::{Comm, run_threads};
-use reelscale::cost::memory::Plan;
-use reelscale::data::Dataset;
-use reelscale::device::Host;
-use reelscale::flow::home_rows::HomeRows;
-use reelscale::flow::own_rows::Room;
-use reelscale::inference::scores::evaluate;
-use reelscale::job::Job;
-use reelscale::model::experts::Experts;
-use reelscale::report::Report;
-use reelscale::train::{Data, shape_of, train};
+use reelscale::internals::cost::memory::Plan;
+use reelscale::internals::data::Dataset;
+use reelscale::internals::flow::home_rows::HomeRows;
+use reelscale::internals::flow::own_rows::Room;
+use reelscale::internals::model::experts::Experts;
+use reelscale::internals::train::shape_of;
+use reelscale::{Comm, Data, Host, Job, Report, evaluate, run_threads, train};
 
 thread_local! {
     /// The number of this thread: what it allocates counts for it, whoever frees it.

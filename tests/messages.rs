@@ -12,11 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use common::shards;
 use common::tapped::{Tap, run_tapped};
-use reelscale::comm::Comm;
-use reelscale::error::{Exit, Result};
-use reelscale::job::Job;
-use reelscale::report::Report;
-use reelscale::train::{Data, train};
+use reelscale::{Comm, Data, Exit, Job, Report, Result, train};
 
 /// Flips a bit of what rank `receiver` is given in one of its calls.
 struct Flip {

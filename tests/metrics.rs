@@ -4,11 +4,11 @@
 mod common;
 
 use common::{json, real_data, reelscale};
-use reelscale::comm::{Comm, run_threads};
-use reelscale::inference::rankings::{Ranked, Visited, full_precisions, metrics};
-use reelscale::labels::Labels;
-use reelscale::metrics::{Metrics, TopLists};
-use reelscale::rng::{Purpose, Stream};
+use reelscale::internals::inference::rankings::{Ranked, Visited, full_precisions, metrics};
+use reelscale::internals::labels::Labels;
+use reelscale::internals::metrics::TopLists;
+use reelscale::internals::rng::{Purpose, Stream};
+use reelscale::{Comm, Metrics, run_threads};
 
 /// The metrics of dense scores, rows divided over the ranks of `comm`.
 fn measure(comm: &Comm, scores: &[Vec<f32>], labels: &Labels, top_k: usize) -> Metrics {

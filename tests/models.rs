@@ -22,9 +22,8 @@ use common::{copy, reelscale, refit_sums};
 use models::{
     model, outcome, refit_manifest, refused_or_same, same_numbers, saved, shapes, without_sums,
 };
-use reelscale::artifact::{content_hash, load, save};
-use reelscale::comm::{Comm, run_threads};
-use reelscale::error::{Exit, Result};
+use reelscale::internals::artifact::content_hash;
+use reelscale::{Comm, Exit, Result, load, run_threads, save};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::Value;
 

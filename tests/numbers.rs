@@ -7,14 +7,10 @@ use std::fs;
 use std::path::Path;
 
 use common::{reelscale, shards};
-use reelscale::comm::run_threads;
-use reelscale::data::{Kind, ShardHeader, ShardWriter};
-use reelscale::error::Exit;
-use reelscale::example::Values;
-use reelscale::job::Job;
-use reelscale::report::Report;
-use reelscale::synthetic::Planted;
-use reelscale::train::{Data, train};
+use reelscale::internals::data::{Kind, ShardHeader, ShardWriter};
+use reelscale::internals::example::Values;
+use reelscale::internals::synthetic::Planted;
+use reelscale::{Data, Exit, Job, Report, run_threads, train};
 
 const ROWS: u64 = 240;
 /// A row whose features are all near the largest f32, and its row block of twelve.

@@ -6,8 +6,8 @@ mod common;
 use std::path::Path;
 
 use common::shards::{change, write};
-use reelscale::data::{Kind, ShardInfo, ShardReader};
-use reelscale::error::{Error, Exit};
+use reelscale::internals::data::{Kind, ShardInfo, ShardReader};
+use reelscale::{Error, Exit};
 
 /// Reads all of a shard that has no proof.
 fn read(path: &Path) -> Result<u128, Error> {

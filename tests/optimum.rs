@@ -6,14 +6,14 @@ mod common;
 use std::path::Path;
 
 use common::{json, real_data, reelscale};
-use reelscale::artifact;
-use reelscale::comm::Comm;
-use reelscale::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardWriter, find};
-use reelscale::example::FeaturePart;
-use reelscale::formats::tf_example::{self, Wanted};
-use reelscale::formats::tfrecord;
-use reelscale::labels::Labels;
-use reelscale::model::spec::Normalize;
+use reelscale::Comm;
+use reelscale::internals::artifact;
+use reelscale::internals::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardWriter, find};
+use reelscale::internals::example::FeaturePart;
+use reelscale::internals::formats::tf_example::{self, Wanted};
+use reelscale::internals::formats::tfrecord;
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::spec::Normalize;
 
 /// Relative distance from the optimum that is allowed.
 const TOLERANCE: f64 = 1e-5;

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{TestCommand, reelscale};
-use reelscale::data::{Kind, ShardHeader, ShardWriter};
-use reelscale::example::{Example, FeaturePart, Values};
+use reelscale::internals::data::{Kind, ShardHeader, ShardWriter};
+use reelscale::internals::example::{Example, FeaturePart, Values};
 
 /// A row of a shard: its id, and what its features and labels follow from.
 type Row<'a> = (&'a str, usize);

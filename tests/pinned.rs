@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use common::pinned_jobs::{FRAMES, VIDEOS, job, sets, shards};
 use common::pins::{Literals, Pin};
-use reelscale::job::{ACTIVATIONS, Decides, Default, KEYS, Key, Takes};
-use reelscale::kernel::vector::Instructions;
+use reelscale::internals::job::{ACTIVATIONS, Decides, Default, KEYS, Key, Takes};
+use reelscale::internals::kernel::vector::Instructions;
 
 /// Every job on every kernel, on one rank of two threads and on three ranks.
 fn check(literals: &str, jobs: &[(&str, &str)], frames: usize) {

@@ -260,7 +260,9 @@ fn what_a_killed_command_leaves_is_taken_by_nobody() {
     running.finish();
     let told = reelscale("inspect").path(&output).fails_with(4);
     assert!(told.contains("matches no file"), "{told}");
-    let find = |pattern: PathBuf| reelscale::data::find(&[pattern.to_str().unwrap().to_string()]);
+    let find = |pattern: PathBuf| {
+        reelscale::internals::data::find(&[pattern.to_str().unwrap().to_string()])
+    };
     assert!(find(place.path("**/*.h5")).is_err());
     // Even one that has its name already, and one that is named outright.
     let part = std::fs::read_dir(&parts).unwrap().next().unwrap().unwrap().path();

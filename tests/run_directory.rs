@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{TestCommand, json, reelscale, shards};
-use reelscale::disk::{CallSite, Disk, DiskCall, DiskHook, Go};
-use reelscale::job::Job;
-use reelscale::report::{EarlierRun, RunDirectory};
+use reelscale::Job;
+use reelscale::internals::disk::{CallSite, Disk, DiskCall, DiskHook, Go};
+use reelscale::internals::report::{EarlierRun, RunDirectory};
 
 /// A folder with data and the job file of a short run.
 struct Scratch(tempfile::TempDir);

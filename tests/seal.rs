@@ -14,9 +14,9 @@ use common::pins::{Literals, Pin};
 use common::reelscale;
 use common::shards::{change, python, write};
 use older_runs::{Copy, copy_folder};
-use reelscale::data::{Kind, Sealed, ShardInfo, ShardReader, ShardWriter, seal};
-use reelscale::disk::{Disk, FaultKind};
-use reelscale::error::Exit;
+use reelscale::Exit;
+use reelscale::internals::data::{Kind, Sealed, ShardInfo, ShardReader, ShardWriter, seal};
+use reelscale::internals::disk::{Disk, FaultKind};
 
 fn inspect(arguments: &str, path: &Path) -> String {
     reelscale(&format!("inspect {arguments}")).path(path).stdout()

@@ -11,13 +11,10 @@ use std::sync::{Arc, OnceLock};
 
 use common::reelscale;
 use common::tapped::{Tap, run_tapped};
-use reelscale::data::{Kind, ShardHeader, ShardWriter};
-use reelscale::error::{Exit, Result};
-use reelscale::example::Values;
-use reelscale::job::Job;
-use reelscale::report::Report;
-use reelscale::synthetic::Planted;
-use reelscale::train::{Data, train};
+use reelscale::internals::data::{Kind, ShardHeader, ShardWriter};
+use reelscale::internals::example::Values;
+use reelscale::internals::synthetic::Planted;
+use reelscale::{Data, Exit, Job, Report, Result, train};
 
 const SHARDS: usize = 20;
 const ROWS: u64 = 12;

@@ -11,11 +11,11 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use flips::{Count, Seen, share};
-use reelscale::data::trailer::{Chunk, Trailer, digest};
-use reelscale::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardReader, ShardWriter};
-use reelscale::error::{Error, Exit};
-use reelscale::example::{Example, FeaturePart, Values};
-use reelscale::labels::Labels;
+use reelscale::internals::data::trailer::{Chunk, Trailer, digest};
+use reelscale::internals::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardReader, ShardWriter};
+use reelscale::internals::example::{Example, FeaturePart, Values};
+use reelscale::internals::labels::Labels;
+use reelscale::{Error, Exit};
 
 const WIDTH: usize = 5;
 const ROWS: usize = 7;

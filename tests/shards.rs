@@ -7,10 +7,10 @@ use std::path::Path;
 
 use common::shards::{WIDTH, example, header, python, write};
 use proptest::prelude::*;
-use reelscale::data::{Dataset, Kind, ShardInfo, ShardReader, ShardWriter, find};
-use reelscale::error::{Error, Exit};
-use reelscale::example::{Example, Values};
-use reelscale::labels::Labels;
+use reelscale::internals::data::{Dataset, Kind, ShardInfo, ShardReader, ShardWriter, find};
+use reelscale::internals::example::{Example, Values};
+use reelscale::internals::labels::Labels;
+use reelscale::{Error, Exit};
 
 fn read_all(path: &Path) -> Result<(), Error> {
     read_rows(ShardInfo::read(path)?)

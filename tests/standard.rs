@@ -4,15 +4,15 @@
 mod common;
 
 use common::shards;
-use reelscale::comm::run_threads;
-use reelscale::data::{Dataset, ShardInfo};
-use reelscale::flow::home_rows::{HomeRows, read_rows};
-use reelscale::kernel::matrix::Matrix;
-use reelscale::kernel::standardise::standardise;
-use reelscale::kernel::vector::Instructions;
-use reelscale::labels::Labels;
-use reelscale::model::features::Features;
-use reelscale::model::spec::Standard;
+use reelscale::internals::data::{Dataset, ShardInfo};
+use reelscale::internals::flow::home_rows::{HomeRows, read_rows};
+use reelscale::internals::kernel::matrix::Matrix;
+use reelscale::internals::kernel::standardise::standardise;
+use reelscale::internals::kernel::vector::Instructions;
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::features::Features;
+use reelscale::internals::model::spec::Standard;
+use reelscale::run_threads;
 
 /// All numbers of a dataset, a row each, or a frame each.
 fn numbers(dataset: &Dataset) -> Matrix {

@@ -9,7 +9,7 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use common::{TestCommand, json, rank_of, reelscale, shards, signal};
-use reelscale::rng::{Purpose, Stream};
+use reelscale::internals::rng::{Purpose, Stream};
 
 /// A few seconds of every phase.
 const JOB: &str = "

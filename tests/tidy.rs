@@ -100,6 +100,25 @@ fn modules_import_from_lower_floors_only() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn the_library_lists_modules_by_floor() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    let (mut listed, mut floor) = (Vec::new(), None);
+    for line in text.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("// floor ") {
+            floor = Some(rest[..1].parse().unwrap());
+        } else if let Some(module) = line.strip_prefix("pub mod ").and_then(|m| m.strip_suffix(';'))
+        {
+            assert_eq!(floor_of(module), floor, "{module}");
+            listed.push(module);
+        }
+    }
+    let missing: Vec<_> =
+        FLOORS.iter().flat_map(|floor| floor.0).filter(|module| !listed.contains(module)).collect();
+    assert!(missing.is_empty(), "src/lib.rs lacks {missing:?}");
+}
+
 /// What is named, and the places that may name it.
 const BORDERS: &[(&str, &[&str])] = &[
     ("mpi::", &["src/comm/mpi/", "src/comm/communicator.rs", "src/comm/process.rs"]),
@@ -113,6 +132,8 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("clap::", &["src/commands/"]),
     ("cudarc::", &["src/device/gpu/cuda.rs"]),
     ("opencl3::", &["src/device/gpu/opencl.rs"]),
+    // Within the library modules go by their own names, which floors are checked by.
+    ("internals::", &["src/lib.rs", "src/main.rs"]),
     // Flows, training and inference compute through a device.
     (
         "crate::kernel",

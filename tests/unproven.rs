@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use common::{json, reelscale, signal};
 use older_runs::{Copy, copy_folder};
-use reelscale::data::{Kind, ShardHeader, ShardWriter};
-use reelscale::example::{Example, FeaturePart, Values};
+use reelscale::internals::data::{Kind, ShardHeader, ShardWriter};
+use reelscale::internals::example::{Example, FeaturePart, Values};
 
 const FIRST: &str = "videos/synthetic-00000.h5";
 
@@ -115,7 +115,7 @@ fn a_stop_while_shards_are_read_is_a_stop() {
 #[test]
 fn a_user_of_the_library_gets_an_error() {
     let copy = Copy::new();
-    let error = reelscale::data::prove(&[copy.path(FIRST)], &mut || false).unwrap_err();
+    let error = reelscale::internals::data::prove(&[copy.path(FIRST)], &mut || false).unwrap_err();
     assert!(error.exit as u8 == 4 && error.text.contains("--seal"), "{error}");
 }
 

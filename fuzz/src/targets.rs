@@ -6,19 +6,19 @@
 
 use std::path::Path;
 
-use reelscale::artifact::Manifest;
-use reelscale::checkpoint::listing::Listing;
-use reelscale::data::superblock;
-use reelscale::data::trailer::{MAGIC, Trailer, digest};
-use reelscale::example::{Example, FeaturePart, Values};
-use reelscale::folder::sums;
-use reelscale::formats::csv::{Records, field};
-use reelscale::formats::submission::{HEADER, Source, Video, read_both, write_line};
-use reelscale::formats::svmlight;
-use reelscale::formats::tf_example::{Parsed, Wanted, keys, parse};
-use reelscale::formats::tfrecord::{self, framed};
-use reelscale::job::Job;
-use reelscale::packed::{Packed, put, take};
+use reelscale::Job;
+use reelscale::internals::artifact::Manifest;
+use reelscale::internals::checkpoint::listing::Listing;
+use reelscale::internals::data::superblock;
+use reelscale::internals::data::trailer::{MAGIC, Trailer, digest};
+use reelscale::internals::example::{Example, FeaturePart, Values};
+use reelscale::internals::folder::sums;
+use reelscale::internals::formats::csv::{Records, field};
+use reelscale::internals::formats::submission::{HEADER, Source, Video, read_both, write_line};
+use reelscale::internals::formats::svmlight;
+use reelscale::internals::formats::tf_example::{Parsed, Wanted, keys, parse};
+use reelscale::internals::formats::tfrecord::{self, framed};
+use reelscale::internals::packed::{Packed, put, take};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -132,7 +132,7 @@ fn encoded(example: &Example, wanted: &Wanted) -> Vec<u8> {
     }
 }
 
-fn rows_of(bytes: &[u8]) -> reelscale::error::Result<svmlight::Rows<'_>> {
+fn rows_of(bytes: &[u8]) -> reelscale::Result<svmlight::Rows<'_>> {
     svmlight::Rows::new("input".into(), "row".into(), bytes)
 }
 
@@ -195,7 +195,7 @@ fn csv(bytes: &[u8]) {
 const BETWEEN: &[u8] = b"\n----\n";
 
 /// All videos of the text of both files.
-fn videos_of(predictions: &[u8], labels: &[u8]) -> reelscale::error::Result<Vec<Video>> {
+fn videos_of(predictions: &[u8], labels: &[u8]) -> reelscale::Result<Vec<Video>> {
     let labels = Source::new("labels", labels);
     read_both(Source::new("predictions", predictions), labels).map(|both| both.videos)
 }

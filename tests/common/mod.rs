@@ -17,9 +17,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use reelscale::data::{Kind, ShardHeader, ShardInfo, ShardWriter};
-use reelscale::human::hex;
-use reelscale::synthetic::Planted;
+use reelscale::internals::data::{Kind, ShardHeader, ShardInfo, ShardWriter};
+use reelscale::internals::human::hex;
+use reelscale::internals::synthetic::Planted;
 use sha2::{Digest, Sha256};
 
 /// Makes hosts on this machine and runs commands on them.

@@ -4,14 +4,12 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use reelscale::artifact::{load, save};
-use reelscale::comm::Comm;
-use reelscale::error::Error;
-use reelscale::example::FeaturePart;
-use reelscale::model::annotator::{Annotator, Shape};
-use reelscale::model::experts::{Experts, layouts};
-use reelscale::model::initial;
-use reelscale::model::spec::{Activation, Dummy, Layer, Normalize, Pooling, Standard};
+use reelscale::internals::example::FeaturePart;
+use reelscale::internals::model::annotator::Shape;
+use reelscale::internals::model::experts::{Experts, layouts};
+use reelscale::internals::model::initial;
+use reelscale::internals::model::spec::{Activation, Dummy, Layer, Normalize, Pooling, Standard};
+use reelscale::{Annotator, Comm, Error, load, save};
 use serde_json::Value;
 
 use super::common::{refit_sums, sha256};
@@ -90,7 +88,11 @@ pub fn outcome(path: &Path, what: &dyn Fn() -> String) -> Result<Annotator, Erro
 pub fn same_numbers(found: &Annotator, expected: &Annotator) -> bool {
     let numbers = |model: &Annotator| {
         let shape = Shape { class_blocks: 0, ..model.shape.clone() };
-        (shape, model.shared.clone(), reelscale::artifact::content_hash(&Comm::serial(), model))
+        (
+            shape,
+            model.shared.clone(),
+            reelscale::internals::artifact::content_hash(&Comm::serial(), model),
+        )
     };
     numbers(found) == numbers(expected)
 }

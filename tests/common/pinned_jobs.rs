@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use reelscale::data::{Kind, ShardHeader, ShardWriter};
-use reelscale::job::Job;
-use reelscale::synthetic::Planted;
+use reelscale::Job;
+use reelscale::internals::data::{Kind, ShardHeader, ShardWriter};
+use reelscale::internals::synthetic::Planted;
 
 /// What all jobs have, unless they say otherwise. DATA is the folder of the shards.
 pub const BASE: &str = "

@@ -5,16 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reelscale::artifact::load;
-use reelscale::comm::{Comm, run_threads};
-use reelscale::device::Device;
-use reelscale::disk::Disk;
-use reelscale::error::Result;
-use reelscale::human::hex;
-use reelscale::job::Job;
-use reelscale::model::annotator::Annotator;
-use reelscale::report::{Events, Report};
-use reelscale::train::{Data, Run, host_of};
+use reelscale::internals::device::Device;
+use reelscale::internals::disk::Disk;
+use reelscale::internals::human::hex;
+use reelscale::internals::report::Events;
+use reelscale::internals::train::{Run, host_of};
+use reelscale::{Annotator, Comm, Data, Job, Report, Result, load, run_threads};
 use sha2::{Digest, Sha256};
 
 /// Losses of a run that are held.

@@ -1,8 +1,8 @@
 //! Random schedules of exchanges: what all ranks start, in which group, is drawn from a seed that
 //! all have; when a rank polls, waits for or drops what it has open it draws for itself.
 
-use reelscale::comm::{Comm, Exchange};
-use reelscale::error::Result;
+use reelscale::internals::comm::Exchange;
+use reelscale::{Comm, Result};
 
 /// Exchanges of a schedule, and how many are open at most.
 const EXCHANGES: u64 = 60;

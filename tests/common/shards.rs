@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use reelscale::data::{Kind, ShardHeader, ShardWriter};
-use reelscale::example::{Example, FeaturePart, Values};
+use reelscale::internals::data::{Kind, ShardHeader, ShardWriter};
+use reelscale::internals::example::{Example, FeaturePart, Values};
 
 pub const WIDTH: usize = 700;
 

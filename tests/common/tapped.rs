@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use reelscale::comm::{Backend, Buffers, Call, Comm, Pending, run_threads_through};
-use reelscale::error::{Error, Result};
+use reelscale::internals::comm::{Backend, Buffers, Call, Pending, run_threads_through};
+use reelscale::{Comm, Error, Result};
 
 /// What a test does at every call of a rank.
 pub trait Tap: Send + Sync {

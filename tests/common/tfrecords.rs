@@ -1,6 +1,6 @@
 //! TFRecords of tf.train.Example and SequenceExample, made byte by byte, also wrong ones.
 
-use reelscale::formats::tfrecord::framed;
+use reelscale::internals::formats::tfrecord::framed;
 
 /// A base-128 number.
 fn varint(mut number: u64) -> Vec<u8> {

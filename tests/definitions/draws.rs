@@ -1,7 +1,7 @@
 //! Random sizes and numbers, as odd as they come.
 
-use reelscale::kernel::matrix::Matrix;
-use reelscale::rng::{Purpose, Stream};
+use reelscale::internals::kernel::matrix::Matrix;
+use reelscale::internals::rng::{Purpose, Stream};
 
 const SIZES: [usize; 12] = [0, 1, 2, 3, 5, 7, 13, 16, 17, 31, 37, 61];
 

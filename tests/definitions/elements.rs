@@ -1,11 +1,11 @@
 //! What goes number by number, or row by row: scaling, dropout, and the updates of optimizers.
 
-use reelscale::kernel::adam::Moments;
-use reelscale::kernel::coefficients::Coefficients;
-use reelscale::kernel::irprop::{Bounds, Memory};
-use reelscale::kernel::normalise::normalise_l2;
-use reelscale::kernel::standardise::standardise;
-use reelscale::kernel::{
+use reelscale::internals::kernel::adam::Moments;
+use reelscale::internals::kernel::coefficients::Coefficients;
+use reelscale::internals::kernel::irprop::{Bounds, Memory};
+use reelscale::internals::kernel::normalise::normalise_l2;
+use reelscale::internals::kernel::standardise::standardise;
+use reelscale::internals::kernel::{
     adagrad, adam, average, dequantise, dropout, finite, irprop, normalise, standardise as columns,
 };
 

@@ -1,8 +1,8 @@
 //! exp, log, sigmoid and tanh: vector code is compiled from their definition, whose bits are held
 //! to literals.
 
-use reelscale::kernel::functions::definition::{exp, log, sigmoid, tanh};
-use reelscale::kernel::functions::{sigmoid_all, tanh_all};
+use reelscale::internals::kernel::functions::definition::{exp, log, sigmoid, tanh};
+use reelscale::internals::kernel::functions::{sigmoid_all, tanh_all};
 
 use super::draws::Draws;
 use super::{cases, kernels, same};

@@ -1,13 +1,13 @@
 //! Dense layers, gating and residual blocks, one by one and as a model runs them.
 
-use reelscale::kernel::dense::{self, Activation, Back, Gradient, Weights};
-use reelscale::kernel::matrix::Matrix;
-use reelscale::kernel::mixture::transpose_panels;
-use reelscale::kernel::product::Workspace;
-use reelscale::kernel::vector::LANES;
-use reelscale::kernel::{gating, residual};
-use reelscale::model::shared::{LayerPlace, SharedLayers};
-use reelscale::model::spec::Layer;
+use reelscale::internals::kernel::dense::{self, Activation, Back, Gradient, Weights};
+use reelscale::internals::kernel::matrix::Matrix;
+use reelscale::internals::kernel::mixture::transpose_panels;
+use reelscale::internals::kernel::product::Workspace;
+use reelscale::internals::kernel::vector::LANES;
+use reelscale::internals::kernel::{gating, residual};
+use reelscale::internals::model::shared::{LayerPlace, SharedLayers};
+use reelscale::internals::model::spec::Layer;
 
 use super::draws::Draws;
 use super::{cases, kernels, same};

@@ -12,7 +12,7 @@ mod mixture;
 mod pooling;
 mod product;
 
-use reelscale::kernel::vector::Instructions;
+use reelscale::internals::kernel::vector::Instructions;
 
 /// The instructions that are tried.
 fn kernels() -> Vec<Instructions> {

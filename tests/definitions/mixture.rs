@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use reelscale::kernel::matrix::Matrix;
-use reelscale::kernel::mixture::layout::{Dummy, Layout, Role};
-use reelscale::kernel::mixture::{
+use reelscale::internals::kernel::matrix::Matrix;
+use reelscale::internals::kernel::mixture::layout::{Dummy, Layout, Role};
+use reelscale::internals::kernel::mixture::{
     Block, Kernel, Passing, both_gradients, definition, expert_gradient, fresh_expert_gradient,
     transpose,
 };
-use reelscale::kernel::vector::{Instructions, LANES};
-use reelscale::labels::Labels;
-use reelscale::team::Team;
+use reelscale::internals::kernel::vector::{Instructions, LANES};
+use reelscale::internals::labels::Labels;
+use reelscale::internals::team::Team;
 
 use super::draws::Draws;
 use super::{cases, kernels, same, same_sums};

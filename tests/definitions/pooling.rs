@@ -1,6 +1,6 @@
 //! Pooling and its way back, videos without frames among others.
 
-use reelscale::kernel::pooling::{Pooling, definition, pool, unpool};
+use reelscale::internals::kernel::pooling::{Pooling, definition, pool, unpool};
 
 use super::draws::Draws;
 use super::{cases, kernels, same};

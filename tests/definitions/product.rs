@@ -1,7 +1,7 @@
 //! Products, whatever the strides.
 
-use reelscale::kernel::product::{Left, Output, Panels, Size, Workspace, definition};
-use reelscale::kernel::vector::LANES;
+use reelscale::internals::kernel::product::{Left, Output, Panels, Size, Workspace, definition};
+use reelscale::internals::kernel::vector::LANES;
 
 use super::draws::Draws;
 use super::{cases, kernels, same};

@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use reelscale::device::{
-    Arrived, Between, ClassBlock, Device, Host, Learn, MiniBatches, Negatives, Pace, Turn,
+use reelscale::internals::device::{
+    Arrived, Between, ClassBlock, Device, Learn, MiniBatches, Negatives, Pace, Turn,
 };
-use reelscale::error::Result;
-use reelscale::labels::Labels;
-use reelscale::model::experts::layouts;
-use reelscale::model::spec::Dummy;
-use reelscale::model::{initial, stride_of};
-use reelscale::optim::MiniBatchSolver;
-use reelscale::rng::{Purpose, Stream};
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::experts::layouts;
+use reelscale::internals::model::spec::Dummy;
+use reelscale::internals::model::{initial, stride_of};
+use reelscale::internals::optim::MiniBatchSolver;
+use reelscale::internals::rng::{Purpose, Stream};
+use reelscale::{Host, Result};
 
 use super::textbook::Textbook;
 

@@ -7,14 +7,14 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use reelscale::device::{
+use reelscale::internals::device::{
     ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, MiniBatches, Solving, VARIABLES,
 };
-use reelscale::kernel::mixture::definition as mixture;
-use reelscale::kernel::vector::Instructions;
-use reelscale::model::{LANES, Layout, Role, stride_of};
-use reelscale::optim::{MiniBatch, Offered, Step};
-use reelscale::team::Team;
+use reelscale::internals::kernel::mixture::definition as mixture;
+use reelscale::internals::kernel::vector::Instructions;
+use reelscale::internals::model::{LANES, Layout, Role, stride_of};
+use reelscale::internals::optim::{MiniBatch, Offered, Step};
+use reelscale::internals::team::Team;
 
 use super::rows::Rows;
 use super::storage::{Buffer, Meter};

@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use reelscale::device::{
+use reelscale::internals::device::{
     Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Joint,
     JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, Turn, VARIABLES, Which,
 };
-use reelscale::error::Result;
-use reelscale::kernel::vector::Instructions;
-use reelscale::labels::Labels;
-use reelscale::model::annotator::Annotator;
-use reelscale::model::features::Features;
-use reelscale::model::{Layout, Matrix};
-use reelscale::optim::adam::Adam;
-use reelscale::optim::{MiniBatch, Offered, SharedState, Step};
-use reelscale::team::Team;
+use reelscale::internals::kernel::vector::Instructions;
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::features::Features;
+use reelscale::internals::model::{Layout, Matrix};
+use reelscale::internals::optim::adam::Adam;
+use reelscale::internals::optim::{MiniBatch, Offered, SharedState, Step};
+use reelscale::internals::team::Team;
+use reelscale::{Annotator, Result};
 
 use super::blocks::Blocks;
 use super::network::{Network, Wave};

@@ -17,11 +17,8 @@ use std::rc::Rc;
 
 use common::pinned_jobs::{FRAMES, VIDEOS, job, shards};
 use common::pins::{Literals, Pin};
-use reelscale::comm::run_threads;
-use reelscale::error::{Exit, Result};
-use reelscale::job::Job;
-use reelscale::report::Report;
-use reelscale::train::{Data, Run};
+use reelscale::internals::train::Run;
+use reelscale::{Data, Exit, Job, Report, Result, run_threads};
 use textbook::Textbook;
 
 /// Every job, on one rank and on three.

@@ -3,21 +3,21 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use reelscale::device::{FrameReader, Piece};
-use reelscale::error::Result;
-use reelscale::kernel::dense::definition as dense;
-use reelscale::kernel::dequantise::definition as dequantise;
-use reelscale::kernel::gating::definition as gating;
-use reelscale::kernel::normalise::definition as normalise;
-use reelscale::kernel::pooling::definition as pooling;
-use reelscale::kernel::residual::definition as residual;
-use reelscale::kernel::standardise::definition as standardise;
-use reelscale::labels::Labels;
-use reelscale::model::annotator::{Annotator, Shape};
-use reelscale::model::features::{Features, Frames};
-use reelscale::model::shared::{LayerPlace, SharedLayers};
-use reelscale::model::spec::{Layer, Normalize};
-use reelscale::model::stride_of;
+use reelscale::internals::device::{FrameReader, Piece};
+use reelscale::internals::kernel::dense::definition as dense;
+use reelscale::internals::kernel::dequantise::definition as dequantise;
+use reelscale::internals::kernel::gating::definition as gating;
+use reelscale::internals::kernel::normalise::definition as normalise;
+use reelscale::internals::kernel::pooling::definition as pooling;
+use reelscale::internals::kernel::residual::definition as residual;
+use reelscale::internals::kernel::standardise::definition as standardise;
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::annotator::Shape;
+use reelscale::internals::model::features::{Features, Frames};
+use reelscale::internals::model::shared::{LayerPlace, SharedLayers};
+use reelscale::internals::model::spec::{Layer, Normalize};
+use reelscale::internals::model::stride_of;
+use reelscale::{Annotator, Result};
 
 use super::storage::{Buffer, Meter};
 

@@ -7,17 +7,17 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use reelscale::comm::Comm;
-use reelscale::device::{Device, Pace};
-use reelscale::flow::experts_travel::visit_blocks;
-use reelscale::flow::own_rows::{OwnRows, Room};
-use reelscale::flow::rows_travel::{Order, Travel};
-use reelscale::labels::Labels;
-use reelscale::model::Matrix;
-use reelscale::model::experts::{Experts, layouts};
-use reelscale::model::spec::Dummy;
-use reelscale::partition::Blocks;
-use reelscale::rng::{Permutation, Purpose};
+use reelscale::Comm;
+use reelscale::internals::device::{Device, Pace};
+use reelscale::internals::flow::experts_travel::visit_blocks;
+use reelscale::internals::flow::own_rows::{OwnRows, Room};
+use reelscale::internals::flow::rows_travel::{Order, Travel};
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::Matrix;
+use reelscale::internals::model::experts::{Experts, layouts};
+use reelscale::internals::model::spec::Dummy;
+use reelscale::internals::partition::Blocks;
+use reelscale::internals::rng::{Permutation, Purpose};
 
 use super::common::reelscale;
 use super::network::Wave;

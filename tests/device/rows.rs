@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use reelscale::device::{Arrived, Dropout};
-use reelscale::kernel::dropout::definition as dropout;
-use reelscale::labels::Labels;
-use reelscale::model::stride_of;
+use reelscale::internals::device::{Arrived, Dropout};
+use reelscale::internals::kernel::dropout::definition as dropout;
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::stride_of;
 
 use super::storage::{Buffer, Meter};
 

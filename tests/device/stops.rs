@@ -2,14 +2,11 @@
 
 use std::path::Path;
 
-use reelscale::checkpoint::Store;
-use reelscale::comm::{Comm, run_threads};
-use reelscale::device::Device;
-use reelscale::disk::Disk;
-use reelscale::error::Result;
-use reelscale::job::Job;
-use reelscale::report::Report;
-use reelscale::train::{Checkpoints, Data, Run, host_of};
+use reelscale::internals::checkpoint::Store;
+use reelscale::internals::device::Device;
+use reelscale::internals::disk::Disk;
+use reelscale::internals::train::{Checkpoints, Run, host_of};
+use reelscale::{Comm, Data, Job, Report, Result, run_threads};
 use serde_json::json;
 
 use super::common::pinned_jobs::{VIDEOS, job, shards};

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use reelscale::comm::Comm;
-use reelscale::device::Pace;
-use reelscale::error::{Error, Exit, Result};
+use reelscale::internals::device::Pace;
+use reelscale::{Comm, Error, Exit, Result};
 
 use super::storage::Meter;
 

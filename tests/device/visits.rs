@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use reelscale::device::{Resting, Scores};
-use reelscale::kernel::mixture::definition as mixture;
-use reelscale::model::{LANES, Layout, stride_of};
+use reelscale::internals::device::{Resting, Scores};
+use reelscale::internals::kernel::mixture::definition as mixture;
+use reelscale::internals::model::{LANES, Layout, stride_of};
 
 use super::network::Wave;
 use super::storage::{Buffer, Meter};

@@ -1,12 +1,12 @@
 //! Arguments that fit, that nearly fit, and that don't.
 
-use reelscale::kernel::matrix::Matrix;
-use reelscale::kernel::mixture::layout::{Dummy, Layout};
-use reelscale::kernel::pooling::Pooling;
-use reelscale::kernel::vector::Instructions;
-use reelscale::labels::Labels;
-use reelscale::model::spec::{Activation, Layer};
-use reelscale::rng::{Purpose, Stream};
+use reelscale::internals::kernel::matrix::Matrix;
+use reelscale::internals::kernel::mixture::layout::{Dummy, Layout};
+use reelscale::internals::kernel::pooling::Pooling;
+use reelscale::internals::kernel::vector::Instructions;
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::spec::{Activation, Layer};
+use reelscale::internals::rng::{Purpose, Stream};
 
 /// Sizes whose products and sums can't be counted.
 const HUGE: [usize; 4] = [usize::MAX, usize::MAX - 15, 1 << 62, 1 << 63];

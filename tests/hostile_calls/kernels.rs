@@ -1,14 +1,14 @@
 //! Calls of what `kernel/` does, but for class blocks.
 
-use reelscale::kernel::adam::Moments;
-use reelscale::kernel::coefficients::Coefficients;
-use reelscale::kernel::dense::{Back, Gradient, Weights};
-use reelscale::kernel::irprop::definition::Remembered;
-use reelscale::kernel::irprop::{Bounds, Memory};
-use reelscale::kernel::matrix::{Matrix, stride_of};
-use reelscale::kernel::product::{Left, Output, Panels, Size, Workspace};
-use reelscale::kernel::vector::{self, Instructions};
-use reelscale::kernel::{
+use reelscale::internals::kernel::adam::Moments;
+use reelscale::internals::kernel::coefficients::Coefficients;
+use reelscale::internals::kernel::dense::{Back, Gradient, Weights};
+use reelscale::internals::kernel::irprop::definition::Remembered;
+use reelscale::internals::kernel::irprop::{Bounds, Memory};
+use reelscale::internals::kernel::matrix::{Matrix, stride_of};
+use reelscale::internals::kernel::product::{Left, Output, Panels, Size, Workspace};
+use reelscale::internals::kernel::vector::{self, Instructions};
+use reelscale::internals::kernel::{
     adagrad, adam, average, dense, dequantise, dropout, finite, functions, gating, irprop,
     normalise, pooling, product, residual, standardise,
 };

@@ -1,14 +1,14 @@
 //! Calls of what class blocks do.
 
-use reelscale::kernel::mixture::layout::{Layout, Role};
-use reelscale::kernel::mixture::{
+use reelscale::internals::kernel::mixture::layout::{Layout, Role};
+use reelscale::internals::kernel::mixture::{
     Block, Kernel, Passing, both_gradients, definition, expert_gradient, fresh_expert_gradient,
     reference, transpose, transpose_into, transpose_panels,
 };
-use reelscale::kernel::sweep::definition::{Given, class};
-use reelscale::kernel::sweep::{self, Tile};
-use reelscale::kernel::vector::LANES;
-use reelscale::team::Team;
+use reelscale::internals::kernel::sweep::definition::{Given, class};
+use reelscale::internals::kernel::sweep::{self, Tile};
+use reelscale::internals::kernel::vector::LANES;
+use reelscale::internals::team::Team;
 
 use super::Calls;
 use super::draws::Draws;

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use reelscale::example::FeaturePart;
-use reelscale::kernel::matrix::Matrix;
-use reelscale::kernel::product::Workspace;
-use reelscale::model::annotator::{Annotator, Shape};
-use reelscale::model::bounds::FeatureBounds;
-use reelscale::model::experts::{Experts, Rule, layouts};
-use reelscale::model::features::{Features, Frames};
-use reelscale::model::initial;
-use reelscale::model::shared::{LayerPlace, SharedLayers, Tape, reference};
-use reelscale::model::spec::{Layer, Normalize, Standard};
-use reelscale::partition::Owners;
-use reelscale::rng::{Purpose, Stream};
+use reelscale::Annotator;
+use reelscale::internals::example::FeaturePart;
+use reelscale::internals::kernel::matrix::Matrix;
+use reelscale::internals::kernel::product::Workspace;
+use reelscale::internals::model::annotator::Shape;
+use reelscale::internals::model::bounds::FeatureBounds;
+use reelscale::internals::model::experts::{Experts, Rule, layouts};
+use reelscale::internals::model::features::{Features, Frames};
+use reelscale::internals::model::initial;
+use reelscale::internals::model::shared::{LayerPlace, SharedLayers, Tape, reference};
+use reelscale::internals::model::spec::{Layer, Normalize, Standard};
+use reelscale::internals::partition::Owners;
+use reelscale::internals::rng::{Purpose, Stream};
 
 use super::Calls;
 use super::draws::Draws;

@@ -7,7 +7,7 @@ mod schedules;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use reelscale::commands::settled;
+use reelscale::internals::commands::settled;
 
 use super::draws::{Draws, Purpose};
 use super::expected::Expected;

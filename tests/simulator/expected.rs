@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reelscale::artifact;
-use reelscale::comm::Comm;
+use reelscale::Comm;
+use reelscale::internals::artifact;
 use sha2::{Digest, Sha256};
 
 use super::common::{pins, shards};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reelscale::human::hex;
+use reelscale::internals::human::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -6,8 +6,8 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use reelscale::disk::{DiskCall, Go};
-use reelscale::{clock, disk};
+use reelscale::internals::disk::{DiskCall, Go};
+use reelscale::internals::{clock, disk};
 
 use super::plan::When;
 use super::plant::Plant;

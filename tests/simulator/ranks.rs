@@ -5,7 +5,8 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use reelscale::comm::{self, Backend, Buffers, Comm, Pending, StopFlag};
+use reelscale::Comm;
+use reelscale::internals::comm::{self, Backend, Buffers, Pending, StopFlag};
 
 use super::meeting::{Brought, Call, Seat, Ticket};
 use super::plan::When;

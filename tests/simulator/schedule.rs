@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use reelscale::clock::Clock;
-use reelscale::commands::settled;
-use reelscale::commands::train::{Args, Surroundings, run_in};
-use reelscale::disk::Disk;
-use reelscale::error::{Error, Exit};
+use reelscale::internals::clock::Clock;
+use reelscale::internals::commands::settled;
+use reelscale::internals::commands::train::{Args, Surroundings, run_in};
+use reelscale::internals::disk::Disk;
+use reelscale::{Error, Exit};
 
 use super::counts::Counts;
 use super::draws::{Draws, Purpose};

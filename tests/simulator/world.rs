@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use reelscale::comm::StopFlag;
+use reelscale::internals::comm::StopFlag;
 
 use super::draws::{Draws, Purpose};
 use super::held::Held;
