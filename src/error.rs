@@ -8,6 +8,8 @@ use std::{fmt, io};
 
 use rustix::io::Errno;
 
+use crate::human::in_a_line;
+
 /// The documented exit codes (README, "Exit codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -60,8 +62,9 @@ pub struct Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// `text` may hold what others have named: it stays one line, and no command to a terminal.
     pub fn new(exit: Exit, text: impl Into<String>) -> Error {
-        Error { exit, text: text.into(), agreed: false, rank: None }
+        Error { exit, text: in_a_line(&text.into()), agreed: false, rank: None }
     }
 
     /// Exit 2: command line or job file.
@@ -109,7 +112,7 @@ impl Error {
 
     /// Appends what to try.
     pub fn hint(mut self, text: impl fmt::Display) -> Error {
-        self.text = format!("{}; hint: {text}", self.text);
+        self.text = format!("{}; hint: {}", self.text, in_a_line(&text.to_string()));
         self
     }
 
@@ -117,7 +120,7 @@ impl Error {
     pub fn all(errors: Vec<Error>) -> Result<()> {
         let Some(first) = errors.first() else { return Ok(()) };
         let lines: Vec<&str> = errors.iter().map(|error| error.text.as_str()).collect();
-        Err(Error::new(first.exit, lines.join("\n  ")))
+        Err(Error { text: lines.join("\n  "), ..Error::new(first.exit, "") })
     }
 }
 

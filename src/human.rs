@@ -1,4 +1,31 @@
-//! Numbers as people read them.
+//! Numbers as people read them, and texts of others as lines can show them.
+
+/// Whether a terminal takes it for a command, or shows what stands beside it in another order.
+fn is_unseen(letter: char) -> bool {
+    let order = matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    letter.is_control() || order || matches!(letter, '\u{2028}' | '\u{2029}')
+}
+
+fn with_escapes(text: &str, stays: fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match is_unseen(letter) && !stays(letter) {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    shown
+}
+
+/// A text that may hold what anybody has named, as one line: control characters as escapes.
+pub fn in_a_line(text: &str) -> String {
+    with_escapes(text, |_| false)
+}
+
+/// Lines of such a text.
+pub fn in_lines(text: &str) -> String {
+    with_escapes(text, |letter| letter == '\n')
+}
 
 /// A count with at most three figures: 41.2k.
 pub fn count(number: f64) -> String {
@@ -43,6 +70,13 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_move_the_cursor_is_shown() {
+        let text = "a\u{1b}[31m\r\nb\t\u{7f}\u{9b}\u{202e}é";
+        assert_eq!(in_a_line(text), "a\\u{1b}[31m\\r\\nb\\t\\u{7f}\\u{9b}\\u{202e}é");
+        assert_eq!(in_lines("a\nb\r"), "a\nb\\r");
+    }
 
     #[test]
     fn numbers_read_well() {

@@ -42,7 +42,6 @@ fn all_faults_are_told_at_once_with_line_and_column() {
         "a.toml:10:10: pretrain.epochs: found true, expected a whole number from 0 to 1000000",
         "a.toml:9:11: pretrain.experts: found 9, expected a whole number from 1 to 5",
         "a.toml:11:17: pretrain.learning_rate: found nan, expected a number from 0 to 1000000",
-        "a.toml: data.train: missing, expected a list of shards",
         "a.toml:4:1: data.validation_fraction: found beside data.validation, expected one of them",
         "a.toml:15:1: shared.step_min: found 0.5, expected at most shared.step_initial = 0.0001",
     ];
@@ -53,10 +52,136 @@ fn all_faults_are_told_at_once_with_line_and_column() {
     assert_eq!(found, expected);
 }
 
+/// What a file that can't be read has and lacks isn't known.
 #[test]
-fn syntax_errors_have_a_place() {
+fn a_syntax_error_has_a_place_and_is_told_alone() {
     let found = errors_of("[data]\ntrain = [\"a\"\n[model]\n", &[]);
-    assert!(found[0].starts_with("a.toml:"), "{found:?}");
+    assert!(found.len() == 1 && found[0].starts_with("a.toml:3:"), "{found:?}");
+    let found = errors_of("[model]\n[model]\n", &["experts.count=0"]);
+    assert!(found.len() == 2 && found[1].starts_with("--set experts.count=0: "), "{found:?}");
+    assert_eq!(errors_of("", &[]), ["a.toml: data.train: missing, expected a list of shards"]);
+}
+
+/// A key that is wrong has a value that nobody knows, so nothing is said of what stands beside it.
+#[test]
+fn of_keys_that_are_wrong_only_that_is_told() {
+    let text = "[data]\ntrain = [\"a\"]\n[shared]\nstep_initial = \"?\"\nstep_min = 0.5\n\
+                [experts]\nclass_patience = 2\npatience = true\n";
+    let wrong = ["data.validation_fraction=1", "rounds.count=0", "pretrain.epochs=-1"];
+    let found = errors_of(text, &wrong);
+    let keys: Vec<&str> = found.iter().map(|line| line.split(": ").nth(1).unwrap()).collect();
+    let expected =
+        ["experts.patience", "shared.step_initial", "data.validation_fraction", "pretrain.epochs"];
+    assert_eq!(keys, expected, "{found:?}");
+}
+
+/// What help says that a key takes is what it takes: both ends, and nothing beyond them.
+#[test]
+fn every_key_takes_what_it_says_and_nothing_beyond() {
+    let all = documented();
+    for key in KEYS {
+        let taken = |value: &str| {
+            let set = [format!("{}={value}", key.name)];
+            let error = Job::parse("[data]\ntrain = [\"a\"]", "a.toml", &set).err();
+            // Not what it stands beside.
+            let beside = ["beside", "without", "at most shared.", "at least shared."];
+            error.is_none_or(|error| beside.iter().any(|word| error.text.contains(word)))
+        };
+        let (inside, outside, says): (Vec<String>, Vec<String>, String) = match key.takes {
+            Takes::Integer(least, most) => {
+                let above = i128::from(most) + 1;
+                let says = match most {
+                    i64::MAX => format!("from {least}"),
+                    _ => format!("{least} to {most}"),
+                };
+                let inside = [least, most].map(|number| number.to_string()).to_vec();
+                let outside = vec![(least - 1).to_string(), above.to_string(), "1.5".into()];
+                (inside, outside, says)
+            }
+            Takes::Number(least, most) | Takes::ZeroOr(least, most) => {
+                let zero = matches!(key.takes, Takes::ZeroOr(..));
+                let short = |number: f64| match number == 0.0 || number >= 1e-3 {
+                    true => number.to_string(),
+                    false => format!("{number:?}"),
+                };
+                let says = format!(
+                    "{}{} to {}",
+                    if zero { "0 or " } else { "" },
+                    short(least),
+                    short(most)
+                );
+                let text = |number: f64| format!("{number:?}");
+                let mut inside = vec![text(least), text(most)];
+                inside.extend(zero.then(|| "0".into()));
+                let below = if least == 0.0 { -f64::MIN_POSITIVE } else { least.next_down() };
+                let mut outside = vec![text(below), text(most.next_up())];
+                outside.extend(["nan", "inf", "-inf", "1e999", "-1"].map(String::from));
+                outside.extend(zero.then(|| "1e-9".into()));
+                (inside, outside, says)
+            }
+            Takes::Boolean => {
+                (vec!["true".into(), "false".into()], vec!["0".into()], "true or false".into())
+            }
+            Takes::Choice(names) => {
+                let mut outside = vec!["nothing-of-that".into(), "1".into(), "".into()];
+                outside.extend(names.iter().map(|name| name.to_uppercase()));
+                (names.iter().map(|name| name.to_string()).collect(), outside, names.join(", "))
+            }
+            Takes::Text => (vec!["a".into(), "".into()], vec!["1".into(), "[]".into()], "".into()),
+            Takes::Texts => (vec!["[\"a\"]".into()], vec!["a".into(), "[1]".into()], "".into()),
+            Takes::Layers => {
+                let inside = ["[]", "[{dense=1}]", "[{dense=1048576}]", "[{gating=true}]"];
+                let outside = ["[{dense=0}]", "[{dense=1048577}]", "[{gating=false}]", "[1]", "a"];
+                (inside.map(String::from).to_vec(), outside.map(String::from).to_vec(), "".into())
+            }
+        };
+        inside.iter().for_each(|value| assert!(taken(value), "{}={value}", key.name));
+        outside.iter().for_each(|value| assert!(!taken(value), "{}={value}", key.name));
+        let name = key.name.split_once('.').unwrap().1;
+        let lines = all.lines().filter(|line| line.split(" = ").next().unwrap().ends_with(name));
+        assert!(lines.into_iter().any(|line| line.contains(&says)), "{}: {says}", key.name);
+    }
+}
+
+#[test]
+fn only_what_is_near_is_meant() {
+    let hint = |set: &str| {
+        let line = errors_of("[data]\ntrain = [\"a\"]", &[set]).swap_remove(0);
+        line.split_once("did you mean ").map(|(_, name)| name.to_string()).unwrap_or_default()
+    };
+    for (set, expected) in [
+        ("experts.seed=1", "run.seed?"),
+        ("expert.count=1", "experts?"),
+        ("pretrain.lerning_rate=1", "pretrain.learning_rate?"),
+        ("data.trian=[]", "data.train?"),
+        ("experts.l1=1", "experts.l2?"),
+        ("experts.batchsize=1", "experts.batch?"),
+        ("pretrain.xyz=1", ""),
+        ("model.layers=1", ""),
+        ("x.y=1", ""),
+        ("model.shared=[{gatin=true}]", "gating?"),
+        ("model.shared=[{units=3}]", ""),
+        ("model.shared=[{kernel=3}]", ""),
+    ] {
+        assert_eq!(hint(set), expected, "{set}");
+    }
+    let of = |layer: &str| errors_of("", &[&format!("model.shared=[{layer}]")]).swap_remove(0);
+    assert!(of("{gating=1}").ends_with("model.shared: gating: found 1, expected true"));
+    assert!(of("{}").ends_with("{ gating = true } or { residual = true }"), "{}", of("{}"));
+}
+
+/// A line break in the value of one key doesn't begin another.
+#[test]
+fn an_override_sets_one_key() {
+    let text = "[data]\ntrain = [\"a\"]";
+    for set in
+        ["run.seed=5\nthreads=3", "run.seed=5\n[experts]\ncount=9", "run.seed=5\r\nthreads=3"]
+    {
+        let found = errors_of(text, &[set]);
+        assert!(found.len() == 1 && found[0].contains("run.seed: found \"5"), "{found:?}");
+    }
+    let lines = ["model.shared=[{gating=true},\n{dense=7}]".to_string()];
+    assert_eq!(Job::parse(text, "a.toml", &lines).unwrap().model.shared.len(), 2);
 }
 
 #[test]
@@ -139,7 +264,9 @@ fn every_job_of_the_project_is_valid() {
 fn job_without_defaults() -> Job {
     let other = |takes: Takes, default: Default| match takes {
         Takes::Integer(least, most) => (least + (most - least).min(7)).to_string(),
-        Takes::Number(least, most) => format!("{:?}", least + (most - least) / 3.0),
+        Takes::Number(least, most) | Takes::ZeroOr(least, most) => {
+            format!("{:?}", least + (most - least) / 3.0)
+        }
         Takes::Boolean => matches!(default, Default::Always("false")).to_string(),
         Takes::Choice(names) => format!("\"{}\"", names[names.len() - 1]),
         Takes::Text => "\"a folder\"".into(),
@@ -256,6 +383,17 @@ fn records_of_earlier_versions_are_of_the_same_job() {
         before.replace(fraction, "").replace("[data]\n", "[data]\nvalidation = \"none\"\n");
     assert_eq!(changes(&without, &nothing).1, none());
     assert_eq!(changes(&on_files, &nothing).1, ["data.validation"]);
+    // What that version wrote is a job file of the same job, whose errors have their places.
+    let again = Job::parse(&before.replace("\"elsewhere\"", "\"d\""), "job.toml", &[]).unwrap();
+    assert_eq!(again, job);
+    let wrong =
+        before.replace("units = 10", "units = 0").replace("fraction = 0.25", "fraction = 2");
+    let found = errors_of(&wrong, &[]);
+    assert!(found[0].starts_with("a.toml:5:12: data.validation_fraction: found 2"), "{found:?}");
+    assert!(found[1].starts_with("a.toml:12:9: model.shared: dense: found 0"), "{found:?}");
+    // What decides no bit may have been what is taken no more.
+    let patience = before.replace("[run]\n", "[run]\nstall_seconds = 0.5\n");
+    assert_eq!(changes(&job, &patience), (vec!["data.train".to_string()], none()));
     for text in ["[[[", "[run]\nunheard_of = 1\n", "[model]\npooling = \"unheard of\"\n"] {
         assert_eq!(job.changes_since(text).unwrap_err().exit as i32, 6, "{text}");
     }

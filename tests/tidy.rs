@@ -31,6 +31,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     // Who works or changes files says so.
     ("team", "progress"),
     ("disk", "progress"),
+    // An error shows what others have named.
+    ("error", "human"),
     // The run record holds the job.
     ("report", "job"),
 ];

@@ -55,7 +55,10 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     })?;
     match problems.len() {
         0 => Ok(()),
-        count => comm.agree(Err(Error::new(Exit::Launch, format!("doctor: {count} problems")))),
+        count => {
+            let count = if count == 1 { "1 problem".into() } else { format!("{count} problems") };
+            comm.agree(Err(Error::new(Exit::Launch, format!("doctor: {count}"))))
+        }
     }
 }
 

@@ -25,6 +25,8 @@ use out::For;
 
 use crate::comm::{Beside, Comm, abort_all, begin_ending, own_rank, run_threads, stand_aside};
 use crate::error::{Exit, Result};
+use crate::human::in_a_line;
+use crate::job::STALL_SECONDS_MIN;
 use crate::progress::set_phase;
 use crate::report::failure;
 use crate::{launch, report, signals, tell};
@@ -70,8 +72,10 @@ impl Arguments {
     pub fn of_process() -> std::result::Result<Arguments, ExitCode> {
         Arguments::try_parse().map_err(|message| {
             if message.use_stderr() {
+                // The same message, of arguments as a line can show them.
+                let shown = std::env::args_os().map(|one| in_a_line(&one.to_string_lossy()));
                 // Whether it can be written or not, the code says that something is wrong.
-                let _ = message.print();
+                let _ = Arguments::try_parse_from(shown).err().unwrap_or(message).print();
                 return ExitCode::from(Exit::Usage as u8);
             }
             exit_code(out::print_here(For::Reading, &message.render().to_string()))
@@ -239,8 +243,9 @@ pub struct Patience {
 }
 
 fn seconds(text: &str) -> std::result::Result<f64, String> {
-    let found = text.parse::<f64>().ok().filter(|seconds| (0.0..1e9).contains(seconds));
-    found.ok_or_else(|| "expected seconds".into())
+    let taken = |seconds: &f64| *seconds == 0.0 || (STALL_SECONDS_MIN..1e9).contains(seconds);
+    let found = text.parse::<f64>().ok().filter(taken);
+    found.ok_or_else(|| format!("expected seconds: 0, or at least {STALL_SECONDS_MIN}"))
 }
 
 impl Command {

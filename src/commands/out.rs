@@ -9,6 +9,7 @@ use rustix::stdio::stdout;
 
 use crate::comm::Comm;
 use crate::error::{Error, Exit, Result};
+use crate::human::in_lines;
 use crate::tell;
 
 /// What a text is to whoever gets it.
@@ -33,7 +34,12 @@ pub fn print(comm: &Comm, purpose: For, text: impl FnOnce() -> String) -> Result
 /// # Errors
 /// Exit 5: it doesn't arrive.
 pub fn print_here(purpose: For, text: &str) -> Result<()> {
-    arrived(purpose, write_all(text.as_bytes()))
+    let written = match purpose {
+        // Names of files may be anything.
+        For::Reading => write_all(in_lines(text).as_bytes()),
+        For::Keeping => write_all(text.as_bytes()),
+    };
+    arrived(purpose, written)
 }
 
 /// What has become of a text that was printed.

@@ -12,6 +12,7 @@ mod file;
 mod hook;
 mod names;
 mod planned;
+mod text;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -30,6 +31,7 @@ use names::with_ending;
 pub use names::{folder_of, own_temporary, temporary};
 pub use planned::FaultKind;
 use planned::Planned;
+pub use text::read_text;
 
 /// Bytes that `write_atomic` gathers before it writes them.
 const BUFFER: usize = 1 << 16;

@@ -61,6 +61,7 @@ fn behind(key: &Key) -> String {
         Takes::Integer(least, i64::MAX) => format!("{unit}from {least}"),
         Takes::Integer(least, most) => format!("{unit}{least} to {most}"),
         Takes::Number(least, most) => format!("{unit}{} to {}", short(least), short(most)),
+        Takes::ZeroOr(least, most) => format!("{unit}0 or {} to {}", short(least), short(most)),
         Takes::Boolean => "true or false".into(),
         Takes::Choice(names) => names.join(", "),
         Takes::Text | Takes::Texts | Takes::Layers => String::new(),

@@ -1,21 +1,26 @@
 //! A job file as written: which key stands where with which value. Only what single keys take is
 //! checked here; how they fit together is for `check`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::earlier;
 use super::keys::{KEYS, SECTIONS};
 use super::layers::layer;
 use super::table::{Key, Takes};
 use super::value::Value;
 
 /// Values by key, each with the place that errors about it name.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct JobFile {
     pub values: BTreeMap<&'static str, (Value, String)>,
+    /// Keys whose values are wrong: nothing can be said of what they would fit together with.
+    pub faulty: BTreeSet<&'static str>,
+    /// Whether a text could not be read at all: what it has and lacks isn't known.
+    pub torn: bool,
 }
 
 /// Turns a line and a column into the place that an error names.
@@ -30,18 +35,20 @@ impl JobFile {
             let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
             place(line, column)
         };
-        let table = match DeTable::parse(text) {
+        let mut table = match DeTable::parse(text) {
             Ok(table) => table.into_inner(),
             Err(error) => {
+                self.torn = true;
                 let message = error.message().replace('\n', " ");
                 errors.push(format!("{}: {message}", at(error.span().unwrap_or(0..0))));
                 return;
             }
         };
+        earlier::as_job_file(&mut table);
         for (section, content) in &table {
             let sections = SECTIONS.iter().map(|section| section.name);
             if !sections.clone().any(|known| known == section.get_ref().as_ref()) {
-                let hint = suggestion(section.get_ref(), sections);
+                let hint = nearest(section.get_ref(), sections);
                 errors.push(format!(
                     "{}: {}: unknown section{hint}",
                     at(section.span()),
@@ -61,7 +68,7 @@ impl JobFile {
             for (name, value) in keys {
                 let full = format!("{}.{}", section.get_ref(), name.get_ref());
                 let Some(key) = KEYS.iter().find(|key| key.name == full) else {
-                    let hint = suggestion(&full, KEYS.iter().map(|key| key.name));
+                    let hint = nearest_key(section.get_ref(), name.get_ref());
                     errors.push(format!("{}: {full}: unknown key{hint}", at(name.span())));
                     continue;
                 };
@@ -69,7 +76,10 @@ impl JobFile {
                     Ok(value) => {
                         self.values.insert(key.name, (value, at(name.span())));
                     }
-                    Err((span, text)) => errors.push(format!("{}: {full}: {text}", at(span))),
+                    Err((span, text)) => {
+                        self.faulty.insert(key.name);
+                        errors.push(format!("{}: {full}: {text}", at(span)));
+                    }
                 }
             }
         }
@@ -89,8 +99,9 @@ impl JobFile {
         };
         let whole = |value: &str| format!("[{section}]\n{key} = {value}");
         let text = match DeTable::parse(&whole(value)) {
-            Ok(_) => whole(value),
-            Err(_) => whole(&toml::Value::from(value).to_string()),
+            Ok(table) if is_one_value(table.get_ref()) => whole(value),
+            // A value with a line break could go on with other keys.
+            _ => whole(&toml::Value::from(value).to_string()),
         };
         self.read(&text, &|_, _| place.clone(), errors);
     }
@@ -100,13 +111,38 @@ fn is_plain(name: &str) -> bool {
     name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
-/// `; hint: did you mean ...`, if something is near.
-pub fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let near = known.map(|known| (strsim::damerau_levenshtein(found, known), known)).min();
-    match near {
-        Some((distance, known)) if distance <= 4 => format!("; hint: did you mean {known}?"),
-        _ => String::new(),
-    }
+/// Whether there is one section, of one key.
+fn is_one_value(table: &DeTable) -> bool {
+    let keys = |section: &Spanned<DeValue>| section.get_ref().as_table().map(|keys| keys.len());
+    table.len() == 1 && table.values().all(|section| keys(section) == Some(1))
+}
+
+/// How many letters must change to make `known` of `found`, if those are few of them.
+fn distance(found: &str, known: &str) -> Option<usize> {
+    let distance = strsim::damerau_levenshtein(found, known);
+    let longest = found.chars().count().max(known.chars().count());
+    (distance <= 1 || 2 * distance < longest).then_some(distance)
+}
+
+/// `; hint: did you mean ...?`, if something is near.
+pub fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
+    hint(known.filter_map(|known| Some((distance(found, known)?, known))).min())
+}
+
+/// The same of a key: one of its section, or of another.
+fn nearest_key(section: &str, name: &str) -> String {
+    let known = KEYS.iter().filter_map(|key| {
+        let (other, known) = key.name.split_once('.')?;
+        let apart = if other == section { 0 } else { distance(section, other).unwrap_or(9) };
+        let elsewhere = apart > 0 && name != known;
+        let distance = if elsewhere { None } else { distance(name, known) };
+        Some((distance? + apart, key.name))
+    });
+    hint(known.min())
+}
+
+fn hint(near: Option<(usize, &str)>) -> String {
+    near.map_or(String::new(), |(_, known)| format!("; hint: did you mean {known}?"))
 }
 
 /// What is wrong, and where in the text.
@@ -125,6 +161,12 @@ fn take(key: &Key, value: &Spanned<DeValue>) -> Result<Value, Wrong> {
         Takes::Number(least, most) => match number(value.get_ref()) {
             Some(number) if (least..=most).contains(&number) => Ok(Value::Number(number)),
             _ => wrong(format!("a number from {least} to {most}")),
+        },
+        Takes::ZeroOr(least, most) => match number(value.get_ref()) {
+            Some(number) if number == 0.0 || (least..=most).contains(&number) => {
+                Ok(Value::Number(number))
+            }
+            _ => wrong(format!("0 or a number from {least} to {most}")),
         },
         Takes::Boolean => match value.get_ref().as_bool() {
             Some(flag) => Ok(Value::Boolean(flag)),

@@ -10,7 +10,7 @@ use super::value::{Choice, KeyType, Value};
 use crate::model::spec::{Activation, Dummy, InitialBiases, Layer, Normalize, Pooling};
 use crate::optim::{SharedSolver, Solver};
 
-use Takes::{Boolean, Integer, Layers, Number, Text, Texts};
+use Takes::{Boolean, Integer, Layers, Number, Text, Texts, ZeroOr};
 
 /// The names of all activations.
 pub const ACTIVATIONS: &[&str] = Activation::NAMES;
@@ -21,6 +21,8 @@ const BLOCKS: Takes = Integer(1, 1 << 20);
 const RATE: Takes = Number(0.0, 1e6);
 const STEP: Takes = Number(1e-30, 1e3);
 const LEFT_OUT: Takes = Number(0.0, 0.95);
+/// Ranks can't be told from ones that hang in less: a busy machine lets threads wait.
+pub const STALL_SECONDS_MIN: f64 = 2.0;
 const KERNELS: Takes = Takes::Choice(&["auto", "plain", "avx2", "avx512", "neon"]);
 
 /// What a key of this type takes.
@@ -183,7 +185,7 @@ keys! {
         /// A rank that gives no sign of life, or gets on with nothing, for so long while others
         /// wait for it is named and the run ends with exit 8 (docs/watching.md). At least 2;
         /// 0: nobody is watched.
-        stall_seconds: f64 = 60.0, Number(0.0, 1e6), "seconds", Execution;
+        stall_seconds: f64 = 60.0, ZeroOr(STALL_SECONDS_MIN, 1e6), "seconds", Execution;
         /// Row blocks. Part of what is computed: sums follow them.
         row_blocks: usize = 256, BLOCKS, "blocks", Result;
         /// Class blocks; 0: at most 256, none narrower than 256 columns. Part of what is computed.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::file::{Wrong, integer, shown, suggestion};
+use super::file::{Wrong, integer, nearest, shown};
 use super::keys::ACTIVATIONS;
 use super::value::Choice;
 use crate::model::spec::{Activation, Layer};
@@ -46,12 +46,14 @@ pub fn layer(value: &Spanned<DeValue>) -> Result<Layer, Wrong> {
             "gating" if value.get_ref().as_bool() == Some(true) => plain = Some(Layer::Gating),
             "residual" if value.get_ref().as_bool() == Some(true) => plain = Some(Layer::Residual),
             other => {
-                let hint =
-                    suggestion(other, ["dense", "activation", "gating", "residual"].into_iter());
-                return wrong(
-                    name.span(),
-                    format!("{other}: unknown in a layer, or not true{hint}"),
-                );
+                let known = ["dense", "activation", "gating", "residual"];
+                let text = match known.contains(&other) {
+                    true => format!("{other}: found {found}, expected true"),
+                    false => {
+                        format!("{other}: unknown in a layer{}", nearest(other, known.into_iter()))
+                    }
+                };
+                return wrong(name.span(), text);
             }
         }
     }
@@ -62,7 +64,7 @@ pub fn layer(value: &Spanned<DeValue>) -> Result<Layer, Wrong> {
         (None, None, Some(layer)) => Ok(layer),
         _ => wrong(
             value.span(),
-            "expected { dense = UNITS, activation = ... }, { gating = true } or\
+            "expected { dense = UNITS, activation = ... }, { gating = true } or \
              { residual = true }"
                 .into(),
         ),

@@ -18,12 +18,16 @@ pub use checked::Validation;
 pub use documented::documented;
 pub use keys::{
     ACTIVATIONS, CheckpointJob, DataJob, ExpertsJob, Job, KEYS, ModelJob, PretrainJob, RoundsJob,
-    RunJob, SharedJob,
+    RunJob, STALL_SECONDS_MIN, SharedJob,
 };
 pub use recorded::Changes;
 pub use table::{Decides, Default, Key, Takes};
 
+use crate::disk::read_text;
 use crate::error::{Error, Result};
+
+/// No job file is larger; what is isn't read.
+const BYTES_MAX: u64 = 1 << 20;
 
 impl Job {
     /// Reads the job file `path`; each of `overrides` is a `section.key=value` of the command line.
@@ -32,8 +36,8 @@ impl Job {
     /// Exit 2: all that is wrong with the file and the overrides, a line each.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Job> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::usage(format!("{name}: {error}")))?;
+        let text =
+            read_text(path, BYTES_MAX).map_err(|error| Error::usage(format!("{name}: {error}")))?;
         Job::parse(&text, &name, overrides)
     }
 
@@ -45,11 +49,13 @@ impl Job {
         let mut errors = Vec::new();
         let mut file = file::JobFile::default();
         file.read(text, &|line, column| format!("{name}:{line}:{column}"), &mut errors);
+        let mut whole = file.clone();
         for assignment in overrides {
-            file.set(assignment, &mut errors);
+            whole.set(assignment, &mut errors);
         }
-        let job = check::check(&file, name, &mut errors);
+        let job = check::check(&whole, name, &mut errors);
         Error::all(errors.into_iter().map(Error::usage).collect())?;
+        check::left_behind(&file, &whole).iter().for_each(|line| log::info!("{line}"));
         Ok(job.expect("a job without errors"))
     }
 }

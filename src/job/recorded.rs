@@ -7,7 +7,6 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::check::with_defaults;
-use super::earlier;
 use super::file::JobFile;
 use super::keys::{Job, KEYS, SECTIONS};
 use super::table::{Decides, Key};
@@ -62,10 +61,11 @@ impl Job {
     /// # Errors
     /// Exit 6: it is no such record.
     pub fn changes_since(&self, before: &str) -> Result<Changes> {
-        let before = recorded(before)?;
+        let recorded = recorded(before)?;
+        let before = with_defaults(&recorded).job();
         let mut changes = Changes::default();
         for (key, (before, now)) in KEYS.iter().zip(before.values().iter().zip(self.values())) {
-            if *before == now {
+            if *before == now || recorded.faulty.contains(key.name) {
                 continue;
             }
             let list = match key.decides {
@@ -83,18 +83,17 @@ fn is_empty(value: &Value) -> bool {
     matches!(value, Value::Texts(texts) if texts.is_empty())
 }
 
-/// The job that a record holds.
-fn recorded(text: &str) -> Result<Job> {
+/// The job that a record holds. What decides no bit may be faulty: another version took other
+/// values.
+fn recorded(text: &str) -> Result<JobFile> {
     let name = "job.toml";
-    let refused = |text: &str| Error::run_directory(format!("{name}: {text}"));
-    let table: toml::Table =
-        text.parse().map_err(|error: toml::de::Error| refused(error.message()))?;
     let (mut file, mut errors) = (JobFile::default(), Vec::new());
-    let text = earlier::as_job_file(table).to_string();
-    file.read(&text, &|_, _| name.to_string(), &mut errors);
+    file.read(text, &|line, column| format!("{name}:{line}:{column}"), &mut errors);
+    let faulty = KEYS.iter().filter(|key| file.faulty.contains(key.name));
+    let harmless = faulty.filter(|key| key.decides == Decides::Execution).count();
     match errors.first() {
-        None => Ok(with_defaults(&file).job()),
-        Some(error) => Err(Error::run_directory(error.clone())),
+        Some(error) if errors.len() > harmless => Err(Error::run_directory(error.clone())),
+        _ => Ok(file),
     }
 }
 

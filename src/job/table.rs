@@ -27,6 +27,8 @@ pub enum Takes {
     /// From the least to the greatest.
     Integer(i64, i64),
     Number(f64, f64),
+    /// 0, which turns something off, or from the least to the greatest.
+    ZeroOr(f64, f64),
     Boolean,
     Choice(&'static [&'static str]),
     Text,

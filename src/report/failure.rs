@@ -1,15 +1,17 @@
 //! What the record of a run says where the run fails: whoever fails writes it, if the run directory
 //! can be reached, from whatever thread.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, TryLockError};
 
 use serde_json::{Value, json};
 
-use crate::disk::{Disk, own_temporary};
+use crate::disk::{Disk, own_temporary, read_text};
 use crate::error::{Error, Exit};
 use crate::tell;
+
+/// No record of a run is larger; what claims to be is not read.
+const RECORD_BYTES_MAX: u64 = 64 << 20;
 
 /// The run that this process is in the middle of.
 static RUN: Mutex<Option<RunUnderWay>> = Mutex::new(None);
@@ -58,7 +60,8 @@ pub fn record(rank: usize, exit: Exit, text: &str) {
         Err(TryLockError::WouldBlock) => return,
     };
     let Some(RunUnderWay { disk, path, mut record }) = run.take() else { return };
-    let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let before = read_text(&path, RECORD_BYTES_MAX).ok();
+    let before = before.and_then(|text| serde_json::from_str::<Value>(&text).ok());
     let before = before.unwrap_or_default();
     let recorded = before["start"] == record["start"] && !before["error"].is_null();
     // A run that is finished stays so, whatever happens to a rank afterwards.
@@ -85,6 +88,8 @@ pub fn record(rank: usize, exit: Exit, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::human::in_a_line;
 use crate::tell;
 
 struct Lines {
@@ -40,7 +41,10 @@ impl Log for Lines {
         } else {
             String::new()
         };
-        tell::line(&format!("{:<5} {rank}{}", record.level(), record.args()));
+        // Several lines are one list, as errors have them; other line breaks are somebody's name.
+        let text = record.args().to_string();
+        let lines: Vec<String> = text.split("\n  ").map(in_a_line).collect();
+        tell::line(&format!("{:<5} {rank}{}", record.level(), lines.join("\n  ")));
     }
 
     fn flush(&self) {}

@@ -3,14 +3,14 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::events::Events;
 use super::lock::{Held, LOCK, Lock};
-use crate::disk::{Disk, left_there, there};
+use crate::disk::{Disk, left_there, read_text, there};
 use crate::error::{Error, Result};
 use crate::job::{Changes, Job};
 
@@ -111,14 +111,17 @@ impl RunDirectory {
                     .hint("choose another --output")),
             };
         }
-        let changes = job.changes_since(&text_of(&path.join(JOB))?)?;
+        let record = text_of(&path.join(JOB))?;
+        let in_folder = |error: Error| Error { text: format!("{name}/{}", error.text), ..error };
+        let changes = job.changes_since(&record).map_err(in_folder)?;
         if !changes.forbidden.is_empty() {
+            let mut start = format!("{name}: holds a run of another job: ");
             let line = |(key, before, now): &(String, String, String)| {
-                format!("{key}: found {now}, the run has {before}")
+                let start = std::mem::take(&mut start);
+                Error::run_directory(format!("{start}{key}: found {now}, the run has {before}"))
             };
-            let lines: Vec<String> = changes.forbidden.iter().map(line).collect();
-            let text = format!("{name}: holds a run of another job: {}", lines.join("\n  "));
-            return Err(Error::run_directory(text).hint("choose another --output"));
+            let lines = changes.forbidden.iter().map(line).collect();
+            Error::all(lines).map_err(|error| error.hint("choose another --output"))?;
         }
         match has(RECORD) {
             true => recorded(&path.join(RECORD), changes),
@@ -240,10 +243,7 @@ fn no_links(path: &Path) -> Result<()> {
 /// The text of a file that the program has written.
 fn text_of(path: &Path) -> Result<String> {
     let failed = |error: io::Error| Error::run_directory(format!("{}: {error}", path.display()));
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(failed)?;
-    file.take(TEXT_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+    read_text(path, TEXT_BYTES_MAX).map_err(failed)
 }
 
 /// What the record at `path` says of the run.

@@ -8,10 +8,13 @@ use super::Start;
 use super::result::unix_seconds;
 use crate::artifact::ModelFolder;
 use crate::data::ReadBefore;
-use crate::disk::{Disk, there};
+use crate::disk::{Disk, read_text, there};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::report::{EarlierRun, Finished, RunDirectory, failure, host};
+
+/// No list of shards that have been read is larger; what claims to be is not read.
+const SHARDS_READ_BYTES_MAX: u64 = 256 << 20;
 
 impl Start<'_> {
     /// Takes the directory for this run; what rank 0 finds there under the lock is what counts.
@@ -118,7 +121,7 @@ fn own_model(output: &Path, hash: &str) -> Result<()> {
 
 /// What `path` says of shards that have been read in full, if it is there.
 pub fn read_before(path: &Path) -> ReadBefore {
-    let parsed = match std::fs::read_to_string(path) {
+    let parsed = match read_text(path, SHARDS_READ_BYTES_MAX) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return ReadBefore::default(),
         text => text.map_err(|error| error.to_string()).and_then(|text| ReadBefore::parse(&text)),
     };

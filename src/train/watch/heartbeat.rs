@@ -4,7 +4,6 @@
 //!
 //! Files, not messages: the thread that talks is the one that waits.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::comm::{Activity, Comm, abort_all};
-use crate::disk::Disk;
+use crate::disk::{Disk, read_text};
 use crate::error::Exit;
 use crate::progress::phase;
 use crate::report::{failure, host};
@@ -117,7 +116,7 @@ impl Watch {
     }
 
     fn sign_of(&self, rank: usize) -> Option<Sign> {
-        serde_json::from_slice(&fs::read(self.path(rank)).ok()?).ok()
+        serde_json::from_str(&read_text(&self.path(rank), BYTES as u64).ok()?).ok()
     }
 
     /// Where this rank waits too long, looks who leaves no signs, and ends the run if there is one.
