@@ -182,7 +182,7 @@ mod tests {
         tick();
         assert!(count() > before);
         let (go, going) = std::sync::mpsc::channel::<()>();
-        let (done, told) = std::sync::mpsc::channel();
+        let (done, came) = std::sync::mpsc::channel();
         let maker = std::thread::spawn(move || {
             work_ahead();
             let _call = CallGuard::on("reading", Path::new("/ahead-of-its-use"));
@@ -192,10 +192,10 @@ mod tests {
         });
         go.send(()).unwrap();
         // Whether other tests wait just now isn't known.
-        told.recv().unwrap();
+        came.recv().unwrap();
         let waiting = Awaiting::begin();
         go.send(()).unwrap();
-        assert!(told.recv().unwrap() && seen("/ahead-of-its-use"));
+        assert!(came.recv().unwrap() && seen("/ahead-of-its-use"));
         drop(waiting);
         drop(go);
         maker.join().unwrap();

@@ -38,7 +38,7 @@ fn a_rank_that_was_told_something_else_is_named_before_anything_is_computed() {
     };
     job("a.toml", "");
     job("b.toml", "validation_fraction = 0.25\n");
-    let told = |code: i32, usual: &str, odd: &str, expected: &str| {
+    let refused = |code: i32, usual: &str, odd: &str, expected: &str| {
         let text = with_an_odd_rank(folder.path(), usual, odd).fails_with(code);
         assert!(text.contains(expected), "{text}\nexpected {expected}");
     };
@@ -46,18 +46,23 @@ fn a_rank_that_was_told_something_else_is_named_before_anything_is_computed() {
         format!("train {} --output {} --set run.threads=1 {more}", path(job), path("run"))
     };
     let seed = "--set run.seed=7";
-    told(
+    refused(
         3,
         &train("a.toml", ""),
         &train("a.toml", seed),
         "rank 1: job: run.seed: found 7, rank 0 has 1",
     );
     let fraction = "rank 1: job: data.validation_fraction: found 0.25, rank 0 has 0.0";
-    told(3, &train("a.toml", ""), &train("b.toml", ""), fraction);
+    refused(3, &train("a.toml", ""), &train("b.toml", ""), fraction);
     assert!(!Path::new(&path("run")).exists(), "nothing is written");
     let synthesize = |rows| format!("{rows} --output {}", path("more"));
     let (usual, odd) = (format!("{rows} 50"), format!("{rows} 60"));
-    told(3, &synthesize(&usual), &synthesize(&odd), "rank 1: arguments: --rows: found 60, rank 0");
+    refused(
+        3,
+        &synthesize(&usual),
+        &synthesize(&odd),
+        "rank 1: arguments: --rows: found 60, rank 0",
+    );
     assert!(!Path::new(&path("more")).exists(), "nothing is written");
 
     // What may differ does no harm, and gives two models that do.
@@ -73,10 +78,10 @@ fn a_rank_that_was_told_something_else_is_named_before_anything_is_computed() {
         format!("{command} --model {}/model --data {} {more}", path(run), path("data/*.h5"))
     };
     let (one, other) = (scoring("evaluate", "run", ""), scoring("evaluate", "other", ""));
-    told(3, &one, &other, "/model: content_hash: found");
+    refused(3, &one, &other, "/model: content_hash: found");
     let annotate =
         |top| scoring("annotate", "run", &format!("--output {} --top {top}", path("best.csv")));
-    told(3, &annotate(2), &annotate(3), "rank 1: arguments: --top: found 3, rank 0 has 2");
+    refused(3, &annotate(2), &annotate(3), "rank 1: arguments: --top: found 3, rank 0 has 2");
     assert!(!Path::new(&path("best.csv")).exists(), "nothing is written");
 }
 

@@ -115,18 +115,21 @@ fn malformed_files_are_told_with_their_line() {
             Some(rest) => [HEADER.as_bytes(), rest].concat(),
             None => text.to_vec(),
         };
-        let told = read(&text).unwrap_err();
+        let printed = read(&text).unwrap_err();
         let expected = format!("p.csv: {expected}").replace("p.csv: found", "found");
-        assert!(told.starts_with("p.csv: line ") && told.contains(&expected), "{told}\n{expected}");
+        assert!(
+            printed.starts_with("p.csv: line ") && printed.contains(&expected),
+            "{printed}\n{expected}"
+        );
     }
     let labels = |text: &str| {
         let predictions = Source::new("p.csv", &b"VideoId,LabelConfidencePairs\n"[..]);
         read_both(predictions, Source::new("l.csv", text.as_bytes())).err().unwrap().text
     };
-    let told = labels("VideoId,Labels\na,0 2\nb,0,2\n");
-    assert!(told.contains("l.csv: line 3: found \"b,0,2\", 3 fields"), "{told}");
-    let told = labels("VideoId,Labels\na,0 Game\n");
-    assert!(told.contains("l.csv: line 2: a: found the class \"Game\""), "{told}");
+    let printed = labels("VideoId,Labels\na,0 2\nb,0,2\n");
+    assert!(printed.contains("l.csv: line 3: found \"b,0,2\", 3 fields"), "{printed}");
+    let printed = labels("VideoId,Labels\na,0 Game\n");
+    assert!(printed.contains("l.csv: line 2: a: found the class \"Game\""), "{printed}");
 }
 
 proptest! {
@@ -273,8 +276,8 @@ fn an_output_that_cant_be_written_is_told_before_anything_is_computed() {
         ("link.csv", 2, "exists already"),
         ("a.txt", 2, "expected a name that ends in .csv or .h5"),
     ] {
-        let told = annotate(folder.path(), name).fails_with(code);
-        assert!(told.contains(name) && told.contains(expected), "{told}");
+        let printed = annotate(folder.path(), name).fails_with(code);
+        assert!(printed.contains(name) && printed.contains(expected), "{printed}");
     }
     annotate(folder.path(), "a.csv").fails_with(6);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing was made");
@@ -287,8 +290,8 @@ fn an_output_that_cant_be_written_is_told_before_anything_is_computed() {
     let command = reelscale("annotate --top 3 --model").path(&path("run/model"));
     let command = command.arg("--data").path(&path("data/a.h5")).path(&path("data/b.h5"));
     let twice = command.arg("--output").path(&path("b.csv")).output();
-    let told = String::from_utf8_lossy(&twice.stderr);
-    assert!(told.contains("8 videos have the id of another one, such as"), "{told}");
+    let printed = String::from_utf8_lossy(&twice.stderr);
+    assert!(printed.contains("8 videos have the id of another one, such as"), "{printed}");
 }
 
 #[test]

@@ -106,8 +106,8 @@ fn a_run_has_the_same_bits_on_any_ranks_and_threads() {
         let refused = limited("limited", "1e-9").fails_with(9);
         let (_, least) = refused.split_once("needs ").expect("the least that works");
         let run = limited("limited", least.split_once(' ').expect("a number").0).output();
-        let told = String::from_utf8(run.stderr).unwrap();
-        assert!(told.contains("in a scratch file"), "{refused}\n{told}");
+        let printed = String::from_utf8(run.stderr).unwrap();
+        assert!(printed.contains("in a scratch file"), "{refused}\n{printed}");
         assert_eq!(result(&output("limited")), expected, "{solver}: least memory");
         for ranks in [2, 3, 5, 8] {
             let path = output(&format!("thread{ranks}"));
@@ -279,8 +279,8 @@ fn the_record_of_a_job_gives_the_same_run() {
     assert_eq!(text("run"), text("again"));
     // A run goes on, or here is told to be finished, from its own record.
     let again = train(&scratch.path("run/job.toml"), &scratch.path("run")).output();
-    let told = String::from_utf8_lossy(&again.stderr);
-    assert!(again.status.success() && told.contains("this run is finished"), "{told}");
+    let printed = String::from_utf8_lossy(&again.stderr);
+    assert!(again.status.success() && printed.contains("this run is finished"), "{printed}");
 }
 
 /// Every file of a model is checked against its checksum before it is used.

@@ -187,7 +187,7 @@ fn bad_records_are_told_with_record_and_byte() {
     let folder = tempfile::tempdir().unwrap();
     let good = framed(&video("a", 3, &[1.0, 2.0]));
     let with = |bytes: Vec<u8>| fs::write(folder.path().join("in.tfrecord"), bytes).unwrap();
-    let told = |bytes: Vec<u8>, expected: &str| {
+    let refused = |bytes: Vec<u8>, expected: &str| {
         with([good.clone(), bytes].concat());
         let text = convert(folder.path(), "rgb:2").ranks(2).fails_with(4);
         assert!(text.contains("in.tfrecord: record 1") && text.contains(expected), "{text}");
@@ -200,20 +200,23 @@ fn bad_records_are_told_with_record_and_byte() {
         bytes[at] ^= 1;
         bytes
     };
-    told(flipped(8), &format!("at byte {}: length: found a wrong checksum", good.len()));
-    told(flipped(20), "data: found a wrong checksum");
-    told(good[..good.len() - 3].to_vec(), "the file is cut");
-    told(good[..5].to_vec(), "the file is cut");
+    refused(flipped(8), &format!("at byte {}: length: found a wrong checksum", good.len()));
+    refused(flipped(20), "data: found a wrong checksum");
+    refused(good[..good.len() - 3].to_vec(), "the file is cut");
+    refused(good[..5].to_vec(), "the file is cut");
     let mut huge = framed(b"");
     huge[..8].copy_from_slice(&(1u64 << 63).to_le_bytes());
     let head = (1u64 << 63).to_le_bytes();
     let crc = crc32c::crc32c(&head).rotate_right(15).wrapping_add(0xa282_ead8);
     huge[8..12].copy_from_slice(&crc.to_le_bytes());
-    told(huge, "found a length of 9223372036854775808");
-    told(framed(&video("b", 10, &[1.0, 2.0])), "labels: found 10, expected 0 to 9");
-    told(framed(&video("b", 1, &[1.0, f32::NAN])), "mean_rgb: found NaN at 1, expected a number");
-    told(framed(&video("b", 1, &[1.0])), "mean_rgb: found 1 float, expected 2 floats");
-    told(framed(&[0x0a, 0x7f, 1]), "found a field of 127 bytes");
+    refused(huge, "found a length of 9223372036854775808");
+    refused(framed(&video("b", 10, &[1.0, 2.0])), "labels: found 10, expected 0 to 9");
+    refused(
+        framed(&video("b", 1, &[1.0, f32::NAN])),
+        "mean_rgb: found NaN at 1, expected a number",
+    );
+    refused(framed(&video("b", 1, &[1.0])), "mean_rgb: found 1 float, expected 2 floats");
+    refused(framed(&[0x0a, 0x7f, 1]), "found a field of 127 bytes");
     with(good.clone());
     let text = convert(folder.path(), "audio:128").fails_with(4);
     assert!(

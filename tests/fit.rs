@@ -26,11 +26,11 @@ fn a_plan_beyond_the_memory_is_told_once_before_it_is_taken() {
     command.args(["-c", limited, env!("CARGO_BIN_EXE_reelscale"), "--comm", "threads=2", "train"]);
     let output = command.arg(&job).arg("--output").arg(folder.path().join("run")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    let told: Vec<&str> = text.lines().filter(|line| line.contains("can count on")).collect();
-    assert_eq!(told.len(), 1, "{text}");
-    assert!(told[0].starts_with("WARN"), "{text}");
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("can count on")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].starts_with("WARN"), "{text}");
     assert!(
-        told[0].contains("count on 976.") && told[0].contains("hint: run.memory_gib"),
+        lines[0].contains("count on 976.") && lines[0].contains("hint: run.memory_gib"),
         "{text}"
     );
     assert_eq!(output.status.code(), Some(9), "{text}");
@@ -45,9 +45,9 @@ fn ranks_without_work_are_told_and_change_nothing() {
     let run = |ranks: usize| {
         let output = folder.path().join(format!("run{ranks}"));
         let arguments = format!("train --comm threads={ranks}");
-        let told = reelscale(&arguments).path(&job).arg("--output").path(&output).output();
+        let train = reelscale(&arguments).path(&job).arg("--output").path(&output).output();
         (
-            String::from_utf8_lossy(&told.stderr).into_owned(),
+            String::from_utf8_lossy(&train.stderr).into_owned(),
             json(&output.join("run.json"), "result_hash"),
         )
     };
@@ -55,13 +55,13 @@ fn ranks_without_work_are_told_and_change_nothing() {
     assert!(!alone.contains("idle:"), "{alone}");
     let (text, found) = run(4);
     assert_eq!(found, expected);
-    let told: Vec<&str> = text.lines().filter(|line| line.contains("idle:")).collect();
-    assert_eq!(told.len(), 1, "{text}");
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("idle:")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
     for part in [
         "2 of 4 ranks have no rows of a mini-batch (pretrain.batch)",
         "2 of 4 ranks have no class blocks (run.class_blocks)",
         "1 of 4 ranks have no row blocks (run.row_blocks)",
     ] {
-        assert!(told[0].contains(part), "{part}: {text}");
+        assert!(lines[0].contains(part), "{part}: {text}");
     }
 }

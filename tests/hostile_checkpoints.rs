@@ -113,17 +113,17 @@ impl Trial<'_, '_> {
             return;
         }
         self.count.changes += 1;
-        let told = |error: &Error| format!("{}: {what}: {}", files[0].0, error.text);
+        let described = |error: &Error| format!("{}: {what}: {}", files[0].0, error.text);
         match self.stopped.outcome(files, false, what) {
             Some(error) => {
-                assert_eq!(error.exit, Exit::RunDirectory, "{}", told(&error));
+                assert_eq!(error.exit, Exit::RunDirectory, "{}", described(&error));
                 self.count.refused += 1;
             }
             None if (self.count.changes - self.count.refused).is_multiple_of(ENDS) => {
                 match self.stopped.outcome(files, true, what) {
                     None => self.count.ended += 1,
                     Some(error) if error.exit == Exit::Numeric => self.count.numeric += 1,
-                    Some(error) => panic!("{}", told(&error)),
+                    Some(error) => panic!("{}", described(&error)),
                 }
             }
             None => {}

@@ -169,10 +169,10 @@ fn a_link_that_is_cut_for_good_ends_all_ranks_and_three_hosts_go_on() {
     println!("ranks gone {:.1?} after the cut", cut.elapsed());
     // Open MPI's launcher waits for the daemon on the lost host for as long as TCP lets it.
     script(&["end", "4"]);
-    let told = String::from_utf8_lossy(&running.finish().stderr).into_owned();
-    let lines = told.lines().filter(|line| line.starts_with("reelscale: "));
+    let printed = String::from_utf8_lossy(&running.finish().stderr).into_owned();
+    let lines = printed.lines().filter(|line| line.starts_with("reelscale: "));
     let lines: Vec<&str> = lines.collect();
-    assert!(lines.iter().any(|line| line.contains("reel4")), "{told}");
+    assert!(lines.iter().any(|line| line.contains("reel4")), "{printed}");
     let again = hosts.train("lost").hosts(3).spawn();
     hosts.ends_with(again, "lost", &result);
 }

@@ -329,8 +329,8 @@ fn only_keys_that_decide_no_bit_may_change() {
         let all = || missing.harmless.iter().chain(&missing.forbidden);
         assert!(all().all(|change| change.0 == key.name), "{missing:?}");
         // What decides bits is what ranks compare.
-        let told = job.computed().contains(&format!("{} = ", key.name));
-        assert_eq!(told, key.decides == Decides::Result, "{}", key.name);
+        let listed = job.computed().contains(&format!("{} = ", key.name));
+        assert_eq!(listed, key.decides == Decides::Result, "{}", key.name);
     }
     assert_eq!(changed, KEYS.len() - 2, "all but those that were left out");
 }

@@ -45,23 +45,23 @@ fn a_row_whose_length_is_infinite_is_named_by_every_command() {
     let folder = folder.path();
     let (fill, fine) = (shard(folder, "fill", "9.96921e36"), shard(folder, "fine", "1e18"));
     let expected = "row 7, column 2: found 9.96921e36, which is too large";
-    let told = |text: String| {
+    let refused = |text: String| {
         assert!(text.contains(expected) && text.contains("shard-00000-0000.h5"), "{text}");
     };
     for ranks in [1, 3] {
         let train = reelscale("train").path(&job(folder, "fill", &fill, "l2"));
         let train = train.arg("--output").path(&folder.join(format!("run-fill-{ranks}")));
-        told(train.ranks(ranks).fails_with(4));
+        refused(train.ranks(ranks).fails_with(4));
     }
     let run = folder.join("run-fine");
     reelscale("train").path(&job(folder, "fine", &fine, "l2")).arg("--output").path(&run).stdout();
     let model = run.join("model");
     let evaluate = reelscale("evaluate --model").path(&model).arg("--data");
-    told(evaluate.clone().arg(&fill).fails_with(4));
+    refused(evaluate.clone().arg(&fill).fails_with(4));
     assert!(evaluate.arg(&fine).stdout().contains("GAP@20"));
     let csv = folder.join("scores.csv");
     let annotate = reelscale("annotate --model").path(&model).arg("--data").arg(&fill);
-    told(annotate.arg("--output").path(&csv).fails_with(4));
+    refused(annotate.arg("--output").path(&csv).fails_with(4));
     assert!(!csv.exists());
 }
 

@@ -22,13 +22,13 @@ fn the_examples_train_and_score_as_the_program_does() {
     let (data, model) = (folder.path().join("*.h5"), folder.path().join("model"));
     let (data, model) = (data.to_str().unwrap(), model.to_str().unwrap());
     let hash = example("train", &[data, model]);
-    let told = reelscale("inspect --hash").arg(model).stdout();
-    assert!(told.contains(hash.trim()), "{told} {hash}");
+    let printed = reelscale("inspect --hash").arg(model).stdout();
+    assert!(printed.contains(hash.trim()), "{printed} {hash}");
 
     let scores = example("evaluate", &[model, data]);
     let gap = scores.trim().strip_prefix("GAP@20 ").unwrap().split(',').next().unwrap().to_string();
-    let told = reelscale("evaluate --format json").arg("--model").arg(model);
-    let told = told.arg("--data").arg(data).stdout();
-    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(gap, format!("{:.5}", told["gap_at_20"].as_f64().unwrap()));
+    let printed = reelscale("evaluate --format json").arg("--model").arg(model);
+    let printed = printed.arg("--data").arg(data).stdout();
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(gap, format!("{:.5}", printed["gap_at_20"].as_f64().unwrap()));
 }

@@ -96,8 +96,8 @@ fn one_flipped_bit_of_any_message_is_found_and_its_sender_named() {
                         assert_eq!(error.exit, Exit::Peer, "{case}: {error}");
                         let start = format!("rank {sender}: ");
                         let end = format!(": arrived damaged on rank {receiver}: found crc32c");
-                        let told = error.text.starts_with(&start) && error.text.contains(&end);
-                        assert!(told, "{case}: {error}");
+                        let names_it = error.text.starts_with(&start) && error.text.contains(&end);
+                        assert!(names_it, "{case}: {error}");
                         let what = &error.text[start.len()..error.text.find(&end).unwrap()];
                         named.push(what.to_string());
                     }
@@ -173,8 +173,8 @@ fn rows_that_are_damaged_in_a_scratch_file_are_named() {
         let (_, least) = least.split_once("needs ").expect("the least");
         let error = outcome(least.split(' ').next().unwrap()).expect_err("damaged rows");
         assert_eq!(error.exit, Exit::Storage, "{ranks} ranks: {error}");
-        let told = error.text.contains("messages-scratch-test: activations of row ");
-        assert!(told && error.text.contains("found crc32c"), "{ranks} ranks: {error}");
+        let names_it = error.text.contains("messages-scratch-test: activations of row ");
+        assert!(names_it && error.text.contains("found crc32c"), "{ranks} ranks: {error}");
     }
 }
 

@@ -208,8 +208,8 @@ fn bad_csv_is_told_with_its_line() {
             .path(&path("labels.csv"))
     };
     for (text, expected) in table {
-        let told = run(text).fails_with(4);
-        assert!(told.contains("p.csv: ") && told.contains(expected), "{told}");
+        let printed = run(text).fails_with(4);
+        assert!(printed.contains("p.csv: ") && printed.contains(expected), "{printed}");
     }
     // A labelled video without prediction predicts nothing, a prediction without labels counts as
     // unlabelled.

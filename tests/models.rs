@@ -55,7 +55,7 @@ fn what_is_wrong_with_a_directory_is_named() {
     let shape = &shapes()[0];
     saved(&path("one"), shape, 1);
     saved(&path("other"), shape, 2);
-    let told = |file: &str, what: &str| {
+    let refused = |file: &str, what: &str| {
         for ranks in [1, 3] {
             let error = run_threads(ranks, |comm| load(comm, &path("bad"))).unwrap_err();
             assert_eq!(error.exit, Exit::RunDirectory, "{what}: {}", error.text);
@@ -70,35 +70,35 @@ fn what_is_wrong_with_a_directory_is_named() {
         };
         let file = again();
         fs::remove_file(&file).unwrap();
-        told(name, "missing");
+        refused(name, "missing");
         symlink(path("one").join(name), &file).unwrap();
-        told(name, "a link to the very same file");
+        refused(name, "a link to the very same file");
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        told(name, "a directory");
+        refused(name, "a directory");
         let file = again();
         let bytes = fs::read(&file).unwrap();
         fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
-        told(if name == "SHA256SUMS" { "SUMS" } else { name }, "cut");
+        refused(if name == "SHA256SUMS" { "SUMS" } else { name }, "cut");
         fs::write(&file, []).unwrap();
-        told(name, "empty");
+        refused(name, "empty");
         let file = again();
         fs::copy(path("other").join(name), &file).unwrap();
         // The list of another model is right, and everything else wrong.
-        told(if name == "SHA256SUMS" { "manifest.json" } else { name }, "of another model");
+        refused(if name == "SHA256SUMS" { "manifest.json" } else { name }, "of another model");
     }
     for added in ["notes.txt", ".hidden", "experts-00001.h5"] {
         copy(&path("one"), &path("bad"));
         fs::write(path("bad").join(added), "x").unwrap();
-        told(added, "added");
+        refused(added, "added");
     }
     // The directory itself may be a link.
     symlink(path("one"), path("link")).unwrap();
     assert!(load(&Comm::serial(), &path("link")).is_ok());
     fs::remove_dir_all(path("bad")).unwrap();
-    told("bad", "nothing there");
+    refused("bad", "nothing there");
     fs::write(path("bad"), "x").unwrap();
-    told("bad", "a file");
+    refused("bad", "a file");
 }
 
 /// Models of versions before SHA256SUMS load, with a warning; their files are still proven.
@@ -117,9 +117,9 @@ fn a_model_without_sums_loads_with_a_warning() {
     assert!(inspect("").stdout().contains("checksums  none"));
     for ranks in [1, 3] {
         let output = inspect("--hash").ranks(ranks).output();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), hash, "{told}");
-        assert_eq!(told.matches("no SHA256SUMS").count(), 1, "{told}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), hash, "{printed}");
+        assert_eq!(printed.matches("no SHA256SUMS").count(), 1, "{printed}");
     }
     let file = path.join("shared.h5");
     let mut bytes = fs::read(&file).unwrap();

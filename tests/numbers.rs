@@ -32,7 +32,7 @@ fn shard(folder: &Path, wild: bool) {
     writer.finish().unwrap();
 }
 
-fn told(folder: &Path, text: &str) -> String {
+fn error_of(folder: &Path, text: &str) -> String {
     let data = format!("[data]\ntrain = [\"{}/*.h5\"]\nnormalize = \"none\"\n", folder.display());
     let run = "[run]\nthreads = 1\nrow_blocks = 12\n";
     let job = Job::parse(&format!("{data}{text}{run}"), "job", &[]).unwrap();
@@ -55,12 +55,12 @@ fn a_feature_that_overflows_is_named_with_its_row_block_in_every_step() {
     shard(folder.path(), true);
     let model =
         format!("[model]\nshared = [{{ dense = 8 }}{}]\n", ", { residual = true }".repeat(3));
-    let text = told(folder.path(), &format!("{model}[pretrain]\nbatch = 100\n"));
+    let text = error_of(folder.path(), &format!("{model}[pretrain]\nbatch = 100\n"));
     let expected = "pretrain, epoch 1, mini-batch ";
     assert!(text.starts_with(expected) && text.contains("of row blocks 8 to 11: found"), "{text}");
     for solver in ["adagrad", "lbfgs"] {
         let step = format!("[pretrain]\nepochs = 0\n[experts]\nsolver = {solver:?}\n");
-        let text = told(folder.path(), &format!("{model}{step}"));
+        let text = error_of(folder.path(), &format!("{model}{step}"));
         let expected = format!("expert step, round 1: row {WILD}, row block {BLOCK}: activations:");
         assert!(text.starts_with(&expected), "{text}");
     }

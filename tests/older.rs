@@ -60,8 +60,8 @@ fn finished_models_are_what_they_were() {
             }
         }
         let again = copy.reelscale(&format!("train {job}.toml --output {run}")).output();
-        let told = String::from_utf8_lossy(&again.stderr);
-        assert!(again.status.success() && told.contains("this run is finished"), "{told}");
+        let printed = String::from_utf8_lossy(&again.stderr);
+        assert!(again.status.success() && printed.contains("this run is finished"), "{printed}");
     }
 }
 

@@ -75,8 +75,8 @@ impl Case {
             assert!(expected.iter().all(|part| text.contains(part)), "{text}\n{expected:?}");
             assert!(text.contains("data.allow_overlap = true"), "{text}");
             let allowed = format!("{more}\nallow_overlap = true");
-            let told = warnings(&self.train(&allowed).arg("--comm").arg(ranks));
-            assert!(expected.iter().all(|part| told.contains(part)), "{told}\n{expected:?}");
+            let printed = warnings(&self.train(&allowed).arg("--comm").arg(ranks));
+            assert!(expected.iter().all(|part| printed.contains(part)), "{printed}\n{expected:?}");
         }
     }
 }
@@ -107,10 +107,10 @@ fn a_shard_that_trains_doesnt_validate_by_another_name() {
     }
     // Twice in one list isn't more than told.
     fs::copy(case.path("train/0.h5"), case.path("train/2.h5")).unwrap();
-    let told = warnings(&case.train(""));
+    let printed = warnings(&case.train(""));
     let twice = "40 rows that train have the id of another one: video \"a0\", train/0.h5 row 0 and \
                  train/2.h5 row 0";
-    assert!(told.contains(twice) && told.lines().count() == 1, "{told}");
+    assert!(printed.contains(twice) && printed.lines().count() == 1, "{printed}");
 }
 
 #[test]
@@ -141,10 +141,10 @@ fn the_same_id_alone_is_told_once() {
     let case = Case::new(&[&a[..20], &a[20..]], &[&b], Kind::Video);
     for ranks in ["serial", "threads=3"] {
         let train = case.train("validation = [\"validation/*.h5\"]").arg("--comm").arg(ranks);
-        let told = warnings(&train);
+        let printed = warnings(&train);
         let expected = "2 rows that validate have the id of one that trains, with other labels or \
                         features: video \"a7\", train/0.h5 row 7 and validation/0.h5 row 5";
-        assert!(told.contains(expected) && told.lines().count() == 1, "{told}");
+        assert!(printed.contains(expected) && printed.lines().count() == 1, "{printed}");
     }
     // Nothing to tell.
     let case = Case::new(&[&a], &[&rows("b", 0..30)], Kind::Video);
@@ -156,6 +156,6 @@ fn the_same_id_alone_is_told_once() {
 fn copies_on_both_sides_of_a_fraction_are_told() {
     let a = rows("a", 0..40);
     let case = Case::new(&[&a, &a], &[], Kind::Video);
-    let told = warnings(&case.train("validation_fraction = 0.4"));
-    assert!(told.contains("are rows of data.train, too, with the same id"), "{told}");
+    let printed = warnings(&case.train("validation_fraction = 0.4"));
+    assert!(printed.contains("are rows of data.train, too, with the same id"), "{printed}");
 }

@@ -154,9 +154,9 @@ fn a_field_of_another_type_or_size_is_told_with_its_record() {
     ];
     for (name, record, expected) in table {
         place.write("a.tfrecord", &[video(b"good", &[1]), record].concat());
-        let told = place.convert(&["a.tfrecord"]).fails_with(4);
+        let printed = place.convert(&["a.tfrecord"]).fails_with(4);
         let expected = format!("a.tfrecord: record 1: {expected}");
-        assert!(told.contains(&expected), "{name}:\n{told}\n{expected}");
+        assert!(printed.contains(&expected), "{name}:\n{printed}\n{expected}");
         assert!(!place.path("out").exists(), "{name}: something is left");
     }
 }
@@ -167,9 +167,9 @@ fn what_is_unusual_but_kept_is_warned_of() {
     place.write("empty.tfrecord", b"");
     place.write("good.tfrecord", &[video(&[b'z'; 65536], &[1]), video(b"", &[2])].concat());
     let command = place.convert(&["empty.tfrecord", "good.tfrecord"]);
-    let told = warnings(&command);
-    assert!(told.contains("empty.tfrecord: found no record"), "{told}");
-    assert!(told.contains("1 records have an empty id"), "{told}");
+    let printed = warnings(&command);
+    assert!(printed.contains("empty.tfrecord: found no record"), "{printed}");
+    assert!(printed.contains("1 records have an empty id"), "{printed}");
     let shown = reelscale("inspect").path(&place.path("out")).stdout();
     assert!(shown.contains("rows       2"), "{shown}");
 
@@ -178,11 +178,11 @@ fn what_is_unusual_but_kept_is_warned_of() {
     place.write("b.tfrecord", &with(b"a", &[rgb(), segments]));
     let output = place.path("unlabelled");
     let command = reelscale(CONVERT).path(&output).path(&place.path("b.tfrecord"));
-    let told = warnings(&command);
+    let printed = warnings(&command);
     let expected = "no record has labels; in the first record: found the keys id (1 byte string of \
                     1 byte), mean_rgb (3 floats), segment_labels (1 whole number)";
-    assert!(told.contains(expected), "{told}");
-    assert!(told.contains("1 records carry segment_labels, which aren't used"), "{told}");
+    assert!(printed.contains(expected), "{printed}");
+    assert!(printed.contains("1 records carry segment_labels, which aren't used"), "{printed}");
 
     // Another key, as its error says, both ways.
     place.write("c.tfrecord", &with(b"a", &[rgb(), entry("label", &integers(&[3, 4]))]));
@@ -201,8 +201,8 @@ fn a_conversion_without_a_record_or_of_two_kinds_fails() {
     let place = Place::new();
     place.write("a.tfrecord", b"");
     place.write("b.tfrecord", b"");
-    let told = place.convert(&["a.tfrecord", "b.tfrecord"]).ranks(2).fails_with(4);
-    assert!(told.contains("a.tfrecord: found no record nor in the files after it"), "{told}");
+    let printed = place.convert(&["a.tfrecord", "b.tfrecord"]).ranks(2).fails_with(4);
+    assert!(printed.contains("a.tfrecord: found no record nor in the files after it"), "{printed}");
     // More than a group of 8 MiB each, so that two ranks have one each.
     let clip = sequence(
         &[entry("id", &strings(&[b"a"])), entry("labels", &integers(&[1]))],
@@ -211,9 +211,9 @@ fn a_conversion_without_a_record_or_of_two_kinds_fails() {
     place.write("a.tfrecord", &video(b"a", &[1]).repeat(120_000));
     place.write("b.tfrecord", &clip.repeat(4000));
     for ranks in [1, 2] {
-        let told = place.convert(&["a.tfrecord", "b.tfrecord"]).ranks(ranks).fails_with(4);
-        assert!(told.contains("b.tfrecord: record 0: found Frames features"), "{told}");
-        assert!(told.contains("as in") && told.contains("a.tfrecord: record 0"), "{told}");
+        let printed = place.convert(&["a.tfrecord", "b.tfrecord"]).ranks(ranks).fails_with(4);
+        assert!(printed.contains("b.tfrecord: record 0: found Frames features"), "{printed}");
+        assert!(printed.contains("as in") && printed.contains("a.tfrecord: record 0"), "{printed}");
         assert!(!place.path("out").exists());
     }
 }
@@ -230,8 +230,8 @@ fn no_shard_is_left_of_a_conversion_that_fails_on_any_rank() {
     // A folder that was there stays, one that was made goes.
     for ranks in [1, 2, 3] {
         std::fs::create_dir(place.path("out")).unwrap();
-        let told = place.convert(&["a.tfrecord", "b.tfrecord"]).ranks(ranks).fails_with(4);
-        assert!(told.contains("b.tfrecord: record 2499"), "{told}");
+        let printed = place.convert(&["a.tfrecord", "b.tfrecord"]).ranks(ranks).fails_with(4);
+        assert!(printed.contains("b.tfrecord: record 2499"), "{printed}");
         assert_eq!(std::fs::read_dir(place.path("out")).unwrap().count(), 0);
         std::fs::remove_dir(place.path("out")).unwrap();
         place.convert(&["a.tfrecord", "b.tfrecord"]).ranks(ranks).fails_with(4);
@@ -258,8 +258,8 @@ fn what_a_killed_command_leaves_is_taken_by_nobody() {
     }
     signal("KILL", running.launcher());
     running.finish();
-    let told = reelscale("inspect").path(&output).fails_with(4);
-    assert!(told.contains("matches no file"), "{told}");
+    let printed = reelscale("inspect").path(&output).fails_with(4);
+    assert!(printed.contains("matches no file"), "{printed}");
     let find = |pattern: PathBuf| {
         reelscale::internals::data::find(&[pattern.to_str().unwrap().to_string()])
     };
@@ -268,11 +268,11 @@ fn what_a_killed_command_leaves_is_taken_by_nobody() {
     let part = std::fs::read_dir(&parts).unwrap().next().unwrap().unwrap().path();
     std::fs::copy(&part, output.join("synthetic-00000.h5")).unwrap();
     for path in [output.join("*.h5"), output.join("synthetic-00000.h5"), part] {
-        let told = find(path).unwrap_err().text;
-        assert!(told.contains("found shards of a command that is under way"), "{told}");
+        let printed = find(path).unwrap_err().text;
+        assert!(printed.contains("found shards of a command that is under way"), "{printed}");
     }
-    let told = reelscale(command).arg("--output").path(&output).fails_with(2);
-    assert!(told.contains("reelscale-unfinished: found shards of a command"), "{told}");
+    let printed = reelscale(command).arg("--output").path(&output).fails_with(2);
+    assert!(printed.contains("reelscale-unfinished: found shards of a command"), "{printed}");
 }
 
 #[test]
@@ -294,14 +294,14 @@ fn what_is_no_file_is_refused() {
         for from in ["tfrecord", "svmlight"] {
             let command = CONVERT.replace("tfrecord", from);
             let command = reelscale(&command).path(&place.path("out")).path(path).within(20);
-            let told = command.fails_with(4);
-            assert!(told.contains(expected), "{told}");
+            let printed = command.fails_with(4);
+            assert!(printed.contains(expected), "{printed}");
         }
-        let told = reelscale("inspect").path(path).within(20);
-        assert_ne!(told.output().status.code(), Some(0), "{path:?}");
+        let printed = reelscale("inspect").path(path).within(20);
+        assert_ne!(printed.output().status.code(), Some(0), "{path:?}");
     }
-    let told = reelscale("evaluate --predictions /dev/zero --labels").path(&pipe).within(20);
-    assert!(told.fails_with(4).contains("found a device or socket"), "");
+    let printed = reelscale("evaluate --predictions /dev/zero --labels").path(&pipe).within(20);
+    assert!(printed.fails_with(4).contains("found a device or socket"), "");
 }
 
 #[test]
@@ -309,15 +309,15 @@ fn sizes_that_no_command_would_read_are_refused() {
     let place = Place::new();
     place.write("a.tfrecord", &video(b"a", &[1]));
     let wide: Vec<String> = (0..17).map(|part| format!("p{part}:1048575")).collect();
-    let told = reelscale("convert --from tfrecord --classes 10 --features")
+    let printed = reelscale("convert --from tfrecord --classes 10 --features")
         .arg(wide.join(","))
         .arg("--output")
         .path(&place.path("out"))
         .path(&place.path("a.tfrecord"))
         .fails_with(2);
     assert!(
-        told.contains("--features: part \"p16\": found 1048575 features, expected at least 1"),
-        "{told}"
+        printed.contains("--features: part \"p16\": found 1048575 features, expected at least 1"),
+        "{printed}"
     );
     let table = [
         ("1 16777216 5\n0 0:1\n", "features: found 16777216, expected 1 to 16777215"),
@@ -328,8 +328,8 @@ fn sizes_that_no_command_would_read_are_refused() {
     for (text, expected) in table {
         let input = place.write("a.svm", text.as_bytes());
         let command = reelscale("convert --from svmlight --output").path(&place.path("out"));
-        let told = command.path(&input).fails_with(4);
-        assert!(told.contains(expected), "{told}");
+        let printed = command.path(&input).fails_with(4);
+        assert!(printed.contains(expected), "{printed}");
         assert!(!place.path("out").exists());
     }
     // The largest that are accepted are read by other commands.

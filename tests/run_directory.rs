@@ -154,8 +154,8 @@ fn what_the_program_has_not_written_stays() {
     assert_eq!(names(&run.join("checkpoints")), ["backup-by-hand", "next.tmp"], "{text}");
     assert!(run.join("model/manifest.json").exists());
     for folder in ["ranks", "model.tmp", "checkpoints"] {
-        let told = text.matches(&format!("{folder}: ")).count();
-        assert_eq!(told, 1, "{folder}: one warning, not {told}:\n{text}");
+        let count = text.matches(&format!("{folder}: ")).count();
+        assert_eq!(count, 1, "{folder}: one warning, not {count}:\n{text}");
     }
 }
 
@@ -407,6 +407,6 @@ fn ranks_that_are_threads_tell_things_once() {
     let output = scratch.train("run").arg("--comm").arg("threads=3").output();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{text}");
-    let told = text.lines().filter(|line| line.contains(" rows of 8 features")).count();
-    assert_eq!(told, 1, "{text}");
+    let count = text.lines().filter(|line| line.contains(" rows of 8 features")).count();
+    assert_eq!(count, 1, "{text}");
 }

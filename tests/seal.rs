@@ -55,9 +55,9 @@ fn sealing_changes_no_run() {
     for (run, job) in [("pretrain", "adam"), ("frames-shared", "frames")] {
         copy_folder(&copy.path("runs").join(run), &copy.path(run));
         let train = copy.reelscale(&format!("train {job}.toml --verify --output {run}")).output();
-        let told = String::from_utf8_lossy(&train.stderr);
-        assert!(train.status.success() && !told.contains("without proof"), "{told}");
-        assert!(told.contains("in full"), "{told}");
+        let printed = String::from_utf8_lossy(&train.stderr);
+        assert!(train.status.success() && !printed.contains("without proof"), "{printed}");
+        assert!(printed.contains("in full"), "{printed}");
         literals.check(
             job,
             &format!("{run}, on sealed shards"),
@@ -144,8 +144,8 @@ fn a_full_check_finds_all_damage() {
     let found = "dataset \"ids\": can't be read (wrong digest of";
     for ranks in [1, 3] {
         let verified = train("--verify").arg("--output").path(&path("run")).ranks(ranks);
-        let told = verified.fails_with(4);
-        assert!(told.contains(found) && told.contains("synthetic-00001.h5"), "{told}");
+        let printed = verified.fails_with(4);
+        assert!(printed.contains(found) && printed.contains("synthetic-00001.h5"), "{printed}");
         assert!(!path("run").exists());
         assert!(
             reelscale("inspect").path(&path("data")).ranks(ranks).fails_with(4).contains(found)
@@ -218,9 +218,9 @@ fn what_would_be_lost_or_is_damaged_isnt_sealed() {
     }
     let before = cases.map(|case| fs::read(path(case.0)).unwrap());
     // One that can be sealed is, beside others.
-    let told = reelscale("inspect --seal").path(folder.path()).fails_with(4);
+    let printed = reelscale("inspect --seal").path(folder.path()).fails_with(4);
     for (index, (name, _, expected)) in cases.iter().enumerate() {
-        assert!(told.contains(expected), "{told}");
+        assert!(printed.contains(expected), "{printed}");
         assert!(fs::read(path(name)).unwrap() == before[index], "{name} is as it was");
     }
     assert!(ShardInfo::read(&path("whole")).is_ok());

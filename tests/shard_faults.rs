@@ -172,8 +172,8 @@ fn a_shard_that_goes_bad_at_any_moment_is_named() {
                     Ok(losses) => assert_eq!(losses, expected, "{case}"),
                     Err(error) => {
                         let name = path.file_name().unwrap().to_str().unwrap();
-                        let told = error.exit == Exit::Input && error.text.contains(name);
-                        assert!(told, "{case}: {:?}: {error}", error.exit);
+                        let names_it = error.exit == Exit::Input && error.text.contains(name);
+                        assert!(names_it, "{case}: {:?}: {error}", error.exit);
                         named += usize::from(!stopping);
                     }
                 }
@@ -215,8 +215,8 @@ fn one_line_tells_of_a_shard_that_went_bad() {
         let output = running.finish();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(4), "{text}");
-        let told: Vec<&str> = text.lines().filter(|line| line.contains("reelscale: ")).collect();
-        assert_eq!(told.len(), 1, "{text}");
-        assert!(told[0].contains(".h5: ") && !text.contains("panicked"), "{text}");
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("reelscale: ")).collect();
+        assert_eq!(lines.len(), 1, "{text}");
+        assert!(lines[0].contains(".h5: ") && !text.contains("panicked"), "{text}");
     }
 }

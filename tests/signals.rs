@@ -26,10 +26,13 @@ fn the_doctor_finds_a_launcher_that_loses_signals() {
     }
     let trapped = doctor.env("HWLOC_COMPONENTS", "").ranks(2).output();
     let text = String::from_utf8_lossy(&trapped.stdout).into_owned();
-    let told: Vec<&str> = text.lines().filter(|line| line.contains("SIGUSR1")).collect();
-    assert_eq!(told.len(), 1, "{text}");
-    assert!(told[0].starts_with("problem    rank 0: mpirun (pid "), "{text}");
-    assert!(told[0].contains("libLLVM") && told[0].contains("HWLOC_COMPONENTS=-opencl"), "{text}");
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("SIGUSR1")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].starts_with("problem    rank 0: mpirun (pid "), "{text}");
+    assert!(
+        lines[0].contains("libLLVM") && lines[0].contains("HWLOC_COMPONENTS=-opencl"),
+        "{text}"
+    );
     assert_eq!(trapped.status.code(), Some(3), "{text}");
 }
 

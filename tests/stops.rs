@@ -69,7 +69,7 @@ impl Scratch {
     }
 }
 
-fn told(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -106,10 +106,10 @@ fn a_signal_to_one_rank_stops_all_and_the_run_goes_on() {
         signal(name, processes[(number * 7 + 1) % ranks]);
         let output = run.finish();
         let took = sent.elapsed();
-        assert!(output.status.success(), "{phase}: {}\n{}", output.status, told(&output));
+        assert!(output.status.success(), "{phase}: {}\n{}", output.status, printed(&output));
         assert!(took < Duration::from_secs(5), "{phase}: {took:?}");
         let record = scratch.path(phase).join("run.json");
-        assert_eq!(json(&record, "finished"), false, "{phase}\n{}", told(&output));
+        assert_eq!(json(&record, "finished"), false, "{phase}\n{}", printed(&output));
         println!("{phase}: {ranks} ranks stopped in {:.2} s", took.as_secs_f64());
         scratch.train(phase).ranks(3 - number % 3).stdout();
         assert_eq!(scratch.result(phase), expected, "{phase}");
@@ -138,7 +138,7 @@ fn a_signal_to_the_launcher_stops_all_ranks() {
         signal(name, run.launcher());
         let output = run.finish();
         let record = scratch.path(name).join("run.json");
-        assert!(record.exists(), "{name}: {}", told(&output));
+        assert!(record.exists(), "{name}: {}", printed(&output));
         assert_eq!(json(&record, "finished"), false, "{name}");
     }
 }
@@ -154,7 +154,7 @@ fn a_deadline_stops_a_run_with_its_own_code() {
     let text = limited("1").arg("--stop-exit-code").ranks(2).fails_with(75);
     assert!(text.contains("told to stop"), "{text}");
     let output = limited("1").output();
-    assert!(output.status.success(), "{}", told(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     assert_eq!(json(&scratch.path("run/run.json"), "finished"), false);
     limited("1h").arg("--set").arg("run.threads=2").stdout();
     assert_eq!(scratch.result("run"), scratch.result("whole"));
@@ -183,16 +183,20 @@ fn a_run_directory_belongs_to_one_run_at_a_time() {
     scratch.train("run").ranks(3).stdout();
     let expected = scratch.result("run");
     let output = scratch.train("run").ranks(2).output();
-    assert!(output.status.success() && told(&output).contains(&expected), "{}", told(&output));
-    assert!(told(&output).contains("this run is finished"), "{}", told(&output));
+    assert!(
+        output.status.success() && printed(&output).contains(&expected),
+        "{}",
+        printed(&output)
+    );
+    assert!(printed(&output).contains("this run is finished"), "{}", printed(&output));
     // A damaged record of the job is one line.
     let begun = scratch.train("torn").arg("--max-time").arg("0").output();
-    assert!(begun.status.success(), "{}", told(&begun));
+    assert!(begun.status.success(), "{}", printed(&begun));
     fs::write(scratch.path("torn/job.toml"), "[[[").unwrap();
     assert_eq!(scratch.train("torn").fails_with(6).lines().count(), 1);
     // Shards that have changed since.
     let begun = scratch.train("other").arg("--max-time").arg("0").output();
-    assert!(begun.status.success(), "{}", told(&begun));
+    assert!(begun.status.success(), "{}", printed(&begun));
     fs::remove_dir_all(scratch.path("data")).unwrap();
     shards(&scratch.path("data"), 2999, 100, 48);
     let text = scratch.train("other").fails_with(6);
@@ -234,7 +238,7 @@ fn killed_runs_end_as_undisturbed_ones() {
                 (longest, launchers) = (longest.max(took), launchers + usize::from(hung));
             }
             let output = run.finish();
-            let text = told(&output);
+            let text = printed(&output);
             resumed += usize::from(text.contains("going on from checkpoint"));
             assert!(!text.contains("no checkpoint of this run is whole"), "seed {seed}: {text}");
             assert!(!text.contains("trying the checkpoint before"), "seed {seed}: {text}");
@@ -273,7 +277,7 @@ fn a_stalled_rank_is_named_and_ends_the_run() {
         signal("STOP", process);
         let stopped = Instant::now();
         let output = run.finish();
-        let (text, took) = (told(&output), stopped.elapsed());
+        let (text, took) = (printed(&output), stopped.elapsed());
         assert_eq!(output.status.code(), Some(8), "{text}");
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         let expected = format!("rank {chosen} (host {}, pid {process}, after {{", host.trim());
@@ -305,7 +309,7 @@ fn a_second_signal_stops_at_once() {
     let second = Instant::now();
     signal("TERM", processes[0]);
     let output = run.finish();
-    assert_eq!(output.status.code(), Some(143), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(143), "{}", printed(&output));
     assert!(second.elapsed() < Duration::from_secs(5));
     scratch.train("run").stdout();
 }
@@ -318,7 +322,7 @@ fn the_end_of_the_allocation_is_known() {
     let end = (now.as_secs() + 17).to_string();
     let started = Instant::now();
     let output = scratch.train("run").env("SLURM_JOB_END_TIME", &end).output();
-    assert!(told(&output).contains("s of time left: stopping"), "{}", told(&output));
+    assert!(printed(&output).contains("s of time left: stopping"), "{}", printed(&output));
     assert!(output.status.success() && started.elapsed() < Duration::from_secs(6));
     assert_eq!(json(&scratch.path("run/run.json"), "finished"), false);
 }
@@ -346,7 +350,7 @@ fn mpi_init_is_not_waited_for_without_end() {
     signal("KILL", first);
     run.ranks_gone(Duration::from_secs(10));
     let output = run.finish();
-    assert!(told(&output).contains("MPI_Init hasn't come back in 3 s"), "{}", told(&output));
+    assert!(printed(&output).contains("MPI_Init hasn't come back in 3 s"), "{}", printed(&output));
     assert!(!output.status.success() && stopped.elapsed() < Duration::from_secs(15));
 }
 
@@ -359,7 +363,7 @@ fn memory_that_is_refused_is_told() {
     command.args(["-c", limited, env!("CARGO_BIN_EXE_reelscale"), "train"]);
     command.arg(&scratch.job).arg("--output").arg(scratch.path("run"));
     let output = command.args(["--set", "experts.count=1024"]).output().unwrap();
-    let text = told(&output);
+    let text = printed(&output);
     assert_eq!(output.status.code(), Some(9), "{text}");
     assert!(text.contains("reelscale: rank 0: out of memory: "), "{text}");
     assert!(text.contains("bytes wanted in "), "{text}");
@@ -409,8 +413,8 @@ fn fifty_requeues_change_nothing() {
             signal("USR1", *process);
         }
         let output = run.finish();
-        assert!(output.status.success(), "{}", told(&output));
-        assert!(left("run"), "{}", told(&output));
+        assert!(output.status.success(), "{}", printed(&output));
+        assert!(left("run"), "{}", printed(&output));
         if json(&scratch.path("run/run.json"), "finished") == true {
             break;
         }

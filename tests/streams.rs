@@ -85,8 +85,8 @@ fn with_closed(command: &TestCommand, stream: i32) -> Output {
 fn one_line(output: &Output, code: i32, expected: &str) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{text}");
-    let told: Vec<&str> = text.lines().filter(|line| line.starts_with("reelscale: ")).collect();
-    assert!(told.len() == 1 && told[0].contains(expected), "{text}");
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("reelscale: ")).collect();
+    assert!(lines.len() == 1 && lines[0].contains(expected), "{text}");
 }
 
 #[test]

@@ -93,8 +93,8 @@ fn threads_train_and_score_as_processes_do() {
 fn an_error_of_thread_ranks_is_told_once() {
     let scratch = Scratch::new();
     std::fs::write(scratch.path("data/b.h5"), "no shard").unwrap();
-    let told = scratch.train("--comm threads=3", "run").fails_with(4);
-    assert!(told.contains("b.h5"), "{told}");
+    let printed = scratch.train("--comm threads=3", "run").fails_with(4);
+    assert!(printed.contains("b.h5"), "{printed}");
     assert!(!scratch.path("run").exists());
 }
 
@@ -110,8 +110,11 @@ fn without_mpi_there_are_no_processes() {
         // A launcher would start as many runs, each alone.
         scratch.train("", "run").env("OMPI_COMM_WORLD_SIZE", "2").env("OMPI_COMM_WORLD_RANK", "0"),
     ] {
-        let told = command.fails_with(3);
-        assert!(told.contains("built without") && told.contains("--comm threads=N"), "{told}");
+        let printed = command.fails_with(3);
+        assert!(
+            printed.contains("built without") && printed.contains("--comm threads=N"),
+            "{printed}"
+        );
         assert!(!scratch.path("run").exists());
     }
 }

@@ -218,11 +218,12 @@ fn only_the_disk_changes_files_and_arithmetic_knows_none() {
 fn borders_hold() {
     for (path, text) in ["src", "gpu-check/src"].map(sources).concat() {
         for (name, places) in BORDERS {
-            let told = |line: &str| {
+            let names_it = |line: &str| {
                 line.match_indices(name)
                     .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
             };
-            let named = text.lines().any(|line| !line.trim_start().starts_with("//") && told(line));
+            let named =
+                text.lines().any(|line| !line.trim_start().starts_with("//") && names_it(line));
             let allowed = places.iter().any(|place| path.starts_with(place));
             assert!(!named || allowed, "{path} names {name}");
         }

@@ -27,8 +27,8 @@ fn copy(from: &Path, to: &Path) {
 /// Runs a command that has to succeed.
 fn run(command: &mut Command) {
     let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {told}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {printed}");
 }
 
 /// The program that is built of the sources with a patch, under a name of its own beside the

@@ -164,8 +164,8 @@ fn older_checkpoints_go_on_with_a_warning() {
     let output = copy.reelscale("train adam.toml --output runs/adam").output();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{text}");
-    let told = text.lines().filter(|line| line.contains("is seen by their sizes alone")).count();
-    assert_eq!(told, 1, "{text}");
+    let refused = text.lines().filter(|line| line.contains("is seen by their sizes alone")).count();
+    assert_eq!(refused, 1, "{text}");
 }
 
 /// A node that has other files than the others.
@@ -200,7 +200,7 @@ fn ranks_see_the_same_files() {
     );
     fs::write(&by_rank, script).unwrap();
     fs::set_permissions(&by_rank, fs::Permissions::from_mode(0o755)).unwrap();
-    let told = |expected: &str| {
+    let refused = |expected: &str| {
         let text = reelscale("").program(by_rank.clone()).ranks(2).within(60).fails_with(4);
         assert!(text.contains(expected), "{text}\nexpected {expected}");
     };
@@ -210,12 +210,12 @@ fn ranks_see_the_same_files() {
     assert_eq!(bytes.len() as u64, own.metadata().unwrap().len());
     fs::remove_file(&own).unwrap();
     fs::write(&own, &bytes).unwrap();
-    told("rank 0: videos/synthetic-00000.h5: ");
+    refused("rank 0: videos/synthetic-00000.h5: ");
     // Another size, and no such file.
     bytes.push(0);
     fs::write(&own, &bytes).unwrap();
-    told(&format!("rank 1: data.train: videos/synthetic-00000.h5: found {} bytes", bytes.len()));
+    refused(&format!("rank 1: data.train: videos/synthetic-00000.h5: found {} bytes", bytes.len()));
     fs::remove_file(&own).unwrap();
-    told("rank 1: data.train: found videos/*.h5: matches no file, rank 0 has videos/");
+    refused("rank 1: data.train: found videos/*.h5: matches no file, rank 0 has videos/");
     assert!(!copy.path("run").exists());
 }

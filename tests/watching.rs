@@ -98,10 +98,10 @@ fn lost(mut run: Running, limit: u64) -> String {
     let output = run.finish();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(8), "{text}");
-    let told: Vec<&str> = text.lines().filter(|line| line.starts_with("reelscale: ")).collect();
-    assert_eq!(told.len(), 1, "{text}");
-    println!("{took:.1?}: {}", told[0]);
-    told[0].to_string()
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("reelscale: ")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    println!("{took:.1?}: {}", lines[0]);
+    lines[0].to_string()
 }
 
 /// `rank 1 (host a, pid 12, ` of each rank.
@@ -256,11 +256,11 @@ fn a_slow_sync_is_told_and_not_ended() {
     let output = command.path(&scratch.path("new")).program(program).ranks(2).within(60).output();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{text}");
-    let told: Vec<&str> = text.lines().filter(|line| line.contains("takes its time")).collect();
-    assert_eq!(told.len(), 1, "{text}");
-    assert!(told[0].starts_with("WARN  ") && told[0].contains("rank 1 (host "), "{text}");
-    assert!(told[0].contains(", syncing ") && told[0].contains("/new"), "{text}");
-    println!("{}", told[0]);
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("takes its time")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].starts_with("WARN  ") && lines[0].contains("rank 1 (host "), "{text}");
+    assert!(lines[0].contains(", syncing ") && lines[0].contains("/new"), "{text}");
+    println!("{}", lines[0]);
 }
 
 /// All ranks paused for longer than the limit, as a suspended job is, go on. Meanwhile strangers

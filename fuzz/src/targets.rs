@@ -96,9 +96,9 @@ fn sequence(bytes: &[u8]) {
 }
 
 fn parsed(bytes: &[u8], wanted: &Wanted) {
-    let told = keys(bytes);
+    let listed = keys(bytes);
     let Ok(Parsed { example, .. }) = parse(bytes, wanted) else { return };
-    assert!(told.is_ok(), "what can be parsed can be listed");
+    assert!(listed.is_ok(), "what can be parsed can be listed");
     assert!(example.labels.windows(2).all(|pair| pair[0] < pair[1]));
     assert!(example.labels.iter().all(|label| (*label as usize) < wanted.class_count));
     let again = parse(&encoded(&example, wanted), wanted).expect("as it is written");

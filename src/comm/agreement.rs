@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::comm::{run_threads, run_threads_limited};
 
-    fn told(size: usize, text: impl Fn(usize) -> String + Sync) -> String {
+    fn error_of(size: usize, text: impl Fn(usize) -> String + Sync) -> String {
         let found = run_threads_limited(size, 64, |comm| {
             let outcome = same_on_all(comm, Exit::Launch, "job", &text(comm.rank()));
             let error = outcome.expect_err("texts that differ");
@@ -145,20 +145,20 @@ mod tests {
     fn the_rank_and_the_first_line_that_differ_are_named() {
         let job = |count: usize| format!("seed = 1\nexperts.count = {count}\nz = {count}\n");
         let of = |odd: &'static [usize]| move |rank| job(if odd.contains(&rank) { 4 } else { 2 });
-        assert_eq!(told(2, of(&[1])), "rank 1: job: experts.count: found 4, rank 0 has 2");
-        assert_eq!(told(3, of(&[0])), "rank 0: job: experts.count: found 4, rank 1 has 2");
+        assert_eq!(error_of(2, of(&[1])), "rank 1: job: experts.count: found 4, rank 0 has 2");
+        assert_eq!(error_of(3, of(&[0])), "rank 0: job: experts.count: found 4, rank 1 has 2");
         assert_eq!(
-            told(5, of(&[2, 4])),
+            error_of(5, of(&[2, 4])),
             "rank 2 (and 1 more): job: experts.count: found 4, rank 0 has 2"
         );
         let files = |rank| if rank == 2 { "a.h5 9\nc.h5 9" } else { "a.h5 9\nb.h5 7\nc.h5 9" };
         assert_eq!(
-            told(4, |rank| files(rank).into()),
+            error_of(4, |rank| files(rank).into()),
             "rank 2: job: found c.h5 9, rank 0 has b.h5 7"
         );
         let shorter = |rank| if rank == 1 { "a" } else { "a\nb" };
         assert_eq!(
-            told(3, |rank| shorter(rank).into()),
+            error_of(3, |rank| shorter(rank).into()),
             "rank 1: job: found nothing, rank 0 has b"
         );
     }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn long_values_are_shown_where_they_differ() {
         let value = |rank: usize| format!("key = {}{rank}{}", "x".repeat(500), "y".repeat(500));
-        let text = told(2, value);
+        let text = error_of(2, value);
         assert!(text.contains("xx1yy") && text.contains("xx0yy"), "{text}");
         assert!(text.len() < 400, "{text}");
     }

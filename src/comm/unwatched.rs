@@ -24,7 +24,7 @@ const RANKS_THAT_WAIT: usize = 8;
 /// Time passes in steps, so that a pause of the process is but one of them.
 const STEP: Duration = Duration::from_millis(250);
 
-/// Where the end of a wait at the start is told; dropped once somebody watches.
+/// Where the end of the wait at the start is sent; dropped once somebody watches.
 static START: Mutex<Option<Sender<()>>> = Mutex::new(None);
 
 fn seconds() -> u32 {
@@ -36,13 +36,13 @@ fn rank() -> Option<usize> {
     RANK.into_iter().find_map(|name| std::env::var(name).ok()?.trim().parse().ok())
 }
 
-/// Waits until something is told, but not while the process is paused.
-fn told_within(told: &Receiver<()>, seconds: u32) -> Result<(), RecvTimeoutError> {
+/// Waits until something is sent, but time does not count while the process is paused.
+fn ends_within(end: &Receiver<()>, seconds: u32) -> Result<(), RecvTimeoutError> {
     let turn = BETWEEN_RANKS * rank().unwrap_or(0).min(RANKS_THAT_WAIT) as u32;
     let limit = Duration::from_secs(seconds.into()) + turn;
     let mut waited = Duration::ZERO;
     loop {
-        match told.recv_timeout(STEP) {
+        match end.recv_timeout(STEP) {
             Err(RecvTimeoutError::Timeout) if waited < limit => waited += STEP,
             outcome => return outcome,
         }
@@ -51,14 +51,14 @@ fn told_within(told: &Receiver<()>, seconds: u32) -> Result<(), RecvTimeoutError
 
 /// The limit on MPI_Init begins: where it is over the process ends with exit 8.
 pub fn start_begins() {
-    let (began, told) = channel();
+    let (began, end) = channel();
     *START.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(began);
     let seconds = seconds();
     let hint = format!(
         "another rank was lost while it started, or is late; hint: {VARIABLE}=300 waits longer"
     );
     let waiting = move || {
-        match told_within(&told, seconds) {
+        match ends_within(&end, seconds) {
             Ok(()) => {}
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
@@ -67,7 +67,7 @@ pub fn start_begins() {
                 ending::leave(Exit::Peer as i32);
             }
         }
-        if told_within(&told, seconds) == Err(RecvTimeoutError::Timeout) {
+        if ends_within(&end, seconds) == Err(RecvTimeoutError::Timeout) {
             over("the first gathering", seconds, &hint);
             abort_all(Exit::Peer as i32);
         }
@@ -92,22 +92,22 @@ pub fn start_ends() {
 
 /// The limit on MPI_Finalize holds for as long as this lives.
 pub struct Finalising {
-    _told: Sender<()>,
+    _end: Sender<()>,
 }
 
 impl Finalising {
     pub fn begin() -> Finalising {
-        let (told, ended) = channel();
+        let (end, ended) = channel();
         let seconds = AT_THE_END * seconds();
         let waiting = move || {
-            if told_within(&ended, seconds) == Err(RecvTimeoutError::Timeout) {
+            if ends_within(&ended, seconds) == Err(RecvTimeoutError::Timeout) {
                 over("MPI_Finalize", seconds, "what this rank has written is complete");
                 ending::leave(Exit::Peer as i32);
             }
         };
         // Without memory for a thread it is waited for without end.
         let _ = ending::quiet_thread("unwatched", waiting);
-        Finalising { _told: told }
+        Finalising { _end: end }
     }
 }
 
@@ -129,12 +129,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_ends_with_what_is_told_or_its_time() {
-        let (told, waits) = channel();
-        told.send(()).unwrap();
-        assert_eq!(told_within(&waits, 100), Ok(()));
-        assert_eq!(told_within(&waits, 0), Err(RecvTimeoutError::Timeout));
-        drop(told);
-        assert_eq!(told_within(&waits, 100), Err(RecvTimeoutError::Disconnected));
+    fn a_wait_ends_with_what_is_sent_or_its_time() {
+        let (end, waits) = channel();
+        end.send(()).unwrap();
+        assert_eq!(ends_within(&waits, 100), Ok(()));
+        assert_eq!(ends_within(&waits, 0), Err(RecvTimeoutError::Timeout));
+        drop(end);
+        assert_eq!(ends_within(&waits, 100), Err(RecvTimeoutError::Disconnected));
     }
 }

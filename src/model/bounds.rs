@@ -101,10 +101,10 @@ mod tests {
                 // Where the length is infinite all become zeros.
                 let zeros = normalize == Normalize::L2 && found == [0.0; 3];
                 let wrong = found.iter().any(lost) || zeros;
-                let told = bounds.too_large(&row);
-                assert_eq!(told.is_some(), wrong, "{normalize:?} {row:?} -> {found:?}");
+                let too_large = bounds.too_large(&row);
+                assert_eq!(too_large.is_some(), wrong, "{normalize:?} {row:?} -> {found:?}");
                 assert!(!wrong || value.abs() >= bounds.surely, "{normalize:?} {row:?}");
-                assert!(told.is_none_or(|told| (told.column, told.value) == (at, *value)));
+                assert!(too_large.is_none_or(|it| (it.column, it.value) == (at, *value)));
             }
         }
         assert!(FeatureBounds::new(Normalize::L2, None, 1152).surely > 3e17);

@@ -198,7 +198,7 @@ fn same_contents(then: &Value, now: &Value) -> Result<()> {
     for list in ["train", "validation"] {
         let shards = |contents: &Value| contents[list].as_array().cloned().unwrap_or_default();
         let (then, now) = (shards(then), shards(now));
-        let told = |text: String| {
+        let refused = |text: String| {
             let error = Error::run_directory(format!("data.{list}: {text}"));
             Err(error.hint("the same shards, or a new --output"))
         };
@@ -206,7 +206,7 @@ fn same_contents(then: &Value, now: &Value) -> Result<()> {
             // Where rows are is nobody's concern, but they must be the same.
             if then[1] != now[1] {
                 let name = |shard: &Value| shard[0].as_str().unwrap_or_default().to_string();
-                return told(format!(
+                return refused(format!(
                     "{}: found other rows than the checkpoint was made of: content {}, expected \
                      {} of {} (shard {index})",
                     name(now),
@@ -218,7 +218,7 @@ fn same_contents(then: &Value, now: &Value) -> Result<()> {
         }
         if then.len() != now.len() {
             let (now, then) = (now.len(), then.len());
-            return told(format!("found {now} shards, the checkpoint was made of {then}"));
+            return refused(format!("found {now} shards, the checkpoint was made of {then}"));
         }
     }
     Ok(())

@@ -59,7 +59,7 @@ pub fn keep<D: Device>(
         let left = tries.whole.saturating_sub(clock.since(started));
         let over = comm.is_root() && left.is_zero() || comm.stop_asked();
         if error.exit != Exit::Storage || comm.max(u64::from(over)) == 1 {
-            return Err(told(error, saved));
+            return Err(with_what_is_kept(error, saved));
         }
         if comm.is_root() {
             let seconds = left.as_secs_f64();
@@ -74,8 +74,8 @@ pub fn keep<D: Device>(
     }
 }
 
-/// With what comes of it.
-fn told(error: Error, saved: bool) -> Error {
+/// The error that the result could not be kept, with a hint of what the same command does next.
+fn with_what_is_kept(error: Error, saved: bool) -> Error {
     error.hint(match saved {
         true => "its final state is in a checkpoint: the same command then only saves the model",
         false => {

@@ -193,8 +193,8 @@ impl TestCommand {
         let output = self.output();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{:?}:\n{stderr}", self.arguments);
-        let told = stderr.lines().filter(|line| line.starts_with("reelscale: ")).count();
-        assert_eq!(told, 1, "one error line, not {told}:\n{stderr}");
+        let count = stderr.lines().filter(|line| line.starts_with("reelscale: ")).count();
+        assert_eq!(count, 1, "one error line, not {count}:\n{stderr}");
         let from = stderr.find("reelscale: ").expect("counted");
         let text = &stderr[from..];
         text.split("\n---").next().expect("a first part").trim_end().to_string()

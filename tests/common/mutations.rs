@@ -10,9 +10,9 @@ pub fn mutations(value: &Value) -> Vec<(String, Value)> {
 }
 
 /// Calls `told` with each changed value of what stands here.
-fn visit(value: &Value, place: &str, told: &mut dyn FnMut(String, Value)) {
+fn visit(value: &Value, place: &str, take: &mut dyn FnMut(String, Value)) {
     for (name, other) in others(value) {
-        told(format!("{place} = {name}"), other);
+        take(format!("{place} = {name}"), other);
     }
     match value {
         Value::Array(items) => {
@@ -20,7 +20,7 @@ fn visit(value: &Value, place: &str, told: &mut dyn FnMut(String, Value)) {
                 visit(item, &format!("{place}[{index}]"), &mut |place, changed| {
                     let mut items = items.clone();
                     items[index] = changed;
-                    told(place, Value::Array(items));
+                    take(place, Value::Array(items));
                 });
             }
         }
@@ -29,11 +29,11 @@ fn visit(value: &Value, place: &str, told: &mut dyn FnMut(String, Value)) {
                 let place = format!("{place}.{name}");
                 let mut without = fields.clone();
                 without.remove(name);
-                told(format!("{place} left out"), Value::Object(without));
+                take(format!("{place} left out"), Value::Object(without));
                 visit(field, &place, &mut |place, changed| {
                     let mut fields: Map<String, Value> = fields.clone();
                     fields.insert(name.clone(), changed);
-                    told(place, Value::Object(fields));
+                    take(place, Value::Object(fields));
                 });
             }
         }

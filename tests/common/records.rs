@@ -21,18 +21,18 @@ pub fn bytes(items: &[Value]) -> Vec<u8> {
 }
 
 /// Every change of one place in `items`: its name, and the bytes that it makes of them.
-pub fn mutations(items: &[Value], told: &mut dyn FnMut(String, Vec<u8>)) {
+pub fn mutations(items: &[Value], take: &mut dyn FnMut(String, Vec<u8>)) {
     for (index, item) in items.iter().enumerate() {
         visit(item, &format!("item {index}"), &mut |place, changed| {
             let mut items = items.to_vec();
             items[index] = changed;
-            told(place, bytes(&items));
+            take(place, bytes(&items));
         });
         let without = [&items[..index], &items[index + 1..]].concat();
-        told(format!("item {index} left out"), bytes(&without));
+        take(format!("item {index} left out"), bytes(&without));
         let twice = [&items[..=index], &items[index..]].concat();
-        told(format!("item {index} twice"), bytes(&twice));
-        told(format!("cut before item {index}"), bytes(&items[..index]));
+        take(format!("item {index} twice"), bytes(&twice));
+        take(format!("cut before item {index}"), bytes(&items[..index]));
         // Headers that promise what isn't there: byte strings, lists and maps of any length.
         for (kind, name) in [(0x5b, "bytes"), (0x9b, "items"), (0xbb, "fields"), (0x7b, "text")] {
             for length in [1u64 << 40, 1 << 62, u64::MAX] {
@@ -40,15 +40,15 @@ pub fn mutations(items: &[Value], told: &mut dyn FnMut(String, Vec<u8>)) {
                 claim.push(kind);
                 claim.extend(length.to_be_bytes());
                 claim.extend(bytes(&items[index..]));
-                told(format!("item {index} promises {length} {name}"), claim);
+                take(format!("item {index} promises {length} {name}"), claim);
             }
         }
     }
 }
 
-fn visit(value: &Value, place: &str, told: &mut dyn FnMut(String, Value)) {
+fn visit(value: &Value, place: &str, take: &mut dyn FnMut(String, Value)) {
     for (name, other) in others(value) {
-        told(format!("{place} = {name}"), other);
+        take(format!("{place} = {name}"), other);
     }
     match value {
         Value::Array(items) => {
@@ -56,7 +56,7 @@ fn visit(value: &Value, place: &str, told: &mut dyn FnMut(String, Value)) {
                 visit(item, &format!("{place}[{index}]"), &mut |place, changed| {
                     let mut items = items.clone();
                     items[index] = changed;
-                    told(place, Value::Array(items));
+                    take(place, Value::Array(items));
                 });
             }
         }
@@ -65,11 +65,11 @@ fn visit(value: &Value, place: &str, told: &mut dyn FnMut(String, Value)) {
                 let place = format!("{place}.{}", name.as_text().unwrap_or("?"));
                 let mut without = fields.clone();
                 without.remove(index);
-                told(format!("{place} left out"), Value::Map(without));
+                take(format!("{place} left out"), Value::Map(without));
                 visit(field, &place, &mut |place, changed| {
                     let mut fields = fields.clone();
                     fields[index].1 = changed;
-                    told(place, Value::Map(fields));
+                    take(place, Value::Map(fields));
                 });
             }
         }

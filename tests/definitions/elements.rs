@@ -84,7 +84,7 @@ struct Update {
     weights: Vec<f32>,
     gradient: Vec<f32>,
     states: [Vec<f32>; 2],
-    told: Coefficients,
+    coefficients: Coefficients,
 }
 
 impl Update {
@@ -100,23 +100,28 @@ impl Update {
         });
         let mut draws = Draws::new(case + 500);
         let (rate, scale) = (draws.one_of(&[1.0, 0.01, 3e-4]), 1.0 / draws.some() as f32);
-        let told = Coefficients { rate, scale, l2: draws.one_of(&[0.0, 1e-8, 0.1]) };
-        Update { weights, gradient, states, told }
+        let coefficients = Coefficients { rate, scale, l2: draws.one_of(&[0.0, 1e-8, 0.1]) };
+        Update { weights, gradient, states, coefficients }
     }
 }
 
 #[test]
 fn adagrad_steps_by_definition() {
     for case in 0..cases(60) {
-        let Update { weights, gradient, states: [squares, _], told } = Update::new(case);
+        let Update { weights, gradient, states: [squares, _], coefficients } = Update::new(case);
         let (mut w, mut n) = (weights.clone(), squares.clone());
         for index in 0..w.len() {
-            adagrad::definition::update(&mut w[index], gradient[index], &mut n[index], told);
+            adagrad::definition::update(
+                &mut w[index],
+                gradient[index],
+                &mut n[index],
+                coefficients,
+            );
         }
         for kernel in kernels() {
             let mut found = [weights.clone(), squares.clone()];
             let [weights, squares] = &mut found;
-            adagrad::update(kernel, weights, &gradient, squares, told);
+            adagrad::update(kernel, weights, &gradient, squares, coefficients);
             same(&found.concat(), &[&w[..], &n].concat(), &|| format!("case {case}, {kernel:?}"));
         }
     }
@@ -125,15 +130,21 @@ fn adagrad_steps_by_definition() {
 #[test]
 fn adam_steps_by_definition() {
     for case in 0..cases(60) {
-        let Update { weights, gradient, states: [first, second], told } = Update::new(case);
+        let Update { weights, gradient, states: [first, second], coefficients } = Update::new(case);
         let (mut w, mut m, mut v) = (weights.clone(), first.clone(), second.clone());
         for at in 0..w.len() {
-            adam::definition::update(&mut w[at], gradient[at], &mut m[at], &mut v[at], told);
+            adam::definition::update(
+                &mut w[at],
+                gradient[at],
+                &mut m[at],
+                &mut v[at],
+                coefficients,
+            );
         }
         for kernel in kernels() {
             let mut found = [weights.clone(), first.clone(), second.clone()];
             let [weights, first, second] = &mut found;
-            adam::update(kernel, weights, &gradient, Moments { first, second }, told);
+            adam::update(kernel, weights, &gradient, Moments { first, second }, coefficients);
             let expected = [&w[..], &m, &v].concat();
             same(&found.concat(), &expected, &|| format!("case {case} on {kernel:?}"));
         }
@@ -143,14 +154,14 @@ fn adam_steps_by_definition() {
 #[test]
 fn averages_move_by_definition() {
     for case in 0..cases(60) {
-        let Update { weights, states: [average, _], told, .. } = Update::new(case);
+        let Update { weights, states: [average, _], coefficients, .. } = Update::new(case);
         let mut expected = average.clone();
         for (average, weight) in expected.iter_mut().zip(&weights) {
-            average::definition::update(average, *weight, told.scale);
+            average::definition::update(average, *weight, coefficients.scale);
         }
         for kernel in kernels() {
             let mut found = average.clone();
-            average::update(kernel, &mut found, &weights, told.scale);
+            average::update(kernel, &mut found, &weights, coefficients.scale);
             same(&found, &expected, &|| format!("case {case} on {kernel:?}"));
         }
     }

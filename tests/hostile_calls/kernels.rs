@@ -252,13 +252,13 @@ fn optimizers(draws: &mut Draws, calls: &mut Calls) {
     let [mut weights, gradient, mut first, mut second, mut third] =
         [(); 5].map(|()| draws.numbers(count));
     let [rate, scale, l2] = [(); 3].map(|()| draws.number());
-    let told = Coefficients { rate, scale, l2 };
+    let coefficients = Coefficients { rate, scale, l2 };
     calls.make("kernel::adagrad::update", || {
-        adagrad::update(kernel, &mut weights, &gradient, &mut first, told);
+        adagrad::update(kernel, &mut weights, &gradient, &mut first, coefficients);
     });
     calls.make("kernel::adam::update", || {
         let moments = Moments { first: &mut first, second: &mut second };
-        adam::update(kernel, &mut weights, &gradient, moments, told);
+        adam::update(kernel, &mut weights, &gradient, moments, coefficients);
     });
     calls.make("kernel::average::update", || {
         average::update(kernel, &mut first, &weights, rate);
@@ -270,10 +270,10 @@ fn optimizers(draws: &mut Draws, calls: &mut Calls) {
     });
     let (mut w, mut n, mut m) = (draws.number(), draws.number(), draws.number());
     calls.make("kernel::adagrad::definition::update", || {
-        adagrad::definition::update(&mut w, rate, &mut n, told);
+        adagrad::definition::update(&mut w, rate, &mut n, coefficients);
     });
     calls.make("kernel::adam::definition::update", || {
-        adam::definition::update(&mut w, rate, &mut n, &mut m, told);
+        adam::definition::update(&mut w, rate, &mut n, &mut m, coefficients);
     });
     calls.make("kernel::average::definition::update", || {
         average::definition::update(&mut w, rate, scale);

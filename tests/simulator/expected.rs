@@ -125,7 +125,7 @@ impl Jobs {
             jobs.expected.push(Arc::default());
             let plan = Plan::undisturbed(kind, 1);
             let (found, size) = match run(&jobs, 0, &plan, Plant::Nothing, false) {
-                Ok(told) => (told.found.expect("it ran to its end"), told.size),
+                Ok(ended) => (ended.found.expect("it ran to its end"), ended.size),
                 Err(failure) => panic!("job {kind}: {failure}"),
             };
             if found.weights != *weights {

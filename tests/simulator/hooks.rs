@@ -23,7 +23,7 @@ pub struct Disk;
 pub struct Clock;
 
 /// What a call is called, and what it changes.
-fn told<'a>(call: &DiskCall<'a>) -> (&'static str, &'a Path) {
+fn described<'a>(call: &DiskCall<'a>) -> (&'static str, &'a Path) {
     match *call {
         DiskCall::CreateDir(path) => ("make folder", path),
         DiskCall::Create(path) => ("make file", path),
@@ -59,7 +59,7 @@ impl disk::DiskHook for Disk {
             return Err(io::Error::other("the machine has stopped"));
         }
         let (world, rank) = here();
-        let (what, path) = told(call);
+        let (what, path) = described(call);
         let mut state = world.lock();
         // Folders above are called differently in each process.
         let inside = path.strip_prefix(state.held.files.root());
@@ -156,7 +156,7 @@ fn took_place(state: &mut State, rank: usize, call: &DiskCall) -> Result<(), Str
     match *call {
         DiskCall::Sync { .. } | DiskCall::SyncDir(_) | DiskCall::Lock(_) => Ok(()),
         DiskCall::Rename { from, to } => held.changes(from).and_then(|()| held.changes(to)),
-        _ => held.changes(told(call).1),
+        _ => held.changes(described(call).1),
     }
 }
 

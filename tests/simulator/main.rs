@@ -67,8 +67,8 @@ fn random_exchanges_end() {
     }
 }
 
-/// Schedules 1, 2, ... of `make simulate`; 200 in `make test`. SEED names one, which is told point
-/// by point.
+/// Schedules 1, 2, ... of `make simulate`; 200 in `make test`. SEED names one, whose points are
+/// printed one by one.
 #[test]
 fn schedules_end_as_undisturbed_runs() {
     let jobs = jobs();
@@ -79,10 +79,10 @@ fn schedules_end_as_undisturbed_runs() {
     for seed in first..first + many {
         let plan = Plan::new(seed, &jobs.sizes);
         match schedule::run(&jobs, seed, &plan, Plant::Nothing, one.is_some()) {
-            Ok(told) => {
-                counts.add(&told.counts);
+            Ok(ended) => {
+                counts.add(&ended.counts);
                 if one.is_some() {
-                    println!("digest {:016x}", told.digest);
+                    println!("digest {:016x}", ended.digest);
                 }
             }
             Err(failure) => failures.push(failure),
@@ -109,8 +109,8 @@ fn a_seed_replays() {
     for seed in [3, 17, 40] {
         let digest = || {
             let plan = Plan::new(seed, &jobs.sizes);
-            let told = schedule::run(&jobs, seed, &plan, Plant::Nothing, false);
-            told.unwrap_or_else(|failure| panic!("{failure}")).digest
+            let ended = schedule::run(&jobs, seed, &plan, Plant::Nothing, false);
+            ended.unwrap_or_else(|failure| panic!("{failure}")).digest
         };
         let expected = digest();
         assert_eq!(digest(), expected, "seed {seed}");
@@ -118,8 +118,8 @@ fn a_seed_replays() {
         other.args(["--exact", "schedules_end_as_undisturbed_runs", "--nocapture"]);
         let output = other.env("REELSCALE_SIMULATE_SEED", seed.to_string()).output();
         let text = String::from_utf8(output.expect("it starts").stdout).expect("UTF-8");
-        let told = format!("digest {expected:016x}");
-        assert!(text.contains(&told), "seed {seed}: {told}\n{text}");
+        let line = format!("digest {expected:016x}");
+        assert!(text.contains(&line), "seed {seed}: {line}\n{text}");
     }
 }
 
@@ -166,14 +166,14 @@ fn every_sync_that_is_left_out_is_found() {
     let mut sites = BTreeSet::new();
     for seed in 1..=20 {
         let plan = Plan::new(seed, &jobs.sizes);
-        let told = schedule::run(&jobs, seed, &plan, Plant::Nothing, false);
-        let told = told.unwrap_or_else(|failure| panic!("{failure}"));
-        sites.extend(told.counts.syncs.into_keys());
+        let ended = schedule::run(&jobs, seed, &plan, Plant::Nothing, false);
+        let ended = ended.unwrap_or_else(|failure| panic!("{failure}"));
+        sites.extend(ended.counts.syncs.into_keys());
     }
     for plan in killed() {
-        let told = schedule::run(&jobs, 0, &plan, Plant::Nothing, false);
-        let told = told.unwrap_or_else(|failure| panic!("{failure}"));
-        sites.extend(told.counts.syncs.into_keys());
+        let ended = schedule::run(&jobs, 0, &plan, Plant::Nothing, false);
+        let ended = ended.unwrap_or_else(|failure| panic!("{failure}"));
+        sites.extend(ended.counts.syncs.into_keys());
     }
     let mut missed = Vec::new();
     for site in &sites {

@@ -309,12 +309,12 @@ mod tests {
         assert_eq!(twice(&[still(601), still(700)]), Verdict::End(Finding::AllHang));
         assert_eq!(twice(&[still(601), still(1)]), Verdict::Nothing);
         let (mut judge, states) = (Judge::default(), [still(70), still(70)]);
-        let told: Vec<u64> = (0..1300)
+        let warned: Vec<u64> = (0..1300)
             .filter(|at| {
                 let at = Duration::from_secs(*at);
                 judge.judge(&states, &[0; 2], &TIMES, at) == Verdict::Warn(Finding::AllHang)
             })
             .collect();
-        assert_eq!(told, [1, 601, 1201]);
+        assert_eq!(warned, [1, 601, 1201]);
     }
 }

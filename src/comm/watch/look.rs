@@ -196,12 +196,12 @@ impl Looker {
 
 /// Puts the end into the run's record, where the file system lets it in time.
 fn record(record: fn(usize, &str), rank: usize, line: &str) {
-    let (told, done) = channel();
+    let (sender, done) = channel();
     let line = line.to_string();
     let write = move || {
         record(rank, &line);
         // Nobody waits any more where that took too long.
-        let _ = told.send(());
+        let _ = sender.send(());
     };
     if ending::quiet_thread("record", write).is_ok() {
         let _ = done.recv_timeout(RECORD_LIMIT);

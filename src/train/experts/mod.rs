@@ -144,17 +144,17 @@ impl ExpertStep<'_> {
             going.position.rows = state.boundary_after(passed, model, going)?;
         }
         let loss = self.checked_loss(state, model, going)?;
-        // What is told of, and left at the end, is the average.
+        // The average is what is validated, and what the step leaves at its end.
         let swapped = state.device.swap_averages(&mut going.held.blocks);
         let shown = swapped.and_then(|()| going.held.show(&state.device, &mut model.experts));
-        let told = self.comm.agree(shown);
-        let told = told.and_then(|()| self.tell(loss / rows as f64, state, model, going));
+        let go_on = self.comm.agree(shown);
+        let go_on = go_on.and_then(|()| self.tell(loss / rows as f64, state, model, going));
         hide(&mut model.experts);
         let (device, held, mut first_error) =
             (&mut state.device, &mut going.held, FirstError::none());
-        let Ok(go_on) = told else {
+        let Ok(go_on) = go_on else {
             first_error.keep(device.swap_averages(&mut held.blocks));
-            return told.map(|_| ());
+            return go_on.map(|_| ());
         };
         first_error.keep(device.end_epoch(&mut held.blocks, self.job.tolerance));
         let left = first_error.keep(device.left(&held.blocks)).unwrap_or(0);

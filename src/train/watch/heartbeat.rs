@@ -145,12 +145,12 @@ impl Watch {
             let sign = self.sign_of(*rank).unwrap_or_default();
             format!("rank {rank} (host {}, pid {}, {})", sign.host, sign.pid, sign.phase)
         };
-        let told: Vec<String> = lost.iter().map(tell).collect();
+        let shown: Vec<String> = lost.iter().map(tell).collect();
         let waited = self.activity.waiting().as_secs();
         let text = format!(
             "no sign of life of {}, for which rank {} has waited {waited} s; hint: the same \
              command goes on from the last checkpoint",
-            told.join(", "),
+            shown.join(", "),
             self.rank
         );
         tell::line(&format!("reelscale: {text}"));

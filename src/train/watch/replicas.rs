@@ -40,13 +40,13 @@ mod tests {
         assert_ne!(same, other);
         assert_eq!(differing(&[same; 5]), None);
         assert_eq!(differing(&[same]), None);
-        let told = |digests: &[u32]| differing(digests).expect("they differ");
-        assert!(told(&[other, same, same]).starts_with("rank 0: shared layers differ from those"));
-        assert!(told(&[same, same, other, same]).starts_with("rank 2: shared"));
-        assert!(told(&[same, other, same, 7, same]).starts_with("ranks 1, 3: shared"));
+        let line = |digests: &[u32]| differing(digests).expect("they differ");
+        assert!(line(&[other, same, same]).starts_with("rank 0: shared layers differ from those"));
+        assert!(line(&[same, same, other, same]).starts_with("rank 2: shared"));
+        assert!(line(&[same, other, same, 7, same]).starts_with("ranks 1, 3: shared"));
         for digests in [&[same, other][..], &[same, other, 7], &[same, same, other, other]] {
-            assert!(told(digests).contains("which are wrong can't be told"));
-            assert!(told(digests).starts_with("ranks 0, 1"));
+            assert!(line(digests).contains("which are wrong can't be told"));
+            assert!(line(digests).starts_with("ranks 0, 1"));
         }
     }
 }
