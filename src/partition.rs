@@ -139,6 +139,20 @@ impl Owners {
     }
 }
 
+/// Items cut into blocks, and who owns which.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnedBlocks<'a> {
+    pub blocks: &'a Blocks,
+    pub owners: &'a Owners,
+}
+
+impl OwnedBlocks<'_> {
+    /// Number of items that `rank` owns.
+    pub fn items(&self, rank: usize) -> usize {
+        self.blocks.run(self.owners.run(rank)).len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,10 +22,13 @@ use std::path::{Path, PathBuf};
 use common::{copy, refit_sums};
 use older_runs::{Copy, STOPPED};
 use reelscale::internals::checkpoint::Store;
+use reelscale::internals::comm::Comm;
 use reelscale::internals::disk::Disk;
+use reelscale::internals::error::{Error, Exit, Result};
+use reelscale::internals::job::Job;
+use reelscale::internals::report::Report;
 use reelscale::internals::rng::{Purpose, Stream};
-use reelscale::internals::train::{Checkpoints, Run, host_of};
-use reelscale::{Comm, Data, Error, Exit, Job, Report, Result};
+use reelscale::internals::train::{Checkpoints, Data, Run, Setting, host_of};
 use serde_json::{Value, json};
 
 /// No file here has more than 20 KB, and buffers are of 1 MiB; rows and kernels take the rest.
@@ -59,8 +62,9 @@ impl Stopped<'_> {
         let job = self.job.checkpoint.clone();
         let checkpoints = Checkpoints::new(store, job, identity, json!(1), None);
         let mut report = Report::new(None);
-        let (data, device) = (self.data.clone(), host_of(&self.job)?);
-        let run = Run::begin(self.comm, &self.job, data, device, &mut report, Some(checkpoints))?;
+        let setting = Setting::new(self.comm, &self.job, self.data.clone())?;
+        let device = host_of(&self.job)?;
+        let run = Run::begin(setting, device, &mut report, Some(checkpoints))?;
         if whole {
             run.finish()?;
         }

@@ -44,8 +44,8 @@ fn what_is_no_job_file_is_refused_at_once() {
         ("loop", "Too many levels of symbolic links (os error 40)"),
         ("nothing", "No such file or directory (os error 2)"),
     ] {
-        let told = train(folder.path(), job).fails_with(2);
-        assert_eq!(told, format!("reelscale: {job}: {expected}"));
+        let printed = train(folder.path(), job).fails_with(2);
+        assert_eq!(printed, format!("reelscale: {job}: {expected}"));
     }
     assert!(!path("run").exists());
 }
@@ -56,20 +56,20 @@ fn names_that_a_terminal_would_obey_are_shown_as_text() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     write("odd\u{1b}[2J\n.toml", "[data]\ntrain = []\n");
-    let told = train(folder.path(), "odd\u{1b}[2J\n.toml").fails_with(2);
-    assert!(told.starts_with("reelscale: odd\\u{1b}[2J\\n.toml:2:1: data.train: "), "{told}");
+    let printed = train(folder.path(), "odd\u{1b}[2J\n.toml").fails_with(2);
+    assert!(printed.starts_with("reelscale: odd\\u{1b}[2J\\n.toml:2:1: data.train: "), "{printed}");
     write("keys.toml", "[data]\n\"\\u001b[31m\\u202e\" = 1\ntrain = [\"a\\rb\\u0007\"]\n");
-    let told = train(folder.path(), "keys.toml").fails_with(2);
-    assert!(told.contains("data.\\u{1b}[31m\\u{202e}: unknown key"), "{told}");
+    let printed = train(folder.path(), "keys.toml").fails_with(2);
+    assert!(printed.contains("data.\\u{1b}[31m\\u{202e}: unknown key"), "{printed}");
     write("list.toml", "[data]\ntrain = [\"a\\rb\\u0007\"]\n");
-    let told = train(folder.path(), "list.toml").fails_with(4);
-    assert_eq!(told, "reelscale: a\\rb\\u{7}: no such file");
-    let told = train(folder.path(), "list.toml").arg("--set").arg("a\u{1b}[31m").fails_with(2);
-    assert_plain(&told);
+    let printed = train(folder.path(), "list.toml").fails_with(4);
+    assert_eq!(printed, "reelscale: a\\rb\\u{7}: no such file");
+    let printed = train(folder.path(), "list.toml").arg("--set").arg("a\u{1b}[31m").fails_with(2);
+    assert_plain(&printed);
     let output = reelscale("train").arg("--no\u{1b}[31m\nreelscale: forged").output();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(2) && told.contains("--no\\u{1b}[31m"), "{told}");
-    assert_plain(&told);
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && printed.contains("--no\\u{1b}[31m"), "{printed}");
+    assert_plain(&printed);
 }
 
 /// Names of shards in what is looked at, and in log lines.
@@ -82,9 +82,9 @@ fn names_of_shards_are_shown_as_text() {
     assert_plain(&shown);
     fs::write(folder.path().join("job.toml"), JOB.replace("data/", "data*/")).unwrap();
     let output = train(folder.path(), "job.toml").output();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{told}");
-    assert_plain(&told);
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{printed}");
+    assert_plain(&printed);
 }
 
 #[test]
@@ -100,14 +100,14 @@ fn names_that_are_not_utf8_are_told() {
     };
     assert!(run(odd, OsStr::new("run")).status.success());
     let refused = run(odd, OsStr::from_bytes(b"run\xff"));
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(refused.status.code() == Some(2) && told.contains("--output: found"), "{told}");
+    let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && printed.contains("--output: found"), "{printed}");
 }
 
 #[test]
 fn one_problem_is_one_problem() {
-    let told = reelscale("doctor --scratch /nowhere/at/all").fails_with(3);
-    assert_eq!(told, "reelscale: doctor: 1 problem");
+    let printed = reelscale("doctor --scratch /nowhere/at/all").fails_with(3);
+    assert_eq!(printed, "reelscale: doctor: 1 problem");
 }
 
 /// The default of one key goes by another. In the record of a run it is written out.
@@ -117,7 +117,7 @@ fn a_default_that_stays_behind_is_told() {
     shards(&folder.path().join("data"), 20, 4, 3);
     fs::write(folder.path().join("job.toml"), JOB).unwrap();
     train(folder.path(), "job.toml").stdout();
-    let told = |sets: &[&str]| {
+    let printed = |sets: &[&str]| {
         let again = reelscale("train run/job.toml --output").arg(format!("run{}", sets.len()));
         let set = |command: TestCommand, set: &&str| command.arg("--set").arg(*set);
         let command = sets.iter().fold(again, set).in_folder(folder.path());
@@ -126,7 +126,7 @@ fn a_default_that_stays_behind_is_told() {
     let line = "experts.learning_rate: 1.0 stays, the default of experts.solver = \"adagrad\"; \
                 that of \"adam\" is 0.01; hint: --set experts.learning_rate=0.01";
     let solver = "experts.solver=adam";
-    assert!(told(&[solver]).contains(line), "{}", told(&[solver]));
-    assert!(!told(&[solver, "experts.learning_rate=0.5"]).contains("stays"));
-    assert!(!told(&["run.threads=1", "rounds.count=0", "checkpoint.every=0"]).contains("stays"));
+    assert!(printed(&[solver]).contains(line), "{}", printed(&[solver]));
+    assert!(!printed(&[solver, "experts.learning_rate=0.5"]).contains("stays"));
+    assert!(!printed(&["run.threads=1", "rounds.count=0", "checkpoint.every=0"]).contains("stays"));
 }

@@ -9,13 +9,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 use common::shards;
-use reelscale::internals::cost::memory::Plan;
+use reelscale::internals::comm::{Comm, run_threads};
 use reelscale::internals::data::Dataset;
+use reelscale::internals::device::Host;
 use reelscale::internals::flow::home_rows::HomeRows;
 use reelscale::internals::flow::own_rows::Room;
+use reelscale::internals::inference::scores::evaluate;
+use reelscale::internals::job::Job;
 use reelscale::internals::model::experts::Experts;
-use reelscale::internals::train::shape_of;
-use reelscale::{Comm, Data, Host, Job, Report, evaluate, run_threads, train};
+use reelscale::internals::report::Report;
+use reelscale::internals::train::{Data, plan, train};
 
 thread_local! {
     /// The number of this thread: what it allocates counts for it, whoever frees it.
@@ -141,9 +144,7 @@ fn run_alone(job: &Job) -> ([u8; 32], Experts, usize, usize) {
     let [held, most] = &HELD[0];
     let before = held.load(Relaxed);
     most.store(before, Relaxed);
-    let shape = shape_of(job, &data);
-    let validation = data.validation.as_deref();
-    let plan = Plan::new(job, &shape, &data.experts, 1, &data.train, validation).unwrap();
+    let plan = plan(&comm, job, &data).unwrap();
     let trained = train(&comm, job, data, &mut report, None).unwrap();
     let most = (most.load(Relaxed) - before) as usize;
     (report.events_hash(), trained.annotator.experts, plan.peak, most)
@@ -178,8 +179,7 @@ fn a_budget_is_kept_and_changes_no_bit() {
     assert!(kept.0 == free.0 && kept.1 == free.1, "the same losses, metrics and experts");
     let less = limited_job(folder.path(), 100.0, "");
     let data = Data::open(&Comm::serial(), &less).unwrap();
-    let (shape, experts) = (shape_of(&less, &data), &data.experts);
-    let error = Plan::new(&less, &shape, experts, 1, &data.train, None).unwrap_err();
+    let error = plan(&Comm::serial(), &less, &data).unwrap_err();
     assert_eq!(error.exit as i32, 9);
     assert!(error.text.contains("run.memory_gib: found"), "{}", error.text);
 }

@@ -297,8 +297,8 @@ fn what_is_no_file_is_refused() {
             let printed = command.fails_with(4);
             assert!(printed.contains(expected), "{printed}");
         }
-        let printed = reelscale("inspect").path(path).within(20);
-        assert_ne!(printed.output().status.code(), Some(0), "{path:?}");
+        let command = reelscale("inspect").path(path).within(20);
+        assert_ne!(command.output().status.code(), Some(0), "{path:?}");
     }
     let printed = reelscale("evaluate --predictions /dev/zero --labels").path(&pipe).within(20);
     assert!(printed.fails_with(4).contains("found a device or socket"), "");

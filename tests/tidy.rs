@@ -160,7 +160,7 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("dbg!", &[]),
     // Who owns what is decided once; cost/ asks of ranks that are not there.
     ("Owners::even", &["src/partition.rs", "src/comm/", "src/cost/", "src/model/experts.rs"]),
-    ("Owners::in_shares", &["src/partition.rs", "src/comm/"]),
+    ("Owners::in_shares", &["src/partition.rs", "src/comm/", "src/cost/"]),
     ("rustix::stdio", &["src/tell.rs", "src/commands/out.rs"]),
 ];
 

@@ -1,32 +1,6 @@
-//! Scaling beyond one machine: what the communication layer counts on 1 to 1,024 ranks equals the
-//! formulas of the design. Ranks are threads and the model is tiny; counts depend on neither.
-//!
-//! With P ranks, N rows of d activations and l labels in all, of which this rank holds n and m,
-//! W windows, C class blocks of parameters p in all, of which this rank owns c and q, and a vector
-//! of L numbers; bytes contributed by this rank -> bytes given to it by others, collective calls:
-//!
-//! ```text
-//! expert step, an epoch   4 (d + 1) n + 4 (n + m) + 20 W
-//!                      -> 4 (d + 1) (N - n) + 4 (N - n + l - m) + 20 W (P - 1)    3 W
-//! shared step, a pass     4 q + 4 c -> 4 (p - q) + 4 (C - c)                       C
-//! ordered sum             4 L a + 4 P + 12 + 4 L / P + 4
-//!                      -> 4 (L / P) A + 4 P + 12 (P - 1) + 4 (L - L / P) + 4 (P - 1)  3
-//! pretraining, an epoch   4 d n + 4 (n + m) + 4 d N a + 48 S + 4 S P + 10
-//!                      -> 4 d (N - n) + 4 (N - n + l - m) + 4 d n A
-//!                         + 48 S (P - 1) + 4 S P + 10 (P - 1)                      6 S + 2
-//!                         and S times three ordered sums, of 3 calls each
-//! ```
-//!
-//! Four bytes of each part are its seal, the crc32c that proves it: of each row of a window, of
-//! each class block, of what each rank gives to each other one unless that is empty (4 P at most),
-//! and of every word or two that ranks tell each other (12 for 8, 20 for 16, 5 for 1).
-//!
-//! One rank alone makes no calls in ordered sums and in passes of the shared step. a is the number
-//! of partial sums that this rank is left with, A that of all ranks: 1 and P where P is a power of
-//! two. (The part of the exchange that a rank keeps counts on both sides.) The ordered sums of each
-//! of pretraining's S mini-batches are the shared layers' gradient over groups of rows and, over
-//! class blocks, 3 squared norms and the loss in f64; its dL/dv, summed over class blocks, goes
-//! home without being given to all.
+//! Scaling beyond one machine: what the communication layer counts on 1 to 1,024 ranks equals, to
+//! the byte, the formulas of `cost/traffic.rs`, also where ranks own runs of other lengths or
+//! nothing. Ranks are threads and the model is tiny; counts depend on neither.
 
 mod common;
 
@@ -34,63 +8,74 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use common::shards;
-use reelscale::internals::comm::{OrderedSum, Traffic};
+use reelscale::internals::comm::{Comm, OrderedSum, Traffic, run_threads};
+use reelscale::internals::cost::traffic::{
+    Moved, Pretraining, Share, experts_travel, ordered_sum, pretraining, rows_travel,
+};
 use reelscale::internals::data::Dataset;
+use reelscale::internals::device::Host;
 use reelscale::internals::flow::experts_travel::visit_blocks;
 use reelscale::internals::flow::own_rows::{OwnRows, Room};
 use reelscale::internals::flow::rows_travel::{Order, Travel};
+use reelscale::internals::job::Job;
 use reelscale::internals::kernel::matrix::Matrix;
+use reelscale::internals::kernel::mixture::layout::Layout;
 use reelscale::internals::labels::Labels;
 use reelscale::internals::model::experts::{Experts, layouts};
 use reelscale::internals::model::spec::Dummy;
 use reelscale::internals::partition::{Blocks, Owners};
+use reelscale::internals::report::Report;
 use reelscale::internals::rng::{Permutation, Purpose};
-use reelscale::{Comm, Data, Host, Job, Report, run_threads, train};
+use reelscale::internals::train::{Data, train};
 
 const RANKS: [usize; 9] = [1, 2, 3, 4, 5, 16, 64, 256, 1024];
+/// Shares of ranks that aren't equally fast, some of which have nothing to do.
+const UNEVEN: [&[usize]; 4] = [&[1, 7], &[0, 0, 2], &[3, 0, 1, 5], &[5, 0, 0, 1, 1, 9, 0, 2]];
 const ROWS: usize = 3000;
 const WIDTH: usize = 16;
 const WINDOW: usize = 700;
 const BLOCKS: usize = 1024;
-/// One group of sixteen classes a block, one expert each: a gate, the dummy's gate, an expert, each
-/// of `WIDTH` weights and a bias.
-const PARAMETERS: usize = 3 * 16 * (WIDTH + 1);
 const LENGTH: usize = 4096;
+
+/// The shares in which ranks own blocks, case by case.
+fn cases() -> Vec<Vec<usize>> {
+    let even = RANKS.into_iter().map(|ranks| vec![1; ranks]);
+    even.chain(UNEVEN.into_iter().map(<[usize]>::to_vec)).collect()
+}
 
 fn labels_of(row: usize) -> Vec<u32> {
     (0..row as u32 % 4).collect()
 }
 
-/// What `work` adds to the counters, on each rank: contributed, given by others, calls.
-fn counted(ranks: usize, work: impl Fn(&Comm) + Sync) -> Vec<[u64; 3]> {
+/// What `work` adds to the counters, on each rank.
+fn counted(shares: &[usize], work: impl Fn(&Comm) + Sync) -> Vec<Moved> {
     let numbers = |traffic: Traffic| [traffic.bytes_sent, traffic.bytes_received, traffic.messages];
     let body = |comm: &Comm| {
+        comm.deal_in(shares.to_vec());
         let before = numbers(comm.traffic());
         work(comm);
         let after = numbers(comm.traffic());
-        Ok(std::array::from_fn(|index| after[index] - before[index]))
+        let [sent, received, calls] =
+            std::array::from_fn(|index| (after[index] - before[index]) as usize);
+        Ok(Moved { sent, received, calls })
     };
-    run_threads(ranks, body).unwrap()
+    run_threads(shares.len(), body).unwrap()
 }
 
-fn check(what: &str, ranks: usize, found: Vec<[u64; 3]>, formula: impl Fn(usize) -> [usize; 3]) {
+fn check(what: &str, shares: &[usize], found: Vec<Moved>, formula: impl Fn(usize) -> Moved) {
     for (rank, found) in found.into_iter().enumerate() {
-        let expected = formula(rank).map(|number| number as u64);
-        assert_eq!(found, expected, "{what}: rank {rank} of {ranks}");
+        assert_eq!(found, formula(rank), "{what}: rank {rank} of {}: {shares:?}", shares.len());
     }
-}
-
-/// The rows of a rank: whole row blocks, 1,024 or as many as there are.
-fn run_of(ranks: usize, rank: usize) -> Range<usize> {
-    let blocks = Blocks::even(ROWS, 1024);
-    blocks.run(Owners::even(blocks.len(), ranks, rank).own())
 }
 
 #[test]
 fn an_epoch_of_the_expert_step_moves_activations_only() {
-    for ranks in RANKS {
-        let runs: Vec<Range<usize>> = (0..ranks).map(|rank| run_of(ranks, rank)).collect();
-        let found = counted(ranks, |comm| {
+    for shares in cases() {
+        let blocks = Blocks::even(ROWS, 1024);
+        let owners = Owners::in_shares(blocks.len(), &shares, 0);
+        let runs: Vec<Range<usize>> =
+            owners.runs().into_iter().map(|run| blocks.run(run)).collect();
+        let found = counted(&shares, |comm| {
             let rows = runs[comm.rank()].clone();
             let mut own = OwnRows::new(rows.clone(), WIDTH, &Room::unlimited()).unwrap();
             let mut labels = Labels::new();
@@ -103,93 +88,49 @@ fn an_epoch_of_the_expert_step_moves_activations_only() {
             let mut windows = travel.windows(0, device).unwrap();
             while windows.pass(device, |_, _, _| Ok(())).unwrap().is_some() {}
         });
-        let windows = ROWS.div_ceil(WINDOW);
         let label_count = |rows: Range<usize>| rows.map(|row| row % 4).sum::<usize>();
-        check("expert step", ranks, found, |rank| {
-            let (n, m) = (runs[rank].len(), label_count(runs[rank].clone()));
-            let own = 4 * (WIDTH + 1) * n + 4 * (n + m);
-            let all = 4 * (WIDTH + 1) * ROWS + 4 * (ROWS + label_count(0..ROWS));
-            [own + 20 * windows, all - own + 20 * windows * (ranks - 1), 3 * windows]
+        check("expert step", &shares, found, |rank| {
+            let rows = Share { own: runs[rank].len(), all: ROWS };
+            let own = label_count(runs[rank].clone());
+            let labels = Share { own, all: label_count(0..ROWS) };
+            rows_travel(rows, labels, WIDTH, ROWS.div_ceil(WINDOW), shares.len())
         });
     }
 }
 
 #[test]
 fn a_pass_of_the_shared_step_moves_each_class_block_once() {
-    for ranks in RANKS {
-        let found = counted(ranks, |comm| {
-            let layouts = layouts(&vec![1; 16 * BLOCKS], Dummy::Learned, WIDTH, BLOCKS);
-            assert_eq!(layouts.len(), BLOCKS);
-            let owners = comm.deal(BLOCKS);
-            let parameters = layouts[owners.own()].iter().map(|one| one.empty_parameters().into());
-            let experts = Experts { parameters: parameters.collect(), owners, layouts };
+    // Blocks of one and of two experts a class.
+    let counts: Vec<usize> = (0..16 * BLOCKS).map(|class| 1 + class / 16 % 2).collect();
+    let layouts = layouts(&counts, Dummy::Learned, WIDTH, BLOCKS);
+    let parameters: Vec<usize> = layouts.iter().map(Layout::parameters).collect();
+    assert!(layouts.len() > BLOCKS / 2);
+    for shares in cases() {
+        let found = counted(&shares, |comm| {
+            let owners = comm.deal(layouts.len());
+            let own = layouts[owners.own()].iter().map(|one| one.empty_parameters().into());
+            let parameters = own.collect();
+            let experts = Experts { parameters, owners, layouts: layouts.clone() };
             visit_blocks(comm, &experts, |_, _, _| ());
         });
-        check("shared step", ranks, found, |rank| {
-            if ranks == 1 {
-                return [0, 0, 0];
-            }
-            let own = 4 * (PARAMETERS + 1) * Owners::even(BLOCKS, ranks, rank).own().len();
-            [own, 4 * (PARAMETERS + 1) * BLOCKS - own, BLOCKS]
-        });
+        let owners = Owners::in_shares(layouts.len(), &shares, 0);
+        check("shared step", &shares, found, |rank| experts_travel(&parameters, &owners, rank));
     }
-}
-
-/// Partial sums that are left of a run of leaves once aligned pairs have been joined: the fewest
-/// aligned powers of two that make it up.
-fn partial_sums(run: Range<usize>) -> usize {
-    let (mut at, mut count) = (run.start, 0);
-    while at < run.end {
-        let aligned = if at == 0 { usize::MAX } else { 1 << at.trailing_zeros() };
-        let fits = 1 << (run.end - at).ilog2();
-        at += fits.min(aligned);
-        count += 1;
-    }
-    count
 }
 
 #[test]
 fn an_ordered_sum_moves_the_vector_twice() {
-    for ranks in RANKS {
-        let runs: Vec<Range<usize>> = Owners::even(1024, ranks, 0).runs();
-        let found = counted(ranks, |comm| {
+    for shares in cases() {
+        let owners = Owners::in_shares(1024, &shares, 0);
+        let found = counted(&shares, |comm| {
+            let runs = owners.runs();
             let mut sum = OrderedSum::new(comm, "numbers", runs.clone(), LENGTH);
             runs[comm.rank()].clone().for_each(|leaf| sum.add(vec![leaf as f32; LENGTH]));
             let sum = sum.finish(comm);
             assert!(sum.iter().all(|number| *number == (1023 * 1024 / 2) as f32));
         });
-        let partials = partials_of(1024, ranks);
-        if ranks.is_power_of_two() {
-            assert!(partials.iter().all(|count| *count == 1));
-        }
-        check("ordered sum", ranks, found, |rank| ordered_sum(4 * LENGTH, 4, rank, &partials));
+        check("ordered sum", &shares, found, |rank| ordered_sum(LENGTH, 4, &owners, rank));
     }
-}
-
-/// The formula for a vector of `bytes` bytes in numbers of `width` bytes, given each rank's number
-/// of partial sums.
-fn ordered_sum(bytes: usize, width: usize, rank: usize, partials: &[usize]) -> [usize; 3] {
-    let (ranks, length) = (partials.len(), bytes / width);
-    if ranks == 1 {
-        return [0, 0, 0];
-    }
-    let slice = width * ((rank + 1) * length / ranks - rank * length / ranks);
-    let all = partials.iter().sum::<usize>();
-    let [to, from] = seals(partials, rank, length.min(ranks), slice > 0);
-    let sent = bytes * partials[rank] + to + 12 + slice + width;
-    [sent, slice * all + from + 12 * (ranks - 1) + (bytes - slice) + width * (ranks - 1), 3]
-}
-
-/// Bytes of seals that a rank sends and is given where ranks exchange their partial sums, of which
-/// `takers` ranks take any part, this one if it `takes`.
-fn seals(partials: &[usize], rank: usize, takers: usize, takes: bool) -> [usize; 2] {
-    let givers = partials.iter().filter(|count| **count > 0).count();
-    [4 * takers * usize::from(partials[rank] > 0), 4 * givers * usize::from(takes)]
-}
-
-/// Partial sums that each rank is left with, of so many leaves.
-fn partials_of(leaves: usize, ranks: usize) -> Vec<usize> {
-    Owners::even(leaves, ranks, 0).runs().into_iter().map(partial_sums).collect()
 }
 
 /// Two epochs against one of a whole training run: the second epoch's traffic.
@@ -209,53 +150,41 @@ fn an_epoch_of_pretraining_moves_activations_and_their_gradients() {
         Job::parse(&text, "job", &[]).unwrap()
     };
     let groups = Blocks::even(256, BATCH / 32);
-    let (row_blocks, steps) = (Blocks::even(ROWS, 256), ROWS.div_ceil(BATCH));
-    let shared = (WIDTH + 1) * WIDTH;
+    let row_blocks = Blocks::even(ROWS, 256);
     let label_count = |rows: Range<usize>| {
         let mut labels = Labels::new();
         Dataset::new(infos.clone()).unwrap().reader().labels(rows, &mut labels).unwrap();
         (0..labels.rows()).map(|row| labels.row(row).len()).sum::<usize>()
     };
-    for ranks in RANKS.into_iter().take_while(|ranks| *ranks <= 64) {
+    for shares in cases().into_iter().filter(|shares| shares.len() <= 64) {
         let blocks = AtomicUsize::new(0);
         let run = |epochs: usize| {
             let job = job(epochs);
-            counted(ranks, |comm| {
+            counted(&shares, |comm| {
                 let data = Data::open(comm, &job).unwrap();
                 let trained = train(comm, &job, data, &mut Report::new(None), None).unwrap();
                 blocks.store(trained.annotator.experts.layouts.len(), Relaxed);
             })
         };
-        let found = run(2).into_iter().zip(run(1));
-        let found = found.map(|(two, one)| std::array::from_fn(|index| two[index] - one[index]));
-        let partials = partials_of(groups.len(), ranks);
-        let blocks = partials_of(blocks.into_inner(), ranks);
-        check("pretraining", ranks, found.collect(), |rank| {
-            let rows = row_blocks.run(groups.run(Owners::even(groups.len(), ranks, rank).own()));
-            let (n, m) = (rows.len(), label_count(rows));
-            let own = 4 * WIDTH * n + 4 * (n + m);
-            let all = 4 * WIDTH * ROWS + 4 * (ROWS + label_count(0..ROWS));
-            let (sent, others) = (36 * steps + 10, ranks - 1);
-            let dv = |rows: usize, partials: usize| 4 * WIDTH * rows * partials;
-            let home = match ranks {
-                1 => [0, 0, 0],
-                _ => {
-                    let [to, from] = seals(&blocks, rank, groups.len().min(ranks), n > 0);
-                    [
-                        dv(ROWS, blocks[rank]) + (12 + to) * steps,
-                        dv(n, blocks.iter().sum()) + (12 * others + from) * steps,
-                        2 * steps,
-                    ]
-                }
+        let found = run(2).into_iter().zip(run(1)).map(|(two, one)| Moved {
+            sent: two.sent - one.sent,
+            received: two.received - one.received,
+            calls: two.calls - one.calls,
+        });
+        let [of_groups, of_blocks] = [groups.len(), blocks.load(Relaxed)]
+            .map(|blocks| Owners::in_shares(blocks, &shares, 0));
+        check("pretraining", &shares, found.collect(), |rank| {
+            let rows = row_blocks.run(groups.run(of_groups.run(rank)));
+            let epoch = Pretraining {
+                steps: ROWS.div_ceil(BATCH),
+                rows: Share { own: rows.len(), all: ROWS },
+                labels: Share { own: label_count(rows), all: label_count(0..ROWS) },
+                width: WIDTH,
+                shared: (WIDTH + 1) * WIDTH,
+                groups: &of_groups,
+                blocks: &of_blocks,
             };
-            let sums = [(4 * shared, 4, &partials), (24, 8, &blocks), (8, 8, &blocks)]
-                .map(|(bytes, width, partials)| ordered_sum(bytes, width, rank, partials));
-            let sums = |index: usize| steps * sums.iter().map(|sum| sum[index]).sum::<usize>();
-            [
-                own + sent + home[0] + sums(0),
-                all - own + sent * others + home[1] + sums(1),
-                4 * steps + 2 + home[2] + sums(2),
-            ]
+            pretraining(&epoch, rank)
         });
     }
 }

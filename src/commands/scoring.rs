@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::comm::{Comm, same_on_all};
-use crate::cost::memory::room_for_scoring;
+use crate::cost::budget::room_for_scoring;
 use crate::device::Host;
 use crate::error::{Exit, Result};
 use crate::flow::home_rows::HomeRows;
@@ -51,8 +51,9 @@ impl Scoring {
         }
         let (shape, threads) = (&annotator.shape, launch::threads(self.threads));
         let counts = annotator.experts.counts();
-        let place = (comm.size(), threads);
-        let room = room_for_scoring(shape, &counts, place, &rows, self.memory_gib);
+        let deal = |blocks: usize| comm.deal(blocks);
+        let room =
+            room_for_scoring(shape, &counts, threads, (rows.owned(), &deal), self.memory_gib);
         let mut room = comm.agree(room)?;
         if let Some(scratch) = &self.scratch {
             room.scratch.clone_from(scratch);

@@ -23,7 +23,7 @@ use crate::job::{Job, documented};
 use crate::launch;
 use crate::report::{EarlierRun, Report, RunDirectory, SHARDS_READ, failure};
 use crate::signals;
-use crate::train::{Data, Heartbeat, Run, host_of, plan};
+use crate::train::{Data, Heartbeat, Run, Setting, host_of};
 
 /// Trains a model as a job file says.
 ///
@@ -133,30 +133,31 @@ impl Start<'_> {
             }
             data => data?,
         };
+        announce(comm, &job, &data, device.instructions().name());
+        let shards = data.read_in_full();
         // What can't run leaves no directory behind.
-        plan(comm, &job, &data)?;
+        let setting = Setting::new(comm, &job, data)?;
         if !there && self.take(&whole_job)?.is_none() {
             return Ok(());
         }
         let directory = self.directory.as_ref();
         comm.agree(directory.map_or(Ok(()), |directory| directory.begin(&whole_job)))?;
-        let shards = data.read_in_full();
         let write_shards = |directory: &RunDirectory| match shards != before {
             true => directory.write_shards(&shards.to_text()),
             false => Ok(()),
         };
         comm.agree(directory.map_or(Ok(()), write_shards))?;
-        self.compute(&job, &whole_job, data, device)
+        self.compute(setting, &whole_job, device)
     }
 
     /// Trains, and leaves what it comes to.
-    fn compute(&self, job: &Job, whole_job: &Job, data: Data, device: Host) -> Result<()> {
+    fn compute(&self, setting: Setting, whole_job: &Job, device: Host) -> Result<()> {
         let (comm, args, directory) = (self.comm, self.args, self.directory.as_ref());
+        let job = setting.job;
         let Surroundings { disk, clock, .. } = self.surroundings;
         let kernel = device.instructions().name();
         let mut report = Report::with_clock(directory.map(RunDirectory::events), clock.clone());
-        announce(comm, job, &data, kernel);
-        let checkpoints = self.checkpoints(job, whole_job, &data);
+        let checkpoints = self.checkpoints(job, whole_job, &setting.data);
         let heartbeat = self.heartbeat(job);
         let record = (whole_job, kernel, job.run.threads);
         let mut ending = Ending::new((comm, disk, args), directory, record, self.started);
@@ -164,7 +165,7 @@ impl Start<'_> {
             ending.named_before.clone_from(&before.model_hash);
         }
 
-        let run = Run::begin(comm, job, data, device, &mut report, Some(checkpoints))?;
+        let run = Run::begin(setting, device, &mut report, Some(checkpoints))?;
         let trained =
             run.finish_and_keep(tries(), &mut |report, trained| ending.keep(report, trained))?;
 

@@ -14,7 +14,7 @@ use crate::model::Matrix;
 use crate::model::annotator::Annotator;
 use crate::model::features::{Features, Frames};
 use crate::model::spec::{Normalize, Standard};
-use crate::partition::{Blocks, Owners};
+use crate::partition::{Blocks, OwnedBlocks, Owners};
 use crate::team::Ahead;
 
 /// Rows that a thread takes to activations at once: row blocks of large datasets are too long to
@@ -57,6 +57,11 @@ impl HomeRows {
 
     pub fn dataset(&self) -> &Dataset {
         &self.dataset
+    }
+
+    /// How the rows are cut, and who owns which.
+    pub fn owned(&self) -> OwnedBlocks<'_> {
+        OwnedBlocks { blocks: &self.blocks, owners: &self.owners }
     }
 
     /// Number of rows of all ranks.

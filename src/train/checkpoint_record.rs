@@ -122,8 +122,10 @@ impl<'a> ModelRecord<'a> {
     }
 }
 
-/// Families of class blocks: of the model, of what it learns with, of the best models of the run
-/// and of the step.
+/// Families of class blocks: the model's weights, solvers' states, and the weights of the best
+/// models of the run and of the step under way. The last one, `step_best` in records, has the name
+/// of what it was made for first, the best epoch of an expert step; checkpoints keep that name, so
+/// that older ones are read.
 const MODEL: &str = "model";
 const LEARNING: &str = "learning";
 const BESTS: [&str; 2] = ["best", "epoch"];

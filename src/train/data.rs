@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::comm::Comm;
-use crate::cost::memory::Plan;
+use crate::cost::budget::Plan;
 use crate::data::{Dataset, Kind, ReadBefore};
 use crate::error::{Error, Result};
 use crate::flow::home_rows::HomeRows;

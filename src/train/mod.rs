@@ -40,8 +40,7 @@ pub use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
 use pretrain::{Pretrain, PretrainCourse, RowGroups};
 use rounds::Phase;
-use setting::Setting;
-pub use setting::{host_of, plan, shape_of};
+pub use setting::{Setting, host_of, plan, shape_of};
 use shared::SharedCourse;
 use state::State;
 use validation::Best;
@@ -80,8 +79,8 @@ pub struct Run<'a, D: Device> {
 /// there is one. Every rank calls it.
 ///
 /// # Errors
-/// Exit 3 where a processor doesn't have the instructions asked for; as `Run::begin` and
-/// `Run::finish`.
+/// Exit 3 where a processor doesn't have the instructions asked for; as `Setting::new`,
+/// `Run::begin` and `Run::finish`.
 pub fn train(
     comm: &Comm,
     job: &Job,
@@ -90,26 +89,23 @@ pub fn train(
     checkpoints: Option<Checkpoints>,
 ) -> Result<Trained> {
     let host = comm.agree(host_of(job))?;
-    Run::begin(comm, job, data, host, report, checkpoints)?.finish()
+    let setting = Setting::new(comm, job, data)?;
+    Run::begin(setting, host, report, checkpoints)?.finish()
 }
 
 impl<'a, D: Device> Run<'a, D> {
-    /// Makes room for a run of `job` on `device` and takes up the newest of `checkpoints`, if there
-    /// is one. Collective.
+    /// A run of `setting` on `device`, from the newest of `checkpoints` on, if there is one.
+    /// Collective.
     ///
     /// # Errors
-    /// Exit 6 where there are checkpoints but none can be used; exit 9 where memory doesn't
-    /// suffice; common to all ranks.
+    /// Exit 6 where there are checkpoints but none can be used, common to all ranks.
     pub fn begin(
-        comm: &'a Comm,
-        job: &'a Job,
-        data: Data,
+        setting: Setting<'a>,
         device: D,
         report: &'a mut Report,
         checkpoints: Option<Checkpoints>,
     ) -> Result<Run<'a, D>> {
-        let rows = data.clone();
-        let setting = Setting::new(comm, job, data)?;
+        let (comm, rows) = (setting.comm, setting.data.clone());
         let mut state = State::new(setting, device, report, checkpoints);
         let (model, course) = match state.restore()? {
             Some((mut loaded, model, step_best, begun)) => {

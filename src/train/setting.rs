@@ -4,10 +4,12 @@
 use super::data::Data;
 use super::fit::{tell_of_idle_ranks, warn_of_memory};
 use crate::comm::{Comm, same_on_all};
-use crate::cost::memory::Plan;
+use crate::cost::budget::Plan;
+use crate::cost::memory::Ranks;
 use crate::data::Kind;
 use crate::device::Host;
 use crate::error::{Error, Exit, Result};
+use crate::flow::home_rows::HomeRows;
 use crate::flow::own_rows::Room;
 use crate::human;
 use crate::job::Job;
@@ -37,9 +39,9 @@ pub fn shape_of(job: &Job, data: &Data) -> Shape {
 /// # Errors
 /// Exit 9, common to all ranks: the byte budget can't be kept.
 pub fn plan(comm: &Comm, job: &Job, data: &Data) -> Result<Plan> {
-    let validation = data.validation.as_deref();
-    let (shape, experts) = (shape_of(job, data), &data.experts);
-    comm.agree(Plan::new(job, &shape, experts, comm.size(), &data.train, validation))
+    let validation = data.validation.as_deref().map(HomeRows::owned);
+    let ranks = Ranks { train: data.train.owned(), validation, deal: &|blocks| comm.deal(blocks) };
+    comm.agree(Plan::new(job, &shape_of(job, data), &data.experts, &ranks, 0..comm.size()))
 }
 
 /// The processor with the threads and the vector instructions that the job names.
@@ -64,11 +66,12 @@ pub struct Setting<'a> {
 }
 
 impl<'a> Setting<'a> {
-    /// Compares what ranks were told, plans the memory, and has rows kept as planned. Collective.
+    /// Compares the data of all ranks, plans the memory, and has rows kept as planned. Writes
+    /// nothing. Collective.
     ///
     /// # Errors
-    /// Exit 4 where ranks have other data than others; exit 9 where memory doesn't suffice; common
-    /// to all ranks.
+    /// Exit 4 where ranks have other data than others; exit 9 where memory doesn't suffice; exit 5
+    /// where the scratch file that it takes can't be made; common to all ranks.
     pub fn new(comm: &'a Comm, job: &'a Job, data: Data) -> Result<Setting<'a>> {
         same_on_all(comm, Exit::Input, "data", &data.described())?;
         let shape = shape_of(job, &data);

@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use reelscale::internals::artifact::load;
+use reelscale::internals::comm::{Comm, run_threads};
 use reelscale::internals::device::Device;
 use reelscale::internals::disk::Disk;
+use reelscale::internals::error::Result;
 use reelscale::internals::human::hex;
-use reelscale::internals::report::Events;
-use reelscale::internals::train::{Run, host_of};
-use reelscale::{Annotator, Comm, Data, Job, Report, Result, load, run_threads};
+use reelscale::internals::job::Job;
+use reelscale::internals::model::annotator::Annotator;
+use reelscale::internals::report::{Events, Report};
+use reelscale::internals::train::{Data, Run, Setting, host_of};
 use sha2::{Digest, Sha256};
 
 /// Losses of a run that are held.
@@ -64,7 +68,8 @@ impl Pin {
             let data = Data::open(comm, job)?;
             let events = comm.is_root().then(|| Events::new(Disk::default(), &path));
             let mut report = Report::new(events);
-            let run = Run::begin(comm, job, data, device(comm)?, &mut report, None)?;
+            let setting = Setting::new(comm, job, data)?;
+            let run = Run::begin(setting, device(comm)?, &mut report, None)?;
             let trained = run.finish()?;
             report.end();
             Ok(weights(comm, &trained.annotator))

@@ -17,8 +17,11 @@ use std::rc::Rc;
 
 use common::pinned_jobs::{FRAMES, VIDEOS, job, shards};
 use common::pins::{Literals, Pin};
-use reelscale::internals::train::Run;
-use reelscale::{Data, Exit, Job, Report, Result, run_threads};
+use reelscale::internals::comm::run_threads;
+use reelscale::internals::error::{Exit, Result};
+use reelscale::internals::job::Job;
+use reelscale::internals::report::Report;
+use reelscale::internals::train::{Data, Run, Setting};
 use textbook::Textbook;
 
 /// Every job, on one rank and on three.
@@ -55,7 +58,7 @@ fn outcomes(job: &Job, lost_at: usize) -> Vec<(Result<()>, usize)> {
         let device = Textbook::new(job.model.epsilon).lost_at(lost_at);
         let (meter, data) = (Rc::clone(&device.meter), Data::open(comm, job)?);
         let mut report = Report::new(None);
-        let run = Run::begin(comm, job, data, device, &mut report, None);
+        let run = Run::begin(Setting::new(comm, job, data)?, device, &mut report, None);
         let outcome = run.and_then(|run| run.finish().map(drop));
         assert_eq!(meter.held.get(), 0, "all memory was given back");
         let (peak, up, down) = (meter.peak.get(), meter.up.get(), meter.down.get());

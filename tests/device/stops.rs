@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use reelscale::internals::checkpoint::Store;
+use reelscale::internals::comm::{Comm, run_threads};
 use reelscale::internals::device::Device;
 use reelscale::internals::disk::Disk;
-use reelscale::internals::train::{Checkpoints, Run, host_of};
-use reelscale::{Comm, Data, Job, Report, Result, run_threads};
+use reelscale::internals::error::Result;
+use reelscale::internals::job::Job;
+use reelscale::internals::report::Report;
+use reelscale::internals::train::{Checkpoints, Data, Run, Setting, host_of};
 use serde_json::json;
 
 use super::common::pinned_jobs::{VIDEOS, job, shards};
@@ -33,7 +36,8 @@ fn train<D: Device>(
         let identity = json!({ "data": data.identity(), "job": job.to_toml() });
         let checkpoints = Checkpoints::new(store, job.checkpoint.clone(), identity, json!(1), None);
         let mut report = Report::new(None);
-        let run = Run::begin(comm, job, data, device(comm)?, &mut report, Some(checkpoints))?;
+        let setting = Setting::new(comm, job, data)?;
+        let run = Run::begin(setting, device(comm)?, &mut report, Some(checkpoints))?;
         let trained = run.finish()?;
         Ok((trained.done, weights(comm, &trained.annotator)))
     });

@@ -5,6 +5,7 @@ use std::hint::black_box;
 use serde_json::{Value, json};
 
 use super::Measuring;
+use crate::cost::flops;
 use crate::kernel::product::{Left, Output, Panels, Size, Workspace};
 use crate::kernel::vector::LANES;
 use crate::rng::{Purpose, Stream};
@@ -44,7 +45,7 @@ pub fn run(measuring: &Measuring, args: &Args) -> Vec<Value> {
             json!({
                 "kernel": measuring.kernel.name(), "left": left, "rows": m, "depth": k,
                 "columns": n, "seconds": seconds,
-                "gflops": 2.0 * (m * k * n) as f64 / seconds / 1e9,
+                "gflops": flops::product(m, k, n) / seconds / 1e9,
             })
         })
         .to_vec()

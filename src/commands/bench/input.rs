@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{Measuring, Scratch, at_least_one};
+use crate::cost::flops;
 use crate::data::{Dataset, Kind, Reader, ShardHeader, ShardInfo, ShardWriter, find};
 use crate::error::Result;
 use crate::example::{Example, FeaturePart, Values};
@@ -88,7 +89,8 @@ fn measure(measuring: &Measuring, args: &Args, infos: Vec<ShardInfo>) -> Result<
     let (rows, width) = (dataset.rows(), dataset.width());
     let quantised = dataset.shards()[0].quantised.is_some();
     let value_bytes = if quantised { 1 } else { size_of::<f32>() };
-    let flop_per_row = (4 * width * args.classes * (2 * args.experts + 1)) as f64;
+    let columns = flops::columns(args.classes, args.experts);
+    let flop_per_row = flops::logits_and_gradient(1, width, columns);
     let needed = CORE_FLOP_PER_SECOND / flop_per_row;
     let orders = [("in order", PASS_ROWS, false), ("shuffled", SHUFFLED_ROWS, true)];
     orders

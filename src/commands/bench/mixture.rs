@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Measuring, at_least_one, peak_mib};
 use crate::comm::Comm;
+use crate::cost::flops;
 use crate::device::host::KernelAndGradient;
 use crate::error::Result;
 use crate::kernel::matrix::Matrix;
@@ -57,11 +58,6 @@ impl Args {
     }
 }
 
-/// Floating-point operations of one row past all classes, forward and one gradient.
-pub fn flop_per_row([classes, experts, activations]: [usize; 3]) -> f64 {
-    (4 * activations * classes * (2 * experts + 1)) as f64
-}
-
 pub fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     let (k, e, rows, d) = (args.classes, args.experts, args.rows, args.activations);
     at_least_one(&[("classes", k), ("experts", e), ("rows", rows), ("activations", d)])?;
@@ -77,7 +73,7 @@ pub fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
         1 => measuring.seconds(|| loss = stage_1(&mut kernels, &experts, passing)),
         _ => measuring.seconds(|| loss = stage_2(&mut kernels, &experts, passing)),
     };
-    let flop = flop_per_row([k, e, d]) * rows as f64;
+    let flop = flops::logits_and_gradient(rows, d, flops::columns(k, e));
     Ok(vec![json!({
         "kernel": measuring.kernel.name(), "stage": args.stage, "classes": k, "experts": e,
         "rows": rows, "activations": d, "threads": kernels.len(), "seconds": seconds,

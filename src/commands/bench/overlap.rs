@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Measuring, at_least_one};
 use crate::comm::Comm;
+use crate::cost::flops;
+use crate::cost::traffic::row_bytes;
 use crate::device::Host;
 use crate::error::Result;
 use crate::flow::experts_travel::visit_blocks;
@@ -103,8 +105,9 @@ fn slowest(comm: &Comm, seconds: f64) -> f64 {
 
 /// Class blocks of so many bytes, whose weights are zeros.
 fn blocks(comm: &Comm, count: usize, bytes: usize) -> Experts {
-    // A class of one expert has three columns of weights and biases.
-    let classes = (bytes / (3 * 4 * (WIDTH + 1))).next_multiple_of(16).max(16);
+    // Each column of a class has WIDTH weights and a bias.
+    let class_bytes = flops::columns(1, 1) * (WIDTH + 1) * size_of::<f32>();
+    let classes = (bytes / class_bytes).next_multiple_of(16).max(16);
     let layouts = layouts(&vec![1; classes * count], Dummy::Learned, WIDTH, count);
     let owners = comm.deal(layouts.len());
     let parameters = layouts[owners.own()].iter().map(|one| one.empty_parameters().into());
@@ -136,7 +139,7 @@ struct Rows {
 impl Rows {
     /// Rows of so many windows of so many bytes; no row has a label.
     fn new(comm: &Comm, windows: usize, bytes: usize) -> Rows {
-        let window = (bytes / (4 * (WIDTH + 1))).max(1);
+        let window = (bytes / row_bytes(WIDTH)).max(1);
         let runs = comm.deal(window * windows).runs();
         let rows = runs[comm.rank()].clone();
         let mut own = OwnRows::new(rows.clone(), WIDTH, &Room::unlimited()).expect("in memory");

@@ -45,7 +45,7 @@ pub fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     Ok(vec![json!({
         "leaves": args.leaves, "length": args.length, "ranks": args.ranks,
         "ordered_seconds": ordered, "unordered_seconds": unordered,
-        "gb_per_second": (4 * args.leaves * args.length) as f64 / ordered / 1e9,
+        "gb_per_second": (args.leaves * args.length * size_of::<f32>()) as f64 / ordered / 1e9,
         "price_of_same_bits": ordered / unordered,
     })])
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Measuring, Scratch, at_least_one, mixture, peak_mib};
 use crate::comm::Comm;
+use crate::cost::flops;
 use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -82,6 +83,7 @@ fn measure(comm: &Comm, measuring: &Measuring, args: &Args, folder: &Path) -> Re
     let data = Data::open(comm, &job)?;
     let (rows, dataset) = (data.train.rows(), data.train.dataset());
     let shape = [dataset.class_count(), args.experts, dataset.width()];
+    let flop_per_row = flops::logits_and_gradient(1, shape[2], flops::columns(shape[0], shape[1]));
     let events = folder.join(format!("events-{}.jsonl", comm.rank()));
     let report = &mut Report::new(Some(Events::new(Disk::default(), &events)));
     train(comm, &job, data, report, None)?;
@@ -96,7 +98,7 @@ fn measure(comm: &Comm, measuring: &Measuring, args: &Args, folder: &Path) -> Re
             "step": step, "kernel": measuring.kernel.name(), "ranks": comm.size(),
             "threads": args.threads, "rows": rows, "classes": shape[0], "experts": shape[1],
             "activations": shape[2], "batch": args.batch, "seconds": seconds,
-            "rows_per_second": rate, "gflops": mixture::flop_per_row(shape) * rate / 1e9,
+            "rows_per_second": rate, "gflops": flop_per_row * rate / 1e9,
             "kernel_rows_per_second": kernel_rows, "share_of_kernel": rate / kernel_rows,
             "peak_mib": peak_mib(),
         }));

@@ -1,0 +1,277 @@
+//! What the flows move between ranks, as each rank counts it (`Comm::traffic`): what it
+//! contributes, what others give it, and collective calls (docs/exchanges.md, "An exchange").
+//!
+//! With P ranks, N rows of d activations and l labels in all, of which this rank holds n and m, W
+//! windows, C class blocks of parameters p in all, of which this rank owns c and q, and a vector of
+//! L numbers of 4 bytes; bytes that this rank contributes -> bytes that others give it, calls:
+//!
+//! ```text
+//! expert step, an epoch   4 (d + 1) n + 4 (n + m) + 20 W
+//!                      -> 4 (d + 1) (N - n) + 4 (N - n + l - m) + 20 W (P - 1)    3 W
+//! shared step, a pass     4 q + 4 c -> 4 (p - q) + 4 (C - c)                       C
+//! ordered sum             4 L a + 4 P + 12 + 4 L / P + 4
+//!                      -> 4 (L / P) A + 4 P + 12 (P - 1) + 4 (L - L / P) + 4 (P - 1)  3
+//! pretraining, an epoch   4 d n + 4 (n + m) + 4 d N a + 48 S + 4 S P + 10
+//!                      -> 4 d (N - n) + 4 (N - n + l - m) + 4 d n A
+//!                         + 48 S (P - 1) + 4 S P + 10 (P - 1)                      6 S + 2
+//!                         and S times three ordered sums, of 3 calls each
+//! ```
+//!
+//! d stands for the stride of d numbers. Four bytes of each part are its seal, the crc32c that
+//! proves it: of each row of a window, of each class block, of what each rank gives to each other
+//! one unless that is empty (4 P at most), and of every word or two that ranks tell each other (12
+//! for 8, 20 for 16, 5 for 1).
+//!
+//! One rank alone makes no calls in ordered sums and in passes of the shared step. a is the number
+//! of partial sums that this rank is left with, A that of all ranks: 1 and P where P is a power of
+//! two and runs are even. (The part of the exchange that a rank keeps counts on both sides.) The
+//! ordered sums of each of pretraining's S mini-batches are the shared layers' gradient over groups
+//! of rows and, over class blocks, 3 squared norms and the loss in f64; its dL/dv, summed over
+//! class blocks, goes home without being given to all.
+
+use std::iter::Sum;
+use std::ops::{Add, Mul, Range};
+
+use crate::comm::SEAL;
+use crate::kernel::matrix::stride_of;
+use crate::partition::Owners;
+
+/// Bytes of a number of activations, weights and labels.
+const NUMBER: usize = 4;
+/// Bytes of the longest part that ranks tell each other before they exchange parts.
+const LENGTH: usize = 8;
+/// Bytes of what ranks tell each other at a boundary: flags, and a digest of the shared layers.
+const BOUNDARY: usize = 8;
+/// Variables of a class block whose gradients are clipped each by itself: gates, experts, biases.
+const NORMS: usize = 3;
+
+/// What one rank moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Bytes that it contributes.
+    pub sent: usize,
+    /// Bytes that others give it.
+    pub received: usize,
+    /// Collective calls.
+    pub calls: usize,
+}
+
+impl Add for Moved {
+    type Output = Moved;
+
+    fn add(self, other: Moved) -> Moved {
+        Moved {
+            sent: self.sent + other.sent,
+            received: self.received + other.received,
+            calls: self.calls + other.calls,
+        }
+    }
+}
+
+impl Mul<usize> for Moved {
+    type Output = Moved;
+
+    fn mul(self, times: usize) -> Moved {
+        let Moved { sent, received, calls } = self;
+        Moved { sent: sent * times, received: received * times, calls: calls * times }
+    }
+}
+
+impl Sum for Moved {
+    fn sum<I: Iterator<Item = Moved>>(all: I) -> Moved {
+        all.fold(Moved::default(), Moved::add)
+    }
+}
+
+/// How much of something one rank has, and how much all ranks have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub own: usize,
+    pub all: usize,
+}
+
+impl Share {
+    /// Every rank's part goes to all others.
+    fn to_all(self, bytes: usize) -> Moved {
+        Moved { sent: bytes * self.own, received: bytes * (self.all - self.own), calls: 0 }
+    }
+}
+
+/// Every one of `ranks` ranks gives all others so many bytes and their seal.
+fn word(bytes: usize, ranks: usize) -> Moved {
+    let sealed = bytes + SEAL;
+    Moved { sent: sealed, received: sealed * (ranks - 1), calls: 1 }
+}
+
+/// In `times` turns every rank gives all others the labels of its rows, their number and themselves
+/// for each row, after words of how long these parts are and their seals.
+fn labels_to_all(rows: Share, labels: Share, times: usize, ranks: usize) -> Moved {
+    let parts = Moved { calls: times, ..rows.to_all(NUMBER) + labels.to_all(NUMBER) };
+    word(2 * LENGTH, ranks) * times + parts
+}
+
+/// Bytes of a row of `width` activations on its way, with its seal; the labels go beside it.
+pub fn row_bytes(width: usize) -> usize {
+    NUMBER * stride_of(width) + SEAL
+}
+
+/// Bytes of a class block of so many parameters on its way, with its seal.
+pub fn block_bytes(parameters: usize) -> usize {
+    NUMBER * parameters + SEAL
+}
+
+/// An epoch of the expert step, or a pass of L-BFGS: all rows, of `width` activations, pass in so
+/// many windows. `rows` and `labels` are those of one rank and of all.
+pub fn rows_travel(
+    rows: Share,
+    labels: Share,
+    width: usize,
+    windows: usize,
+    ranks: usize,
+) -> Moved {
+    let numbers = Moved { calls: windows, ..rows.to_all(row_bytes(width)) };
+    labels_to_all(rows, labels, windows, ranks) + numbers
+}
+
+/// A pass of all class blocks past the rows: of a wave of the shared step, or of scoring, less what
+/// ranks then agree on. `parameters` are those of each block, which lie with ranks as `owners` say.
+pub fn experts_travel(parameters: &[usize], owners: &Owners, rank: usize) -> Moved {
+    if owners.ranks() == 1 {
+        return Moved::default();
+    }
+    let bytes = |blocks: Range<usize>| parameters[blocks].iter().map(|one| block_bytes(*one)).sum();
+    let blocks = Share { own: bytes(owners.run(rank)), all: bytes(0..parameters.len()) };
+    Moved { calls: parameters.len(), ..blocks.to_all(1) }
+}
+
+/// Partial sums that are left of a run of leaves once aligned pairs have been joined: the fewest
+/// aligned powers of two that make it up (docs/method.md, section 8.4).
+pub fn partial_sums(run: Range<usize>) -> usize {
+    let (mut at, mut count) = (run.start, 0);
+    while at < run.end {
+        let aligned = if at == 0 { usize::MAX } else { 1 << at.trailing_zeros() };
+        let fits = 1 << (run.end - at).ilog2();
+        at += fits.min(aligned);
+        count += 1;
+    }
+    count
+}
+
+/// An ordered sum of vectors of `length` numbers of `number` bytes each, given to all ranks. The
+/// leaves lie with ranks as `owners` say.
+pub fn ordered_sum(length: usize, number: usize, owners: &Owners, rank: usize) -> Moved {
+    let ranks = owners.ranks();
+    if ranks == 1 {
+        return Moved::default();
+    }
+    let slice = |rank: usize| (rank + 1) * length / ranks - rank * length / ranks;
+    let takers = (0..ranks).filter(|rank| slice(*rank) > 0).count();
+    let slices = Share { own: slice(rank), all: length };
+    let given = Moved { calls: 1, ..slices.to_all(number) };
+    // The seal takes the place of a whole number.
+    let seals = Share { own: 1, all: ranks }.to_all(SEAL.next_multiple_of(number));
+    let bytes = Share { own: number * slice(rank), all: number * length };
+    partials_home(bytes, 1, (takers, slice(rank) > 0), owners, rank) + given + seals
+}
+
+/// In `times` turns every rank gives each other one its part of each of its partial sums: of
+/// vectors of `bytes.all` bytes in all turns together, of which this rank takes `bytes.own`. Of
+/// each of them `takers` ranks take a part, this one if it `takes`.
+fn partials_home(
+    bytes: Share,
+    times: usize,
+    (takers, takes): (usize, bool),
+    owners: &Owners,
+    rank: usize,
+) -> Moved {
+    let partials: Vec<usize> = owners.runs().into_iter().map(partial_sums).collect();
+    let givers = partials.iter().filter(|count| **count > 0).count();
+    let seals = Moved {
+        sent: SEAL * takers * usize::from(partials[rank] > 0),
+        received: SEAL * givers * usize::from(takes),
+        calls: 1,
+    };
+    let parts = Moved {
+        sent: bytes.all * partials[rank],
+        received: bytes.own * partials.iter().sum::<usize>(),
+        calls: 0,
+    };
+    (word(LENGTH, owners.ranks()) + seals) * times + parts
+}
+
+/// An epoch of pretraining.
+#[derive(Clone, Copy, Debug)]
+pub struct Pretraining<'a> {
+    /// Mini-batches; each takes rows of every group.
+    pub steps: usize,
+    /// Rows of one rank's groups, and of all.
+    pub rows: Share,
+    pub labels: Share,
+    /// Width d of the activations.
+    pub width: usize,
+    /// Parameters of the shared layers, of which there are some.
+    pub shared: usize,
+    /// Who runs which group of row blocks.
+    pub groups: &'a Owners,
+    /// Who owns which class block.
+    pub blocks: &'a Owners,
+}
+
+/// What `rank` moves in an epoch of pretraining, less its validation.
+pub fn pretraining(epoch: &Pretraining, rank: usize) -> Moved {
+    let Pretraining { steps, rows, labels, width, shared, groups, blocks } = *epoch;
+    let (ranks, stride) = (groups.ranks(), NUMBER * stride_of(width));
+    let seals = Share { own: 1, all: ranks }.to_all(SEAL) * steps;
+    let activations = Moved { calls: steps, ..rows.to_all(stride) + seals };
+    let sums = [
+        ordered_sum(shared, NUMBER, groups, rank),
+        ordered_sum(NORMS, size_of::<f64>(), blocks, rank),
+        ordered_sum(1, size_of::<f64>(), blocks, rank),
+    ];
+    let slopes = Share { own: stride * rows.own, all: stride * rows.all };
+    let homes = groups.runs().iter().filter(|run| !run.is_empty()).count();
+    let slopes = match ranks {
+        1 => Moved::default(),
+        _ => partials_home(slopes, steps, (homes, rows.own > 0), blocks, rank),
+    };
+    // Ranks agree before the first mini-batch and after the last one.
+    let words = word(BOUNDARY, ranks) * steps + word(1, ranks) * 2;
+    let sums = sums.into_iter().sum::<Moved>() * steps;
+    activations + labels_to_all(rows, labels, steps, ranks) + slopes + sums + words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fewest_aligned_powers_of_two_make_up_a_run() {
+        for (run, expected) in
+            [(0..0, 0), (5..5, 0), (0..8, 1), (0..7, 3), (3..8, 2), (3..9, 3), (5..6, 1)]
+        {
+            assert_eq!(partial_sums(run.clone()), expected, "{run:?}");
+        }
+    }
+
+    /// Of even runs on 4 ranks every one gives and takes twice three quarters of the vector, as in
+    /// a ring, beside seals, a word, and what it keeps of its own partial sum.
+    #[test]
+    fn an_ordered_sum_moves_as_much_as_a_ring() {
+        let (length, owners) = (4096, Owners::even(1024, 4, 0));
+        let moved = ordered_sum(length, NUMBER, &owners, 1);
+        let (vector, quarter) = (4 * length, length);
+        assert_eq!(moved.sent, vector + quarter + 4 * 4 + 12 + 4);
+        assert_eq!(moved.received, vector + (vector - quarter) + 4 * 4 + 3 * 12 + 3 * 4);
+        assert_eq!(moved.calls, 3);
+        assert_eq!(ordered_sum(length, NUMBER, &Owners::even(1024, 1, 0), 0), Moved::default());
+    }
+
+    /// A rank without leaves gives no partial sums, and takes its slice of those of others.
+    #[test]
+    fn an_idle_rank_only_takes() {
+        let owners = Owners::in_shares(64, &[1, 0, 1], 0);
+        let moved = ordered_sum(300, NUMBER, &owners, 1);
+        assert_eq!(moved.sent, 12 + 4 * 100 + 4);
+        assert_eq!(moved.received, 4 * 100 * 2 + 2 * 4 + 2 * 12 + 4 * 200 + 2 * 4);
+    }
+}
