@@ -24,7 +24,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that is told by `hook`.
+    /// A clock whose time comes from `hook`.
     pub fn hooked(hook: Arc<dyn ClockHook>) -> Clock {
         Clock { hook: Some(hook) }
     }

@@ -19,8 +19,8 @@ pub fn by_launcher() -> bool {
         .any(|name| std::env::var_os(name).is_some())
 }
 
-/// What MPI gives to this rank; where that is an error, ranks with higher numbers tell it later, so
-/// that the launcher, which ends all of them after the first one, has it told once.
+/// Passes on what starting MPI gave. Where that is an error, ranks with higher numbers return it
+/// later: the launcher ends all of them after the first, so the error is printed once.
 ///
 /// # Errors
 /// `started`.
@@ -62,10 +62,10 @@ pub fn check_world(size: usize) -> Result<()> {
 /// for itself: such a signal to mpirun never reaches the ranks. hwloc loads it with PoCL while it
 /// looks for devices.
 pub fn signal_trap() -> Option<String> {
-    // One rank of a node tells it.
+    // One rank of each node reports it.
     number("OMPI_COMM_WORLD_LOCAL_RANK").filter(|rank| *rank == 0)?;
     let launcher = rustix::process::getppid()?.as_raw_nonzero();
-    // Daemons on other nodes are told of signals by messages.
+    // Launcher daemons on other nodes get signals as messages, so they have no trap.
     let (name, maps) = system::program_and_maps(launcher.get() as u32)?;
     if ["orted", "prted"].contains(&&*name) {
         return None;
@@ -115,7 +115,7 @@ pub fn memory() -> Option<u64> {
         .into_iter()
         .filter_map(|path| read(&path)?.trim().parse().ok());
     let megabytes = |name| Some((number(name)? as u64) << 20);
-    // What Slurm tells for each core counts as often as the task has cores.
+    // SLURM_MEM_PER_CPU is for each core of the task.
     let cores = number("SLURM_CPUS_ON_NODE").unwrap_or(1) as u64;
     let slurm = megabytes("SLURM_MEM_PER_NODE")
         .or_else(|| Some(megabytes("SLURM_MEM_PER_CPU")? * cores))

@@ -87,7 +87,8 @@ pub fn set_phase(text: &str) {
 pub enum Patience {
     /// As long as any work.
     Usual,
-    /// Without end: a disk that syncs or renames slowly loses nothing, so that is only told.
+    /// Without end: a disk that syncs or renames slowly loses nothing, so that gives a warning
+    /// only.
     Endless,
     /// So long: a call of something foreign that says nothing while it goes on.
     Until(Duration),
@@ -123,7 +124,7 @@ impl CallGuard {
         CallGuard::begin(what, path, Patience::Usual)
     }
 
-    /// A call that is waited for without end, but told if it is slow.
+    /// A call that may take any time; if it is slow there is a warning.
     pub fn slow(what: &'static str, path: &Path) -> CallGuard {
         CallGuard::begin(what, path, Patience::Endless)
     }

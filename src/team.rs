@@ -208,7 +208,7 @@ impl<T, E> Drop for Ahead<T, E> {
     fn drop(&mut self) {
         self.items.take();
         if let Some(maker) = self.maker.take() {
-            // A panic there has told itself.
+            // Where the thread panicked, the panic hook has already printed why.
             let _ = maker.join();
         }
     }

@@ -43,7 +43,7 @@ pub fn output_was_closed() -> bool {
 /// are lost.
 const PASSED_ON: Duration = Duration::from_millis(300);
 
-/// Waits until a launcher has passed on what this rank has told.
+/// Waits until a launcher has passed on what this rank has printed.
 pub fn passed_on() {
     std::thread::sleep(PASSED_ON);
 }
@@ -85,7 +85,7 @@ fn wait_for_room(stream: BorrowedFd) -> io::Result<()> {
         let mut wanted = [PollFd::new(&stream, PollFlags::OUT)];
         match poll(&mut wanted, Some(&left)) {
             Err(Errno::INTR) => {}
-            // What can't be waited for tells when it is written to.
+            // Where poll itself fails, the write will say what is wrong.
             found => {
                 let stuck = found == Ok(0);
                 STUCK.store(stuck, Relaxed);

@@ -75,7 +75,7 @@ fn save_cut(
 ) -> Result<()> {
     let there = ModelFolder::open_whole(comm, path);
     if there.is_ok_and(|there| there.manifest.content_hash == hash) {
-        // Whoever has put it there may not have come to that.
+        // Whoever put the model there may have been stopped before the sync.
         let synced = if comm.is_root() { disk.sync_dir(folder_of(path)) } else { Ok(()) };
         comm.agree(synced.map_err(|error| Error::file(path, &error)))?;
         disk.lasts(path);

@@ -41,7 +41,7 @@ impl ModelFolder {
             .map_err(|error| error.hint("a model is a directory such as RUN/model"))?;
         let file = folder.file(MANIFEST)?;
         let text = file.whole(MANIFEST_BYTES_MAX)?;
-        // What the sums say comes first: a changed manifest is damage, whatever it says now.
+        // Digests are compared first: a changed manifest is damage, whatever it says now.
         let there = folder.names()?.iter().any(|name| name == sums::SUMS);
         let listed = if there { Some(sums::read(&folder)?) } else { None };
         if let Some(listed) = &listed {

@@ -10,8 +10,8 @@ use super::loaded::damaged;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "reelscale-checkpoint";
-/// Of the records in a checkpoint, whatever they are. Those of version 1 had values without names,
-/// one after the other.
+/// Version of the records in a checkpoint. In version 1 they were values without names, one after
+/// the other.
 const VERSION: u32 = 2;
 const VERSION_MIN: u32 = 1;
 
@@ -28,7 +28,7 @@ pub struct FamilyFile {
 /// The parts of each family, end to end.
 pub type Families = BTreeMap<String, Vec<FamilyFile>>;
 
-/// The whole of it.
+/// All that `state.json` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listing {
     format: String,
@@ -44,13 +44,13 @@ impl Listing {
         Listing { format: FORMAT.into(), version: VERSION, creator, about, parts }
     }
 
-    /// As it is written.
+    /// The text that is written.
     pub fn text(&self) -> String {
         serde_json::to_string_pretty(self).expect("a listing is plain data")
     }
 
-    /// What `text` says; `path` is what errors name. The error within: a newer program wrote it,
-    /// which is no damage.
+    /// Reads `text`; errors name `path`. The inner result is an error where a newer program wrote
+    /// the checkpoint, which is no damage.
     ///
     /// # Errors
     /// Exit 6: it is damaged, or of another format.
@@ -98,7 +98,7 @@ impl Listing {
     }
 }
 
-/// What the state of a newer program gets.
+/// Refuses the state of a newer program, with the versions.
 fn not_newer(path: &Path, state: &Value) -> Result<()> {
     match state["version"].as_u64().filter(|version| *version > VERSION.into()) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! A checkpoint that is whole, on its way back: items in their order, class blocks by number.
+//! A checkpoint that is whole, while it is read: items in their order, class blocks by number.
 
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ const BUFFER: usize = 1 << 20;
 /// A checkpoint that is whole.
 pub struct Loaded {
     pub number: u64,
-    /// Of its records.
+    /// Version of its records.
     pub version: u32,
     pub about: Value,
     pub events: Vec<u8>,
@@ -26,7 +26,7 @@ pub struct Loaded {
     pub blocks: SavedBlocks,
 }
 
-/// SavedItems one after the other.
+/// The items that all ranks hold alike, one after the other.
 pub struct SavedItems {
     from: Cursor<Vec<u8>>,
     path: PathBuf,
@@ -53,7 +53,7 @@ impl SavedItems {
         take_numbers(&mut self.from).map_err(|error| damaged(&self.path, error))
     }
 
-    /// The error that what was taken can't be.
+    /// An error: what was taken can't be in a checkpoint of this run.
     pub fn refused(&self, what: impl std::fmt::Display) -> Error {
         damaged(&self.path, what)
     }
@@ -68,7 +68,7 @@ impl SavedItems {
     }
 }
 
-/// The error that a file of a checkpoint can't be used.
+/// An error: this file of a checkpoint can't be used.
 pub fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
     Error::run_directory(format!("{}: {what}", path.display()))
 }

@@ -1,5 +1,5 @@
-//! Checkpoints of a run: what it can go on from, and nobody else needs. What they hold is left to
-//! those who put and take it.
+//! Checkpoints of a run, from which it can go on; nobody else needs them. Their records are read
+//! and written by training.
 
 pub mod listing;
 mod loaded;

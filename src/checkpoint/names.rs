@@ -1,4 +1,5 @@
-//! What the folders and files of checkpoints are called: all else is somebody else's.
+//! Names of the folders and files of checkpoints. Files of any other name are somebody else's and
+//! stay.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -7,10 +8,10 @@ use std::path::Path;
 
 use crate::folder::sums::SUMS;
 
-/// The folder of one under way begins with this.
+/// The folder of a checkpoint that is being written begins with this.
 pub const NEXT: &str = "next";
 
-/// What stands in a folder, in order; nothing where it isn't there.
+/// Names of all that is in a folder, in order; none where there is no folder.
 pub fn entries(folder: &Path) -> io::Result<Vec<OsString>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

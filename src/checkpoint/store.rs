@@ -45,7 +45,8 @@ pub type Put<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'a;
 /// Writes the items of a class block.
 pub type PutBlock<'a> = dyn Fn(usize, &mut dyn Write) -> io::Result<()> + 'a;
 
-/// What each class block has, of which this rank holds a run.
+/// A record for each class block: weights, say, or a solver's state. This rank writes those of its
+/// own blocks.
 pub struct Family<'a> {
     pub name: &'static str,
     /// Who owns which class block.
@@ -148,7 +149,7 @@ impl Store {
         Ok((part, (name, file.finish()?)))
     }
 
-    /// What rank 0 writes, and the step that makes it all a checkpoint.
+    /// Writes what rank 0 writes, and renames the folder, which makes it a checkpoint.
     fn finish(
         &self,
         contents: &Contents,
@@ -182,10 +183,11 @@ impl Store {
         Ok(SummedFile { file, sum: Sha256::new(), written: 0 })
     }
 
-    /// Of all checkpoints but the newest and the whole one before it, none is needed.
+    /// Removes all checkpoints but the newest and the whole one before it: none of them is needed
+    /// any more.
     fn remove_older(&self, newest: u64) {
         let Some(before) = self.whole.replace(Some(newest)) else { return };
-        // What lies between them is damaged and could not be put aside.
+        // Any between these two are damaged and could not be put aside.
         let mut older = self.numbers().unwrap_or_default();
         older.retain(|number| *number <= before && *number < newest);
         older.pop();
@@ -199,8 +201,8 @@ impl Store {
         }
     }
 
-    /// Removes all checkpoints, damaged and unfinished ones too, which are of no more use. What
-    /// this program hasn't written stays, and is told.
+    /// Removes all checkpoints, damaged and unfinished ones too, which are of no more use. Files
+    /// that this program hasn't written stay, with a warning.
     pub fn remove_all(&self) {
         let outcome = entries(&self.folder).and_then(|names| {
             let mut foreign = None;
@@ -281,7 +283,7 @@ impl Store {
         let numbers = self.numbers().unwrap_or_default();
         for number in numbers.into_iter().filter(|number| *number > whole) {
             let path = self.path(number);
-            // An earlier one of the same number may lie there.
+            // An earlier damaged one of the same number may have that name.
             let mut aside = path.with_extension("damaged");
             for another in 1.. {
                 match there(&aside) {
@@ -295,8 +297,8 @@ impl Store {
         }
     }
 
-    /// Reads a checkpoint. One of a newer program, the error within, is no damage: going on from
-    /// the one before it would lose what it holds.
+    /// Reads a checkpoint. The inner result is an error where a newer program wrote it. That is no
+    /// damage: going on from the checkpoint before it would lose what this one holds.
     fn try_load(&self, comm: &Comm, number: u64) -> Result<Result<Loaded>> {
         let path = self.path(number);
         let folder = comm.agree(Folder::open_no_link(&path))?;
@@ -313,7 +315,7 @@ impl Store {
         let path = path.join(STATE);
         let listing = match comm.agree(Listing::parse(&path, &text))? {
             Ok(listing) => listing,
-            // Of the same text on all ranks.
+            // All ranks have read the same text, so the error is common to them.
             Err(newer) => return Ok(Err(Error { agreed: true, ..newer })),
         };
         let mut mine = listed.iter().skip(comm.rank()).step_by(comm.size());
@@ -345,7 +347,7 @@ struct SummedFile {
 }
 
 impl SummedFile {
-    /// Makes it last and returns its digest.
+    /// Syncs the file and returns its digest.
     fn finish(self) -> io::Result<String> {
         self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync()?;
         Ok(hex(&self.sum.finalize()))

@@ -10,7 +10,7 @@ use bytemuck::Pod;
 use crate::error::Error;
 use crate::tell;
 
-/// What it takes until an abort has reached all ranks, and that.
+/// How long it takes until an abort has reached all ranks.
 const BETWEEN_RANKS: Duration = Duration::from_millis(800);
 const RANKS_THAT_WAIT: usize = 8;
 
@@ -91,8 +91,8 @@ pub trait Backend {
     fn all_have_met(&self) {}
     /// Ends all ranks of the run with this exit code, now (MPI_Abort, section 9.7).
     fn abort(&self, code: i32) -> !;
-    /// The same after telling why, in one line. Ranks that find the same fault don't all tell it:
-    /// each gives those before it the time to.
+    /// The same after telling why, in one line. Where several ranks find the same fault only one
+    /// prints it: each waits long enough for the ranks before it to end the run.
     fn fail(&self, error: Error) -> ! {
         std::thread::sleep(BETWEEN_RANKS * self.rank().min(RANKS_THAT_WAIT) as u32);
         tell::line(&format!("reelscale: {error}"));
@@ -102,7 +102,7 @@ pub trait Backend {
     /// Tells every other rank that the run is to stop, and waits for nobody (MPI_Isend, section
     /// 3.7.2). Nothing to do where ranks share one flag.
     fn tell_stop(&self) {}
-    /// Whether another rank has told so (MPI_Iprobe, section 3.8.1).
+    /// Whether another rank has told this one to stop (MPI_Iprobe, section 3.8.1).
     fn told_stop(&self) -> bool {
         false
     }

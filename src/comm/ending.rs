@@ -75,8 +75,8 @@ pub fn before_leaving(before: impl Fn() + Send + Sync + 'static) {
     let _ = BEFORE.set(Box::new(before));
 }
 
-/// The process leaves with this code when so much time has passed, whatever else happens. The
-/// first time that is told counts.
+/// The process leaves with this code when so much time has passed, whatever else happens. Only the
+/// first call counts.
 pub fn leave_within(time: Duration, code: i32) {
     let mut leave_at = LEAVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     leave_at.get_or_insert((Instant::now() + time, code));

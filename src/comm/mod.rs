@@ -8,7 +8,7 @@
 //! call that returns has succeeded on this rank. Errors that all ranks can learn of in time are
 //! made common by `Comm::agree`, among them that a message arrived damaged (`seal.rs`).
 
-// What it takes to be several ranks, and three ways to be that.
+// The trait of backends, and the three of them: serial, threads, MPI.
 mod backend;
 mod meeting;
 #[cfg(feature = "mpi")]
@@ -16,7 +16,8 @@ mod mpi;
 mod serial;
 mod threads;
 
-// A group of ranks, and what passes between them: while work goes on, or waited for at once.
+// A group of ranks, and exchanges between them: those that go on during work, and those that are
+// waited for at once.
 mod collectives;
 mod communicator;
 mod exchange;
@@ -25,7 +26,7 @@ mod ordered_sum;
 mod started;
 mod traffic;
 
-// What all that passes is trusted by, and how ranks stop, agree and fail together.
+// How messages are proven, and how ranks stop, agree and fail together.
 mod activity;
 mod agreement;
 mod ending;

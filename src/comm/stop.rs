@@ -20,7 +20,8 @@ pub struct StopFlag {
 }
 
 impl StopFlag {
-    /// A flag whose every look is told to `before_look` first, for tests that set it just then.
+    /// A flag that calls `before_look` before each look at it, for tests that set it at that very
+    /// moment.
     pub fn watched(before_look: BeforeLook) -> StopFlag {
         StopFlag { asked: Arc::default(), before_look: Some(before_look) }
     }
@@ -55,7 +56,7 @@ impl fmt::Debug for StopFlag {
 pub enum Telling {
     /// Nothing known yet.
     Listening,
-    /// Another rank has told it.
+    /// Another rank has told this one.
     Heard,
     /// This rank has told the others.
     Told,
@@ -113,7 +114,8 @@ impl Comm {
         if self.own.telling.get() == Telling::Settled {
             return;
         }
-        // Before all say what they have told: what is told after that nobody would take in.
+        // This comes before ranks say whether they have told others: nobody would receive a message
+        // that is sent later.
         self.pass_on_stop();
         let told = self.own.telling.replace(Telling::Settled) == Telling::Told;
         let told = self.all_gather(&[u8::from(told)]);

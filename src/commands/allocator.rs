@@ -21,7 +21,8 @@ fn given(place: *mut u8, bytes: usize) -> *mut u8 {
 
 #[cold]
 fn refuse(bytes: usize) -> ! {
-    // What says so needs little memory itself; if even that isn't there, this comes back here.
+    // Printing needs a little memory itself; if even that can't be had, this function is called
+    // again.
     static ONCE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     if !ONCE.swap(true, std::sync::atomic::Ordering::SeqCst) {
         let text = format!(

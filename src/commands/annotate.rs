@@ -41,7 +41,7 @@ struct RankRows {
     classes: Vec<u32>,
 }
 
-/// What all ranks must be told alike.
+/// The arguments that must be the same on all ranks.
 fn shared_by_ranks(args: &Args) -> String {
     let Args { model: _, data: _, output, top, scoring: _, patience: _ } = args;
     format!("--output = {output:?}\n--top = {top}\n")
@@ -97,8 +97,8 @@ fn is_hdf5(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "h5")
 }
 
-/// Whether the output can be written, as far as it can be told before hours of computing: its name
-/// is free, and its folder takes a file.
+/// Checks, before hours of computing, that the output can be written: its name is free, and its
+/// folder takes a file.
 fn check_output(disk: &Disk, path: &Path) -> Result<()> {
     let name = path.display();
     let refused = |error| Error::storage(format!("{name}: {error}"));

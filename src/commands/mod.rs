@@ -67,8 +67,8 @@ impl Ranks {
 }
 
 impl Arguments {
-    /// Those of this process. What asks for help or the version gets it, and what can't be
-    /// understood is told: then there is nothing to run, and the exit code comes back.
+    /// Parses the arguments of this process. Where they ask for help or the version, or can't be
+    /// understood, that is printed: then there is nothing to run, and the exit code comes back.
     pub fn of_process() -> std::result::Result<Arguments, ExitCode> {
         Arguments::try_parse().map_err(|message| {
             if message.use_stderr() {

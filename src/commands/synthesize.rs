@@ -81,7 +81,7 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     })
 }
 
-/// What all ranks must be told alike.
+/// The arguments that must be the same on all ranks.
 fn shared_by_ranks(args: &Args) -> String {
     let Args {
         rows,

@@ -57,7 +57,7 @@ pub struct Args {
     pub verify: bool,
 }
 
-/// What a run stands in.
+/// The world in which a run takes place: its disk and its clock.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     pub disk: Disk,
@@ -135,7 +135,7 @@ impl Start<'_> {
         };
         announce(comm, &job, &data, device.instructions().name());
         let shards = data.read_in_full();
-        // What can't run leaves no directory behind.
+        // A run that can't begin leaves no directory behind.
         let setting = Setting::new(comm, &job, data)?;
         if !there && self.take(&whole_job)?.is_none() {
             return Ok(());

@@ -72,7 +72,7 @@ impl Opened {
     pub fn hdf5(&self, cache_bytes: usize) -> Result<hdf5::File> {
         let mut options = hdf5::File::with_options();
         options.with_fapl(|access| access.chunk_cache(CHUNK_PLACES, cache_bytes, CHUNK_PREFERENCE));
-        // What has been proven is this file, whatever has its name by now.
+        // This open file has been proven; another one may have its name by now.
         let path = match self.trailer {
             Some(_) => system::path_of(&self.file, &self.path),
             None => self.path.clone(),

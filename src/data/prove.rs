@@ -249,7 +249,7 @@ impl Prover {
         system::process(self.child.id()).map_or(Duration::ZERO, |process| process.busy)
     }
 
-    /// What is to be told of its end.
+    /// Exit code and text of an error that says how it ended.
     fn end_of(&mut self, end: End) -> (Exit, String) {
         if let End::Silent(waited) = end {
             let seconds = waited.as_secs_f64();

@@ -20,7 +20,7 @@ use crate::model::bounds::{FeatureBounds, TooLarge};
 use crate::model::features::FRAMES_MAX;
 use crate::progress::{CallGuard, tick};
 
-/// What HDF5 keeps of chunks it has read, for each open dataset, unless it is told otherwise.
+/// Bytes of chunks that HDF5 caches for each open dataset by default.
 const CHUNK_CACHE: usize = 1 << 20;
 /// The largest chunk that is kept: the chunk that two reads share would otherwise be read and
 /// checked twice.

@@ -1,4 +1,5 @@
-//! What the file system says of a file: by it a file that was changed is told without reading it.
+//! What the file system says of a file. By comparing it a changed file is noticed without being
+//! read.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};

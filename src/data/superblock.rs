@@ -1,4 +1,4 @@
-//! What can be told of an HDF5 file without HDF5: where it ends, by its superblock.
+//! Reads where an HDF5 file ends from its superblock, without HDF5.
 
 use std::fs::File;
 use std::io;

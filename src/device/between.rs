@@ -8,9 +8,9 @@ use crate::error::Result;
 /// A class block at a mini-batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
-    /// Counted from this rank's first.
+    /// The block, counted from this rank's first.
     pub block: usize,
-    /// Of the window.
+    /// The rows of the mini-batch, counted from the window's first.
     pub rows: Range<usize>,
 }
 

@@ -1,5 +1,5 @@
-//! What a class block has whose classes search by themselves, each by value and gradient over all
-//! rows.
+//! The state of a class block each of whose classes is minimised by itself, by value and gradient
+//! over all rows.
 
 use std::io;
 
@@ -29,10 +29,9 @@ impl FullBatches {
         FullBatches { classes: (0..layout.classes.len()).map(begin).collect() }
     }
 
-    /// Of searches that were read back.
+    /// Takes searches that were read from a checkpoint.
     ///
-    /// # Errors
-    /// They are others than this solver has of the block's classes between two passes.
+    /// # Errors They aren't what this solver has of the block's classes between two passes.
     pub fn of(
         layout: &Layout,
         solver: ClassSolver,

@@ -1,4 +1,4 @@
-//! What a class block has that learns by mini-batches in the expert step.
+//! The state of a class block that learns by mini-batches in the expert step.
 
 use std::io;
 use std::ops::Range;
@@ -24,7 +24,7 @@ pub struct Learn {
     pub negatives: Option<Negatives>,
 }
 
-/// What a class block that learns by mini-batches has besides its weights.
+/// The state of a class block that learns by mini-batches, besides its weights.
 #[derive(Serialize, Deserialize)]
 pub struct MiniBatches {
     #[serde(rename = "optimizer")]
@@ -38,13 +38,13 @@ pub struct MiniBatches {
     /// Rows of the epoch that it has learned from: a stop may come in the middle of a window.
     pub rows: usize,
     pub converged: bool,
-    /// Of the block's weights, where the job wants it.
+    /// The moving average of the block's weights, where the job wants it.
     pub average: Option<Average>,
 }
 
 impl MiniBatches {
-    /// Before the first mini-batch. `averaging` is what stays of an average at one; 0: there is no
-    /// average.
+    /// Before the first mini-batch. `averaging` is the share of an average that a step leaves of
+    /// it; 0: there is no average.
     pub fn new(layout: &Layout, solver: MiniBatchSolver, averaging: f32) -> MiniBatches {
         let losses = vec![0.0; layout.groups.len() * LANES];
         let last_losses = vec![f64::INFINITY; losses.len()];
@@ -53,8 +53,9 @@ impl MiniBatches {
         MiniBatches { solver, losses, last_losses, rows: 0, converged: false, average }
     }
 
-    /// What of it, read back, no block with this solver and averaging can have come to. A block
-    /// that still learns has learned from `rows`, whole mini-batches of them or all.
+    /// What in it, read from a checkpoint, no block with this solver and averaging can have come
+    /// to, if anything. A block that still learns has learned from `rows`, whole mini-batches of
+    /// them or all.
     pub fn fault(
         &self,
         layout: &Layout,

@@ -164,7 +164,7 @@ pub trait Device {
     /// Takes class blocks to let them learn.
     fn hold<S: Solving>(&mut self, blocks: Vec<ClassBlock<S>>) -> Result<Self::Blocks<S>>;
 
-    /// Shows one of them as it is.
+    /// Calls `look` with one of the blocks as it is now.
     fn read<S: Solving>(
         &self,
         blocks: &Self::Blocks<S>,
@@ -172,11 +172,11 @@ pub trait Device {
         look: &mut dyn FnMut(&ClassBlock<S>),
     ) -> Result<()>;
 
-    /// Its weights. As long as they don't change and somebody holds them they are the same ones, so
-    /// that who holds them sees that nothing has changed.
+    /// Its weights. As long as they don't change and somebody holds them it is the same `Arc`, so
+    /// that its holder can see that nothing has changed.
     fn weights<S: Solving>(&self, blocks: &Self::Blocks<S>, index: usize) -> Result<Arc<Vec<f32>>>;
 
-    /// Has somebody else change its weights.
+    /// Lets `with` change its weights.
     fn change<S: Solving>(
         &mut self,
         blocks: &mut Self::Blocks<S>,
@@ -241,7 +241,7 @@ pub trait Device {
         offered: &Offered,
     ) -> Result<()>;
 
-    /// Leaves out what a pass has given so far.
+    /// Forgets the sums of a pass that was stopped.
     fn forget(&mut self, blocks: &mut Self::Blocks<FullBatches>) -> Result<()>;
 
     /// Puts every class at its last accepted point.

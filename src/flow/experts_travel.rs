@@ -11,9 +11,10 @@ use crate::device::Pace;
 use crate::model::Layout;
 use crate::model::experts::Experts;
 
-/// Calls `visit` with the layout and the weights of each class block in order, on every rank, also
-/// where a rank has failed: others go on. What it is given besides gets the next block on its way.
-/// Ranks have to agree afterwards: a block that arrived damaged is zeros until then.
+/// Calls `visit` with the layout and the weights of each class block in order, on every rank; a
+/// rank that has failed must take part, too, since others go on. By polling the `Pace` that it is
+/// given, `visit` lets the next block arrive meanwhile. Ranks have to agree afterwards: a block
+/// that arrived damaged is zeros until then.
 pub fn visit_blocks(
     comm: &Comm,
     experts: &Experts,

@@ -50,7 +50,8 @@ impl HomeRows {
         HomeRows { dataset, blocks, owners, room, wait_seconds, stop }
     }
 
-    /// The same rows, for what scales them like this (`Dataset::scaled_by`).
+    /// The same rows, of which those too large for this way of scaling are errors
+    /// (`Dataset::scaled_by`).
     pub fn scaled_by(self, normalize: Normalize, standard: Option<&Standard>) -> HomeRows {
         HomeRows { dataset: self.dataset.scaled_by(normalize, standard), ..self }
     }
@@ -192,8 +193,8 @@ impl HomeRows {
 }
 
 impl HomeRows {
-    /// Sees whether activations of rows from `first` on are finite: what comes of others may look
-    /// as if nothing were wrong.
+    /// Sees whether activations of rows from `first` on are finite: scores that are made of
+    /// infinite ones may look as if nothing were wrong.
     fn check(&self, first: usize, activations: &Matrix) -> Result<()> {
         if host_arithmetic::all_finite(&activations.data) {
             return Ok(());

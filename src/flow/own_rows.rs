@@ -99,7 +99,7 @@ impl OwnRows {
         self.width
     }
 
-    /// Seconds that was waited for windows of these rows out of a scratch file.
+    /// Seconds that this rank has waited for windows of these rows to be read from a scratch file.
     pub fn wait_seconds(&self) -> f64 {
         self.waited_nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9
     }
@@ -215,7 +215,7 @@ impl SealedRows {
         let places = to[from..].chunks_exact_mut(width.max(1));
         let mut places: Vec<(usize, &mut [f32])> = rows.iter().copied().zip(places).collect();
         if let Medium::Scratch(_) = &self.medium {
-            // In the file's order, so that a disk reads forwards.
+            // They are read in the file's order, so that a disk reads forwards.
             places.sort_unstable_by_key(|place| place.0);
         }
         for (row, place) in places {

@@ -1,9 +1,9 @@
 //! Rows that stand twice: among those that train and those that validate, or within one of both.
 //!
-//! Every row's id goes as a hash to the rank that looks after that hash. Only of ids that meet
-//! there are rows read: what is the same in labels and features, too, is the same video. A rank
-//! takes 32 bytes for each of its rows, and the time to read their ids once; rows whose ids stand
-//! in both lists are read once, all of them in the worst case.
+//! The hash of every row's id goes to the rank that is responsible for that hash. Rows are read
+//! only where equal ids meet there: rows with the same labels and features, too, are the same
+//! video. A rank takes 32 bytes for each of its rows, and the time to read their ids once; rows
+//! whose ids stand in both lists are read once, all of them in the worst case.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ const VALIDATES: u64 = 1 << 63;
 /// No row.
 const NONE: u64 = u64::MAX;
 
-/// A row's id on its way to the rank that looks after it.
+/// A row's id on its way to the rank that is responsible for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
 struct Named {
@@ -64,7 +64,7 @@ pub struct Lists<'a> {
     pub validation: Option<&'a HomeRows>,
     /// Whether both were named by the job: then a row in both is an error.
     pub named: bool,
-    /// `data.allow_overlap`: then it is only told.
+    /// `data.allow_overlap`: then it is a warning.
     pub allowed: bool,
 }
 
@@ -115,7 +115,8 @@ impl Lists<'_> {
         }
     }
 
-    /// An error, or a warning where what it says is allowed or comes of no choice of the user's.
+    /// An error, or a warning where the job allows it, or where the user didn't choose which rows
+    /// validate.
     fn refuse_or_warn(&self, comm: &Comm, text: String) -> Result<()> {
         if self.named && !self.allowed {
             let error = Error::input(text).hint("take them out, or data.allow_overlap = true");

@@ -53,7 +53,7 @@ pub struct Travel<'a> {
 struct Parts {
     /// Numbers of each rank's part.
     counts: Vec<usize>,
-    /// For each position of the window the rank that holds its row.
+    /// The rank that holds the row at each position of the window.
     holders: Vec<usize>,
     labels: Vec<Vec<u32>>,
 }
@@ -132,7 +132,7 @@ impl Travel<'_> {
 }
 
 impl Travel<'_> {
-    /// What a rank gives that can't read its rows: zeros.
+    /// The part of a rank that can't read its rows: zeros.
     fn nothing(&self, parts: &Parts) -> Vec<f32> {
         let stride = sealed_stride(self.own.width());
         let mut row = vec![0.0; stride];

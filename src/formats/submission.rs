@@ -131,7 +131,7 @@ pub fn read_both(predictions: Source, labels: Source) -> Result<Both> {
     Ok(Both { videos, unlabelled, unpredicted, cut })
 }
 
-/// What was found and what was expected, to be told with its place.
+/// What was found and what was expected; the caller adds where it was.
 type Read<T> = std::result::Result<T, String>;
 
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {

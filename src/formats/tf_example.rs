@@ -73,7 +73,7 @@ fn has_only(kind: u64, feature: &[u8]) -> Read<bool> {
     Ok(true)
 }
 
-/// The value of a feature that must be one byte string; what else it is, is told.
+/// The value of a feature that must be one byte string; an error says what else it is.
 fn single_bytes(feature: &[u8]) -> Read<Result<&[u8], Content>> {
     let (mut found, mut strings): (&[u8], _) = (&[], 0);
     Message(feature).each(STRINGS, |list| {
@@ -364,7 +364,8 @@ impl<'a> Record<'a> {
         format!("{}: not found; {}{}", part.name, self.keys(), self.features_hint())
     }
 
-    /// What can't be read among features that nobody asked for is told as that.
+    /// All keys with what they hold, for errors. A feature that can't be read is listed with the
+    /// reason.
     fn keys(&self) -> String {
         let mut all = Vec::new();
         for (key, feature) in &self.context {

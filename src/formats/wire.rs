@@ -1,7 +1,7 @@
 //! The wire format of protocol buffers, as far as records need it: a reader that never looks beyond
 //! what it was given.
 
-/// What is wrong with a record, to be told with its place.
+/// What is wrong with a record; the caller adds where it is.
 pub type Wrong = String;
 pub type Read<T> = std::result::Result<T, Wrong>;
 

@@ -21,7 +21,7 @@ pub struct Ranked<'a> {
     pub labels: &'a Labels,
 }
 
-/// What class blocks said while they visited, if they did.
+/// What is known from the visits of class blocks, if they have visited.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Visited {
     pub map_full: Option<f64>,
@@ -168,7 +168,8 @@ fn to_owners<T: bytemuck::Pod>(comm: &Comm, values: &[T]) -> Vec<T> {
     received
 }
 
-/// The way back.
+/// The reverse of `to_owners`: gives every rank a value for each class back, of those that lie with
+/// the classes' ranks.
 fn from_owners<T: bytemuck::Pod>(comm: &Comm, values: &[T], class_count: usize) -> Vec<T> {
     let shares = class_shares(comm, class_count);
     let to = vec![shares[comm.rank()]; comm.size()];

@@ -18,7 +18,7 @@ use crate::model::annotator::Annotator;
 
 /// Pairs a row gives to GAP and MAP.
 pub const TOP: usize = 20;
-/// Rows at least that a device scores at once for each piece of work that it does at once.
+/// A wave has at least so many rows for each piece of work that the device does at once.
 const ROWS: usize = 128;
 
 /// What scoring leaves on each rank.
@@ -151,7 +151,7 @@ fn positives(
 /// Sees that scores [rows][classes] and losses of rows are numbers: finite weights and features
 /// can still be so large that what they make is none.
 fn are_numbers(classes: &Range<usize>, found: Scores) -> Result<Scores> {
-    // Without a way out of the loop it is as fast as memory.
+    // The loop has no early exit, which makes it as fast as memory.
     let none = found.scores.iter().fold(false, |none, score| none | score.is_nan());
     if !none && found.losses.iter().all(|loss| loss.is_finite()) {
         return Ok(found);
@@ -171,7 +171,7 @@ struct Visit<'a, 'rest, 'pace, D: Device> {
     rest: &'a D::Rest<'rest>,
     device: &'a mut D,
     pace: &'a mut Pace<'pace>,
-    /// The first error. A rank that can't go on does so with nothing, since others wait for it.
+    /// The first error. A rank that has failed goes on without rows, since others wait for it.
     outcome: &'a mut Result<()>,
 }
 
@@ -192,7 +192,7 @@ impl<D: Device> Visit<'_, '_, '_, D> {
         if let Err(stopped) = comm.unless_stopped() {
             *self.outcome = Err(stopped);
         }
-        // A rank without a way on takes part with no rows.
+        // A rank that has failed takes part without rows.
         let rows = if self.outcome.is_ok() { self.own.labels.rows() } else { 0 };
         let wave = wave_rows(scores_max, classes.len(), self.device.at_once());
         let mut whole = (rows <= wave).then(|| self.scores(Which::Run(0, rows)));

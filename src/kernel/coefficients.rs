@@ -1,4 +1,4 @@
-//! What one update of a mini-batch optimizer is told beside its vectors.
+//! The numbers that an update of a mini-batch optimizer takes beside its vectors.
 
 /// The numbers that are the same for all parameters of an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -7,6 +7,6 @@ pub struct Coefficients {
     pub rate: f32,
     /// What the gradient is multiplied by.
     pub scale: f32,
-    /// What of each parameter is added to its gradient.
+    /// The share of each parameter that is added to its gradient.
     pub l2: f32,
 }

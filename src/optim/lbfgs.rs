@@ -167,7 +167,7 @@ impl FullBatch for Lbfgs {
         let pairs = self.pairs.iter().flat_map(|pair| [&pair.moved, &pair.change]);
         let wrong = other_lengths(vectors.map(Vec::as_slice), numbers)
             .or_else(|| pairs.into_iter().find_map(|one| other_lengths([one], numbers)));
-        // What a search that is over would have tried next is of no more use.
+        // A search that has converged needs no numbers for a next trial: those may be anything.
         let searching = vectors.iter().all(|vector| finite(vector))
             && self.pairs.iter().all(|pair| pair.rho.is_finite());
         let fine = finite(&self.point)

@@ -1,4 +1,4 @@
-//! Solvers: states that are told gradients and give steps.
+//! Solvers: they keep a state, take gradients and make steps.
 //!
 //! Two kinds: a `MiniBatch` steps any stretch of a vector of parameters by the gradient of some
 //! rows; a `FullBatch` steps a class's numbers, or the shared layers', by value and gradient over

@@ -15,7 +15,7 @@ pub struct Events {
     text: Vec<u8>,
     /// Bytes of `text` that the file has, as far as is known.
     written: usize,
-    /// Whether the last write has failed, and that has been told.
+    /// Whether the last write has failed, and a warning was printed.
     failed: bool,
 }
 
@@ -44,8 +44,8 @@ impl Events {
         self.write_anew()
     }
 
-    /// Adds a line. What can't be written is told once and written later: with the next line, or by
-    /// `make_whole`.
+    /// Adds a line. A line that can't be written gives one warning and is written later: with the
+    /// next line, or by `make_whole`.
     pub fn push(&mut self, line: &str) {
         self.text.extend_from_slice(line.as_bytes());
         self.text.push(b'\n');
@@ -167,7 +167,7 @@ mod tests {
         fs::write(folder.path().join("other"), "another").unwrap();
         fs::rename(folder.path().join("other"), &path).unwrap();
         whole(&mut events, "one\ntwo\nthree\n");
-        // What the name now leads to isn't ours.
+        // The name now leads to a file of somebody else.
         fs::write(folder.path().join("thesis"), "years").unwrap();
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(folder.path().join("thesis"), &path).unwrap();

@@ -49,13 +49,13 @@ impl Held {
             Err(_) => return Ok(()),
         };
         let lock = there(&self.path.join(LOCK)).unwrap_or_default();
-        // A lock that somebody took away by hand is nobody else's.
+        // A lock file that somebody removed by hand is not another run's lock.
         if folder.is_some_and(|found| identity(&found) == self.folder)
             && lock.is_none_or(|found| identity(&found) == self.lock)
         {
             return Ok(());
         }
-        // What is there now isn't this run's to write into.
+        // The directory that is there now belongs to another run: nothing is written into it.
         failure::run_ends();
         let text = "was moved or removed while the run went on";
         let text = format!("{}: {text}", self.path.display());

@@ -28,7 +28,7 @@ impl Lines {
 
 impl Log for Lines {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        // What all ranks would say alike is said once.
+        // Information that is the same on all ranks is printed by rank 0 alone.
         self.rank() == 0 || metadata.level() <= Level::Warn
     }
 

@@ -103,7 +103,7 @@ impl RunDirectory {
         let has = |name: &str| names.iter().any(|found| found == name);
         no_links(path)?;
         if !has(JOB) {
-            // What a run leaves that ended before it began.
+            // A start that ended before it wrote the job leaves these.
             let begun = |name: &std::ffi::OsString| name == LOCK || name == "job.toml.tmp";
             return match names.iter().all(begun) {
                 true => Ok(EarlierRun::Nothing),

@@ -27,7 +27,7 @@ static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 static ASKED: AtomicBool = AtomicBool::new(false);
 /// Milliseconds from `STARTED` until the first signal, and one; 0 before it.
 static FIRST: AtomicU64 = AtomicU64::new(0);
-/// Bits of `SIGNALS` that something else has had and that nobody has told of.
+/// Bits of `SIGNALS` that were taken by another handler and not reported yet.
 static LOST: AtomicU32 = AtomicU32::new(0);
 
 /// Sets atomic flags, reads the clock, leaves with _exit: all that a handler may do.

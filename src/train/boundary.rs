@@ -27,7 +27,8 @@ impl<D: Device> State<'_, D> {
             return Ok(None);
         };
         let Some(mut loaded) = checkpoints.store.load(comm)? else {
-            // What a start has left that came to no checkpoint.
+            // An earlier start that wrote no checkpoint may have left events behind: they are
+            // removed.
             comm.agree(self.report.resume(&[], self.standing.events_hash))?;
             return Ok(None);
         };
@@ -46,9 +47,9 @@ impl<D: Device> State<'_, D> {
         Ok(Some((loaded, model, step_best, begun)))
     }
 
-    /// Between two pieces of a step, after work, such as reading what comes next, that may have
-    /// failed on some rank: writes a checkpoint where one is due, with the own class blocks, which
-    /// the device may hold. Collective.
+    /// To be called between two pieces of a step, with the `outcome` of work that may have failed
+    /// on some rank, such as reading what comes next. Writes a checkpoint where one is due; the
+    /// class blocks of this rank are in it, even where the device holds them. Collective.
     ///
     /// # Errors
     /// As `boundary_where`.
@@ -61,7 +62,7 @@ impl<D: Device> State<'_, D> {
         self.boundary_where(Checkpoints::due, outcome, model, course)
     }
 
-    /// The same between two steps.
+    /// To be called between two steps: writes a checkpoint where one is due. Collective.
     ///
     /// # Errors
     /// As `boundary_where`.
@@ -113,10 +114,9 @@ impl<D: Device> State<'_, D> {
 
     /// Writes a checkpoint, if the run has any. Collective.
     ///
-    /// # Errors
-    /// Exit 7: the model's numbers aren't finite, so that the checkpoint before is the last good
-    /// one; exit 5, if it is the `last` one of a run that stops: else what can't be written is only
-    /// told; common to all ranks.
+    /// # Errors Exit 7: the model's numbers aren't finite, so that the checkpoint before is the
+    /// last good one; exit 5 where it can't be written and is the `last` one of a run that stops;
+    /// for any other one that is a warning. Common to all ranks.
     pub fn save(&mut self, model: &Annotator, course: &dyn Resumable<D>, last: bool) -> Result<()> {
         if self.checkpoints.is_some() {
             self.check(&phase(), model, 0.0, None)?;
@@ -161,7 +161,7 @@ impl<D: Device> State<'_, D> {
         self.checkpoints.as_ref().map_or_else(Clock::default, |own| own.clock.clone())
     }
 
-    /// What was written of the starts of this run.
+    /// The records of all starts of this run, of which this is the last.
     pub fn sessions(&self) -> Vec<Value> {
         self.checkpoints.as_ref().map_or(Vec::new(), |checkpoints| checkpoints.sessions.clone())
     }

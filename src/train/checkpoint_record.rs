@@ -19,7 +19,7 @@ use crate::packed::{self, Numbers, put, take, take_numbers, unless};
 
 /// The state of a step, beside the model.
 pub trait Resumable<D> {
-    /// Whether there is any.
+    /// Whether the step has begun, so that there is a state.
     fn begun(&self) -> bool {
         true
     }
@@ -27,22 +27,22 @@ pub trait Resumable<D> {
     /// Writes what all ranks hold alike.
     fn put_common(&self, to: &mut dyn Write) -> io::Result<()>;
 
-    /// Whether class blocks have something, too.
+    /// Whether each class block has a state of its own, too.
     fn has_blocks(&self) -> bool {
         false
     }
 
-    /// Writes what this rank's class block `index`, counted from its first, has.
+    /// Writes the state of this rank's class block `index`, counted from its first.
     fn put_block(&self, _device: &D, _index: usize, _to: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 
-    /// Fills the place of the own class blocks in the model, where the device alone has them.
+    /// Copies this rank's class blocks into the model, where only the device has them.
     fn show(&self, _device: &D, _experts: &mut Experts) -> Result<()> {
         Ok(())
     }
 
-    /// Empties it again.
+    /// Takes them out of the model again.
     fn hide(&self, _experts: &mut Experts) {}
 
     /// The best model within the step, where it looks for one.
@@ -68,9 +68,9 @@ impl<D> Resumable<D> for () {
 struct CheckpointRecord<'a> {
     standing: Cow<'a, Standing>,
     model: ModelRecord<'a>,
-    /// Of the run.
+    /// The best model of the run.
     best: BestRecord<'a>,
-    /// Of the step under way.
+    /// The best model of the step under way.
     step_best: BestRecord<'a>,
     /// Whether the step under way has a record of its own, which is the next item.
     begun: bool,
@@ -80,7 +80,7 @@ struct CheckpointRecord<'a> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModelRecord<'a> {
-    /// Of each class.
+    /// Number of experts of each class.
     experts: Vec<usize>,
     /// Parameters of the shared layers.
     #[serde(with = "packed")]
@@ -93,18 +93,18 @@ struct ModelRecord<'a> {
 struct BestRecord<'a> {
     which: BestIs,
     score: Option<f64>,
-    /// Where it isn't the run's own one.
+    /// The best model, where it isn't the run's model as it is now.
     model: Option<ModelRecord<'a>>,
 }
 
-/// What the best model is.
+/// Where the best model is to be found.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 enum BestIs {
     /// There is none yet.
     Nothing,
     /// The run's own model as it is now.
     Same,
-    /// One that is written beside it.
+    /// An earlier one, which is written beside the run's own model.
     Other,
 }
 
@@ -233,7 +233,7 @@ pub fn restore(comm: &Comm, loaded: &mut Loaded, expected: &ExpectedModels) -> R
     let records = [record.best, record.step_best];
     for ((best, name), record) in bests.iter_mut().zip(BESTS).zip(records) {
         best.score = record.score.unwrap_or(best.score);
-        // Less than anything is what none has.
+        // Minus infinity is the score where there is no best model yet.
         if best.score.is_nan() || best.score == f64::INFINITY {
             return Err(loaded.common.refused(format!("{name}: found the score {}", best.score)));
         }
@@ -256,7 +256,7 @@ pub fn restore(comm: &Comm, loaded: &mut Loaded, expected: &ExpectedModels) -> R
 }
 
 impl CheckpointRecord<'_> {
-    /// Of version 1: the same values one after the other.
+    /// Reads a record of version 1: the same values without names, one after the other.
     fn without_names(from: &mut SavedItems) -> Result<CheckpointRecord<'static>> {
         let model = |from: &mut SavedItems| -> Result<ModelRecord<'static>> {
             Ok(ModelRecord { experts: from.take()?, shared: from.take_numbers()? })
@@ -318,7 +318,7 @@ fn with_blocks(loaded: &Loaded, family: &str, mut head: Annotator) -> Result<Ann
     Ok(head)
 }
 
-/// What `read` makes of each own block's state of the step.
+/// Reads the step's state of each of this rank's class blocks by `read`.
 pub fn learned_blocks<T>(
     loaded: &Loaded,
     experts: &Experts,

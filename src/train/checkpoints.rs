@@ -13,36 +13,37 @@ use crate::job::{CheckpointJob, Job};
 use crate::report::Held;
 use crate::signals::Deadline;
 
-/// What is kept between the deadline of a run and the moment it starts to stop, beside the time
-/// that checkpoints have taken.
+/// A run starts to stop so long before its deadline, and earlier by the time that its checkpoints
+/// have taken.
 pub const MARGIN: Duration = Duration::from_secs(15);
 /// Tries to write the last checkpoint of a run that stops.
 const TRIES: usize = 3;
 const BETWEEN_TRIES: Duration = Duration::from_secs(2);
-/// When one in the middle of a run that couldn't be written is tried again.
+/// A checkpoint in the middle of a run that couldn't be written is tried again after this.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// Between two steps one is written unless the last one is so many times its own cost ago: what
-/// short steps of large models spend on them is bounded by the inverse.
+/// Between two steps a checkpoint is written once so many times the duration of the last one have
+/// passed since then. So short steps of large models spend at most the inverse of this, 2 %, on
+/// checkpoints.
 const COSTS_BETWEEN: u32 = 50;
 
 /// The checkpoints of a run.
 pub struct Checkpoints {
     pub store: Store,
     job: CheckpointJob,
-    /// What run they belong to: `job`, `data`.
+    /// Which run they belong to: its `job`, its `data` and the `contents` of its shards.
     pub identity: Value,
     /// The starts of the run: on how many ranks, where. The last is this one.
     pub sessions: Vec<Value>,
     /// The end of the time that the run has, on rank 0.
     deadline: Option<Deadline>,
     pub clock: Clock,
-    /// On rank 0.
+    /// Whether the run directory is still where it was. Rank 0 alone has it.
     held: Option<Held>,
     last: Instant,
-    /// What the last one took.
+    /// How long the last one took.
     cost: Duration,
-    /// Whether that couldn't be written.
+    /// Whether the last one couldn't be written.
     failed: bool,
     /// Boundaries since the last checkpoint.
     boundaries: usize,
@@ -77,13 +78,13 @@ impl Checkpoints {
         }
     }
 
-    /// By this clock from now on.
+    /// The same, by another clock from now on.
     pub fn with_clock(mut self, clock: Clock) -> Checkpoints {
         (self.last, self.clock) = (clock.now(), clock);
         self
     }
 
-    /// In the run directory that `held` knows, on rank 0.
+    /// The same, in the run directory that `held` watches, on rank 0.
     pub fn with_held(self, held: Option<Held>) -> Checkpoints {
         Checkpoints { held, ..self }
     }
@@ -203,7 +204,7 @@ fn same_contents(then: &Value, now: &Value) -> Result<()> {
             Err(error.hint("the same shards, or a new --output"))
         };
         for (index, (then, now)) in then.iter().zip(&now).enumerate() {
-            // Where rows are is nobody's concern, but they must be the same.
+            // Shards may have been moved or renamed, as long as they hold the same rows.
             if then[1] != now[1] {
                 let name = |shard: &Value| shard[0].as_str().unwrap_or_default().to_string();
                 return refused(format!(

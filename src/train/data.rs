@@ -46,7 +46,8 @@ impl Data {
         self.validation.iter().for_each(|rows| keep(rows, plan.validation_in_memory));
     }
 
-    /// What is the same of the rows wherever their shards lie: which they are, and how many.
+    /// Which rows these are, as JSON: their number and a digest of their shards, wherever those
+    /// lie.
     pub fn identity(&self) -> Value {
         let of = |rows: &HomeRows| {
             let mut digest = Sha256::new();
@@ -77,7 +78,7 @@ impl Data {
         ReadBefore::among(lists.flat_map(|rows| rows.dataset().shards()))
     }
 
-    /// What ranks have made of their shards, for them to compare.
+    /// What this rank has made of its shards, as a text that ranks compare.
     pub fn described(&self) -> String {
         let identity = self.identity();
         let numbers = json!([&*self.experts, &*self.biases, self.standard.as_deref()]);
@@ -159,7 +160,7 @@ impl Data {
             Normalize::Standardise => Some(Rc::new(train.standard(comm)?)),
             _ => None,
         };
-        // Rows that this makes no numbers of are errors from now on.
+        // From now on rows with features so large that scaling them gives no numbers are errors.
         let scaled =
             |rows: HomeRows| Rc::new(rows.scaled_by(job.data.normalize, standard.as_deref()));
         let (train, validation) = (scaled(train), validation.map(scaled));

@@ -17,8 +17,8 @@ pub type Keep<'a> = dyn FnMut(&mut Report, &Trained) -> Result<()> + 'a;
 /// How often a stop is looked for between two tries.
 const TICK: Duration = Duration::from_millis(500);
 
-/// For how long it is tried, and what is waited between two tries: at first, doubled each time, and
-/// at most.
+/// For how long it is tried, and the pauses between two tries: the first one, which doubles each
+/// time, and the longest.
 #[derive(Clone, Copy, Debug)]
 pub struct Tries {
     pub whole: Duration,
@@ -35,9 +35,8 @@ impl Default for Tries {
 
 /// Calls `keep` until it succeeds, the time is over or the run is to stop. Collective.
 ///
-/// # Errors
-/// The last one of `keep`, common to all ranks; the final state is in a checkpoint then, or it is
-/// said that it isn't.
+/// # Errors The last error of `keep`, common to all ranks. It says whether the final state is in a
+/// checkpoint.
 pub fn keep<D: Device>(
     state: &mut State<D>,
     model: &Annotator,

@@ -1,4 +1,4 @@
-//! Whether what a run has come to are numbers: weights and losses.
+//! Whether the weights and losses of a run are finite.
 
 use super::state::State;
 use crate::device::Device;
@@ -47,7 +47,8 @@ impl<D: Device> State<'_, D> {
         if error.exit != Exit::Numeric {
             return Err(error);
         }
-        // Of each kind what the lowest rank has: it owns the first classes and row blocks.
+        // Of each kind the finding of the lowest rank is named: it owns the first classes and row
+        // blocks.
         let first = own.iter().filter_map(|text| {
             let texts = self.setting.comm.all_gather_any(text.as_bytes());
             let first = texts.into_iter().find(|text| !text.is_empty())?;

@@ -1,4 +1,4 @@
-//! How a run fits the machine: what is told of it before anything large is made.
+//! How a run fits the machine: warnings before anything large is made.
 
 use super::data::Data;
 use super::pretrain::RowGroups;
@@ -8,7 +8,8 @@ use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
 use crate::{human, launch};
 
-/// Warns, once, where a rank's plan is more than the least that any rank may count on. Collective.
+/// Warns, once, if the planned memory of a rank is more than the rank with least memory can count
+/// on. Collective.
 pub fn warn_of_memory(comm: &Comm, planned: u64) {
     let here = comm.all_gather(&[launch::memory().unwrap_or(u64::MAX)]);
     let (rank, least) = here.into_iter().enumerate().min_by_key(|rank| rank.1).expect("a rank");
@@ -21,7 +22,7 @@ pub fn warn_of_memory(comm: &Comm, planned: u64) {
     }
 }
 
-/// Says which steps have less to share out than there are ranks.
+/// Says how many ranks have nothing to do in which steps.
 pub fn tell_of_idle_ranks(comm: &Comm, job: &Job, data: &Data, shape: &Shape) {
     let groups = match job.pretrain.epochs {
         0 => None,

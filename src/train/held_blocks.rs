@@ -1,5 +1,6 @@
-//! Own class blocks while the device holds them. Their place in the model is empty then, so that
-//! nobody takes old weights for theirs; it is filled for as long as somebody looks.
+//! This rank's class blocks while the device holds them. Meanwhile the model has none, so that
+//! nobody can take outdated weights for theirs; they are copied into it (`show`) only for as long
+//! as somebody looks at them.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub fn hold<D: Device, S: Solving>(
     device.hold(blocks.map(block).collect())
 }
 
-/// Fills the place of the own class blocks in the model.
+/// Copies this rank's class blocks, as the device has them, into the model.
 ///
 /// # Errors
 /// The device is lost.
@@ -43,12 +44,12 @@ pub fn show<D: Device, S: Solving>(
     Ok(())
 }
 
-/// Empties it again.
+/// Takes this rank's class blocks out of the model again.
 pub fn hide(experts: &mut Experts) {
     experts.parameters = Vec::new();
 }
 
-/// Writes what a class block that the device holds has learned with.
+/// Writes the solver's state of a class block that the device holds.
 ///
 /// # Errors
 /// What writing gives; the device is lost.

@@ -58,7 +58,7 @@ pub struct Trained {
     pub sessions: Vec<Value>,
 }
 
-/// What the step under way has beside the model.
+/// The state of the step under way, beside the model.
 enum Course<D: Device> {
     /// The step hasn't begun.
     Nothing,
@@ -67,7 +67,7 @@ enum Course<D: Device> {
     Shared(SharedCourse),
 }
 
-/// A run that stands where it begins or goes on.
+/// A run that is ready to begin, or to go on from a checkpoint.
 pub struct Run<'a, D: Device> {
     state: State<'a, D>,
     model: Annotator,
@@ -155,7 +155,8 @@ impl<'a, D: Device> Run<'a, D> {
 }
 
 impl<D: Device> Course<D> {
-    /// What `loaded` holds of the step that `state` stands in, if it has `begun`.
+    /// The state of the step in which the run stands, read from the checkpoint `loaded`, if the
+    /// step has `begun`.
     fn restore(
         state: &mut State<D>,
         model: &Annotator,
@@ -293,7 +294,7 @@ fn expert_step<D: Device>(
         ExpertStep { comm, job: &job.experts, seed: job.run.seed, round, own: &own, runs: &runs };
     step.run(state, model, course)?;
     train.waited(own.wait_seconds());
-    // Validation needs the room that they take.
+    // Validation needs the memory that the activations take.
     drop(own);
     if let Some(best) = &course.best.model {
         *model = best.clone();

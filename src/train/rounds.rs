@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::State;
 
-/// The phases of a run.
+/// The phases of a run: its steps, and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -25,11 +25,11 @@ pub struct Standing {
     pub rounds_without: usize,
     /// Score of the best model when the round began.
     pub score_before: f64,
-    /// The training loss told last.
+    /// The training loss of the last event.
     pub last_loss: f64,
     /// Why the run is done.
     pub reason: String,
-    /// Of the events so far.
+    /// Hash of the events so far.
     pub events_hash: [u8; 32],
 }
 
@@ -49,7 +49,7 @@ impl Standing {
 }
 
 impl Standing {
-    /// What of it, read back, no run of so many rounds can have come to.
+    /// What in it, read from a checkpoint, no run of so many rounds can have come to, if anything.
     pub fn fault(&self, rounds: usize) -> Option<String> {
         let round = match self.phase {
             Phase::Pretrain => self.round == 0,

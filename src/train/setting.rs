@@ -17,7 +17,7 @@ use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::{Experts, layouts};
 use crate::model::initial;
 
-/// What the model of a job on these data is.
+/// The shape of the model of a job on these data.
 pub fn shape_of(job: &Job, data: &Data) -> Shape {
     let dataset = data.train.dataset();
     Shape {
@@ -60,7 +60,7 @@ pub struct Setting<'a> {
     pub comm: &'a Comm,
     pub job: &'a Job,
     pub data: Data,
-    /// What the phases may take of memory.
+    /// What ranks keep in memory in each phase.
     pub plan: Plan,
     pub shape: Shape,
 }

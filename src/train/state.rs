@@ -1,5 +1,5 @@
-//! What a training run holds beside the model and the step under way. What it does stands in files
-//! of their own: `boundary.rs`, `rounds.rs`, `validation.rs`, `finite.rs`.
+//! What a training run holds beside the model and the step under way. What can be done with it
+//! stands in `boundary.rs`, `rounds.rs`, `validation.rs` and `finite.rs`.
 
 use super::checkpoints::Checkpoints;
 use super::rounds::Standing;

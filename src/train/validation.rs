@@ -1,4 +1,4 @@
-//! Validation: what a run tells of itself, and the best model so far.
+//! Validation: events with metrics, and the best model so far.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ impl Default for Best {
 }
 
 impl Best {
-    /// Takes this one.
+    /// Takes this model as the best.
     pub fn keep(&mut self, annotator: &Annotator, score: f64) {
         (self.model, self.score) = (Some(annotator.clone()), score);
     }

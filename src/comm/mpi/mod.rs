@@ -173,7 +173,7 @@ impl Backend for Processes {
     }
 
     fn told_stop(&self) -> bool {
-        // Who moves messages just now has it for others to see soon.
+        // If the progress thread is inside MPI just now, the message is seen at a later look.
         let Some(_calls) = self.world.progress.calls_if_free() else { return false };
         self.world.communicator.any_process().immediate_probe_with_tag(STOP_TAG).is_some()
     }

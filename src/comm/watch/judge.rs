@@ -1,5 +1,5 @@
-//! What rounds of questions say of a run: whether ranks are lost or hang, or what else is to be
-//! told. It knows signs and times, and neither sockets nor clocks.
+//! What rounds of questions say of a run: whether ranks are lost or hang, or whether there is
+//! something to warn of. It knows signs and times, and neither sockets nor clocks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const HANG_TIMES: u32 = 10;
 const HANG_MIN: Duration = Duration::from_secs(600);
 /// A launcher that sees a process gone has ended the others by then.
 const GONE_MIN: Duration = Duration::from_secs(3);
-/// What is told, but doesn't end the run, is told again after this.
+/// A warning that stays true is repeated after this.
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// What is known of a rank after a round.

@@ -44,7 +44,7 @@ impl Looker {
         let (mut before, mut greeted, mut looked) = (None, None, Instant::now());
         while !mpi_ends().1 {
             let times = self.shared.times();
-            // What neighbours are at is asked anew where the limit is another: it may be short.
+            // Neighbours are asked anew when the patience changes: it may be short now.
             if times != before {
                 (before, greeted) = (times, None);
             }

@@ -65,7 +65,7 @@ impl Own {
         }
         if turn != self.turn.0 {
             self.turn = (turn, now);
-            // Who has just been let go has as long as others.
+            // A rank whose wait has just ended gets the whole patience again.
             self.progress.1 = now;
         }
     }

@@ -90,7 +90,7 @@ fn put(text: &str, room: &mut [u8]) {
 
 fn text_of(room: &[u8]) -> String {
     let end = room.iter().position(|byte| *byte == 0).unwrap_or(room.len());
-    // What comes from another process doesn't get to the terminal as it is.
+    // Control characters from another process don't reach the terminal.
     String::from_utf8_lossy(&room[..end]).replace(char::is_control, "?")
 }
 

@@ -56,7 +56,7 @@ enum Benchmark {
     Train(train::Args),
 }
 
-/// What every benchmark is told.
+/// How every benchmark measures.
 pub struct Measuring {
     repeat: usize,
     kernel: Instructions,

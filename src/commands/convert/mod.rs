@@ -118,7 +118,7 @@ fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// What all ranks must be told alike.
+/// The arguments that must be the same on all ranks.
 fn shared_by_ranks(args: &Args) -> String {
     let Args { from, features, classes, labels_key, output, rows_per_shard, files, patience: _ } =
         args;

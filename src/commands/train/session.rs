@@ -41,7 +41,7 @@ pub fn tries() -> Tries {
     Tries { whole: whole.unwrap_or(default.whole), ..default }
 }
 
-/// What all ranks must be told alike: the job, where the run is kept and how it ends.
+/// What must be the same on all ranks: the job, where the run is kept and how it ends.
 pub fn shared_by_ranks(args: &Args, job: &Job) -> String {
     let Args { job: _, overrides: _, max_time: _, no_lock: _, output, stop_exit_code, verify } =
         args;
@@ -51,7 +51,7 @@ pub fn shared_by_ranks(args: &Args, job: &Job) -> String {
     )
 }
 
-/// What the run's record keeps of this start; changes of the job are told, too.
+/// What the run's record keeps of this start. Changes of the job are logged, too.
 fn session(found: &EarlierRun, started: SystemTime, comm: &Comm, threads: usize) -> Value {
     let mut changes = Vec::new();
     if let EarlierRun::Unfinished(run) = found {

@@ -24,11 +24,11 @@ use crate::team::Team;
 /// Class blocks that learn in the way S.
 pub struct HeldBlocks<S> {
     blocks: Vec<Own<S>>,
-    /// A gradient for each thread, of the block that it is at.
+    /// A gradient for each thread, of the block that it works on.
     gradients: Vec<Vec<f32>>,
 }
 
-/// One of them.
+/// One class block, its gradient and its losses.
 struct Own<S> {
     block: ClassBlock<S>,
     /// Of the pass or the mini-batch under way; empty before the first, and where gradients don't
@@ -45,7 +45,7 @@ pub struct KernelAndGradient<'a> {
 }
 
 impl KernelAndGradient<'_> {
-    /// One for each kernel, of which there are as many as gradients.
+    /// Pairs of one kernel and one gradient each; there are equally many.
     pub fn team<'a>(
         kernels: &'a mut [Kernel],
         gradients: &'a mut [Vec<f32>],
@@ -121,8 +121,8 @@ impl HeldBlocks<MiniBatches> {
 
     /// The same where something stands between gradient and step: mini-batch by mini-batch over all
     /// blocks, in turns that are the same on all ranks, of which one is on its way while the next
-    /// one's gradient is made. Where it says so, no further turn begins, and those on their way
-    /// leave nothing behind.
+    /// one's gradient is made. Where `between` says that the run stops, no further turn begins, and
+    /// those under way change nothing.
     pub fn learn_in_turns(
         &mut self,
         kernels: &mut [Kernel],

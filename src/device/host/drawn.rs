@@ -29,8 +29,8 @@ impl Drawn {
         Passing { activations: &self.activations, labels: &self.labels, weights: &self.weights }
     }
 
-    /// Takes those of `rows` of what is passing that the block learns from. The first that passes
-    /// is at position `position` of the epoch.
+    /// Gathers those `rows` of the rows passing by from which the block learns. The first of the
+    /// rows passing by is at `position` of the epoch.
     pub fn draw(
         &mut self,
         negatives: Negatives,

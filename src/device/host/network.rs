@@ -16,21 +16,21 @@ use crate::team::Team;
 /// Pieces of rows that a thread is given at once on the way to a wave.
 const PIECES: usize = 4;
 
-/// The model's own weights, and what the way back makes of them once it comes to that.
+/// The model's weights, and their transposes once they are needed for the way back.
 pub struct Network<'a> {
     model: &'a Annotator,
     transposed: OnceCell<Vec<Vec<f32>>>,
 }
 
-/// Row blocks, or groups, in order.
+/// A wave: row blocks, or groups of a mini-batch, in order.
 #[derive(Default)]
 pub struct Wave {
     pub(super) blocks: Vec<BlockRows>,
-    /// What visitors are transposed into.
+    /// Memory for a visitor's transposed weights.
     pub(super) turned: Vec<f32>,
 }
 
-/// The rows of one of them.
+/// The rows of one row block or group.
 pub(super) struct BlockRows {
     tape: Tape,
     pub labels: Labels,
@@ -160,7 +160,7 @@ impl<'a> Network<'a> {
     }
 }
 
-/// What a thread takes rows back through the network with.
+/// What one thread needs on the way back through the network.
 struct KernelAndFrames<'a> {
     kernel: &'a mut Kernel,
     frames: FrameReader<'a>,

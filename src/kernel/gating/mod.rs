@@ -28,7 +28,7 @@ pub fn backward(
     let mut dx = Matrix::zeros(x.rows(), x.width());
     let inputs = x.data.iter().zip(&gate.data);
     for ((dy, dx), (x, s)) in dy.data.iter_mut().zip(&mut dx.data).zip(inputs) {
-        // What doesn't pass W; and dz.
+        // dx gets the part that doesn't pass W; dy becomes dz.
         *dx = *dy * s;
         *dy = *dy * x * (s * (1.0 - s));
     }

@@ -8,7 +8,7 @@ use crate::kernel::mixture::layout::Dummy;
 /// Where logits stop where eps is 0.
 const SATURATED: f32 = 40.0;
 
-/// What a class of a row is told beside its logits.
+/// What the sweep of a class of a row is given beside its logits.
 #[derive(Clone, Copy, Debug)]
 pub struct Given {
     pub dummy: Dummy,

@@ -1,5 +1,5 @@
-//! What an expert step has on its way besides the model: where it stands, its own class blocks
-//! while the device holds them, and when their classes stop.
+//! The state of an expert step besides the model: where it stands, this rank's class blocks while
+//! the device holds them, and when their classes stop.
 
 use std::io;
 
@@ -16,11 +16,11 @@ use crate::train::checkpoint_record::Resumable;
 use crate::train::held_blocks::{hide, hold, put_block, show};
 use crate::train::validation::Best;
 
-/// What an expert step has on its way.
+/// The state of an expert step besides the model.
 pub struct ExpertsCourse<D: Device> {
     pub(super) position: NextWindow,
     pub(super) blocks: OwnBlocks<D>,
-    /// The best epoch, where the job looks for it.
+    /// The model after the best epoch so far, where the job keeps the best one.
     pub best: Best,
 }
 
@@ -36,18 +36,18 @@ pub struct NextWindow {
     pub done: bool,
 }
 
-/// The own class blocks, by the way they learn.
+/// This rank's class blocks, by the way in which they learn.
 pub enum OwnBlocks<D: Device> {
     MiniBatch(LearningBlocks<D, MiniBatches>),
     FullBatch(LearningBlocks<D, FullBatches>),
-    /// The step is at its end, where what blocks have learned with is of no more use.
+    /// The step is at its end: solvers' states are of no more use.
     Done,
 }
 
 /// Own class blocks that learn, on the device, and what stops their classes.
 pub struct LearningBlocks<D: Device, S: Solving> {
     pub blocks: D::Blocks<S>,
-    /// Of each block, where its classes stop by themselves; else none.
+    /// Early stopping of each block's classes; empty where classes don't stop by themselves.
     pub stopping: Vec<EarlyStopping>,
 }
 
@@ -89,13 +89,13 @@ impl<D: Device> ExpertsCourse<D> {
 }
 
 impl<D: Device, S: ByEpoch> LearningBlocks<D, S> {
-    /// Fills the place of the own class blocks in the model.
+    /// Copies this rank's class blocks, as the device has them, into the model.
     pub fn show(&self, device: &D, experts: &mut Experts) -> Result<()> {
         show(device, &self.blocks, experts)
     }
 
-    /// Puts classes that have stopped by themselves back to their best, or all classes. Hides the
-    /// blocks.
+    /// Puts classes that have stopped by themselves, or `all` classes, back to their best weights.
+    /// Takes the blocks out of the model.
     pub fn put_back(&mut self, device: &mut D, experts: &mut Experts, all: bool) -> Result<()> {
         hide(experts);
         for (index, stopping) in self.stopping.iter().enumerate() {
@@ -107,8 +107,8 @@ impl<D: Device, S: ByEpoch> LearningBlocks<D, S> {
         Ok(())
     }
 
-    /// Takes each class's loss on the validation rows. What has stopped has converged. Hides the
-    /// blocks.
+    /// Takes in each class's loss on the validation rows: classes that stop by it are put back to
+    /// their best weights and learn no more. Takes the blocks out of the model.
     pub fn take_losses(
         &mut self,
         device: &mut D,
@@ -130,7 +130,7 @@ impl<D: Device, S: ByEpoch> LearningBlocks<D, S> {
 
 impl<D: Device, S: ByEpoch> LearningBlocks<D, S> {
     fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
-        // The fields of a `BlockRecord`.
+        // These are the fields of a `BlockRecord`.
         let stopping = self.stopping.get(index);
         put_fields(to, 1 + u8::from(stopping.is_some()))?;
         put(to, &"learning")?;

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use crate::model::Layout;
 use crate::packed;
 
-/// What a class block knows of its classes' losses on the validation rows.
+/// The losses of a class block's classes on the validation rows, and their best weights.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EarlyStopping {
     /// Least loss of each class so far.
     #[serde(with = "packed")]
     least: Vec<f64>,
-    /// Epochs of each class since then.
+    /// Epochs of each class since its least loss.
     since: Vec<usize>,
-    /// Each class's weights and biases as they were then, in the block's layout.
+    /// Each class's weights and biases at its least loss, in the block's layout.
     #[serde(with = "packed")]
     weights: Vec<f32>,
     /// Epochs after which a class stops.
@@ -33,7 +33,7 @@ impl EarlyStopping {
         }
     }
 
-    /// What of it, read back, no epochs of a block can have come to.
+    /// What in it, read from a checkpoint, no run can have come to, if anything.
     pub fn fault(&self, layout: &Layout, patience: usize) -> Option<String> {
         let classes = layout.classes.len();
         let found = [self.least.len(), self.since.len(), self.weights.len()];
@@ -53,7 +53,7 @@ impl EarlyStopping {
         self.since[class] >= self.patience
     }
 
-    /// Which classes have, one for each.
+    /// Of each class whether it has stopped.
     pub fn all(&self) -> Vec<bool> {
         (0..self.since.len()).map(|class| self.stopped(class)).collect()
     }

@@ -65,8 +65,8 @@ impl ExpertStep<'_> {
         Ok(())
     }
 
-    /// One piece after the other until the step is done. Meanwhile the device alone has the own
-    /// class blocks.
+    /// Runs one epoch, or pass, after the other until the step is done. Meanwhile only the device
+    /// has this rank's class blocks.
     fn go<D: Device, S: ByEpoch>(
         &self,
         state: &mut State<D>,
@@ -80,7 +80,7 @@ impl ExpertStep<'_> {
             outcome = piece(self, state, model, going);
         }
         let shown = show(&state.device, &going.held.blocks, &mut model.experts);
-        // Other errors may be those of ranks that call nothing more.
+        // After any other error some ranks may call nothing more, so no collective may follow.
         if outcome.as_ref().err().is_none_or(Error::is_stop) {
             self.comm.agree(shown)?;
         }
@@ -101,7 +101,7 @@ impl ExpertStep<'_> {
         Travel { comm: self.comm, own: self.own, runs: self.runs, order, window, dropout }
     }
 
-    /// Rows of all epochs before one.
+    /// Number of rows that have passed before an epoch begins.
     fn first(&self, epoch: usize) -> u64 {
         ((self.round * self.job.epochs + epoch) * self.total_rows()) as u64
     }
@@ -140,7 +140,8 @@ impl ExpertStep<'_> {
             });
             // All ranks come to the last window at once.
             let Some(passed) = passed.transpose() else { break };
-            // Before that: a stop may have left blocks behind in this window.
+            // The position is set before a stop returns, since blocks may have been left behind in
+            // this window.
             going.position.rows = state.boundary_after(passed, model, going)?;
         }
         let loss = self.checked_loss(state, model, going)?;
@@ -191,7 +192,7 @@ impl ExpertStep<'_> {
         state.boundary_after(first_error.outcome(), model, going)
     }
 
-    /// The pass itself. Nothing stays of one that is stopped.
+    /// The pass itself. Where it is stopped in the middle, nothing of it is kept.
     fn search<D: Device>(
         &self,
         state: &mut State<D>,
@@ -215,7 +216,8 @@ impl ExpertStep<'_> {
         self.comm.agree(device.advance(blocks, rows, l2, &self.job.offered()))
     }
 
-    /// The loss over all class blocks, which is finite, as the model is, which is shown.
+    /// The loss over all class blocks, once it and the model are known to be finite. The model has
+    /// this rank's class blocks meanwhile.
     fn checked_loss<D: Device, S: ByEpoch>(
         &self,
         state: &mut State<D>,

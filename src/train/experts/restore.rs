@@ -22,7 +22,7 @@ use crate::train::validation::Best;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BlockRecord<S> {
-    /// What it learns with.
+    /// The solver's state.
     learning: S,
     early_stopping: Option<EarlyStopping>,
 }
@@ -45,7 +45,7 @@ impl<D: Device> ExpertsCourse<D> {
         }
         let layouts = experts.own_layouts();
         let version = loaded.version;
-        // Of version 1 both fields came one after the other.
+        // In version 1 both fields came one after the other, without names.
         let last = |from: &mut dyn Read| match job.class_patience {
             0 => Ok(None),
             _ => take(from).map(Some),
@@ -100,7 +100,8 @@ impl<D: Device> ExpertsCourse<D> {
     }
 }
 
-/// When a block's classes stop, where they stop by themselves.
+/// The early stopping of a block's classes, where the job wants it; refuses one that doesn't fit
+/// the job.
 fn stopping(
     layout: &Layout,
     job: &ExpertsJob,
@@ -115,7 +116,7 @@ fn stopping(
 }
 
 impl NextWindow {
-    /// What of it no step over so many rows can have come to.
+    /// What in it no step over so many rows can have come to, if anything.
     fn fault(&self, job: &ExpertsJob, rows: usize) -> Option<String> {
         let windows = match job.solver {
             Solver::FullBatch(_) => self.rows == 0,

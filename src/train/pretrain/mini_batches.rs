@@ -30,7 +30,7 @@ pub struct RowGroups<'a> {
     pub rows: &'a HomeRows,
     job: &'a PretrainJob,
     seed: u64,
-    /// Of row blocks.
+    /// Row blocks cut into groups.
     groups: Blocks,
     /// Who runs which group.
     pub owners: Owners,
@@ -74,7 +74,8 @@ impl RowGroups<'_> {
         self.groups.len()
     }
 
-    /// What an error calls the row blocks of a group that this rank runs, counted from its first.
+    /// How an error names the row blocks of one of this rank's groups, which is counted from the
+    /// rank's first.
     pub fn row_blocks_of(&self, own: usize) -> String {
         let blocks = self.groups.block(self.owners.own().start + own);
         format!("row blocks {} to {}", blocks.start, blocks.end - 1)

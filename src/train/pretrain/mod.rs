@@ -42,7 +42,7 @@ pub struct Pretrain<'a> {
 /// Where pretraining stands, and what it learns with besides the annotator's weights.
 pub struct PretrainCourse<D: Device> {
     position: NextMiniBatch,
-    /// Of each variable of the shared layers.
+    /// Adam's state of each variable of the shared layers.
     shared: Vec<Adam>,
     blocks: D::Blocks<Joint>,
 }
@@ -52,9 +52,9 @@ pub struct PretrainCourse<D: Device> {
 struct NextMiniBatch {
     epoch: usize,
     step: usize,
-    /// Summed over the rows of the epoch so far.
+    /// Loss, summed over the rows of the epoch so far.
     loss: f64,
-    /// Of all epochs.
+    /// Rows of all mini-batches so far, over all epochs.
     rows_seen: usize,
     /// Epochs without a better validation.
     without: usize,
@@ -99,7 +99,7 @@ impl Pretrain<'_> {
             outcome = self.epoch(state, annotator, course);
         }
         let shown = show(&state.device, &course.blocks, &mut annotator.experts);
-        // Other errors may be those of ranks that call nothing more.
+        // After any other error some ranks may call nothing more, so no collective may follow.
         if outcome.as_ref().err().is_none_or(Error::is_stop) {
             self.comm.agree(shown)?;
         }

@@ -14,9 +14,10 @@ use crate::labels::Labels;
 pub struct Stepped {
     /// The loss before it, summed over its rows.
     pub loss: f64,
-    /// Whether that and the shared layers' gradient are finite: the same on all ranks.
+    /// Whether the loss and the shared layers' gradient are finite: the same on all ranks.
     pub finite: bool,
-    /// What of this rank's rows isn't, if anything.
+    /// What of this rank's rows isn't finite, if anything: activations or a gradient, named with
+    /// their row blocks.
     pub odd: Option<String>,
     /// Whether this rank's device has failed.
     pub outcome: Result<()>,

@@ -18,7 +18,8 @@ use crate::packed::{put, take, unless};
 use crate::train::checkpoint_record::{Resumable, learned_blocks};
 use crate::train::held_blocks::{hide, hold, put_block, show};
 
-/// What all ranks hold of pretraining alike. It is written of references.
+/// What all ranks hold of pretraining alike. It is borrowed where it is written, owned where it is
+/// read.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PretrainRecord<P, S> {
@@ -95,7 +96,7 @@ impl<D: Device> PretrainCourse<D> {
 }
 
 impl NextMiniBatch {
-    /// What of it no pretraining on `groups` can have come to.
+    /// What in it no pretraining on `groups` can have come to, if anything.
     fn fault(&self, job: &PretrainJob, groups: &RowGroups) -> Option<String> {
         let epochs = match self.done {
             true => (1..=job.epochs).contains(&self.epoch) && self.step == 0,

@@ -232,7 +232,7 @@ fn pieces(groups: &[(Features, Labels)]) -> impl Iterator<Item = Result<Piece>> 
     })
 }
 
-/// The frames of groups, which are still there.
+/// The frames of a mini-batch's groups, which are still in memory.
 pub(super) struct FramesOf<'a>(pub &'a [(Features, Labels)]);
 
 impl FramesAgain for FramesOf<'_> {

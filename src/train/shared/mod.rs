@@ -20,7 +20,7 @@ use crate::job::SharedJob;
 use crate::model::annotator::Annotator;
 use crate::optim::SharedState;
 
-/// What an error calls it.
+/// How an error names the sum of the shared layers' gradient.
 pub const SHARED_GRADIENT: &str = "gradient of the shared layers";
 
 /// Where a shared step stands. The weights that it has reached are the model's.

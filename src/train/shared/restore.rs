@@ -13,7 +13,8 @@ use crate::optim::SharedState;
 use crate::packed::put;
 use crate::train::checkpoint_record::Resumable;
 
-/// What all ranks hold of a shared step alike. It is written of a reference.
+/// What all ranks hold of a shared step alike. It is borrowed where it is written, owned where it
+/// is read.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SharedRecord<S> {

@@ -23,9 +23,9 @@ use crate::tell;
 /// Beats in the time that a rank waits before it looks for others.
 const BEATS: u32 = 6;
 const BEAT_MAX: Duration = Duration::from_secs(10);
-/// Bytes of a sign: always as many, so that none is half written over another.
+/// Bytes of a sign. All signs are equally long, so that one never covers half of the one before it.
 const BYTES: usize = 512;
-/// Ranks that look: one would do, unless it is the one that is lost.
+/// How many ranks look for lost ones. One would be enough if it couldn't be lost itself.
 const WATCHERS: usize = 2;
 
 /// A sign of life.
@@ -62,7 +62,8 @@ impl Heartbeat {
         let thread = std::thread::spawn(move || {
             let mut watch = watch;
             for number in 0.. {
-                // Who can't leave signs can't see those of others either.
+                // A rank that can't write its own sign most likely can't read those of others
+                // either, so it judges nobody.
                 match watch.leave_sign(number) {
                     Ok(()) => watch.look(),
                     Err(error) => log::debug!("sign of life: {error}"),
@@ -80,7 +81,7 @@ impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.end.take();
         if let Some(thread) = self.thread.take() {
-            // A panic there has told itself.
+            // Where the thread panicked, the panic hook has already printed why.
             let _ = thread.join();
         }
     }
@@ -119,7 +120,8 @@ impl Watch {
         serde_json::from_str(&read_text(&self.path(rank), BYTES as u64).ok()?).ok()
     }
 
-    /// Where this rank waits too long, looks who leaves no signs, and ends the run if there is one.
+    /// If this rank has waited too long, looks for ranks that leave no signs, and ends the run if
+    /// it finds any.
     fn look(&mut self) {
         let now = Instant::now();
         if self.rank >= WATCHERS || self.activity.waiting() < self.patience {
@@ -132,7 +134,7 @@ impl Watch {
                 self.seen[rank] = (beat, now);
             }
         }
-        // One that has never left a sign may not be able to.
+        // A rank that has never left a sign may be unable to write one: it doesn't count as lost.
         let lost = |rank: &usize| {
             let (beat, new) = self.seen[*rank];
             *rank != self.rank && beat.is_some() && new + self.patience / 2 < now
