@@ -19,7 +19,6 @@ use reelscale::internals::rng::{Purpose, Stream};
 
 const WIDTH: usize = 7;
 const SCALING: [f32; 2] = [4.0 / 255.0, 4.0 / 512.0 - 2.0];
-const POOLINGS: [Pooling; 4] = [Pooling::Swap, Pooling::Average, Pooling::Max, Pooling::L2];
 
 fn annotator(frames: &[Layer], pooling: Pooling, layers: &[Layer]) -> Annotator {
     let shape = Shape {
@@ -72,8 +71,9 @@ fn frames_forward_and_back_agree_with_finite_differences() {
         [&[dense(9)], &[dense(9), Layer::Gating], &[dense(9), Layer::Residual], &[]];
     let counts = [3, 0, 1, 290, 5, 260, 2];
     let (frames, numbers) = ragged(&counts);
-    for (network, pooling) in
-        networks.into_iter().flat_map(|network| POOLINGS.map(|pooling| (network, pooling)))
+    for (network, pooling) in networks
+        .into_iter()
+        .flat_map(|network| Pooling::ALL.iter().map(move |pooling| (network, *pooling)))
     {
         for video in [&[dense(4), Layer::Gating][..], &[]] {
             let model = annotator(network, pooling, video);
@@ -179,7 +179,7 @@ fn a_run_on_frames_has_the_same_bits_on_any_ranks_and_threads() {
     let metrics = evaluate("data/*.h5").stdout();
     assert_eq!(evaluate("data/*.h5").ranks(3).stdout(), metrics);
     let text = reelscale("inspect").path(&path("one/model")).stdout();
-    assert!(text.contains("pooling Swap") && text.contains("\"kind\":\"residual\""), "{text}");
+    assert!(text.contains("pooling swap") && text.contains("\"kind\":\"residual\""), "{text}");
     let csv = |name: &str, ranks: usize| {
         let command = reelscale("annotate --model").path(&path("one/model")).arg("--data");
         let command = command.path(&path("data/*.h5")).arg("--output").path(&path(name));

@@ -227,30 +227,23 @@ choices! {
     Dummy { Learned = "learned", Zero = "zero", None = "none" }
     InitialBiases { Zero = "zero", Frequency = "frequency" }
     Normalize { L2 = "l2", Standardise = "standardise", None = "none" }
-    Pooling { Swap = "swap", Average = "average", Max = "max", L2 = "l2" }
 }
 
-/// Solvers have their names in the tables of `optim`.
-impl Choice for Solver {
-    const NAMES: &'static [&'static str] = Solver::NAMES;
+/// Types that have their names in tables of their own.
+macro_rules! choices_of_tables {
+    ($($Type:ident)+) => {$(
+        impl Choice for $Type {
+            const NAMES: &'static [&'static str] = $Type::NAMES;
 
-    fn named(name: &str) -> Option<Solver> {
-        Solver::named(name)
-    }
+            fn named(name: &str) -> Option<$Type> {
+                $Type::named(name)
+            }
 
-    fn name(&self) -> &'static str {
-        Solver::name(*self)
-    }
+            fn name(&self) -> &'static str {
+                $Type::name(*self)
+            }
+        }
+    )+};
 }
 
-impl Choice for SharedSolver {
-    const NAMES: &'static [&'static str] = SharedSolver::NAMES;
-
-    fn named(name: &str) -> Option<SharedSolver> {
-        SharedSolver::named(name)
-    }
-
-    fn name(&self) -> &'static str {
-        SharedSolver::name(*self)
-    }
-}
+choices_of_tables! { Pooling Solver SharedSolver }

@@ -21,7 +21,7 @@ fn pooling_is_its_definition() {
         }
         let slopes = draws.matrix(counts.len(), width, 1.0);
         let stride = frames.stride();
-        for pooling in [Pooling::Swap, Pooling::Average, Pooling::Max, Pooling::L2] {
+        for pooling in Pooling::ALL.iter().copied() {
             let mut pooled = vec![0.0; slopes.data.len()];
             let mut gradient = vec![0.0; frames.data.len()];
             let mut from = 0;

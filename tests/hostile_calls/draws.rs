@@ -98,7 +98,7 @@ impl Draws {
     }
 
     pub fn pooling(&mut self) -> Pooling {
-        self.one_of(&[Pooling::Swap, Pooling::Average, Pooling::Max, Pooling::L2])
+        self.one_of(Pooling::ALL)
     }
 
     pub fn activation(&mut self) -> Activation {

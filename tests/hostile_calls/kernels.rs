@@ -228,6 +228,8 @@ fn elements(draws: &mut Draws, calls: &mut Calls) {
     calls.make("kernel::pooling::definition::unpool", || {
         definition::unpool(pooling_kind, &x, slope)
     });
+    let x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+    calls.make("kernel::pooling::reference::pool", || pooling::reference::pool(pooling_kind, &x));
     let (bytes, mut values) = (draws.bytes(width), draws.numbers(width));
     let [scale, offset] = [draws.number(), draws.number()];
     calls.make("kernel::dequantise::from_bytes", || {

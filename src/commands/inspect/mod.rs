@@ -62,7 +62,7 @@ fn model(comm: &Comm, path: &Path, hash: bool) -> Result<()> {
         ];
         if let Some(pooling) = shape.pooling {
             let frames = serde_json::to_string(&shape.frames).expect("layers are plain data");
-            lines.push(format!("frames     {frames}, pooling {pooling:?}"));
+            lines.push(format!("frames     {frames}, pooling {}", pooling.name()));
         }
         let checksums = match manifest.has_sums() {
             true => "SHA256SUMS, all files as it says",

@@ -1,34 +1,49 @@
 //! Pooling over the frames of a video, element by element, and its way back (docs/method.md,
-//! section 2.4).
+//! section 2.4): the numbers x_t of an element, one of each of T frames, become one number v.
 //!
-//! With x_t the t-th of T frames and S = sum |x_t|:
-//!
-//! ```text
-//!   swap      v = sum x_t |x_t| / S       dv/dx_t = (2 |x_t| - v sign x_t) / S   0 where S = 0
-//!   average   v = sum x_t / T             dv/dx_t = 1 / T
-//!   max       v = max x_t                 dv/dx_t = 1 for the first of the largest, else 0
-//!   l2        v = sqrt(sum x_t^2 / T)     dv/dx_t = x_t / (T v)                   0 where v = 0
-//! ```
-//!
-//! A video without frames is pooled to zeros. Sums go over frames in order.
+//! A video without frames is pooled to zeros. Sums go over frames in order. The table below says
+//! which poolings there are and what jobs and models call them: a new one is a file, with its impl
+//! of `Pool`, and a line there.
 
+mod average;
 pub mod definition;
+mod l2;
+mod max;
+pub mod reference;
+mod swap;
+mod table;
 
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::matrix::Matrix;
 use crate::kernel::vector::{Instructions, LANES, Lanes, load, store, vectorised};
 
-/// How the frames of a video become one vector, element by element (docs/method.md, section 2.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pooling {
+/// A way to pool. All of it is asked only of videos that have frames.
+trait Pool {
+    /// What the bits of v are, of the element's numbers `x`, one a frame.
+    fn defined(x: &[f32]) -> f32;
+
+    /// What the bits of dL/dx_t are for each frame, given dL/dv.
+    fn defined_back(x: &[f32], slope: f32) -> Vec<f32>;
+
+    /// v in float64, which finite differences are taken of.
+    fn exact(x: &[f64]) -> f64;
+
+    /// v of sixteen elements, as `defined`. `#[inline(always)]`, as all that it calls.
+    fn pool(column: Column) -> Lanes;
+
+    /// dL/dx_t of sixteen elements for each frame t, as `defined_back`, given their dL/dv.
+    /// `#[inline(always)]`, as all that it calls.
+    fn unpool(column: Column, slope: Lanes, to: ColumnMut);
+}
+
+table::poolings! {
     /// Self-weighted average: sum x |x| / sum |x|, 0 where all are 0.
-    Swap,
-    Average,
-    Max,
+    swap::Swap = "swap",
+    average::Average = "average",
+    max::Max = "max",
     /// Root of the mean square.
-    L2,
+    l2::L2 = "l2",
 }
 
 /// Pools `frames` [sum of counts][F], `counts[i]` of them for row i, to `pooled` [rows][stride of
@@ -46,7 +61,7 @@ pub fn pool(
     vectorised!(
         instructions,
         |pooling: Pooling, data: &[f32], stride: usize, counts: &[usize], pooled: &mut [f32]| {
-            pool_rows(pooling, data, stride, counts, pooled)
+            pooling.pool_rows(data, stride, counts, pooled)
         };
         pooling, data, stride, counts, pooled
     );
@@ -72,7 +87,7 @@ pub fn unpool(
          stride: usize,
          counts: &[usize],
          slopes: &[f32],
-         to: &mut [f32]| unpool_rows(pooling, data, stride, counts, slopes, to);
+         to: &mut [f32]| pooling.unpool_rows(data, stride, counts, slopes, to);
         pooling, data, stride, counts, slopes, to
     );
     gradient
@@ -95,6 +110,13 @@ struct Column<'a> {
 }
 
 impl Column<'_> {
+    /// The number of frames T.
+    #[inline(always)]
+    fn count(self) -> f32 {
+        (self.frames.len() / self.stride) as f32
+    }
+
+    /// Takes the numbers x_t of each frame t, in order.
     #[inline(always)]
     fn each(self, mut take: impl FnMut(usize, Lanes)) {
         for (frame, row) in self.frames.chunks_exact(self.stride).enumerate() {
@@ -109,60 +131,42 @@ impl Column<'_> {
         self.each(|_, x| (0..LANES).for_each(|lane| sum[lane] += term(x[lane])));
         sum
     }
+}
 
-    /// The largest of each element and the first frame that has it.
-    #[inline(always)]
-    fn largest(self) -> (Lanes, [usize; LANES]) {
-        let (mut largest, mut first) = ([f32::NEG_INFINITY; LANES], [0; LANES]);
-        self.each(|frame, x| {
-            for lane in 0..LANES {
-                if x[lane] > largest[lane] {
-                    (largest[lane], first[lane]) = (x[lane], frame);
-                }
-            }
-        });
-        (largest, first)
-    }
+/// The same elements of dL/d of the video's frames.
+struct ColumnMut<'a> {
+    frames: &'a mut [f32],
+    stride: usize,
+    at: usize,
+}
 
+impl ColumnMut<'_> {
+    /// Puts what `slope` makes of each frame and its numbers x_t.
     #[inline(always)]
-    fn pooled(self, pooling: Pooling) -> Lanes {
-        let count = (self.frames.len() / self.stride) as f32;
-        match pooling {
-            Pooling::Swap => {
-                let (weighted, weights) = (self.sum(|x| x * x.abs()), self.sum(f32::abs));
-                std::array::from_fn(|lane| match weights[lane] > 0.0 {
-                    true => weighted[lane] / weights[lane],
-                    false => 0.0,
-                })
-            }
-            Pooling::Average => self.sum(|x| x).map(|sum| sum / count),
-            Pooling::Max => self.largest().0,
-            Pooling::L2 => self.sum(|x| x * x).map(|sum| (sum / count).sqrt()),
+    fn put(self, column: Column, slope: impl Fn(usize, Lanes) -> Lanes) {
+        let frames = column.frames.chunks_exact(self.stride);
+        let to = self.frames.chunks_exact_mut(self.stride);
+        // From the last frame, which is still in cache, to the first.
+        for (frame, (x, dx)) in frames.zip(to).enumerate().rev() {
+            store(dx, self.at, slope(frame, load(x, self.at)));
         }
     }
 }
 
 #[inline(always)]
-fn pool_rows(
-    pooling: Pooling,
-    mut frames: &[f32],
-    stride: usize,
-    counts: &[usize],
-    pooled: &mut [f32],
-) {
+fn pool_rows<P: Pool>(mut frames: &[f32], stride: usize, counts: &[usize], pooled: &mut [f32]) {
     for (count, row) in counts.iter().zip(pooled.chunks_exact_mut(stride)) {
         let (own, rest) = frames.split_at(count * stride);
         frames = rest;
         row.fill(0.0);
         for at in (0..stride * usize::from(*count > 0)).step_by(LANES) {
-            store(row, at, Column { frames: own, stride, at }.pooled(pooling));
+            store(row, at, P::pool(Column { frames: own, stride, at }));
         }
     }
 }
 
 #[inline(always)]
-fn unpool_rows(
-    pooling: Pooling,
+fn unpool_rows<P: Pool>(
     mut frames: &[f32],
     stride: usize,
     counts: &[usize],
@@ -176,38 +180,7 @@ fn unpool_rows(
         to = after;
         for at in (0..stride * usize::from(*count > 0)).step_by(LANES) {
             let column = Column { frames: own, stride, at };
-            let slope = load(slopes, at);
-            let pooled = column.pooled(pooling);
-            // What each number's own slope is multiplied by.
-            let factor: Lanes = match pooling {
-                Pooling::Swap => {
-                    let weights = column.sum(f32::abs);
-                    std::array::from_fn(|lane| match weights[lane] > 0.0 {
-                        true => slope[lane] / weights[lane],
-                        false => 0.0,
-                    })
-                }
-                Pooling::Average => slope.map(|slope| slope / *count as f32),
-                Pooling::Max => slope,
-                Pooling::L2 => std::array::from_fn(|lane| match pooled[lane] > 0.0 {
-                    true => slope[lane] / (*count as f32 * pooled[lane]),
-                    false => 0.0,
-                }),
-            };
-            let first = if pooling == Pooling::Max { column.largest().1 } else { [0; LANES] };
-            column.each(|frame, x| {
-                let own: Lanes = std::array::from_fn(|lane| match pooling {
-                    Pooling::Swap => {
-                        let sign = f32::from(x[lane] > 0.0) - f32::from(x[lane] < 0.0);
-                        2.0 * x[lane].abs() - pooled[lane] * sign
-                    }
-                    Pooling::Average => 1.0,
-                    Pooling::Max => f32::from(first[lane] == frame),
-                    Pooling::L2 => x[lane],
-                });
-                let gradient = std::array::from_fn(|lane| factor[lane] * own[lane]);
-                store(here, frame * stride + at, gradient);
-            });
+            P::unpool(column, load(slopes, at), ColumnMut { frames: here, stride, at });
         }
     }
 }

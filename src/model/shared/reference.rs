@@ -1,7 +1,8 @@
 //! The plain twin of the shared layers: float64, one row and one output at a time.
 
 use super::{LayerPlace, SharedLayers};
-use crate::model::spec::{Activation, Layer, Pooling};
+use crate::kernel::pooling::reference::pool;
+use crate::model::spec::{Activation, Layer};
 
 fn activate(activation: Activation, z: f64) -> f64 {
     match activation {
@@ -49,21 +50,6 @@ pub fn forward_frames(layers: &SharedLayers, parameters: &[f64], frames: &[Vec<f
     let element = |j: usize| pool(pooling, &outputs.iter().map(|x| x[j]).collect::<Vec<_>>());
     let pooled: Vec<f64> = (0..layers.pooled()).map(element).collect();
     through(&layers.places[network.len()..], parameters, &pooled)
-}
-
-/// One element pooled over frames.
-fn pool(pooling: Pooling, x: &[f64]) -> f64 {
-    if x.is_empty() {
-        return 0.0;
-    }
-    let (sum, count) = (|term: fn(f64) -> f64| x.iter().copied().map(term).sum::<f64>(), x.len());
-    match pooling {
-        Pooling::Swap if sum(f64::abs) > 0.0 => sum(|x| x * x.abs()) / sum(f64::abs),
-        Pooling::Swap => 0.0,
-        Pooling::Average => sum(|x| x) / count as f64,
-        Pooling::Max => x.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        Pooling::L2 => (sum(|x| x * x) / count as f64).sqrt(),
-    }
 }
 
 /// What `places` make of one row.
