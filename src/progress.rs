@@ -84,7 +84,7 @@ pub fn set_phase(text: &str) {
 
 /// How long a call may take without counting as a hang.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Patience {
+pub enum CallPatience {
     /// As long as any work.
     Usual,
     /// Without end: a disk that syncs or renames slowly loses nothing, so that gives a warning
@@ -102,7 +102,7 @@ pub struct Underway {
     /// The file or whatever it is done to; may be empty.
     pub path: PathBuf,
     pub since: Instant,
-    pub patience: Patience,
+    pub patience: CallPatience,
 }
 
 struct Entry {
@@ -121,20 +121,20 @@ pub struct CallGuard {
 impl CallGuard {
     /// Work on a file: `CallGuard::on("reading", path)`.
     pub fn on(what: &'static str, path: &Path) -> CallGuard {
-        CallGuard::begin(what, path, Patience::Usual)
+        CallGuard::begin(what, path, CallPatience::Usual)
     }
 
     /// A call that may take any time; if it is slow there is a warning.
     pub fn slow(what: &'static str, path: &Path) -> CallGuard {
-        CallGuard::begin(what, path, Patience::Endless)
+        CallGuard::begin(what, path, CallPatience::Endless)
     }
 
     /// A call that may say nothing for as long as `limit`.
     pub fn until(what: &'static str, path: &Path, limit: Duration) -> CallGuard {
-        CallGuard::begin(what, path, Patience::Until(limit))
+        CallGuard::begin(what, path, CallPatience::Until(limit))
     }
 
-    fn begin(what: &'static str, path: &Path, patience: Patience) -> CallGuard {
+    fn begin(what: &'static str, path: &Path, patience: CallPatience) -> CallGuard {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Relaxed);
         let call = Underway { what, path: path.into(), since: Instant::now(), patience };
@@ -210,7 +210,7 @@ mod tests {
         let found = lock(&CALLS).iter().find(|entry| entry.call.path == path).unwrap().call.clone();
         assert_eq!(
             (found.what, found.patience),
-            ("asking", Patience::Until(Duration::from_secs(7)))
+            ("asking", CallPatience::Until(Duration::from_secs(7)))
         );
         drop(call);
         assert!(lock(&CALLS).iter().all(|entry| entry.call.path != path));

@@ -15,7 +15,7 @@ use common::reelscale;
 use common::shards::{change, python, write};
 use older_runs::{Copy, copy_folder};
 use reelscale::Exit;
-use reelscale::internals::data::{Kind, Sealed, ShardInfo, ShardReader, ShardWriter, seal};
+use reelscale::internals::data::{Kind, SealOutcome, ShardInfo, ShardReader, ShardWriter, seal};
 use reelscale::internals::disk::{Disk, FaultKind};
 
 fn inspect(arguments: &str, path: &Path) -> String {
@@ -183,8 +183,8 @@ fn sealing_keeps_what_a_file_is() {
     fs::create_dir(path("links")).unwrap();
     symlink(&files[0], path("links/a.h5")).unwrap();
     for file in [&path("links/a.h5"), &files[1], &files[2]] {
-        assert_eq!(seal(file, &Disk::default()).unwrap(), Sealed::Now);
-        assert_eq!(seal(file, &Disk::default()).unwrap(), Sealed::Before);
+        assert_eq!(seal(file, &Disk::default()).unwrap(), SealOutcome::Now);
+        assert_eq!(seal(file, &Disk::default()).unwrap(), SealOutcome::Before);
     }
     // As the hint of its error says.
     python("r+", &[(path("cut.h5"), String::new())]);
@@ -267,7 +267,7 @@ fn a_shard_without_rows_is_whole() {
         let info = ShardInfo::read(&path).unwrap();
         ShardReader::open(&info).unwrap().check_in_full().unwrap();
         if unseal(std::slice::from_ref(&path)) {
-            assert_eq!(seal(&path, &Disk::default()).unwrap(), Sealed::Now);
+            assert_eq!(seal(&path, &Disk::default()).unwrap(), SealOutcome::Now);
             assert_eq!(ShardInfo::read(&path).unwrap().digest, info.digest);
         }
     }

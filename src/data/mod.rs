@@ -29,7 +29,7 @@ pub use find::{UNFINISHED, find};
 pub use prove::{prove, prove_to_seal};
 pub use reader::ShardReader;
 pub use schema::{Kind, Proof, ShardHeader, ShardInfo};
-pub use seal::{Sealed, seal};
+pub use seal::{SealOutcome, seal};
 pub use stamp::{ReadBefore, Stamp};
 pub use writer::ShardWriter;
 

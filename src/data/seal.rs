@@ -23,7 +23,7 @@ use crate::progress::tick;
 
 /// What has become of a shard that was to be sealed.
 #[derive(Debug, PartialEq)]
-pub enum Sealed {
+pub enum SealOutcome {
     /// It has been written anew.
     Now,
     /// It had a whole proof, and is as that says.
@@ -45,7 +45,7 @@ const SCALING: [&str; 2] = ["scale", "offset"];
 /// # Errors
 /// Exit 4: a shard that isn't whole, changes meanwhile, or holds what would be lost; exit 5 where
 /// the file system refuses. The file is then as it was.
-pub fn seal(path: &Path, disk: &Disk) -> Result<Sealed> {
+pub fn seal(path: &Path, disk: &Disk) -> Result<SealOutcome> {
     let refused = |error: std::io::Error| Error::input(Error::file(path, &error).text);
     let place = fs::canonicalize(path).map_err(refused)?;
     let opened = Opened::open(&place)?;
@@ -54,7 +54,7 @@ pub fn seal(path: &Path, disk: &Disk) -> Result<Sealed> {
     let mut reader = ShardReader::of(&opened, info.clone(), Arc::new(FeatureBounds::none()))?;
     let content = reader.check_in_full()?;
     if opened.trailer.is_some() {
-        return Ok(Sealed::Before);
+        return Ok(SealOutcome::Before);
     }
     let creator = nothing_else(&opened, &info)?;
     let ShardInfo { kind, class_count, .. } = info;
@@ -78,7 +78,7 @@ pub fn seal(path: &Path, disk: &Disk) -> Result<Sealed> {
         Ok(same)
     };
     match writer.put(disk, &trailer, replace)? {
-        true => Ok(Sealed::Now),
+        true => Ok(SealOutcome::Now),
         false => Err(Error::input(format!("{}: changed while it was sealed", place.display()))),
     }
 }

@@ -24,19 +24,19 @@ const TRIES: usize = 10;
 /// A lock that is held.
 pub struct Lock {
     _file: DiskFile,
-    held: Held,
+    held: HeldDirectory,
 }
 
 /// What tells whether a run directory is still where it was when it was locked.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct HeldDirectory {
     path: PathBuf,
     /// Device and inode of the directory and of its lock.
     folder: (u64, u64),
     lock: (u64, u64),
 }
 
-impl Held {
+impl HeldDirectory {
     /// To be asked before something is made in there: another run may have the place. A file system
     /// that doesn't answer will tell whoever writes.
     ///
@@ -64,7 +64,7 @@ impl Held {
 }
 
 impl Lock {
-    pub fn held(&self) -> &Held {
+    pub fn held(&self) -> &HeldDirectory {
         &self.held
     }
 
@@ -109,7 +109,7 @@ impl Lock {
                 .map_err(failed)?;
             let lock = identity(&file.file().metadata().map_err(failed)?);
             let (path, folder) = (folder.into(), identity(&fs::metadata(folder).map_err(failed)?));
-            return Ok(Lock { _file: file, held: Held { path, folder, lock } });
+            return Ok(Lock { _file: file, held: HeldDirectory { path, folder, lock } });
         }
         let text = format!("{}: it comes and goes while it is being locked", path.display());
         Err(Error::run_directory(text).hint("another process removes it"))

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::progress::set_phase;
 
 pub use events::Events;
-pub use lock::Held;
+pub use lock::HeldDirectory;
 pub use log_lines::{install, thread_is};
 pub use run_directory::{EarlierRun, Finished, RunDirectory, SHARDS_READ, Unfinished};
 pub use run_record::{Machine, RunRecord, host};

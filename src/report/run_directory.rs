@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::events::Events;
-use super::lock::{Held, LOCK, Lock};
+use super::lock::{HeldDirectory, LOCK, Lock};
 use crate::disk::{Disk, left_there, read_text, there};
 use crate::error::{Error, Result};
 use crate::job::{Changes, Job};
@@ -158,7 +158,7 @@ impl RunDirectory {
     }
 
     /// What tells whether it is still in its place.
-    pub fn held(&self) -> &Held {
+    pub fn held(&self) -> &HeldDirectory {
         self.lock.held()
     }
 

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::job::{CheckpointJob, Job};
-use crate::report::Held;
+use crate::report::HeldDirectory;
 use crate::signals::Deadline;
 
 /// A run starts to stop so long before its deadline, and earlier by the time that its checkpoints
@@ -39,7 +39,7 @@ pub struct Checkpoints {
     deadline: Option<Deadline>,
     pub clock: Clock,
     /// Whether the run directory is still where it was. Rank 0 alone has it.
-    held: Option<Held>,
+    held: Option<HeldDirectory>,
     last: Instant,
     /// How long the last one took.
     cost: Duration,
@@ -85,7 +85,7 @@ impl Checkpoints {
     }
 
     /// The same, in the run directory that `held` watches, on rank 0.
-    pub fn with_held(self, held: Option<Held>) -> Checkpoints {
+    pub fn with_held(self, held: Option<HeldDirectory>) -> Checkpoints {
         Checkpoints { held, ..self }
     }
 
@@ -160,7 +160,7 @@ impl Checkpoints {
         write: impl Fn(&Store) -> Result<()>,
     ) -> Result<()> {
         let started = self.clock.now();
-        comm.agree(self.held.as_ref().map_or(Ok(()), Held::check))?;
+        comm.agree(self.held.as_ref().map_or(Ok(()), HeldDirectory::check))?;
         let mut outcome = write(&self.store);
         for _ in 1..TRIES {
             if outcome.is_ok() || !last {

@@ -20,7 +20,7 @@ use answer::Answerer;
 use ask::{Asker, Reply};
 use judge::Judge;
 use look::Looker;
-use own::Own;
+use own::OwnRank;
 use peers::{Peer, addresses_of, kill_stopped, listening};
 use shared::Shared;
 use sign::{Token, Why};
@@ -62,7 +62,7 @@ impl Watch {
         let peers = comm.all_gather(&[Peer::own(port)]);
         let addresses = addresses_of(&peers, comm.rank());
         let asker = Asker::new(token, comm.rank(), addresses);
-        let own = Own::new(comm.rank(), comm.activity().clone());
+        let own = OwnRank::new(comm.rank(), comm.activity().clone());
         let shared = Arc::new(Shared::new(own, comm.rank(), peers));
         shared.set_patience(patience);
         let known = shared.clone();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::sign::{Sign, Slow};
 use crate::comm::Activity;
-use crate::progress::{self, Patience};
+use crate::progress::{self, CallPatience};
 
 /// A clock that counts only while the process runs: what passed while it was stopped, or its
 /// machine slept, is no time that anybody was waited for.
@@ -39,7 +39,7 @@ impl Awake {
 
 /// This rank as it was when it was last looked at.
 #[derive(Debug)]
-pub struct Own {
+pub struct OwnRank {
     rank: usize,
     activity: Arc<Activity>,
     awake: Awake,
@@ -50,10 +50,10 @@ pub struct Own {
     beat: u64,
 }
 
-impl Own {
-    pub fn new(rank: usize, activity: Arc<Activity>) -> Own {
+impl OwnRank {
+    pub fn new(rank: usize, activity: Arc<Activity>) -> OwnRank {
         let (progress, turn) = ((0, Duration::ZERO), (0, Duration::ZERO));
-        Own { rank, activity, awake: Awake::new(), progress, turn, beat: 0 }
+        OwnRank { rank, activity, awake: Awake::new(), progress, turn, beat: 0 }
     }
 
     /// Looks at what has changed; no more than `most` counts since the last time.
@@ -94,10 +94,10 @@ impl Own {
             let taken = call.since.elapsed();
             sign.call_time = taken.as_millis() as u64;
             sign.slow = match call.patience {
-                Patience::Usual => Slow::No,
-                Patience::Endless => Slow::Sync,
-                Patience::Until(limit) if taken < limit => Slow::Foretold,
-                Patience::Until(_) => Slow::No,
+                CallPatience::Usual => Slow::No,
+                CallPatience::Endless => Slow::Sync,
+                CallPatience::Until(limit) if taken < limit => Slow::Foretold,
+                CallPatience::Until(_) => Slow::No,
             } as u32;
             sign.set_call(&format!("{} {}", call.what, call.path.display()));
         }
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_rank_tells_how_long_it_waits_and_where() {
         let activity = Arc::new(Activity::default());
-        let mut own = Own::new(3, activity.clone());
+        let mut own = OwnRank::new(3, activity.clone());
         let most = Duration::from_secs(1);
         assert!(!own.sign(most).waits());
         activity.waits(Location::caller(), 12);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::own::Own;
+use super::own::OwnRank;
 use super::peers::Peer;
 use super::sign::Sign;
 
@@ -46,7 +46,7 @@ impl Times {
 pub struct Shared {
     pub rank: usize,
     pub peers: Vec<Peer>,
-    own: Mutex<Own>,
+    own: Mutex<OwnRank>,
     /// Milliseconds; 0: nobody is watched.
     patience: AtomicU64,
     /// When a rank below this one looked after all, and when another one asked this one to do so:
@@ -62,7 +62,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub fn new(own: Own, rank: usize, peers: Vec<Peer>) -> Shared {
+    pub fn new(own: OwnRank, rank: usize, peers: Vec<Peer>) -> Shared {
         let (own, known) = (Mutex::new(own), Mutex::default());
         let [patience, looked_after, asked_to_look] = [0; 3].map(AtomicU64::new);
         Shared { rank, peers, own, patience, looked_after, asked_to_look, known }

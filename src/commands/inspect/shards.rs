@@ -9,7 +9,7 @@ use super::super::out::{self, For};
 use super::parts_of;
 use crate::comm::Comm;
 use crate::data::{
-    Dataset, Kind, Proof, Sealed, ShardInfo, ShardReader, find, prove, prove_to_seal, seal,
+    Dataset, Kind, Proof, SealOutcome, ShardInfo, ShardReader, find, prove, prove_to_seal, seal,
 };
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -35,8 +35,8 @@ pub fn seal_all(comm: &Comm, paths: &[PathBuf]) -> Result<()> {
     let (mut counts, mut errors) = ([0u64; 2], Vec::new());
     for path in &files[comm.deal(files.len()).own()] {
         match seal_one(path) {
-            Ok(Sealed::Now) => counts[0] += 1,
-            Ok(Sealed::Before) => counts[1] += 1,
+            Ok(SealOutcome::Now) => counts[0] += 1,
+            Ok(SealOutcome::Before) => counts[1] += 1,
             Err(error) => errors.push(error),
         }
     }
@@ -48,7 +48,7 @@ pub fn seal_all(comm: &Comm, paths: &[PathBuf]) -> Result<()> {
 }
 
 /// One without proof is read by another process first.
-fn seal_one(path: &Path) -> Result<Sealed> {
+fn seal_one(path: &Path) -> Result<SealOutcome> {
     if ShardInfo::look(path)?.is_none() {
         prove_to_seal(path)?;
     }
