@@ -2,11 +2,13 @@
 
 use crate::compared::Compared;
 use crate::device::Dropout;
-use crate::device::gpu::launcher::{Launcher, download, release, upload};
+use crate::device::gpu::queue::Queue;
+use crate::device::gpu::window::{Source, Window};
 use crate::kernel::functions as host;
 use crate::kernel::product::{self as processor, Left, Output, Workspace};
 use crate::kernel::text::calls::{self, Form, Moments, Panels, Rates, Rows, Size, Start};
 use crate::kernel::vector::{Instructions, LANES};
+use crate::labels::Labels;
 use crate::mixtures;
 use crate::model::Matrix;
 use crate::optim::adagrad::Adagrad;
@@ -43,37 +45,32 @@ pub fn size(stream: &mut Stream, sizes: &[usize]) -> usize {
 ///
 /// # Errors
 /// The device is full or lost.
-pub fn all(launcher: &mut dyn Launcher, count: u64, seed: u64, compared: &mut Compared) -> Outcome {
+pub fn all(queue: &Queue, count: u64, seed: u64, compared: &mut Compared) -> Outcome {
     let mut stream = Stream::new(seed, Purpose::PlantedRows, 0);
-    functions(launcher, &mut stream, count, compared)?;
+    functions(queue, &mut stream, count, compared)?;
     for _ in 0..count {
-        product(launcher, &mut stream, compared)?;
+        product(queue, &mut stream, compared)?;
     }
     for _ in 0..count.div_ceil(4) {
-        solver(launcher, &mut stream, compared)?;
-        rows(launcher, &mut stream, compared)?;
+        solver(queue, &mut stream, compared)?;
+        rows(queue, &mut stream, compared)?;
     }
     for case in 0..count {
-        mixtures::case(launcher, &mut stream, case, compared)?;
+        mixtures::case(queue, &mut stream, case, compared)?;
     }
     Ok(())
 }
 
-fn functions(
-    launcher: &mut dyn Launcher,
-    stream: &mut Stream,
-    count: u64,
-    compared: &mut Compared,
-) -> Outcome {
+fn functions(queue: &Queue, stream: &mut Stream, count: u64, compared: &mut Compared) -> Outcome {
     let most = 25_000 * count.max(1) as i32;
     let mut x: Vec<f32> = (-most..most).map(|step| step as f32 * (100.0 / most as f32)).collect();
     x.extend([0.0, -0.0, 1e4, -1e4, 88.0, -87.0, 87.5, -88.0, f32::MAX, f32::MIN_POSITIVE]);
     let any = (0..2 * most).map(|_| f32::from_bits(stream.next_u32()));
     x.extend(any.filter(|x| x.is_finite()));
-    let given = upload(launcher, &x)?;
-    let found = launcher.make(16 * x.len())?;
-    launcher.launch(&calls::functions(x.len(), given, found))?;
-    let results: Vec<f32> = download(launcher, found, 4 * x.len())?;
+    let given = queue.upload(&x)?;
+    let found = queue.make(16 * x.len())?;
+    queue.launch(&calls::functions(x.len(), given.buffer(), found.buffer()))?;
+    let results: Vec<f32> = found.read(0, 4 * x.len())?;
     let device =
         |place: usize| -> Vec<f32> { results.iter().skip(place).step_by(4).copied().collect() };
     let host = |f: fn(f32) -> f32| -> Vec<f32> { x.iter().map(|x| f(*x)).collect() };
@@ -85,11 +82,10 @@ fn functions(
     compared.floats("log", "", &normal(&host(host::log)), &normal(&device(1)));
     compared.floats("sigmoid", "", &host(host::smaller_sigmoid), &device(2));
     compared.floats("root", "", &host(|x| x.abs().sqrt()), &device(3));
-    release(launcher, &[given, found]);
     Ok(())
 }
 
-fn product(launcher: &mut dyn Launcher, stream: &mut Stream, compared: &mut Compared) -> Outcome {
+fn product(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outcome {
     let rows = size(stream, &[0, 1, 2, 7, 13, 64, 121, 127, 128, 129, 250, 263]);
     let depth = size(stream, &[1, 3, 5, 7, 8, 15, 16, 17, 31, 97, 256, 521, 771]);
     let panels = size(stream, &[0, 1, 2, 3, 5, 7, 8, 9, 16, 19]);
@@ -130,21 +126,21 @@ fn product(launcher: &mut dyn Launcher, stream: &mut Stream, compared: &mut Comp
         0 => workspace.multiply(whole, left, right, output),
         _ => workspace.accumulate(whole, left, right, output),
     }
-    let [da, db, dbias] = [&a, &b, &bias].map(|numbers| upload(launcher, numbers));
+    let [da, db, dbias] = [&a, &b, &bias].map(|numbers| queue.upload(numbers));
     let (da, db, dbias) = (da?, db?, dbias?);
     let out_row = if form == Form::TurnedOut { rows.next_multiple_of(4) } else { width };
-    let room = launcher.make(4 * (out_row * width).max(start.len()))?;
-    launcher.write(room, 0, bytemuck::cast_slice(&start))?;
-    let begin = [Start::Zero, Start::Out, Start::Bias(dbias, LANES)][from as usize];
-    launcher.launch(&calls::product(
+    let room = queue.make(4 * (out_row * width).max(start.len()))?;
+    room.write(0, &start)?;
+    let begin = [Start::Zero, Start::Out, Start::Bias(dbias.buffer(), LANES)][from as usize];
+    queue.launch(&calls::product(
         form,
         Size { rows, depth, columns: width },
-        Rows { buffer: da, from: first, row: stride },
-        Panels { buffer: db, from: 0, row: b_row, panel: b_panel },
-        Panels { buffer: room, from: 0, row: out_row, panel: LANES },
+        Rows { buffer: da.buffer(), from: first, row: stride },
+        Panels { buffer: db.buffer(), from: 0, row: b_row, panel: b_panel },
+        Panels { buffer: room.buffer(), from: 0, row: out_row, panel: LANES },
         begin,
     ))?;
-    let mut found: Vec<f32> = download(launcher, room, start.len().max(out_row * width))?;
+    let mut found: Vec<f32> = room.read(0, start.len().max(out_row * width))?;
     if form == Form::TurnedOut {
         let at = |row: usize, column: usize| found[column * out_row + row];
         let places = (0..rows).flat_map(|row| (0..width).map(move |column| (row, column)));
@@ -152,12 +148,11 @@ fn product(launcher: &mut dyn Launcher, stream: &mut Stream, compared: &mut Comp
     }
     let count = rows * width;
     compared.floats(&name, &case, &host[..count], &found[..count]);
-    release(launcher, &[da, db, room, dbias]);
     Ok(())
 }
 
 /// Steps of AdaGrad and Adam and the running mean, of a vector.
-fn solver(launcher: &mut dyn Launcher, stream: &mut Stream, compared: &mut Compared) -> Outcome {
+fn solver(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outcome {
     let count = size(stream, &[1, 7, 64, 127, 129, 1000, 4097]);
     let decayed = stream.below(count as u64 + 1) as usize;
     let l2 = [0.0, 1e-4][stream.below(2) as usize];
@@ -168,11 +163,10 @@ fn solver(launcher: &mut dyn Launcher, stream: &mut Stream, compared: &mut Compa
     let (mut adagrad, mut adam) = (Adagrad::new(count), Adam::new(count));
     let (mut by_adagrad, mut by_adam) = (start.clone(), start.clone());
     let mut mean = Average::new(count, 0.75);
-    let weights = upload(launcher, &start)?;
-    let others = upload(launcher, &start)?;
-    let squares = upload(launcher, &vec![0.1f32; count])?;
-    let moments = [upload(launcher, &vec![0f32; count])?, upload(launcher, &vec![0f32; count])?];
-    let device_mean = upload(launcher, &vec![0f32; count])?;
+    let (weights, others) = (queue.upload(&start)?, queue.upload(&start)?);
+    let squares = queue.upload(&vec![0.1f32; count])?;
+    let moments = [queue.zeros(4 * count)?, queue.zeros(4 * count)?];
+    let device_mean = queue.zeros(4 * count)?;
     let (mut powers, mut members) = ([1.0f64; 2], [()]);
     let mut team = Team::new(&mut members);
     for turn in 1..5u32 {
@@ -180,31 +174,28 @@ fn solver(launcher: &mut dyn Launcher, stream: &mut Stream, compared: &mut Compa
         adagrad.step(&mut team, instructions, &mut by_adagrad, &gradient, step);
         adam.step(&mut team, instructions, &mut by_adam, &gradient, step);
         mean.step(&mut team, instructions, &by_adagrad);
-        let given = upload(launcher, &gradient)?;
+        let given = queue.upload(&gradient)?;
         let mut rates = Rates { rate: 0.01, scale: step.scale, l2 };
-        let place = (0, count, decayed);
-        launcher.launch(&calls::step(place, weights, given, Moments::Adagrad(squares), rates))?;
+        let (place, slopes) = ((0, count, decayed), given.buffer());
+        let kept = Moments::Adagrad(squares.buffer());
+        queue.launch(&calls::step(place, weights.buffer(), slopes, kept, rates))?;
         powers = [powers[0] * f64::from(0.9f32), powers[1] * f64::from(0.999f32)];
         let correction = (1.0 - powers[1]).sqrt() / (1.0 - powers[0]);
         rates.rate = (f64::from(step.learning_rate) * correction) as f32;
-        let both = Moments::Adam(moments[0], moments[1]);
-        launcher.launch(&calls::step(place, others, given, both, rates))?;
+        let kept = Moments::Adam(moments[0].buffer(), moments[1].buffer());
+        queue.launch(&calls::step(place, others.buffer(), slopes, kept, rates))?;
         let share = f32::max(1.0 - 0.75, 1.0 / turn as f32);
-        launcher.launch(&calls::average(count, share, weights, device_mean))?;
-        launcher.finish()?;
-        launcher.free(given);
+        let (from, to) = (weights.buffer(), device_mean.buffer());
+        queue.launch(&calls::average((0, count), share, from, to))?;
     }
-    compared.floats("adagrad", &case, &by_adagrad, &download(launcher, weights, count)?);
-    compared.floats("adam", &case, &by_adam, &download(launcher, others, count)?);
-    let found: Vec<f32> = download(launcher, device_mean, count)?;
-    compared.floats("average", &case, &mean.weights, &found);
-    let all = [weights, others, squares, moments[0], moments[1], device_mean];
-    release(launcher, &all);
+    compared.floats("adagrad", &case, &by_adagrad, &weights.read(0, count)?);
+    compared.floats("adam", &case, &by_adam, &others.read(0, count)?);
+    compared.floats("average", &case, &mean.weights, &device_mean.read(0, count)?);
     Ok(())
 }
 
 /// Rows put in order, with and without dropout, and turned.
-fn rows(launcher: &mut dyn Launcher, stream: &mut Stream, compared: &mut Compared) -> Outcome {
+fn rows(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outcome {
     let (count, width) = (size(stream, &[1, 5, 33, 64, 127]), size(stream, &[1, 16, 31, 67, 128]));
     let share = [0.0, 0.1, 0.25, 0.5][stream.below(4) as usize];
     let (seed, first) = (stream.next_u64(), stream.below(1 << 40));
@@ -212,11 +203,11 @@ fn rows(launcher: &mut dyn Launcher, stream: &mut Stream, compared: &mut Compare
     let mut host = Matrix::zeros(count, width);
     let stride = host.stride();
     let arrived = numbers(stream, count * (stride + 1));
-    let mut places: Vec<i32> = (0..count as i32).collect();
+    let mut places: Vec<i64> = (0..count).map(|row| (row * (stride + 1)) as i64).collect();
     stream.shuffle(&mut places);
     let rows: Vec<u64> = (0..count).map(|_| stream.below(1 << 20)).collect();
     for row in 0..count {
-        let from = places[row] as usize * (stride + 1);
+        let from = places[row] as usize;
         host.row_mut(row).copy_from_slice(&arrived[from..from + stride]);
         if let Some(dropout) = dropout {
             dropout.apply(rows[row] as usize, host.row_mut(row));
@@ -224,26 +215,17 @@ fn rows(launcher: &mut dyn Launcher, stream: &mut Stream, compared: &mut Compare
     }
     let streams: Vec<u32> =
         rows.iter().flat_map(|row| [(first + row) as u32, ((first + row) >> 32) as u32]).collect();
-    let from = upload(launcher, &arrived)?;
-    let (places, streams) = (upload(launcher, &places)?, upload(launcher, &streams)?);
-    let to = launcher.make(4 * count * stride)?;
-    let bound = (share * 256.0).round() as u32;
-    let on_device = calls::Dropout { seed, bound, scale: 256.0 / (256 - bound) as f32 };
-    let arrived = Rows { buffer: from, from: 0, row: stride + 1 };
-    let dropout = dropout.map(|_| on_device);
-    launcher.launch(&calls::order_rows((count, stride), arrived, places, to, streams, dropout))?;
+    let from = queue.upload(&arrived)?;
+    let dropout = dropout.map(|dropout| (dropout.on_device(), &streams[..]));
+    let source = Source { numbers: &from, places: &places, width, dropout };
+    let mut labels = Labels::new();
+    (0..count).for_each(|_| labels.push(&[]));
+    let window = Window::new(queue, source, &labels, &[])?;
     let case = format!("{count} x {width}, dropout {share}");
-    compared.floats(
-        "row order, dropout",
-        &case,
-        &host.data,
-        &download(launcher, to, count * stride)?,
-    );
+    let found: Vec<f32> = window.activations().read(0, count * stride)?;
+    compared.floats("row order, dropout", &case, &host.data, &found);
     let turned_row = count.next_multiple_of(4);
-    let turned = launcher.make(4 * width * turned_row)?;
-    let straight = Rows { buffer: to, from: 0, row: stride };
-    launcher.launch(&calls::turn((count, width), straight, turned, turned_row))?;
-    let found: Vec<f32> = download(launcher, turned, width * turned_row)?;
+    let found: Vec<f32> = window.turned_numbers()?;
     let pick = |at: usize, row: usize| found[at * turned_row + row];
     let back: Vec<f32> = (0..count)
         .flat_map(|row| (0..width).map(move |at| (at, row)))
@@ -251,6 +233,5 @@ fn rows(launcher: &mut dyn Launcher, stream: &mut Stream, compared: &mut Compare
         .collect();
     let given: Vec<f32> = (0..count).flat_map(|row| host.row(row)[..width].to_vec()).collect();
     compared.floats("turned", &case, &given, &back);
-    release(launcher, &[from, places, streams, to, turned]);
     Ok(())
 }

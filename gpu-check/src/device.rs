@@ -5,8 +5,16 @@
 pub mod drawn;
 #[path = "../../src/device/dropout.rs"]
 mod dropout;
-#[path = "../../src/device/gpu/mod.rs"]
-pub mod gpu;
+#[path = "../../src/device/gpu"]
+pub mod gpu {
+    pub mod cuda;
+    pub mod held;
+    pub mod launcher;
+    pub mod mixture;
+    pub mod opencl;
+    pub mod queue;
+    pub mod window;
+}
 #[path = "../../src/device/negatives.rs"]
 mod negatives;
 

@@ -5,14 +5,12 @@ use std::ops::Range;
 use crate::compared::Compared;
 use crate::device::Negatives;
 use crate::device::drawn::Drawn;
-use crate::device::gpu::held::{Held, Solver};
-use crate::device::gpu::launcher::Launcher;
-use crate::device::gpu::mixture::Learning;
-use crate::device::gpu::window::Window;
+use crate::device::gpu::held::Held;
+use crate::device::gpu::queue::Queue;
 use crate::kernel::mixture::{Block, Kernel, Passing, fresh_expert_gradient};
+use crate::kernel::text::calls::{Rates, Stepper};
 use crate::kernel::vector::Instructions;
-use crate::mixtures::{World, kernels};
-use crate::model::Layout;
+use crate::mixtures::{World, kernels, window};
 use crate::optim::adagrad::Adagrad;
 use crate::optim::adam::Adam;
 use crate::optim::{MiniBatch, Step};
@@ -20,62 +18,102 @@ use crate::team::Team;
 
 type Outcome = Result<(), String>;
 
+/// What steps are taken with; a mini-batch's sum counts 1 / its rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Learning {
+    pub learning_rate: f32,
+    pub l2: f32,
+}
+
+/// Steps that blocks on a device have taken.
+#[derive(Clone, Copy)]
+struct Stepping {
+    stepper: Stepper,
+    learning: Learning,
+    /// Adam's 0.9^t and 0.999^t, as running products.
+    powers: [f64; 2],
+}
+
+impl Stepping {
+    fn begin(stepper: Stepper, learning: Learning) -> Stepping {
+        Stepping { stepper, learning, powers: [1.0; 2] }
+    }
+
+    /// The next step, for a mini-batch of so many rows, drawn or not.
+    fn next(&mut self, rows: usize) -> (Stepper, Rates) {
+        let Learning { learning_rate, l2 } = self.learning;
+        let mut rate = learning_rate;
+        if self.stepper == Stepper::Adam {
+            let [one, two] = self.powers;
+            let [one, two] = [one * f64::from(0.9f32), two * f64::from(0.999f32)];
+            rate = (f64::from(rate) * ((1.0 - two).sqrt() / (1.0 - one))) as f32;
+            self.powers = [one, two];
+        }
+        (self.stepper, Rates { rate, scale: 1.0 / rows as f32, l2 })
+    }
+}
+
+/// Blocks before their first step.
+fn held(queue: &Queue, world: &World, stepper: Stepper, bytes: usize) -> Result<Held, String> {
+    let (first, count) = match stepper {
+        Stepper::Adagrad => (0.1, 1),
+        Stepper::Adam => (0.0, 2),
+    };
+    let held = world.held(queue, count, bytes)?;
+    for (block, layout) in world.layouts.iter().enumerate() {
+        for vector in held.vectors() {
+            held.write(vector, block, &vec![first; layout.parameters()])?;
+        }
+    }
+    Ok(held)
+}
+
 /// Mini-batches through all rows: all blocks at once, and halfway on from what was read back.
 pub fn learn(
-    launcher: &mut dyn Launcher,
+    queue: &Queue,
     world: &World,
-    (solver, learning, batch, bytes): (Solver, Learning, usize, usize),
+    (stepper, learning, batch, bytes): (Stepper, Learning, usize, usize),
     name: &str,
     compared: &mut Compared,
 ) -> Outcome {
     let rows = world.activations.rows();
     let batches: Vec<Range<usize>> =
         (0..rows).step_by(batch).map(|from| from..(from + batch).min(rows)).collect();
-    let mut held = world.held(launcher, Some(solver), batch.min(rows), bytes)?;
-    let window = world.window(launcher)?;
+    let mut blocks = held(queue, world, stepper, bytes)?;
+    let window = world.window(queue)?;
+    let mut stepping = Stepping::begin(stepper, learning);
     let mut losses = Vec::new();
     for (index, rows) in batches.iter().enumerate() {
         if index == batches.len() / 2 {
-            losses = held.class_losses(launcher)?;
-            held = moved(launcher, world, held, (solver, batch, bytes))?;
+            let all = (0..blocks.blocks()).map(|block| blocks.losses(block));
+            losses = all.collect::<Result<Vec<_>, _>>()?;
+            blocks = moved(queue, world, blocks, bytes)?;
         }
-        let learning = Learning { scale: 1.0 / rows.len() as f32, ..learning };
-        let blocks = held.blocks();
-        held.learn(launcher, &window, rows.clone(), 0..blocks, learning)?;
+        let all = 0..blocks.blocks();
+        blocks.learn(&window, rows.clone(), all, stepping.next(rows.len()))?;
     }
-    let case = format!("{name}, {solver:?}, l2 {}, batches of {batch}", learning.l2);
-    let found = held.parameters(launcher)?;
-    let (whole, team) = (window, &mut kernels(world.epsilon));
+    let case = format!("{name}, {stepper:?}, l2 {}, batches of {batch}", learning.l2);
+    let team = &mut kernels(world.epsilon);
     for index in 0..world.layouts.len() {
         let half = (batches.len() / 2, &losses[index][..]);
         let rows = batches.iter().map(|rows| (rows.clone(), rows.len(), world.passing()));
-        let host = host_learns(team, world, index, (solver, learning), rows, half);
-        let what = format!("learned, {solver:?}");
-        compared.floats(&what, &case, &host.0, &found[index]);
+        let host = host_learns(team, world, index, (stepper, learning), rows, half);
+        let found = blocks.read(blocks.parameters(), index)?;
+        compared.floats(&format!("learned, {stepper:?}"), &case, &host.0, &found);
         compared.doubles("losses while learning", &case, &host.1, &losses[index]);
     }
-    held.free(launcher);
-    whole.free(launcher);
     Ok(())
 }
 
 /// The same blocks held anew, from what can be read back.
-fn moved(
-    launcher: &mut dyn Launcher,
-    world: &World,
-    held: Held,
-    (solver, batch, bytes): (Solver, usize, usize),
-) -> Result<Held, String> {
-    let (parameters, state) = (held.parameters(launcher)?, held.state(launcher)?);
-    let rows = batch.min(world.activations.rows());
-    let blocks: Vec<(&Layout, &[f32])> =
-        world.layouts.iter().zip(parameters.iter().map(Vec::as_slice)).collect();
-    let mut anew = Held::hold(launcher, &blocks, world.epsilon, Some(solver), rows, bytes)?;
+fn moved(queue: &Queue, world: &World, held: Held, bytes: usize) -> Result<Held, String> {
+    let anew = world.held(queue, held.vectors().len(), bytes)?;
     for block in 0..held.blocks() {
-        let moments: Vec<&[f32]> = state.iter().map(|all| &all[block][..]).collect();
-        anew.restore(launcher, block, &moments, held.powers(block))?;
+        anew.write(anew.parameters(), block, &held.read(held.parameters(), block)?)?;
+        for (to, from) in anew.vectors().iter().zip(held.vectors()) {
+            anew.write(to, block, &held.read(from, block)?)?;
+        }
     }
-    held.free(launcher);
     Ok(anew)
 }
 
@@ -85,7 +123,7 @@ fn host_learns<'a>(
     kernels: &mut [Kernel],
     world: &World,
     index: usize,
-    (solver, learning): (Solver, Learning),
+    (stepper, learning): (Stepper, Learning),
     batches: impl Iterator<Item = (Range<usize>, usize, Passing<'a>)>,
     (half, like): (usize, &[f64]),
 ) -> (Vec<f32>, Vec<f64>) {
@@ -112,9 +150,9 @@ fn host_learns<'a>(
             }
         }
         let instructions = Instructions::detect();
-        match solver {
-            Solver::Adagrad => adagrad.step(team, instructions, &mut parameters, &gradient, step),
-            Solver::Adam => adam.step(team, instructions, &mut parameters, &gradient, step),
+        match stepper {
+            Stepper::Adagrad => adagrad.step(team, instructions, &mut parameters, &gradient, step),
+            Stepper::Adam => adam.step(team, instructions, &mut parameters, &gradient, step),
         }
     }
     (parameters, losses)
@@ -122,18 +160,17 @@ fn host_learns<'a>(
 
 /// Negative subsampling: each block learns from rows of its own.
 pub fn draw(
-    launcher: &mut dyn Launcher,
+    queue: &Queue,
     world: &World,
-    (solver, learning, batch, bytes): (Solver, Learning, usize, usize),
+    (stepper, learning, batch, bytes): (Stepper, Learning, usize, usize),
     name: &str,
     compared: &mut Compared,
 ) -> Outcome {
     let rows = world.activations.rows();
     let negatives = Negatives { share: 0.3, seed: 5, first: 1000, class_count: 500 };
     let batches = (0..rows).step_by(batch).map(|from| from..(from + batch).min(rows));
-    let mut held = world.held(launcher, Some(solver), batch.min(rows), bytes)?;
+    let mut blocks = held(queue, world, stepper, bytes)?;
     let mut team = kernels(world.epsilon);
-    let mut hosts = Vec::new();
     for index in 0..world.layouts.len() {
         let drawn: Vec<(usize, Drawn)> = batches
             .clone()
@@ -143,22 +180,17 @@ pub fn draw(
                 (count, drawn)
             })
             .collect();
+        let mut stepping = Stepping::begin(stepper, learning);
         for (count, drawn) in &drawn {
-            let Passing { activations, labels, weights } = drawn.passing();
-            let window = Window::bring(launcher, activations, labels, weights)?;
-            let learning = Learning { scale: 1.0 / *count as f32, ..learning };
-            let own = 0..drawn.rows();
-            held.learn(launcher, &window, own, index..index + 1, learning)?;
-            window.free(launcher);
+            let own = window(queue, drawn.passing())?;
+            let step = stepping.next(*count);
+            blocks.learn(&own, 0..drawn.rows(), index..index + 1, step)?;
         }
         let rows = drawn.iter().map(|(count, drawn)| (0..drawn.rows(), *count, drawn.passing()));
         let none = vec![0.0; world.layouts[index].groups.len() * 16];
-        hosts.push(host_learns(&mut team, world, index, (solver, learning), rows, (0, &none)).0);
+        let host = host_learns(&mut team, world, index, (stepper, learning), rows, (0, &none)).0;
+        let found = blocks.read(blocks.parameters(), index)?;
+        compared.floats("learned from drawn rows", name, &host, &found);
     }
-    let found = held.parameters(launcher)?;
-    for (host, found) in hosts.iter().zip(&found) {
-        compared.floats("learned from drawn rows", name, host, found);
-    }
-    held.free(launcher);
     Ok(())
 }

@@ -60,6 +60,7 @@ use compared::Compared;
 use device::gpu::cuda::Cuda;
 use device::gpu::launcher::Launcher;
 use device::gpu::opencl::OpenCl;
+use device::gpu::queue::Queue;
 use kernel::text::{OPENCL_OPTIONS, PTX, inspect, whole};
 use plain::{Order, Plain};
 
@@ -128,21 +129,23 @@ fn main() -> ExitCode {
             Ok(Box::new(unsafe { Plain::new(run, order) }))
         }
     };
-    let mut launcher = match launcher {
+    let launcher = match launcher {
         Ok(launcher) => launcher,
         Err(error) => {
             eprintln!("gpu-check: {error}");
             return ExitCode::from(3);
         }
     };
-    println!("{}", launcher.describe());
+    let seconds = rates::Seconds::default();
+    let timed = rates::Timed { inner: launcher, seconds: seconds.clone() };
+    let queue = &Queue::new(Box::new(timed), usize::MAX);
+    println!("{}", queue.describe());
     let mut compared = Compared::default();
-    let outcome =
-        cases::all(launcher.as_mut(), number("--cases", 40), number("--seed", 1), &mut compared)
-            .and_then(|()| match has("--rates") {
-                true => rates::all(launcher.as_mut(), number("--rows", 0) as usize, &mut compared),
-                false => Ok(()),
-            });
+    let outcome = cases::all(queue, number("--cases", 40), number("--seed", 1), &mut compared)
+        .and_then(|()| match has("--rates") {
+            true => rates::all(queue, &seconds, number("--rows", 0) as usize, &mut compared),
+            false => Ok(()),
+        });
     compared.print();
     match outcome {
         Ok(()) if compared.equal() => ExitCode::SUCCESS,

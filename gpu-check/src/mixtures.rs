@@ -2,16 +2,17 @@
 
 use crate::cases::{numbers, size};
 use crate::compared::Compared;
-use crate::device::gpu::held::{Held, Solver};
-use crate::device::gpu::launcher::{Launcher, download, release, upload};
-use crate::device::gpu::mixture::Learning;
-use crate::device::gpu::window::Window;
+use crate::device::gpu::held::Held;
+use crate::device::gpu::mixture::Sums;
+use crate::device::gpu::queue::Queue;
+use crate::device::gpu::window::{Source, Window};
 use crate::kernel::mixture::{
     Block, Kernel, Passing, expert_gradient, fresh_expert_gradient, transpose,
 };
+use crate::kernel::text::calls::Stepper;
 use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
-use crate::learning::{draw, learn};
+use crate::learning::{Learning, draw, learn};
 use crate::model::Matrix;
 use crate::model::spec::Dummy;
 use crate::model::{Layout, Role};
@@ -89,21 +90,31 @@ impl World {
         Block { layout: &self.layouts[index], parameters: &self.parameters[index] }
     }
 
-    pub fn held(
-        &self,
-        launcher: &mut dyn Launcher,
-        solver: Option<Solver>,
-        rows: usize,
-        logits_bytes: usize,
-    ) -> Result<Held, String> {
-        let parameters = self.parameters.iter().map(Vec::as_slice);
-        let blocks: Vec<(&Layout, &[f32])> = self.layouts.iter().zip(parameters).collect();
-        Held::hold(launcher, &blocks, self.epsilon, solver, rows, logits_bytes)
+    /// All blocks on a device, with `vectors` beside their parameters.
+    pub fn held(&self, queue: &Queue, vectors: usize, logits_bytes: usize) -> Result<Held, String> {
+        let (layouts, epsilon) = (self.layouts.clone(), self.epsilon);
+        let held = Held::new(queue, layouts, epsilon, vectors, logits_bytes)?;
+        for (block, parameters) in self.parameters.iter().enumerate() {
+            held.write(held.parameters(), block, parameters)?;
+        }
+        Ok(held)
     }
 
-    pub fn window(&self, launcher: &mut dyn Launcher) -> Result<Window, String> {
-        Window::bring(launcher, &self.activations, &self.labels, &self.weights)
+    pub fn window(&self, queue: &Queue) -> Result<Window, String> {
+        window(queue, self.passing())
     }
+}
+
+/// Rows that pass, on a device.
+pub fn window(queue: &Queue, passing: Passing) -> Result<Window, String> {
+    let Passing { activations, labels, weights } = passing;
+    let stride = activations.stride();
+    let rows = labels.rows();
+    let numbers = queue.upload(&activations.data)?;
+    let places: Vec<i64> = (0..rows).map(|row| (row * stride) as i64).collect();
+    let width = activations.width();
+    let source = Source { numbers: &numbers, places: &places, width, dropout: None };
+    Window::new(queue, source, labels, weights)
 }
 
 /// As many kernels as this machine has cores.
@@ -113,12 +124,7 @@ pub fn kernels(epsilon: f32) -> Vec<Kernel> {
 }
 
 /// One random world: everything that a device does with it.
-pub fn case(
-    launcher: &mut dyn Launcher,
-    stream: &mut Stream,
-    index: u64,
-    compared: &mut Compared,
-) -> Outcome {
+pub fn case(queue: &Queue, stream: &mut Stream, index: u64, compared: &mut Compared) -> Outcome {
     let dummies = [Dummy::Learned, Dummy::Zero, Dummy::None];
     let dummy = dummies[(index % 3) as usize];
     let epsilon = [1e-5, 0.0][(index / 3 % 2) as usize];
@@ -140,15 +146,15 @@ pub fn case(
     );
     // All logits at once, or a group's.
     let bytes = [0, 1 << 20][stream.below(2) as usize];
-    gradients(launcher, &world, bytes, &name, compared)?;
-    scores(launcher, &world, bytes, &name, compared)?;
-    for solver in [Solver::Adagrad, Solver::Adam] {
+    gradients(queue, &world, bytes, &name, compared)?;
+    scores(queue, &world, bytes, &name, compared)?;
+    for solver in [Stepper::Adagrad, Stepper::Adam] {
         let l2 = [0.0, 1e-4][stream.below(2) as usize];
         let batch = size(stream, &[1, 7, 32, 50]);
-        let learning = Learning { learning_rate: 0.05, scale: 0.0, l2 };
-        learn(launcher, &world, (solver, learning, batch, bytes), &name, compared)?;
+        let learning = Learning { learning_rate: 0.05, l2 };
+        learn(queue, &world, (solver, learning, batch, bytes), &name, compared)?;
         if world.weights.is_empty() {
-            draw(launcher, &world, (solver, learning, batch, bytes), &name, compared)?;
+            draw(queue, &world, (solver, learning, batch, bytes), &name, compared)?;
         }
     }
     Ok(())
@@ -156,7 +162,7 @@ pub fn case(
 
 /// Gradients of weights and of activations, over two runs of rows, the second added to the first.
 fn gradients(
-    launcher: &mut dyn Launcher,
+    queue: &Queue,
     world: &World,
     bytes: usize,
     name: &str,
@@ -164,18 +170,19 @@ fn gradients(
 ) -> Outcome {
     let rows = world.activations.rows();
     let runs = [0..rows / 3, rows / 3..rows];
-    let mut held = world.held(launcher, None, rows, bytes)?;
-    let window = world.window(launcher)?;
-    let panels: usize = world.layouts.iter().map(|layout| layout.panels).sum();
-    let numbers = panels * 16 * world.layouts[0].width;
-    let weights = upload(launcher, &vec![0f32; numbers])?;
-    let biases = upload(launcher, &vec![0f32; panels * 16])?;
+    let mut held = world.held(queue, 0, bytes)?;
+    let window = world.window(queue)?;
+    let gradient = held.zeros()?;
+    let blocks = held.blocks();
     for run in runs.clone() {
-        let fresh = run.start == 0 && !run.is_empty();
-        held.expert_gradient(launcher, &window, run, (weights, biases), fresh)?;
+        let sums = if run.start == 0 && !run.is_empty() { Sums::Begin } else { Sums::GoOn };
+        held.expert_gradient(&window, run, 0..blocks, &gradient, sums)?;
     }
-    let device = held.by_block(launcher, weights, biases)?;
-    let losses = held.class_losses(launcher)?;
+    let all = 0..blocks;
+    let device = all.clone().map(|block| held.read(&gradient, block));
+    let device: Vec<Vec<f32>> = device.collect::<Result<_, _>>()?;
+    let losses = all.clone().map(|block| held.losses(block));
+    let losses: Vec<Vec<f64>> = losses.collect::<Result<_, _>>()?;
     let mut kernels = kernels(world.epsilon);
     for index in 0..world.layouts.len() {
         let layout = &world.layouts[index];
@@ -211,13 +218,13 @@ fn gradients(
     for row in 0..rows {
         dv[row * stride..][..world.activations.width()].fill(-0.0);
     }
-    let device = upload(launcher, &dv)?;
-    held.activation_gradient(launcher, &window, 0..rows, device)?;
+    let device = queue.upload(&dv)?;
+    held.activation_gradient(&window, 0..rows, all.clone(), &device)?;
     // Rows that don't begin at a multiple of four go another way.
     let rest = rows.min(1)..rows;
     let mut dv_rest = vec![0.0f32; rest.len() * stride];
-    let device_rest = upload(launcher, &dv_rest)?;
-    held.activation_gradient(launcher, &window, rest.clone(), device_rest)?;
+    let device_rest = queue.upload(&dv_rest)?;
+    held.activation_gradient(&window, rest.clone(), all, &device_rest)?;
     for index in 0..world.layouts.len() {
         let (block, passing) = (world.block(index), world.passing());
         let mut sums = vec![0.0; block.layout.groups.len() * 16];
@@ -226,18 +233,15 @@ fn gradients(
         let (rows, dv) = (rest.clone(), &mut dv_rest);
         kernels[0].activation_gradient(block, &turned, passing, rows, dv, &mut sums);
     }
-    let found: Vec<f32> = download(launcher, device, dv.len())?;
+    let found: Vec<f32> = device.read(0, dv.len())?;
     compared.floats("activation gradient", name, &dv, &found);
-    let found: Vec<f32> = download(launcher, device_rest, dv_rest.len())?;
+    let found: Vec<f32> = device_rest.read(0, dv_rest.len())?;
     compared.floats("activation gradient", name, &dv_rest, &found);
-    release(launcher, &[weights, biases, device, device_rest]);
-    held.free(launcher);
-    window.free(launcher);
     Ok(())
 }
 
 fn scores(
-    launcher: &mut dyn Launcher,
+    queue: &Queue,
     world: &World,
     bytes: usize,
     name: &str,
@@ -245,11 +249,11 @@ fn scores(
 ) -> Outcome {
     let rows = world.activations.rows();
     let classes: usize = world.layouts.iter().map(|layout| layout.classes.len()).sum();
-    let mut held = world.held(launcher, None, rows, bytes)?;
-    let window = world.window(launcher)?;
-    let scores = launcher.make(4 * rows * classes)?;
-    let losses = upload(launcher, &vec![0f64; rows])?;
-    held.scores(launcher, &window, 0..rows, scores, losses)?;
+    let mut held = world.held(queue, 0, bytes)?;
+    let window = world.window(queue)?;
+    let scores = queue.make(4 * rows * classes)?;
+    let losses = queue.zeros(8 * rows)?;
+    held.scores(&window, 0..rows, &scores, &losses)?;
     let (mut host, mut host_losses) = (vec![0.0; rows * classes], vec![0.0; rows]);
     let mut kernel = Kernel::new(Instructions::detect(), world.epsilon);
     let mut first = 0;
@@ -262,10 +266,7 @@ fn scores(
         }
         first += own;
     }
-    compared.floats("scores", name, &host, &download(launcher, scores, host.len())?);
-    compared.doubles("row losses", name, &host_losses, &download(launcher, losses, rows)?);
-    release(launcher, &[scores, losses]);
-    held.free(launcher);
-    window.free(launcher);
+    compared.floats("scores", name, &host, &scores.read(0, host.len())?);
+    compared.doubles("row losses", name, &host_losses, &losses.read(0, rows)?);
     Ok(())
 }

@@ -2,11 +2,8 @@
 
 use std::ffi::{CString, c_char, c_int, c_void};
 
-use crate::device::gpu::launcher::Launcher;
+use crate::device::gpu::launcher::{Launcher, SLACK, Slots};
 use crate::kernel::text::calls::{Buffer, Launch};
-
-/// Words that a kernel may read beyond a buffer.
-const SLACK: usize = 2;
 
 /// As `plain_run` of plain.cpp.
 type Run =
@@ -25,7 +22,7 @@ pub enum Order {
 pub struct Plain {
     run: Run,
     order: Order,
-    memory: Vec<Option<Vec<u64>>>,
+    memory: Slots<Vec<u64>>,
 }
 
 impl Plain {
@@ -34,12 +31,11 @@ impl Plain {
     /// # Safety
     /// `run` is `plain_run` of a build of plain.cpp with the text that `calls.rs` calls.
     pub unsafe fn new(run: Run, order: Order) -> Plain {
-        Plain { run, order, memory: Vec::new() }
+        Plain { run, order, memory: Slots::default() }
     }
 
     fn memory(&mut self, buffer: Buffer) -> &mut [u8] {
-        let words = self.memory[buffer.0].as_mut().expect("memory that wasn't given back");
-        bytemuck::cast_slice_mut(words)
+        bytemuck::cast_slice_mut(self.memory.of_mut(buffer))
     }
 }
 
@@ -48,14 +44,22 @@ impl Launcher for Plain {
         format!("plain C++, threads of a group in order {:?}", self.order)
     }
 
+    fn free_bytes(&mut self) -> Result<usize, String> {
+        Ok(usize::MAX)
+    }
+
     fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
         // What isn't written is no number.
-        self.memory.push(Some(vec![u64::MAX; bytes.div_ceil(8) + SLACK]));
-        Ok(Buffer(self.memory.len() - 1))
+        Ok(self.memory.put(vec![u64::MAX; (bytes + SLACK).div_ceil(8)]))
     }
 
     fn free(&mut self, buffer: Buffer) {
-        self.memory[buffer.0].take().expect("memory that wasn't given back");
+        self.memory.take(buffer);
+    }
+
+    fn fill(&mut self, buffer: Buffer, at: usize, bytes: usize, with: u8) -> Result<(), String> {
+        self.memory(buffer)[at..at + bytes].fill(with);
+        Ok(())
     }
 
     fn write(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Result<(), String> {
@@ -85,6 +89,14 @@ impl Launcher for Plain {
             (self.run)(name.as_ptr(), x, y, launch.threads as c_int, places.as_ptr(), order)
         };
         (code == 0).then_some(()).ok_or_else(|| format!("no kernel {}", launch.kernel))
+    }
+
+    fn mark(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn marks_left(&mut self) -> Result<usize, String> {
+        Ok(0)
     }
 
     fn finish(&mut self) -> Result<(), String> {

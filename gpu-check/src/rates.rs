@@ -1,18 +1,22 @@
 //! Rates of the product, of the expert step and of the shared step's visit, and one large case
 //! whose bits are compared.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Instant;
 
 use crate::compared::Compared;
-use crate::device::gpu::held::{Held, Solver};
-use crate::device::gpu::launcher::{Launcher, release, upload};
-use crate::device::gpu::mixture::Learning;
-use crate::device::gpu::window::Window;
-use crate::kernel::text::calls::{self, Buffer, Form, Launch, Panels, Rows, Size, Start};
+use crate::device::gpu::held::Held;
+use crate::device::gpu::launcher::Launcher;
+use crate::device::gpu::queue::Queue;
+use crate::kernel::mixture::Passing;
+use crate::kernel::text::calls::{
+    self, Buffer, Form, Launch, Panels, Rates, Rows, Size, Start, Stepper,
+};
 use crate::labels::Labels;
-use crate::learning::learn;
-use crate::mixtures::World;
+use crate::learning::{Learning, learn};
+use crate::mixtures::{World, window};
 use crate::model::Layout;
 use crate::model::Matrix;
 use crate::model::spec::Dummy;
@@ -20,21 +24,30 @@ use crate::rng::{Purpose, Stream};
 
 type Outcome = Result<(), String>;
 
-/// Sums up the seconds of each kernel: waits after each launch.
-struct Timed<'a> {
-    inner: &'a mut dyn Launcher,
-    seconds: BTreeMap<&'static str, f64>,
+/// Sums up the seconds of each kernel while it is asked to: waits after each launch then.
+pub struct Timed {
+    pub inner: Box<dyn Launcher>,
+    pub seconds: Seconds,
 }
 
-impl Launcher for Timed<'_> {
+/// Seconds of each kernel, where they are wanted.
+pub type Seconds = Rc<RefCell<Option<BTreeMap<&'static str, f64>>>>;
+
+impl Launcher for Timed {
     fn describe(&self) -> String {
         self.inner.describe()
+    }
+    fn free_bytes(&mut self) -> Result<usize, String> {
+        self.inner.free_bytes()
     }
     fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
         self.inner.make(bytes)
     }
     fn free(&mut self, buffer: Buffer) {
         self.inner.free(buffer);
+    }
+    fn fill(&mut self, buffer: Buffer, at: usize, bytes: usize, with: u8) -> Outcome {
+        self.inner.fill(buffer, at, bytes, with)
     }
     fn write(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Outcome {
         self.inner.write(buffer, at, bytes)
@@ -43,12 +56,20 @@ impl Launcher for Timed<'_> {
         self.inner.read(buffer, at, bytes)
     }
     fn launch(&mut self, launch: &Launch) -> Outcome {
+        let mut seconds = self.seconds.borrow_mut();
+        let Some(seconds) = &mut *seconds else { return self.inner.launch(launch) };
         self.inner.finish()?;
         let start = Instant::now();
         self.inner.launch(launch)?;
         self.inner.finish()?;
-        *self.seconds.entry(launch.kernel).or_default() += start.elapsed().as_secs_f64();
+        *seconds.entry(launch.kernel).or_default() += start.elapsed().as_secs_f64();
         Ok(())
+    }
+    fn mark(&mut self) -> Outcome {
+        self.inner.mark()
+    }
+    fn marks_left(&mut self) -> Result<usize, String> {
+        self.inner.marks_left()
     }
     fn finish(&mut self) -> Outcome {
         self.inner.finish()
@@ -56,20 +77,16 @@ impl Launcher for Timed<'_> {
 }
 
 /// The median of seven times that `work` takes, run `repeat` times each, after one run unmeasured.
-fn seconds(
-    launcher: &mut dyn Launcher,
-    repeat: usize,
-    mut work: impl FnMut(&mut dyn Launcher) -> Outcome,
-) -> Result<f64, String> {
-    work(launcher)?;
-    launcher.finish()?;
+fn seconds(queue: &Queue, repeat: usize, work: &mut dyn FnMut() -> Outcome) -> Result<f64, String> {
+    work()?;
+    queue.finish()?;
     let mut times = Vec::new();
     for _ in 0..7 {
         let start = Instant::now();
         for _ in 0..repeat {
-            work(launcher)?;
+            work()?;
         }
-        launcher.finish()?;
+        queue.finish()?;
         times.push(start.elapsed().as_secs_f64() / repeat as f64);
     }
     times.sort_by(f64::total_cmp);
@@ -80,26 +97,26 @@ fn seconds(
 ///
 /// # Errors
 /// The device is full or lost.
-pub fn all(launcher: &mut dyn Launcher, only: usize, compared: &mut Compared) -> Outcome {
+pub fn all(queue: &Queue, seconds: &Seconds, only: usize, compared: &mut Compared) -> Outcome {
     let mut stream = Stream::new(9, Purpose::PlantedRows, 0);
     if only > 0 {
-        return steps(launcher, &mut stream, (3862, 16), &[only]);
+        return steps(queue, seconds, &mut stream, (3862, 16), &[only]);
     }
     // One block as large as real ones, five mini-batches.
     let shape = ((300, 400, 2), (16, Dummy::Learned, 1e-5), (1024, 1024), (0.1, false));
     let world = World::new(&mut stream, shape.0, shape.1, shape.2, shape.3);
-    for (solver, batch) in [(Solver::Adagrad, 256), (Solver::Adam, 512)] {
-        let learning = Learning { learning_rate: 0.01, scale: 0.0, l2: 1e-5 };
-        learn(launcher, &world, (solver, learning, batch, 1 << 30), "large", compared)?;
+    for (stepper, batch) in [(Stepper::Adagrad, 256), (Stepper::Adam, 512)] {
+        let learning = Learning { learning_rate: 0.01, l2: 1e-5 };
+        learn(queue, &world, (stepper, learning, batch, 1 << 30), "large", compared)?;
     }
-    products(launcher, &mut stream)?;
+    products(queue, &mut stream)?;
     for (classes, experts) in [(3862, 16), (3862, 2)] {
-        steps(launcher, &mut stream, (classes, experts), &[256, 1024, 2048, 4096, 8192])?;
+        steps(queue, seconds, &mut stream, (classes, experts), &[256, 1024, 2048, 4096, 8192])?;
     }
     Ok(())
 }
 
-fn products(launcher: &mut dyn Launcher, stream: &mut Stream) -> Outcome {
+fn products(queue: &Queue, stream: &mut Stream) -> Outcome {
     let (d, panels) = (1024, 1207);
     let columns = panels * 16;
     let random = |stream: &mut Stream, count: usize| -> Vec<f32> {
@@ -107,10 +124,11 @@ fn products(launcher: &mut dyn Launcher, stream: &mut Stream) -> Outcome {
         (0..count).map(|at| some[(at ^ at >> 20) & ((1 << 20) - 1)]).collect()
     };
     let largest = 8192;
-    let v = upload(launcher, &random(stream, largest * d))?;
-    let w = upload(launcher, &random(stream, panels * d * 16))?;
-    let z = upload(launcher, &random(stream, largest * columns))?;
-    let out = launcher.make(4 * largest * columns)?;
+    let v = queue.upload(&random(stream, largest * d))?;
+    let w = queue.upload(&random(stream, panels * d * 16))?;
+    let z = queue.upload(&random(stream, largest * columns))?;
+    let out = queue.make(4 * largest * columns)?;
+    let [v, w, z, out] = [&v, &w, &z, &out].map(|memory| memory.buffer());
     for rows in [256, 1024, 2048, 4096, 8192] {
         let weights = Panels { buffer: w, from: 0, row: 16, panel: d * 16 };
         let logits = Panels { buffer: out, from: 0, row: columns, panel: 16 };
@@ -132,7 +150,7 @@ fn products(launcher: &mut dyn Launcher, stream: &mut Stream) -> Outcome {
             ),
         ] {
             let launch = calls::product(form, size, left, right, out, Start::Zero);
-            let time = seconds(launcher, 2, |launcher| launcher.launch(&launch))?;
+            let time = seconds(queue, 2, &mut || queue.launch(&launch))?;
             let flops = 2.0 * size.rows as f64 * size.depth as f64 * size.columns as f64;
             println!(
                 "product {form:?} {} x {} x {}: {:.1} TFLOP/s, {:.3} ms",
@@ -144,13 +162,13 @@ fn products(launcher: &mut dyn Launcher, stream: &mut Stream) -> Outcome {
             );
         }
     }
-    release(launcher, &[v, w, z, out]);
     Ok(())
 }
 
 /// The expert step (product, sweep, gradient, AdaGrad) and the activations' gradient.
 fn steps(
-    launcher: &mut dyn Launcher,
+    queue: &Queue,
+    by_kernel: &Seconds,
     stream: &mut Stream,
     (classes, experts): (usize, usize),
     all_rows: &[usize],
@@ -167,24 +185,22 @@ fn steps(
     activations.data.iter_mut().for_each(|x| *x = stream.uniform() * 0.06);
     let mut labels = Labels::new();
     (0..most).for_each(|_| labels.push(&[stream.below(classes as u64) as u32]));
-    let window = Window::bring(launcher, &activations, &labels, &[])?;
-    let dv = upload(launcher, &activations.data)?;
+    let window =
+        window(queue, Passing { activations: &activations, labels: &labels, weights: &[] })?;
+    let dv = queue.upload(&activations.data)?;
     for rows in all_rows.iter().copied() {
-        let solver = Some(Solver::Adagrad);
-        let block = [(&layout, &parameters[..])];
-        let mut held = Held::hold(launcher, &block, 1e-5, solver, rows, 8 << 30)?;
-        let learning = Learning { learning_rate: 0.01, scale: 1.0 / rows as f32, l2: 1e-6 };
+        let mut held = Held::new(queue, vec![layout.clone()], 1e-5, 1, 8 << 30)?;
+        held.write(held.parameters(), 0, &parameters)?;
+        held.write(&held.vectors()[0], 0, &vec![0.1; parameters.len()])?;
+        let rates = Rates { rate: 0.01, scale: 1.0 / rows as f32, l2: 1e-6 };
         let flops = 4.0 * d as f64 * (classes * (2 * experts + 1) * rows) as f64;
         let repeat = (8192 / rows).min(8);
-        let mut tell = |launcher: &mut dyn Launcher,
-                        what: &str,
-                        work: &mut dyn FnMut(&mut Held, &mut dyn Launcher) -> Outcome|
-         -> Outcome {
-            let time = seconds(launcher, repeat, |launcher| work(&mut held, launcher))?;
-            let mut timed = Timed { inner: launcher, seconds: BTreeMap::new() };
-            work(&mut held, &mut timed)?;
-            let parts: Vec<String> = timed
-                .seconds
+        let tell = |what: &str, work: &mut dyn FnMut() -> Outcome| -> Outcome {
+            let time = seconds(queue, repeat, work)?;
+            by_kernel.replace(Some(BTreeMap::new()));
+            work()?;
+            let parts = by_kernel.replace(None).unwrap_or_default();
+            let parts: Vec<String> = parts
                 .iter()
                 .map(|(kernel, seconds)| format!("{kernel} {:.3}", seconds * 1e3))
                 .collect();
@@ -198,15 +214,8 @@ fn steps(
             );
             Ok(())
         };
-        tell(launcher, "expert step", &mut |held, launcher| {
-            held.learn(launcher, &window, 0..rows, 0..1, learning)
-        })?;
-        tell(launcher, "activation gradient", &mut |held, launcher| {
-            held.activation_gradient(launcher, &window, 0..rows, dv)
-        })?;
-        held.free(launcher);
+        tell("expert step", &mut || held.learn(&window, 0..rows, 0..1, (Stepper::Adagrad, rates)))?;
+        tell("activation gradient", &mut || held.activation_gradient(&window, 0..rows, 0..1, &dv))?;
     }
-    launcher.free(dv);
-    window.free(launcher);
     Ok(())
 }

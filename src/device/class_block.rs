@@ -1,6 +1,7 @@
 //! A class block as plain values on the host: what goes to a device and is read back from it.
 
 use std::io;
+use std::mem::take;
 use std::sync::Arc;
 
 use crate::model::Layout;
@@ -25,6 +26,20 @@ pub trait Solving: Send + Sync {
     /// # Errors
     /// What writing gives.
     fn put(&self, to: &mut dyn io::Write) -> io::Result<()>;
+
+    /// Takes out what is kept of each parameter, which a device may hold in place of the host: the
+    /// same number of vectors of every block, each as long as its parameters.
+    fn take_vectors(&mut self) -> Vec<Vec<f32>> {
+        Vec::new()
+    }
+
+    /// Puts them back, as they are now.
+    fn put_vectors(&mut self, _vectors: Vec<Vec<f32>>) {}
+
+    /// The sums of losses, [groups][16], that learning goes on with, if it does.
+    fn sums(&mut self) -> Option<&mut Vec<f64>> {
+        None
+    }
 }
 
 /// The ways to learn of the expert step, epoch by epoch, or pass by pass.
@@ -54,6 +69,14 @@ impl Joint {
 impl Solving for Joint {
     fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
         packed::put(to, &self.0)
+    }
+
+    fn take_vectors(&mut self) -> Vec<Vec<f32>> {
+        self.0.vectors().into_iter().map(take).collect()
+    }
+
+    fn put_vectors(&mut self, vectors: Vec<Vec<f32>>) {
+        self.0.vectors().into_iter().zip(vectors).for_each(|(to, vector)| *to = vector);
     }
 }
 

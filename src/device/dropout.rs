@@ -1,6 +1,7 @@
 //! Dropout of activations, the same wherever a row runs.
 
 use crate::kernel::dropout::{bound, drop_out};
+use crate::kernel::text::calls;
 use crate::rng::{Purpose, Stream};
 
 /// Dropout of activations (Srivastava et al. 2014): each is 0 with probability `share` and else
@@ -25,10 +26,21 @@ impl Dropout {
         drop_out(numbers, bound, || stream.next_u32());
     }
 
+    /// As kernels of devices take it, which are told each row's stream.
+    pub fn on_device(self) -> calls::Dropout {
+        let bound = bound(self.share);
+        calls::Dropout { seed: self.seed, bound, scale: 256.0 / (256 - bound) as f32 }
+    }
+
+    /// The stream that row `row` draws from.
+    pub fn stream(self, row: usize) -> u64 {
+        self.first + row as u64
+    }
+
     /// What decides which of row `row`'s numbers are left out: those whose byte is below the bound,
     /// where the bytes are the stream's words, lowest first.
     pub fn draw(self, row: usize) -> (u32, Stream) {
-        let stream = Stream::new(self.seed, Purpose::Dropout, self.first + row as u64);
+        let stream = Stream::new(self.seed, Purpose::Dropout, self.stream(row));
         (bound(self.share), stream)
     }
 }

@@ -1,7 +1,9 @@
 //! The state of a class block that learns by mini-batches in the expert step.
 
 use std::io;
+use std::mem::take;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -120,6 +122,26 @@ impl MiniBatches {
 impl Solving for MiniBatches {
     fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
         packed::put(to, self)
+    }
+
+    /// The solver's, and then the average.
+    fn take_vectors(&mut self) -> Vec<Vec<f32>> {
+        let mut vectors: Vec<Vec<f32>> = self.solver.vectors().into_iter().map(take).collect();
+        let average = self.average.as_mut().map(|average| take(&mut average.weights));
+        vectors.extend(average.map(Arc::unwrap_or_clone));
+        vectors
+    }
+
+    fn put_vectors(&mut self, vectors: Vec<Vec<f32>>) {
+        let mut vectors = vectors.into_iter();
+        self.solver.vectors().into_iter().zip(&mut vectors).for_each(|(to, own)| *to = own);
+        if let Some(average) = &mut self.average {
+            average.weights = Arc::new(vectors.next().expect("an average"));
+        }
+    }
+
+    fn sums(&mut self) -> Option<&mut Vec<f64>> {
+        Some(&mut self.losses)
     }
 }
 

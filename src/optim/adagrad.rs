@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{MiniBatch, Step, other_lengths, stretch};
 use crate::kernel::adagrad::update;
 use crate::kernel::coefficients::Coefficients;
+use crate::kernel::text::calls::Stepper;
 use crate::kernel::vector::Instructions;
 use crate::packed;
 use crate::team::Team;
@@ -20,6 +21,7 @@ pub struct Adagrad {
 }
 
 impl MiniBatch for Adagrad {
+    const STEPPER: Option<Stepper> = Some(Stepper::Adagrad);
     const NUMBERS: usize = 1;
     const LEARNING_RATE: f32 = 1.0;
 
@@ -31,6 +33,10 @@ impl MiniBatch for Adagrad {
         let fine = self.squares.iter().all(|square| *square >= INITIAL);
         other_lengths([&self.squares], parameters)
             .or_else(|| (!fine).then(|| format!("found a sum of squares below {INITIAL}")))
+    }
+
+    fn vectors(&mut self) -> Vec<&mut Vec<f32>> {
+        vec![&mut self.squares]
     }
 
     fn step<S: Send>(

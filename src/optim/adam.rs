@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{FullBatch, MiniBatch, Offered, Step, finite, other_lengths, stretch};
 use crate::kernel::adam::{BETA_1, BETA_2, Moments, update};
 use crate::kernel::coefficients::Coefficients;
+use crate::kernel::text::calls::Stepper;
 use crate::kernel::vector::Instructions;
 use crate::packed;
 use crate::team::Team;
@@ -22,6 +23,7 @@ pub struct Adam {
 }
 
 impl MiniBatch for Adam {
+    const STEPPER: Option<Stepper> = Some(Stepper::Adam);
     const NUMBERS: usize = 2;
     const LEARNING_RATE: f32 = 0.01;
 
@@ -41,6 +43,17 @@ impl MiniBatch for Adam {
             .or_else(|| (!fine).then(|| "found moments or powers out of range".into()))
     }
 
+    fn vectors(&mut self) -> Vec<&mut Vec<f32>> {
+        vec![&mut self.first, &mut self.second]
+    }
+
+    fn rate(&mut self, learning_rate: f32) -> f32 {
+        self.beta_1_power *= f64::from(BETA_1);
+        self.beta_2_power *= f64::from(BETA_2);
+        let correction = (1.0 - self.beta_2_power).sqrt() / (1.0 - self.beta_1_power);
+        (f64::from(learning_rate) * correction) as f32
+    }
+
     fn step<S: Send>(
         &mut self,
         team: &mut Team<S>,
@@ -49,10 +62,7 @@ impl MiniBatch for Adam {
         gradient: &[f32],
         step: Step,
     ) {
-        self.beta_1_power *= f64::from(BETA_1);
-        self.beta_2_power *= f64::from(BETA_2);
-        let correction = (1.0 - self.beta_2_power).sqrt() / (1.0 - self.beta_1_power);
-        let rate = (f64::from(step.learning_rate) * correction) as f32;
+        let rate = self.rate(step.learning_rate);
         assert!(parameters.len() == gradient.len() && gradient.len() == self.first.len());
         for (l2, range) in step.parts(parameters.len()) {
             let length = stretch(range.len(), team.threads());

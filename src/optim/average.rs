@@ -35,6 +35,12 @@ impl Average {
             .or_else(|| (!fine).then(|| "found an average of another kind".into()))
     }
 
+    /// Counts a step, and gives the share of the way to the weights that the average goes after it.
+    pub fn share(&mut self) -> f32 {
+        self.steps += 1;
+        f32::max(1.0 - self.decay, 1.0 / self.steps as f32)
+    }
+
     /// Takes in the weights after a step, shared by as many threads as `team` has members.
     pub fn step<S: Send>(
         &mut self,
@@ -42,8 +48,7 @@ impl Average {
         instructions: Instructions,
         weights: &[f32],
     ) {
-        self.steps += 1;
-        let share = f32::max(1.0 - self.decay, 1.0 / self.steps as f32);
+        let share = self.share();
         let average = Arc::make_mut(&mut self.weights).as_mut_slice();
         assert_eq!(average.len(), weights.len());
         let length = stretch(weights.len(), team.threads());

@@ -18,6 +18,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use self::irprop::Steps;
+use crate::kernel::text::calls::Stepper;
 use crate::kernel::vector::{Instructions, LANES};
 use crate::packed;
 use crate::team::Team;
@@ -25,6 +26,9 @@ use crate::team::Team;
 /// A solver that learns by mini-batches. Its state has numbers beside each parameter and perhaps
 /// some beside all of them, so that any stretch of a vector can be stepped by a state of its own.
 pub trait MiniBatch: Sized + Serialize {
+    /// The kernel that takes its steps on devices, which hold its `vectors` then. None: it steps on
+    /// the host, whatever the device.
+    const STEPPER: Option<Stepper> = None;
     /// Numbers kept beside each parameter.
     const NUMBERS: usize;
     /// The learning rate where a job gives none.
@@ -35,6 +39,16 @@ pub trait MiniBatch: Sized + Serialize {
 
     /// What of a state that was read back no steps on so many parameters can have led to.
     fn fault(&self, parameters: usize) -> Option<String>;
+
+    /// What `STEPPER` keeps of each parameter, in its order.
+    fn vectors(&mut self) -> Vec<&mut Vec<f32>> {
+        Vec::new()
+    }
+
+    /// Counts a step that `STEPPER` takes, and gives the rate that it takes it with.
+    fn rate(&mut self, learning_rate: f32) -> f32 {
+        learning_rate
+    }
 
     /// One step, shared by as many threads as `team` has; their number can't be seen in
     /// the bits.

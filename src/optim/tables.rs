@@ -90,6 +90,27 @@ macro_rules! mini_batch_solvers {
                 }
             }
 
+            /// As `MiniBatch::STEPPER`.
+            pub fn stepper(&self) -> Option<Stepper> {
+                match self {
+                    $($state::$type(_) => <$module::$type as MiniBatch>::STEPPER,)*
+                }
+            }
+
+            /// As `MiniBatch::vectors`.
+            pub fn vectors(&mut self) -> Vec<&mut Vec<f32>> {
+                match self {
+                    $($state::$type(solver) => MiniBatch::vectors(solver),)*
+                }
+            }
+
+            /// As `MiniBatch::rate`.
+            pub fn rate(&mut self, learning_rate: f32) -> f32 {
+                match self {
+                    $($state::$type(solver) => MiniBatch::rate(solver, learning_rate),)*
+                }
+            }
+
             /// As `MiniBatch::step`.
             pub fn step<S: Send>(
                 &mut self,

@@ -1,23 +1,23 @@
 //! Launches on NVIDIA GPUs through CUDA's driver, which is loaded at run time: no toolkit is needed
 //! where the program is built or run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::{CString, c_void};
 
 use cudarc::driver::{DriverError, result, sys};
 
-use super::launcher::Launcher;
+use super::launcher::{Launcher, SLACK, Slots, UNWRITTEN};
 use crate::kernel::text::calls::{Buffer, Launch};
-
-/// Bytes that a kernel may read beyond a buffer.
-const SLACK: usize = 16;
 
 /// One GPU with the device text's kernels.
 pub struct Cuda {
     device: sys::CUdevice,
     module: sys::CUmodule,
+    /// Everything of this launcher, in order: others of the process have streams of their own.
+    stream: sys::CUstream,
     functions: HashMap<&'static str, sys::CUfunction>,
-    memory: Vec<Option<sys::CUdeviceptr>>,
+    memory: Slots<sys::CUdeviceptr>,
+    marks: VecDeque<sys::CUevent>,
 }
 
 fn told(what: &str) -> impl FnOnce(DriverError) -> String + '_ {
@@ -38,17 +38,20 @@ impl Cuda {
         let device = result::device::get(ordinal).map_err(told("device"))?;
         // SAFETY: `device` is one that the driver gave.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(told("context"))?;
-        // SAFETY: `context` was just retained and is never released.
+        // SAFETY: `context` was just retained.
         unsafe { result::ctx::set_current(context) }.map_err(told("context"))?;
         let image = CString::new(ptx).map_err(|_| "CUDA: PTX with a zero byte".to_string())?;
         // SAFETY: the image is a text that ends with a zero byte and outlives the call.
         let module = unsafe { result::module::load_data(image.as_ptr().cast()) };
         let module = module.map_err(told("PTX"))?;
-        Ok(Cuda { device, module, functions: HashMap::new(), memory: Vec::new() })
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
+        let stream = stream.map_err(told("stream"))?;
+        let (functions, memory, marks) = (HashMap::new(), Slots::default(), VecDeque::new());
+        Ok(Cuda { device, module, stream, functions, memory, marks })
     }
 
     fn place(&self, buffer: Buffer) -> sys::CUdeviceptr {
-        self.memory[buffer.0].expect("memory that wasn't given back")
+        *self.memory.of(buffer)
     }
 }
 
@@ -61,40 +64,46 @@ impl Launcher for Cuda {
         format!("CUDA: {name}, driver for CUDA {}.{}", version / 1000, version % 1000 / 10)
     }
 
+    fn free_bytes(&mut self) -> Result<usize, String> {
+        result::mem_get_info().map(|(free, _)| free).map_err(told("memory"))
+    }
+
     fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
         // SAFETY: the driver is up and the context current.
-        let place = unsafe { result::malloc_sync(bytes + SLACK) };
+        let place = unsafe { result::malloc_async(self.stream, bytes + SLACK) };
         let place = place.map_err(told(&format!("{bytes} bytes of memory")))?;
-        // SAFETY: the memory was just made, so long. What isn't written is no number.
-        unsafe { result::memset_d8_sync(place, 0xff, bytes + SLACK) }.map_err(told("memory"))?;
-        self.memory.push(Some(place));
-        Ok(Buffer(self.memory.len() - 1))
+        let buffer = self.memory.put(place);
+        self.fill(buffer, 0, bytes + SLACK, UNWRITTEN)?;
+        Ok(buffer)
     }
 
     fn free(&mut self, buffer: Buffer) {
-        let place = self.memory[buffer.0].take().expect("memory that wasn't given back");
+        let place = self.memory.take(buffer);
         // SAFETY: the place came from `make` and is forgotten here. An error is a lost device, of
         // which the next call tells.
-        let _ = unsafe { result::free_sync(place) };
+        let _ = unsafe { result::free_async(place, self.stream) };
+    }
+
+    fn fill(&mut self, buffer: Buffer, at: usize, bytes: usize, with: u8) -> Result<(), String> {
+        // SAFETY: the caller keeps within what it made.
+        unsafe { result::memset_d8_async(self.place(buffer) + at as u64, with, bytes, self.stream) }
+            .map_err(told("filling memory"))
     }
 
     fn write(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Result<(), String> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        // SAFETY: the caller keeps within what it made.
-        unsafe { result::memcpy_htod_sync(self.place(buffer) + at as u64, bytes) }
-            .map_err(told("copy to the device"))
+        let to = self.place(buffer) + at as u64;
+        // SAFETY: the caller keeps within what it made, and the bytes outlive the wait.
+        unsafe { result::memcpy_htod_async(to, bytes, self.stream) }
+            .map_err(told("copy to the device"))?;
+        self.finish()
     }
 
     fn read(&mut self, buffer: Buffer, at: usize, bytes: &mut [u8]) -> Result<(), String> {
-        self.finish()?;
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        // SAFETY: the caller keeps within what it made.
-        unsafe { result::memcpy_dtoh_sync(bytes, self.place(buffer) + at as u64) }
-            .map_err(told("copy from the device"))
+        let from = self.place(buffer) + at as u64;
+        // SAFETY: the caller keeps within what it made, and the bytes outlive the wait.
+        unsafe { result::memcpy_dtoh_async(bytes, from, self.stream) }
+            .map_err(told("copy from the device"))?;
+        self.finish()
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<(), String> {
@@ -105,7 +114,7 @@ impl Launcher for Cuda {
             Some(function) => *function,
             None => {
                 let name = CString::new(launch.kernel).expect("a name without zero bytes");
-                // SAFETY: the module was loaded and is never unloaded.
+                // SAFETY: the module was loaded and lives as long as this.
                 let function = unsafe { result::module::get_function(self.module, name) };
                 let function = function.map_err(told(launch.kernel))?;
                 self.functions.insert(launch.kernel, function);
@@ -120,13 +129,51 @@ impl Launcher for Cuda {
         // SAFETY: `calls.rs` packs the arguments as the text declares them, and they outlive the
         // call.
         unsafe {
-            let stream = std::ptr::null_mut();
-            result::launch_kernel(function, (x, y, 1), (threads, 1, 1), 0, stream, &mut places)
+            let group = (threads, 1, 1);
+            result::launch_kernel(function, (x, y, 1), group, 0, self.stream, &mut places)
         }
         .map_err(told(launch.kernel))
     }
 
+    fn mark(&mut self) -> Result<(), String> {
+        let mark = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
+        let mark = mark.map_err(told("a mark"))?;
+        self.marks.push_back(mark);
+        // SAFETY: the event was just made, and the stream lives as long as this.
+        unsafe { result::event::record(mark, self.stream) }.map_err(told("a mark"))
+    }
+
+    fn marks_left(&mut self) -> Result<usize, String> {
+        while let Some(mark) = self.marks.front() {
+            // SAFETY: the event is one that `mark` made and that nobody has destroyed.
+            match unsafe { result::event::query(*mark) } {
+                Ok(()) => {}
+                Err(DriverError(sys::CUresult::CUDA_ERROR_NOT_READY)) => break,
+                Err(error) => return Err(told("a kernel")(error)),
+            }
+            // SAFETY: as above; it is forgotten here.
+            unsafe { result::event::destroy(*mark) }.map_err(told("a mark"))?;
+            self.marks.pop_front();
+        }
+        Ok(self.marks.len())
+    }
+
     fn finish(&mut self) -> Result<(), String> {
-        result::ctx::synchronize().map_err(told("a kernel"))
+        // SAFETY: the stream lives as long as this.
+        unsafe { result::stream::synchronize(self.stream) }.map_err(told("a kernel"))
+    }
+}
+
+impl Drop for Cuda {
+    /// What is still under way ends by itself; a lost device has nothing to give back.
+    fn drop(&mut self) {
+        // SAFETY: nobody uses the stream, the module or the context of this launcher after it; each
+        // was made once in `new`.
+        unsafe {
+            let _ = result::stream::synchronize(self.stream);
+            let _ = result::stream::destroy(self.stream);
+            let _ = result::module::unload(self.module);
+            let _ = result::primary_ctx::release(self.device);
+        }
     }
 }

@@ -2,22 +2,40 @@
 
 use crate::kernel::text::calls::{Buffer, Launch};
 
-/// A device that runs launches one after another in the order in which they come.
+/// Bytes that a kernel may read beyond a buffer.
+pub const SLACK: usize = 16;
+
+/// What memory holds that nobody has written: no number, neither in 32 nor in 64 bits.
+pub const UNWRITTEN: u8 = 0xff;
+
+/// A device that runs launches one after another in the order in which they come. What it is asked
+/// for lies within the buffers that it made.
 pub trait Launcher {
     /// Name, driver and version, in one line.
     fn describe(&self) -> String;
 
-    /// Memory of so many bytes, whose content is arbitrary; a kernel may read up to 15 bytes
-    /// beyond.
+    /// Bytes of memory that are free, or all that it has where it doesn't tell.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn free_bytes(&mut self) -> Result<usize, String>;
+
+    /// Memory of so many bytes, `UNWRITTEN`, and `SLACK` more.
     ///
     /// # Errors
     /// The device is full.
     fn make(&mut self, bytes: usize) -> Result<Buffer, String>;
 
-    /// Gives memory back.
+    /// Gives memory back once all launches so far are through.
     fn free(&mut self, buffer: Buffer);
 
-    /// Copies to the device, from byte `at` of the buffer on.
+    /// Sets bytes from byte `at` of the buffer on, after all launches so far.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn fill(&mut self, buffer: Buffer, at: usize, bytes: usize, with: u8) -> Result<(), String>;
+
+    /// Copies to the device, from byte `at` of the buffer on, after all launches so far.
     ///
     /// # Errors
     /// The device is lost.
@@ -35,6 +53,18 @@ pub trait Launcher {
     /// The device refuses it.
     fn launch(&mut self, launch: &Launch) -> Result<(), String>;
 
+    /// Marks a place after all launches so far, and has the device begin with them.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn mark(&mut self) -> Result<(), String>;
+
+    /// Marks that the device hasn't come to yet.
+    ///
+    /// # Errors
+    /// The device is lost, or a launch has failed.
+    fn marks_left(&mut self) -> Result<usize, String>;
+
     /// Waits for all launches so far.
     ///
     /// # Errors
@@ -42,35 +72,42 @@ pub trait Launcher {
     fn finish(&mut self) -> Result<(), String>;
 }
 
-/// A buffer that holds these numbers.
-///
-/// # Errors
-/// The device is full or lost.
-pub fn upload<T: bytemuck::NoUninit>(
-    launcher: &mut dyn Launcher,
-    numbers: &[T],
-) -> Result<Buffer, String> {
-    let bytes: &[u8] = bytemuck::cast_slice(numbers);
-    let buffer = launcher.make(bytes.len())?;
-    launcher.write(buffer, 0, bytes)?;
-    Ok(buffer)
+/// What a launcher has for each buffer. Numbers of buffers that were given back come again.
+pub struct Slots<T> {
+    slots: Vec<Option<T>>,
+    empty: Vec<usize>,
 }
 
-/// The first `count` numbers of a buffer.
-///
-/// # Errors
-/// The device is lost, or a launch before has failed.
-pub fn download<T: bytemuck::Pod>(
-    launcher: &mut dyn Launcher,
-    buffer: Buffer,
-    count: usize,
-) -> Result<Vec<T>, String> {
-    let mut numbers = vec![T::zeroed(); count];
-    launcher.read(buffer, 0, bytemuck::cast_slice_mut(&mut numbers))?;
-    Ok(numbers)
+impl<T> Default for Slots<T> {
+    fn default() -> Slots<T> {
+        Slots { slots: Vec::new(), empty: Vec::new() }
+    }
 }
 
-/// Gives the memory of several buffers back.
-pub fn release(launcher: &mut dyn Launcher, buffers: &[Buffer]) {
-    buffers.iter().for_each(|buffer| launcher.free(*buffer));
+impl<T> Slots<T> {
+    pub fn put(&mut self, memory: T) -> Buffer {
+        match self.empty.pop() {
+            Some(index) => {
+                self.slots[index] = Some(memory);
+                Buffer(index)
+            }
+            None => {
+                self.slots.push(Some(memory));
+                Buffer(self.slots.len() - 1)
+            }
+        }
+    }
+
+    pub fn take(&mut self, buffer: Buffer) -> T {
+        self.empty.push(buffer.0);
+        self.slots[buffer.0].take().expect("memory that wasn't given back")
+    }
+
+    pub fn of(&self, buffer: Buffer) -> &T {
+        self.slots[buffer.0].as_ref().expect("memory that wasn't given back")
+    }
+
+    pub fn of_mut(&mut self, buffer: Buffer) -> &mut T {
+        self.slots[buffer.0].as_mut().expect("memory that wasn't given back")
+    }
 }

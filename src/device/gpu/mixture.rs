@@ -1,94 +1,141 @@
-//! What class blocks held on a device do with rows: learn, give gradients, score.
+//! What class blocks held on a device do with rows: give gradients, step, score.
 //!
-//! The panels and groups of all blocks lie end to end, so that a launch is over all of them: a
+//! The panels and groups of all blocks lie end to end, so that a launch is over many of them: a
 //! mini-batch is six launches, however many blocks there are. Where logits of all blocks at once
 //! would take too much memory, a launch is over as many groups as fit.
 
 use std::ops::Range;
 
-use super::held::Held;
-use super::launcher::Launcher;
+use super::held::{Held, Span, Vector};
+use super::queue::Memory;
 use super::window::Window;
-use crate::kernel::text::calls::{self, Buffer, Form, Moments, Panels, Rates, Rows, Size, Start};
-use crate::kernel::text::sweeps::{self, Sweep};
-use crate::model::LANES;
+use crate::kernel::text::calls::{self, Form, Moments, Panels, Rates, Rows, Size, Start, Stepper};
+use crate::kernel::text::sweeps::{self, Logits, Sweep};
+use crate::model::{LANES, stride_of};
 
-/// What a step is taken with: `Step` of optim, but that all weights decay and no bias does.
-#[derive(Clone, Copy, Debug)]
-pub struct Learning {
-    pub learning_rate: f32,
-    /// What the gradient is multiplied by: 1 / rows of the mini-batch, drawn or not.
-    pub scale: f32,
-    pub l2: f32,
+/// Whether sums begin with these rows or go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sums {
+    Begin,
+    GoOn,
 }
 
 impl Held {
-    /// One mini-batch past some blocks that have taken equally many steps: losses before the step
-    /// are added to the classes' sums, and weights, biases and optimizer state take a step with the
-    /// mean gradient. There may be no rows: a step with a gradient of zeros.
+    /// One mini-batch past some blocks: losses before the step are added to the classes' sums, and
+    /// weights, biases and what the solver keeps take a step with the gradient over `rows`. There
+    /// may be no rows: a step with a gradient of zeros. All weights decay and no bias does.
     ///
     /// # Errors
-    /// The device is lost.
+    /// The device is full or lost.
     pub fn learn(
         &mut self,
-        launcher: &mut dyn Launcher,
         window: &Window,
         rows: Range<usize>,
         blocks: Range<usize>,
-        learning: Learning,
+        (stepper, rates): (Stepper, Rates),
     ) -> Result<(), String> {
-        let (of_weights, of_biases) = self.moments.expect("blocks that are to learn");
-        let mut rate = learning.learning_rate;
-        if let Moments::Adam(..) = of_weights {
-            let powers = &mut self.beta_powers[blocks.clone()];
-            assert!(powers.windows(2).all(|two| two[0] == two[1]), "blocks at other steps");
-            for [one, two] in powers.iter_mut() {
-                (*one, *two) = (*one * f64::from(0.9f32), *two * f64::from(0.999f32));
-            }
-            if let Some([one, two]) = powers.first() {
-                rate = (f64::from(rate) * ((1.0 - two).sqrt() / (1.0 - one))) as f32;
-            }
-        }
-        for span in self.spans(blocks) {
-            self.slopes(launcher, window, rows.clone(), &span, false)?;
-            let size =
-                Size { rows: self.width, depth: rows.len(), columns: span.panels.len() * LANES };
+        self.prepare(rows.len())?;
+        let [of_weights, of_biases] = self.moments(stepper);
+        for span in self.spans(&blocks) {
+            self.slopes(window, &rows, &span, false)?;
+            let size = self.gradient_size(&rows, &span);
             let (left, slopes) = (window.straight(rows.start), self.slopes_as_right(&span));
-            let rates = Rates { rate, scale: learning.scale, l2: learning.l2 };
-            let weights = self.panels_of(&span, self.weights);
-            launcher
-                .launch(&calls::gradient_step(size, left, slopes, weights, of_weights, rates))?;
-            self.add_biases(launcher, rows.len(), &span, self.bias_gradient, false)?;
-            let place = (span.panels.start * LANES, span.panels.len() * LANES, 0);
-            let (biases, gradient) = (self.biases, self.bias_gradient);
-            launcher.launch(&calls::step(place, biases, gradient, of_biases, rates))?;
+            let weights = self.panels_of(&span.panels, self.parameters.weights.buffer());
+            let step = calls::gradient_step(size, left, slopes, weights, of_weights, rates);
+            self.queue.launch(&step)?;
+            self.bias_gradient(rows.len(), &span, &self.bias_gradient, Sums::Begin)?;
+            self.step_biases(&span.panels, &self.bias_gradient, of_biases, rates)?;
         }
         Ok(())
     }
 
-    /// The gradient summed over `rows`, of weights [panel][d][16] and of biases [panel][16], added
-    /// to what the buffers hold or, where `fresh`, written.
+    /// A step of some blocks with a gradient. All weights decay and no bias does; biases' gradient
+    /// counts `biases` times as much.
     ///
     /// # Errors
     /// The device is lost.
+    pub fn step(
+        &self,
+        blocks: Range<usize>,
+        gradient: &Vector,
+        (stepper, rates): (Stepper, Rates),
+        biases: f32,
+    ) -> Result<(), String> {
+        let [of_weights, of_biases] = self.moments(stepper);
+        let (panels, panel) = (self.panels(&blocks), self.width * LANES);
+        let count = panels.len() * panel;
+        let (weights, slopes) = (self.parameters.weights.buffer(), gradient.weights.buffer());
+        let place = (panels.start * panel, count, count);
+        self.queue.launch(&calls::step(place, weights, slopes, of_weights, rates))?;
+        let rates = Rates { scale: rates.scale * biases, ..rates };
+        self.step_biases(&panels, &gradient.biases, of_biases, rates)
+    }
+
+    fn step_biases(
+        &self,
+        panels: &Range<usize>,
+        gradient: &Memory,
+        moments: Moments,
+        rates: Rates,
+    ) -> Result<(), String> {
+        let place = (panels.start * LANES, panels.len() * LANES, 0);
+        let biases = self.parameters.biases.buffer();
+        self.queue.launch(&calls::step(place, biases, gradient.buffer(), moments, rates))
+    }
+
+    /// Moves a mean of some blocks' parameters by `share` towards where they stand.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn average(&self, blocks: Range<usize>, share: f32, mean: &Vector) -> Result<(), String> {
+        let (panels, panel) = (self.panels(&blocks), self.width * LANES);
+        for (own, mean, numbers) in [
+            (&self.parameters.weights, &mean.weights, panel),
+            (&self.parameters.biases, &mean.biases, LANES),
+        ] {
+            let place = (panels.start * numbers, panels.len() * numbers);
+            self.queue.launch(&calls::average(place, share, own.buffer(), mean.buffer()))?;
+        }
+        Ok(())
+    }
+
+    /// The gradient of some blocks summed over `rows`; the losses are added to the classes' sums.
+    ///
+    /// # Errors
+    /// The device is full or lost.
     pub fn expert_gradient(
         &mut self,
-        launcher: &mut dyn Launcher,
         window: &Window,
         rows: Range<usize>,
-        (weights, biases): (Buffer, Buffer),
-        fresh: bool,
+        blocks: Range<usize>,
+        gradient: &Vector,
+        sums: Sums,
     ) -> Result<(), String> {
-        for span in self.spans(0..self.blocks()) {
-            self.slopes(launcher, window, rows.clone(), &span, false)?;
-            let size =
-                Size { rows: self.width, depth: rows.len(), columns: span.panels.len() * LANES };
-            let (left, slopes) = (window.straight(rows.start), self.slopes_as_right(&span));
-            let out = self.panels_of(&span, weights);
-            let start = if fresh { Start::Zero } else { Start::Out };
-            let product = calls::product(Form::Gradient, size, left, slopes, out, start);
-            launcher.launch(&product)?;
-            self.add_biases(launcher, rows.len(), &span, biases, !fresh)?;
+        self.prepare(rows.len())?;
+        for span in self.spans(&blocks) {
+            self.slopes(window, &rows, &span, false)?;
+            self.weight_gradient(window, &rows, &span, gradient, sums)?;
+        }
+        Ok(())
+    }
+
+    /// As `expert_gradient` and `activation_gradient` at once, of a sum that begins here.
+    ///
+    /// # Errors
+    /// The device is full or lost.
+    pub fn both_gradients(
+        &mut self,
+        window: &Window,
+        rows: Range<usize>,
+        blocks: Range<usize>,
+        gradient: &Vector,
+        dv: &Memory,
+    ) -> Result<(), String> {
+        self.prepare(rows.len())?;
+        for span in self.spans(&blocks) {
+            self.slopes(window, &rows, &span, false)?;
+            self.weight_gradient(window, &rows, &span, gradient, Sums::Begin)?;
+            self.add_to_slopes(&rows, &span, false, dv)?;
         }
         Ok(())
     }
@@ -97,32 +144,19 @@ impl Held {
     /// the losses to the classes' sums.
     ///
     /// # Errors
-    /// The device is lost.
+    /// The device is full or lost.
     pub fn activation_gradient(
         &mut self,
-        launcher: &mut dyn Launcher,
         window: &Window,
         rows: Range<usize>,
-        dv: Buffer,
+        blocks: Range<usize>,
+        dv: &Memory,
     ) -> Result<(), String> {
+        self.prepare(rows.len())?;
         let turned = rows.start.is_multiple_of(4);
-        for span in self.spans(0..self.blocks()) {
-            self.slopes(launcher, window, rows.clone(), &span, turned)?;
-            let columns = span.panels.len() * LANES;
-            let weights = self.panels_of(&span, self.weights);
-            let right = self.turned_weights(launcher)?;
-            let from = (weights.buffer, weights.from);
-            launcher.launch(&calls::turn_panels((self.width, columns), from, right))?;
-            let size = Size { rows: rows.len(), depth: columns, columns: window.stride };
-            let (form, row) = match turned {
-                true => (Form::turned(size), rows.len().next_multiple_of(4)),
-                false => (Form::Straight, columns),
-            };
-            let left = Rows { buffer: self.logits, from: 0, row };
-            let right = Panels { buffer: right, from: 0, row: LANES, panel: columns * LANES };
-            let out = Panels { buffer: dv, from: 0, row: window.stride, panel: LANES };
-            let product = calls::product(form, size, left, right, out, Start::Out);
-            launcher.launch(&product)?;
+        for span in self.spans(&blocks) {
+            self.slopes(window, &rows, &span, turned)?;
+            self.add_to_slopes(&rows, &span, turned, dv)?;
         }
         Ok(())
     }
@@ -132,24 +166,176 @@ impl Held {
     /// consecutive.
     ///
     /// # Errors
-    /// The device is lost.
+    /// The device is full or lost.
     pub fn scores(
         &mut self,
-        launcher: &mut dyn Launcher,
         window: &Window,
         rows: Range<usize>,
-        scores: Buffer,
-        row_losses: Buffer,
+        scores: &Memory,
+        row_losses: &Memory,
     ) -> Result<(), String> {
+        self.prepare(rows.len())?;
         let class_from = self.layouts[0].classes.start;
         let row = self.layouts[self.layouts.len() - 1].classes.end - class_from;
-        for span in self.spans(0..self.blocks()) {
-            let logits = self.logits(launcher, window, rows.clone(), &span, false)?;
-            let what = Sweep::Scores { scores, row, class_from };
-            self.sweep(launcher, window, rows.clone(), &span, logits, what)?;
-            let groups = span.groups.len();
-            launcher.launch(&sweeps::row_losses(rows.len(), groups, self.losses, row_losses))?;
+        for span in self.spans(&(0..self.blocks())) {
+            let logits = self.logits(window, &rows, &span, false)?;
+            let what = Sweep::Scores { scores: scores.buffer(), row, class_from };
+            self.sweep(window, &rows, &span, logits, what)?;
+            let (groups, losses) = (span.groups.len(), self.scratch().losses.buffer());
+            let sums = row_losses.buffer();
+            self.queue.launch(&sweeps::row_losses(rows.len(), groups, losses, sums))?;
         }
         Ok(())
+    }
+
+    /// The sum of squares of each panel of a block's gradient.
+    ///
+    /// # Errors
+    /// The device is full or lost.
+    pub fn panel_squares(&self, block: usize, gradient: &Vector) -> Result<Vec<f64>, String> {
+        let panels = self.panels(&(block..block + 1));
+        let squares = self.queue.make(panels.len() * size_of::<f64>())?;
+        let place = (panels.start, panels.len());
+        let (numbers, from) = (self.width * LANES, gradient.weights.buffer());
+        self.queue.launch(&sweeps::panel_squares(place, numbers, from, squares.buffer()))?;
+        squares.read(0, panels.len())
+    }
+
+    /// Scales the weights' gradient of all blocks: gates' by the first, experts' by the second.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn scale(&self, gradient: &Vector, factors: [f32; 2]) -> Result<(), String> {
+        let panels = self.panels(&(0..self.blocks()));
+        let place = (panels.start, panels.len());
+        let (numbers, learned) = (self.width * LANES, self.learned.buffer());
+        let to = gradient.weights.buffer();
+        self.queue.launch(&sweeps::scale_panels(place, numbers, learned, factors, to))
+    }
+
+    /// Logits and their gradients of a span's panels, and the losses added to its classes' sums.
+    fn slopes(
+        &self,
+        window: &Window,
+        rows: &Range<usize>,
+        span: &Span,
+        turned: bool,
+    ) -> Result<(), String> {
+        let logits = self.logits(window, rows, span, turned)?;
+        self.sweep(window, rows, span, logits, Sweep::Gradients)?;
+        let (groups, losses) = (self.groups(span), self.scratch().losses.buffer());
+        let sums = self.class_losses.buffer();
+        self.queue.launch(&sweeps::class_losses(rows.len(), groups, losses, sums))
+    }
+
+    /// Z of a span's panels, row by row or turned, which takes rows from a multiple of four on.
+    fn logits(
+        &self,
+        window: &Window,
+        rows: &Range<usize>,
+        span: &Span,
+        turned: bool,
+    ) -> Result<Logits, String> {
+        assert!(rows.end <= window.rows(), "rows of the window");
+        let columns = span.panels.len() * LANES;
+        let size = Size { rows: rows.len(), depth: self.width, columns };
+        let (form, left) = match (turned, rows.start.is_multiple_of(4)) {
+            (true, _) => (Form::TurnedOut, window.turned(rows.start)),
+            (false, true) => (Form::turned(size), window.turned(rows.start)),
+            (false, false) => (Form::Straight, window.straight(rows.start)),
+        };
+        let row = if turned { rows.len().next_multiple_of(4) } else { columns };
+        let right = self.panels_of(&span.panels, self.parameters.weights.buffer());
+        let logits = self.scratch().logits.buffer();
+        let out = Panels { buffer: logits, from: 0, row, panel: LANES };
+        let start = Start::Bias(self.parameters.biases.buffer(), span.panels.start * LANES);
+        self.queue.launch(&calls::product(form, size, left, right, out, start))?;
+        Ok(match turned {
+            true => Logits::Turned(logits, row),
+            false => Logits::Straight(logits),
+        })
+    }
+
+    fn sweep(
+        &self,
+        window: &Window,
+        rows: &Range<usize>,
+        span: &Span,
+        logits: Logits,
+        what: Sweep,
+    ) -> Result<(), String> {
+        let (groups, place) = (self.groups(span), (rows.len(), rows.start));
+        let losses = self.scratch().losses.buffer();
+        let mut truth = window.truth();
+        truth.weights = truth.weights.filter(|_| matches!(what, Sweep::Gradients));
+        let sweep = sweeps::sweep(place, groups, self.epsilon, logits, truth, losses, what);
+        self.queue.launch(&sweep)
+    }
+
+    /// The weights' and the biases' gradient of a span whose slopes lie row by row.
+    fn weight_gradient(
+        &self,
+        window: &Window,
+        rows: &Range<usize>,
+        span: &Span,
+        gradient: &Vector,
+        sums: Sums,
+    ) -> Result<(), String> {
+        let size = self.gradient_size(rows, span);
+        let (left, slopes) = (window.straight(rows.start), self.slopes_as_right(span));
+        let out = self.panels_of(&span.panels, gradient.weights.buffer());
+        let start = match sums {
+            Sums::Begin => Start::Zero,
+            Sums::GoOn => Start::Out,
+        };
+        self.queue.launch(&calls::product(Form::Gradient, size, left, slopes, out, start))?;
+        self.bias_gradient(rows.len(), span, &gradient.biases, sums)
+    }
+
+    fn bias_gradient(
+        &self,
+        rows: usize,
+        span: &Span,
+        gradient: &Memory,
+        sums: Sums,
+    ) -> Result<(), String> {
+        let panels = (span.panels.start, span.panels.len());
+        let (slopes, learned) = (self.scratch().logits.buffer(), self.learned.buffer());
+        let (to, add) = (gradient.buffer(), sums == Sums::GoOn);
+        self.queue.launch(&sweeps::bias_gradient(rows, panels, slopes, learned, to, add))
+    }
+
+    /// dV += dZ W' of a span whose slopes lie row by row, or turned.
+    fn add_to_slopes(
+        &mut self,
+        rows: &Range<usize>,
+        span: &Span,
+        turned: bool,
+        dv: &Memory,
+    ) -> Result<(), String> {
+        let (columns, stride) = (span.panels.len() * LANES, stride_of(self.width));
+        let weights = self.panels_of(&span.panels, self.parameters.weights.buffer());
+        let right = self.turned_weights()?;
+        let from = (weights.buffer, weights.from);
+        self.queue.launch(&calls::turn_panels((self.width, columns), from, right))?;
+        let size = Size { rows: rows.len(), depth: columns, columns: stride };
+        let (form, row) = match turned {
+            true => (Form::turned(size), rows.len().next_multiple_of(4)),
+            false => (Form::Straight, columns),
+        };
+        let left = Rows { buffer: self.scratch().logits.buffer(), from: 0, row };
+        let right = Panels { buffer: right, from: 0, row: LANES, panel: columns * LANES };
+        let out = Panels { buffer: dv.buffer(), from: 0, row: stride, panel: LANES };
+        self.queue.launch(&calls::product(form, size, left, right, out, Start::Out))
+    }
+
+    /// Of a product V' dZ.
+    fn gradient_size(&self, rows: &Range<usize>, span: &Span) -> Size {
+        Size { rows: self.width, depth: rows.len(), columns: span.panels.len() * LANES }
+    }
+
+    fn slopes_as_right(&self, span: &Span) -> Panels {
+        let (columns, buffer) = (span.panels.len() * LANES, self.scratch().logits.buffer());
+        Panels { buffer, from: 0, row: columns, panel: LANES }
     }
 }

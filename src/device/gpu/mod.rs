@@ -1,8 +1,319 @@
 //! A GPU, or another device that takes the device text (kernel/text/), with the processor's bits.
+//!
+//! The own class blocks, the rows that come by and the sums of losses lie on it. The shared layers
+//! and frozen class blocks are the host's, which computes them until they have kernels, too.
 
+mod blocks;
 pub mod cuda;
+mod full_batches;
 pub mod held;
+mod joint;
 pub mod launcher;
+mod learn;
 pub mod mixture;
 pub mod opencl;
+pub mod queue;
+mod rows;
 pub mod window;
+
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+pub use self::blocks::Blocks;
+use self::queue::Queue;
+pub use self::rows::Rows;
+use super::host::{Host, Network, Visitor, Wave};
+use super::{
+    Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Joint,
+    JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
+};
+use crate::error::{Error, Exit, Result};
+use crate::labels::Labels;
+use crate::model::annotator::Annotator;
+use crate::model::features::Features;
+use crate::model::{Layout, Matrix};
+use crate::optim::adam::Adam;
+use crate::optim::{Offered, SharedState, Step};
+use crate::progress::{phase, tick};
+
+/// Bytes that the logits of a mini-batch may take; more of them gain nothing.
+const LOGITS_BYTES: usize = 1 << 30;
+
+/// How long to look away from a device that works.
+const MOMENT: Duration = Duration::from_micros(50);
+
+/// A device with the device text's kernels, and the host beside it.
+pub struct Gpu {
+    host: Host,
+    queue: Queue,
+    epsilon: f32,
+}
+
+/// What an error of a device is to a run.
+fn failure(queue: &Queue) -> impl Fn(String) -> Error + use<> {
+    let queue = queue.clone();
+    move |text| {
+        let (held, _) = queue.held();
+        let (device, phase) = (queue.describe(), phase());
+        let text = format!("{device}: {text}; it held {held} bytes ({phase})");
+        Error::new(Exit::Resources, text)
+    }
+}
+
+/// Waits until the device has come to all marks but `left`; messages move on meanwhile.
+fn wait(queue: &Queue, pace: &mut Pace, left: usize) -> std::result::Result<(), String> {
+    let mut before = usize::MAX;
+    loop {
+        let now = queue.marks_left()?;
+        if now < before {
+            tick();
+            before = now;
+        }
+        pace.poll();
+        if now <= left {
+            return Ok(());
+        }
+        sleep(MOMENT);
+    }
+}
+
+impl Gpu {
+    /// `epsilon` is eps of the loss.
+    pub fn new(host: Host, queue: Queue, epsilon: f32) -> Gpu {
+        Gpu { host, queue, epsilon }
+    }
+
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// What the device gave, as an error of the run.
+    fn told<T>(&self, outcome: std::result::Result<T, String>) -> Result<T> {
+        outcome.map_err(failure(&self.queue))
+    }
+
+    /// The host, unless the device is lost: a lost one does nothing more.
+    fn host(&mut self) -> Result<&mut Host> {
+        self.told(self.queue.alive())?;
+        Ok(&mut self.host)
+    }
+}
+
+impl Device for Gpu {
+    type Network<'a> = Network<'a>;
+    type Wave = Wave;
+    type Rows = Rows;
+    type Rest<'a> = &'a dyn AtRest;
+    type Visitor = Visitor;
+    type Blocks<S: Solving> = Blocks<S>;
+
+    fn at_once(&self) -> usize {
+        self.host.at_once()
+    }
+
+    fn network<'a>(&mut self, model: &'a Annotator) -> Network<'a> {
+        self.host.network(model)
+    }
+
+    fn activations(
+        &mut self,
+        network: &Network<'_>,
+        pieces: &mut dyn Iterator<Item = Result<(Features, Labels)>>,
+        take: &mut dyn FnMut(Matrix, Labels) -> Result<()>,
+    ) -> Result<()> {
+        self.host()?.activations(network, pieces, take)
+    }
+
+    fn forward(
+        &mut self,
+        network: &Network<'_>,
+        pieces: &mut dyn Iterator<Item = Result<Piece>>,
+    ) -> Result<Wave> {
+        self.host()?.forward(network, pieces)
+    }
+
+    fn outputs(&mut self, wave: &Wave, to: &mut Vec<f32>) -> Result<()> {
+        self.host()?.outputs(wave, to)
+    }
+
+    fn give_slopes(&mut self, wave: &mut Wave, slopes: &[f32]) -> Result<()> {
+        self.host()?.give_slopes(wave, slopes)
+    }
+
+    fn losses(&mut self, wave: &Wave) -> Result<Vec<f64>> {
+        self.host()?.losses(wave)
+    }
+
+    fn backward(
+        &mut self,
+        network: &Network<'_>,
+        wave: Wave,
+        frames: &dyn FramesAgain,
+        leaves: &mut dyn Leaves,
+    ) -> Result<()> {
+        self.host()?.backward(network, wave, frames, leaves)
+    }
+
+    fn step_shared(
+        &mut self,
+        weights: &mut [f32],
+        adam: &mut Adam,
+        gradient: &[f32],
+        step: Step,
+    ) -> Result<()> {
+        self.host()?.step_shared(weights, adam, gradient, step)
+    }
+
+    fn advance_shared(
+        &mut self,
+        weights: &mut [f32],
+        solver: &mut SharedState,
+        found: (f64, &[f32]),
+        offered: &Offered,
+    ) -> Result<()> {
+        self.host()?.advance_shared(weights, solver, found, offered)
+    }
+
+    fn visitor(&mut self, layout: &Layout, weights: Arc<Vec<f32>>) -> Visitor {
+        self.host.visitor(layout, weights)
+    }
+
+    fn visit(&mut self, visitor: &Visitor, wave: &mut Wave, pace: &mut Pace) -> Result<()> {
+        self.host()?.visit(visitor, wave, pace)
+    }
+
+    fn rest<'a>(&mut self, rows: &'a dyn AtRest) -> &'a dyn AtRest {
+        self.host.rest(rows)
+    }
+
+    fn scores(
+        &mut self,
+        visitor: &Visitor,
+        rest: &&dyn AtRest,
+        which: Which,
+        pace: &mut Pace,
+    ) -> Result<Scores> {
+        self.host()?.scores(visitor, rest, which, pace)
+    }
+
+    fn bring(&mut self, arrived: Arrived, before: Option<Rows>) -> Result<Rows> {
+        drop(before);
+        self.told(Rows::new(&self.queue, arrived))
+    }
+
+    fn hold<S: Solving>(&mut self, blocks: Vec<ClassBlock<S>>) -> Result<Blocks<S>> {
+        self.told(Blocks::new(&self.queue, self.epsilon, blocks))
+    }
+
+    fn read<S: Solving>(
+        &self,
+        blocks: &Blocks<S>,
+        index: usize,
+        look: &mut dyn FnMut(&ClassBlock<S>),
+    ) -> Result<()> {
+        self.told(blocks.read(index, look))
+    }
+
+    fn weights<S: Solving>(&self, blocks: &Blocks<S>, index: usize) -> Result<Arc<Vec<f32>>> {
+        self.told(blocks.weights(index))
+    }
+
+    fn change<S: Solving>(
+        &mut self,
+        blocks: &mut Blocks<S>,
+        index: usize,
+        with: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<()> {
+        self.told(blocks.change(index, with))
+    }
+
+    fn class_losses<S: ByEpoch>(&self, blocks: &Blocks<S>) -> Result<Vec<Vec<f64>>> {
+        self.told(blocks.class_losses())
+    }
+
+    fn left<S: ByEpoch>(&self, blocks: &Blocks<S>) -> Result<usize> {
+        self.told(self.queue.alive())?;
+        Ok(blocks.left())
+    }
+
+    fn end<S: ByEpoch>(
+        &mut self,
+        blocks: &mut Blocks<S>,
+        index: usize,
+        stopped: &[bool],
+    ) -> Result<()> {
+        self.told(blocks.end(index, stopped))
+    }
+
+    fn learn(
+        &mut self,
+        blocks: &mut Blocks<MiniBatches>,
+        rows: &Rows,
+        how: &Learn,
+        between: Option<&mut dyn Between>,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        match between {
+            Some(between) => blocks.learn_in_turns(&self.queue, rows, how, between, pace),
+            None => self.told(blocks.learn(&self.queue, rows, how, pace)),
+        }
+    }
+
+    fn swap_averages(&mut self, blocks: &mut Blocks<MiniBatches>) -> Result<()> {
+        self.told(self.queue.alive())?;
+        blocks.swap_averages();
+        Ok(())
+    }
+
+    fn end_epoch(&mut self, blocks: &mut Blocks<MiniBatches>, tolerance: f64) -> Result<()> {
+        self.told(blocks.end_epoch(tolerance))
+    }
+
+    fn evaluate(
+        &mut self,
+        blocks: &mut Blocks<FullBatches>,
+        rows: &Rows,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        self.told(blocks.evaluate(&self.queue, rows, pace))
+    }
+
+    fn advance(
+        &mut self,
+        blocks: &mut Blocks<FullBatches>,
+        rows: usize,
+        l2: f64,
+        offered: &Offered,
+    ) -> Result<()> {
+        let failed = failure(&self.queue);
+        blocks.advance(self.host()?.team(), rows, l2, offered).map_err(failed)
+    }
+
+    fn forget(&mut self, blocks: &mut Blocks<FullBatches>) -> Result<()> {
+        // Nothing that can fail: a rank that stops must not part from others here.
+        blocks.forget();
+        Ok(())
+    }
+
+    fn settle(&mut self, blocks: &mut Blocks<FullBatches>) -> Result<()> {
+        self.told(blocks.settle())
+    }
+
+    fn gradients(
+        &mut self,
+        blocks: &mut Blocks<Joint>,
+        rows: &Rows,
+        slopes: Option<&mut dyn Leaves>,
+    ) -> Result<Vec<Vec<f64>>> {
+        blocks.gradients(&self.queue, rows, slopes)
+    }
+
+    fn squares(&self, blocks: &Blocks<Joint>) -> Result<Vec<[f64; VARIABLES]>> {
+        self.told(blocks.squares())
+    }
+
+    fn step(&mut self, blocks: &mut Blocks<Joint>, step: &JointStep) -> Result<()> {
+        self.told(blocks.step(step))
+    }
+}

@@ -1,22 +1,21 @@
 //! Launches through OpenCL, whose loader is looked for at run time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ptr;
+use std::sync::Mutex;
 
 use opencl3::command_queue::CommandQueue;
 use opencl3::context::Context;
 use opencl3::device::{CL_DEVICE_TYPE_ALL, Device, get_all_devices};
 use opencl3::error_codes::ClError;
+use opencl3::event::{CL_COMPLETE, Event};
 use opencl3::kernel::Kernel;
 use opencl3::memory::{Buffer as Memory, CL_MEM_READ_WRITE};
 use opencl3::program::Program;
 use opencl3::types::CL_BLOCKING;
 
-use super::launcher::Launcher;
+use super::launcher::{Launcher, SLACK, Slots, UNWRITTEN};
 use crate::kernel::text::calls::{Argument, Buffer, Launch};
-
-/// Bytes that a kernel may read beyond a buffer.
-const SLACK: usize = 16;
 
 /// One device with the device text's kernels.
 pub struct OpenCl {
@@ -25,7 +24,8 @@ pub struct OpenCl {
     queue: CommandQueue,
     program: Program,
     kernels: HashMap<&'static str, Kernel>,
-    memory: Vec<Option<Memory<u8>>>,
+    memory: Slots<Memory<u8>>,
+    marks: VecDeque<Event>,
 }
 
 fn told(what: &str) -> impl FnOnce(ClError) -> String + '_ {
@@ -38,7 +38,13 @@ impl OpenCl {
     /// # Errors
     /// There is no loader or no such device, it lacks what the bits need, or doesn't take the text.
     pub fn new(ordinal: usize, text: &str, options: &str) -> Result<OpenCl, String> {
-        let devices = get_all_devices(CL_DEVICE_TYPE_ALL).map_err(told("devices"))?;
+        // Loaders and PoCL find their devices at the first call, which two threads mustn't make.
+        static FIND: Mutex<()> = Mutex::new(());
+        let found = {
+            let _alone = FIND.lock();
+            get_all_devices(CL_DEVICE_TYPE_ALL)
+        };
+        let devices = found.map_err(told("devices"))?;
         let id = devices.get(ordinal).ok_or("OpenCL: no such device")?;
         let device = Device::new(*id);
         lacks(&device)?;
@@ -47,8 +53,8 @@ impl OpenCl {
         let queue = CommandQueue::create_default(&context, 0).map_err(told("queue"))?;
         let program = Program::create_and_build_from_source(&context, text, options)
             .map_err(|log| format!("OpenCL: the device text: {log}"))?;
-        let (kernels, memory) = (HashMap::new(), Vec::new());
-        Ok(OpenCl { device, context, queue, program, kernels, memory })
+        let (kernels, memory, marks) = (HashMap::new(), Slots::default(), VecDeque::new());
+        Ok(OpenCl { device, context, queue, program, kernels, memory, marks })
     }
 }
 
@@ -79,27 +85,36 @@ impl Launcher for OpenCl {
         format!("OpenCL: {name}, {version}, driver {driver}")
     }
 
+    fn free_bytes(&mut self) -> Result<usize, String> {
+        let bytes = self.device.global_mem_size().map_err(told("device"))?;
+        usize::try_from(bytes).map_err(|_| "OpenCL: a device of another world".into())
+    }
+
     fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
         // SAFETY: no memory of the host is given.
         let memory = unsafe {
             Memory::create(&self.context, CL_MEM_READ_WRITE, bytes + SLACK, ptr::null_mut())
         };
-        self.memory.push(Some(memory.map_err(told(&format!("{bytes} bytes of memory")))?));
-        let buffer = Buffer(self.memory.len() - 1);
-        // What isn't written is no number.
-        self.write(buffer, 0, &vec![0xff; bytes + SLACK])?;
+        let memory = memory.map_err(told(&format!("{bytes} bytes of memory")))?;
+        let buffer = self.memory.put(memory);
+        self.fill(buffer, 0, bytes + SLACK, UNWRITTEN)?;
         Ok(buffer)
     }
 
     fn free(&mut self, buffer: Buffer) {
-        self.memory[buffer.0].take().expect("memory that wasn't given back");
+        self.memory.take(buffer);
+    }
+
+    fn fill(&mut self, buffer: Buffer, at: usize, bytes: usize, with: u8) -> Result<(), String> {
+        let memory = self.memory.of_mut(buffer);
+        // SAFETY: the caller keeps within what it made, and the pattern is copied at once.
+        unsafe { self.queue.enqueue_fill_buffer(memory, &[with], at, bytes, &[]) }
+            .map(|_| ())
+            .map_err(told("filling memory"))
     }
 
     fn write(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Result<(), String> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let memory = self.memory[buffer.0].as_mut().expect("memory that wasn't given back");
+        let memory = self.memory.of_mut(buffer);
         // SAFETY: the call blocks, so the bytes outlive it.
         unsafe { self.queue.enqueue_write_buffer(memory, CL_BLOCKING, at, bytes, &[]) }
             .map(|_| ())
@@ -108,10 +123,7 @@ impl Launcher for OpenCl {
 
     fn read(&mut self, buffer: Buffer, at: usize, bytes: &mut [u8]) -> Result<(), String> {
         self.finish()?;
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let memory = self.memory[buffer.0].as_ref().expect("memory that wasn't given back");
+        let memory = self.memory.of(buffer);
         // SAFETY: the call blocks, so the bytes outlive it.
         unsafe { self.queue.enqueue_read_buffer(memory, CL_BLOCKING, at, bytes, &[]) }
             .map(|_| ())
@@ -137,10 +149,7 @@ impl Launcher for OpenCl {
                     Argument::Word(number) => kernel.set_arg(index, number),
                     Argument::Long(number) => kernel.set_arg(index, number),
                     Argument::Float(number) => kernel.set_arg(index, number),
-                    Argument::Buffer(buffer) => {
-                        let memory = self.memory[buffer.0].as_ref();
-                        kernel.set_arg(index, memory.expect("memory that wasn't given back"))
-                    }
+                    Argument::Buffer(buffer) => kernel.set_arg(index, self.memory.of(*buffer)),
                 }
             };
             set.map_err(told(launch.kernel))?;
@@ -160,6 +169,27 @@ impl Launcher for OpenCl {
         }
         .map(|_| ())
         .map_err(told(launch.kernel))
+    }
+
+    fn mark(&mut self) -> Result<(), String> {
+        // SAFETY: it waits for no event.
+        let mark = unsafe { self.queue.enqueue_marker_with_wait_list(&[]) };
+        self.marks.push_back(mark.map_err(told("a mark"))?);
+        self.queue.flush().map_err(told("a mark"))
+    }
+
+    fn marks_left(&mut self) -> Result<usize, String> {
+        while let Some(mark) = self.marks.front() {
+            let status = mark.command_execution_status().map_err(told("a mark"))?.0;
+            if status < 0 {
+                return Err(format!("OpenCL: a kernel: {}", ClError(status)));
+            }
+            if status != CL_COMPLETE {
+                break;
+            }
+            self.marks.pop_front();
+        }
+        Ok(self.marks.len())
     }
 
     fn finish(&mut self) -> Result<(), String> {

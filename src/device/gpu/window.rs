@@ -1,74 +1,111 @@
 //! Windows of rows on a device: activations row by row and turned, and labels.
 
-use super::launcher::{Launcher, release, upload};
-use crate::kernel::text::calls::{self, Buffer, Rows};
+use super::queue::{Memory, Queue};
+use crate::kernel::text::calls::{self, Dropout, Rows};
 use crate::kernel::text::sweeps::Truth;
 use crate::labels::Labels;
-use crate::model::Matrix;
+use crate::model::stride_of;
 
 /// Rows that pass class blocks, on a device.
 pub struct Window {
     rows: usize,
+    width: usize,
     /// [rows][stride of d], and the same turned, [d][rows rounded up to four].
-    activations: Buffer,
-    turned: Buffer,
-    pub stride: usize,
-    turned_row: usize,
-    pub truth: Truth,
+    activations: Memory,
+    turned: Memory,
+    truth: Marks,
+}
+
+/// Which labels rows have, and what they count, if not all 1.
+struct Marks {
+    offsets: Memory,
+    labels: Memory,
+    weights: Option<Memory>,
+}
+
+/// Where rows come from: row i begins at number `places`[i].
+pub struct Source<'a> {
+    pub numbers: &'a Memory,
+    pub places: &'a [i64],
+    pub width: usize,
+    /// What is left out, and the stream of each row, two words each, the lower first.
+    pub dropout: Option<(Dropout, &'a [u32])>,
 }
 
 impl Window {
-    /// Brings rows up. `weights` are what they count, empty where all count 1.
+    /// Puts rows in order. `weights` are what they count, empty where all count 1.
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn bring(
-        launcher: &mut dyn Launcher,
-        activations: &Matrix,
+    pub fn new(
+        queue: &Queue,
+        source: Source,
         labels: &Labels,
         weights: &[f32],
     ) -> Result<Window, String> {
-        let (rows, stride) = (activations.rows(), activations.stride());
-        let turned_row = rows.next_multiple_of(4);
+        let (rows, width) = (source.places.len(), source.width);
+        let (stride, turned_row) = (stride_of(width), rows.next_multiple_of(4));
+        let places = queue.upload(source.places)?;
+        let (dropout, streams) = match source.dropout {
+            Some((dropout, streams)) => (Some(dropout), queue.upload(streams)?),
+            None => (None, queue.make(0)?),
+        };
+        let activations = queue.make(rows * stride * size_of::<f32>())?;
+        let (arrived, to) = (source.numbers.buffer(), activations.buffer());
+        let (from, streams) = (places.buffer(), streams.buffer());
+        queue.launch(&calls::order_rows((rows, stride), arrived, from, to, streams, dropout))?;
+        let turned = queue.make(width * turned_row * size_of::<f32>())?;
+        let straight = Rows { buffer: to, from: 0, row: stride };
+        queue.launch(&calls::turn((rows, width), straight, turned.buffer(), turned_row))?;
         let mut offsets = vec![0i32];
         for row in 0..labels.rows() {
             offsets.push(offsets[row] + labels.row(row).len() as i32);
         }
-        let given = upload(launcher, &activations.data)?;
-        let turned = launcher.make(activations.width() * turned_row * size_of::<f32>())?;
-        let from = Rows { buffer: given, from: 0, row: stride };
-        launcher.launch(&calls::turn((rows, activations.width()), from, turned, turned_row))?;
-        let truth = Truth {
-            offsets: upload(launcher, &offsets)?,
-            labels: upload(launcher, labels.classes())?,
+        let truth = Marks {
+            offsets: queue.upload(&offsets)?,
+            labels: queue.upload(labels.classes())?,
             weights: match weights {
                 [] => None,
-                weights => Some(upload(launcher, weights)?),
+                weights => Some(queue.upload(weights)?),
             },
         };
-        Ok(Window { rows, activations: given, turned, stride, turned_row, truth })
+        Ok(Window { rows, width, activations, turned, truth })
     }
 
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Gives its memory back.
-    pub fn free(self, launcher: &mut dyn Launcher) {
-        release(launcher, &[self.activations, self.turned]);
-        release(launcher, &[self.truth.offsets, self.truth.labels]);
-        release(launcher, self.truth.weights.as_slice());
+    /// The activations, [rows][stride].
+    pub fn activations(&self) -> &Memory {
+        &self.activations
     }
-}
 
-impl Window {
+    /// The activations turned, [d][rows rounded up to four].
+    ///
+    /// # Errors
+    /// The device is lost, or a launch has failed.
+    pub fn turned_numbers(&self) -> Result<Vec<f32>, String> {
+        self.turned.read(0, self.width * self.rows.next_multiple_of(4))
+    }
+
+    pub(super) fn truth(&self) -> Truth {
+        let Marks { offsets, labels, weights } = &self.truth;
+        Truth {
+            offsets: offsets.buffer(),
+            labels: labels.buffer(),
+            weights: weights.as_ref().map(Memory::buffer),
+        }
+    }
+
     /// From a row on, as the product's forms take them.
-    pub fn straight(&self, row: usize) -> Rows {
-        Rows { buffer: self.activations, from: row * self.stride, row: self.stride }
+    pub(super) fn straight(&self, row: usize) -> Rows {
+        let stride = stride_of(self.width);
+        Rows { buffer: self.activations.buffer(), from: row * stride, row: stride }
     }
 
     /// The same turned; the row is a multiple of four.
-    pub fn turned(&self, row: usize) -> Rows {
-        Rows { buffer: self.turned, from: row, row: self.turned_row }
+    pub(super) fn turned(&self, row: usize) -> Rows {
+        Rows { buffer: self.turned.buffer(), from: row, row: self.rows.next_multiple_of(4) }
     }
 }

@@ -17,7 +17,7 @@ use crate::kernel::mixture::{
     Block, Kernel, both_gradients, expert_gradient, fresh_expert_gradient, transpose,
 };
 use crate::kernel::vector::Instructions;
-use crate::model::LANES;
+use crate::model::{LANES, Layout};
 use crate::optim::{MiniBatch, Offered, Step};
 use crate::team::Team;
 
@@ -287,29 +287,51 @@ impl Own<FullBatches> {
 
     fn advance(&mut self, kernel: &mut Kernel, rows: usize, l2: f64, offered: &Offered) {
         self.make_room();
-        let scale = 1.0 / rows as f64;
         let ClassBlock { layout, weights, state } = &mut self.block;
-        let weights = Arc::make_mut(weights);
-        let instructions = kernel.gemm().instructions();
-        for (class, search) in state.classes.iter_mut().enumerate() {
-            let (places, decayed) = layout.places_of(class);
-            let (mut value, mut gradient) = (self.losses[class] * scale, Vec::new());
-            let mut point = Vec::with_capacity(places.len());
-            for (position, place) in places.iter().enumerate() {
-                let mut slope = f64::from(self.gradient[*place]) * scale;
-                if position < decayed {
-                    let weight = f64::from(weights[*place]);
-                    value += 0.5 * l2 * weight * weight;
-                    slope += l2 * weight;
-                }
-                gradient.push(slope as f32);
-                point.push(weights[*place]);
-            }
-            let (team, found) = (&mut Team::alone(kernel), (value, &gradient[..]));
-            search.advance(team, instructions, &mut point, found, offered);
-            places.iter().zip(point).for_each(|(place, weight)| weights[*place] = weight);
-        }
+        let pass = Pass { losses: &self.losses, gradient: &self.gradient, rows, l2 };
+        advance_classes(kernel, layout, Arc::<Vec<f32>>::make_mut(weights), state, pass, offered);
         self.forget();
+    }
+}
+
+/// What a pass over so many rows has given a class block: sums of losses by class, and their
+/// gradient.
+pub struct Pass<'a> {
+    pub losses: &'a [f64],
+    pub gradient: &'a [f32],
+    pub rows: usize,
+    pub l2: f64,
+}
+
+/// Gives every search of a block its objective and its gradient, and moves its class's weights to
+/// the next trial.
+pub fn advance_classes(
+    kernel: &mut Kernel,
+    layout: &Layout,
+    weights: &mut [f32],
+    state: &mut FullBatches,
+    pass: Pass,
+    offered: &Offered,
+) {
+    let scale = 1.0 / pass.rows as f64;
+    let instructions = kernel.gemm().instructions();
+    for (class, search) in state.classes.iter_mut().enumerate() {
+        let (places, decayed) = layout.places_of(class);
+        let (mut value, mut gradient) = (pass.losses[class] * scale, Vec::new());
+        let mut point = Vec::with_capacity(places.len());
+        for (position, place) in places.iter().enumerate() {
+            let mut slope = f64::from(pass.gradient[*place]) * scale;
+            if position < decayed {
+                let weight = f64::from(weights[*place]);
+                value += 0.5 * pass.l2 * weight * weight;
+                slope += pass.l2 * weight;
+            }
+            gradient.push(slope as f32);
+            point.push(weights[*place]);
+        }
+        let (team, found) = (&mut Team::alone(kernel), (value, &gradient[..]));
+        search.advance(team, instructions, &mut point, found, offered);
+        places.iter().zip(point).for_each(|(place, weight)| weights[*place] = weight);
     }
 }
 

@@ -16,9 +16,17 @@ fn variables(layout: &Layout) -> impl Iterator<Item = usize> + '_ {
 /// Squared norms of the block's gradient, by variable.
 pub fn squares_by_variable(layout: &Layout, gradient: &[f32]) -> [f64; VARIABLES] {
     let (weights, biases) = gradient.split_at(layout.biases());
+    squares_of_panels(layout, weights.chunks_exact(layout.width * LANES).map(square), biases)
+}
+
+/// The same, given each panel's sum of squares and the gradient of the biases.
+pub fn squares_of_panels(
+    layout: &Layout,
+    panels: impl Iterator<Item = f64>,
+    biases: &[f32],
+) -> [f64; VARIABLES] {
     let mut squares = [0.0, 0.0, square(biases)];
-    let panels = weights.chunks_exact(layout.width * LANES);
-    panels.zip(variables(layout)).for_each(|(panel, variable)| squares[variable] += square(panel));
+    panels.zip(variables(layout)).for_each(|(panel, variable)| squares[variable] += panel);
     squares
 }
 

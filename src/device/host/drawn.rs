@@ -44,10 +44,7 @@ impl Drawn {
         self.weights.clear();
         for row in rows {
             let labels = passing.labels.row_within(row, &layout.classes);
-            let weight = if labels.is_empty() { 1.0 / negatives.share } else { 1.0 };
-            if labels.is_empty() && !negatives.takes(layout, position + row) {
-                continue;
-            }
+            let Some(weight) = negatives.weight(layout, labels, position + row) else { continue };
             let place = self.rows();
             self.activations.row_mut(place).copy_from_slice(passing.activations.row(row));
             self.labels.push(labels);

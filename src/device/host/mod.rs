@@ -11,6 +11,8 @@ mod visits;
 use std::sync::Arc;
 
 pub use self::blocks::{HeldBlocks, KernelAndGradient};
+pub(crate) use self::blocks::{Pass, advance_classes};
+pub(crate) use self::clipping::squares_of_panels;
 pub use self::network::{Network, Wave};
 pub use self::rows::Rows;
 pub use self::visits::Visitor;
@@ -64,7 +66,7 @@ impl Host {
         self.instructions
     }
 
-    fn team(&mut self) -> Team<'_, Kernel> {
+    pub(crate) fn team(&mut self) -> Team<'_, Kernel> {
         Team::new(&mut self.kernels)
     }
 }

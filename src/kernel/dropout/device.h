@@ -16,18 +16,18 @@ DEVICE void philox(uint counter[4], uint key_0, uint key_1) {
     }
 }
 
-// Row i of `to` [rows][stride] is what begins at `arrived[places[i] * arrived_row]`. Dropout of
+// Row i of `to` [rows][stride] is what begins at `arrived[places[i]]`. Dropout of
 // bound / 256 of the numbers (none where `bound` is 0) draws for row i from stream
 // `streams[2 i]` + 2^32 `streams[2 i + 1]`. One thread sixteen numbers, which are one draw.
 KERNEL(64, 1)
-order_rows(int rows, int stride, GLOBAL const float *arrived, long arrived_row,
-           GLOBAL const int *places, GLOBAL float *to, GLOBAL const uint *streams,
+order_rows(int rows, int stride, GLOBAL const float *arrived, GLOBAL const long *places,
+           GLOBAL float *to, GLOBAL const uint *streams,
            uint seed_low, uint seed_high, uint bound, float scale) {
     const long item = (long)GROUP_X * 64 + THREAD;
     const int panels = stride / LANES, panel = (int)(item % panels);
     const long row = item / panels;
     if (row >= rows) return;
-    GLOBAL const float *from = arrived + places[row] * arrived_row + panel * LANES;
+    GLOBAL const float *from = arrived + places[row] + panel * LANES;
     uint block[4] = {(uint)panel, 0u, 0u, 0x5eedu};
     if (bound > 0) {
         block[1] = PURPOSE_DROPOUT | streams[2 * row + 1] << 16;

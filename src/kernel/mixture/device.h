@@ -129,3 +129,28 @@ bias_gradient(int rows, int panels, GLOBAL const float *slopes, GLOBAL const int
     }
     gradient[to] = sum;
 }
+
+// The sum of squares in float64 of each of some panels of a gradient, `numbers` to a panel, one
+// after the other.
+KERNEL(32, 1)
+panel_squares(int panels, int numbers, long first_panel, GLOBAL const float *gradient,
+              GLOBAL double *squares) {
+    const int panel = GROUP_X * 32 + THREAD;
+    if (panel >= panels) return;
+    GLOBAL const float *from = gradient + (first_panel + panel) * numbers;
+    double sum = 0.0;
+    for (int at = 0; at < numbers; at++) sum += (double)from[at] * (double)from[at];
+    squares[panel] = sum;
+}
+
+// Multiplies each of some panels of a gradient by a factor: one of panels that `learned` says 1 of,
+// which are experts', and one of the others.
+KERNEL(128, 1)
+scale_panels(long count, int numbers, long first_panel, GLOBAL const int *learned, float gates,
+             float experts, GLOBAL float *gradient) {
+    const long at = (long)GROUP_X * 128 + THREAD;
+    if (at >= count) return;
+    const float factor = learned[first_panel + at / numbers] ? experts : gates;
+    GLOBAL float *to = gradient + first_panel * numbers + at;
+    *to = *to * factor;
+}

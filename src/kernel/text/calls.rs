@@ -128,6 +128,13 @@ pub enum Moments {
     Adam(Buffer, Buffer),
 }
 
+/// A solver that has a kernel for its steps, which keeps as many vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stepper {
+    Adagrad,
+    Adam,
+}
+
 pub(super) fn int(number: usize) -> Argument {
     Argument::Int(i32::try_from(number).expect("a size below 2^31"))
 }
@@ -214,8 +221,8 @@ pub fn gradient_step(
     Launch { kernel, groups: tiles(size, tile), threads, arguments }
 }
 
-/// A step of `count` parameters from `from` on, of which the first `decayed` decay; `gradient`
-/// begins with theirs.
+/// A step of `count` parameters from `from` on, of which the first `decayed` decay; their gradient
+/// begins at `from`, too.
 pub fn step(
     (from, count, decayed): (usize, usize, usize),
     weights: Buffer,
@@ -241,10 +248,10 @@ pub fn step(
     Launch { kernel, groups: [count.div_ceil(128), 1], threads: 128, arguments }
 }
 
-/// mean += share (weights - mean), of `count` numbers.
-pub fn average(count: usize, share: f32, weights: Buffer, mean: Buffer) -> Launch {
+/// mean += share (weights - mean), of `count` numbers from `from` on.
+pub fn average((from, count): (usize, usize), share: f32, weights: Buffer, mean: Buffer) -> Launch {
     use Argument::Buffer as At;
-    let arguments = vec![long(count), Argument::Float(share), At(weights), At(mean)];
+    let arguments = vec![long(count), Argument::Float(share), long(from), At(weights), At(mean)];
     Launch { kernel: "average", groups: [count.div_ceil(128), 1], threads: 128, arguments }
 }
 
@@ -256,12 +263,12 @@ pub struct Dropout {
     pub scale: f32,
 }
 
-/// Rows of `stride` numbers put in order: row i is what lies at `places`[i] rows of `arrived`, less
-/// what dropout leaves out, which draws from the stream of `streams`[i] (two words, the lower
-/// first).
+/// Rows of `stride` numbers put in order: row i is what begins at number `places`[i] (64 bits) of
+/// `arrived`, less what dropout leaves out, which draws from the stream of `streams`[i] (two words,
+/// the lower first).
 pub fn order_rows(
     (rows, stride): (usize, usize),
-    arrived: Rows,
+    arrived: Buffer,
     places: Buffer,
     to: Buffer,
     streams: Buffer,
@@ -273,8 +280,7 @@ pub fn order_rows(
     let arguments = vec![
         int(rows),
         int(stride),
-        At(arrived.buffer),
-        long(arrived.row),
+        At(arrived),
         At(places),
         At(to),
         At(streams),

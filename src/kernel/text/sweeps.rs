@@ -130,3 +130,32 @@ pub fn bias_gradient(
     let groups = [(panels * LANES).div_ceil(64), 1];
     Launch { kernel: "bias_gradient", groups, threads: 64, arguments }
 }
+
+/// The sum of squares in float64 of each of `panels` panels from `first` on, of `numbers` numbers.
+pub fn panel_squares(
+    (first, panels): (usize, usize),
+    numbers: usize,
+    gradient: Buffer,
+    squares: Buffer,
+) -> Launch {
+    use Argument::Buffer as At;
+    let arguments = vec![int(panels), int(numbers), long(first), At(gradient), At(squares)];
+    Launch { kernel: "panel_squares", groups: [panels.div_ceil(32), 1], threads: 32, arguments }
+}
+
+/// Multiplies each of `panels` panels from `first` on, of `numbers` numbers, by the first of
+/// `factors` where it is gates', by the second where it is experts'.
+pub fn scale_panels(
+    (first, panels): (usize, usize),
+    numbers: usize,
+    learned: Buffer,
+    factors: [f32; 2],
+    gradient: Buffer,
+) -> Launch {
+    use Argument::Buffer as At;
+    let count = panels * numbers;
+    let mut arguments = vec![long(count), int(numbers), long(first), At(learned)];
+    arguments.extend(factors.map(Argument::Float));
+    arguments.push(At(gradient));
+    Launch { kernel: "scale_panels", groups: [count.div_ceil(128), 1], threads: 128, arguments }
+}

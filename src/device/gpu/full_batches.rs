@@ -1,0 +1,110 @@
+//! Class blocks on a device whose classes search by themselves: values and gradients are the
+//! device's, searches the host's.
+
+use std::sync::Arc;
+
+use super::blocks::Blocks;
+use super::mixture::Sums;
+use super::queue::Queue;
+use super::rows::Rows;
+use super::wait;
+use crate::device::host::{Pass, advance_classes};
+use crate::device::{FullBatches, Pace};
+use crate::kernel::mixture::Kernel;
+use crate::optim::Offered;
+use crate::team::Team;
+
+/// Rows whose logits are made at once.
+const ROWS: usize = 2048;
+
+impl Blocks<FullBatches> {
+    /// Adds what a window's rows give to every class's value and gradient.
+    pub fn evaluate(&mut self, queue: &Queue, rows: &Rows, pace: &mut Pace) -> Result<(), String> {
+        let learning = self.learning();
+        for from in (0..rows.count()).step_by(ROWS) {
+            if pace.stopped() {
+                return Ok(());
+            }
+            let own = from..(from + ROWS).min(rows.count());
+            let sums = self.go_on()?;
+            let (held, gradient) = self.parts()?;
+            for run in &learning {
+                held.expert_gradient(&rows.window, own.clone(), run.clone(), gradient, sums)?;
+            }
+            queue.mark()?;
+            wait(queue, pace, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the sums of a pass begin, which they do once.
+    fn go_on(&mut self) -> Result<Sums, String> {
+        let begins = std::mem::replace(&mut self.begins, false);
+        if !begins {
+            return Ok(Sums::GoOn);
+        }
+        if let Some(held) = &self.held {
+            held.class_losses.clear()?;
+        }
+        Ok(Sums::Begin)
+    }
+
+    /// Gives every search its value and gradient, and puts its class at the next trial.
+    pub fn advance(
+        &mut self,
+        mut team: Team<Kernel>,
+        rows: usize,
+        l2: f64,
+        offered: &Offered,
+    ) -> Result<(), String> {
+        let learning: Vec<usize> = self.learning().into_iter().flatten().collect();
+        let none = self.begins;
+        for some in learning.chunks(team.threads()) {
+            let mut given = Vec::new();
+            for block in some {
+                let weights = Arc::unwrap_or_clone(self.weights(*block)?);
+                let (held, gradient) = self.parts()?;
+                let (mut gradient, mut losses) =
+                    (held.read(gradient, *block)?, held.losses(*block)?);
+                if none {
+                    gradient.fill(0.0);
+                    losses.fill(0.0);
+                }
+                given.push((weights, gradient, losses));
+            }
+            let own = self.own.get_mut()[some[0]..=some[some.len() - 1]].iter_mut();
+            let own = own.filter(|own| !own.block.state.classes.iter().all(|one| one.converged()));
+            let items: Vec<_> = own.zip(&mut given).collect();
+            team.for_each(items, |kernel, (own, (weights, gradient, losses))| {
+                let pass = Pass { losses, gradient, rows, l2 };
+                let block = &mut own.block;
+                advance_classes(kernel, &block.layout, weights, &mut block.state, pass, offered);
+            });
+            for (block, (weights, ..)) in some.iter().zip(&given) {
+                let held = self.held();
+                held.write(held.parameters(), *block, weights)?;
+                self.own.get_mut()[*block].changed();
+            }
+        }
+        self.begins = true;
+        Ok(())
+    }
+
+    /// Leaves out what a pass has given so far.
+    pub fn forget(&mut self) {
+        self.begins = true;
+    }
+
+    /// Puts every class at its last accepted point.
+    pub fn settle(&mut self) -> Result<(), String> {
+        for index in 0..self.count() {
+            let mut weights = Arc::unwrap_or_clone(self.weights(index)?);
+            let own = &mut self.own.get_mut()[index];
+            own.block.state.settle(&own.block.layout, &mut weights);
+            own.changed();
+            let held = self.held();
+            held.write(held.parameters(), index, &weights)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! Class blocks on a device in pretraining, where everything learns jointly.
+
+use super::blocks::{Blocks, runs};
+use super::failure;
+use super::mixture::Sums;
+use super::queue::Queue;
+use super::rows::Rows;
+use crate::device::host::squares_of_panels;
+use crate::device::{Joint, JointStep, Leaves, VARIABLES};
+use crate::error::Result;
+use crate::kernel::text::calls::{Rates, Stepper};
+use crate::model::stride_of;
+use crate::optim::MiniBatch;
+
+impl Blocks<Joint> {
+    /// Both gradients of a mini-batch: with respect to the weights, which stay, and each block's
+    /// part of dL/dv as a leaf, where that is wanted. Gives each block's losses by class.
+    pub fn gradients(
+        &mut self,
+        queue: &Queue,
+        rows: &Rows,
+        slopes: Option<&mut dyn Leaves>,
+    ) -> Result<Vec<Vec<f64>>> {
+        let failed = failure(queue);
+        let Some(held) = &self.held else { return Ok(Vec::new()) };
+        held.class_losses.clear().map_err(&failed)?;
+        let (all, blocks) = (0..rows.count(), self.count());
+        match slopes {
+            None => {
+                let (held, gradient) = self.parts().map_err(&failed)?;
+                held.expert_gradient(&rows.window, all, 0..blocks, gradient, Sums::Begin)
+                    .map_err(&failed)?;
+            }
+            Some(slopes) => {
+                let bytes = rows.count() * stride_of(held.width) * size_of::<f32>();
+                let dv = match self.slopes.take().filter(|memory| memory.fits(bytes)) {
+                    Some(memory) => memory,
+                    None => queue.make(bytes).map_err(&failed)?,
+                };
+                for block in 0..blocks {
+                    let mut leaf = slopes.room()?;
+                    let (held, gradient) = self.parts().map_err(&failed)?;
+                    let one = block..block + 1;
+                    dv.clear()
+                        .and_then(|()| {
+                            held.both_gradients(&rows.window, all.clone(), one, gradient, &dv)
+                        })
+                        .and_then(|()| dv.read_into(0, &mut leaf))
+                        .map_err(&failed)?;
+                    slopes.add(leaf);
+                }
+                self.slopes = Some(dv);
+            }
+        }
+        (0..blocks).map(|block| self.held().losses(block).map_err(&failed)).collect()
+    }
+
+    /// Squared norms of those gradients, by variable.
+    pub fn squares(&self) -> std::result::Result<Vec<[f64; VARIABLES]>, String> {
+        let squares = (0..self.count()).map(|block| {
+            let (held, gradient) = (self.held(), self.gradient.as_ref().expect("gradients"));
+            let panels = held.panel_squares(block, gradient)?;
+            let biases = held.read_biases(gradient, block)?;
+            Ok(squares_of_panels(&held.layouts[block], panels.into_iter(), &biases))
+        });
+        squares.collect()
+    }
+
+    /// Adam's step of every block by its gradient.
+    pub fn step(&mut self, step: &JointStep) -> std::result::Result<(), String> {
+        let Some(held) = &self.held else { return Ok(()) };
+        let gradient = self.gradient.as_ref().expect("gradients");
+        let [gates, experts, biases] = step.scales;
+        held.scale(gradient, [gates, experts])?;
+        let own = self.own.get_mut().iter_mut().enumerate();
+        let rates = own.map(|(block, own)| {
+            own.changed();
+            (block, own.block.state.0.rate(step.learning_rate))
+        });
+        for (run, rate) in runs(rates) {
+            let rates = Rates { rate, scale: 1.0, l2: step.l2 };
+            held.step(run, gradient, (Stepper::Adam, rates), biases)?;
+        }
+        Ok(())
+    }
+}

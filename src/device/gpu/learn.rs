@@ -1,0 +1,259 @@
+//! Class blocks on a device that learn by mini-batches.
+
+use std::ops::Range;
+
+use super::blocks::{Blocks, runs};
+use super::mixture::Sums;
+use super::queue::Queue;
+use super::rows::Rows;
+use super::window::Window;
+use super::{failure, wait};
+use crate::device::{Between, ByEpoch, Learn, MiniBatches, Pace, Turn};
+use crate::error::Result;
+use crate::kernel::text::calls::{Rates, Stepper};
+use crate::kernel::vector::Instructions;
+use crate::optim::Step;
+use crate::team::Team;
+
+/// Mini-batches that the device may not have come to yet.
+const QUEUED: usize = 2;
+
+/// What some blocks' next step is taken with.
+#[derive(Clone, Copy, PartialEq)]
+struct Next {
+    rate: f32,
+    /// How much of the way their averages go; None: there are none.
+    share: Option<f32>,
+}
+
+impl Blocks<MiniBatches> {
+    /// Takes every block that still learns through the mini-batches of the window that it hasn't
+    /// seen, one mini-batch of all blocks after another.
+    pub fn learn(
+        &mut self,
+        queue: &Queue,
+        rows: &Rows,
+        how: &Learn,
+        pace: &mut Pace,
+    ) -> std::result::Result<(), String> {
+        for from in (0..rows.count()).step_by(how.batch) {
+            let batch = from..(from + how.batch).min(rows.count());
+            let wanting = self.wanting(rows.first + batch.end);
+            match how.negatives {
+                _ if pace.stopped() => return Ok(()),
+                None => {
+                    let next = wanting.into_iter().map(|block| (block, self.next(block, how)));
+                    for (run, next) in runs(next.collect::<Vec<_>>().into_iter()) {
+                        let own = (&rows.window, batch.clone());
+                        self.step(own, run, next, (how, rows.first, batch.clone()))?;
+                    }
+                }
+                Some(negatives) => {
+                    for block in wanting {
+                        if pace.stopped() {
+                            return Ok(());
+                        }
+                        let layout = &self.held().layouts[block];
+                        let drawn = rows.draw(queue, negatives, layout, batch.clone())?;
+                        let next = self.next(block, how);
+                        let (run, own) = (block..block + 1, (&drawn, 0..drawn.rows()));
+                        self.step(own, run, next, (how, rows.first, batch.clone()))?;
+                        pace.poll();
+                    }
+                }
+            }
+            queue.mark()?;
+            wait(queue, pace, QUEUED)?;
+        }
+        Ok(())
+    }
+
+    /// The same where something stands between gradient and step.
+    pub fn learn_in_turns(
+        &mut self,
+        queue: &Queue,
+        rows: &Rows,
+        how: &Learn,
+        between: &mut dyn Between,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        let failed = failure(queue);
+        for from in (0..rows.count()).step_by(how.batch) {
+            let batch = from..(from + how.batch).min(rows.count());
+            let mut under_way: Option<(Turn, Vec<f64>)> = None;
+            let wanting = self.wanting(rows.first + batch.end).into_iter();
+            for block in wanting.map(Some).chain([None]) {
+                let mut next = None;
+                if let Some(block) = block {
+                    let turn = Turn { block, rows: batch.clone() };
+                    let losses = self.held().losses(block).map_err(&failed)?;
+                    let gradient = self.gradient(queue, rows, how, &turn).map_err(&failed)?;
+                    pace.poll();
+                    between.give(&turn, gradient, pace.stopped())?;
+                    next = Some((turn, losses));
+                }
+                let Some((turn, losses)) = std::mem::replace(&mut under_way, next) else {
+                    continue;
+                };
+                let Some(gradient) = between.summed(&turn, pace)? else {
+                    self.held().set_losses(turn.block, &losses).map_err(&failed)?;
+                    if let Some((turn, losses)) = under_way {
+                        between.summed(&turn, pace)?;
+                        self.held().set_losses(turn.block, &losses).map_err(&failed)?;
+                    }
+                    return Ok(());
+                };
+                let next = self.next(turn.block, how);
+                let (block, what) = (turn.block, (how, rows.first, turn.rows));
+                self.step_by(block, &gradient, next, what).map_err(&failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Exchanges weights and their averages, where there are any.
+    pub fn swap_averages(&mut self) {
+        let own = self.own.get_mut();
+        let averages = own.iter().any(|own| own.block.state.average.is_some());
+        let Some(held) = self.held.as_mut().filter(|_| averages) else { return };
+        let average = held.vectors.last_mut().expect("an average");
+        std::mem::swap(&mut held.parameters, average);
+        own.iter_mut().for_each(|own| own.swap());
+    }
+
+    /// Ends an epoch: the sums of losses of blocks that still learn begin again.
+    pub fn end_epoch(&mut self, tolerance: f64) -> std::result::Result<(), String> {
+        self.class_losses()?;
+        for index in 0..self.count() {
+            let state = &mut self.own.get_mut()[index].block.state;
+            state.end_epoch(tolerance);
+            let losses = state.losses();
+            self.held().set_losses(index, &losses)?;
+        }
+        Ok(())
+    }
+
+    /// The blocks that are to learn from the mini-batch that ends before row `end` of the epoch.
+    fn wanting(&self, end: usize) -> Vec<usize> {
+        let own = self.own.borrow();
+        (0..own.len()).filter(|block| own[*block].block.state.wants(end)).collect()
+    }
+
+    /// What a block's next step is taken with, which is counted.
+    fn next(&mut self, block: usize, how: &Learn) -> Next {
+        let state = &mut self.own.get_mut()[block].block.state;
+        let rate = state.solver.rate(how.learning_rate);
+        Next { rate, share: state.average.as_mut().map(|average| average.share()) }
+    }
+
+    fn stepper(&self) -> Option<Stepper> {
+        self.own.borrow().first().and_then(|own| own.block.state.solver.stepper())
+    }
+
+    /// The gradient and the step of some blocks, by some rows of a window.
+    fn step(
+        &mut self,
+        (window, own): (&Window, Range<usize>),
+        run: Range<usize>,
+        next: Next,
+        what: (&Learn, usize, Range<usize>),
+    ) -> std::result::Result<(), String> {
+        let Some(stepper) = self.stepper() else {
+            for block in run {
+                let (held, gradient) = self.parts()?;
+                let one = block..block + 1;
+                held.expert_gradient(window, own.clone(), one, gradient, Sums::Begin)?;
+                let gradient = held.read(gradient, block)?;
+                self.step_by(block, &gradient, next, what.clone())?;
+            }
+            return Ok(());
+        };
+        let rates = rates(next, &what);
+        let held = self.held.as_mut().expect("a block");
+        held.learn(window, own, run.clone(), (stepper, rates))?;
+        self.stepped(run, next, what)
+    }
+
+    /// A block's step by a gradient that the host has.
+    fn step_by(
+        &mut self,
+        block: usize,
+        gradient: &[f32],
+        next: Next,
+        what: (&Learn, usize, Range<usize>),
+    ) -> std::result::Result<(), String> {
+        match self.stepper() {
+            Some(stepper) => {
+                let rates = rates(next, &what);
+                let (held, room) = self.parts()?;
+                held.write(room, block, gradient)?;
+                held.step(block..block + 1, room, (stepper, rates), 1.0)?;
+            }
+            None => {
+                let mut weights = std::sync::Arc::unwrap_or_clone(self.weights(block)?);
+                let (how, _, batch) = &what;
+                let own = &mut self.own.get_mut()[block].block;
+                let step = Step {
+                    learning_rate: how.learning_rate,
+                    scale: 1.0 / batch.len() as f32,
+                    l2: how.l2,
+                    decayed: own.layout.biases(),
+                };
+                let (mut alone, instructions) = ((), Instructions::detect());
+                let team = &mut Team::alone(&mut alone);
+                own.state.solver.step(team, instructions, &mut weights, gradient, step);
+                let held = self.held();
+                held.write(held.parameters(), block, &weights)?;
+            }
+        }
+        self.stepped(block..block + 1, next, what)
+    }
+
+    /// What follows a step of some blocks.
+    fn stepped(
+        &mut self,
+        run: Range<usize>,
+        next: Next,
+        (_, first, batch): (&Learn, usize, Range<usize>),
+    ) -> std::result::Result<(), String> {
+        if let Some(share) = next.share {
+            let held = self.held();
+            held.average(run.clone(), share, held.vectors().last().expect("an average"))?;
+        }
+        for own in &mut self.own.get_mut()[run] {
+            own.block.state.rows = first + batch.end;
+            own.changed();
+        }
+        Ok(())
+    }
+
+    /// The gradient of a turn, on the host.
+    fn gradient(
+        &mut self,
+        queue: &Queue,
+        rows: &Rows,
+        how: &Learn,
+        turn: &Turn,
+    ) -> std::result::Result<Vec<f32>, String> {
+        let (block, run) = (turn.block, turn.block..turn.block + 1);
+        let drawn = match how.negatives {
+            Some(negatives) => {
+                let layout = &self.held().layouts[block];
+                Some(rows.draw(queue, negatives, layout, turn.rows.clone())?)
+            }
+            None => None,
+        };
+        let (window, own) = match &drawn {
+            Some(drawn) => (drawn, 0..drawn.rows()),
+            None => (&rows.window, turn.rows.clone()),
+        };
+        let (held, gradient) = self.parts()?;
+        held.expert_gradient(window, own, run, gradient, Sums::Begin)?;
+        held.read(gradient, block)
+    }
+}
+
+/// Gradients are sums; a mini-batch counts by all of its rows, drawn or not.
+fn rates(next: Next, (how, _, batch): &(&Learn, usize, Range<usize>)) -> Rates {
+    Rates { rate: next.rate, scale: 1.0 / batch.len() as f32, l2: how.l2 }
+}
