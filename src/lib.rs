@@ -36,57 +36,7 @@ pub use crate::model::annotator::Annotator;
 pub use crate::report::Report;
 pub use crate::train::{Data, Trained, train};
 
+#[doc(hidden)]
+pub mod internals;
 // Within the crate modules go by their own names: `crate::kernel`.
 use internals::*;
-
-/// The program's own house, for the program, its tests and its benches: it may change with every
-/// version. From the top floor down (ARCHITECTURE.md); a module imports only from lower floors
-/// (`tests/tidy.rs` checks it).
-#[doc(hidden)]
-#[path = "."]
-pub mod internals {
-    // floor 8: one file per subcommand
-    pub mod commands;
-    // floor 7: what runs do
-    pub mod train;
-    // floor 6: scores and metrics of a model; what things cost
-    pub mod cost;
-    pub mod inference;
-    // floor 5: the two flows, the model directory, checkpoints
-    pub mod artifact;
-    pub mod checkpoint;
-    pub mod flow;
-    // floor 4: communication, what a rank computes with, data, job, report
-    pub mod comm;
-    pub mod data;
-    pub mod device;
-    pub mod folder;
-    pub mod formats;
-    pub mod job;
-    pub mod launch;
-    pub mod report;
-    pub mod signals;
-    // floor 3: optimizers
-    pub mod optim;
-    // floor 2: the model, metrics
-    pub mod limits;
-    pub mod metrics;
-    pub mod model;
-    pub mod synthetic;
-    // floor 1: arithmetic, and how work is cut; neither knows a file, rank or clock
-    pub mod kernel;
-    pub mod partition;
-    // floor 0
-    pub mod clock;
-    pub mod disk;
-    pub mod error;
-    pub mod example;
-    pub mod human;
-    pub mod labels;
-    pub mod packed;
-    pub mod progress;
-    pub mod rng;
-    pub mod system;
-    pub mod team;
-    pub mod tell;
-}
