@@ -43,6 +43,52 @@ fn runs_that_were_stopped_go_on_to_their_literals() {
     literals.finish();
 }
 
+/// A run that was killed between its model and its record comes to the same model, which stays; one
+/// that can't be its own is refused.
+#[test]
+fn a_run_that_was_killed_when_its_model_was_in_place_goes_on() {
+    let copy = Copy::new();
+    let mut literals = Literals::read("older.txt");
+    // Without a record, and with that of an earlier stop.
+    for run in ["killed-irprop", "adam"] {
+        copy_folder(&copy.path("runs").join(run), &copy.path(run));
+        let (model, own) = (copy.path("runs/finished-adam/model"), copy.path(run).join("model"));
+        copy_folder(&copy.path("runs/finished-frames/model"), &own);
+        let train = copy.reelscale(&format!("train adam.toml --output {run}"));
+        let told = train.fails_with(6);
+        assert!(told.contains("model: exists already and isn't of this run"), "{told}");
+        std::fs::remove_dir_all(&own).unwrap();
+        copy_folder(&model, &own);
+        let output = train.output();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && told.contains("didn't record whose it is"), "{told}");
+        literals.check("adam", run, Pin::of_directory(&copy.path(run)));
+        assert!(!own.join("SHA256SUMS").exists(), "the model that was there stays");
+        let told = String::from_utf8_lossy(&train.output().stderr).into_owned();
+        assert!(told.contains("this run is finished"), "{told}");
+    }
+    literals.finish();
+}
+
+/// What earlier versions have recorded is a job file of the same run.
+#[test]
+fn records_of_earlier_versions_are_jobs() {
+    let copy = Copy::new();
+    let mut literals = Literals::read("older.txt");
+    for (run, job) in STOPPED.into_iter().chain(STOPPED_LATER) {
+        if !["begun", "frames-pretrain", "adam", "lbfgs", "adam-shared"].contains(&run) {
+            continue;
+        }
+        // The same directory, and a new one.
+        copy_folder(&copy.path("runs").join(run), &copy.path(run));
+        for output in [run.to_string(), format!("again-{run}")] {
+            copy.reelscale(&format!("train runs/{run}/job.toml --output {output}")).stdout();
+            literals.check(job, &output, Pin::of_directory(&copy.path(&output)));
+        }
+    }
+    literals.finish();
+}
+
 /// The model of a finished run, its metrics, and that its run has nothing left to do.
 #[test]
 fn finished_models_are_what_they_were() {

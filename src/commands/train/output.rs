@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::Start;
 use super::result::unix_seconds;
-use crate::artifact::ModelFolder;
+use crate::artifact::{Manifest, ModelFolder};
 use crate::data::ReadBefore;
 use crate::disk::{Disk, read_text, there};
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::report::{EarlierRun, Finished, RunDirectory, failure, host};
+use crate::report::{EarlierRun, Finished, RunDirectory, Unfinished, failure, host};
 
 /// No list of shards that have been read is larger; what claims to be is not read.
 const SHARDS_READ_BYTES_MAX: u64 = 256 << 20;
@@ -30,8 +30,8 @@ impl Start<'_> {
             let opened = RunDirectory::open(disk, &args.output, job, args.no_lock)?;
             match &opened.1 {
                 EarlierRun::Finished(run) => finished(disk, &args.output, run)?,
-                EarlierRun::Unfinished(run) => own_model(&args.output, &run.model_hash)?,
-                EarlierRun::Nothing => own_model(&args.output, "")?,
+                EarlierRun::Unfinished(run) => own_model(&args.output, Some(run), job)?,
+                EarlierRun::Nothing => own_model(&args.output, None, job)?,
             }
             Ok(opened)
         };
@@ -106,14 +106,32 @@ pub fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a model that isn't the one, of this hash, which this run has put in place: the run could
-/// not put its own there in the end.
-fn own_model(output: &Path, hash: &str) -> Result<()> {
+/// Refuses a model that isn't the one which this run has put in place, as its record names it: the
+/// run could not put its own there in the end. Earlier versions named none, and may have been killed
+/// before they wrote their record: one of theirs that fits the job stays, and is compared with what
+/// the run comes to.
+fn own_model(output: &Path, run: Option<&Unfinished>, job: &Job) -> Result<()> {
     let path = output.join("model");
-    if there(&path).map_err(|error| Error::file(&path, &error))?.is_none()
-        || ModelFolder::open(&path).is_ok_and(|model| model.manifest.content_hash == hash)
-    {
+    if there(&path).map_err(|error| Error::file(&path, &error))?.is_none() {
         return Ok(());
+    }
+    if let (Some(run), Ok(found)) = (run, ModelFolder::open(&path)) {
+        let Manifest { shape, creator, content_hash, .. } = &found.manifest;
+        if *content_hash == run.model_hash {
+            return Ok(());
+        }
+        let model = &job.model;
+        let fits = shape.layers == model.shared
+            && (shape.dummy, shape.epsilon) == (model.dummy, model.epsilon)
+            && shape.normalize == job.data.normalize;
+        if run.model_hash.is_empty() && !found.manifest.has_sums() && fits {
+            log::warn!(
+                "{}: by {creator}, which didn't record whose it is; it stays if the run comes to \
+                 the same model",
+                path.display()
+            );
+            return Ok(());
+        }
     }
     let text = format!("{}: exists already and isn't of this run", path.display());
     Err(Error::run_directory(text).hint("move it away, or choose another --output"))
