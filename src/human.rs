@@ -44,6 +44,11 @@ pub fn count(number: f64) -> String {
     }
 }
 
+/// How many there are: `1 shard`, `2 shards`.
+pub fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Bytes in binary units: 1.27 GiB.
 pub fn bytes(number: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -84,6 +89,7 @@ mod tests {
             [0.0, 7.0, 41_234.0, 999_900.0, 1.5e9].map(count),
             ["0", "7", "41.2k", "1.00M", "1.50G"]
         );
+        assert_eq!([0, 1, 2].map(|number| counted(number, "row")), ["0 rows", "1 row", "2 rows"]);
         assert_eq!([12, 1536, 1_363_148_800].map(bytes), ["12 B", "1.50 KiB", "1.27 GiB"]);
         assert_eq!([0.4, 760.0, 36_000.0].map(duration), ["0:00:00", "0:12:40", "10:00:00"]);
     }

@@ -144,7 +144,10 @@ fn the_same_id_alone_is_told_once() {
         let printed = warnings(&train);
         let expected = "2 rows that validate have the id of one that trains, with other labels or \
                         features: video \"a7\", train/0.h5 row 7 and validation/0.h5 row 5";
-        assert!(printed.contains(expected) && printed.lines().count() == 1, "{printed}");
+        let no_id = "2 rows have no id, so nothing tells whether they both train and validate: \
+                     validation/0.h5 row 8";
+        assert!(printed.contains(expected) && printed.contains(no_id), "{printed}");
+        assert_eq!(printed.lines().count(), 2, "{printed}");
     }
     // Nothing to tell.
     let case = Case::new(&[&a], &[&rows("b", 0..30)], Kind::Video);
@@ -158,4 +161,32 @@ fn copies_on_both_sides_of_a_fraction_are_told() {
     let case = Case::new(&[&a, &a], &[], Kind::Video);
     let printed = warnings(&case.train("validation_fraction = 0.4"));
     assert!(printed.contains("are rows of data.train, too, with the same id"), "{printed}");
+}
+
+/// A copy of a shard beside it, or a video in two shards, counts twice: that is told.
+#[test]
+fn what_is_measured_twice_is_told() {
+    let (a, mut b) = (rows("a", 0..40), rows("b", 0..30));
+    let case = Case::new(&[&a, &b], &[], Kind::Video);
+    case.train("").stdout();
+    b[4] = a[7].clone();
+    let shard: Vec<Row> = b.iter().map(|(id, of)| (id.as_str(), *of)).collect();
+    write(&case.path("other/1.h5"), &shard, Kind::Video);
+    fs::copy(case.path("train/0.h5"), case.path("other/2.h5")).unwrap();
+    let evaluate = |data: &str, ranks: &str| {
+        let command = reelscale("evaluate --model run/model --comm").arg(ranks).arg("--data");
+        let files = data.split(' ').fold(command, |command, file| command.arg(file));
+        files.in_folder(case.folder.path()).within(60)
+    };
+    for ranks in ["serial", "threads=3"] {
+        let twice = "with the id of another one, counted all the same: video";
+        let told = warnings(&evaluate("train/*.h5 other/2.h5", ranks));
+        assert!(told.contains(&format!("40 rows {twice} \"a0\", train/0.h5 row 0 and")), "{told}");
+        let told = warnings(&evaluate("train/0.h5 other/1.h5", ranks));
+        assert!(told.contains(&format!("1 row {twice} \"a7\", train/0.h5 row 7 and")), "{told}");
+        assert_eq!(warnings(&evaluate("train/*.h5", ranks)), "");
+        // The same file by two patterns, or two names.
+        let told = evaluate("train/*.h5 train/0.*", ranks).fails_with(4);
+        assert!(told.ends_with("train/0.h5: named twice"), "{told}");
+    }
 }

@@ -10,6 +10,7 @@ use super::scoring::Scoring;
 use crate::artifact;
 use crate::comm::{Comm, same_on_all};
 use crate::error::{Error, Exit, Result};
+use crate::flow::repeated_rows::warn_of_rows_measured_twice;
 use crate::formats::submission::{self, Both, Source, Video};
 use crate::human::hex;
 use crate::inference::rankings::{Ranked, Visited, metrics};
@@ -68,6 +69,7 @@ fn evaluate_model(
 ) -> Result<Metrics> {
     let annotator = artifact::load(comm, model)?;
     let (rows, mut device) = scoring.prepare(comm, &annotator, data)?;
+    warn_of_rows_measured_twice(comm, &rows)?;
     evaluate(comm, &annotator, &rows, &mut device)
 }
 

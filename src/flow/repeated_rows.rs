@@ -15,6 +15,7 @@ use super::home_rows::HomeRows;
 use crate::comm::Comm;
 use crate::data::{Kind, Reader, ShardInfo};
 use crate::error::{Error, Result};
+use crate::human::counted;
 use crate::labels::Labels;
 
 /// Ids that are read at once.
@@ -85,7 +86,7 @@ pub fn check(comm: &Comm, lists: &Lists) -> Result<()> {
         );
         lists.refuse_or_warn(comm, text)?;
     }
-    let [same, alike, in_train, in_validation] = lists.look(comm)?;
+    let [same, alike, in_train, in_validation, without_id] = lists.look(comm)?;
     let place = |found: Tally| lists.place(found.first);
     if same.count > 0 {
         let count = same.count;
@@ -104,6 +105,26 @@ pub fn check(comm: &Comm, lists: &Lists) -> Result<()> {
     warn(alike, "rows that validate have the id of one that trains, with other labels or features");
     warn(in_train, "rows that train have the id of another one");
     warn(in_validation, "rows that validate have the id of another one");
+    if let (true, Some(place)) = (comm.is_root(), lists.place_without_id(without_id)) {
+        log::warn!(
+            "{} have no id, so nothing tells whether they both train and validate: {place}",
+            counted(without_id.count, "row")
+        );
+    }
+    Ok(())
+}
+
+/// Tells of rows that stand more than once among those that a model is measured on. Collective.
+///
+/// # Errors
+/// Exit 4: what reading ids gives; exit 75 when told to stop; common to all ranks.
+pub fn warn_of_rows_measured_twice(comm: &Comm, rows: &HomeRows) -> Result<()> {
+    let lists = Lists { train: rows, validation: None, named: false, allowed: true };
+    let [_, _, repeated, ..] = lists.look(comm)?;
+    if repeated.count > 0 && comm.is_root() {
+        let (count, place) = (counted(repeated.count, "row"), lists.place(repeated.first));
+        log::warn!("{count} with the id of another one, counted all the same: {place}");
+    }
     Ok(())
 }
 
@@ -140,17 +161,21 @@ impl Lists<'_> {
         with_rows(validation).filter_map(of).filter_map(both).collect()
     }
 
-    /// What stands in both lists, with the same labels and features and with others, and what
-    /// stands twice in each. Collective.
-    fn look(&self, comm: &Comm) -> Result<[Tally; 4]> {
-        let mut parts = vec![Vec::new(); comm.size()];
+    /// What stands in both lists, with the same labels and features and with others, what stands
+    /// twice in each, and what has no id. Collective.
+    fn look(&self, comm: &Comm) -> Result<[Tally; 5]> {
+        let (mut parts, mut without_id) = (vec![Vec::new(); comm.size()], Tally::NOTHING);
         let mut named = |list: &HomeRows, mark: u64| -> Result<()> {
             let mut reader = list.dataset().reader();
             let own = list.own_rows();
             for from in own.clone().step_by(IDS_AT_ONCE) {
                 comm.unless_stopped()?;
                 let ids = reader.ids(from..own.end.min(from + IDS_AT_ONCE))?;
-                for (row, id) in (from as u64..).zip(ids).filter(|(_, id)| !id.is_empty()) {
+                for (row, id) in (from as u64..).zip(ids) {
+                    if id.is_empty() {
+                        without_id.add(1, [row | mark, NONE]);
+                        continue;
+                    }
                     let id = xxh3_64(&id);
                     parts[(id % comm.size() as u64) as usize].push(Named { id, row: row | mark });
                 }
@@ -162,12 +187,13 @@ impl Lists<'_> {
         comm.agree(read)?;
         let mut named = comm.all_to_all(parts).concat();
         named.sort_unstable();
-        let mut found = [Tally::NOTHING; 4];
+        let mut found = [Tally::NOTHING; 5];
+        found[4] = without_id;
         let mut met = Vec::new();
         for group in named.chunk_by(|a, b| a.id == b.id).filter(|group| group.len() > 1) {
             let (train, validation) =
                 group.split_at(group.partition_point(|it| it.row < VALIDATES));
-            for (list, found) in [train, validation].into_iter().zip(&mut found[2..]) {
+            for (list, found) in [train, validation].into_iter().zip(&mut found[2..4]) {
                 if let [first, second, ..] = list {
                     found.add(list.len() as u64 - 1, [first.row, second.row]);
                 }
@@ -222,13 +248,21 @@ impl Lists<'_> {
         Ok(wanted.iter().map(|rows| rows.iter().map(|row| digests[row]).collect()).collect())
     }
 
+    /// `FILE row 3`
+    fn place_of(&self, row: u64) -> String {
+        let (dataset, row) = (self.list(row).dataset(), (row & !VALIDATES) as usize);
+        let (shard, row) = dataset.place_of(row);
+        format!("{} row {row}", dataset.shards()[shard].path.display())
+    }
+
+    /// The first row without an id, where that could stand in both lists.
+    fn place_without_id(&self, found: Tally) -> Option<String> {
+        (found.count > 0 && self.validation.is_some()).then(|| self.place_of(found.first[0]))
+    }
+
     /// `video "a", FILE row 3 and FILE row 9`
     fn place(&self, rows: [u64; 2]) -> String {
-        let places = rows.map(|row| {
-            let (dataset, row) = (self.list(row).dataset(), (row & !VALIDATES) as usize);
-            let (shard, row) = dataset.place_of(row);
-            format!("{} row {row}", dataset.shards()[shard].path.display())
-        });
+        let places = rows.map(|row| self.place_of(row));
         let row = (rows[0] & !VALIDATES) as usize;
         let id = self.list(rows[0]).dataset().reader().ids(row..row + 1).ok();
         let id = id.map(|ids| String::from_utf8_lossy(&ids[0]).into_owned());
