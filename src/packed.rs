@@ -114,8 +114,20 @@ pub fn put_numbers<T: Pod>(to: &mut dyn Write, numbers: &[T]) -> io::Result<()> 
 pub fn take<T: DeserializeOwned>(from: &mut dyn Read) -> io::Result<T> {
     ciborium::from_reader(from).map_err(|error| match error {
         ciborium::de::Error::Io(error) => error,
-        other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
+        other => io::Error::new(io::ErrorKind::InvalidData, in_words(other)),
     })
+}
+
+/// Why an item can't be read.
+fn in_words(error: ciborium::de::Error<io::Error>) -> String {
+    use ciborium::de::Error::{Io, RecursionLimitExceeded, Semantic, Syntax};
+    match error {
+        Io(error) => error.to_string(),
+        Syntax(byte) => format!("found no CBOR at byte {byte} of a record"),
+        Semantic(Some(byte), text) => format!("byte {byte} of a record: {text}"),
+        Semantic(None, text) => text,
+        RecursionLimitExceeded => "found records within records without end".into(),
+    }
 }
 
 /// Reads a vector of numbers, the next item.

@@ -372,7 +372,7 @@ fn a_checkpoint_of_another_version_is_refused_clearly() {
         .collect();
     fs::write(&sums, new.join("\n") + "\n").unwrap();
     let error = load(&path, 1).unwrap_err();
-    assert!(error.text.contains("version: found 3, this program reads 2"), "{}", error.text);
+    assert!(error.text.contains("version: found 3, this program reads 1 and 2"), "{}", error.text);
     assert_eq!(error.exit as i32, 6);
     // The one before it, which is whole, isn't taken instead, and nothing is put aside.
     assert!(state.exists());

@@ -212,7 +212,7 @@ fn a_conversion_without_a_record_or_of_two_kinds_fails() {
     place.write("b.tfrecord", &clip.repeat(4000));
     for ranks in [1, 2] {
         let printed = place.convert(&["a.tfrecord", "b.tfrecord"]).ranks(ranks).fails_with(4);
-        assert!(printed.contains("b.tfrecord: record 0: found Frames features"), "{printed}");
+        assert!(printed.contains("b.tfrecord: record 0: found frame-level features"), "{printed}");
         assert!(printed.contains("as in") && printed.contains("a.tfrecord: record 0"), "{printed}");
         assert!(!place.path("out").exists());
     }

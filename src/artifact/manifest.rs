@@ -98,7 +98,8 @@ impl Manifest {
         let read = [VERSION_WITHOUT_SUMS, VERSION].map(u64::from);
         if !value["version"].as_u64().is_some_and(|version| read.contains(&version)) {
             let found = &value["version"];
-            return Err(refused(format!("version: found {found}, this program reads {VERSION}")));
+            let read = format!("{VERSION_WITHOUT_SUMS} and {VERSION}");
+            return Err(refused(format!("version: found {found}, this program reads {read}")));
         }
         // From the text, not from the value, whose numbers are f64: each f32 is the one written.
         let manifest: Manifest =
@@ -140,7 +141,15 @@ impl Manifest {
             };
             let found = (file.name.as_str(), file.classes.as_ref().map(|classes| classes.start));
             if found != (name.as_str(), first) {
-                return Some(format!("files: found {found:?}, expected {:?}", (name, first)));
+                let of = |first: Option<usize>| match first {
+                    None => "without classes".to_string(),
+                    Some(first) => format!("with classes from {first}"),
+                };
+                let (found, expected) = ((found.0, of(found.1)), of(first));
+                return Some(format!(
+                    "files: found {:?} {}, expected {name} {expected}",
+                    found.0, found.1
+                ));
             }
             if let Some(range) = &file.classes {
                 if range.is_empty() || range.end > classes {

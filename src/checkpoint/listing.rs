@@ -61,8 +61,11 @@ impl Listing {
         }
         let version = value["version"].as_u64().filter(|version| *version >= VERSION_MIN.into());
         if value["format"] != FORMAT || version.is_none() {
-            let found = (&value["format"], &value["version"]);
-            let text = format!("found {found:?}, expected {FORMAT} {VERSION}");
+            let (format, version) = (&value["format"], &value["version"]);
+            let text = format!(
+                "found format {format} and version {version}, expected {FORMAT:?} and version \
+                 {VERSION_MIN} or {VERSION}"
+            );
             return Err(damaged(path, text));
         }
         serde_json::from_value(value).map(Ok).map_err(|error| damaged(path, error))
@@ -103,7 +106,7 @@ fn not_newer(path: &Path, state: &Value) -> Result<()> {
     match state["version"].as_u64().filter(|version| *version > VERSION.into()) {
         None => Ok(()),
         Some(version) => {
-            let found = format!("found {version}, this program reads {VERSION}");
+            let found = format!("found {version}, this program reads {VERSION_MIN} and {VERSION}");
             let error = Error::run_directory(format!("{}: version: {found}", path.display()));
             Err(error.hint("go on with the program that wrote it, or use a new --output"))
         }

@@ -10,6 +10,7 @@ use crate::comm::{Comm, library_version};
 use crate::device::host::Instructions;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
+use crate::human::counted;
 use crate::report::Machine;
 use crate::{human, launch, signals};
 
@@ -56,8 +57,8 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     match problems.len() {
         0 => Ok(()),
         count => {
-            let count = if count == 1 { "1 problem".into() } else { format!("{count} problems") };
-            comm.agree(Err(Error::new(Exit::Launch, format!("doctor: {count}"))))
+            let text = format!("doctor: {}", counted(count as u64, "problem"));
+            comm.agree(Err(Error::new(Exit::Launch, text)))
         }
     }
 }
@@ -99,15 +100,17 @@ fn problems_of(ranks: &[Rank]) -> Vec<String> {
         let own = ranks[0].host == host;
         if own && threads < online && here.iter().all(|found| found.cores < online) {
             problems.push(format!(
-                "{host}: {threads} threads of {} ranks on {online} cores: the launcher binds ranks \
+                "{host}: {} of {} on {online} cores: the launcher binds ranks \
                  to fewer cores; hint: mpirun --bind-to none, or srun --cpus-per-task",
-                here.len()
+                counted(threads as u64, "thread"),
+                counted(here.len() as u64, "rank")
             ));
         }
         if own && threads > online {
             problems.push(format!(
-                "{host}: {threads} threads of {} ranks on {online} cores; hint: fewer ranks a node",
-                here.len()
+                "{host}: {} of {} on {online} cores; hint: fewer ranks a node",
+                counted(threads as u64, "thread"),
+                counted(here.len() as u64, "rank")
             ));
         }
     }

@@ -8,6 +8,7 @@ use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::disk::Disk;
 use crate::error::{Exit, Result};
+use crate::human::counted;
 use crate::progress::tick;
 use crate::synthetic::Planted;
 
@@ -77,7 +78,9 @@ pub fn run(comm: &Comm, args: Args) -> Result<()> {
     comm.sum(&mut sums);
     out::print(comm, For::Keeping, || {
         let (output, rows, labels) = (args.output.display(), args.rows, sums[0]);
-        format!("{output}: {rows} rows, {labels} labels, {shards} shards\n")
+        let [rows, labels, shards] = [(rows, "row"), (labels, "label"), (shards as u64, "shard")]
+            .map(|(n, of)| counted(n, of));
+        format!("{output}: {rows}, {labels}, {shards}\n")
     })
 }
 

@@ -18,7 +18,7 @@ use crate::device::Host;
 use crate::disk::Disk;
 use crate::error::{Error, Exit, Result};
 use crate::flow::verify::verify;
-use crate::human;
+use crate::human::{self, counted};
 use crate::job::{Job, documented};
 use crate::launch;
 use crate::report::{EarlierRun, Report, RunDirectory, SHARDS_READ, failure};
@@ -204,11 +204,12 @@ impl Start<'_> {
 fn announce(comm: &Comm, job: &Job, data: &Data, kernel: &str) {
     let (rows, ranks, threads) = (data.train.rows(), comm.size(), job.run.threads);
     log::info!(
-        "{} rows of {} features, {} classes; {ranks} ranks x {threads} threads, {kernel} \
-         kernel",
+        "{} rows of {} features, {} classes; {} x {}, {kernel} kernel",
         human::count(rows as f64),
         data.train.dataset().width(),
-        data.train.dataset().class_count()
+        data.train.dataset().class_count(),
+        counted(ranks as u64, "rank"),
+        counted(threads as u64, "thread")
     );
 }
 

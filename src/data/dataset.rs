@@ -49,7 +49,7 @@ impl Dataset {
         let describe = |shard: &ShardInfo| {
             let part = |part: &FeaturePart| format!("{}:{}", part.name, part.size);
             let parts: Vec<String> = shard.parts.iter().map(part).collect();
-            format!("{:?} {} of {} classes", shard.kind, parts.join(","), shard.class_count)
+            format!("{} {} of {} classes", shard.kind.level(), parts.join(","), shard.class_count)
         };
         for shard in &shards {
             let alike = shard.kind == first.kind

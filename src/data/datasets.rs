@@ -95,7 +95,11 @@ impl Datasets<'_> {
         for filter in dataset.filters() {
             // Those that every HDF5 library has.
             if !matches!(filter, Filter::Fletcher32 | Filter::Deflate(_) | Filter::Shuffle) {
-                return Err(fault(format!("found the filter {filter:?}, which isn't known")));
+                let name = match filter {
+                    Filter::User(number, _) => format!("number {number}"),
+                    other => format!("{other:?}").to_lowercase(),
+                };
+                return Err(fault(format!("found the filter {name}, which isn't known")));
             }
         }
         storage::check_all_there(&dataset, self.opened.size).map_err(|lack| match lack {

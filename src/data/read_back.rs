@@ -75,5 +75,6 @@ fn places(
 }
 
 fn odd(part: ShardDataset, index: usize) -> String {
-    format!("{part:?}: chunk {index} isn't where it should be: a fault of HDF5")
+    let part = format!("{part:?}").to_lowercase();
+    format!("{part}: chunk {index} isn't where it should be: a fault of HDF5")
 }

@@ -30,6 +30,16 @@ pub enum Kind {
     Frames,
 }
 
+impl Kind {
+    /// In words: video-level features, frame-level features.
+    pub fn level(self) -> &'static str {
+        match self {
+            Kind::Video => "video-level",
+            Kind::Frames => "frame-level",
+        }
+    }
+}
+
 /// What the rows of a shard have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardHeader {

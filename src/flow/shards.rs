@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::comm::{Comm, same_on_all};
 use crate::data::{Dataset, Proof, ReadBefore, ShardInfo, ShardReader, Stamp, find, prove};
 use crate::error::{Error, Exit, Result};
+use crate::human::{self, counted};
 
 /// Opens the shards that `patterns` name; files are divided over ranks. Those without proof are
 /// read in full, unless they stand in `before` and haven't changed. `list` is what errors call it.
@@ -65,8 +66,8 @@ fn describe(comm: &Comm, paths: &[PathBuf], before: &ReadBefore) -> Result<Vec<S
     }
     let bytes: u64 = unproven.iter().flat_map(|path| path.metadata()).map(|it| it.len()).sum();
     if bytes > READ_SILENTLY_MAX {
-        let (count, bytes) = (unproven.len(), crate::human::bytes(bytes));
-        log::info!("{count} shards without proof are read in full once, {bytes}");
+        let (count, bytes) = (counted(unproven.len() as u64, "shard"), human::bytes(bytes));
+        log::info!("read in full once: {count} without proof, {bytes}");
     }
     let proven = prove(&unproven, &mut || comm.stop_asked())?;
     for (place, outcome) in places.into_iter().zip(proven) {
@@ -131,7 +132,7 @@ pub fn warn_of_unproven(comm: &Comm, datasets: &[&Dataset]) {
     let paths: std::collections::BTreeSet<&Path> =
         shards.filter(unproven).map(|shard| shard.path.as_path()).collect();
     if let (true, Some(first)) = (comm.is_root(), paths.first()) {
-        let (count, first) = (paths.len(), first.display());
-        log::warn!("{count} shards without proof; hint: reelscale inspect --seal {first}");
+        let (count, first) = (counted(paths.len() as u64, "shard"), first.display());
+        log::warn!("{count} without proof; hint: reelscale inspect --seal {first}");
     }
 }

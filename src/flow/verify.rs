@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::comm::Comm;
 use crate::data::{Dataset, ShardInfo, ShardReader};
 use crate::error::{Error, Result};
-use crate::human;
+use crate::human::{self, counted};
 
 /// Reads every row of every shard once, each rank its share of the files. Collective.
 ///
@@ -32,8 +32,8 @@ pub fn verify(comm: &Comm, datasets: &[&Dataset]) -> Result<()> {
     }
     comm.agree(Error::all(errors))?;
     comm.sum(&mut bytes);
-    let (count, bytes) = (shards.len(), human::bytes(bytes[0]));
+    let (count, bytes) = (counted(shards.len() as u64, "shard"), human::bytes(bytes[0]));
     let seconds = started.elapsed().as_secs_f64();
-    log::info!("{count} shards of {bytes} checked in full in {seconds:.1} s");
+    log::info!("{count} of {bytes} checked in full in {seconds:.1} s");
     Ok(())
 }

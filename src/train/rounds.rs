@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
+use crate::human::counted;
 
 /// The phases of a run: its steps, and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,18 @@ impl Standing {
     }
 }
 
+impl Phase {
+    /// As records have it.
+    fn name(self) -> &'static str {
+        match self {
+            Phase::Pretrain => "pretrain",
+            Phase::Experts => "experts",
+            Phase::Shared => "shared",
+            Phase::Done => "done",
+        }
+    }
+}
+
 impl Standing {
     /// What in it, read from a checkpoint, no run of so many rounds can have come to, if anything.
     pub fn fault(&self, rounds: usize) -> Option<String> {
@@ -59,9 +72,9 @@ impl Standing {
         let scores = self.score_before < f64::INFINITY && self.last_loss > f64::NEG_INFINITY;
         let fine = round && scores && self.rounds_without <= self.round;
         (!fine).then(|| {
-            let (phase, round) = (self.phase, self.round);
-            let scores = (self.score_before, self.last_loss);
-            format!("found {phase:?} of round {round} of {rounds}, score and loss {scores:?}")
+            let Standing { phase, round, score_before: score, last_loss: loss, .. } = self;
+            let phase = phase.name();
+            format!("found {phase} of round {round} of {rounds}, score {score}, loss {loss}")
         })
     }
 
@@ -81,7 +94,7 @@ impl<D> State<'_, D> {
     pub fn begin_round(&mut self, round: usize) {
         let count = self.setting.job.rounds.count;
         if round > count {
-            self.end(format!("{count} rounds done"));
+            self.end(format!("{} done", counted(count as u64, "round")));
             return;
         }
         let (standing, score_before) = (&mut self.standing, self.best.score);

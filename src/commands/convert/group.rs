@@ -185,7 +185,8 @@ fn kind_of(example: &Example) -> Kind {
 /// What is wrong with a record of `kind` where the first is of another.
 pub fn mixed(kind: Kind, first: &First, paths: &[PathBuf]) -> String {
     let (path, record) = (paths[first.file].display(), first.record);
-    format!("found {kind:?} features, expected {:?} ones as in {path}: record {record}", first.kind)
+    let (found, expected) = (kind.level(), first.kind.level());
+    format!("found {found} features, expected {expected} ones as in {path}: record {record}")
 }
 
 /// FNV-1a, 64 bits: only for finding ids that may be equal.
