@@ -67,7 +67,6 @@ fn a_run_that_was_killed_when_its_model_was_in_place_goes_on() {
         let told = String::from_utf8_lossy(&train.output().stderr).into_owned();
         assert!(told.contains("this run is finished"), "{told}");
     }
-    literals.finish();
 }
 
 /// What earlier versions have recorded is a job file of the same run.
@@ -86,7 +85,6 @@ fn records_of_earlier_versions_are_jobs() {
             literals.check(job, &output, Pin::of_directory(&copy.path(&output)));
         }
     }
-    literals.finish();
 }
 
 /// The model of a finished run, its metrics, and that its run has nothing left to do.

@@ -107,9 +107,9 @@ pub fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()> {
 }
 
 /// Refuses a model that isn't the one which this run has put in place, as its record names it: the
-/// run could not put its own there in the end. Earlier versions named none, and may have been killed
-/// before they wrote their record: one of theirs that fits the job stays, and is compared with what
-/// the run comes to.
+/// run could not put its own there in the end. Earlier versions named none, and may have been
+/// killed before they wrote their record: one of theirs that fits the job stays, and is compared
+/// with what the run comes to.
 fn own_model(output: &Path, run: Option<&Unfinished>, job: &Job) -> Result<()> {
     let path = output.join("model");
     if there(&path).map_err(|error| Error::file(&path, &error))?.is_none() {
