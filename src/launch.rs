@@ -58,6 +58,37 @@ pub fn check_world(size: usize) -> Result<()> {
     Ok(())
 }
 
+/// Sees that the variables of this program that are set say something.
+///
+/// # Errors
+/// Exit 3: one doesn't.
+pub fn check_variables() -> Result<()> {
+    fn is_seconds(text: &str) -> bool {
+        text.parse::<u32>().is_ok()
+    }
+    fn is_ports(text: &str) -> bool {
+        let ports = text.split_once('-').map(|(first, last)| [first, last]);
+        let ports = ports.map(|ports| ports.map(|port| port.trim().parse::<u16>().unwrap_or(0)));
+        ports.is_some_and(|[first, last]| (1..=last).contains(&first))
+    }
+    type Says = fn(&str) -> bool;
+    let all: [(&str, Says, &str); 4] = [
+        ("REELSCALE_MPI_INIT_SECONDS", is_seconds, "whole seconds"),
+        ("REELSCALE_KEEP_SECONDS", is_seconds, "whole seconds"),
+        ("REELSCALE_WATCH_PORTS", is_ports, "first-last, such as 40000-40100"),
+        ("REELSCALE_PROGRESS_THREAD", |text| ["0", "1"].contains(&text), "0 or 1"),
+    ];
+    for (name, says, expected) in all {
+        let Some(found) = std::env::var_os(name) else { continue };
+        if !found.to_str().is_some_and(|text| text.is_empty() || says(text)) {
+            let found = found.to_string_lossy();
+            let text = format!("{name}: found {found:?}, expected {expected}");
+            return Err(Error::new(Exit::Launch, text));
+        }
+    }
+    Ok(())
+}
+
 /// What the launcher of this process, if that is mpirun, has loaded of LLVM, which takes SIGUSR1
 /// for itself: such a signal to mpirun never reaches the ranks. hwloc loads it with PoCL while it
 /// looks for devices.

@@ -6,7 +6,7 @@ mod common;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -129,4 +129,52 @@ fn a_default_that_stays_behind_is_told() {
     assert!(printed(&[solver]).contains(line), "{}", printed(&[solver]));
     assert!(!printed(&[solver, "experts.learning_rate=0.5"]).contains("stays"));
     assert!(!printed(&["run.threads=1", "rounds.count=0", "checkpoint.every=0"]).contains("stays"));
+}
+
+/// What nobody can be meant by isn't passed over in silence.
+#[test]
+fn variables_that_say_nothing_are_refused() {
+    let doctor = |name: &str, value: &str| reelscale("doctor --comm threads=3").env(name, value);
+    for (name, value, expected) in [
+        ("REELSCALE_WATCH_PORTS", "40000", "first-last, such as 40000-40100"),
+        ("REELSCALE_WATCH_PORTS", "9-3", "first-last, such as 40000-40100"),
+        ("REELSCALE_WATCH_PORTS", "1-99999", "first-last, such as 40000-40100"),
+        ("REELSCALE_MPI_INIT_SECONDS", "5m", "whole seconds"),
+        ("REELSCALE_KEEP_SECONDS", "-1", "whole seconds"),
+        ("REELSCALE_PROGRESS_THREAD", "no", "0 or 1"),
+    ] {
+        let told = doctor(name, value).fails_with(3);
+        assert_eq!(told, format!("reelscale: {name}: found {value:?}, expected {expected}"));
+    }
+    for (name, value) in [("REELSCALE_WATCH_PORTS", "40000-40100"), ("REELSCALE_KEEP_SECONDS", "")]
+    {
+        doctor(name, value).stdout();
+    }
+}
+
+/// Slurm that doesn't answer sets no limit: `date` makes midnight, which is past, of nothing.
+#[test]
+fn a_squeue_that_fails_ends_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    shards(&folder.path().join("data"), 20, 4, 3);
+    fs::write(folder.path().join("job.toml"), JOB).unwrap();
+    let squeue = folder.path().join("squeue");
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    for (index, (answer, told)) in [
+        ("exit 1", "WARN  squeue: it fails (exit status: 1); no time limit is kept"),
+        ("exit 0", "1 round done"),
+        ("echo NONE", "1 round done"),
+        ("echo N/A", "1 round done"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        fs::write(&squeue, format!("#!/bin/sh\n{answer}\n")).unwrap();
+        fs::set_permissions(&squeue, fs::Permissions::from_mode(0o755)).unwrap();
+        let train = reelscale("train job.toml --output").arg(format!("run{index}"));
+        let train = train.arg("--set").arg("rounds.count=1").in_folder(folder.path());
+        let output = train.env("SLURM_JOB_ID", "7").env("PATH", &path).output();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(told) && text.contains("1 round done"), "{answer}: {text}");
+    }
 }

@@ -280,6 +280,7 @@ impl Command {
 
     /// Runs the command on this rank.
     fn run(self, comm: &Comm) -> Result<()> {
+        comm.agree(launch::check_variables())?;
         match self {
             Command::Convert(args) => convert::run(comm, args),
             Command::Synthesize(args) => synthesize::run(comm, args),

@@ -71,6 +71,10 @@ pub fn slurm_end() -> Option<SystemTime> {
             let job = std::env::var("SLURM_JOB_ID").ok()?;
             let mut squeue = Command::new("squeue");
             let end = answer_within(squeue.args(["-h", "-j", &job, "-o", "%e"]), ANSWER_LIMIT)?;
+            // A job may have none. `date` would make midnight of nothing.
+            if !end.trim().starts_with(|first: char| first.is_ascii_digit()) {
+                return None;
+            }
             // Local time without its zone: `date` knows the zone.
             let mut date = Command::new("date");
             let seconds = answer_within(date.args(["+%s", "-d", end.trim()]), ANSWER_LIMIT)?;
@@ -81,13 +85,17 @@ pub fn slurm_end() -> Option<SystemTime> {
     end.or_else(|| unknown_end(&seconds.to_string()))
 }
 
-/// What a command writes to its standard output, a few lines. `None` where it can't be started or
-/// hasn't ended after `limit`, which is warned of: the others wait for what this rank learns.
+/// What a command writes to its standard output, a few lines. `None` where it can't be started, or
+/// fails or hasn't ended after `limit`, which is warned of: the others wait for what this rank
+/// learns.
 fn answer_within(command: &mut Command, limit: Duration) -> Option<String> {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = quiet.spawn().ok()?;
     let started = Instant::now();
-    while child.try_wait().ok()?.is_none() {
+    let status = loop {
+        if let Some(status) = child.try_wait().ok()? {
+            break status;
+        }
         if started.elapsed() >= limit {
             let _ = child.kill();
             let _ = child.wait();
@@ -101,6 +109,11 @@ fn answer_within(command: &mut Command, limit: Duration) -> Option<String> {
         // A wait that has an end is no hang.
         tick();
         std::thread::sleep(Duration::from_millis(10));
+    };
+    if !status.success() {
+        let program = command.get_program().display();
+        log::warn!("{program}: it fails ({status}); no time limit is kept; hint: --max-time");
+        return None;
     }
     let mut text = String::new();
     child.stdout?.read_to_string(&mut text).ok()?;
@@ -148,6 +161,7 @@ mod tests {
         assert_eq!(shell("echo 2026-11-26T12:00:00", 60).as_deref(), Some("2026-11-26T12:00:00\n"));
         let started = Instant::now();
         assert_eq!(shell("exec sleep 100", 1), None);
+        assert_eq!(shell("echo 2026-11-26T12:00:00; exit 1", 60), None, "it fails");
         assert!(started.elapsed() < Duration::from_secs(50));
         assert_eq!(answer_within(&mut Command::new("/no/such/program"), ANSWER_LIMIT), None);
     }
