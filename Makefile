@@ -63,9 +63,12 @@ test-hosts: PACKAGES += iproute2
 test-hosts: install-deps
 	REELSCALE_HOSTS=1 cargo test --test hosts -- --nocapture --test-threads=1
 
-# How much of the traffic hides behind work on 2 to 16 ranks, some minutes.
-overlap:
-	REELSCALE_OVERLAP=1 cargo test --test device overlap -- --nocapture
+# How much of the traffic hides behind work on 2 to 16 ranks of four slow hosts, half an hour; Debian
+# only, as root.
+overlap: PACKAGES += iproute2
+overlap: install-deps
+	cargo build --release
+	./tests/hosts/overlap.sh target/release/reelscale
 
 # Builds for 64-bit ARM and runs that, emulated; Debian only, as root, 10 minutes.
 test-arm64: PACKAGES += $(TEST_PACKAGES) $(ARM64_PACKAGES)

@@ -9,12 +9,36 @@ use std::process::ExitCode;
 use reelscale::internals::commands::{end_all_ranks_on_panic, exit_code, on_ranks};
 use reelscale::{Comm, Error, Result};
 
+/// Broadcasts that just aren't and just are chains of segments, of whole segments, and of as many
+/// segments as there may be: from every rank, all under way at once, waited for in any order.
+fn chains(comm: &Comm) {
+    let lengths = [(1 << 17) - 4, (1 << 17) - 3, (3 << 16) - 4, (1 << 24) + 9];
+    let cases: Vec<(usize, usize)> =
+        lengths.iter().flat_map(|length| (0..comm.size()).map(|root| (*length, root))).collect();
+    let sent = |length, root| (0..length).map(|at| ((at + 17 * root) % 251) as u8).collect();
+    let start = |(length, root): &(usize, usize)| {
+        let own = comm.rank() == *root;
+        let data: Vec<u8> = if own { sent(*length, *root) } else { vec![0; *length] };
+        comm.start_broadcast("numbers", *root, data)
+    };
+    let mut open: Vec<_> = cases.iter().map(|case| (*case, start(case))).collect();
+    if comm.rank() % 2 == 1 {
+        open.reverse();
+    }
+    for ((length, root), exchange) in open {
+        assert!(exchange.wait() == sent(length, root), "{length} bytes from rank {root}");
+    }
+}
+
 fn run(comm: &Comm, seeds: std::ops::Range<u64>, how: &str) -> Result<()> {
+    if how == "all" {
+        chains(comm);
+    }
     for seed in seeds {
         schedules::run(comm, seed, how != "all")?;
     }
     // These stay open while this rank ends.
-    let open: Vec<_> = (0..3).map(|_| comm.start_broadcast("x", 0, vec![1u8; 99_999])).collect();
+    let open: Vec<_> = (0..3).map(|_| comm.start_broadcast("x", 0, vec![1u8; 999_999])).collect();
     let chosen = comm.rank() == 1;
     let outcome = match how {
         "panic" if chosen => panic!("rank 1 panics"),

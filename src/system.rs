@@ -85,6 +85,12 @@ pub fn own_peak() -> u64 {
     proc_bytes("self/status", "VmHWM").unwrap_or(0)
 }
 
+/// Seconds that processors have worked for this process so far, all threads together.
+pub fn own_processor_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 /// The control groups of this process, as /proc/self/cgroup lists them; nothing where there are
 /// none.
 pub fn control_groups() -> String {
@@ -258,6 +264,7 @@ mod tests {
         assert!(own_program().unwrap().exists());
         if cfg!(target_os = "linux") {
             let own = process(std::process::id()).expect("it runs");
+            assert!(own_processor_seconds() > 0.0);
             assert!(
                 !own.stopped && own.began > 0 && own_peak() > 0 && own_addresses() > own_peak()
             );

@@ -90,7 +90,7 @@ fn what_the_machine_lacks_is_told_at_once() {
     };
     let text = train("a", &["run.memory_gib=0.0001"]).fails_with(9);
     assert!(text.contains("run.memory_gib: found 0.0001, a rank of this job needs"), "{text}");
-    let lost = ["run.memory_gib=0.00155", "run.threads=1", "run.scratch=/no/such/folder"];
+    let lost = ["run.memory_gib=0.0017", "run.threads=1", "run.scratch=/no/such/folder"];
     let text = train("b", &lost).fails_with(5);
     assert!(text.contains("/no/such/folder") && text.contains("hint: run.scratch"), "{text}");
     let text = train("c", &["run.kernel=neon"]).fails_with(3);

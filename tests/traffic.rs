@@ -85,7 +85,7 @@ fn an_epoch_of_the_expert_step_moves_activations_only() {
             let travel =
                 Travel { comm, own: &own, runs: &runs, order, window: WINDOW, dropout: None };
             let device = &mut Host::detected(1, 0.0);
-            let mut windows = travel.windows(0, device).unwrap();
+            let mut windows = travel.windows(0).unwrap();
             while windows.pass(device, |_, _, _| Ok(())).unwrap().is_some() {}
         });
         let label_count = |rows: Range<usize>| rows.map(|row| row % 4).sum::<usize>();

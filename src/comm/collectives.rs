@@ -32,60 +32,17 @@ impl Comm {
         bytemuck::cast_slice_mut(data).copy_from_slice(arrived);
     }
 
-    /// As `broadcast`, while `work` runs. `data`, which is `what`, isn't seen by `work`. Where it
-    /// arrives damaged it is zeros, and the next agreement gives an error.
-    #[track_caller]
-    pub fn broadcast_during<T: Pod>(
-        &self,
-        what: impl Display,
-        root: usize,
-        data: &mut Vec<T>,
-        work: impl FnOnce(&mut dyn FnMut()),
-    ) {
-        let mut exchange = self.start_broadcast(what, root, std::mem::take(data));
-        work(&mut || {
-            exchange.poll();
-        });
-        *data = exchange.wait();
-    }
-
     /// Every rank's `mine` in rank order. All lengths are equal.
     #[track_caller]
     pub fn all_gather<T: Pod>(&self, mine: &[T]) -> Vec<T> {
-        let place = Message(Location::caller());
-        let mine: &[u8] = bytemuck::cast_slice(mine);
-        let (length, mut sealed) = (mine.len(), mine.to_vec());
-        sealed.extend(self.seal_of(mine).to_le_bytes());
-        let whole = sealed.len();
-        let all = vec![0u8; whole * self.size()];
-        let buffers = Buffers { send: Box::new(sealed), receive: Box::new(all) };
-        let call = Call::AllGather { counts: vec![whole; self.size()] };
-        let arrived = self.start(call, buffers, 0).wait();
-        let mut all = vec![T::zeroed(); length / size_of::<T>().max(1) * self.size()];
-        let places = bytemuck::cast_slice_mut(&mut all).chunks_mut(length.max(1));
-        for (rank, (part, place_of)) in arrived.bytes().chunks(whole).zip(places).enumerate() {
-            let (part, seal) = part.split_at(length);
-            self.undamaged(self.damage(rank, &place, part, seal_in(seal)));
-            place_of.copy_from_slice(part);
-        }
-        all
+        self.start_all_gather(mine).wait()
     }
 
     /// Every rank's `mine` in rank order, of lengths that only their owners know, a part per rank.
     #[track_caller]
     pub fn all_gather_any<T: Pod>(&self, mine: &[T]) -> Vec<Vec<T>> {
-        let place = Message(Location::caller());
-        let seal = self.seal_of(bytemuck::cast_slice(mine));
-        let heads = self.all_gather(&[[mine.len() as u64, u64::from(seal)]]);
-        let counts: Vec<usize> = heads.iter().map(|head| head[0] as usize).collect();
-        let all = vec![T::zeroed(); counts.iter().sum()];
-        let all = self.start_all_gather_unsealed(mine.to_vec(), &counts, all).wait();
-        let parts = split(&all, &counts);
-        for (rank, (part, head)) in parts.iter().zip(&heads).enumerate() {
-            let bytes = bytemuck::cast_slice(part);
-            self.undamaged(self.damage(rank, &place, bytes, head[1] as u32));
-        }
-        parts
+        let (exchange, counts) = self.start_all_gather_any(mine.to_vec()).start();
+        split(&exchange.wait(), &counts)
     }
 
     /// Every rank's `mine`, which is its part of `what`, in rank order; `counts[r]` is the length
@@ -93,23 +50,6 @@ impl Comm {
     #[track_caller]
     pub fn all_gather_v<T: Pod>(&self, what: &str, mine: Vec<T>, counts: &[usize]) -> Vec<T> {
         self.start_all_gather_v(what, mine, counts).wait()
-    }
-
-    /// `all` becomes every rank's `mine` in rank order, `counts[r]` the length of rank r's, while
-    /// `work` runs, which sees neither. Without seals: whoever calls proves what arrives.
-    #[track_caller]
-    pub fn all_gather_v_during<T: Pod>(
-        &self,
-        mine: Vec<T>,
-        counts: &[usize],
-        all: &mut Vec<T>,
-        work: impl FnOnce(&mut dyn FnMut()),
-    ) {
-        let mut exchange = self.start_all_gather_unsealed(mine, counts, std::mem::take(all));
-        work(&mut || {
-            exchange.poll();
-        });
-        *all = exchange.wait();
     }
 
     /// Sends `parts[r]` to rank r and returns what each rank sent here, by rank. Any lengths.
@@ -189,7 +129,7 @@ impl Comm {
 }
 
 /// What an error calls a message that has no name: where it is sent from.
-struct Message(&'static Location<'static>);
+pub(super) struct Message(pub &'static Location<'static>);
 
 impl Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {

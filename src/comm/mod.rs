@@ -49,6 +49,7 @@ pub use ordered_sum::OrderedSum;
 use process::mpi_ends;
 pub use process::{abort_all, library_version, own_rank};
 pub use seal::{SEAL, crc32c_by};
+pub use started::Announced;
 pub use stop::StopFlag;
 pub use threads::{run_threads, run_threads_limited, run_threads_through};
 pub use traffic::Traffic;

@@ -1,14 +1,51 @@
 //! The exchanges that a rank can start and go on working: typed, sealed (`seal.rs`).
 
 use std::fmt::Display;
+use std::panic::Location;
 
 use bytemuck::Pod;
 
 use super::Comm;
 use super::backend::{Buffer, Buffers, Call};
+use super::collectives::Message;
 use super::exchange::Exchange;
 use super::lengths::{offsets, sealed};
 use super::seal::{SEAL, seal_in, seal_numbers};
+
+/// A gathering of parts whose lengths only their owners know. What is on its way is how long each
+/// rank's is, and its seal; then the parts can start.
+#[must_use = "the parts travel once `start` is called"]
+pub struct Announced<'a, T> {
+    comm: &'a Comm,
+    mine: Vec<T>,
+    /// Of each rank's part its length and its seal.
+    heads: Exchange<'a, [u64; 2]>,
+    place: Message,
+}
+
+impl<'a, T: Pod> Announced<'a, T> {
+    /// Waits for the lengths, and starts the parts themselves: every rank's in rank order, and how
+    /// long each is. Damage ends the run.
+    #[track_caller]
+    pub fn start(self) -> (Exchange<'a, T>, Vec<usize>) {
+        let Announced { comm, mine, heads, place } = self;
+        let heads = heads.wait();
+        let counts: Vec<usize> = heads.iter().map(|head| head[0] as usize).collect();
+        let all = vec![T::zeroed(); counts.iter().sum()];
+        let started = comm.start_all_gather_unsealed(mine, &counts, all).into_started();
+        let lengths = counts.clone();
+        let exchange = Exchange::new(started, move |comm, buffer| {
+            let all = numbers::<T>(buffer);
+            let places = offsets(&lengths).into_iter().zip(lengths).zip(heads).enumerate();
+            for (rank, ((at, count), head)) in places {
+                let bytes = bytemuck::cast_slice(&all[at..at + count]);
+                comm.undamaged(comm.damage(rank, &place, bytes, head[1] as u32));
+            }
+            all
+        });
+        (exchange, counts)
+    }
+}
 
 /// No memory.
 pub(super) fn nothing() -> Box<dyn Buffer> {
@@ -42,6 +79,39 @@ impl Comm {
             data.truncate(length);
             data
         })
+    }
+
+    /// Starts to gather every rank's `mine` in rank order. All lengths are equal. Damage ends the
+    /// run.
+    #[track_caller]
+    pub fn start_all_gather<T: Pod>(&self, mine: &[T]) -> Exchange<'_, T> {
+        let place = Message(Location::caller());
+        let mine: &[u8] = bytemuck::cast_slice(mine);
+        let (length, mut sealed, size) = (mine.len(), mine.to_vec(), self.size());
+        sealed.extend(self.seal_of(mine).to_le_bytes());
+        let whole = sealed.len();
+        let all = vec![0u8; whole * size];
+        let buffers = Buffers { send: Box::new(sealed), receive: Box::new(all) };
+        let started = self.start(Call::AllGather { counts: vec![whole; size] }, buffers, 0);
+        Exchange::new(started, move |comm, buffer| {
+            let mut all = vec![T::zeroed(); length / size_of::<T>().max(1) * size];
+            let places = bytemuck::cast_slice_mut(&mut all).chunks_mut(length.max(1));
+            for (rank, (part, place_of)) in buffer.bytes().chunks(whole).zip(places).enumerate() {
+                let (part, seal) = part.split_at(length);
+                comm.undamaged(comm.damage(rank, &place, part, seal_in(seal)));
+                place_of.copy_from_slice(part);
+            }
+            all
+        })
+    }
+
+    /// Starts to gather every rank's `mine`, of a length that only that rank knows.
+    #[track_caller]
+    pub fn start_all_gather_any<T: Pod>(&self, mine: Vec<T>) -> Announced<'_, T> {
+        let place = Message(Location::caller());
+        let seal = self.seal_of(bytemuck::cast_slice(&mine));
+        let heads = self.start_all_gather(&[[mine.len() as u64, u64::from(seal)]]);
+        Announced { comm: self, mine, heads, place }
     }
 
     /// Starts to gather every rank's `mine`, which is its part of `what`, in rank order;

@@ -8,9 +8,9 @@
 //! pretrain     W (weights, two moments, gradient, best so far) + (7 + r + tree) S + B r
 //!              + rows of two batches read ahead + batch x d (2 + r + tree)
 //! expert step  W (new, kept from before, best epoch or best of classes, solver's state) + B r
-//!              + windows x d (2 and its own part) + activations at rest, or its part read ahead
-//! shared step  W (now, kept) + 3 B + (9 + r + tree) S + rows read ahead + wave x (t + d)
-//! scoring      W (now, kept, best epoch) + 2 B + rows x best lists + wave x scores of a block
+//!              + windows x d (3 and its own part) + activations at rest, or its part read ahead
+//! shared step  W (now, kept) + 4 B + (9 + r + tree) S + rows read ahead + wave x (t + d)
+//! scoring      W (now, kept, best epoch) + 3 B + rows x best lists + wave x scores of a block
 //!              + activations at rest, or one file of them
 //! ```
 //!
@@ -23,6 +23,7 @@
 //! exchanges, follows from the rank that has least room.
 
 use crate::comm::SEAL;
+use crate::flow::experts_travel::AHEAD;
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, ROWS_AT_ONCE};
 use crate::flow::own_rows::SCORES_MAX;
 use crate::inference::scores::{TOP, wave_rows};
@@ -242,7 +243,7 @@ impl Sizes {
             true => self.threads * job.experts.batch.min(self.all_rows) * self.activations,
             false => 0,
         };
-        let windows = drawn + (2 * self.window(job) + self.own_part(job)) * self.activations;
+        let windows = drawn + (3 * self.window(job) + self.own_part(job)) * self.activations;
         kept + self.kernels() + (learning + windows).max(self.large + self.forward())
     }
 
@@ -250,7 +251,7 @@ impl Sizes {
     fn shared_step(&self) -> usize {
         let shared = self.threads + 9 + tree(self.row_blocks);
         2 * self.large
-            + 3 * self.block
+            + (AHEAD + 2) * self.block
             + self.kernels()
             + shared * self.shared
             + self.read_ahead(8 * self.threads, self.row_block.min(self.piece))
@@ -261,7 +262,7 @@ impl Sizes {
         let wave = wave_rows(self.scores_max, self.classes, self.threads).min(self.validation_rows);
         let scores = self.classes * FLOAT + size_of::<f64>();
         let lists = TOP * (size_of::<(f32, u32)>() + 48);
-        let passing = 2 * self.block + wave * scores + self.validation_rows * lists;
+        let passing = (AHEAD + 1) * self.block + wave * scores + self.validation_rows * lists;
         self.kernels() + passing.max(self.forward())
     }
 

@@ -1,19 +1,24 @@
 //! What is frozen travels: every class block passes every rank, whose rows stay at home.
 //!
-//! Shared step and evaluation. The owner broadcasts a block while the one before it is worked on,
-//! so a rank holds two blocks besides its own. Blocks come in order, so what a row sums over them
-//! has the same bits whoever owns what.
+//! Shared step and evaluation. The owner broadcasts a block while those before it are worked on:
+//! a rank holds one and those on their way besides its own. Blocks come in order: what a row sums
+//! over them has the same bits whoever owns what.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::comm::Comm;
+use crate::comm::{Comm, Exchange};
 use crate::device::Pace;
 use crate::model::Layout;
 use crate::model::experts::Experts;
 
+/// Blocks on their way. A rank can only pass on a block to one that has come to it: with one on its
+/// way, each waits for its neighbours at every block; with two, a block's time has room for that.
+pub const AHEAD: usize = 2;
+
 /// Calls `visit` with the layout and the weights of each class block in order, on every rank; a
 /// rank that has failed must take part, too, since others go on. By polling the `Pace` that it is
-/// given, `visit` lets the next block arrive meanwhile. Ranks have to agree afterwards: a block
+/// given, `visit` lets the next blocks arrive meanwhile. Ranks have to agree afterwards: a block
 /// that arrived damaged is zeros until then.
 pub fn visit_blocks(
     comm: &Comm,
@@ -31,22 +36,20 @@ pub fn visit_blocks(
         return;
     }
     let owned = experts.own();
-    let fetch = |block: usize, during: &mut dyn FnMut(&mut dyn FnMut())| -> Arc<Vec<f32>> {
-        let mut arriving = match owned.contains(&block) {
+    let start = |block: usize| -> Exchange<f32> {
+        let room = match owned.contains(&block) {
             true => own(block).to_vec(),
             false => vec![0.0; experts.layouts[block].parameters()],
         };
-        let what = format!("class block {block}");
-        comm.broadcast_during(what, experts.owners.owner(block), &mut arriving, during);
-        Arc::new(arriving)
+        comm.start_broadcast(format!("class block {block}"), experts.owners.owner(block), room)
     };
-    let mut here = fetch(0, &mut |_| ());
+    let mut arriving: VecDeque<_> = (0..count.min(AHEAD)).map(start).collect();
     for block in 0..count {
-        let mut work = |poll: &mut dyn FnMut()| visit(block, &here, poll);
-        if block + 1 < count {
-            here = fetch(block + 1, &mut work);
-        } else {
-            work(&mut || ());
-        }
+        let here = Arc::new(arriving.pop_front().expect("it has been started").wait());
+        arriving.extend((block + AHEAD < count).then(|| start(block + AHEAD)));
+        visit(block, &here, &mut || {
+            // One that isn't here yet moves all that are on their way.
+            arriving.iter_mut().all(Exchange::poll);
+        });
     }
 }

@@ -2,14 +2,17 @@
 //! at home and learn.
 //!
 //! Expert step. Rows come in windows: every rank contributes those it holds and receives the whole
-//! window, put into the order that all ranks agree on; the next window is on its way while this one
-//! is worked on. No gradient crosses ranks.
+//! window, put into the order that all ranks agree on. No gradient crosses ranks.
+//!
+//! While a window is put in order and worked on the next one is on its way, and ranks tell each
+//! other how many labels the one after that has. A window starts once ranks have agreed on the one
+//! before it: what is small would stand behind it in the network, and everybody wait for that.
 
 use std::ops::Range;
 
 use super::own_rows::{OwnRows, seal_of, sealed_stride};
-use crate::comm::Comm;
-use crate::device::{Arrived, Device, Dropout, Pace};
+use crate::comm::{Announced, Comm, Exchange};
+use crate::device::{self, Device, Dropout, Pace};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
 use crate::rng::Permutation;
@@ -51,11 +54,27 @@ pub struct Travel<'a> {
 
 /// Whose rows make up a window.
 struct Parts {
+    positions: Range<usize>,
     /// Numbers of each rank's part.
     counts: Vec<usize>,
     /// The rank that holds the row at each position of the window.
     holders: Vec<usize>,
-    labels: Vec<Vec<u32>>,
+}
+
+/// A window of which ranks tell each other how many labels it has.
+struct Coming<'a> {
+    parts: Parts,
+    labels: Announced<'a, u32>,
+}
+
+/// A window that is on its way, rank by rank.
+struct Arriving<'a> {
+    parts: Parts,
+    rows: Exchange<'a, f32>,
+    /// For each row how many labels it has, and those.
+    labels: Exchange<'a, u32>,
+    /// How many words each rank's labels take.
+    label_counts: Vec<usize>,
 }
 
 /// This rank's rows of one window after the other, rows end to end.
@@ -65,10 +84,11 @@ enum Mine<'a> {
     Scratch(Ahead<Vec<f32>, Error>),
 }
 
-/// Rows of consecutive positions of the order, on their way past the class blocks.
-struct Window<D: Device> {
-    positions: Range<usize>,
-    rows: D::Rows,
+/// A window that is here, rank by rank.
+struct Arrived {
+    parts: Parts,
+    rows: Vec<f32>,
+    labels: Labels,
 }
 
 /// The windows of an epoch, one after the other.
@@ -76,35 +96,45 @@ pub struct Windows<'a, D: Device> {
     travel: &'a Travel<'a>,
     spans: std::vec::IntoIter<Range<usize>>,
     mine: Mine<'a>,
-    /// The window that is visited next; none once all have passed.
-    here: Option<Window<D>>,
-    /// The one after it, rank by rank. Two windows in all.
-    arriving: Vec<f32>,
+    /// A window of which ranks tell each other how many labels it has.
+    coming: Option<Coming<'a>>,
+    /// The one before it.
+    arriving: Option<Arriving<'a>>,
+    /// The one before that, which is visited next; none once all have passed.
+    here: Option<Arrived>,
+    /// Rows that were visited, whose memory the device uses again. Three windows in all.
+    before: Option<D::Rows>,
+    /// Memory of a window that has been brought to the device.
+    spare: Vec<f32>,
 }
 
 impl Travel<'_> {
     /// All windows from row `from` of the order on, where a window begins. Collective.
     ///
     /// # Errors
-    /// What reading back activations gives, and bringing them to `device`.
-    pub fn windows<D: Device>(&self, from: usize, device: &mut D) -> Result<Windows<'_, D>> {
+    /// What reading back activations gives.
+    pub fn windows<D: Device>(&self, from: usize) -> Result<Windows<'_, D>> {
         let total = self.runs.last().expect("a run for each rank").end;
         let spans: Vec<Range<usize>> = (from..total)
             .step_by(self.window)
             .map(|from| from..(from + self.window).min(total))
             .collect();
-        let (mine, spans) = (self.mine(spans.clone()), spans.into_iter());
-        let mut windows = Windows { travel: self, spans, mine, here: None, arriving: Vec::new() };
-        windows.pass(device, |_, _, _| Ok(()))?;
-        Ok(windows)
+        let (mine, mut spans) = (self.mine(spans.clone()), spans.into_iter());
+        let coming = spans.next().map(|span| self.announce(span));
+        let (arriving, here, before, spare) = (None, None, None, Vec::new());
+        let mut windows =
+            Windows { travel: self, spans, mine, coming, arriving, here, before, spare };
+        let read = windows.start();
+        windows.receive();
+        read.map(|()| windows)
     }
 
-    /// Finds who holds the rows of a window, and exchanges their labels, which are few.
-    fn parts(&self, span: &Range<usize>) -> Parts {
+    /// Finds who holds the rows of a window, and starts to exchange their labels, which are few.
+    fn announce(&self, positions: Range<usize>) -> Coming<'_> {
         let stride = sealed_stride(self.own.width());
-        let (mut holders, mut label_words) = (Vec::with_capacity(span.len()), Vec::new());
+        let (mut holders, mut label_words) = (Vec::with_capacity(positions.len()), Vec::new());
         let mut counts = vec![0; self.runs.len()];
-        for position in span.clone() {
+        for position in positions.clone() {
             let row = self.order.row(position);
             let holder = self.runs.partition_point(|run| run.end <= row);
             holders.push(holder);
@@ -115,8 +145,8 @@ impl Travel<'_> {
                 label_words.extend_from_slice(labels);
             }
         }
-        let labels = self.comm.all_gather_any(&label_words);
-        Parts { counts, holders, labels }
+        let labels = self.comm.start_all_gather_any(label_words);
+        Coming { parts: Parts { positions, counts, holders }, labels }
     }
 
     fn mine(&self, spans: Vec<Range<usize>>) -> Mine<'_> {
@@ -140,34 +170,33 @@ impl Travel<'_> {
         row.repeat(parts.counts[self.comm.rank()] / stride)
     }
 
-    /// Brings the rows of the window at `positions`, which came rank by rank, to the device, less
-    /// what is left out. `before` are those of the window before.
+    /// Brings a window to the device, less what is left out. `before` are the rows of the window
+    /// before.
     fn bring<D: Device>(
         &self,
         device: &mut D,
-        parts: &Parts,
-        arrived: &mut [f32],
-        positions: Range<usize>,
+        window: &mut Arrived,
         before: Option<D::Rows>,
-    ) -> Result<Window<D>> {
+    ) -> Result<D::Rows> {
+        let Arrived { parts, rows, labels } = window;
         let from = parts.places(sealed_stride(self.own.width()));
-        self.prove(parts, &from, positions.start, arrived);
-        let drawn_by = positions.clone().filter(|_| self.dropout.is_some());
+        self.prove(parts, &from, rows);
+        let drawn_by = parts.positions.clone().filter(|_| self.dropout.is_some());
         let drawn_by: Vec<usize> = drawn_by.map(|position| self.order.row(position)).collect();
-        let arrived = Arrived {
-            first: positions.start,
+        let arrived = device::Arrived {
+            first: parts.positions.start,
             width: self.own.width(),
-            numbers: arrived,
+            numbers: rows,
             from: &from,
-            labels: parts.labels(),
+            labels: std::mem::take(labels),
             dropout: self.dropout.map(|dropout| (dropout, &drawn_by[..])),
         };
-        Ok(Window { positions, rows: device.bring(arrived, before)? })
+        device.bring(arrived, before)
     }
 
     /// Sees that rows came as they were made. Those that didn't are zeros, and the next agreement
     /// gives an error. What a rank sends itself doesn't travel.
-    fn prove(&self, parts: &Parts, from: &[usize], first: usize, arrived: &mut [f32]) {
+    fn prove(&self, parts: &Parts, from: &[usize], arrived: &mut [f32]) {
         if self.comm.size() == 1 {
             return;
         }
@@ -189,7 +218,7 @@ impl Travel<'_> {
         for (at, found, seal) in Team::new(&mut threads).map(pieces, damaged).concat() {
             let (holder, from) = rows[at];
             arrived[from..from + stride - 1].fill(0.0);
-            let what = format!("activations of row {}", self.order.row(first + at));
+            let what = format!("activations of row {}", self.order.row(parts.positions.start + at));
             self.comm.keep_damage(self.comm.damaged(holder, what, found, seal));
         }
     }
@@ -212,30 +241,51 @@ impl<D: Device> Windows<'_, D> {
         device: &mut D,
         mut visit: impl FnMut(&mut D, &D::Rows, &mut Pace) -> Result<()>,
     ) -> Result<Option<usize>> {
-        let (comm, here) = (self.travel.comm, self.here.take());
-        let (stop, mut visited) = (comm.stop(), Ok(()));
+        let Some(mut window) = self.here.take() else { return Ok(None) };
+        let read = self.start();
+        let rows = self.travel.bring(device, &mut window, self.before.take());
+        let Arrived { parts: Parts { positions, .. }, rows: spare, .. } = window;
+        self.spare = spare;
+        let stop = self.travel.comm.stop();
         let stopped = || stop.asked();
-        let mut visit = |poll: &mut dyn FnMut()| {
-            if let Some(Window { rows, .. }) = &here {
-                visited = visit(device, rows, &mut Pace::new(poll, &stopped));
+        let mut poll = || {
+            if let Some(arriving) = &mut self.arriving {
+                // One that isn't here yet moves all that are on their way.
+                let _ = arriving.rows.poll() && arriving.labels.poll();
             }
         };
-        let Some(positions) = self.spans.next() else {
-            visit(&mut || ());
-            return visited.map(|()| here.map(|window| window.positions.end));
-        };
-        let parts = self.travel.parts(&positions);
-        let (part, read) = match self.mine.next(self.travel, &positions) {
+        let visited = rows.and_then(|rows| {
+            let visited = visit(device, &rows, &mut Pace::new(&mut poll, &stopped));
+            self.before = Some(rows);
+            visited
+        });
+        self.receive();
+        visited.and(read)?;
+        Ok(Some(positions.end))
+    }
+
+    /// Starts the window that is coming, and announces the one after it.
+    fn start(&mut self) -> Result<()> {
+        let Some(Coming { parts, labels }) = self.coming.take() else { return Ok(()) };
+        let (part, read) = match self.mine.next(self.travel, &parts.positions) {
             Ok(part) => (part, Ok(())),
             Err(error) => (self.travel.nothing(&parts), Err(error)),
         };
-        self.arriving.resize(parts.counts.iter().sum(), 0.0);
-        comm.all_gather_v_during(part, &parts.counts, &mut self.arriving, |poll| visit(poll));
-        let (passed, before) = here.map(|window| (window.positions.end, window.rows)).unzip();
-        let next = self.travel.bring(device, &parts, &mut self.arriving, positions, before);
-        visited.and(read)?;
-        self.here = Some(next?);
-        Ok(passed)
+        let (labels, label_counts) = labels.start();
+        let mut room = std::mem::take(&mut self.spare);
+        room.resize(parts.counts.iter().sum(), 0.0);
+        let rows = self.travel.comm.start_all_gather_unsealed(part, &parts.counts, room);
+        self.arriving = Some(Arriving { parts, rows, labels, label_counts });
+        self.coming = self.spans.next().map(|span| self.travel.announce(span));
+        read
+    }
+
+    /// Waits for the window that arrives.
+    fn receive(&mut self) {
+        self.here = self.arriving.take().map(|Arriving { parts, rows, labels, label_counts }| {
+            let labels = parts.labels(&labels.wait(), &label_counts);
+            Arrived { parts, rows: rows.wait(), labels }
+        });
     }
 }
 
@@ -283,11 +333,11 @@ impl Parts {
         places.collect()
     }
 
-    /// The labels of the window's rows, in its order.
-    fn labels(&self) -> Labels {
-        let (mut labels, mut next) = (Labels::new(), vec![0; self.labels.len()]);
+    /// The labels of the window's rows, in its order, of those that came rank by rank.
+    fn labels(&self, words: &[u32], counts: &[usize]) -> Labels {
+        let (mut labels, mut next) = (Labels::new(), starts(counts));
         for holder in &self.holders {
-            let (words, at) = (&self.labels[*holder], next[*holder]);
+            let at = next[*holder];
             let count = words[at] as usize;
             labels.push(&words[at + 1..at + 1 + count]);
             next[*holder] += 1 + count;

@@ -47,7 +47,7 @@ fn values(exchange: u64, from: u64, to: u64, count: usize) -> Vec<u32> {
 /// How many numbers rank `from` sends rank `to`: none, a few, or many.
 fn length(seed: u64, exchange: u64, from: u64, to: u64) -> usize {
     let mut draws = Draws::new(seed ^ 77, exchange << 20 ^ from << 10 ^ to);
-    let most = [1, 2, 9, 300, 20_000][draws.below(5)];
+    let most = [1, 2, 9, 300, 60_000][draws.below(5)];
     draws.below(most)
 }
 

@@ -6,7 +6,6 @@ mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod network;
-mod overlap;
 mod rows;
 mod stops;
 mod storage;

@@ -43,13 +43,6 @@ pub struct Wave {
 }
 
 impl Wave {
-    /// Row blocks without rows, for a device that rests.
-    pub fn of_nothing(meter: &Rc<Meter>, blocks: usize) -> Wave {
-        let (values, slopes) = (vec![Buffer::zeros(meter, 0)], Buffer::zeros(meter, 0));
-        let (labels, losses) = (Labels::new(), Buffer::zeros(meter, blocks));
-        Wave { blocks: vec![(0..0, 0); blocks], labels, values, gates: vec![], slopes, losses }
-    }
-
     /// v of all rows.
     pub fn outputs(&self) -> &Buffer<f32> {
         self.values.last().expect("the input at least")

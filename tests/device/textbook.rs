@@ -1,10 +1,9 @@
 //! A second device: memory of its own, batch by batch as a GPU would, every number as its
-//! `definition.rs` says. It can be lost at any call, and can rest instead of computing.
+//! `definition.rs` says. It can be lost at any call.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
 
 use reelscale::internals::device::Pace;
 use reelscale::{Comm, Error, Exit, Result};
@@ -20,14 +19,12 @@ pub struct Textbook {
     lost_at: usize,
     /// The call at which the run is told to stop.
     stops: Option<(usize, Arc<AtomicBool>)>,
-    /// What a row block's visit and a mini-batch of a class block take instead of arithmetic.
-    rest: Option<Duration>,
 }
 
 impl Textbook {
     pub fn new(epsilon: f32) -> Textbook {
         let (meter, lost_at) = (Rc::default(), usize::MAX);
-        Textbook { meter, epsilon, lost_at, stops: None, rest: None }
+        Textbook { meter, epsilon, lost_at, stops: None }
     }
 
     /// Lost from the call of this number on.
@@ -38,11 +35,6 @@ impl Textbook {
     /// Tells the run of `comm` to stop at the call of this number.
     pub fn stopping_at(self, call: usize, comm: &Comm) -> Textbook {
         Textbook { stops: Some((call, comm.stop_flag().clone())), ..self }
-    }
-
-    /// Rests so long instead of computing.
-    pub fn resting(self, rest: Duration) -> Textbook {
-        Textbook { rest: Some(rest), ..self }
     }
 
     /// Counts a call.
@@ -58,12 +50,9 @@ impl Textbook {
         }
     }
 
-    /// Does a piece of work, or rests instead, and polls after it.
+    /// Does a piece of work, and polls after it.
     pub fn work(&self, pace: &mut Pace, work: impl FnOnce()) {
-        match self.rest {
-            Some(rest) => std::thread::sleep(rest),
-            None => work(),
-        }
+        work();
         pace.poll();
     }
 }

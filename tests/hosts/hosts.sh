@@ -4,6 +4,7 @@
 #
 #   hosts.sh up HOSTS            makes reel1 ... reelHOSTS
 #   hosts.sh run N COMMAND...    runs COMMAND under mpirun, one rank on each of the first N hosts
+#   hosts.sh run NxR COMMAND...  the same, R ranks on each
 #   hosts.sh rate HOST RATE      what a host may send: 20mbit, 1gbit
 #   hosts.sh cut HOST            takes a host's link down
 #   hosts.sh heal HOST           and up again
@@ -39,14 +40,15 @@ up)
     ip -n "reel$i" link set lo up
   done ;;
 run)
-  ranks=$1
+  hosts=${1%x*} each=1
+  case $1 in *x*) each=${1#*x} ;; esac
   shift
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-  hosts=$(seq -s, -f 'reel%g:1' "$ranks")
+  names=$(seq -s, -f "reel%g:$each" "$hosts")
   # plm_rsh_agent is one word to mpirun: this script, told by its name what it is to do.
-  enter reel1 mpirun -n "$ranks" --host "$hosts" --bind-to none \
+  enter reel1 mpirun -n $((hosts * each)) --host "$names" --bind-to none \
     --mca plm_rsh_agent "$(realpath "$0") agent" --mca plm_rsh_no_tree_spawn 1 \
-    --mca btl self,tcp --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 "$@" ;;
+    --mca btl self,vader,tcp --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 "$@" ;;
 agent)
   while [ "${1#-}" != "$1" ]; do shift; done
   host=$1

@@ -1,9 +1,11 @@
 //! Ranks as MPI processes. Only this folder names the `mpi` crate; `progress.rs` moves what is
 //! under way.
 
+mod chain;
+mod operation;
 mod progress;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,7 +17,8 @@ use mpi::raw::AsRaw;
 use mpi::request::{Request, StaticScope};
 use mpi::topology::{Communicator, SimpleCommunicator};
 
-use self::progress::{Operation, Progress};
+use self::operation::Operation;
+use self::progress::Progress;
 use super::backend::{Backend, Buffers, Call, Pending};
 use super::process::{self, Stage, abort_all, stage};
 use super::{ending, unwatched};
@@ -28,6 +31,8 @@ pub struct Processes {
     communicator: ffi::MPI_Comm,
     rank: usize,
     size: usize,
+    /// How many collectives have been started on it.
+    started: Cell<usize>,
 }
 
 struct World {
@@ -61,7 +66,7 @@ impl Processes {
         let raw = communicator.as_raw();
         let (telling, universe) = (RefCell::default(), Some(universe));
         let world = Rc::new(World { communicator, telling, progress, universe });
-        Ok(Processes { world, communicator: raw, rank, size })
+        Ok(Processes { world, communicator: raw, rank, size, started: Cell::new(0) })
     }
 }
 
@@ -137,7 +142,8 @@ impl Backend for Processes {
     }
 
     fn start(&self, call: Call, buffers: Buffers) -> Box<dyn Pending> {
-        let operation = Operation::new(self.rank, &call, buffers);
+        let number = self.started.replace(self.started.get().wrapping_add(1));
+        let operation = Operation::new((self.rank, self.size), number, &call, buffers);
         let number = self.world.progress.begin(operation, &call, self.communicator);
         Box::new(Open { progress: self.world.progress.clone(), number: Some(number) })
     }
@@ -147,7 +153,7 @@ impl Backend for Processes {
         let rank = rank.expect("this rank is a member");
         let communicator = self.world.progress.split(self.communicator, members[0], rank);
         let (world, size) = (self.world.clone(), members.len());
-        Rc::new(Processes { world, communicator, rank, size })
+        Rc::new(Processes { world, communicator, rank, size, started: Cell::new(0) })
     }
 
     fn kind(&self) -> &'static str {

@@ -20,6 +20,7 @@ use crate::model::experts::{Experts, layouts};
 use crate::model::spec::Dummy;
 use crate::progress::tick;
 use crate::rng::{Permutation, Purpose};
+use crate::system;
 
 /// Class blocks that pass rows, and rows that pass class blocks, while ranks rest a given time for
 /// each: W, the work alone; T, the traffic alone; M, both; (W + T - M) / min(W, T) is hidden.
@@ -69,10 +70,12 @@ pub fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec<Value>
         ("experts travel", &of_blocks as &dyn Fn(Duration) -> Result<f64>),
         ("rows travel", &of_rows),
     ] {
-        let mut all = Vec::new();
+        let (mut all, mut processors) = (Vec::new(), Vec::new());
         // The first one opens connections.
         for turn in 0..=measuring.repeat {
+            let before = system::own_processor_seconds();
             let traffic = slowest(comm, pass(Duration::ZERO)?);
+            let busy = system::own_processor_seconds() - before;
             let time = match args.rest_ms > 0.0 {
                 true => Duration::from_secs_f64(args.rest_ms / 1e3),
                 false => Duration::from_secs_f64(traffic / args.pieces as f64),
@@ -83,16 +86,20 @@ pub fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec<Value>
             let hidden = (work + traffic - both) / work.min(traffic);
             if turn > 0 {
                 all.push([work, traffic, both, hidden]);
+                processors.push(comm.all_gather(&[busy]).iter().sum::<f64>());
             }
             tick();
         }
         all.sort_by(|one, other| one[3].total_cmp(&other[3]));
+        processors.sort_by(f64::total_cmp);
         let [work, traffic, both, hidden] = all[all.len() / 2];
         found.push(json!({
             "flow": flow, "ranks": comm.size(), "pieces": args.pieces, "mib": args.mib,
             "polls": args.polls, "work_seconds": work, "traffic_seconds": traffic,
             "both_seconds": both, "hidden": hidden, "hidden_least": all[0][3],
             "hidden_most": all[all.len() - 1][3],
+            // What all ranks compute and ask while nothing but traffic goes on.
+            "traffic_processor_seconds": processors[processors.len() / 2],
         }));
     }
     Ok(found)
@@ -137,14 +144,14 @@ struct Rows {
 }
 
 impl Rows {
-    /// Rows of so many windows of so many bytes; no row has a label.
+    /// Rows of so many windows of so many bytes, of one label each.
     fn new(comm: &Comm, windows: usize, bytes: usize) -> Rows {
         let window = (bytes / row_bytes(WIDTH)).max(1);
         let runs = comm.deal(window * windows).runs();
         let rows = runs[comm.rank()].clone();
         let mut own = OwnRows::new(rows.clone(), WIDTH, &Room::unlimited()).expect("in memory");
         let mut labels = Labels::new();
-        rows.clone().for_each(|_| labels.push(&[]));
+        rows.clone().for_each(|row| labels.push(&[row as u32 % 100]));
         own.push(&Matrix::zeros(rows.len(), WIDTH), &labels).expect("in memory");
         Rows { own, runs, window }
     }
@@ -158,7 +165,7 @@ impl Rows {
         let device = &mut Host::detected(1, 0.0);
         comm.barrier();
         let began = Instant::now();
-        let mut windows = travel.windows(0, device)?;
+        let mut windows = travel.windows(0)?;
         let mut visit = || -> Result<bool> {
             let passed = windows.pass(device, |_, _, pace| {
                 rest_if(time, polls, &mut || pace.poll());

@@ -128,8 +128,7 @@ impl ExpertStep<'_> {
         let stream = (self.round << 20 | epoch) as u64;
         let order = Permutation::new(self.seed, Purpose::RowOrder, stream, rows);
         let travel = self.travel(Order::Shuffled(order), self.dropout(epoch));
-        let mut windows =
-            self.comm.agree(travel.windows(going.position.rows, &mut state.device))?;
+        let mut windows = self.comm.agree(travel.windows(going.position.rows))?;
         let ExpertsJob { batch, learning_rate, l2, .. } = *self.job;
         let negatives = self.negatives(epoch, model.shape.class_count);
         let how = Learn { batch, learning_rate, l2, negatives };
@@ -200,7 +199,7 @@ impl ExpertStep<'_> {
     ) -> Result<()> {
         let (device, blocks) = (&mut state.device, &mut going.held.blocks);
         let travel = self.travel(Order::Natural, None);
-        let mut windows = self.comm.agree(travel.windows(0, device))?;
+        let mut windows = self.comm.agree(travel.windows(0))?;
         loop {
             let visit = |device: &mut D, rows: &D::Rows, pace: &mut Pace| {
                 device.evaluate(blocks, rows, pace)
