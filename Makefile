@@ -129,6 +129,7 @@ ptx:
 check: install-deps
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
 # Installs only what is missing; where there is no apt it says what to install.
 install-deps:

@@ -8,8 +8,8 @@ use super::writer::{failed, matrix, write_ids};
 use crate::disk::{Disk, own_temporary};
 use crate::error::{Error, Result};
 
-/// Writes annotations: /ids [rows], /classes and /scores [rows, top], best first. Under a temporary
-/// name first; `path` must not exist.
+/// Writes annotations: /ids `[rows]`, /classes and /scores `[rows, top]`, best first. Under a
+/// temporary name first; `path` must not exist.
 ///
 /// # Errors
 /// Exit 5 where the file system refuses.

@@ -36,7 +36,7 @@ pub trait Solving: Send + Sync {
     /// Puts them back, as they are now.
     fn put_vectors(&mut self, _vectors: Vec<Vec<f32>>) {}
 
-    /// The sums of losses, [groups][16], that learning goes on with, if it does.
+    /// The sums of losses, `[groups][16]`, that learning goes on with, if it does.
     fn sums(&mut self) -> Option<&mut Vec<f64>> {
         None
     }

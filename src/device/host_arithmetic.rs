@@ -23,7 +23,7 @@ pub fn log(x: f32) -> f32 {
     functions::log(x)
 }
 
-/// Features as numbers, one after the other: of videos [rows][D], of frames [all frames][D].
+/// Features as numbers, one after the other: of videos `[rows][D]`, of frames `[all frames][D]`.
 pub fn features_as_numbers(features: &Features) -> Cow<'_, Matrix> {
     match features {
         Features::Videos(videos) => Cow::Borrowed(videos),

@@ -31,7 +31,7 @@ pub struct Learn {
 pub struct MiniBatches {
     #[serde(rename = "optimizer")]
     pub solver: MiniBatchState,
-    /// [groups][16] losses of the epoch under way, before each mini-batch's step.
+    /// `[groups][16]` losses of the epoch under way, before each mini-batch's step.
     #[serde(with = "packed")]
     pub losses: Vec<f64>,
     /// The same of the epoch before.

@@ -63,8 +63,8 @@ pub trait Device {
     /// The shared layers of `model`, as they are now.
     fn network<'a>(&mut self, model: &'a Annotator) -> Self::Network<'a>;
 
-    /// Activations [rows][d] of each piece of rows, in their order, with its labels to `take`. Each
-    /// piece's features are let go once they have been used.
+    /// Activations `[rows][d]` of each piece of rows, in their order, with its labels to `take`.
+    /// Each piece's features are let go once they have been used.
     ///
     /// # Errors
     /// The first of what `pieces` and `take` give; nothing is asked of either after it.
@@ -316,7 +316,7 @@ pub trait AtRest: Sync {
     fn gathered(&self, rows: &[usize]) -> Result<Resting<'_>>;
 }
 
-/// Rows that were at rest: `rows` of `activations` [..][d] and `labels`.
+/// Rows that were at rest: `rows` of `activations` `[..][d]` and `labels`.
 pub struct Resting<'a> {
     pub activations: Cow<'a, Matrix>,
     pub labels: Cow<'a, Labels>,

@@ -179,7 +179,7 @@ fn from_owners<T: bytemuck::Pod>(comm: &Comm, values: &[T], class_count: usize) 
 }
 
 /// Average precision over all rows of each class of a block that visits: `scores` are this rank's
-/// [rows][classes], `classes` the block's.
+/// `[rows][classes]`, `classes` the block's.
 pub fn full_precisions(
     comm: &Comm,
     first_row: u64,

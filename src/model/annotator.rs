@@ -145,7 +145,7 @@ impl Annotator {
         self.layers.forward(gemm, &self.shared, input)
     }
 
-    /// What the video network takes: features [rows][D] scaled as the model wants them, or pooled
+    /// What the video network takes: features `[rows][D]` scaled as the model wants them, or pooled
     /// frames. Frames pass in tiles of whole videos, so that little of them is in memory as f32.
     pub fn input(&self, gemm: &mut Workspace, features: Features) -> Matrix {
         match features {

@@ -18,7 +18,7 @@ pub const TILE_FRAMES: usize = 480;
 /// Features of consecutive rows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Features {
-    /// [rows][D]
+    /// `[rows][D]`
     Videos(Matrix),
     Frames(Frames),
 }

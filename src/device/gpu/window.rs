@@ -23,7 +23,7 @@ struct Marks {
     weights: Option<Memory>,
 }
 
-/// Where rows come from: row i begins at number `places`[i].
+/// Where rows come from: row i begins at number `places[i]`.
 pub struct Source<'a> {
     pub numbers: &'a Memory,
     pub places: &'a [i64],

@@ -26,9 +26,9 @@ pub enum Activation {
 pub struct Weights<'a> {
     pub inputs: usize,
     pub outputs: usize,
-    /// [panel][inputs][16]
+    /// `[panel][inputs][16]`
     pub weights: &'a [f32],
-    /// [panel][16]
+    /// `[panel][16]`
     pub biases: &'a [f32],
 }
 
@@ -66,8 +66,8 @@ pub struct Gradient<'a> {
 /// The way back through a layer's product.
 pub struct Back<'a> {
     pub gradient: Gradient<'a>,
-    /// The weights turned, [inputs / 16][outputs in whole panels][16], where dL/dx is wanted whole;
-    /// else only what passes by the product is in it.
+    /// The weights turned, `[inputs / 16][outputs in whole panels][16]`, where dL/dx is wanted
+    /// whole; else only what passes by the product is in it.
     pub transposed: Option<&'a [f32]>,
 }
 

@@ -10,7 +10,7 @@ use super::layout::Layout;
 use crate::kernel::sweep::definition::{Given, class};
 use crate::kernel::vector::LANES;
 
-/// Z = V W + b of one row, [columns]: each a chain of fused multiply-adds over the d activations
+/// Z = V W + b of one row, `[columns]`: each a chain of fused multiply-adds over the d activations
 /// `v` in order, beginning with the bias.
 pub fn logits(layout: &Layout, parameters: &[f32], v: &[f32]) -> Vec<f32> {
     let mut logits = vec![0.0; layout.columns()];
@@ -54,7 +54,7 @@ fn sweep(
 }
 
 /// Puts the gradients of one row's logits in their place and adds its losses, widened to 64 bits,
-/// to `class_loss` [groups][16]. `labels` are all of the row's; `weight` is what the row counts.
+/// to `class_loss` `[groups][16]`. `labels` are all of the row's; `weight` is what the row counts.
 pub fn logit_gradients(
     layout: &Layout,
     logits: &mut [f32],
@@ -68,9 +68,9 @@ pub fn logit_gradients(
     });
 }
 
-/// p of one row and the block's classes into `scores` [classes]. Returns `row_loss` with the row's
-/// losses added: group after group the sum of its sixteen by halves (8 + 8, 4 + 4, 2 + 2, 1 + 1),
-/// widened to 64 bits. Uses up the logits.
+/// p of one row and the block's classes into `scores` `[classes]`. Returns `row_loss` with the
+/// row's losses added: group after group the sum of its sixteen by halves (8 + 8, 4 + 4, 2 + 2,
+/// 1 + 1), widened to 64 bits. Uses up the logits.
 pub fn scores(
     layout: &Layout,
     logits: &mut [f32],
@@ -117,7 +117,7 @@ pub fn add_expert_gradient(layout: &Layout, v: &[f32], slopes: &[f32], gradient:
     }
 }
 
-/// Adds one row's gradient to `dv` [d]: a chain of fused multiply-adds over all columns in order,
+/// Adds one row's gradient to `dv` `[d]`: a chain of fused multiply-adds over all columns in order,
 /// filling included (a chain that is at -0 leaves it there), beginning with what `dv` holds.
 pub fn add_activation_gradient(
     layout: &Layout,

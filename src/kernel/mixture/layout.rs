@@ -1,11 +1,11 @@
 //! How the mixtures of one class block lie in memory.
 //!
 //! Sixteen classes make a group; a group has one panel of sixteen columns for every gate state and
-//! every expert of its largest class: [dummy] [gate 1..E] [expert 1..E], lane = class. So sums over
-//! a class's experts never cross lanes. A class with fewer experts has gates of bias -1e30 for the
-//! missing ones (its softmax gives them exactly nothing), and classes that fill up the last group
-//! are masked. All weights of a block are one vector: panels [panel][d][16], then biases
-//! [panel][16].
+//! every expert of its largest class: `[dummy] [gate 1..E] [expert 1..E]`, lane = class. So sums
+//! over a class's experts never cross lanes. A class with fewer experts has gates of bias -1e30 for
+//! the missing ones (its softmax gives them exactly nothing), and classes that fill up the last
+//! group are masked. All weights of a block are one vector: panels `[panel][d][16]`, then biases
+//! `[panel][16]`.
 
 use std::ops::Range;
 

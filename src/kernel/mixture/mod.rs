@@ -54,10 +54,10 @@ pub struct Block<'a> {
 /// Rows that pass a class block: activations v and labels, row by row.
 #[derive(Clone, Copy)]
 pub struct Passing<'a> {
-    /// [rows][d]
+    /// `[rows][d]`
     pub activations: &'a Matrix,
     pub labels: &'a Labels,
-    /// What each row's loss and gradients count, [rows]; empty where all count 1.
+    /// What each row's loss and gradients count, `[rows]`; empty where all count 1.
     pub weights: &'a [f32],
 }
 

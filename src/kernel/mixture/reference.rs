@@ -73,8 +73,8 @@ pub fn mixture(a: &[f64], z: &[f64], dummy: Dummy, epsilon: f64, positive: bool)
     }
 }
 
-/// What the kernels give for a class block: scores [row][class], the summed loss, and both
-/// gradients (of parameters in the layout's order, of activations [row][d]).
+/// What the kernels give for a class block: scores `[row][class]`, the summed loss, and both
+/// gradients (of parameters in the layout's order, of activations `[row][d]`).
 pub struct Reference {
     pub scores: Vec<f64>,
     pub loss: f64,
@@ -82,7 +82,7 @@ pub struct Reference {
     pub activations: Vec<f64>,
 }
 
-/// The class block evaluated at float64 copies of `parameters` and `activations` [rows][d].
+/// The class block evaluated at float64 copies of `parameters` and `activations` `[rows][d]`.
 pub fn block(
     layout: &Layout,
     parameters: &[f64],

@@ -3,7 +3,7 @@
 use super::Block;
 use crate::kernel::vector::{LANES, load};
 
-/// W' in panels of sixteen activations: [d / 16][column][16], zero beyond d.
+/// W' in panels of sixteen activations: `[d / 16][column][16]`, zero beyond d.
 pub fn transpose(block: Block) -> Vec<f32> {
     let mut turned = Vec::new();
     transpose_into(block, &mut turned);
@@ -18,7 +18,7 @@ pub fn transpose_into(block: Block, turned: &mut Vec<f32>) {
     turn_panels(block.parameters, width, panels, turned);
 }
 
-/// Panels [panel][depth][16] turned into panels [depth / 16][panel, lane][16] of the transpose.
+/// Panels `[panel][depth][16]` turned into panels `[depth / 16][panel, lane][16]` of the transpose.
 pub fn transpose_panels(panels: &[f32], depth: usize, count: usize) -> Vec<f32> {
     let numbers = depth.checked_mul(count).and_then(|columns| columns.checked_mul(LANES));
     assert_eq!(numbers, Some(panels.len()), "so many panels of that depth");

@@ -46,8 +46,8 @@ table::poolings! {
     l2::L2 = "l2",
 }
 
-/// Pools `frames` [sum of counts][F], `counts[i]` of them for row i, to `pooled` [rows][stride of
-/// F].
+/// Pools `frames` `[sum of counts][F]`, `counts[i]` of them for row i, to `pooled`
+/// `[rows][stride of F]`.
 pub fn pool(
     instructions: Instructions,
     pooling: Pooling,

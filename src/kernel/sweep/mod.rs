@@ -33,7 +33,7 @@ const SATURATED: f32 = 40.0;
 /// What of a tile a sweep looks at.
 pub struct Tile<'a> {
     pub layout: &'a Layout,
-    /// [rows][columns] logits with their biases; a gradient sweep leaves their gradients here.
+    /// `[rows][columns]` logits with their biases; a gradient sweep leaves their gradients here.
     pub logits: &'a mut [f32],
     /// The rows' labels among all labels given: row i of the tile is `rows.start + i`.
     pub labels: &'a Labels,
@@ -55,7 +55,7 @@ impl Tile<'_> {
 }
 
 /// Turns logits into their gradients (of the summed, not averaged, loss) and puts each class's loss
-/// of each row into `losses` [rows][groups][16].
+/// of each row into `losses` `[rows][groups][16]`.
 pub fn gradients(instructions: Instructions, tile: &mut Tile, losses: &mut [f32]) {
     tile.check();
     let lanes = tile.layout.groups.len() * LANES;
@@ -68,7 +68,7 @@ pub fn gradients(instructions: Instructions, tile: &mut Tile, losses: &mut [f32]
 }
 
 /// Puts p of every row and class into `scores` [rows][classes of the block] and adds each row's
-/// loss over the block's classes to `row_losses` [rows]. The logits are used up.
+/// loss over the block's classes to `row_losses` `[rows]`. The logits are used up.
 pub fn scores(
     instructions: Instructions,
     tile: &mut Tile,

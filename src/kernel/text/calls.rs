@@ -77,13 +77,13 @@ pub enum Start {
 /// How A, B and C of a product lie, each form a kernel of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A turned, a[k * row + m], each k from a multiple of four on; B in panels [k][16].
+    /// A turned, `a[k * row + m]`, each k from a multiple of four on; B in panels `[k][16]`.
     Turned,
     /// The same by smaller tiles.
     TurnedSmall,
     /// As `Turned`, and C turned, c[n * row + m].
     TurnedOut,
-    /// A row by row, B in panels [k][16].
+    /// A row by row, B in panels `[k][16]`.
     Straight,
     /// A turned, B row by row.
     Gradient,
@@ -263,8 +263,8 @@ pub struct Dropout {
     pub scale: f32,
 }
 
-/// Rows of `stride` numbers put in order: row i is what begins at number `places`[i] (64 bits) of
-/// `arrived`, less what dropout leaves out, which draws from the stream of `streams`[i] (two words,
+/// Rows of `stride` numbers put in order: row i is what begins at number `places[i]` (64 bits) of
+/// `arrived`, less what dropout leaves out, which draws from the stream of `streams[i]` (two words,
 /// the lower first).
 pub fn order_rows(
     (rows, stride): (usize, usize),
@@ -293,7 +293,7 @@ pub fn order_rows(
     Launch { kernel: "order_rows", groups: [items.div_ceil(64), 1], threads: 64, arguments }
 }
 
-/// `to` [width][to_row] = the rows turned.
+/// `to` `[width][to_row]` = the rows turned.
 pub fn turn((rows, width): (usize, usize), from: Rows, to: Buffer, to_row: usize) -> Launch {
     use Argument::Buffer as At;
     let arguments = vec![
@@ -309,8 +309,8 @@ pub fn turn((rows, width): (usize, usize), from: Rows, to: Buffer, to_row: usize
     Launch { kernel: "turn", groups, threads: 256, arguments }
 }
 
-/// W' in panels [width / 16][columns][16], zero beyond the width, of W in panels
-/// [columns / 16][width][16] that begin at `from`.
+/// W' in panels `[width / 16][columns][16]`, zero beyond the width, of W in panels
+/// `[columns / 16][width][16]` that begin at `from`.
 pub fn turn_panels(
     (width, columns): (usize, usize),
     (weights, from): (Buffer, usize),

@@ -29,7 +29,7 @@ pub struct Truth {
 /// Logits of rows and columns.
 #[derive(Clone, Copy, Debug)]
 pub enum Logits {
-    /// [rows][columns]
+    /// `[rows][columns]`
     Straight(Buffer),
     /// [columns][so many rows]
     Turned(Buffer, usize),
@@ -39,7 +39,7 @@ pub enum Logits {
 #[derive(Clone, Copy, Debug)]
 pub enum Sweep {
     Gradients,
-    /// [rows][`row`], the class `class_from` first.
+    /// `[rows][row]`, the class `class_from` first.
     Scores {
         scores: Buffer,
         row: usize,
@@ -48,7 +48,7 @@ pub enum Sweep {
 }
 
 /// The sweep over logits of rows from `first_row` on; their losses
-/// [rows][groups][16] go to `losses`.
+/// `[rows][groups][16]` go to `losses`.
 pub fn sweep(
     (rows, first_row): (usize, usize),
     groups: Groups,
@@ -92,7 +92,7 @@ pub fn sweep(
     Launch { kernel: "sweep", groups: [items.div_ceil(128), 1], threads: 128, arguments }
 }
 
-/// Adds the losses [rows][groups][16] to the sums in float64 of these groups' classes.
+/// Adds the losses `[rows][groups][16]` to the sums in float64 of these groups' classes.
 pub fn class_losses(rows: usize, groups: Groups, losses: Buffer, sums: Buffer) -> Launch {
     use Argument::Buffer as At;
     let lanes = groups.count * LANES;
@@ -101,7 +101,7 @@ pub fn class_losses(rows: usize, groups: Groups, losses: Buffer, sums: Buffer) -
     Launch { kernel: "class_losses", groups: [lanes.div_ceil(32), 1], threads: 32, arguments }
 }
 
-/// Adds each row's losses [rows][groups][16] to its sum in float64.
+/// Adds each row's losses `[rows][groups][16]` to its sum in float64.
 pub fn row_losses(rows: usize, groups: usize, losses: Buffer, sums: Buffer) -> Launch {
     use Argument::Buffer as At;
     let arguments = vec![int(rows), int(groups), At(losses), At(sums)];

@@ -5,8 +5,8 @@
 //! its outputs are pooled (`pooling.rs`), and the other layers, the video network, take a video's
 //! pooled vector. Video-level input passes the video network alone.
 //!
-//! All weights are one vector: for each layer panels of sixteen outputs [panel][inputs][16], then
-//! biases [panel][16]. Filling of the last panel is zero and gets no gradient.
+//! All weights are one vector: for each layer panels of sixteen outputs `[panel][inputs][16]`, then
+//! biases `[panel][16]`. Filling of the last panel is zero and gets no gradient.
 
 pub mod reference;
 
