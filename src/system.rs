@@ -248,6 +248,21 @@ fn never_waits(socket: OwnedFd) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
+/// OpenCL's drivers that are registered here, as the loader finds them, by what their files say.
+#[cfg(target_os = "linux")]
+pub fn opencl_drivers() -> Vec<String> {
+    let folder = std::env::var_os("OCL_ICD_VENDORS").unwrap_or("/etc/OpenCL/vendors".into());
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let files = entries.filter_map(|entry| entry.ok()).map(|entry| entry.path());
+    files.filter_map(|path| fs::read_to_string(path).ok()).collect()
+}
+
+/// OpenCL's drivers that are registered here: elsewhere nobody knows before it is asked.
+#[cfg(not(target_os = "linux"))]
+pub fn opencl_drivers() -> Vec<String> {
+    vec!["unknown".into()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

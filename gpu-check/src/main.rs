@@ -59,7 +59,7 @@ use std::process::ExitCode;
 use compared::Compared;
 use device::gpu::cuda::Cuda;
 use device::gpu::launcher::Launcher;
-use device::gpu::opencl::OpenCl;
+use device::gpu::opencl::{Kinds, OpenCl, devices};
 use device::gpu::queue::Queue;
 use kernel::text::{OPENCL_OPTIONS, PTX, inspect, whole};
 use plain::{Order, Plain};
@@ -115,7 +115,10 @@ fn main() -> ExitCode {
                 text = text.replace(&from, &to);
             }
             let options = after("--options", 1).unwrap_or(OPENCL_OPTIONS.into());
-            let opencl = OpenCl::new(ordinal as usize, &text, &options);
+            let found = devices(Kinds::Any).and_then(|devices| {
+                devices.get(ordinal as usize).copied().ok_or("OpenCL: no such device".into())
+            });
+            let opencl = found.and_then(|device| OpenCl::of(device, &text, &options));
             opencl.map(|opencl| Box::new(opencl) as Box<dyn Launcher>)
         }
         _ => {

@@ -85,6 +85,11 @@ pub trait Backend {
     /// The group of the ranks `members`, in this order; this rank is one of them. All ranks call it
     /// at once, each with the group that it is in (MPI_Comm_split, section 7.4.2).
     fn group(&self, members: &[usize]) -> Rc<dyn Backend>;
+    /// This rank among those that share a node's memory, and how many those are. All ranks call it
+    /// at once (MPI_Comm_split_type, MPI-4.0, section 7.4.2).
+    fn on_node(&self) -> (usize, usize) {
+        (self.rank(), self.size())
+    }
     /// What ranks are, for people: `threads of one process`.
     fn kind(&self) -> &'static str;
     /// All ranks have met, or wait for nobody: limits on the start end.

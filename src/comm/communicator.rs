@@ -114,6 +114,12 @@ impl Comm {
         }
     }
 
+    /// This rank among those of its node, and how many those are (MPI_Comm_split_type, MPI-4.0,
+    /// section 7.4.2). Collective.
+    pub fn on_node(&self) -> (usize, usize) {
+        self.backend.on_node()
+    }
+
     /// Whether this is the group of all ranks, and not one that was split from it.
     pub(super) fn is_of_all(&self) -> bool {
         Rc::ptr_eq(&self.backend, &self.own.all)

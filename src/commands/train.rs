@@ -1,5 +1,6 @@
 //! `reelscale train`.
 
+mod device;
 mod output;
 mod result;
 mod session;
@@ -7,6 +8,7 @@ mod session;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use self::device::{RankDevice, chosen};
 use self::output::{finished, in_utf8, read_before};
 use self::result::Ending;
 use self::session::{shared_by_ranks, tries};
@@ -14,7 +16,7 @@ use crate::checkpoint::Store;
 use crate::clock::Clock;
 use crate::comm::{Comm, same_on_all};
 use crate::data::ReadBefore;
-use crate::device::Host;
+use crate::device::Device;
 use crate::disk::Disk;
 use crate::error::{Error, Exit, Result};
 use crate::flow::verify::verify;
@@ -125,7 +127,8 @@ impl Start<'_> {
             return Ok(());
         }
         job.run.threads = launch::threads(job.run.threads);
-        let device = comm.agree(host_of(&job))?;
+        let (device, devices) = chosen(comm, &job)?;
+        let kernel = host_of(&job)?.instructions().name();
         let before = read_before(&args.output.join(SHARDS_READ));
         let data = match opened(comm, &job, &before, args.verify) {
             Err(error) if error.is_stop() => {
@@ -133,7 +136,8 @@ impl Start<'_> {
             }
             data => data?,
         };
-        announce(comm, &job, &data, device.instructions().name());
+        announce(comm, &job, &data, kernel);
+        log::info!("device: {devices}");
         let shards = data.read_in_full();
         // A run that can't begin leaves no directory behind.
         let setting = Setting::new(comm, &job, data)?;
@@ -147,19 +151,31 @@ impl Start<'_> {
             false => Ok(()),
         };
         comm.agree(directory.map_or(Ok(()), write_shards))?;
-        self.compute(setting, &whole_job, device)
+        let versions = (kernel, devices.as_str());
+        match device {
+            RankDevice::Host(host) => self.compute(setting, &whole_job, versions, host),
+            RankDevice::Gpu(gpu) => {
+                log::info!("device: shared layers and frozen class blocks still run on the host");
+                self.compute(setting, &whole_job, versions, gpu)
+            }
+        }
     }
 
     /// Trains, and leaves what it comes to.
-    fn compute(&self, setting: Setting, whole_job: &Job, device: Host) -> Result<()> {
+    fn compute<D: Device>(
+        &self,
+        setting: Setting,
+        whole_job: &Job,
+        versions: (&str, &str),
+        device: D,
+    ) -> Result<()> {
         let (comm, args, directory) = (self.comm, self.args, self.directory.as_ref());
         let job = setting.job;
         let Surroundings { disk, clock, .. } = self.surroundings;
-        let kernel = device.instructions().name();
         let mut report = Report::with_clock(directory.map(RunDirectory::events), clock.clone());
         let checkpoints = self.checkpoints(job, whole_job, &setting.data);
         let heartbeat = self.heartbeat(job);
-        let record = (whole_job, kernel, job.run.threads);
+        let record = (whole_job, versions, job.run.threads);
         let mut ending = Ending::new((comm, disk, args), directory, record, self.started);
         if let EarlierRun::Unfinished(before) = &self.found {
             ending.named_before.clone_from(&before.model_hash);

@@ -23,6 +23,7 @@ const STEP: Takes = Number(1e-30, 1e3);
 const LEFT_OUT: Takes = Number(0.0, 0.95);
 /// Ranks can't be told from ones that hang in less: a busy machine lets threads wait.
 pub const STALL_SECONDS_MIN: f64 = 2.0;
+const DEVICES: Takes = Takes::Choice(&["auto", "host", "opencl", "cuda"]);
 const KERNELS: Takes = Takes::Choice(&["auto", "plain", "avx2", "avx512", "neon"]);
 
 /// What a key of this type takes.
@@ -190,6 +191,11 @@ keys! {
         row_blocks: usize = 256, BLOCKS, "blocks", Result;
         /// Class blocks; 0: at most 256, none narrower than 256 columns. Part of what is computed.
         class_blocks: usize = 0, Integer(0, 1 << 20), "blocks", Result;
+        /// What ranks compute with; auto: the processor (host), and says which GPUs there are.
+        /// REELSCALE_DEVICE says so for one rank. All give the same bits.
+        device: String = "auto", DEVICES, "", Execution;
+        /// Memory of its device that a rank may take, in GiB; 0: its share of what is free.
+        device_memory_gib: f64 = 0.0, Number(0.0, 1e6), "GiB", Execution;
         /// Vector instructions; auto: the widest that the processor has. All give the same bits.
         kernel: String = "auto", KERNELS, "", Execution;
     }

@@ -46,7 +46,7 @@ pub struct RunRecord<'a> {
     pub machine: Machine,
     pub ranks: usize,
     pub threads_per_rank: usize,
-    /// Commit of the program, MPI library, HDF5, instructions of the kernels.
+    /// Commit of the program, MPI library, HDF5, instructions of the kernels, devices.
     pub versions: BTreeMap<&'static str, String>,
     pub started_unix_seconds: u64,
     pub seconds: f64,

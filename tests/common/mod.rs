@@ -7,6 +7,7 @@
 pub mod pinned_jobs;
 pub mod pins;
 pub mod shards;
+pub mod stopped;
 pub mod tapped;
 pub mod tfrecords;
 

@@ -14,6 +14,7 @@ use reelscale::internals::optim::MiniBatchSolver;
 use reelscale::internals::rng::{Purpose, Stream};
 use reelscale::{Host, Result};
 
+use super::gpu;
 use super::textbook::Textbook;
 
 const CLASSES: usize = 40;
@@ -100,13 +101,17 @@ fn what_stands_between_gradient_and_step_is_given_every_turn_and_changes_no_bit(
     let expected = learned(Host::detected(1, EPSILON), None);
     let count = expected.len();
     assert!(count > 1, "some blocks");
-    let batches = ROWS.div_ceil(BATCH);
+    let (batches, no_gpu) = (ROWS.div_ceil(BATCH), gpu::missing());
     for stops_at in (0..=batches * count).chain([usize::MAX]) {
-        let on: [&dyn Fn(&mut PassOn) -> Learned; 3] = [
+        let gpu = |between: &mut PassOn| learned(gpu::device(EPSILON), Some(between));
+        let mut on: Vec<&dyn Fn(&mut PassOn) -> Learned> = vec![
             &|between| learned(Host::detected(1, EPSILON), Some(between)),
             &|between| learned(Host::detected(3, EPSILON), Some(between)),
             &|between| learned(Textbook::new(EPSILON), Some(between)),
         ];
+        if !no_gpu {
+            on.push(&gpu);
+        }
         for (index, learned) in on.into_iter().enumerate() {
             let mut between = PassOn { given: Vec::new(), turns: Vec::new(), stops_at };
             assert!(learned(&mut between) == expected, "device {index}, a stop at turn {stops_at}");

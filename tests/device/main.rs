@@ -5,7 +5,9 @@ mod blocks;
 mod calls;
 #[path = "../common/mod.rs"]
 mod common;
+mod gpu;
 mod network;
+mod program;
 mod rows;
 mod stops;
 mod storage;

@@ -1,19 +1,11 @@
 //! Runs that are stopped on one device and go on on the other.
 
-use std::path::Path;
-
-use reelscale::internals::checkpoint::Store;
-use reelscale::internals::comm::{Comm, run_threads};
-use reelscale::internals::device::Device;
-use reelscale::internals::disk::Disk;
-use reelscale::internals::error::Result;
-use reelscale::internals::job::Job;
-use reelscale::internals::report::Report;
-use reelscale::internals::train::{Checkpoints, Data, Run, Setting, host_of};
-use serde_json::json;
+use reelscale::Comm;
+use reelscale::internals::train::host_of;
 
 use super::common::pinned_jobs::{VIDEOS, job, shards};
-use super::common::pins::{Pin, weights};
+use super::common::pins::Pin;
+use super::common::stopped::train;
 use super::textbook::Textbook;
 
 /// Averages, classes that stop by themselves, both kinds of solvers, negatives, dropout.
@@ -22,27 +14,6 @@ const JOBS: [&str; 3] = [
     "features-class-patience-lbfgs-exact",
     "tanh-negatives-dropout-averaging-adam",
 ];
-
-/// Trains, or goes on, with checkpoints in `folder`: whether that is done, and the weights.
-fn train<D: Device>(
-    job: &Job,
-    ranks: usize,
-    folder: &Path,
-    device: impl Fn(&Comm) -> Result<D> + Sync,
-) -> (bool, String) {
-    let outcomes = run_threads(ranks, |comm| {
-        let data = Data::open(comm, job)?;
-        let store = Store::new(folder.to_path_buf(), Disk::default());
-        let identity = json!({ "data": data.identity(), "job": job.to_toml() });
-        let checkpoints = Checkpoints::new(store, job.checkpoint.clone(), identity, json!(1), None);
-        let mut report = Report::new(None);
-        let setting = Setting::new(comm, job, data)?;
-        let run = Run::begin(setting, device(comm)?, &mut report, Some(checkpoints))?;
-        let trained = run.finish()?;
-        Ok((trained.done, weights(comm, &trained.annotator)))
-    });
-    outcomes.unwrap().swap_remove(0)
-}
 
 /// Stopped at any call of the one device, it goes on on the other, on other ranks, to the same.
 #[test]

@@ -156,6 +156,10 @@ impl Backend for Processes {
         Rc::new(Processes { world, communicator, rank, size, started: Cell::new(0) })
     }
 
+    fn on_node(&self) -> (usize, usize) {
+        self.world.progress.on_node(self.communicator, self.rank)
+    }
+
     fn kind(&self) -> &'static str {
         "MPI processes"
     }

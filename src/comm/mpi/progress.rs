@@ -165,6 +165,25 @@ impl Progress {
         new
     }
 
+    /// The rank among those that share a node's memory, and how many those are
+    /// (MPI_Comm_split_type).
+    pub fn on_node(&self, of: ffi::MPI_Comm, key: usize) -> (usize, usize) {
+        let _calls = self.calls();
+        let (mut rank, mut size) = (0, 0);
+        // SAFETY: constants of the library; all ranks of the communicator call it, and what it
+        // makes is asked here and then freed.
+        unsafe {
+            let (kind, none) = (ffi::RSMPI_COMM_TYPE_SHARED, ffi::RSMPI_INFO_NULL);
+            let mut node = ffi::RSMPI_COMM_NULL;
+            let outcome = ffi::MPI_Comm_split_type(of, kind, key as c_int, none, &mut node);
+            assert_eq!(outcome, 0, "MPI_Comm_split_type");
+            ffi::MPI_Comm_rank(node, &mut rank);
+            ffi::MPI_Comm_size(node, &mut size);
+            ffi::MPI_Comm_free(&mut node);
+        }
+        (rank as usize, size as usize)
+    }
+
     /// Waits for what is left alone, and ends the thread: it calls MPI no more.
     pub fn end(&self) {
         loop {

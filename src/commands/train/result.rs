@@ -28,7 +28,8 @@ pub struct Ending<'a> {
     /// On rank 0.
     directory: Option<&'a RunDirectory>,
     job: &'a Job,
-    kernel: &'a str,
+    /// Instructions of the processor's kernels; devices.
+    versions: (&'a str, &'a str),
     threads: usize,
     started: SystemTime,
     /// The model's content hash, once it is known.
@@ -43,7 +44,7 @@ impl<'a> Ending<'a> {
     pub fn new(
         (comm, disk, args): (&'a Comm, &'a Disk, &'a Args),
         directory: Option<&'a RunDirectory>,
-        (job, kernel, threads): (&'a Job, &'a str, usize),
+        (job, versions, threads): (&'a Job, (&'a str, &'a str), usize),
         started: SystemTime,
     ) -> Ending<'a> {
         let (model_hash, named_before, lines) = (None, String::new(), Vec::new());
@@ -53,7 +54,7 @@ impl<'a> Ending<'a> {
             args,
             directory,
             job,
-            kernel,
+            versions,
             threads,
             started,
             model_hash,
@@ -88,7 +89,7 @@ impl<'a> Ending<'a> {
             machine: Machine::here(launch::cores()),
             ranks: comm.size(),
             threads_per_rank: self.threads,
-            versions: versions(self.kernel),
+            versions: versions(self.versions),
             started_unix_seconds: unix_seconds(self.started),
             seconds: report.elapsed().as_secs_f64(),
             timers: timers.iter().cloned().collect(),
@@ -151,9 +152,16 @@ fn gathered(comm: &Comm, report: &Report) -> Vec<(String, Vec<f64>)> {
     totals.iter().enumerate().map(|(index, timer)| (timer.0.clone(), of(index))).collect()
 }
 
-fn versions(kernel: &str) -> BTreeMap<&'static str, String> {
+fn versions((kernel, devices): (&str, &str)) -> BTreeMap<&'static str, String> {
     let mpi = library_version().unwrap_or("none".into());
     let (hdf5, kernel) = (crate::data::library_version(), kernel.to_string());
     let commit = program::COMMIT.to_string();
-    BTreeMap::from([("commit", commit), ("hdf5", hdf5), ("mpi", mpi), ("kernel", kernel)])
+    let device = devices.to_string();
+    BTreeMap::from([
+        ("commit", commit),
+        ("device", device),
+        ("hdf5", hdf5),
+        ("kernel", kernel),
+        ("mpi", mpi),
+    ])
 }

@@ -25,6 +25,23 @@ fn told(what: &str) -> impl FnOnce(DriverError) -> String + '_ {
 }
 
 impl Cuda {
+    /// How many GPUs there are; none where there is no driver.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn count() -> Result<usize, String> {
+        // SAFETY: it only looks for the library.
+        if !unsafe { sys::is_culib_present() } {
+            return Ok(0);
+        }
+        match result::init() {
+            Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => return Ok(0),
+            started => started.map_err(told("start"))?,
+        }
+        let count = result::device::get_count().map_err(told("devices"))?;
+        usize::try_from(count).map_err(|_| "CUDA: fewer than no devices".into())
+    }
+
     /// GPU number `ordinal` with kernels of this PTX.
     ///
     /// # Errors

@@ -57,8 +57,12 @@ impl Blocks<Joint> {
 
     /// Squared norms of those gradients, by variable.
     pub fn squares(&self) -> std::result::Result<Vec<[f64; VARIABLES]>, String> {
+        // Without gradients, which a stop may have left out, there is nothing to step by, either.
+        let Some(gradient) = &self.gradient else {
+            return Ok(vec![[0.0; VARIABLES]; self.count()]);
+        };
         let squares = (0..self.count()).map(|block| {
-            let (held, gradient) = (self.held(), self.gradient.as_ref().expect("gradients"));
+            let held = self.held();
             let panels = held.panel_squares(block, gradient)?;
             let biases = held.read_biases(gradient, block)?;
             Ok(squares_of_panels(&held.layouts[block], panels.into_iter(), &biases))
@@ -68,8 +72,7 @@ impl Blocks<Joint> {
 
     /// Adam's step of every block by its gradient.
     pub fn step(&mut self, step: &JointStep) -> std::result::Result<(), String> {
-        let Some(held) = &self.held else { return Ok(()) };
-        let gradient = self.gradient.as_ref().expect("gradients");
+        let (Some(held), Some(gradient)) = (&self.held, &self.gradient) else { return Ok(()) };
         let [gates, experts, biases] = step.scales;
         held.scale(gradient, [gates, experts])?;
         let own = self.own.get_mut().iter_mut().enumerate();

@@ -4,6 +4,8 @@
 //! and frozen class blocks are the host's, which computes them until they have kernels, too.
 
 mod blocks;
+mod check;
+pub mod choice;
 pub mod cuda;
 mod full_batches;
 pub mod held;
@@ -291,7 +293,7 @@ impl Device for Gpu {
     }
 
     fn forget(&mut self, blocks: &mut Blocks<FullBatches>) -> Result<()> {
-        // Nothing that can fail: a rank that stops must not part from others here.
+        // Nothing that can fail: a rank that stops must not part from the others here.
         blocks.forget();
         Ok(())
     }
@@ -310,10 +312,10 @@ impl Device for Gpu {
     }
 
     fn squares(&self, blocks: &Blocks<Joint>) -> Result<Vec<[f64; VARIABLES]>> {
-        self.told(blocks.squares())
+        self.told(self.queue.alive().and_then(|()| blocks.squares()))
     }
 
     fn step(&mut self, blocks: &mut Blocks<Joint>, step: &JointStep) -> Result<()> {
-        self.told(blocks.step(step))
+        self.told(self.queue.alive().and_then(|()| blocks.step(step)))
     }
 }

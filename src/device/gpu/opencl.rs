@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use opencl3::command_queue::CommandQueue;
 use opencl3::context::Context;
-use opencl3::device::{CL_DEVICE_TYPE_ALL, Device, get_all_devices};
+use opencl3::device::{CL_DEVICE_TYPE_ALL, CL_DEVICE_TYPE_GPU, Device, get_all_devices};
 use opencl3::error_codes::ClError;
 use opencl3::event::{CL_COMPLETE, Event};
 use opencl3::kernel::Kernel;
@@ -16,6 +16,30 @@ use opencl3::types::CL_BLOCKING;
 
 use super::launcher::{Launcher, SLACK, Slots, UNWRITTEN};
 use crate::kernel::text::calls::{Argument, Buffer, Launch};
+
+/// Which devices are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kinds {
+    Gpus,
+    /// GPUs where there are any, else whatever there is.
+    Any,
+}
+
+/// The devices of all platforms.
+///
+/// # Errors
+/// There is no loader, or it fails.
+pub fn devices(kinds: Kinds) -> Result<Vec<Device>, String> {
+    // Loaders and PoCL find their devices at the first call, which two threads mustn't make.
+    static FIND: Mutex<()> = Mutex::new(());
+    let _alone = FIND.lock();
+    let of = |kind| get_all_devices(kind).map_err(told("devices"));
+    let mut found = of(CL_DEVICE_TYPE_GPU)?;
+    if found.is_empty() && kinds == Kinds::Any {
+        found = of(CL_DEVICE_TYPE_ALL)?;
+    }
+    Ok(found.into_iter().map(Device::new).collect())
+}
 
 /// One device with the device text's kernels.
 pub struct OpenCl {
@@ -33,20 +57,11 @@ fn told(what: &str) -> impl FnOnce(ClError) -> String + '_ {
 }
 
 impl OpenCl {
-    /// Device number `ordinal` of all platforms with this text's kernels.
+    /// A device with this text's kernels.
     ///
     /// # Errors
-    /// There is no loader or no such device, it lacks what the bits need, or doesn't take the text.
-    pub fn new(ordinal: usize, text: &str, options: &str) -> Result<OpenCl, String> {
-        // Loaders and PoCL find their devices at the first call, which two threads mustn't make.
-        static FIND: Mutex<()> = Mutex::new(());
-        let found = {
-            let _alone = FIND.lock();
-            get_all_devices(CL_DEVICE_TYPE_ALL)
-        };
-        let devices = found.map_err(told("devices"))?;
-        let id = devices.get(ordinal).ok_or("OpenCL: no such device")?;
-        let device = Device::new(*id);
+    /// It lacks what the bits need, or doesn't take the text.
+    pub fn of(device: Device, text: &str, options: &str) -> Result<OpenCl, String> {
         lacks(&device)?;
         let context = Context::from_device(&device).map_err(told("context"))?;
         #[allow(deprecated)]

@@ -35,6 +35,12 @@ impl Queue {
         Queue(Rc::new(RefCell::new(Inner { launcher, limit, held: 0, peak: 0, lost: None })))
     }
 
+    /// The launcher, once nobody else has the queue or memory of it.
+    pub fn into_launcher(self) -> Box<dyn Launcher> {
+        let inner = Rc::into_inner(self.0).expect("the last one that has it");
+        inner.into_inner().launcher
+    }
+
     pub fn describe(&self) -> String {
         self.0.borrow().launcher.describe()
     }

@@ -1,0 +1,263 @@
+//! The device with the device text's kernels, on PoCL where no GPU is there: the pinned jobs come
+//! to their literals, runs stop on it and go on on the host and the other way round, and where it
+//! is lost all ranks end. Without any OpenCL device these tests say that they skip.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use reelscale::internals::device::gpu::Gpu;
+use reelscale::internals::device::gpu::launcher::Launcher;
+use reelscale::internals::device::gpu::opencl::{Kinds, OpenCl, devices};
+use reelscale::internals::device::gpu::queue::Queue;
+use reelscale::internals::kernel::text::calls::{Buffer, Launch};
+use reelscale::internals::kernel::text::{OPENCL_OPTIONS, whole};
+use reelscale::internals::report::Report;
+use reelscale::internals::train::{Data, Run, Setting, host_of};
+use reelscale::{Comm, Exit, Host, Job, Result, run_threads};
+
+use super::common::pinned_jobs::{FRAMES, VIDEOS, job, shards};
+use super::common::pins::{Literals, Pin};
+use super::common::stopped::train;
+
+/// Bytes that a device of these jobs holds at most: more would be a leak.
+const BYTES_MAX: usize = 16 << 20;
+
+/// A launcher that can be lost at a launch, or tells a run to stop at one.
+struct Watched {
+    inner: OpenCl,
+    launches: Rc<Cell<usize>>,
+    lost_at: usize,
+    stops: Option<(usize, Arc<AtomicBool>)>,
+}
+
+impl Watched {
+    fn of(text: &str, options: &str) -> std::result::Result<Watched, String> {
+        let device = *devices(Kinds::Any)?.first().ok_or("no OpenCL device")?;
+        let (inner, launches) = (OpenCl::of(device, text, options)?, Rc::default());
+        Ok(Watched { inner, launches, lost_at: usize::MAX, stops: None })
+    }
+
+    fn new() -> Watched {
+        Watched::of(&whole(), OPENCL_OPTIONS).unwrap()
+    }
+
+    fn device(self, job: &Job) -> Gpu {
+        let (epsilon, queue) = (job.model.epsilon, Queue::new(Box::new(self), BYTES_MAX));
+        Gpu::new(Host::detected(1, epsilon), queue, epsilon)
+    }
+}
+
+impl Launcher for Watched {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    fn free_bytes(&mut self) -> std::result::Result<usize, String> {
+        self.inner.free_bytes()
+    }
+    fn make(&mut self, bytes: usize) -> std::result::Result<Buffer, String> {
+        self.inner.make(bytes)
+    }
+    fn free(&mut self, buffer: Buffer) {
+        self.inner.free(buffer);
+    }
+    fn fill(
+        &mut self,
+        buffer: Buffer,
+        at: usize,
+        bytes: usize,
+        with: u8,
+    ) -> std::result::Result<(), String> {
+        self.inner.fill(buffer, at, bytes, with)
+    }
+    fn write(
+        &mut self,
+        buffer: Buffer,
+        at: usize,
+        bytes: &[u8],
+    ) -> std::result::Result<(), String> {
+        self.inner.write(buffer, at, bytes)
+    }
+    fn read(
+        &mut self,
+        buffer: Buffer,
+        at: usize,
+        bytes: &mut [u8],
+    ) -> std::result::Result<(), String> {
+        self.inner.read(buffer, at, bytes)
+    }
+    fn launch(&mut self, launch: &Launch) -> std::result::Result<(), String> {
+        let launches = self.launches.get() + 1;
+        self.launches.set(launches);
+        if let Some((_, flag)) = self.stops.as_ref().filter(|stops| stops.0 == launches) {
+            flag.store(true, Relaxed);
+        }
+        match launches > self.lost_at {
+            true => Err("the tests' device is lost".into()),
+            false => self.inner.launch(launch),
+        }
+    }
+    fn mark(&mut self) -> std::result::Result<(), String> {
+        self.inner.mark()
+    }
+    fn marks_left(&mut self) -> std::result::Result<usize, String> {
+        self.inner.marks_left()
+    }
+    fn finish(&mut self) -> std::result::Result<(), String> {
+        self.inner.finish()
+    }
+}
+
+/// A device for a rank of a test, if there is any.
+pub fn device(epsilon: f32) -> Gpu {
+    let queue = Queue::new(Box::new(Watched::new()), BYTES_MAX);
+    Gpu::new(Host::detected(1, epsilon), queue, epsilon)
+}
+
+/// Whether there is no device; a test says then that it skips.
+pub fn missing() -> bool {
+    let missing = devices(Kinds::Any).map_or(true, |devices| devices.is_empty());
+    if missing {
+        println!("skipped: no OpenCL device here (PoCL's package is pocl-opencl-icd)");
+    }
+    missing
+}
+
+/// Every job on one, two and three ranks.
+fn check(literals: &str, jobs: &[(&str, &str)], frames: usize) {
+    if missing() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    shards(folder.path(), frames);
+    let mut literals = Literals::read(literals);
+    for (name, own) in jobs {
+        let job = job(folder.path(), name, own);
+        for ranks in [1, 2, 3] {
+            let device = |_: &_| Ok(Watched::new().device(&job));
+            let pin = Pin::of_run_on(&job, &vec![1; ranks], device);
+            literals.check(name, &format!("OpenCL, {ranks} ranks"), pin);
+        }
+    }
+    literals.finish();
+}
+
+#[test]
+fn jobs_on_videos_come_to_their_literals_on_opencl() {
+    check("videos.txt", VIDEOS, 0);
+}
+
+#[test]
+fn jobs_on_frames_come_to_their_literals_on_opencl() {
+    check("frames.txt", FRAMES, 6);
+}
+
+/// How a rank ends whose device is lost at a launch, and its launches; the other has the host's
+/// arithmetic, but ends alike.
+fn outcomes(job: &Job, lost_at: usize) -> Vec<(Result<()>, usize)> {
+    let outcomes = run_threads(2, |comm| {
+        let mut launcher = Watched::new();
+        if comm.rank() == 1 {
+            launcher.lost_at = lost_at;
+        }
+        let launches = launcher.launches.clone();
+        let device = launcher.device(job);
+        let (queue, data) = (device.queue().clone(), Data::open(comm, job)?);
+        let mut report = Report::new(None);
+        let setting = Setting::new(comm, job, data)?;
+        let run = Run::begin(setting, device, &mut report, None);
+        let outcome = run.and_then(|run| run.finish().map(drop));
+        assert_eq!(queue.held().0, 0, "all memory was given back");
+        Ok((outcome, launches.get()))
+    });
+    outcomes.unwrap()
+}
+
+#[test]
+fn where_the_device_is_lost_both_ranks_end() {
+    if missing() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    shards(folder.path(), 0);
+    let (name, own) = VIDEOS.iter().find(|job| job.0.contains("averaging-adam")).unwrap();
+    let job = job(folder.path(), name, own);
+    let whole = outcomes(&job, usize::MAX);
+    assert!(whole.iter().all(|rank| rank.0.is_ok()), "{name}");
+    let launches = whole[1].1;
+    assert!(launches > 100, "{launches} launches");
+    for lost_at in (0..launches).step_by(launches / 12 + 1) {
+        for (outcome, _) in outcomes(&job, lost_at) {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.exit, Exit::Resources, "{name}, launch {lost_at}: {error}");
+            assert!(error.text.contains("is lost"), "{name}, launch {lost_at}: {error}");
+        }
+    }
+}
+
+/// Stopped at a launch it goes on on the host, and then on the device, on other ranks, to the same.
+#[test]
+fn a_run_stops_on_opencl_and_goes_on_on_the_host_and_on_opencl() {
+    if missing() {
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    shards(data.path(), 0);
+    for wanted in ["class-patience-averaging-adam-no-dummy", "features-class-patience-lbfgs-exact"]
+    {
+        let (name, own) = VIDEOS.iter().find(|job| job.0 == wanted).unwrap();
+        let job = job(data.path(), name, own);
+        let expected = Pin::of_run(&job, 1).weights;
+        let stopping = |at: usize| {
+            let job = &job;
+            move |comm: &Comm| {
+                let mut launcher = Watched::new();
+                if comm.rank() == 1 {
+                    launcher.stops = Some((at, comm.stop_flag().clone()));
+                }
+                Ok(launcher.device(job))
+            }
+        };
+        let (mut launch, mut stopped) = (1, 0);
+        loop {
+            let folder = tempfile::tempdir().unwrap();
+            if train(&job, 2, folder.path(), stopping(launch)).0 {
+                break;
+            }
+            // Some go on on the device, and stop once more, before the host ends them.
+            if stopped % 2 == 1 {
+                train(&job, 3, folder.path(), stopping(launch / 2 + 1));
+            }
+            let ended = train(&job, 3, folder.path(), |_| host_of(&job));
+            assert_eq!(ended, (true, expected.clone()), "{name}, stopped at launch {launch}");
+            (launch, stopped) = (launch + 7 + launch / 2, stopped + 1);
+        }
+        assert!(stopped > 4, "{name}: {stopped} stops");
+    }
+}
+
+/// What a fault of the text or of its build comes to is seen.
+#[test]
+fn other_bits_are_seen() {
+    if missing() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    shards(folder.path(), 0);
+    let (name, own) = VIDEOS[0];
+    let job = job(folder.path(), name, own);
+    let expected = Pin::of_run(&job, 1).weights;
+    let flipped = whole().replace("positive ? -slope : slope", "positive ? slope : -slope");
+    assert_ne!(flipped, whole());
+    let fast = format!("{OPENCL_OPTIONS} -cl-fast-relaxed-math");
+    for (what, text, options) in
+        [("a sign", &flipped[..], OPENCL_OPTIONS), ("fast arithmetic", &whole(), &fast)]
+    {
+        let device = |_: &_| Ok(Watched::of(text, options).unwrap().device(&job));
+        let found = Pin::of_run_on(&job, &[1], device).weights;
+        assert_ne!(found, expected, "{what} isn't seen");
+    }
+    let device = |_: &_| Ok(Watched::new().device(&job));
+    assert_eq!(Pin::of_run_on(&job, &[1], device).weights, expected);
+}

@@ -1,0 +1,84 @@
+//! `reelscale train` on devices that its job names.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::common::{json, needs_mpi, reelscale, shards};
+use super::gpu::missing;
+
+/// A job of one round on shards, and what it is to come to: the model's hash on the host.
+fn job(folder: &Path) -> String {
+    shards(&folder.join("data"), 300, 60, 20);
+    let text = format!(
+        "[data]\ntrain = [\"{}/data/*.h5\"]\nvalidation_fraction = 0.1\n\
+         [model]\nshared = [{{ gating = true }}]\n[pretrain]\nepochs = 1\n\
+         [experts]\nepochs = 2\ndropout = 0.1\n[rounds]\ncount = 1\n",
+        folder.display()
+    );
+    fs::write(folder.join("job.toml"), text).unwrap();
+    train(folder, "host", "host", 1)
+}
+
+/// Trains on so many ranks; gives the result's hash.
+fn train(folder: &Path, device: &str, run: &str, ranks: usize) -> String {
+    let output = folder.join(run);
+    let command = reelscale("train").path(&folder.join("job.toml")).arg("--output").path(&output);
+    let command = command.arg("--set").arg(format!("run.device={device:?}"));
+    let command = if ranks > 1 { command.ranks(ranks) } else { command };
+    command.stdout();
+    json(&output.join("run.json"), "result_hash").as_str().unwrap().to_string()
+}
+
+#[test]
+fn a_job_names_its_device_and_a_rank_may_have_another() {
+    needs_mpi!();
+    if missing() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let expected = job(folder);
+    assert_eq!(train(folder, "auto", "auto", 1), expected);
+    let versions = json(&folder.join("auto/run.json"), "versions");
+    assert!(versions["device"].as_str().unwrap().starts_with("host ("), "{versions}");
+    assert_eq!(train(folder, "opencl", "opencl", 2), expected);
+    let versions = json(&folder.join("opencl/run.json"), "versions");
+    assert!(versions["device"].as_str().unwrap().starts_with("OpenCL: "), "{versions}");
+
+    let script = folder.join("mixed.sh");
+    let text = format!(
+        "#!/bin/sh\n[ \"$OMPI_COMM_WORLD_RANK\" = 1 ] && export REELSCALE_DEVICE=opencl\n\
+         exec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_reelscale")
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = folder.join("mixed");
+    let command = reelscale("train").path(&folder.join("job.toml")).arg("--output").path(&output);
+    let command = command.arg("--set").arg("run.device=\"host\"").program(script).ranks(3);
+    let told = command.output();
+    assert!(told.status.success(), "{told:?}");
+    assert_eq!(json(&output.join("run.json"), "result_hash"), expected.as_str());
+    let versions = json(&output.join("run.json"), "versions");
+    let devices = versions["device"].as_str().unwrap();
+    assert!(devices.contains("on 1 of 3 ranks") && devices.contains("on 2 of 3"), "{devices}");
+}
+
+/// Nothing else is taken in silence.
+#[test]
+fn a_device_that_is_missing_ends_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    job(folder.path());
+    let to = folder.path().join("run");
+    let command =
+        reelscale("train").path(&folder.path().join("job.toml")).arg("--output").path(&to);
+    let refused = command.clone().arg("--set").arg("run.device=\"opencl\"");
+    let refused = refused.env("OCL_ICD_VENDORS", "/nowhere").fails_with(3);
+    assert!(refused.contains("run.device") && refused.contains("opencl"), "{refused}");
+    let refused = command.clone().env("REELSCALE_DEVICE", "abacus").fails_with(3);
+    assert!(refused.contains("expected one of auto, host, opencl, cuda"), "{refused}");
+    let refused = command.arg("--set").arg("run.device=\"abacus\"").fails_with(2);
+    assert!(refused.contains("expected one of auto, host, opencl, cuda"), "{refused}");
+    assert!(!to.exists());
+}
