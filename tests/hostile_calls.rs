@@ -12,6 +12,8 @@ mod kernels;
 mod mixtures;
 #[path = "hostile_calls/models.rs"]
 mod models;
+#[path = "hostile_calls/texts.rs"]
+mod texts;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -70,6 +72,7 @@ fn no_call_crashes_the_process() {
             kernels::call_all(&mut draws, &mut calls);
             mixtures::call_all(&mut draws, &mut calls);
             models::call_all(&mut draws, &mut calls);
+            texts::call_all(&mut draws, &mut calls);
         }
     }));
     set_hook(usual);
