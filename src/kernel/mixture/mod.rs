@@ -15,7 +15,7 @@ use std::ops::Range;
 use self::layout::Layout;
 pub use self::transpose::{transpose, transpose_into, transpose_panels};
 use crate::kernel::matrix::Matrix;
-use crate::kernel::product::{Left, Output, Panels, Size, Workspace};
+use crate::kernel::product::{Left, Output, Panels, Size, Start, Workspace};
 use crate::kernel::sweep::{self, Tile};
 use crate::kernel::vector::{Instructions, LANES, load, map2, store};
 use crate::labels::Labels;
@@ -163,14 +163,14 @@ impl Kernel {
         Tile { layout, logits, labels, weights, rows, epsilon: self.epsilon }
     }
 
-    /// dW += V' dZ (= where fresh) of some panels from `first` on, and their db += column sums of
-    /// dZ.
+    /// dW += V' dZ (= from `Start::Zero`) of some panels from `first` on, and their db += column
+    /// sums of dZ.
     fn add_expert_gradient(
         &mut self,
         layout: &Layout,
         (activations, rows): (&Matrix, Range<usize>),
         slopes: &[f32],
-        fresh: bool,
+        start: Start,
         (first, weights, biases): (usize, &mut [f32], &mut [f32]),
     ) {
         let (columns, stride) = (layout.columns(), activations.stride());
@@ -179,9 +179,9 @@ impl Kernel {
         let turned = Left { data: activations.run(rows), row: 1, column: stride };
         let own = Panels { data: &slopes[first * LANES..], row: columns, panel: LANES };
         let mut sums = Output { data: weights, row: LANES, panel: layout.width * LANES };
-        match fresh {
-            true => self.gemm.multiply(size, turned, own, &mut sums),
-            false => self.gemm.accumulate(size, turned, own, &mut sums),
+        match start {
+            Start::Zero => self.gemm.multiply(size, turned, own, &mut sums),
+            Start::Output => self.gemm.accumulate(size, turned, own, &mut sums),
         }
         for group in &layout.groups {
             let experts = group.first_panel + group.gates..group.end();
@@ -276,7 +276,7 @@ pub fn expert_gradient<S: AsMut<Kernel> + Send>(
     gradient: &mut [f32],
     class_loss: &mut [f64],
 ) {
-    gradients(team, block, passing, rows, (false, gradient), None, class_loss);
+    gradients(team, block, passing, rows, (Start::Output, gradient), None, class_loss);
 }
 
 /// As `expert_gradient`, but `gradient` need not be zero before: it becomes that of `rows`.
@@ -288,7 +288,7 @@ pub fn fresh_expert_gradient<S: AsMut<Kernel> + Send>(
     gradient: &mut [f32],
     class_loss: &mut [f64],
 ) {
-    gradients(team, block, passing, rows, (true, gradient), None, class_loss);
+    gradients(team, block, passing, rows, (Start::Zero, gradient), None, class_loss);
 }
 
 /// Both gradients of one sweep: as `fresh_expert_gradient`, and `Kernel::activation_gradient`,
@@ -302,7 +302,7 @@ pub fn both_gradients<S: AsMut<Kernel> + Send>(
     activations: (&[f32], &mut [f32]),
     class_loss: &mut [f64],
 ) {
-    gradients(team, block, passing, rows, (true, gradient), Some(activations), class_loss);
+    gradients(team, block, passing, rows, (Start::Zero, gradient), Some(activations), class_loss);
 }
 
 /// A team sweeps its rows, then divides the panels of dW, and then the rows of dV.
@@ -311,7 +311,7 @@ fn gradients<S: AsMut<Kernel> + Send>(
     block: Block,
     passing: Passing,
     rows: Range<usize>,
-    (fresh, gradient): (bool, &mut [f32]),
+    (start, gradient): (Start, &mut [f32]),
     mut dv: Option<(&[f32], &mut [f32])>,
     class_loss: &mut [f64],
 ) {
@@ -319,23 +319,23 @@ fn gradients<S: AsMut<Kernel> + Send>(
     check_losses(block, passing, &rows, class_loss);
     assert_eq!(gradient.len(), block.parameters.len(), "a gradient for each parameter");
     let (weights, biases) = gradient.split_at_mut(layout.biases());
-    if fresh {
+    if start == Start::Zero {
         biases.fill(0.0);
     }
-    if fresh && rows.is_empty() {
+    if start == Start::Zero && rows.is_empty() {
         weights.fill(0.0);
     }
     let mut swept = std::mem::take(&mut team.own().as_mut().swept);
     for tile in tiles(layout, rows.clone()) {
         let slopes = swept.gradients(team, block, passing, tile.clone(), class_loss);
-        let fresh = fresh && tile.start == rows.start;
+        let start = if tile.start == rows.start { start } else { Start::Output };
         let panels = layout.panels.div_ceil(team.threads());
         let parts = weights.chunks_mut(panels * layout.width * LANES);
         let parts = parts.zip(biases.chunks_mut(panels * LANES)).zip((0..).step_by(panels));
         let add =
             |member: &mut S, ((weights, biases), first): ((&mut [f32], &mut [f32]), usize)| {
                 let (left, part) = ((passing.activations, tile.clone()), (first, weights, biases));
-                member.as_mut().add_expert_gradient(layout, left, slopes, fresh, part);
+                member.as_mut().add_expert_gradient(layout, left, slopes, start, part);
             };
         team.for_each(parts, add);
         if let Some((transposed, dv)) = &mut dv {

@@ -6,8 +6,10 @@
 //! what lets ranks, threads and processors agree (ARCHITECTURE.md, "Same bits").
 
 pub mod definition;
+mod pack;
 mod registers;
 
+use self::pack::pack;
 #[cfg(target_arch = "aarch64")]
 use self::registers::Quarters;
 use self::registers::Vector;
@@ -47,14 +49,20 @@ pub struct Size {
     pub panels: usize,
 }
 
+/// What the chains of a product begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// +0: C = A B.
+    Zero,
+    /// What C holds: C += A B.
+    Output,
+}
+
 /// Largest depth of one block: a pair of panels of B (48 KiB) stays in the nearest caches.
 const DEPTH_BLOCK: usize = 384;
 /// Rows of one block: its packed copy of A (180 KiB) stays in the second-level cache. A multiple
 /// of every register tile's rows.
 const ROW_BLOCK: usize = 120;
-
-/// Side of the squares that are turned within registers while A is packed.
-const QUAD: usize = 4;
 
 /// Room for the packed copy of a block of A. One per thread, made once.
 pub struct Workspace {
@@ -74,14 +82,14 @@ impl Workspace {
     /// C += A B. Padding lanes of a panel are treated as all others.
     pub fn accumulate(&mut self, size: Size, a: Left, b: Panels, c: &mut Output) {
         if size.depth > 0 {
-            self.product(size, false, a, b, c);
+            self.product(size, Start::Output, a, b, c);
         }
     }
 
     /// C = A B, whatever C held: 0 where there is no depth.
     pub fn multiply(&mut self, size: Size, a: Left, b: Panels, c: &mut Output) {
         if size.depth > 0 {
-            return self.product(size, true, a, b, c);
+            return self.product(size, Start::Zero, a, b, c);
         }
         if size.rows > 0 && size.panels > 0 {
             check_output(size, c);
@@ -93,7 +101,7 @@ impl Workspace {
         }
     }
 
-    fn product(&mut self, size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output) {
+    fn product(&mut self, size: Size, start: Start, a: Left, b: Panels, c: &mut Output) {
         if size.rows == 0 || size.panels == 0 {
             return;
         }
@@ -102,15 +110,15 @@ impl Workspace {
         match self.instructions.set() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token says that the processor has them; `check` has bounded B and C.
-            Set::Avx512 => unsafe { avx512(size, fresh, a, b, c, packed) },
+            Set::Avx512 => unsafe { avx512(size, start, a, b, c, packed) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Set::Avx2 => unsafe { avx2(size, fresh, a, b, c, packed) },
+            Set::Avx2 => unsafe { avx2(size, start, a, b, c, packed) },
             #[cfg(target_arch = "aarch64")]
             // SAFETY: 64-bit ARM has NEON; `check` has bounded B and C.
-            Set::Neon => unsafe { blocks::<Quarters, 6, 1>(size, fresh, a, b, c, packed) },
+            Set::Neon => unsafe { blocks::<Quarters, 6, 1>(size, start, a, b, c, packed) },
             // SAFETY: every processor can; `check` has bounded B and C.
-            Set::Plain => unsafe { blocks::<Lanes, 6, 1>(size, fresh, a, b, c, packed) },
+            Set::Plain => unsafe { blocks::<Lanes, 6, 1>(size, start, a, b, c, packed) },
         }
     }
 }
@@ -156,18 +164,18 @@ fn within(steps: [(usize, usize); 2], numbers: usize, data: &[f32]) -> bool {
 /// `check` has passed.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
-unsafe fn avx512(size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
+unsafe fn avx512(size: Size, start: Start, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
     // SAFETY: this function's own instructions; `check` has passed.
-    unsafe { blocks::<Full, 12, 2>(size, fresh, a, b, c, packed) };
+    unsafe { blocks::<Full, 12, 2>(size, start, a, b, c, packed) };
 }
 
 /// # Safety
 /// `check` has passed.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
+unsafe fn avx2(size: Size, start: Start, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
     // SAFETY: this function's own instructions; `check` has passed.
-    unsafe { blocks::<Halves, 6, 1>(size, fresh, a, b, c, packed) };
+    unsafe { blocks::<Halves, 6, 1>(size, start, a, b, c, packed) };
 }
 
 /// The product in blocks of depth and rows, by register tiles of `ROWS` x (16 `PANELS`).
@@ -177,7 +185,7 @@ unsafe fn avx2(size: Size, fresh: bool, a: Left, b: Panels, c: &mut Output, pack
 #[inline(always)]
 unsafe fn blocks<V: Vector, const ROWS: usize, const PANELS: usize>(
     size: Size,
-    fresh: bool,
+    start: Start,
     a: Left,
     b: Panels,
     c: &mut Output,
@@ -191,7 +199,8 @@ unsafe fn blocks<V: Vector, const ROWS: usize, const PANELS: usize>(
             let rows = ROW_BLOCK.min(size.rows - row_from);
             let corner = &a.data[row_from * a.row + depth_from * a.column..];
             pack::<ROWS>(Left { data: corner, ..a }, rows, depth, packed);
-            let fresh = fresh && depth_from == 0;
+            // What the first block of depth leaves, the others go on with.
+            let start = if depth_from == 0 { start } else { Start::Output };
             let mut panel = 0;
             while panel < size.panels {
                 let b_from = &b.data[panel * b.panel + depth_from * b.row..];
@@ -199,11 +208,11 @@ unsafe fn blocks<V: Vector, const ROWS: usize, const PANELS: usize>(
                 let b = Panels { data: b_from, ..b };
                 if panel + PANELS <= size.panels {
                     // SAFETY: these panels and rows are some of the product's.
-                    unsafe { strips::<V, ROWS, PANELS>(packed, rows, depth, fresh, b, c, c_from) };
+                    unsafe { strips::<V, ROWS, PANELS>(packed, rows, depth, start, b, c, c_from) };
                     panel += PANELS;
                 } else {
                     // SAFETY: as above.
-                    unsafe { strips::<V, ROWS, 1>(packed, rows, depth, fresh, b, c, c_from) };
+                    unsafe { strips::<V, ROWS, 1>(packed, rows, depth, start, b, c, c_from) };
                     panel += 1;
                 }
             }
@@ -222,7 +231,7 @@ unsafe fn strips<V: Vector, const ROWS: usize, const PANELS: usize>(
     packed: &[f32],
     rows: usize,
     depth: usize,
-    fresh: bool,
+    start: Start,
     b: Panels,
     c: &mut Output,
     c_from: usize,
@@ -233,71 +242,13 @@ unsafe fn strips<V: Vector, const ROWS: usize, const PANELS: usize>(
         // SAFETY: the strip's live rows are some of these rows, its depth is theirs.
         unsafe {
             if live > 2 * ROWS / 3 {
-                register_tile::<V, ROWS, ROWS, PANELS>(strip, live, fresh, b, c, c_at);
+                register_tile::<V, ROWS, ROWS, PANELS>(strip, live, start, b, c, c_at);
             } else if ROWS == 12 && live > 4 {
-                register_tile::<V, ROWS, 8, PANELS>(strip, live, fresh, b, c, c_at);
+                register_tile::<V, ROWS, 8, PANELS>(strip, live, start, b, c, c_at);
             } else {
-                register_tile::<V, ROWS, 4, PANELS>(strip, live, fresh, b, c, c_at);
+                register_tile::<V, ROWS, 4, PANELS>(strip, live, start, b, c, c_at);
             }
         }
-    }
-}
-
-/// Copies rows x depth of A into strips of `ROWS` rows, each strip [depth][ROWS]; rows that don't
-/// exist are zero.
-#[inline(always)]
-fn pack<const ROWS: usize>(a: Left, rows: usize, depth: usize, packed: &mut [f32]) {
-    for (index, strip) in packed.chunks_exact_mut(ROWS * depth).enumerate() {
-        let from = index * ROWS;
-        if from >= rows {
-            return;
-        }
-        let live = ROWS.min(rows - from);
-        if live < ROWS {
-            strip.fill(0.0);
-            for row in 0..live {
-                for k in 0..depth {
-                    strip[k * ROWS + row] = a.data[(from + row) * a.row + k * a.column];
-                }
-            }
-        } else if a.row == 1 {
-            for (k, numbers) in strip.chunks_exact_mut(ROWS).enumerate() {
-                let at = from + k * a.column;
-                numbers.copy_from_slice(&a.data[at..at + ROWS]);
-            }
-        } else {
-            for row in (0..ROWS / QUAD * QUAD).step_by(QUAD) {
-                turn_quads::<ROWS>(&a.data[(from + row) * a.row..], a, depth, &mut strip[row..]);
-            }
-            let rest: [&[f32]; 2] =
-                std::array::from_fn(|row| &a.data[(from + ROWS - 2 + row) * a.row..][..depth]);
-            if !ROWS.is_multiple_of(QUAD) {
-                for (k, numbers) in strip.chunks_exact_mut(ROWS).enumerate() {
-                    numbers[ROWS - 2] = rest[0][k];
-                    numbers[ROWS - 1] = rest[1][k];
-                }
-            }
-        }
-    }
-}
-
-/// Four rows of A, from `lines` on, into four columns of a strip, in squares of 4 x 4 that turn
-/// within registers.
-#[inline(always)]
-fn turn_quads<const ROWS: usize>(lines: &[f32], a: Left, depth: usize, strip: &mut [f32]) {
-    assert!(a.column == 1 || depth == 1, "rows or columns of A lie end to end");
-    let lines: [&[f32]; QUAD] = std::array::from_fn(|row| &lines[row * a.row..][..depth]);
-    let quads = depth / QUAD * QUAD;
-    for k in (0..quads).step_by(QUAD) {
-        let square: [[f32; QUAD]; QUAD] =
-            std::array::from_fn(|row| lines[row][k..k + QUAD].try_into().expect("four"));
-        for column in 0..QUAD {
-            let turned: [f32; QUAD] = std::array::from_fn(|row| square[row][column]);
-            strip[(k + column) * ROWS..][..QUAD].copy_from_slice(&turned);
-        }
-    }
-    for k in quads..depth {
-        (0..QUAD).for_each(|row| strip[k * ROWS + row] = lines[row][k]);
     }
 }
 
@@ -311,7 +262,7 @@ fn turn_quads<const ROWS: usize>(lines: &[f32], a: Left, depth: usize, strip: &m
 unsafe fn register_tile<V: Vector, const ROWS: usize, const TILE: usize, const PANELS: usize>(
     strip: &[f32],
     live: usize,
-    fresh: bool,
+    start: Start,
     b: Panels,
     c: &mut Output,
     c_at: usize,
@@ -322,7 +273,7 @@ unsafe fn register_tile<V: Vector, const ROWS: usize, const TILE: usize, const P
     // SAFETY: the processor has the instructions.
     let zero = unsafe { V::splat(0.0) };
     let mut sums = [[zero; PANELS]; TILE];
-    for row in 0..TILE * usize::from(!fresh) {
+    for row in 0..TILE * usize::from(start == Start::Output) {
         for panel in 0..PANELS {
             // SAFETY: a row below `live`, and sixteen numbers lie there.
             sums[row][panel] = unsafe { V::read(place(row.min(live - 1), panel)) };
