@@ -4,45 +4,40 @@
 //! That process is this very program, started again. It takes paths, each behind a byte that says
 //! what for and ended by a NUL, and answers each with lines of JSON: signs that it goes on, then
 //! what the shard is or what is wrong with it. It may use so much memory, and so much time without
-//! a sign; then it is killed, and the next file goes to a new one.
+//! a sign; then it is killed, and the next file goes to a new one. What it does itself is in
+//! `reading.rs`.
+
+mod reading;
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 
-use super::proof::Opened;
-use super::reader::ShardReader;
-use super::schema::{Proof, ShardInfo, hex};
+use super::schema::{Proof, ShardInfo};
 use super::stamp::Stamp;
 use crate::error::{Error, Exit, Result};
-use crate::model::bounds::FeatureBounds;
 use crate::progress;
 use crate::system;
 
+pub use reading::serve;
+
 /// How often a stop and limits are looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often a reading process says that it goes on, if it does.
-const SIGN: Duration = Duration::from_millis(100);
 /// Without a sign for so long, and for as long as a slow disk takes for the whole file, it hangs.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const DISK_BYTES_A_SECOND: u64 = 10 << 20;
 /// The same by its time on a processor: what loops for ever is found sooner than a slow disk.
 const BUSY_MAX: Duration = Duration::from_secs(1);
 const BUSY_BYTES_A_SECOND: u64 = 50 << 20;
-/// Address space for a file, beside what the process has at its start: so much, and so many times
-/// the file's size, but at most half of the machine's memory.
-const MEMORY: u64 = 1 << 30;
-const MEMORY_TIMES: u64 = 16;
 /// Bytes of what it complains of that are kept.
 const COMPLAINT_MAX: u64 = 4096;
 /// Beginnings of the names of variables by which launchers tell a process that it is a rank.
@@ -301,83 +296,6 @@ fn stand_apart(parent: rustix::process::Pid) -> io::Result<()> {
     }
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     Ok(())
-}
-
-/// What a reading process does: reads the files that `paths` names, says `said` of each.
-///
-/// # Errors
-/// What reading from or writing to the other process gives.
-pub fn serve(mut paths: impl BufRead, said: impl Write + Send) -> io::Result<()> {
-    let at_start = rustix::process::getrlimit(Resource::As);
-    let said = Mutex::new(said);
-    let say = |what: &Said| {
-        let mut line = serde_json::to_vec(what)?;
-        line.push(b'\n');
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.write_all(&line).and_then(|()| said.flush())
-    };
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut count = progress::count();
-            while !done.load(Relaxed) {
-                thread::sleep(SIGN);
-                let now = progress::count();
-                if now != count && say(&Said::GoesOn).is_err() {
-                    return;
-                }
-                count = now;
-            }
-        });
-        let mut each = || -> io::Result<()> {
-            let mut path = Vec::new();
-            while paths.read_until(0, &mut path)? > 0 {
-                path.pop();
-                let purpose = match path.remove(0) {
-                    first if first == ReadFor::Seal as u8 => ReadFor::Seal,
-                    _ => ReadFor::Use,
-                };
-                use std::os::unix::ffi::OsStringExt;
-                let file = PathBuf::from(std::ffi::OsString::from_vec(std::mem::take(&mut path)));
-                limit_memory(&file, at_start);
-                say(&match read_in_full(&file, purpose) {
-                    Ok(info) => Said::Whole(Box::new(info)),
-                    Err(Error { exit, text, .. }) => Said::Fault { exit: exit as u8, text },
-                })?;
-            }
-            Ok(())
-        };
-        let outcome = each();
-        done.store(true, Relaxed);
-        outcome
-    })
-}
-
-/// Every byte of the file at `path` through HDF5. What is returned has no path.
-fn read_in_full(path: &Path, purpose: ReadFor) -> Outcome {
-    let opened = Opened::open(path)?;
-    let mut info = match purpose {
-        ReadFor::Use => ShardInfo::of(&opened)?,
-        ReadFor::Seal => ShardInfo::to_be_sealed(&opened)?,
-    };
-    let mut reader = ShardReader::of(&opened, info.clone(), Arc::new(FeatureBounds::none()))?;
-    let digest = reader.check_in_full()?;
-    info.digest = Some(hex(digest));
-    // Paths needn't be UTF-8, as JSON is.
-    info.path = PathBuf::new();
-    Ok(info)
-}
-
-/// Bounds what this process may take while it reads the file at `path`.
-fn limit_memory(path: &Path, at_start: Rlimit) {
-    let bytes = path.metadata().map_or(0, |found| found.len());
-    let memory = system::memory().unwrap_or(u64::MAX);
-    let more = MEMORY.max(bytes.saturating_mul(MEMORY_TIMES).min(memory / 2));
-    let wanted = system::own_addresses().saturating_add(more);
-    let current = at_start.current.map_or(wanted, |limit| limit.min(wanted));
-    let limit = Rlimit { current: Some(current), maximum: at_start.maximum };
-    // Where the system refuses, there is the limit that it has set.
-    let _ = rustix::process::setrlimit(Resource::As, limit);
 }
 
 /// Shards that were changed while this process has them open, with the same content.

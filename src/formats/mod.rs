@@ -4,5 +4,6 @@ pub mod csv;
 pub mod submission;
 pub mod svmlight;
 pub mod tf_example;
+mod tf_feature;
 pub mod tfrecord;
 mod wire;

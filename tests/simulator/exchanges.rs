@@ -16,8 +16,9 @@ use super::held::Held;
 use super::plan::{Session, What, When};
 use super::plant::Plant;
 use super::ranks;
+use super::state::{Ending, State};
 use super::trace::Trace;
-use super::world::{Ended, Ending, State, World};
+use super::world::{Ended, World};
 
 /// Points of the longest schedules, about.
 const POINTS: usize = 2000;

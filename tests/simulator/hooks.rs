@@ -11,8 +11,9 @@ use reelscale::internals::{clock, disk};
 
 use super::plan::When;
 use super::plant::Plant;
+use super::state::State;
 use super::trace::Step;
-use super::world::{Ended, Place, State, World, here, is_rank};
+use super::world::{Ended, Place, World, here, is_rank};
 
 /// The disk.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ mod plan;
 mod plant;
 mod ranks;
 mod schedule;
+mod state;
 mod trace;
 mod tree;
 mod world;

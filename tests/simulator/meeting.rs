@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::draws::Draws;
-use super::world::{Place, Standing};
+use super::state::Standing;
+use super::world::Place;
 
 /// Longest time that news travel, in points.
 const TRAVEL_MAX: usize = 300;

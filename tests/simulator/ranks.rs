@@ -11,8 +11,9 @@ use reelscale::internals::comm::{self, Backend, Buffers, Pending, StopFlag};
 use super::meeting::{Brought, Call, Seat, Ticket};
 use super::plan::When;
 use super::plant::Plant;
+use super::state::{Ending, Standing};
 use super::trace::Step;
-use super::world::{Ended, Ending, Place, Standing, World, is_rank};
+use super::world::{Ended, Place, World, is_rank};
 
 /// One rank of a group.
 struct Rank {

@@ -22,9 +22,10 @@ use super::hooks;
 use super::plan::{Plan, Session, Size};
 use super::plant::Plant;
 use super::ranks;
+use super::state::{Ending, State};
 use super::trace::Trace;
 use super::tree::{real_tree, write_tree};
-use super::world::{Ended, Ending, State, World};
+use super::world::{Ended, World};
 
 /// Collectives that a rank may make after it was told to stop.
 const UNTIL_STOP_MAX: u64 = 200;
