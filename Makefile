@@ -39,7 +39,7 @@ test: check test-threads check-macos
 test-fast: install-deps
 	cargo test --lib --test tidy --test pinned --test definitions --test gradients --test hostile_calls \
 	  --test job_file --test metrics --test comm --test csv --test records \
-	  --test corpora --test shards --test odd_shards --test seal --test models --test standard
+	  --test corpora --test facade --test shards --test odd_shards --test seal --test models --test standard
 
 # Without MPI, where ranks are threads: what of the tests is fast.
 THREADS_FOLDER = $${CARGO_TARGET_DIR:-target}/threads

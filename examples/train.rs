@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     let job = Job::parse(&format!("data.train = [{shards:?}]\n{JOB}"), "the example's job", &[])?;
     let hashes = run_threads(2, |comm| {
         let data = Data::open(comm, &job)?;
-        let trained = train(comm, &job, data, &mut Report::new(None), None)?;
+        let trained = train(comm, &job, data, &mut Report::silent(), None)?;
         save(comm, model.as_ref(), &trained.annotator)
     })?;
     println!("{}", hashes[0]);

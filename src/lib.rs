@@ -14,13 +14,15 @@
 //! let job = Job::parse("data.train = ['hdf5-data/quickstart/train/*.h5']", "job", &[])?;
 //! let comm = Comm::serial();
 //! let data = Data::open(&comm, &job)?;
-//! let trained = train(&comm, &job, data, &mut Report::new(None), None)?;
+//! let trained = train(&comm, &job, data, &mut Report::silent(), None)?;
 //! println!("{}", save(&comm, "model".as_ref(), &trained.annotator)?);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! `examples/train.rs` and `examples/evaluate.rs` do so in thirty lines each.
+//! `examples/train.rs` and `examples/evaluate.rs` do so in thirty lines each. A run that may be
+//! stopped ([`Comm::stop_flag`]) keeps [`Checkpoints`] to go on from. `docs/api.txt` lists all
+//! that is here.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
 
@@ -28,13 +30,34 @@ pub use crate::artifact::{load, save};
 pub use crate::comm::{Comm, run_threads};
 pub use crate::device::Host;
 pub use crate::error::{Error, Exit, Result};
+pub use crate::example::FeaturePart;
+pub use crate::flow::home_rows::HomeRows;
 pub use crate::inference::rows::open_rows;
-pub use crate::inference::scores::evaluate;
-pub use crate::job::Job;
+pub use crate::job::{
+    CheckpointJob, DataJob, ExpertsJob, Job, ModelJob, PretrainJob, RoundsJob, RunJob, SharedJob,
+};
 pub use crate::metrics::Metrics;
-pub use crate::model::annotator::Annotator;
+pub use crate::model::annotator::{Annotator, Shape};
+pub use crate::model::spec::{
+    Activation, Dummy, InitialBiases, Layer, Normalize, Pooling, Standard,
+};
+pub use crate::optim::{ClassSolver, MiniBatchSolver, SharedSolver, Solver};
 pub use crate::report::Report;
-pub use crate::train::{Data, Trained, train};
+pub use crate::train::{Checkpoints, Data, Trained, train};
+
+/// The metrics of `annotator` on all `rows`, which [`open_rows`] gives. Collective.
+///
+/// # Errors
+/// What reading rows gives; exit 7 where scores are no numbers; exit 75 when told to stop; common
+/// to all ranks.
+pub fn evaluate(
+    comm: &Comm,
+    annotator: &Annotator,
+    rows: &HomeRows,
+    processor: &mut Host,
+) -> Result<Metrics> {
+    inference::scores::evaluate(comm, annotator, rows, processor)
+}
 
 #[doc(hidden)]
 pub mod internals;

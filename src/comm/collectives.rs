@@ -11,6 +11,7 @@ use super::lengths::split;
 use super::seal::{SEAL, seal_in};
 use super::started::{nothing, unseal};
 
+#[doc(hidden)]
 impl Comm {
     #[track_caller]
     pub fn barrier(&self) {

@@ -48,11 +48,13 @@ pub(super) struct Own {
 }
 
 impl Comm {
+    #[doc(hidden)]
     pub fn new(backend: Box<dyn Backend>) -> Comm {
         Comm::with_stop(backend, StopFlag::default())
     }
 
     /// With a flag that is set when the run is to stop; ranks of one process share it.
+    #[doc(hidden)]
     pub fn with_stop(backend: Box<dyn Backend>, stop: StopFlag) -> Comm {
         let backend: Rc<dyn Backend> = backend.into();
         let (telling, activity) = (Cell::new(Telling::Listening), Arc::default());
@@ -95,6 +97,7 @@ impl Comm {
     /// returns this rank's (MPI_Comm_split, MPI-4.0, section 7.4.2). Collective. Groups are few and
     /// last as long as MPI does. All that belongs to the rank rather than to a group they share:
     /// stops, damage, activity, threads.
+    #[doc(hidden)]
     #[track_caller]
     pub fn split(&self, color: u64, key: u64) -> Comm {
         let given = self.all_gather(&[[color, key]]);
@@ -116,6 +119,7 @@ impl Comm {
 
     /// This rank among those of its node, and how many those are (MPI_Comm_split_type, MPI-4.0,
     /// section 7.4.2). Collective.
+    #[doc(hidden)]
     pub fn on_node(&self) -> (usize, usize) {
         self.backend.on_node()
     }
@@ -150,6 +154,7 @@ impl Comm {
 
     /// Who owns which of so many blocks, or of other things that ranks share among themselves: here
     /// alone that is decided, alike on all ranks.
+    #[doc(hidden)]
     pub fn deal(&self, blocks: usize) -> Owners {
         match self.shares.get() {
             Some(shares) => Owners::in_shares(blocks, shares, self.rank()),
@@ -159,37 +164,44 @@ impl Comm {
 
     /// Before anything is dealt: ranks take blocks in these shares, one for each rank and the same
     /// on all.
+    #[doc(hidden)]
     pub fn deal_in(&self, shares: Vec<usize>) {
         assert_eq!(shares.len(), self.size(), "a share for each rank");
         self.shares.set(shares).expect("shares are given once");
     }
 
     /// What passed through this group; of all ranks' what passed through the groups of it, too.
+    #[doc(hidden)]
     pub fn traffic(&self) -> Traffic {
         if self.is_of_all() { self.own.traffic.get() } else { self.traffic.get() }
     }
 
     /// Whether this rank waits for others, and since when.
+    #[doc(hidden)]
     pub fn activity(&self) -> &Arc<Activity> {
         &self.own.activity
     }
 
     /// From now on ranks watch over each other, with this patience. Collective.
+    #[doc(hidden)]
     pub fn watch_over(&self, patience: Duration, beside: Beside) {
         self.own.watch.get_or_init(|| Watch::start(self, patience, beside));
         self.own.all.all_have_met();
     }
 
     /// Nobody of this command waits for another rank, so that nobody is watched.
+    #[doc(hidden)]
     pub fn without_watch(&self) {
         self.own.all.all_have_met();
     }
 
     /// The watch, where ranks can reach each other by TCP.
+    #[doc(hidden)]
     pub fn watch(&self) -> Option<&Watch> {
         self.own.watch.get().and_then(Option::as_ref)
     }
 
+    #[doc(hidden)]
     pub fn abort(&self, code: i32) -> ! {
         self.backend.abort(code)
     }

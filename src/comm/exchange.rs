@@ -83,6 +83,7 @@ fn pieces(all: &[u8], counts: &[usize], share: usize, index: usize) -> Vec<u8> {
     pieces.collect::<Vec<_>>().concat()
 }
 
+#[doc(hidden)]
 impl Comm {
     /// Starts an exchange; `longest` is at least the longest part that any rank sends to any other
     /// in an all-to-all, and the same on all ranks.

@@ -39,6 +39,7 @@ pub fn crc32c_by(threads: usize, bytes: &[u8]) -> u32 {
         .fold(0, |whole, (sum, length)| crc32c::crc32c_combine(whole, sum, length))
 }
 
+#[doc(hidden)]
 impl Comm {
     /// Says how many threads this rank computes with: they help where large messages are proven.
     pub fn use_threads(&self, threads: usize) {

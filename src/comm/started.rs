@@ -57,6 +57,7 @@ pub(super) fn numbers<T: Pod>(buffer: Box<dyn Buffer>) -> Vec<T> {
     *buffer.into_any().downcast().expect("the kind of numbers that it was made of")
 }
 
+#[doc(hidden)]
 impl Comm {
     /// Starts to replace everyone's `data`, which is `what`, by that of `root`. Lengths are equal.
     #[track_caller]

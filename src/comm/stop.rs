@@ -75,11 +75,13 @@ impl Comm {
     }
 
     /// The same flag, for those who look at it between pieces of work.
+    #[doc(hidden)]
     pub fn stop(&self) -> &StopFlag {
         &self.own.stop
     }
 
     /// Whether this rank knows that the run is to stop. Not collective.
+    #[doc(hidden)]
     pub fn stop_asked(&self) -> bool {
         self.pass_on_stop();
         self.own.stop.asked()
@@ -89,6 +91,7 @@ impl Comm {
     ///
     /// # Errors
     /// Exit 75.
+    #[doc(hidden)]
     pub fn unless_stopped(&self) -> Result<()> {
         if self.stop_asked() { Err(Error::stopped()) } else { Ok(()) }
     }
@@ -108,6 +111,7 @@ impl Comm {
     }
 
     /// Ends listening for stops, on all ranks; whatever was told is taken in. Once is enough.
+    #[doc(hidden)]
     #[track_caller]
     pub fn settle_stop(&self) {
         assert!(self.is_of_all(), "all ranks settle stops at once");

@@ -15,6 +15,7 @@ pub struct Traffic {
     pub wait_seconds: f64,
 }
 
+#[doc(hidden)]
 impl Comm {
     /// Counts in the group and in all of them.
     fn count(&self, add: impl Fn(&mut Traffic)) {

@@ -23,14 +23,16 @@ pub const ROWS_AT_ONCE: usize = 480;
 /// Rows of frames that are read at once.
 pub const FRAME_ROWS_AT_ONCE: usize = 32;
 
-/// A dataset cut into row blocks, of which this rank owns a run.
+/// A dataset cut into row blocks, of which this rank owns a run: what [`crate::open_rows`] gives.
 pub struct HomeRows {
     dataset: Dataset,
     /// All rows, cut; never by the number of ranks.
+    #[doc(hidden)]
     pub blocks: Blocks,
     /// Who owns which row block.
     owners: Owners,
     /// Where activations of these rows may lie.
+    #[doc(hidden)]
     pub room: RefCell<Room>,
     wait_seconds: Cell<f64>,
     /// Set when the run is to stop.
@@ -42,6 +44,14 @@ pub type ReadRows = Result<(Features, Labels)>;
 /// The same of one piece of rows after the other.
 pub type RowsAhead = Ahead<(Features, Labels), Error>;
 
+impl HomeRows {
+    /// Number of rows of all ranks.
+    pub fn rows(&self) -> usize {
+        self.blocks.items()
+    }
+}
+
+#[doc(hidden)]
 impl HomeRows {
     pub fn new(comm: &Comm, dataset: Dataset, row_blocks: usize) -> HomeRows {
         let blocks = Blocks::even(dataset.rows(), row_blocks);
@@ -63,11 +73,6 @@ impl HomeRows {
     /// How the rows are cut, and who owns which.
     pub fn owned(&self) -> OwnedBlocks<'_> {
         OwnedBlocks { blocks: &self.blocks, owners: &self.owners }
-    }
-
-    /// Number of rows of all ranks.
-    pub fn rows(&self) -> usize {
-        self.blocks.items()
     }
 
     /// The row blocks that this rank owns.
@@ -192,6 +197,7 @@ impl HomeRows {
     }
 }
 
+#[doc(hidden)]
 impl HomeRows {
     /// Sees whether activations of rows from `first` on are finite: scores that are made of
     /// infinite ones may look as if nothing were wrong.

@@ -15,6 +15,7 @@ pub enum Validation<'a> {
     None,
 }
 
+#[doc(hidden)]
 impl DataJob {
     pub fn validation_rows(&self) -> Validation<'_> {
         match (self.validation.as_slice(), self.validation_fraction) {
@@ -25,6 +26,7 @@ impl DataJob {
     }
 }
 
+#[doc(hidden)]
 impl ExpertsJob {
     /// Rows of a window: whole mini-batches.
     pub fn window_rows(&self) -> usize {
@@ -43,6 +45,7 @@ impl ExpertsJob {
     }
 }
 
+#[doc(hidden)]
 impl SharedJob {
     /// What its solvers go by.
     pub fn offered(&self) -> Offered {

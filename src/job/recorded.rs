@@ -46,6 +46,7 @@ impl Job {
 
     /// What of this job is computed, a line `key = value` each: what all ranks must share. Which
     /// shards it names is seen in the data.
+    #[doc(hidden)]
     pub fn computed(&self) -> String {
         let line = |(key, value): (&Key, Value)| match (key.decides, value) {
             (Decides::Result, value) => format!("{} = {}\n", key.name, value.to_toml()),
@@ -60,6 +61,7 @@ impl Job {
     ///
     /// # Errors
     /// Exit 6: it is no such record.
+    #[doc(hidden)]
     pub fn changes_since(&self, before: &str) -> Result<Changes> {
         let recorded = recorded(before)?;
         let before = with_defaults(&recorded).job();

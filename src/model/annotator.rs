@@ -79,6 +79,7 @@ impl Shape {
 
     /// Weights and biases of the shared layers, filling not counted; none where they are beyond
     /// counting.
+    #[doc(hidden)]
     pub fn shared_numbers(&self) -> Option<u64> {
         self.widths()[1..].iter().try_fold(0u64, |sum, (inputs, outputs)| {
             sum.checked_add((*inputs as u64 + 1).checked_mul(*outputs as u64)?)
@@ -87,6 +88,7 @@ impl Shape {
 
     /// What of it no model can have, if anything: a field, what was found there and what was
     /// expected. Arithmetic relies on what passes here.
+    #[doc(hidden)]
     pub fn fault(&self) -> Option<String> {
         let (parts, classes, blocks) = (&self.parts, self.class_count, self.class_blocks);
         let width = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.size));
@@ -123,6 +125,7 @@ impl Shape {
     }
 
     /// The shared layers on these features.
+    #[doc(hidden)]
     pub fn shared_layers(&self) -> SharedLayers {
         SharedLayers::on_frames(self.features(), &self.frames, self.pooling, &self.layers)
     }
@@ -132,12 +135,16 @@ impl Shape {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Annotator {
     pub shape: Shape,
+    #[doc(hidden)]
     pub layers: SharedLayers,
     /// Weights of the shared layers, the same on every rank.
+    #[doc(hidden)]
     pub shared: Vec<f32>,
+    #[doc(hidden)]
     pub experts: Experts,
 }
 
+#[doc(hidden)]
 impl Annotator {
     /// Takes the features of some rows to activations.
     pub fn forward(&self, gemm: &mut Workspace, features: Features) -> Tape {

@@ -58,6 +58,7 @@ pub struct Standard {
     pub scales: Vec<f32>,
 }
 
+#[doc(hidden)]
 impl Standard {
     /// From the sums of the features and of their squares over `count` rows.
     pub fn from_sums(count: f64, sums: &[f64], squares: &[f64]) -> Standard {

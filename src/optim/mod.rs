@@ -132,6 +132,7 @@ pub enum Solver {
     FullBatch(ClassSolver),
 }
 
+#[doc(hidden)]
 impl Solver {
     /// As jobs name them.
     pub const NAMES: &[&str] = {

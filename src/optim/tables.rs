@@ -17,6 +17,7 @@ macro_rules! solvers {
             $($type,)*
         }
 
+        #[doc(hidden)]
         impl $kind {
             /// As jobs name them.
             pub const NAMES: &[&str] = &[$($name,)*];
@@ -65,6 +66,7 @@ macro_rules! mini_batch_solvers {
     ($kind:ident, $state:ident { $($module:ident::$type:ident = $name:literal,)* }) => {
         tables::solvers!($kind, $state: MiniBatch { $($module::$type = $name,)* });
 
+        #[doc(hidden)]
         impl $kind {
             /// The learning rate where a job gives none.
             pub fn learning_rate(self) -> f32 {
@@ -135,6 +137,7 @@ macro_rules! full_batch_solvers {
     ($kind:ident, $state:ident { $($module:ident::$type:ident = $name:literal,)* }) => {
         tables::solvers!($kind, $state: FullBatch { $($module::$type = $name,)* });
 
+        #[doc(hidden)]
         impl $kind {
             /// As `FullBatch::begin`.
             pub fn begin(self, point: &[f32], offered: &Offered) -> $state {

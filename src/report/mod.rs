@@ -10,6 +10,7 @@ mod run_record;
 mod timers;
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::progress::set_phase;
 
@@ -37,18 +39,32 @@ pub struct Report {
     /// equal runs, wherever they were taken up.
     hash: [u8; 32],
     live: Option<ProgressBar>,
+    #[doc(hidden)]
     pub timers: Timers,
     last: Instant,
 }
 
 impl Report {
+    /// A report that says nothing and keeps nothing.
+    pub fn silent() -> Report {
+        Report::new(None)
+    }
+
+    /// A report that logs what happens and keeps it in the file `path`, a line of JSON for each
+    /// event (`metrics.jsonl`). For rank 0; others are silent.
+    pub fn to_file(path: &Path) -> Report {
+        Report::new(Some(Events::new(Disk::default(), path)))
+    }
+
     /// A report that keeps events in `events`, on rank 0, and shows a live line on a terminal
     /// there.
+    #[doc(hidden)]
     pub fn new(events: Option<Events>) -> Report {
         Report::with_clock(events, Clock::default())
     }
 
     /// As `new`, with the times of this clock.
+    #[doc(hidden)]
     pub fn with_clock(events: Option<Events>, clock: Clock) -> Report {
         let live = (events.is_some() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();
@@ -64,6 +80,7 @@ impl Report {
     }
 
     /// Names what the following events belong to.
+    #[doc(hidden)]
     pub fn phase(&mut self, name: &str) {
         self.phase = name.to_string();
         set_phase(name);
@@ -71,6 +88,7 @@ impl Report {
 
     /// Adds an event: to `metrics.jsonl` with the time it came at, and as a log line. What it holds
     /// must have the same bits on any number of ranks.
+    #[doc(hidden)]
     pub fn event(&mut self, event: &Value) {
         let text = event.to_string();
         let joined = Sha256::new().chain_update(self.hash).chain_update(text.as_bytes());
@@ -96,11 +114,13 @@ impl Report {
     }
 
     /// A digest of all events so far.
+    #[doc(hidden)]
     pub fn events_hash(&self) -> [u8; 32] {
         self.hash
     }
 
     /// The lines of `metrics.jsonl`, on rank 0; nothing elsewhere.
+    #[doc(hidden)]
     pub fn events(&self) -> &[u8] {
         self.events.as_ref().map_or(&[], Events::text)
     }
@@ -109,6 +129,7 @@ impl Report {
     ///
     /// # Errors
     /// Exit 5: it can't be written.
+    #[doc(hidden)]
     pub fn make_events_whole(&mut self) -> Result<()> {
         let Some(events) = &mut self.events else { return Ok(()) };
         events.make_whole().map_err(|error| Error::file(events.path(), &error))
@@ -118,17 +139,20 @@ impl Report {
     ///
     /// # Errors
     /// Exit 5: `metrics.jsonl` can't be written.
+    #[doc(hidden)]
     pub fn resume(&mut self, before: &[u8], hash: [u8; 32]) -> Result<()> {
         self.hash = hash;
         let Some(events) = &mut self.events else { return Ok(()) };
         events.begin(before).map_err(|error| Error::file(events.path(), &error))
     }
 
+    #[doc(hidden)]
     pub fn elapsed(&self) -> Duration {
         self.clock.since(self.started)
     }
 
     /// Takes the live line off the terminal.
+    #[doc(hidden)]
     pub fn end(&mut self) {
         if let Some(bar) = self.live.take() {
             bar.finish_and_clear();

@@ -1,13 +1,16 @@
 //! When a run writes checkpoints, and what it says of itself in them.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::data::Data;
 use super::rounds::Standing;
 use crate::checkpoint::{Loaded, Store};
 use crate::clock::Clock;
 use crate::comm::Comm;
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::job::{CheckpointJob, Job};
 use crate::report::HeldDirectory;
@@ -29,14 +32,18 @@ const COSTS_BETWEEN: u32 = 50;
 
 /// The checkpoints of a run.
 pub struct Checkpoints {
+    #[doc(hidden)]
     pub store: Store,
     job: CheckpointJob,
     /// Which run they belong to: its `job`, its `data` and the `contents` of its shards.
+    #[doc(hidden)]
     pub identity: Value,
     /// The starts of the run: on how many ranks, where. The last is this one.
+    #[doc(hidden)]
     pub sessions: Vec<Value>,
     /// The end of the time that the run has, on rank 0.
     deadline: Option<Deadline>,
+    #[doc(hidden)]
     pub clock: Clock,
     /// Whether the run directory is still where it was. Rank 0 alone has it.
     held: Option<HeldDirectory>,
@@ -48,9 +55,28 @@ pub struct Checkpoints {
     /// Boundaries since the last checkpoint.
     boundaries: usize,
     /// Seconds spent in writing them.
+    #[doc(hidden)]
     pub seconds: f64,
 }
 
+impl Checkpoints {
+    /// Those of the run of this job on these data, in `folder`, by rank 0's clock as the job says
+    /// (`checkpoint.minutes`, `checkpoint.every`). A run is told from others by job and data:
+    /// what another has left there is refused when training begins.
+    pub fn in_folder(comm: &Comm, folder: &Path, job: &Job, data: &Data) -> Checkpoints {
+        let (rows, contents) = (data.identity(), data.contents());
+        let identity = json!({ "job": job.to_toml(), "data": rows, "contents": contents });
+        let session = json!({
+            "ranks": comm.size(),
+            "ranks_are": comm.kind(),
+            "threads_per_rank": job.run.threads,
+        });
+        let store = Store::new(folder.to_path_buf(), Disk::default());
+        Checkpoints::new(store, job.checkpoint.clone(), identity, session, None)
+    }
+}
+
+#[doc(hidden)]
 impl Checkpoints {
     pub fn new(
         store: Store,

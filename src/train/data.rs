@@ -25,18 +25,24 @@ use crate::rng::{Purpose, Stream};
 /// Training and validation rows, divided over ranks.
 #[derive(Clone)]
 pub struct Data {
+    #[doc(hidden)]
     pub train: Rc<HomeRows>,
+    #[doc(hidden)]
     pub validation: Option<Rc<HomeRows>>,
     /// Number of experts of each class in the expert step.
+    #[doc(hidden)]
     pub experts: Rc<Vec<usize>>,
     /// What features are standardised by, where the job wants that.
+    #[doc(hidden)]
     pub standard: Option<Rc<Standard>>,
     /// Biases that new experts of each class begin with; empty for 0.
+    #[doc(hidden)]
     pub biases: Rc<Vec<f32>>,
 }
 
 impl Data {
     /// Has activations and scores kept where the plan wants them.
+    #[doc(hidden)]
     pub fn keep_activations(&self, plan: &Plan, room: &Room) {
         let keep = |rows: &HomeRows, in_memory: bool| {
             let bytes_max = if in_memory { usize::MAX } else { 0 };
@@ -48,6 +54,7 @@ impl Data {
 
     /// Which rows these are, as JSON: their number and a digest of their shards, wherever those
     /// lie.
+    #[doc(hidden)]
     pub fn identity(&self) -> Value {
         let of = |rows: &HomeRows| {
             let mut digest = Sha256::new();
@@ -63,6 +70,7 @@ impl Data {
     }
 
     /// The contents of the shards, which a checkpoint holds: name and digest of each, in order.
+    #[doc(hidden)]
     pub fn contents(&self) -> Value {
         let of = |rows: &HomeRows| {
             let shards = rows.dataset().shards().iter();
@@ -73,12 +81,14 @@ impl Data {
     }
 
     /// Shards without proof that have been read in full.
+    #[doc(hidden)]
     pub fn read_in_full(&self) -> ReadBefore {
         let lists = std::iter::once(&self.train).chain(&self.validation);
         ReadBefore::among(lists.flat_map(|rows| rows.dataset().shards()))
     }
 
     /// What this rank has made of its shards, as a text that ranks compare.
+    #[doc(hidden)]
     pub fn described(&self) -> String {
         let identity = self.identity();
         let numbers = json!([&*self.experts, &*self.biases, self.standard.as_deref()]);
@@ -92,6 +102,7 @@ impl Data {
     }
 
     /// Seconds that this rank has waited for rows.
+    #[doc(hidden)]
     pub fn wait_seconds(&self) -> f64 {
         self.train.wait_seconds() + self.validation.as_ref().map_or(0.0, |rows| rows.wait_seconds())
     }
@@ -108,6 +119,7 @@ impl Data {
     ///
     /// # Errors
     /// As `open`; exit 75 when told to stop.
+    #[doc(hidden)]
     pub fn open_again(comm: &Comm, job: &Job, before: &ReadBefore) -> Result<Data> {
         let all = open(comm, "data.train", &job.data.train, before)?;
         let (train, validation) = match job.data.validation_rows() {

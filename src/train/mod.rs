@@ -55,6 +55,7 @@ pub struct Trained {
     /// False where it was told to stop and left a checkpoint to go on from.
     pub done: bool,
     /// Every start of the run: ranks, threads, host, time.
+    #[doc(hidden)]
     pub sessions: Vec<Value>,
 }
 

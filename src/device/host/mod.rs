@@ -40,6 +40,7 @@ pub struct Host {
 
 impl Host {
     /// `threads` threads, at least one, on these instructions; `epsilon` is eps of the loss.
+    #[doc(hidden)]
     pub fn new(instructions: Instructions, threads: usize, epsilon: f32) -> Host {
         let kernels = (0..threads.max(1)).map(|_| Kernel::new(instructions, epsilon)).collect();
         Host { kernels, instructions }
@@ -62,6 +63,7 @@ impl Host {
         self.kernels.len()
     }
 
+    #[doc(hidden)]
     pub fn instructions(&self) -> Instructions {
         self.instructions
     }

@@ -27,6 +27,7 @@ pub enum Dummy {
 
 impl Dummy {
     /// Number of gates of a class, or of a group whose largest class it is, of so many experts.
+    #[doc(hidden)]
     pub fn gates(self, experts: usize) -> usize {
         match self {
             Dummy::None if experts == 1 => 0,

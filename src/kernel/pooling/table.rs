@@ -10,6 +10,7 @@ macro_rules! poolings {
             $($(#[$doc])* #[serde(rename = $name)] $type,)*
         }
 
+        #[doc(hidden)]
         impl Pooling {
             /// All that there are, in the order of the table.
             pub const ALL: &[Pooling] = &[$(Pooling::$type,)*];
