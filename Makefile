@@ -4,7 +4,7 @@
 PACKAGES = openmpi-bin libopenmpi-dev libclang-dev libhdf5-dev hdf5-tools pkg-config gcc libc6-dev \
            python3-h5py
 # What only tests need.
-TEST_PACKAGES = slurm-wlm munge qemu-user-static pocl-opencl-icd libhwloc-plugins strace
+TEST_PACKAGES = slurm-wlm munge qemu-user-static pocl-opencl-icd ocl-icd-libopencl1 libhwloc-plugins strace
 # libFuzzer is C++ and comes as source with its crate.
 FUZZ_PACKAGES = g++
 ARM64_PACKAGES = gcc-aarch64-linux-gnu debootstrap
@@ -117,7 +117,7 @@ bench: build
 
 # The kernels for GPUs beside the processor's, bit by bit, as plain C++ and on PoCL, with controls that
 # must differ; no GPU is needed (gpu-check/README.md).
-gpu-check: PACKAGES = g++ pocl-opencl-icd python3
+gpu-check: PACKAGES = g++ pocl-opencl-icd ocl-icd-libopencl1 python3
 gpu-check: install-deps
 	cd gpu-check && cargo fmt --check && cargo build --release
 	gpu-check/check.sh
