@@ -25,7 +25,7 @@ use crate::job::{Job, documented};
 use crate::launch;
 use crate::report::{EarlierRun, Report, RunDirectory, SHARDS_READ, failure};
 use crate::signals;
-use crate::train::{Data, Heartbeat, Run, Setting, host_of};
+use crate::train::{Data, Heartbeat, Run, Setting};
 
 /// Trains a model as a job file says.
 ///
@@ -128,7 +128,7 @@ impl Start<'_> {
         }
         job.run.threads = launch::threads(job.run.threads);
         let (device, devices) = chosen(comm, &job)?;
-        let kernel = host_of(&job)?.instructions().name();
+        let kernel = device.kernel();
         let before = read_before(&args.output.join(SHARDS_READ));
         let data = match opened(comm, &job, &before, args.verify) {
             Err(error) if error.is_stop() => {

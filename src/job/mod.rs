@@ -17,8 +17,8 @@ use std::path::Path;
 pub use checked::Validation;
 pub use documented::documented;
 pub use keys::{
-    ACTIVATIONS, CheckpointJob, DataJob, ExpertsJob, Job, KEYS, ModelJob, PretrainJob, RoundsJob,
-    RunJob, STALL_SECONDS_MIN, SharedJob,
+    ACTIVATIONS, CheckpointJob, DEVICE_NAMES, DataJob, ExpertsJob, Job, KEYS, ModelJob,
+    PretrainJob, RoundsJob, RunJob, STALL_SECONDS_MIN, SharedJob,
 };
 pub use recorded::Changes;
 pub use table::{Decides, Default, Key, Takes};

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::comm::Comm;
 use crate::device::Host;
 use crate::device::gpu::Gpu;
-use crate::device::gpu::choice::{Chosen, NAMES, OnNode, choose};
+use crate::device::gpu::choice::{Chosen, OnNode, choose};
 use crate::error::{Error, Exit, Result};
-use crate::job::Job;
+use crate::job::{DEVICE_NAMES, Job};
 use crate::signals;
 use crate::train::host_of;
 
@@ -18,6 +18,16 @@ const VARIABLE: &str = "REELSCALE_DEVICE";
 pub enum RankDevice {
     Host(Host),
     Gpu(Gpu),
+}
+
+impl RankDevice {
+    /// The instructions of the processor's kernels.
+    pub fn kernel(&self) -> &'static str {
+        match self {
+            RankDevice::Host(host) => host.instructions().name(),
+            RankDevice::Gpu(gpu) => gpu.instructions().name(),
+        }
+    }
 }
 
 /// The device of this rank, and one line that says what all ranks have. Collective.
@@ -54,9 +64,9 @@ pub fn chosen(comm: &Comm, job: &Job) -> Result<(RankDevice, String)> {
 /// What this rank is told to compute with.
 fn named(job: &Job) -> Result<String> {
     match std::env::var(VARIABLE) {
-        Ok(name) if NAMES.contains(&name.as_str()) => Ok(name),
+        Ok(name) if DEVICE_NAMES.contains(&name.as_str()) => Ok(name),
         Ok(name) => {
-            let expected = NAMES.join(", ");
+            let expected = DEVICE_NAMES.join(", ");
             let text = format!("{VARIABLE}: found {name:?}, expected one of {expected}");
             Err(Error::new(Exit::Launch, text))
         }

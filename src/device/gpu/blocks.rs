@@ -123,12 +123,21 @@ impl<S: Solving> Blocks<S> {
 
     /// Has somebody else change a block's weights.
     pub fn change(&mut self, index: usize, with: &mut dyn FnMut(&mut [f32])) -> Result<(), String> {
+        self.rewrite(index, |_, weights| with(weights))
+    }
+
+    /// Changes a block's weights on the host.
+    pub(super) fn rewrite(
+        &mut self,
+        index: usize,
+        with: impl FnOnce(&mut ClassBlock<S>, &mut [f32]),
+    ) -> Result<(), String> {
         let mut weights = Arc::unwrap_or_clone(self.weights(index)?);
-        with(&mut weights);
+        let own = &mut self.own.get_mut()[index];
+        with(&mut own.block, &mut weights);
+        own.weights = Weak::new();
         let held = self.held();
-        held.write(held.parameters(), index, &weights)?;
-        self.own.get_mut()[index].weights = Weak::new();
-        Ok(())
+        held.write(held.parameters(), index, &weights)
     }
 
     /// Brings the sums of a block's losses to its state, where they belong there.

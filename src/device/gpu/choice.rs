@@ -8,9 +8,6 @@ use super::queue::Queue;
 use crate::kernel::text::{OPENCL_OPTIONS, PTX, whole};
 use crate::system;
 
-/// What jobs call devices.
-pub const NAMES: &[&str] = &["auto", "host", "opencl", "cuda"];
-
 /// Whether `auto` takes GPUs. Their launches have been compared on PoCL alone; kernels have been on
 /// GPUs (docs/gpu-notes.md), but what a rank does with them hasn't.
 const AUTO_TAKES_GPUS: bool = false;
@@ -46,10 +43,11 @@ pub enum Chosen {
 /// What is named isn't there or doesn't give the processor's bits.
 pub fn choose(name: &str, place: OnNode) -> Result<Chosen, String> {
     match name {
+        "auto" => Ok(auto(place)),
         "host" => Ok(Chosen::Host { why: "as told".into() }),
         "cuda" => cuda(place).map(Chosen::Device),
         "opencl" => opencl(place, Kinds::Any).map(Chosen::Device),
-        _ => Ok(auto(place)),
+        _ => Err("no device is called so".into()),
     }
 }
 

@@ -9,7 +9,7 @@ use super::queue::Queue;
 use super::rows::Rows;
 use super::wait;
 use crate::device::host::{Pass, advance_classes};
-use crate::device::{FullBatches, Pace};
+use crate::device::{ByEpoch, FullBatches, Pace};
 use crate::kernel::mixture::Kernel;
 use crate::optim::Offered;
 use crate::team::Team;
@@ -73,7 +73,7 @@ impl Blocks<FullBatches> {
                 given.push((weights, gradient, losses));
             }
             let own = self.own.get_mut()[some[0]..=some[some.len() - 1]].iter_mut();
-            let own = own.filter(|own| !own.block.state.classes.iter().all(|one| one.converged()));
+            let own = own.filter(|own| !own.block.state.converged());
             let items: Vec<_> = own.zip(&mut given).collect();
             team.for_each(items, |kernel, (own, (weights, gradient, losses))| {
                 let pass = Pass { losses, gradient, rows, l2 };
@@ -98,12 +98,7 @@ impl Blocks<FullBatches> {
     /// Puts every class at its last accepted point.
     pub fn settle(&mut self) -> Result<(), String> {
         for index in 0..self.count() {
-            let mut weights = Arc::unwrap_or_clone(self.weights(index)?);
-            let own = &mut self.own.get_mut()[index];
-            own.block.state.settle(&own.block.layout, &mut weights);
-            own.changed();
-            let held = self.held();
-            held.write(held.parameters(), index, &weights)?;
+            self.rewrite(index, |block, weights| block.state.settle(&block.layout, weights))?;
         }
         Ok(())
     }

@@ -185,16 +185,6 @@ impl Held {
         from.biases.read(panels.start * LANES, panels.len() * LANES)
     }
 
-    /// Zeros some neighbouring blocks' numbers.
-    ///
-    /// # Errors
-    /// The device is lost.
-    pub fn clear(&self, vector: &Vector, blocks: &Range<usize>) -> Result<(), String> {
-        let (panels, panel) = (self.panels(blocks), self.width * LANES);
-        vector.weights.zero::<f32>(panels.start * panel, panels.len() * panel)?;
-        vector.biases.zero::<f32>(panels.start * LANES, panels.len() * LANES)
-    }
-
     /// Losses of a block's classes, [groups][16].
     ///
     /// # Errors

@@ -190,20 +190,18 @@ impl Blocks<MiniBatches> {
                 held.step(block..block + 1, room, (stepper, rates), 1.0)?;
             }
             None => {
-                let mut weights = std::sync::Arc::unwrap_or_clone(self.weights(block)?);
                 let (how, _, batch) = &what;
-                let own = &mut self.own.get_mut()[block].block;
-                let step = Step {
-                    learning_rate: how.learning_rate,
-                    scale: 1.0 / batch.len() as f32,
-                    l2: how.l2,
-                    decayed: own.layout.biases(),
-                };
-                let (mut alone, instructions) = ((), Instructions::detect());
-                let team = &mut Team::alone(&mut alone);
-                own.state.solver.step(team, instructions, &mut weights, gradient, step);
-                let held = self.held();
-                held.write(held.parameters(), block, &weights)?;
+                self.rewrite(block, |own, weights| {
+                    let step = Step {
+                        learning_rate: how.learning_rate,
+                        scale: 1.0 / batch.len() as f32,
+                        l2: how.l2,
+                        decayed: own.layout.biases(),
+                    };
+                    let (mut alone, instructions) = ((), Instructions::detect());
+                    let team = &mut Team::alone(&mut alone);
+                    own.state.solver.step(team, instructions, weights, gradient, step);
+                })?;
             }
         }
         self.stepped(block..block + 1, next, what)

@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use self::blocks::Blocks;
 use self::queue::Queue;
 pub use self::rows::Rows;
-use super::host::{Host, Network, Visitor, Wave};
+use super::host::{Host, Instructions, Network, Visitor, Wave};
 use super::{
     Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Joint,
     JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
@@ -84,6 +84,11 @@ impl Gpu {
     /// `epsilon` is eps of the loss.
     pub fn new(host: Host, queue: Queue, epsilon: f32) -> Gpu {
         Gpu { host, queue, epsilon }
+    }
+
+    /// The instructions of the host beside it.
+    pub fn instructions(&self) -> Instructions {
+        self.host.instructions()
     }
 
     pub fn queue(&self) -> &Queue {

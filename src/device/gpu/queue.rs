@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bytemuck::{NoUninit, Pod};
 
-use super::launcher::{Launcher, UNWRITTEN};
+use super::launcher::Launcher;
 use crate::kernel::text::calls::{Buffer, Launch};
 
 /// Launches and copies, one after another. Clones are the same one.
@@ -57,12 +57,6 @@ impl Queue {
     pub fn held(&self) -> (usize, usize) {
         let inner = self.0.borrow();
         (inner.held, inner.peak)
-    }
-
-    /// Bytes that there is still room for.
-    pub fn room(&self) -> usize {
-        let inner = self.0.borrow();
-        inner.limit.saturating_sub(inner.held)
     }
 
     /// Memory of so many bytes, of which none is a number yet.
@@ -193,36 +187,15 @@ impl Memory {
         })
     }
 
-    /// Zeros `count` numbers from number `at` on.
-    ///
-    /// # Errors
-    /// The device is lost.
-    pub fn zero<T>(&self, at: usize, count: usize) -> Result<(), String> {
-        let (at, bytes) = self.stretch::<T>(at, count);
-        self.fill(at, bytes, 0)
-    }
-
     /// Zeros all of it.
     ///
     /// # Errors
     /// The device is lost.
     pub fn clear(&self) -> Result<(), String> {
-        self.fill(0, self.bytes, 0)
-    }
-
-    /// Has it hold no numbers, as before it was written.
-    ///
-    /// # Errors
-    /// The device is lost.
-    pub fn forget(&self) -> Result<(), String> {
-        self.fill(0, self.bytes, UNWRITTEN)
-    }
-
-    fn fill(&self, at: usize, bytes: usize, with: u8) -> Result<(), String> {
-        if bytes == 0 {
-            return Ok(());
+        match self.bytes {
+            0 => Ok(()),
+            bytes => self.queue.asked(|inner| inner.launcher.fill(self.buffer, 0, bytes, 0)),
         }
-        self.queue.asked(|inner| inner.launcher.fill(self.buffer, at, bytes, with))
     }
 
     /// First byte and bytes of some numbers in it.
