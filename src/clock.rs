@@ -30,22 +30,22 @@ impl Clock {
     }
 
     /// A moment that never goes back.
-    pub fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.hook.as_ref().map_or_else(Instant::now, |hook| hook.now())
     }
 
     /// Time since `then`.
-    pub fn since(&self, then: Instant) -> Duration {
+    pub(crate) fn since(&self, then: Instant) -> Duration {
         self.now().saturating_duration_since(then)
     }
 
     /// The time of day.
-    pub fn today(&self) -> SystemTime {
+    pub(crate) fn today(&self) -> SystemTime {
         self.hook.as_ref().map_or_else(SystemTime::now, |hook| hook.today())
     }
 
     /// Lets so much time pass.
-    pub fn sleep(&self, time: Duration) {
+    pub(crate) fn sleep(&self, time: Duration) {
         match &self.hook {
             Some(hook) => hook.sleep(time),
             None => std::thread::sleep(time),

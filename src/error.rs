@@ -38,7 +38,7 @@ pub enum Exit {
 
 impl Exit {
     /// The exit code that has this number, `Bug` for any other number.
-    pub fn from_code(code: u8) -> Exit {
+    pub(crate) fn from_code(code: u8) -> Exit {
         use Exit::*;
         [Usage, Launch, Input, Storage, RunDirectory, Numeric, Peer, Resources, Stopped]
             .into_iter()
@@ -84,7 +84,7 @@ impl Error {
 
     /// What the file system has refused at `path`: exit 9 where file handles or memory are used up,
     /// else exit 5.
-    pub fn file(path: &Path, error: &io::Error) -> Error {
+    pub(crate) fn file(path: &Path, error: &io::Error) -> Error {
         let text = format!("{}: {error}", path.display());
         match Errno::from_io_error(error) {
             Some(Errno::MFILE | Errno::NFILE) => {
@@ -96,12 +96,12 @@ impl Error {
     }
 
     /// Exit 6: checkpoint, model or run directory.
-    pub fn run_directory(text: impl Into<String>) -> Error {
+    pub(crate) fn run_directory(text: impl Into<String>) -> Error {
         Error::new(Exit::RunDirectory, text)
     }
 
     /// Exit 75: told to stop.
-    pub fn stopped() -> Error {
+    pub(crate) fn stopped() -> Error {
         Error::new(Exit::Stopped, "told to stop")
     }
 
@@ -117,7 +117,7 @@ impl Error {
     }
 
     /// Joins the errors of many places into one of the first one's exit code, a line each.
-    pub fn all(errors: Vec<Error>) -> Result<()> {
+    pub(crate) fn all(errors: Vec<Error>) -> Result<()> {
         let Some(first) = errors.first() else { return Ok(()) };
         let lines: Vec<&str> = errors.iter().map(|error| error.text.as_str()).collect();
         Err(Error { text: lines.join("\n  "), ..Error::new(first.exit, "") })

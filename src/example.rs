@@ -20,8 +20,8 @@ pub enum Values {
 
 /// Dequantisation of YouTube-8M's and AudioSet's bytes (docs/method.md, section 2.1): q * 4/255 +
 /// 4/512 - 2.
-pub const BYTE_SCALE: f32 = 4.0 / 255.0;
-pub const BYTE_OFFSET: f32 = 4.0 / 512.0 - 2.0;
+pub(crate) const BYTE_SCALE: f32 = 4.0 / 255.0;
+pub(crate) const BYTE_OFFSET: f32 = 4.0 / 512.0 - 2.0;
 
 /// One video: its id, its true classes (ascending, distinct), its features.
 #[derive(Clone, Debug, PartialEq)]

@@ -18,17 +18,17 @@ fn with_escapes(text: &str, stays: fn(char) -> bool) -> String {
 }
 
 /// A text that may hold what anybody has named, as one line: control characters as escapes.
-pub fn in_a_line(text: &str) -> String {
+pub(crate) fn in_a_line(text: &str) -> String {
     with_escapes(text, |_| false)
 }
 
 /// Lines of such a text.
-pub fn in_lines(text: &str) -> String {
+pub(crate) fn in_lines(text: &str) -> String {
     with_escapes(text, |letter| letter == '\n')
 }
 
 /// A count with at most three figures: 41.2k.
-pub fn count(number: f64) -> String {
+pub(crate) fn count(number: f64) -> String {
     let units = ["", "k", "M", "G", "T"];
     let mut scaled = number;
     let mut unit = 0;
@@ -45,12 +45,12 @@ pub fn count(number: f64) -> String {
 }
 
 /// How many there are: `1 shard`, `2 shards`.
-pub fn counted(number: u64, what: &str) -> String {
+pub(crate) fn counted(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Bytes in binary units: 1.27 GiB.
-pub fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut scaled = number as f64;
     let mut unit = 0;
@@ -62,7 +62,7 @@ pub fn bytes(number: u64) -> String {
 }
 
 /// Hours, minutes and seconds: 0:12:40.
-pub fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.round().max(0.0) as u64;
     format!("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
 }

@@ -35,17 +35,17 @@ pub mod formats;
 #[path = "job/mod.rs"]
 pub mod job;
 #[path = "launch.rs"]
-pub mod launch;
+pub(crate) mod launch;
 #[path = "report/mod.rs"]
 pub mod report;
 #[path = "signals/mod.rs"]
-pub mod signals;
+pub(crate) mod signals;
 // floor 3: optimizers
 #[path = "optim/mod.rs"]
 pub mod optim;
 // floor 2: the model, metrics
 #[path = "limits.rs"]
-pub mod limits;
+pub(crate) mod limits;
 #[path = "metrics/mod.rs"]
 pub mod metrics;
 #[path = "model/mod.rs"]
@@ -73,12 +73,12 @@ pub mod labels;
 #[path = "packed.rs"]
 pub mod packed;
 #[path = "progress.rs"]
-pub mod progress;
+pub(crate) mod progress;
 #[path = "rng.rs"]
 pub mod rng;
 #[path = "system.rs"]
-pub mod system;
+pub(crate) mod system;
 #[path = "team.rs"]
 pub mod team;
 #[path = "tell.rs"]
-pub mod tell;
+pub(crate) mod tell;

@@ -56,16 +56,16 @@ impl Labels {
     }
 
     /// Number of labels of each row, as sent between ranks beside `classes`.
-    pub fn counts(&self) -> Vec<u32> {
+    pub(crate) fn counts(&self) -> Vec<u32> {
         self.offsets.windows(2).map(|pair| (pair[1] - pair[0]) as u32).collect()
     }
 
     /// All labels, row after row.
-    pub fn classes(&self) -> &[u32] {
+    pub(crate) fn classes(&self) -> &[u32] {
         &self.classes
     }
 
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.offsets.truncate(1);
         self.classes.clear();
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::error::{Error, Exit, Result};
 use crate::system;
 
-pub use crate::system::{cores, cores_online as online};
+pub(crate) use crate::system::{cores, cores_online as online};
 
 fn number(name: &str) -> Option<usize> {
     std::env::var(name).ok()?.trim().parse().ok()
 }
 
 /// Whether a launcher of MPI jobs started this process.
-pub fn by_launcher() -> bool {
+pub(crate) fn by_launcher() -> bool {
     ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"]
         .iter()
         .any(|name| std::env::var_os(name).is_some())
@@ -24,7 +24,7 @@ pub fn by_launcher() -> bool {
 ///
 /// # Errors
 /// `started`.
-pub fn in_turn<T>(started: Result<T>) -> Result<T> {
+pub(crate) fn in_turn<T>(started: Result<T>) -> Result<T> {
     let rank = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"]
         .iter()
         .find_map(|name| number(name))
@@ -39,7 +39,7 @@ pub fn in_turn<T>(started: Result<T>) -> Result<T> {
 ///
 /// # Errors
 /// Exit 3, naming the cure.
-pub fn check_world(size: usize) -> Result<()> {
+pub(crate) fn check_world(size: usize) -> Result<()> {
     // mpirun says itself how many it started, also within an allocation for more.
     let variables = match number("OMPI_COMM_WORLD_SIZE") {
         Some(_) => &["OMPI_COMM_WORLD_SIZE"][..],
@@ -62,7 +62,7 @@ pub fn check_world(size: usize) -> Result<()> {
 ///
 /// # Errors
 /// Exit 3: one doesn't.
-pub fn check_variables() -> Result<()> {
+pub(crate) fn check_variables() -> Result<()> {
     fn is_seconds(text: &str) -> bool {
         text.parse::<u32>().is_ok()
     }
@@ -92,7 +92,7 @@ pub fn check_variables() -> Result<()> {
 /// What the launcher of this process, if that is mpirun, has loaded of LLVM, which takes SIGUSR1
 /// for itself: such a signal to mpirun never reaches the ranks. hwloc loads it with PoCL while it
 /// looks for devices.
-pub fn signal_trap() -> Option<String> {
+pub(crate) fn signal_trap() -> Option<String> {
     // One rank of each node reports it.
     number("OMPI_COMM_WORLD_LOCAL_RANK").filter(|rank| *rank == 0)?;
     let launcher = rustix::process::getppid()?.as_raw_nonzero();
@@ -127,7 +127,7 @@ fn slurm_local_size() -> Option<usize> {
 static RANKS_HERE: AtomicUsize = AtomicUsize::new(0);
 
 /// Says that so many ranks are threads of this process, which share what it has.
-pub fn ranks_are_threads(size: usize) {
+pub(crate) fn ranks_are_threads(size: usize) {
     RANKS_HERE.store(size, Ordering::SeqCst);
 }
 
@@ -139,7 +139,7 @@ fn local_size() -> Option<usize> {
 
 /// Bytes of memory that this rank may count on: its share of what the node has free, of what its
 /// control groups and Slurm allow, or what this process may take. `None` where nothing tells.
-pub fn memory() -> Option<u64> {
+pub(crate) fn memory() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let free = system::memory_available();
     let limits = limit_files(&system::control_groups())
@@ -201,7 +201,7 @@ fn tasks_of(list: &str, node: usize) -> Option<usize> {
 /// Threads for this rank: `wanted`, or if 0 its share of the cores in its affinity mask (ranks that
 /// aren't bound share a machine's cores), at most SLURM_CPUS_PER_TASK. Never more than the mask
 /// has.
-pub fn threads(wanted: usize) -> usize {
+pub(crate) fn threads(wanted: usize) -> usize {
     let cores = cores();
     if wanted > cores {
         log::warn!(

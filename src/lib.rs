@@ -25,6 +25,7 @@
 //! that is here.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
+#![warn(unreachable_pub)]
 
 pub use crate::artifact::{load, save};
 pub use crate::comm::{Comm, run_threads};

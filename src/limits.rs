@@ -3,23 +3,23 @@
 use crate::example::FeaturePart;
 
 /// Classes of a shard.
-pub const CLASSES_MAX: usize = 16_777_216;
+pub(crate) const CLASSES_MAX: usize = 16_777_216;
 /// Features of a row or frame.
-pub const FEATURES_MAX: usize = (1 << 24) - 1;
+pub(crate) const FEATURES_MAX: usize = (1 << 24) - 1;
 /// Parts of a row's features.
-pub const PARTS_MAX: usize = 1024;
+pub(crate) const PARTS_MAX: usize = 1024;
 /// Bytes of a part's name.
-pub const PART_NAME_MAX: usize = 256;
+pub(crate) const PART_NAME_MAX: usize = 256;
 /// Bytes of an id.
-pub const ID_MAX: usize = 65_536;
+pub(crate) const ID_MAX: usize = 65_536;
 /// Bytes of a text such as where the rows come from.
-pub const TEXT_MAX: usize = 1 << 20;
+pub(crate) const TEXT_MAX: usize = 1 << 20;
 
 /// Whether `parts` can be those of a shard: how many they are, how large, and their names.
 ///
 /// # Errors
 /// What was found and what was expected.
-pub fn check_parts(parts: &[FeaturePart]) -> Result<(), String> {
+pub(crate) fn check_parts(parts: &[FeaturePart]) -> Result<(), String> {
     if parts.is_empty() || parts.len() > PARTS_MAX {
         return Err(format!("found {} parts, expected 1 to {PARTS_MAX}", parts.len()));
     }
@@ -49,7 +49,7 @@ pub fn check_parts(parts: &[FeaturePart]) -> Result<(), String> {
 ///
 /// # Errors
 /// What was found and what was expected.
-pub fn check_class_count(count: i128) -> Result<usize, String> {
+pub(crate) fn check_class_count(count: i128) -> Result<usize, String> {
     let fits = usize::try_from(count).ok().filter(|count| (1..=CLASSES_MAX).contains(count));
     fits.ok_or_else(|| format!("found {count}, expected 1 to {CLASSES_MAX}"))
 }
@@ -58,7 +58,7 @@ pub fn check_class_count(count: i128) -> Result<usize, String> {
 ///
 /// # Errors
 /// What was found and what was expected.
-pub fn check_id(id: &[u8]) -> Result<(), String> {
+pub(crate) fn check_id(id: &[u8]) -> Result<(), String> {
     if id.len() > ID_MAX {
         return Err(format!("id: found {} bytes, expected at most {ID_MAX}", id.len()));
     }

@@ -54,11 +54,11 @@ impl<T: Pod> Numbers for Cow<'_, [T]> {
     }
 }
 
-pub fn serialize<V: Numbers, S: Serializer>(numbers: &V, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<V: Numbers, S: Serializer>(numbers: &V, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_bytes(bytemuck::cast_slice(numbers.numbers()))
 }
 
-pub fn deserialize<'a, V: Numbers, D: Deserializer<'a>>(from: D) -> Result<V, D::Error> {
+pub(crate) fn deserialize<'a, V: Numbers, D: Deserializer<'a>>(from: D) -> Result<V, D::Error> {
     from.deserialize_byte_buf(Bytes(PhantomData)).map(V::from_numbers)
 }
 
@@ -82,7 +82,7 @@ impl<T: Pod> Visitor<'_> for Bytes<T> {
 /// One vector of numbers by itself.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(transparent, bound = "")]
-pub struct Packed<V: Numbers>(#[serde(with = "self")] pub V);
+pub struct Packed<V: Numbers>(#[serde(with = "self")] pub(crate) V);
 
 /// Writes `value` as the next item.
 pub fn put(to: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
@@ -94,7 +94,7 @@ pub fn put(to: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
 
 /// Begins a map of `count` named fields. What follows is the name and the value of each, an item
 /// each, for values that others write.
-pub fn put_fields(to: &mut dyn Write, count: u8) -> io::Result<()> {
+pub(crate) fn put_fields(to: &mut dyn Write, count: u8) -> io::Result<()> {
     assert!(count < 24, "more fields have a longer head");
     to.write_all(&[0xa0 | count])
 }
@@ -136,7 +136,7 @@ pub fn take_numbers<V: Numbers>(from: &mut dyn Read) -> io::Result<V> {
 }
 
 /// An item that was read back, unless something of it can't be.
-pub fn unless<T>(item: T, fault: Option<String>) -> io::Result<T> {
+pub(crate) fn unless<T>(item: T, fault: Option<String>) -> io::Result<T> {
     match fault {
         None => Ok(item),
         Some(what) => Err(io::Error::new(io::ErrorKind::InvalidData, what)),

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// Groups of row blocks at most that give their rows to a mini-batch of pretraining, and so ranks
 /// that it can use.
-pub const GROUPS_MAX: usize = 64;
+pub(crate) const GROUPS_MAX: usize = 64;
 
 /// Items 0..n cut into contiguous blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Blocks {
 
     /// Cuts items of the given costs into at most `blocks` runs of about equal cost, at multiples
     /// of `unit` items only. No block is empty.
-    pub fn by_cost(costs: &[usize], blocks: usize, unit: usize) -> Blocks {
+    pub(crate) fn by_cost(costs: &[usize], blocks: usize, unit: usize) -> Blocks {
         let units: Vec<usize> = costs.chunks(unit).map(|unit| unit.iter().sum()).collect();
         let total: usize = units.iter().sum();
         let blocks = blocks.clamp(1, units.len().max(1));
@@ -55,23 +55,18 @@ impl Blocks {
     }
 
     /// Number of items in all blocks.
-    pub fn items(&self) -> usize {
+    pub(crate) fn items(&self) -> usize {
         self.starts[self.len()]
     }
 
     /// The items of one block.
-    pub fn block(&self, block: usize) -> Range<usize> {
+    pub(crate) fn block(&self, block: usize) -> Range<usize> {
         self.starts[block]..self.starts[block + 1]
     }
 
     /// The items of a run of blocks.
     pub fn run(&self, blocks: Range<usize>) -> Range<usize> {
         self.starts[blocks.start]..self.starts[blocks.end]
-    }
-
-    /// The block that holds `item`.
-    pub fn of_item(&self, item: usize) -> usize {
-        self.starts.partition_point(|start| *start <= item) - 1
     }
 }
 
@@ -102,12 +97,12 @@ impl Owners {
     }
 
     /// Number of ranks.
-    pub fn ranks(&self) -> usize {
+    pub(crate) fn ranks(&self) -> usize {
         self.starts.len() - 1
     }
 
     /// Number of blocks of all ranks.
-    pub fn blocks(&self) -> usize {
+    pub(crate) fn blocks(&self) -> usize {
         self.starts[self.ranks()]
     }
 
@@ -126,13 +121,8 @@ impl Owners {
         self.run(self.rank)
     }
 
-    /// Blocks of the rank that has most.
-    pub fn longest(&self) -> usize {
-        (0..self.ranks()).map(|rank| self.run(rank).len()).max().unwrap_or(0)
-    }
-
     /// The rank that owns `block`.
-    pub fn owner(&self, block: usize) -> usize {
+    pub(crate) fn owner(&self, block: usize) -> usize {
         assert!(block < self.blocks(), "block {block} of {}", self.blocks());
         // Behind ranks without blocks, which begin where the next one does.
         self.starts.partition_point(|start| *start <= block) - 1
@@ -141,14 +131,14 @@ impl Owners {
 
 /// Items cut into blocks, and who owns which.
 #[derive(Clone, Copy, Debug)]
-pub struct OwnedBlocks<'a> {
-    pub blocks: &'a Blocks,
-    pub owners: &'a Owners,
+pub(crate) struct OwnedBlocks<'a> {
+    pub(crate) blocks: &'a Blocks,
+    pub(crate) owners: &'a Owners,
 }
 
 impl OwnedBlocks<'_> {
     /// Number of items that `rank` owns.
-    pub fn items(&self, rank: usize) -> usize {
+    pub(crate) fn items(&self, rank: usize) -> usize {
         self.blocks.run(self.owners.run(rank)).len()
     }
 }
@@ -179,7 +169,6 @@ mod tests {
             let lengths = Owners::even(blocks, size, 0).runs();
             let (least, most) = (blocks / size, blocks.div_ceil(size));
             assert!(lengths.iter().all(|run| (least..=most).contains(&run.len())), "{lengths:?}");
-            assert_eq!(Owners::even(blocks, size, 0).longest(), most);
         }
     }
 
@@ -195,14 +184,6 @@ mod tests {
             let cut = Blocks::by_cost(&vec![5; count], blocks, 2);
             assert_eq!(cut.items(), count);
             assert!((0..cut.len()).all(|block| !cut.block(block).is_empty()), "{cut:?}");
-        }
-    }
-
-    #[test]
-    fn items_find_their_block() {
-        let blocks = Blocks::even(10, 4);
-        for item in 0..10 {
-            assert!(blocks.block(blocks.of_item(item)).contains(&item));
         }
     }
 }

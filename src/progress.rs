@@ -28,14 +28,14 @@ thread_local! {
 }
 
 /// Says that a piece of work is done: a file, a chunk, a tile, a message.
-pub fn tick() {
+pub(crate) fn tick() {
     if counts() {
         COUNT.0.fetch_add(1, Relaxed);
     }
 }
 
 /// Pieces of work done so far.
-pub fn count() -> u64 {
+pub(crate) fn count() -> u64 {
     COUNT.0.load(Relaxed)
 }
 
@@ -45,15 +45,15 @@ fn counts() -> bool {
 }
 
 /// From now on this thread works ahead: what it does counts only while it is waited for.
-pub fn work_ahead() {
+pub(crate) fn work_ahead() {
     AHEAD.set(true);
 }
 
 /// While this lives, a thread waits for one that works ahead.
-pub struct Awaiting(());
+pub(crate) struct Awaiting(());
 
 impl Awaiting {
-    pub fn begin() -> Awaiting {
+    pub(crate) fn begin() -> Awaiting {
         AWAITED.fetch_add(1, Relaxed);
         Awaiting(())
     }
@@ -67,7 +67,7 @@ impl Drop for Awaiting {
 }
 
 /// What this process is at, as far as it has said.
-pub fn phase() -> String {
+pub(crate) fn phase() -> String {
     // Asked for in the middle of anything, where memory runs out too: nobody is waited for.
     match PHASE.try_lock() {
         Ok(phase) if !phase.is_empty() => phase.clone(),
@@ -76,7 +76,7 @@ pub fn phase() -> String {
 }
 
 /// Says what this process is at.
-pub fn set_phase(text: &str) {
+pub(crate) fn set_phase(text: &str) {
     let mut phase = lock(&PHASE);
     phase.clear();
     phase.push_str(text);
@@ -84,7 +84,7 @@ pub fn set_phase(text: &str) {
 
 /// How long a call may take without counting as a hang.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum CallPatience {
+pub(crate) enum CallPatience {
     /// As long as any work.
     Usual,
     /// Without end: a disk that syncs or renames slowly loses nothing, so that gives a warning
@@ -96,13 +96,13 @@ pub enum CallPatience {
 
 /// A call under way.
 #[derive(Clone, Debug)]
-pub struct Underway {
+pub(crate) struct Underway {
     /// `reading`, `syncing`.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
     /// The file or whatever it is done to; may be empty.
-    pub path: PathBuf,
-    pub since: Instant,
-    pub patience: CallPatience,
+    pub(crate) path: PathBuf,
+    pub(crate) since: Instant,
+    pub(crate) patience: CallPatience,
 }
 
 struct Entry {
@@ -114,23 +114,23 @@ struct Entry {
 
 /// A call that may never come back, for as long as this lives.
 #[must_use]
-pub struct CallGuard {
+pub(crate) struct CallGuard {
     number: u64,
 }
 
 impl CallGuard {
     /// Work on a file: `CallGuard::on("reading", path)`.
-    pub fn on(what: &'static str, path: &Path) -> CallGuard {
+    pub(crate) fn on(what: &'static str, path: &Path) -> CallGuard {
         CallGuard::begin(what, path, CallPatience::Usual)
     }
 
     /// A call that may take any time; if it is slow there is a warning.
-    pub fn slow(what: &'static str, path: &Path) -> CallGuard {
+    pub(crate) fn slow(what: &'static str, path: &Path) -> CallGuard {
         CallGuard::begin(what, path, CallPatience::Endless)
     }
 
     /// A call that may say nothing for as long as `limit`.
-    pub fn until(what: &'static str, path: &Path, limit: Duration) -> CallGuard {
+    pub(crate) fn until(what: &'static str, path: &Path, limit: Duration) -> CallGuard {
         CallGuard::begin(what, path, CallPatience::Until(limit))
     }
 
@@ -157,7 +157,7 @@ impl Drop for CallGuard {
 }
 
 /// The call that has been under way longest, of the innermost ones of threads that are waited for.
-pub fn oldest_call() -> Option<Underway> {
+pub(crate) fn oldest_call() -> Option<Underway> {
     let awaited = AWAITED.load(Relaxed) > 0;
     // Calls are appended as they begin.
     let calls = lock(&CALLS);

@@ -52,7 +52,7 @@ impl Stream {
     }
 
     /// Uniform over all 64-bit words.
-    pub fn next_u64(&mut self) -> u64 {
+    pub(crate) fn next_u64(&mut self) -> u64 {
         u64::from(self.next_u32()) | u64::from(self.next_u32()) << 32
     }
 
@@ -68,12 +68,12 @@ impl Stream {
 
     /// About standard normal: the sum of twelve uniforms less six, never beyond +-6, which needs no
     /// transcendental function and so has the same bits on every processor.
-    pub fn normal(&mut self) -> f32 {
+    pub(crate) fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
     }
 
     /// Shuffles `items` in place (Fisher and Yates).
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last as u64 + 1) as usize);
         }
@@ -115,7 +115,7 @@ impl Permutation {
     }
 
     /// The item at `position`. Both are below `count`.
-    pub fn at(&self, position: usize) -> usize {
+    pub(crate) fn at(&self, position: usize) -> usize {
         let mut value = position as u64;
         assert!(value < self.count, "position {position} is outside the permutation");
         loop {

@@ -29,19 +29,19 @@ fn proc_bytes(file: &str, name: &str) -> Option<u64> {
 
 /// Cores that this process may run on.
 #[cfg(target_os = "linux")]
-pub fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     let mask = rustix::thread::sched_getaffinity(None);
     mask.map_or(1, |mask| mask.count() as usize).max(1)
 }
 
 /// Cores that this process may run on.
 #[cfg(not(target_os = "linux"))]
-pub fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Cores of this machine, whoever may run on them.
-pub fn cores_online() -> usize {
+pub(crate) fn cores_online() -> usize {
     let Ok(text) = fs::read_to_string("/sys/devices/system/cpu/online") else { return cores() };
     let ranges = text.trim().split(',').filter_map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -52,13 +52,13 @@ pub fn cores_online() -> usize {
 
 /// Bytes of memory of this machine; `None` where the system doesn't tell.
 #[cfg(not(target_os = "macos"))]
-pub fn memory() -> Option<u64> {
+pub(crate) fn memory() -> Option<u64> {
     proc_bytes("meminfo", "MemTotal")
 }
 
 /// Bytes of memory of this machine; `None` where the system doesn't tell.
 #[cfg(target_os = "macos")]
-pub fn memory() -> Option<u64> {
+pub(crate) fn memory() -> Option<u64> {
     let (mut bytes, mut length) = (0u64, size_of::<u64>());
     let value = (&raw mut bytes).cast();
     // SAFETY: the name ends with its zero, and the value has as many bytes as `length` says.
@@ -69,71 +69,71 @@ pub fn memory() -> Option<u64> {
 }
 
 /// Bytes of memory that could be had without taking it from others.
-pub fn memory_available() -> Option<u64> {
+pub(crate) fn memory_available() -> Option<u64> {
     proc_bytes("meminfo", "MemAvailable").or_else(memory)
 }
 
 /// Bytes of addresses that this process has.
-pub fn own_addresses() -> u64 {
+pub(crate) fn own_addresses() -> u64 {
     let pages = proc("self/statm").unwrap_or_default();
     let pages = pages.split_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
 /// The most bytes of memory that this process had so far; 0 where the system doesn't tell.
-pub fn own_peak() -> u64 {
+pub(crate) fn own_peak() -> u64 {
     proc_bytes("self/status", "VmHWM").unwrap_or(0)
 }
 
 /// Seconds that processors have worked for this process so far, all threads together.
-pub fn own_processor_seconds() -> f64 {
+pub(crate) fn own_processor_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// The control groups of this process, as /proc/self/cgroup lists them; nothing where there are
 /// none.
-pub fn control_groups() -> String {
+pub(crate) fn control_groups() -> String {
     proc("self/cgroup").unwrap_or_default()
 }
 
 /// What the maker calls the processor.
-pub fn processor() -> String {
+pub(crate) fn processor() -> String {
     proc_field("cpuinfo", "model name").unwrap_or_default()
 }
 
 /// The program that runs here, also where its file has been replaced since.
 #[cfg(target_os = "linux")]
-pub fn own_program() -> io::Result<PathBuf> {
+pub(crate) fn own_program() -> io::Result<PathBuf> {
     Ok(PathBuf::from("/proc/self/exe"))
 }
 
 /// The program that runs here, by its name.
 #[cfg(not(target_os = "linux"))]
-pub fn own_program() -> io::Result<PathBuf> {
+pub(crate) fn own_program() -> io::Result<PathBuf> {
     std::env::current_exe()
 }
 
 /// A path that leads to this very open file or folder, whatever has the name `path` by now, for
 /// those who open by path. Where the system has none it is `path`.
-pub fn path_of(file: &File, path: &Path) -> PathBuf {
+pub(crate) fn path_of(file: &File, path: &Path) -> PathBuf {
     let itself = Path::new("/proc/self/fd").join(file.as_raw_fd().to_string());
     if itself.exists() { itself } else { path.to_path_buf() }
 }
 
 /// What the system tells of a process.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Process {
+pub(crate) struct Process {
     /// Whether a signal or a tracer has stopped it.
-    pub stopped: bool,
+    pub(crate) stopped: bool,
     /// When it began, in ticks: its number may be used again.
-    pub began: u64,
+    pub(crate) began: u64,
     /// Its time on processors so far.
-    pub busy: Duration,
+    pub(crate) busy: Duration,
 }
 
 /// What the system tells of process `number`; `None` where there is none, or no /proc.
-pub fn process(number: u32) -> Option<Process> {
+pub(crate) fn process(number: u32) -> Option<Process> {
     let text = proc(&format!("{number}/stat"))?;
     // The name in parentheses may hold anything. The state is field 3 of all, times on processors
     // 14 and 15, the beginning 22.
@@ -145,13 +145,13 @@ pub fn process(number: u32) -> Option<Process> {
 }
 
 /// The name of the program that process `number` runs, and the list of files that it has mapped.
-pub fn program_and_maps(number: u32) -> Option<(String, String)> {
+pub(crate) fn program_and_maps(number: u32) -> Option<(String, String)> {
     let name = proc(&format!("{number}/comm"))?;
     Some((name.trim().to_string(), proc(&format!("{number}/maps"))?))
 }
 
 /// Bytes that tell one running system, and one name space of this kind on it, from another.
-pub fn name_space(kind: &str) -> Vec<u8> {
+pub(crate) fn name_space(kind: &str) -> Vec<u8> {
     let system = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_else(|_| {
         // As well as can be told without one.
         rustix::system::uname().nodename().to_bytes().to_vec()
@@ -165,7 +165,7 @@ pub fn name_space(kind: &str) -> Vec<u8> {
 /// # Errors
 /// It is gone already.
 #[cfg(target_os = "linux")]
-pub fn end_with(parent: Pid) -> io::Result<()> {
+pub(crate) fn end_with(parent: Pid) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     if rustix::process::getppid() != Some(parent) {
         return Err(io::ErrorKind::BrokenPipe.into());
@@ -178,7 +178,7 @@ pub fn end_with(parent: Pid) -> io::Result<()> {
 /// # Errors
 /// None.
 #[cfg(not(target_os = "linux"))]
-pub fn end_with(_parent: Pid) -> io::Result<()> {
+pub(crate) fn end_with(_parent: Pid) -> io::Result<()> {
     Ok(())
 }
 
@@ -187,7 +187,7 @@ pub fn end_with(_parent: Pid) -> io::Result<()> {
 /// # Errors
 /// The system has none.
 #[cfg(target_os = "linux")]
-pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
     use rustix::rand::{GetRandomFlags, getrandom};
     getrandom(bytes, GetRandomFlags::empty())?;
     Ok(())
@@ -198,7 +198,7 @@ pub fn random(bytes: &mut [u8]) -> io::Result<()> {
 /// # Errors
 /// The system has none.
 #[cfg(not(target_os = "linux"))]
-pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
     io::Read::read_exact(&mut File::open("/dev/urandom")?, bytes)
 }
 
@@ -207,7 +207,7 @@ pub fn random(bytes: &mut [u8]) -> io::Result<()> {
 /// # Errors
 /// What the system says.
 #[cfg(target_os = "linux")]
-pub fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+pub(crate) fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
     use rustix::net::{SocketFlags, SocketType, socket_with};
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     socket_with(family, SocketType::STREAM, flags, None)
@@ -218,7 +218,7 @@ pub fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// What the system says; `AGAIN` where nobody waits.
 #[cfg(target_os = "linux")]
-pub fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
+pub(crate) fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
     use rustix::net::{SocketFlags, accept_with};
     accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
 }
@@ -228,7 +228,7 @@ pub fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// What the system says.
 #[cfg(not(target_os = "linux"))]
-pub fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+pub(crate) fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
     never_waits(rustix::net::socket(family, rustix::net::SocketType::STREAM, None)?)
 }
 
@@ -237,7 +237,7 @@ pub fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// What the system says; `AGAIN` where nobody waits.
 #[cfg(not(target_os = "linux"))]
-pub fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
+pub(crate) fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
     never_waits(rustix::net::accept(listener)?)
 }
 
@@ -250,7 +250,7 @@ fn never_waits(socket: OwnedFd) -> Result<OwnedFd, Errno> {
 
 /// OpenCL's drivers that are registered here, as the loader finds them, by what their files say.
 #[cfg(target_os = "linux")]
-pub fn opencl_drivers() -> Vec<String> {
+pub(crate) fn opencl_drivers() -> Vec<String> {
     let folder = std::env::var_os("OCL_ICD_VENDORS").unwrap_or("/etc/OpenCL/vendors".into());
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let files = entries.filter_map(|entry| entry.ok()).map(|entry| entry.path());
@@ -259,7 +259,7 @@ pub fn opencl_drivers() -> Vec<String> {
 
 /// OpenCL's drivers that are registered here: elsewhere nobody knows before it is asked.
 #[cfg(not(target_os = "linux"))]
-pub fn opencl_drivers() -> Vec<String> {
+pub(crate) fn opencl_drivers() -> Vec<String> {
     vec!["unknown".into()]
 }
 

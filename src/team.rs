@@ -34,12 +34,12 @@ impl<'a, S: Send> Team<'a, S> {
 
     /// The same team, whose calling thread calls `poll` after each of its items and while it waits
     /// for the others, so that messages under way move on.
-    pub fn polling<'b>(&'b mut self, poll: &'b mut dyn FnMut()) -> Team<'b, S> {
+    pub(crate) fn polling<'b>(&'b mut self, poll: &'b mut dyn FnMut()) -> Team<'b, S> {
         Team { members: self.members, poll: Some(poll) }
     }
 
     /// Number of threads.
-    pub fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         self.members.len()
     }
 
@@ -55,7 +55,7 @@ impl<'a, S: Send> Team<'a, S> {
     }
 
     /// Works off `items`, each on one thread.
-    pub fn for_each<I: Send>(
+    pub(crate) fn for_each<I: Send>(
         &mut self,
         items: impl IntoIterator<Item = I, IntoIter: Send>,
         work: impl Fn(&mut S, I) + Sync,
@@ -101,7 +101,7 @@ impl<'a, S: Send> Team<'a, S> {
     }
 
     /// What `work` makes of each of `items`, in their order.
-    pub fn map<I: Send, R: Send>(
+    pub(crate) fn map<I: Send, R: Send>(
         &mut self,
         items: impl IntoIterator<Item = I, IntoIter: Send>,
         work: impl Fn(&mut S, I) -> R + Sync,
@@ -125,7 +125,11 @@ impl<'a, S: Send> Team<'a, S> {
     /// As `for_each`, for items that several threads can also share: whole rounds of one item a
     /// thread, and then all threads together at each of the items that are left, so that no thread
     /// is idle where there are few items. `work` is given the team of the item.
-    pub fn together<I: Send>(&mut self, mut items: Vec<I>, work: impl Fn(&mut Team<S>, I) + Sync) {
+    pub(crate) fn together<I: Send>(
+        &mut self,
+        mut items: Vec<I>,
+        work: impl Fn(&mut Team<S>, I) + Sync,
+    ) {
         let left = items.split_off(items.len() / self.threads() * self.threads());
         self.for_each(items, |member, item| work(&mut Team::alone(member), item));
         for item in left {
@@ -146,7 +150,7 @@ impl Drop for CountsOff<'_> {
 }
 
 /// Items made ahead of their use by a thread of their own, in their order, up to the first error.
-pub struct Ahead<T, E> {
+pub(crate) struct Ahead<T, E> {
     items: Option<Receiver<Result<T, E>>>,
     maker: Option<JoinHandle<()>>,
     wait_seconds: f64,
@@ -155,7 +159,7 @@ pub struct Ahead<T, E> {
 impl<T: Send + 'static, E: Send + 'static> Ahead<T, E> {
     /// Items as `make` gives them until it gives none or an error, at most `depth` of them waiting.
     /// After an error `make` isn't asked again: what it reads from is in the middle of something.
-    pub fn new(
+    pub(crate) fn new(
         depth: usize,
         mut make: impl FnMut() -> Option<Result<T, E>> + Send + 'static,
     ) -> Ahead<T, E> {
@@ -174,7 +178,7 @@ impl<T: Send + 'static, E: Send + 'static> Ahead<T, E> {
     }
 
     /// Seconds that `next` has waited so far.
-    pub fn wait_seconds(&self) -> f64 {
+    pub(crate) fn wait_seconds(&self) -> f64 {
         self.wait_seconds
     }
 }

@@ -35,7 +35,7 @@ extern "C" fn look() {
 }
 
 /// Whether standard output was closed when the process began.
-pub fn output_was_closed() -> bool {
+pub(crate) fn output_was_closed() -> bool {
     CLOSED[0].load(Relaxed)
 }
 
@@ -44,17 +44,17 @@ pub fn output_was_closed() -> bool {
 const PASSED_ON: Duration = Duration::from_millis(300);
 
 /// Waits until a launcher has passed on what this rank has printed.
-pub fn passed_on() {
+pub(crate) fn passed_on() {
     std::thread::sleep(PASSED_ON);
 }
 
 /// Lines that couldn't be written.
-pub fn dropped() -> u64 {
+pub(crate) fn dropped() -> u64 {
     DROPPED.load(Relaxed)
 }
 
 /// Writes a line, in one piece where the system lets it: a rank may be killed at any moment after.
-pub fn line(text: &str) {
+pub(crate) fn line(text: &str) {
     let whole = format!("{text}\n");
     if CLOSED[1].load(Relaxed) || write_all(whole.as_bytes()).is_err() {
         DROPPED.fetch_add(1, Relaxed);

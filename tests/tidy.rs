@@ -110,7 +110,8 @@ fn modules_are_listed_by_floor() {
     for line in text.lines().map(str::trim) {
         if let Some(rest) = line.strip_prefix("// floor ") {
             floor = Some(rest[..1].parse().unwrap());
-        } else if let Some(module) = line.strip_prefix("pub mod ").and_then(|m| m.strip_suffix(';'))
+        } else if let Some((_, module)) = line.split_once("mod ")
+            && let Some(module) = module.strip_suffix(';')
         {
             assert_eq!(floor_of(module), floor, "{module}");
             listed.push(module);
@@ -245,7 +246,7 @@ fn nothing_unsafe_stands_without_its_reason() {
             let reasoned = near.iter().any(|line| line.contains("// SAFETY: "));
             let documents = |line: &&&str| is_comment(line) || line.starts_with("#[");
             let mut docs = lines[..index].iter().rev().take_while(documents);
-            let own = line.starts_with("pub ") || line.starts_with("unsafe ");
+            let own = line.starts_with("pub") || line.starts_with("unsafe ");
             let block = line.contains(&opens) || line.contains(&implements);
             let fine = !block || reasoned;
             if !fine || own && line.contains(&function) && !docs.any(|doc| doc.contains("# Safety"))

@@ -42,7 +42,7 @@ fn is_own(name: &OsStr) -> bool {
 
 /// Makes a temporary directory for the model `path` and returns its name; refuses if `path` is
 /// there. What an earlier try has left goes; a folder that holds anything else is left alone.
-pub fn prepare(disk: &Disk, path: &Path) -> Result<PathBuf> {
+pub(crate) fn prepare(disk: &Disk, path: &Path) -> Result<PathBuf> {
     let failed = |error: io::Error| Error::file(path, &error);
     if there(path).map_err(failed)?.is_some() {
         return Err(Error::run_directory(format!("{}: exists already", path.display())));
@@ -51,7 +51,7 @@ pub fn prepare(disk: &Disk, path: &Path) -> Result<PathBuf> {
 }
 
 /// Syncs the finished directory and gives it its name.
-pub fn put_in_place(disk: &Disk, temporary: &Path, path: &Path) -> Result<()> {
+pub(crate) fn put_in_place(disk: &Disk, temporary: &Path, path: &Path) -> Result<()> {
     disk.sync_dir(temporary)
         .and_then(|()| disk.rename(temporary, path))
         .and_then(|()| disk.sync_dir(folder_of(path)))
@@ -67,7 +67,7 @@ fn entry(disk: &Disk, path: &Path, classes: Option<Range<usize>>) -> Result<File
 }
 
 /// Length and SHA-256 of a file.
-pub fn digest(path: &Path) -> std::io::Result<(u64, String)> {
+pub(crate) fn digest(path: &Path) -> std::io::Result<(u64, String)> {
     let _reading = CallGuard::on("reading", path);
     let (mut file, mut sha, mut bytes) = (fs::File::open(path)?, Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 20];
@@ -84,7 +84,7 @@ pub fn digest(path: &Path) -> std::io::Result<(u64, String)> {
 }
 
 /// Writes `manifest.json` and `SHA256SUMS`, and syncs them.
-pub fn write_manifest(disk: &Disk, directory: &Path, manifest: &Manifest) -> Result<()> {
+pub(crate) fn write_manifest(disk: &Disk, directory: &Path, manifest: &Manifest) -> Result<()> {
     let text = manifest.text();
     let digest = hex(&Sha256::digest(&text));
     let files = manifest.files.iter().map(|file| (file.name.as_str(), file.sha256.as_str()));
@@ -127,7 +127,11 @@ fn vector<T: hdf5::H5Type>(group: &hdf5::Group, name: &str, values: &[T]) -> hdf
 }
 
 /// Writes `shared.h5`.
-pub fn write_shared(disk: &Disk, directory: &Path, annotator: &Annotator) -> Result<FileEntry> {
+pub(crate) fn write_shared(
+    disk: &Disk,
+    directory: &Path,
+    annotator: &Annotator,
+) -> Result<FileEntry> {
     let path = directory.join(SHARED);
     let write = || -> hdf5::Result<()> {
         let file = create(&path)?;
@@ -161,7 +165,7 @@ struct Rows {
 }
 
 /// Whether a column belongs to a gate, not to an expert.
-pub fn is_gate(role: Role) -> bool {
+pub(crate) fn is_gate(role: Role) -> bool {
     !matches!(role, Role::Expert(_))
 }
 
@@ -196,7 +200,7 @@ fn offsets(counts: impl Iterator<Item = usize>) -> Vec<i64> {
 }
 
 /// Writes all experts files; returns their entries on every rank.
-pub fn write_experts(
+pub(crate) fn write_experts(
     comm: &Comm,
     disk: &Disk,
     directory: &Path,

@@ -10,51 +10,51 @@ use crate::folder::sums::is_sha256;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::EXPERTS_MAX;
 
-pub const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 const FORMAT: &str = "reelscale-model";
 const VERSION: u32 = 2;
 /// Models of this version have no SHA256SUMS.
 const VERSION_WITHOUT_SUMS: u32 = 1;
 /// No manifest is larger; what claims to be is not read.
-pub const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 const FLOAT: u64 = size_of::<f32>() as u64;
 
 /// One file of the directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FileEntry {
-    pub name: String,
-    pub bytes: u64,
-    pub sha256: String,
+pub(crate) struct FileEntry {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
     /// The classes that it holds; none for the shared layers.
-    pub classes: Option<Range<usize>>,
+    pub(crate) classes: Option<Range<usize>>,
 }
 
 /// The whole manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    pub format: String,
-    pub version: u32,
+    pub(crate) format: String,
+    pub(crate) version: u32,
     /// Program and version that wrote it.
-    pub creator: String,
-    pub shape: Shape,
+    pub(crate) creator: String,
+    pub(crate) shape: Shape,
     /// Number of experts of all classes.
-    pub experts: usize,
-    pub content_hash: String,
-    pub files: Vec<FileEntry>,
+    pub(crate) experts: usize,
+    pub(crate) content_hash: String,
+    pub(crate) files: Vec<FileEntry>,
 }
 
 /// The name of the file of the shared layers.
-pub const SHARED: &str = "shared.h5";
+pub(crate) const SHARED: &str = "shared.h5";
 
 /// The name of an experts file, counted from 0.
-pub fn experts_name(index: usize) -> String {
+pub(crate) fn experts_name(index: usize) -> String {
     format!("experts-{index:05}.h5")
 }
 
 impl Manifest {
-    pub fn new(
+    pub(crate) fn new(
         annotator: &Annotator,
         shared: FileEntry,
         experts: Vec<FileEntry>,
@@ -113,12 +113,12 @@ impl Manifest {
     }
 
     /// Whether `SHA256SUMS` belongs to it.
-    pub fn has_sums(&self) -> bool {
+    pub(crate) fn has_sums(&self) -> bool {
         self.version > VERSION_WITHOUT_SUMS
     }
 
     /// The files that hold experts, in the order of classes.
-    pub fn expert_files(&self) -> impl Iterator<Item = (&FileEntry, Range<usize>)> {
+    pub(crate) fn expert_files(&self) -> impl Iterator<Item = (&FileEntry, Range<usize>)> {
         self.files.iter().filter_map(|file| Some((file, file.classes.clone()?)))
     }
 

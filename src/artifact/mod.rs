@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 pub use content::content_hash;
 pub use manifest::Manifest;
-pub use model_folder::ModelFolder;
+pub(crate) use model_folder::ModelFolder;
 
 use crate::comm::Comm;
 use crate::disk::{Disk, folder_of};
@@ -56,7 +56,7 @@ pub fn save(comm: &Comm, path: &Path, annotator: &Annotator) -> Result<String> {
 ///
 /// # Errors
 /// As `save`.
-pub fn save_hashed(
+pub(crate) fn save_hashed(
     comm: &Comm,
     disk: &Disk,
     path: &Path,

@@ -22,9 +22,9 @@ use crate::folder::{Folder, FolderFile, same_sum};
 use crate::human::hex;
 
 /// The open directory of a model.
-pub struct ModelFolder {
+pub(crate) struct ModelFolder {
     folder: Folder,
-    pub manifest: Manifest,
+    pub(crate) manifest: Manifest,
     /// As the manifest lists them.
     files: Vec<FolderFile>,
 }
@@ -36,7 +36,7 @@ impl ModelFolder {
     /// # Errors
     /// Exit 6, naming the file: something is missing, not listed, a link, of another length, or
     /// says what no model can be; exit 9: no more file handles.
-    pub fn open(path: &Path) -> Result<ModelFolder> {
+    pub(crate) fn open(path: &Path) -> Result<ModelFolder> {
         let folder = Folder::open(path)
             .map_err(|error| error.hint("a model is a directory such as RUN/model"))?;
         let file = folder.file(MANIFEST)?;
@@ -74,7 +74,7 @@ impl ModelFolder {
     }
 
     /// The path that it was opened by.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -84,7 +84,7 @@ impl ModelFolder {
     /// # Errors
     /// As `open`; exit 6 too where ranks have opened different models or a file was changed; common
     /// to all ranks.
-    pub fn open_whole(comm: &Comm, path: &Path) -> Result<ModelFolder> {
+    pub(crate) fn open_whole(comm: &Comm, path: &Path) -> Result<ModelFolder> {
         let model = comm.agree(ModelFolder::open(path))?;
         let name: [u8; 32] = Sha256::digest(path.as_os_str().as_bytes()).into();
         let names = comm.all_gather(&name);
@@ -104,12 +104,12 @@ impl ModelFolder {
     }
 
     /// The file of the shared layers.
-    pub fn shared(&self) -> &FolderFile {
+    pub(crate) fn shared(&self) -> &FolderFile {
         &self.files[0]
     }
 
     /// The files that hold experts, with their classes, in the order of classes.
-    pub fn expert_files(&self) -> impl Iterator<Item = (&FolderFile, Range<usize>)> {
+    pub(crate) fn expert_files(&self) -> impl Iterator<Item = (&FolderFile, Range<usize>)> {
         let entries = self.manifest.files.iter().zip(&self.files);
         entries.filter_map(|(entry, file)| Some((file, entry.classes.clone()?)))
     }
@@ -118,7 +118,7 @@ impl ModelFolder {
     ///
     /// # Errors
     /// Exit 6: one has been written to.
-    pub fn unchanged(&self) -> Result<()> {
+    pub(crate) fn unchanged(&self) -> Result<()> {
         self.files.iter().try_for_each(FolderFile::unchanged)
     }
 }

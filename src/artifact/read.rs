@@ -44,7 +44,7 @@ fn dataset<T>(
 ///
 /// # Errors
 /// Exit 6: they are others than the shape says.
-pub fn read_shared(file: &FolderFile, layers: &SharedLayers) -> Result<Vec<f32>> {
+pub(crate) fn read_shared(file: &FolderFile, layers: &SharedLayers) -> Result<Vec<f32>> {
     let read = || -> hdf5::Result<Vec<f32>> {
         let mut parameters = vec![0.0; layers.parameters()];
         let open = hdf5::File::open(file.own_path())?;
@@ -66,7 +66,7 @@ pub fn read_shared(file: &FolderFile, layers: &SharedLayers) -> Result<Vec<f32>>
 }
 
 /// An experts file that is open, and where in it the rows of its classes lie.
-pub struct ExpertsFile<'a> {
+pub(crate) struct ExpertsFile<'a> {
     file: &'a FolderFile,
     open: hdf5::File,
     classes: Range<usize>,
@@ -80,7 +80,7 @@ impl<'a> ExpertsFile<'a> {
     ///
     /// # Errors
     /// Exit 6: their offsets aren't those of its classes.
-    pub fn all(model: &'a ModelFolder) -> Result<Vec<ExpertsFile<'a>>> {
+    pub(crate) fn all(model: &'a ModelFolder) -> Result<Vec<ExpertsFile<'a>>> {
         let dummy = model.manifest.shape.dummy;
         let files = model.expert_files().map(|(file, classes)| {
             ExpertsFile::open(file, classes, dummy).map_err(|error| damaged(file, error))
@@ -117,7 +117,7 @@ impl<'a> ExpertsFile<'a> {
     }
 
     /// Number of experts of each of its classes.
-    pub fn counts(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn counts(&self) -> impl Iterator<Item = usize> + '_ {
         self.experts.windows(2).map(|pair| pair[1] - pair[0])
     }
 
@@ -125,7 +125,7 @@ impl<'a> ExpertsFile<'a> {
     ///
     /// # Errors
     /// Exit 6: the file holds something else.
-    pub fn block(&self, layout: &Layout) -> Option<Result<Vec<f32>>> {
+    pub(crate) fn block(&self, layout: &Layout) -> Option<Result<Vec<f32>>> {
         let (all, own) = (&self.classes, &layout.classes);
         let here = all.start <= own.start && own.end <= all.end;
         here.then(|| self.read_block(layout).map_err(|error| damaged(self.file, error)))

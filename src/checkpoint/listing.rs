@@ -18,7 +18,7 @@ const VERSION_MIN: u32 = 1;
 /// A run of a family's blocks in one file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FamilyFile {
-    pub family: String,
+    pub(crate) family: String,
     pub file: String,
     pub first: usize,
     /// Bytes of each block.
@@ -26,20 +26,20 @@ pub struct FamilyFile {
 }
 
 /// The parts of each family, end to end.
-pub type Families = BTreeMap<String, Vec<FamilyFile>>;
+pub(crate) type Families = BTreeMap<String, Vec<FamilyFile>>;
 
 /// All that `state.json` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listing {
     format: String,
-    pub version: u32,
+    pub(crate) version: u32,
     creator: String,
-    pub about: Value,
+    pub(crate) about: Value,
     pub parts: Vec<FamilyFile>,
 }
 
 impl Listing {
-    pub fn new(about: Value, parts: Vec<FamilyFile>) -> Listing {
+    pub(crate) fn new(about: Value, parts: Vec<FamilyFile>) -> Listing {
         let creator = concat!("reelscale ", env!("CARGO_PKG_VERSION")).into();
         Listing { format: FORMAT.into(), version: VERSION, creator, about, parts }
     }

@@ -19,7 +19,7 @@ const BUFFER: usize = 1 << 20;
 pub struct Loaded {
     pub number: u64,
     /// Version of its records.
-    pub version: u32,
+    pub(crate) version: u32,
     pub about: Value,
     pub events: Vec<u8>,
     pub common: SavedItems,
@@ -33,7 +33,7 @@ pub struct SavedItems {
 }
 
 impl SavedItems {
-    pub fn new(items: Vec<u8>, path: PathBuf) -> SavedItems {
+    pub(crate) fn new(items: Vec<u8>, path: PathBuf) -> SavedItems {
         SavedItems { from: Cursor::new(items), path }
     }
 
@@ -49,12 +49,12 @@ impl SavedItems {
     ///
     /// # Errors
     /// Exit 6: it is something else.
-    pub fn take_numbers<V: Numbers>(&mut self) -> Result<V> {
+    pub(crate) fn take_numbers<V: Numbers>(&mut self) -> Result<V> {
         take_numbers(&mut self.from).map_err(|error| damaged(&self.path, error))
     }
 
     /// An error: what was taken can't be in a checkpoint of this run.
-    pub fn refused(&self, what: impl std::fmt::Display) -> Error {
+    pub(crate) fn refused(&self, what: impl std::fmt::Display) -> Error {
         damaged(&self.path, what)
     }
 
@@ -62,14 +62,14 @@ impl SavedItems {
     ///
     /// # Errors
     /// Exit 6: there is more.
-    pub fn end(&self) -> Result<()> {
+    pub(crate) fn end(&self) -> Result<()> {
         let left = self.from.get_ref().len() as u64 - self.from.position();
         if left > 0 { Err(self.refused(format!("found {left} more bytes"))) } else { Ok(()) }
     }
 }
 
 /// An error: this file of a checkpoint can't be used.
-pub fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
+pub(crate) fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
     Error::run_directory(format!("{}: {what}", path.display()))
 }
 
@@ -81,7 +81,7 @@ pub struct SavedBlocks {
 
 impl SavedBlocks {
     /// The class blocks that lie in `folder`.
-    pub fn new(folder: Folder, families: Families) -> SavedBlocks {
+    pub(crate) fn new(folder: Folder, families: Families) -> SavedBlocks {
         SavedBlocks { folder, families }
     }
 

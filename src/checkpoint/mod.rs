@@ -6,5 +6,6 @@ mod loaded;
 mod names;
 mod store;
 
-pub use loaded::{Loaded, SavedBlocks, SavedItems};
+pub use loaded::Loaded;
+pub(crate) use loaded::SavedItems;
 pub use store::{Contents, Family, Store};

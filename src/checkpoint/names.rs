@@ -9,10 +9,10 @@ use std::path::Path;
 use crate::folder::sums::SUMS;
 
 /// The folder of a checkpoint that is being written begins with this.
-pub const NEXT: &str = "next";
+pub(crate) const NEXT: &str = "next";
 
 /// Names of all that is in a folder, in order; none where there is no folder.
-pub fn entries(folder: &Path) -> io::Result<Vec<OsString>> {
+pub(crate) fn entries(folder: &Path) -> io::Result<Vec<OsString>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -24,13 +24,13 @@ pub fn entries(folder: &Path) -> io::Result<Vec<OsString>> {
 }
 
 /// The number of a checkpoint whose folder has this name.
-pub fn number_of(name: &str) -> Option<u64> {
+pub(crate) fn number_of(name: &str) -> Option<u64> {
     let digits = name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_digit());
     name.parse().ok().filter(|_| digits)
 }
 
 /// Whether a folder of this name is a checkpoint: one in use, a damaged or an unfinished one.
-pub fn is_checkpoint(name: &str) -> bool {
+pub(crate) fn is_checkpoint(name: &str) -> bool {
     let (number, aside) = name.split_once(".damaged").unwrap_or((name, ""));
     let another = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit());
     let plain = aside.is_empty() || aside.strip_prefix('.').is_some_and(another);
@@ -39,7 +39,7 @@ pub fn is_checkpoint(name: &str) -> bool {
 }
 
 /// Whether a checkpoint has a file of this name.
-pub fn is_own(name: &OsStr) -> bool {
+pub(crate) fn is_own(name: &OsStr) -> bool {
     let name = name.to_str().unwrap_or_default();
     let part = name.strip_suffix(".bin").and_then(|name| name.split_once('-'));
     let part = part.is_some_and(|(family, first)| {

@@ -40,10 +40,10 @@ const EVENTS: &str = "metrics.jsonl";
 const BUFFER: usize = 1 << 20;
 
 /// Writes some items.
-pub type Put<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'a;
+pub(crate) type Put<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'a;
 
 /// Writes the items of a class block.
-pub type PutBlock<'a> = dyn Fn(usize, &mut dyn Write) -> io::Result<()> + 'a;
+pub(crate) type PutBlock<'a> = dyn Fn(usize, &mut dyn Write) -> io::Result<()> + 'a;
 
 /// A record for each class block: weights, say, or a solver's state. This rank writes those of its
 /// own blocks.

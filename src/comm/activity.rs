@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// What the talking thread of a rank does. Only that thread changes it.
 #[derive(Debug, Default)]
-pub struct Activity {
+pub(crate) struct Activity {
     /// How often the rank has begun or ended to wait: odd while it waits.
     turns: AtomicU64,
     /// Where in the program the collective was called.
@@ -28,17 +28,17 @@ fn milliseconds() -> u64 {
 
 /// What it does just now.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Doing {
+pub(crate) struct Doing {
     /// Another number is another wait, or work.
-    pub turn: u64,
-    pub waits: bool,
-    pub place: Option<&'static Location<'static>>,
-    pub bytes: u64,
+    pub(crate) turn: u64,
+    pub(crate) waits: bool,
+    pub(crate) place: Option<&'static Location<'static>>,
+    pub(crate) bytes: u64,
 }
 
 impl Activity {
     /// From now on the rank waits in a collective of so many bytes.
-    pub fn waits(&self, place: &'static Location<'static>, bytes: usize) {
+    pub(crate) fn waits(&self, place: &'static Location<'static>, bytes: usize) {
         self.place.store(ptr::from_ref(place).cast_mut(), Relaxed);
         self.bytes.store(bytes as u64, Relaxed);
         self.since.store(milliseconds(), Relaxed);
@@ -46,18 +46,18 @@ impl Activity {
     }
 
     /// From now on it works.
-    pub fn works(&self) {
+    pub(crate) fn works(&self) {
         self.turns.store(self.turns.load(Relaxed).next_multiple_of(2), Release);
     }
 
     /// How long the rank has been waiting for others.
-    pub fn waiting(&self) -> Duration {
+    pub(crate) fn waiting(&self) -> Duration {
         let waits = self.turns.load(Acquire) % 2 == 1;
         let waited = milliseconds().saturating_sub(self.since.load(Relaxed));
         if waits { Duration::from_millis(waited) } else { Duration::ZERO }
     }
 
-    pub fn now(&self) -> Doing {
+    pub(crate) fn now(&self) -> Doing {
         let turn = self.turns.load(Acquire);
         // SAFETY: null, or made of a reference to something that lives for ever.
         let place = unsafe { self.place.load(Relaxed).as_ref() };

@@ -38,7 +38,7 @@ impl Comm {
 /// `exit`, common to all ranks, naming the lowest rank that differs from the most, and the first
 /// line that differs.
 #[track_caller]
-pub fn same_on_all(comm: &Comm, exit: Exit, what: &str, text: &str) -> Result<()> {
+pub(crate) fn same_on_all(comm: &Comm, exit: Exit, what: &str, text: &str) -> Result<()> {
     let digest: [u8; 32] = Sha256::digest(text).into();
     let digests = comm.all_gather(&digest);
     let digests: Vec<&[u8]> = digests.chunks_exact(digest.len()).collect();
@@ -60,7 +60,7 @@ pub fn same_on_all(comm: &Comm, exit: Exit, what: &str, text: &str) -> Result<()
 
 /// The ranks whose digest isn't that of the most; where as many have another, that of the lowest
 /// rank counts.
-pub fn odd_ranks<T: PartialEq>(digests: &[T]) -> Vec<usize> {
+pub(crate) fn odd_ranks<T: PartialEq>(digests: &[T]) -> Vec<usize> {
     let alike = |digest: &T| digests.iter().filter(|other| *other == digest).count();
     // The first one of the largest count: `max_by_key` gives the last.
     let Some(most) = digests.iter().rev().max_by_key(|digest| alike(digest)) else {

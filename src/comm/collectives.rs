@@ -49,7 +49,12 @@ impl Comm {
     /// Every rank's `mine`, which is its part of `what`, in rank order; `counts[r]` is the length
     /// of rank r's. What arrives damaged is zeros, and the next agreement gives an error.
     #[track_caller]
-    pub fn all_gather_v<T: Pod>(&self, what: &str, mine: Vec<T>, counts: &[usize]) -> Vec<T> {
+    pub(crate) fn all_gather_v<T: Pod>(
+        &self,
+        what: &str,
+        mine: Vec<T>,
+        counts: &[usize],
+    ) -> Vec<T> {
         self.start_all_gather_v(what, mine, counts).wait()
     }
 
@@ -74,7 +79,7 @@ impl Comm {
     /// `send` holds `send_counts[r]` elements for each rank r, in rank order; `received` becomes
     /// what each rank r had for this one, `received_counts[r]` elements each.
     #[track_caller]
-    pub fn all_to_all_v<T: Pod>(
+    pub(crate) fn all_to_all_v<T: Pod>(
         &self,
         send: &[T],
         send_counts: &[usize],
@@ -130,7 +135,7 @@ impl Comm {
 }
 
 /// What an error calls a message that has no name: where it is sent from.
-pub(super) struct Message(pub &'static Location<'static>);
+pub(super) struct Message(pub(crate) &'static Location<'static>);
 
 impl Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {

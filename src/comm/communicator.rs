@@ -34,22 +34,22 @@ pub struct Comm {
 /// What belongs to this rank, whichever groups it is in.
 pub(super) struct Own {
     /// All ranks.
-    pub all: Rc<dyn Backend>,
+    pub(crate) all: Rc<dyn Backend>,
     /// What passed through all groups.
-    pub traffic: Cell<Traffic>,
-    pub stop: StopFlag,
-    pub telling: Cell<Telling>,
-    pub activity: Arc<Activity>,
+    pub(crate) traffic: Cell<Traffic>,
+    pub(crate) stop: StopFlag,
+    pub(crate) telling: Cell<Telling>,
+    pub(crate) activity: Arc<Activity>,
     /// Threads that this rank computes with.
-    pub threads: Cell<usize>,
+    pub(crate) threads: Cell<usize>,
     /// The first message that arrived damaged, until ranks agree.
-    pub damage: Cell<Option<Error>>,
+    pub(crate) damage: Cell<Option<Error>>,
     watch: OnceCell<Option<Watch>>,
 }
 
 impl Comm {
     #[doc(hidden)]
-    pub fn new(backend: Box<dyn Backend>) -> Comm {
+    pub(crate) fn new(backend: Box<dyn Backend>) -> Comm {
         Comm::with_stop(backend, StopFlag::default())
     }
 
@@ -87,7 +87,7 @@ impl Comm {
     /// # Errors
     /// Exit 3: this program is built without MPI.
     #[cfg(not(feature = "mpi"))]
-    pub fn mpi() -> Result<Comm> {
+    pub(crate) fn mpi() -> Result<Comm> {
         let text = "found no MPI in this program, which is built without its feature \"mpi\"";
         Err(Error::new(Exit::Launch, text)
             .hint("--comm threads=N makes N ranks of one process; cargo build builds with MPI"))
@@ -120,7 +120,7 @@ impl Comm {
     /// This rank among those of its node, and how many those are (MPI_Comm_split_type, MPI-4.0,
     /// section 7.4.2). Collective.
     #[doc(hidden)]
-    pub fn on_node(&self) -> (usize, usize) {
+    pub(crate) fn on_node(&self) -> (usize, usize) {
         self.backend.on_node()
     }
 
@@ -148,7 +148,7 @@ impl Comm {
     }
 
     /// What ranks are, for people: `MPI processes`, `threads of one process`, `one process`.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         self.backend.kind()
     }
 
@@ -178,13 +178,13 @@ impl Comm {
 
     /// Whether this rank waits for others, and since when.
     #[doc(hidden)]
-    pub fn activity(&self) -> &Arc<Activity> {
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
         &self.own.activity
     }
 
     /// From now on ranks watch over each other, with this patience. Collective.
     #[doc(hidden)]
-    pub fn watch_over(&self, patience: Duration, beside: Beside) {
+    pub(crate) fn watch_over(&self, patience: Duration, beside: Beside) {
         self.own.watch.get_or_init(|| Watch::start(self, patience, beside));
         self.own.all.all_have_met();
     }
@@ -197,12 +197,12 @@ impl Comm {
 
     /// The watch, where ranks can reach each other by TCP.
     #[doc(hidden)]
-    pub fn watch(&self) -> Option<&Watch> {
+    pub(crate) fn watch(&self) -> Option<&Watch> {
         self.own.watch.get().and_then(Option::as_ref)
     }
 
     #[doc(hidden)]
-    pub fn abort(&self, code: i32) -> ! {
+    pub(crate) fn abort(&self, code: i32) -> ! {
         self.backend.abort(code)
     }
 }

@@ -25,14 +25,14 @@ thread_local! {
 
 /// Whether this thread is the one that ends the rank: true for the first that asks, and for that
 /// one ever after.
-pub fn begin() -> bool {
+pub(crate) fn begin() -> bool {
     let own = NUMBER.with(|number| *number);
     let before = ENDED_BY.compare_exchange(0, own, SeqCst, SeqCst).unwrap_or_else(|other| other);
     before == 0 || before == own
 }
 
 /// Waits for the end, which another thread sees to.
-pub fn stand_aside() -> ! {
+pub(crate) fn stand_aside() -> ! {
     loop {
         std::thread::sleep(Duration::from_secs(3600));
     }
@@ -40,7 +40,7 @@ pub fn stand_aside() -> ! {
 
 /// Ends this process at once: nothing that a library has registered runs, which might wait for what
 /// is broken.
-pub fn leave(code: i32) -> ! {
+pub(crate) fn leave(code: i32) -> ! {
     // SAFETY: ends the process and touches nothing of it.
     unsafe { libc::_exit(code) }
 }
@@ -48,7 +48,7 @@ pub fn leave(code: i32) -> ! {
 #[cfg(feature = "mpi")]
 /// Starts the thread that leaves when all else hangs. It is there before it is needed: later there
 /// may be no memory for one.
-pub fn prepare() {
+pub(crate) fn prepare() {
     let _ = quiet_thread("last-resort", || {
         let mut leave_at = LEAVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         loop {
@@ -71,20 +71,20 @@ pub fn prepare() {
 }
 
 /// `before` is called when the last resort is taken. Only the first one counts.
-pub fn before_leaving(before: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn before_leaving(before: impl Fn() + Send + Sync + 'static) {
     let _ = BEFORE.set(Box::new(before));
 }
 
 /// The process leaves with this code when so much time has passed, whatever else happens. Only the
 /// first call counts.
-pub fn leave_within(time: Duration, code: i32) {
+pub(crate) fn leave_within(time: Duration, code: i32) {
     let mut leave_at = LEAVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     leave_at.get_or_insert((Instant::now() + time, code));
     TOLD.notify_all();
 }
 
 /// A thread to which the system brings no signal: handlers run where a call may be interrupted.
-pub fn quiet_thread(
+pub(crate) fn quiet_thread(
     name: &str,
     body: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {

@@ -9,11 +9,11 @@ use super::backend::Call;
 use crate::error::{Error, Exit};
 
 /// What every rank has brought: its call and what it sends.
-pub type Brought = Vec<(Call, Arc<Vec<u8>>)>;
+pub(crate) type Brought = Vec<(Call, Arc<Vec<u8>>)>;
 
 /// What a rank unwinds with when another one has failed. It says nothing: the other has the
 /// message.
-pub struct PeerFailed;
+pub(crate) struct PeerFailed;
 
 /// One exchange of a group.
 #[derive(Default)]
@@ -54,20 +54,20 @@ struct State {
 }
 
 /// The meeting place of all ranks of a run, group 0, and of the groups that they are split into.
-pub struct Meeting {
+pub(crate) struct Meeting {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 /// A rank of a group.
 #[derive(Clone, Copy, Debug)]
-pub struct Seat {
-    pub group: usize,
-    pub rank: usize,
+pub(crate) struct Seat {
+    pub(crate) group: usize,
+    pub(crate) rank: usize,
 }
 
 impl Meeting {
-    pub fn new(size: usize) -> Meeting {
+    pub(crate) fn new(size: usize) -> Meeting {
         let state = State { groups: vec![Group::new(size)], ..State::default() };
         Meeting { state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -77,17 +77,17 @@ impl Meeting {
     }
 
     /// The run fails; the first error counts.
-    pub fn fail(&self, error: Error) {
+    pub(crate) fn fail(&self, error: Error) {
         self.lock().failure.get_or_insert(error);
         self.changed.notify_all();
     }
 
-    pub fn take_failure(&self) -> Option<Error> {
+    pub(crate) fn take_failure(&self) -> Option<Error> {
         self.lock().failure.take()
     }
 
     /// Brings what this rank sends to its next exchange, whose number comes back.
-    pub fn come(&self, seat: Seat, call: &Call, send: Vec<u8>) -> u64 {
+    pub(crate) fn come(&self, seat: Seat, call: &Call, send: Vec<u8>) -> u64 {
         let mut state = self.lock();
         let group = &mut state.groups[seat.group];
         let number = group.next[seat.rank];
@@ -114,7 +114,7 @@ impl Meeting {
 
     /// What all have brought, once they have; this rank is through with it then. Waits for that
     /// where `wait` says so.
-    pub fn look(&self, seat: Seat, number: u64, wait: bool) -> Option<Brought> {
+    pub(crate) fn look(&self, seat: Seat, number: u64, wait: bool) -> Option<Brought> {
         let mut state = self.lock();
         loop {
             let slot = state.groups[seat.group].slot(number);
@@ -135,12 +135,12 @@ impl Meeting {
     }
 
     /// This rank doesn't want what an exchange brings; what it has brought itself stays.
-    pub fn leave(&self, seat: Seat, number: u64) {
+    pub(crate) fn leave(&self, seat: Seat, number: u64) {
         leave(&mut self.lock(), seat, number);
     }
 
     /// The group of these members of a group, at its split `number`.
-    pub fn group(&self, parent: usize, number: u64, members: &[usize]) -> usize {
+    pub(crate) fn group(&self, parent: usize, number: u64, members: &[usize]) -> usize {
         let mut state = self.lock();
         let new = state.groups.len();
         let made = *state.made.entry((parent, number, members[0])).or_insert(new);

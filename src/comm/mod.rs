@@ -39,21 +39,21 @@ mod watch;
 
 use std::ops::Range;
 
-pub use activity::Activity;
-pub use agreement::{odd_ranks, same_on_all};
-pub use backend::{Backend, Buffer, Buffers, Call, Pending};
+pub(crate) use activity::Activity;
+pub(crate) use agreement::{odd_ranks, same_on_all};
+pub use backend::{Backend, Buffers, Call, Pending};
 pub use communicator::Comm;
-pub use ending::{begin as begin_ending, leave, stand_aside};
+pub(crate) use ending::{begin as begin_ending, leave, stand_aside};
 pub use exchange::Exchange;
 pub use ordered_sum::OrderedSum;
 use process::mpi_ends;
-pub use process::{abort_all, library_version, own_rank};
-pub use seal::{SEAL, crc32c_by};
-pub use started::Announced;
+pub(crate) use process::{abort_all, library_version, own_rank};
+pub(crate) use seal::SEAL;
+pub(crate) use started::Announced;
 pub use stop::StopFlag;
 pub use threads::{run_threads, run_threads_limited, run_threads_through};
 pub use traffic::Traffic;
-pub use watch::{Beside, Watch};
+pub(crate) use watch::Beside;
 
 /// Runs of leaves, one per rank.
-pub type Runs = Vec<Range<usize>>;
+pub(crate) type Runs = Vec<Range<usize>>;

@@ -99,12 +99,12 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
     }
 
     /// A vector to make a leaf in. What it holds is left over from others.
-    pub fn room(&mut self) -> Vec<T> {
+    pub(crate) fn room(&mut self) -> Vec<T> {
         self.free.pop().unwrap_or_else(|| vec![T::zeroed(); self.length])
     }
 
     /// Adds zeros for the leaves that are missing, where this rank has failed and others go on.
-    pub fn leave_out(&mut self) {
+    pub(crate) fn leave_out(&mut self) {
         while self.next < self.end {
             let mut leaf = self.room();
             leaf.fill(T::zeroed());

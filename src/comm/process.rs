@@ -39,13 +39,13 @@ pub(super) fn runs(rank: usize) {
 }
 
 /// Whether MPI_Finalize has begun in this process, and whether it has come back.
-pub fn mpi_ends() -> (bool, bool) {
+pub(crate) fn mpi_ends() -> (bool, bool) {
     let stage = *stage();
     (matches!(stage, Stage::Finalising | Stage::Over), stage == Stage::Over)
 }
 
 /// Ends all ranks of the run, if MPI is running, or else this process.
-pub fn abort_all(code: i32) -> ! {
+pub(crate) fn abort_all(code: i32) -> ! {
     if !ending::begin() {
         ending::stand_aside();
     }
@@ -73,19 +73,19 @@ fn abort_world(code: i32) -> ! {
 }
 
 /// This process's rank, 0 where MPI has never run.
-pub fn own_rank() -> usize {
+pub(crate) fn own_rank() -> usize {
     RANK.load(Ordering::SeqCst)
 }
 
 /// The MPI library's own description of itself; nothing where it doesn't run.
 #[cfg(feature = "mpi")]
-pub fn library_version() -> Option<String> {
+pub(crate) fn library_version() -> Option<String> {
     let running = *stage() == Stage::Running;
     running.then(mpi::description).flatten()
 }
 
 /// Nothing: this program is built without MPI.
 #[cfg(not(feature = "mpi"))]
-pub fn library_version() -> Option<String> {
+pub(crate) fn library_version() -> Option<String> {
     None
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Exit, Result};
 use crate::team::Team;
 
 /// Bytes of a seal.
-pub const SEAL: usize = size_of::<u32>();
+pub(crate) const SEAL: usize = size_of::<u32>();
 /// Bytes that a thread takes at once.
 const PIECE: usize = 1 << 20;
 
@@ -27,7 +27,7 @@ pub(super) fn seal_in(bytes: &[u8]) -> u32 {
 }
 
 /// crc32c of `bytes`, by so many threads.
-pub fn crc32c_by(threads: usize, bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c_by(threads: usize, bytes: &[u8]) -> u32 {
     if threads == 1 || bytes.len() <= PIECE {
         return crc32c::crc32c(bytes);
     }
@@ -42,12 +42,12 @@ pub fn crc32c_by(threads: usize, bytes: &[u8]) -> u32 {
 #[doc(hidden)]
 impl Comm {
     /// Says how many threads this rank computes with: they help where large messages are proven.
-    pub fn use_threads(&self, threads: usize) {
+    pub(crate) fn use_threads(&self, threads: usize) {
         self.own.threads.set(threads.max(1));
     }
 
     /// The threads that this rank computes with.
-    pub fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         self.own.threads.get()
     }
 
@@ -73,7 +73,13 @@ impl Comm {
     }
 
     /// The error that what rank `sender` sent has another crc32c than its seal.
-    pub fn damaged(&self, sender: usize, what: impl Display, found: u32, seal: u32) -> Error {
+    pub(crate) fn damaged(
+        &self,
+        sender: usize,
+        what: impl Display,
+        found: u32,
+        seal: u32,
+    ) -> Error {
         let (sender, own) = (self.in_all(sender), self.in_all(self.rank()));
         let text = format!(
             "rank {sender}: {what}: arrived damaged on rank {own}: found crc32c {found:08x}, \
@@ -86,14 +92,14 @@ impl Comm {
     }
 
     /// Keeps the first damage that this rank has taken in, until ranks agree.
-    pub fn keep_damage(&self, error: Error) {
+    pub(crate) fn keep_damage(&self, error: Error) {
         let kept = self.own.damage.take().or(Some(error));
         self.own.damage.set(kept);
     }
 
     /// The outcome of work on what has arrived: an error where some of that was damaged. Not
     /// collective: `agree` makes it so.
-    pub fn unless_damaged<T>(&self, outcome: Result<T>) -> Result<T> {
+    pub(crate) fn unless_damaged<T>(&self, outcome: Result<T>) -> Result<T> {
         self.own.damage.take().map_or(outcome, Err)
     }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::backend::{Backend, Buffers, Call, Pending};
 
-pub struct Serial;
+pub(crate) struct Serial;
 
 /// What is complete as soon as it is started.
 struct Done(Buffers);

@@ -15,7 +15,7 @@ use super::seal::{SEAL, seal_in, seal_numbers};
 /// A gathering of parts whose lengths only their owners know. What is on its way is how long each
 /// rank's is, and its seal; then the parts can start.
 #[must_use = "the parts travel once `start` is called"]
-pub struct Announced<'a, T> {
+pub(crate) struct Announced<'a, T> {
     comm: &'a Comm,
     mine: Vec<T>,
     /// Of each rank's part its length and its seal.
@@ -27,7 +27,7 @@ impl<'a, T: Pod> Announced<'a, T> {
     /// Waits for the lengths, and starts the parts themselves: every rank's in rank order, and how
     /// long each is. Damage ends the run.
     #[track_caller]
-    pub fn start(self) -> (Exchange<'a, T>, Vec<usize>) {
+    pub(crate) fn start(self) -> (Exchange<'a, T>, Vec<usize>) {
         let Announced { comm, mine, heads, place } = self;
         let heads = heads.wait();
         let counts: Vec<usize> = heads.iter().map(|head| head[0] as usize).collect();
@@ -85,7 +85,7 @@ impl Comm {
     /// Starts to gather every rank's `mine` in rank order. All lengths are equal. Damage ends the
     /// run.
     #[track_caller]
-    pub fn start_all_gather<T: Pod>(&self, mine: &[T]) -> Exchange<'_, T> {
+    pub(crate) fn start_all_gather<T: Pod>(&self, mine: &[T]) -> Exchange<'_, T> {
         let place = Message(Location::caller());
         let mine: &[u8] = bytemuck::cast_slice(mine);
         let (length, mut sealed, size) = (mine.len(), mine.to_vec(), self.size());
@@ -108,7 +108,7 @@ impl Comm {
 
     /// Starts to gather every rank's `mine`, of a length that only that rank knows.
     #[track_caller]
-    pub fn start_all_gather_any<T: Pod>(&self, mine: Vec<T>) -> Announced<'_, T> {
+    pub(crate) fn start_all_gather_any<T: Pod>(&self, mine: Vec<T>) -> Announced<'_, T> {
         let place = Message(Location::caller());
         let seal = self.seal_of(bytemuck::cast_slice(&mine));
         let heads = self.start_all_gather(&[[mine.len() as u64, u64::from(seal)]]);

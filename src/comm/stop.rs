@@ -27,7 +27,7 @@ impl StopFlag {
     }
 
     /// Whether the run is to stop.
-    pub fn asked(&self) -> bool {
+    pub(crate) fn asked(&self) -> bool {
         if let Some(before_look) = &self.before_look {
             before_look();
         }
@@ -40,7 +40,7 @@ impl StopFlag {
     }
 
     /// What a signal handler may set.
-    pub fn raw(&self) -> &Arc<AtomicBool> {
+    pub(crate) fn raw(&self) -> &Arc<AtomicBool> {
         &self.asked
     }
 }
@@ -53,7 +53,7 @@ impl fmt::Debug for StopFlag {
 
 /// What a rank has to do with the news that the run is to stop.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Telling {
+pub(crate) enum Telling {
     /// Nothing known yet.
     Listening,
     /// Another rank has told this one.
@@ -76,13 +76,13 @@ impl Comm {
 
     /// The same flag, for those who look at it between pieces of work.
     #[doc(hidden)]
-    pub fn stop(&self) -> &StopFlag {
+    pub(crate) fn stop(&self) -> &StopFlag {
         &self.own.stop
     }
 
     /// Whether this rank knows that the run is to stop. Not collective.
     #[doc(hidden)]
-    pub fn stop_asked(&self) -> bool {
+    pub(crate) fn stop_asked(&self) -> bool {
         self.pass_on_stop();
         self.own.stop.asked()
     }
@@ -92,7 +92,7 @@ impl Comm {
     /// # Errors
     /// Exit 75.
     #[doc(hidden)]
-    pub fn unless_stopped(&self) -> Result<()> {
+    pub(crate) fn unless_stopped(&self) -> Result<()> {
         if self.stop_asked() { Err(Error::stopped()) } else { Ok(()) }
     }
 
@@ -113,7 +113,7 @@ impl Comm {
     /// Ends listening for stops, on all ranks; whatever was told is taken in. Once is enough.
     #[doc(hidden)]
     #[track_caller]
-    pub fn settle_stop(&self) {
+    pub(crate) fn settle_stop(&self) {
         assert!(self.is_of_all(), "all ranks settle stops at once");
         if self.own.telling.get() == Telling::Settled {
             return;

@@ -12,7 +12,7 @@ pub struct Traffic {
     /// Bytes that this rank was given by others.
     pub bytes_received: u64,
     /// Seconds in which this rank did nothing but start collectives and wait for them.
-    pub wait_seconds: f64,
+    pub(crate) wait_seconds: f64,
 }
 
 #[doc(hidden)]

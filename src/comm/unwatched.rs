@@ -50,7 +50,7 @@ fn ends_within(end: &Receiver<()>, seconds: u32) -> Result<(), RecvTimeoutError>
 }
 
 /// The limit on MPI_Init begins: where it is over the process ends with exit 8.
-pub fn start_begins() {
+pub(crate) fn start_begins() {
     let (began, end) = channel();
     *START.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(began);
     let seconds = seconds();
@@ -78,7 +78,7 @@ pub fn start_begins() {
 }
 
 /// MPI_Init has come back: the limit on the first gatherings begins.
-pub fn mpi_runs() {
+pub(crate) fn mpi_runs() {
     if let Some(began) = &*START.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
         // Its thread goes only when the process ends.
         let _ = began.send(());
@@ -86,17 +86,17 @@ pub fn mpi_runs() {
 }
 
 /// Ranks watch over each other, or have nothing to wait for.
-pub fn start_ends() {
+pub(crate) fn start_ends() {
     START.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
 }
 
 /// The limit on MPI_Finalize holds for as long as this lives.
-pub struct Finalising {
+pub(crate) struct Finalising {
     _end: Sender<()>,
 }
 
 impl Finalising {
-    pub fn begin() -> Finalising {
+    pub(crate) fn begin() -> Finalising {
         let (end, ended) = channel();
         let seconds = AT_THE_END * seconds();
         let waiting = move || {

@@ -14,7 +14,7 @@ use crate::inference::scores::score;
 
 /// Writes each video's best classes.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Directory of the model.
     #[arg(long)]
     model: PathBuf,
@@ -30,7 +30,7 @@ pub struct Args {
     #[command(flatten)]
     scoring: Scoring,
     #[command(flatten)]
-    pub patience: super::Patience,
+    pub(crate) patience: super::Patience,
 }
 
 /// One rank's rows on their way to rank 0.
@@ -47,7 +47,7 @@ fn shared_by_ranks(args: &Args) -> String {
     format!("--output = {output:?}\n--top = {top}\n")
 }
 
-pub fn run(comm: &Comm, args: Args) -> Result<()> {
+pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
     let (disk, name) = (Disk::default(), args.output.display());
     comm.agree(if comm.is_root() { check_output(&disk, &args.output) } else { Ok(()) })?;

@@ -17,7 +17,7 @@ use crate::{human, launch, signals};
 /// Shows what a run would find here: MPI, launcher, cores, threads, memory, scratch; says what is
 /// wrong and how to cure it. Start it as you would start a run, with mpirun or srun.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Folder for scratch files, as run.scratch; default: the system's.
     #[arg(long)]
     scratch: Option<PathBuf>,
@@ -35,7 +35,7 @@ struct Rank {
     problems: Vec<String>,
 }
 
-pub fn run(comm: &Comm, args: Args) -> Result<()> {
+pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let scratch = args.scratch.unwrap_or_else(std::env::temp_dir);
     let found = look(scratch.clone());
     let text = serde_json::to_vec(&found).expect("plain data");

@@ -20,7 +20,7 @@ use crate::metrics::{Metrics, TopLists};
 
 /// Measures a model on shards, or a file of predictions against a file of labels.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Directory of the model.
     #[arg(long, requires = "data", required_unless_present = "predictions")]
     model: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub struct Args {
     #[command(flatten)]
     scoring: Scoring,
     #[command(flatten)]
-    pub patience: super::Patience,
+    pub(crate) patience: super::Patience,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -47,7 +47,7 @@ enum Format {
     Json,
 }
 
-pub fn run(comm: &Comm, args: Args) -> Result<()> {
+pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let measured = if args.model.is_some() { "a model" } else { "predictions" };
     same_on_all(comm, Exit::Launch, "arguments", &format!("measured = {measured}\n"))?;
     let metrics = match (&args.model, &args.predictions, &args.labels) {

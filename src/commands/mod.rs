@@ -235,7 +235,7 @@ const BESIDE: Beside = Beside {
 
 /// How long ranks may hang or give no sign of life.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Patience {
+pub(crate) struct Patience {
     /// Ends the run when a rank gives no sign of life, or gets on with nothing, for so long while
     /// others wait for it; at least 2, 0: never.
     #[arg(long, global = true, default_value_t = PATIENCE_SECONDS, value_parser = seconds)]

@@ -12,7 +12,7 @@ use crate::disk::{Disk, there};
 use crate::error::{Error, Result};
 
 /// Shards under way.
-pub struct NewSet<'a> {
+pub(crate) struct NewSet<'a> {
     comm: &'a Comm,
     disk: Disk,
     output: PathBuf,
@@ -35,7 +35,7 @@ impl<'a> NewSet<'a> {
     /// # Errors
     /// Exit 2: something is there, shards of another command under way for instance; exit 5: the
     /// file system refuses.
-    pub fn begin(comm: &'a Comm, disk: Disk, output: &Path) -> Result<NewSet<'a>> {
+    pub(crate) fn begin(comm: &'a Comm, disk: Disk, output: &Path) -> Result<NewSet<'a>> {
         let unfinished = output.join(UNFINISHED);
         let (made, names) = (Vec::new(), Vec::new());
         let output = output.to_path_buf();
@@ -72,7 +72,7 @@ impl<'a> NewSet<'a> {
     }
 
     /// The path to write the shard to that will be called `name`.
-    pub fn add(&mut self, name: String) -> PathBuf {
+    pub(crate) fn add(&mut self, name: String) -> PathBuf {
         let path = self.part(&name);
         self.names.push(name);
         path
@@ -87,7 +87,7 @@ impl<'a> NewSet<'a> {
     ///
     /// # Errors
     /// The failure, common to all; exit 5 where the file system refuses.
-    pub fn finish<T>(mut self, outcome: Result<T>) -> Result<T> {
+    pub(crate) fn finish<T>(mut self, outcome: Result<T>) -> Result<T> {
         let comm = self.comm;
         let outcome = comm.agree(outcome).and_then(|value| {
             comm.agree(self.place())?;

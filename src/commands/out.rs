@@ -14,7 +14,7 @@ use crate::tell;
 
 /// What a text is to whoever gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum For {
+pub(crate) enum For {
     /// To look at: a reader who has seen enough may go (`| head`).
     Reading,
     /// A result: all of it has to arrive.
@@ -25,7 +25,7 @@ pub enum For {
 ///
 /// # Errors
 /// Exit 5, common to all ranks: it doesn't arrive.
-pub fn print(comm: &Comm, purpose: For, text: impl FnOnce() -> String) -> Result<()> {
+pub(crate) fn print(comm: &Comm, purpose: For, text: impl FnOnce() -> String) -> Result<()> {
     comm.agree(if comm.is_root() { print_here(purpose, &text()) } else { Ok(()) })
 }
 
@@ -33,7 +33,7 @@ pub fn print(comm: &Comm, purpose: For, text: impl FnOnce() -> String) -> Result
 ///
 /// # Errors
 /// Exit 5: it doesn't arrive.
-pub fn print_here(purpose: For, text: &str) -> Result<()> {
+pub(crate) fn print_here(purpose: For, text: &str) -> Result<()> {
     let written = match purpose {
         // Names of files may be anything.
         For::Reading => write_all(in_lines(text).as_bytes()),
@@ -46,7 +46,7 @@ pub fn print_here(purpose: For, text: &str) -> Result<()> {
 ///
 /// # Errors
 /// Exit 5: it doesn't arrive.
-pub fn arrived(purpose: For, outcome: io::Result<()>) -> Result<()> {
+pub(crate) fn arrived(purpose: For, outcome: io::Result<()>) -> Result<()> {
     match outcome {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe && purpose == For::Reading => {
             Ok(())

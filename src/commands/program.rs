@@ -11,9 +11,9 @@ use crate::error::{Error, Exit, Result};
 use crate::human::hex;
 use crate::system;
 
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that it was built from, or "unknown".
-pub const COMMIT: &str = env!("REELSCALE_COMMIT");
+pub(crate) const COMMIT: &str = env!("REELSCALE_COMMIT");
 const HINT: &str = "the same build of reelscale on all nodes";
 /// Digits of a digest that a line shows.
 const SHOWN: usize = 16;
@@ -52,7 +52,7 @@ impl Executable {
 ///
 /// # Errors
 /// Exit 3, common to all ranks, naming the rank and what differs.
-pub fn same(comm: &Comm) -> Result<()> {
+pub(crate) fn same(comm: &Comm) -> Result<()> {
     if comm.size() == 1 {
         return Ok(());
     }

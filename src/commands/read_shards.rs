@@ -12,7 +12,7 @@ pub fn read_shards_by_this_program() {
     prove::start_with(&["--comm", "serial", "read-shards"]);
 }
 
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     prove::serve(io::stdin().lock(), io::stdout())
         .map_err(|error| Error::storage(format!("read-shards: {error}")))
 }

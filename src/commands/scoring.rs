@@ -14,7 +14,7 @@ use crate::model::annotator::Annotator;
 
 /// How rows are scored; nothing that is computed depends on it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Scoring {
+pub(crate) struct Scoring {
     /// Threads of a rank; 0: the cores it may run on.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -37,7 +37,7 @@ impl Scoring {
     /// # Errors
     /// Exit 4: the rows are none that the model takes; exit 9: the memory doesn't suffice; common
     /// to all ranks.
-    pub fn prepare(
+    pub(crate) fn prepare(
         &self,
         comm: &Comm,
         annotator: &Annotator,

@@ -14,7 +14,7 @@ use crate::synthetic::Planted;
 
 /// Makes shards of examples drawn from a planted model.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Number of examples.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rows: u64,
@@ -40,11 +40,11 @@ pub struct Args {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     rows_per_shard: u64,
     #[command(flatten)]
-    pub patience: super::Patience,
+    pub(crate) patience: super::Patience,
 }
 
 /// Each rank writes its own shards; which rows a shard holds doesn't depend on the ranks.
-pub fn run(comm: &Comm, args: Args) -> Result<()> {
+pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
     let mut set = NewSet::begin(comm, Disk::default(), &args.output)?;
     let [classes, features, experts] =

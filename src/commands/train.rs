@@ -69,7 +69,7 @@ pub struct Surroundings {
     pub simulated: bool,
 }
 
-pub fn run(comm: &Comm, args: Args) -> Result<()> {
+pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     run_in(comm, args, &Surroundings::default())
 }
 

@@ -18,12 +18,12 @@ const WAVE_BYTES: usize = 1 << 30;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Whether activations of training and of validation rows lie in memory, not in a file.
-    pub train_in_memory: bool,
-    pub validation_in_memory: bool,
+    pub(crate) train_in_memory: bool,
+    pub(crate) validation_in_memory: bool,
     /// Numbers of scores of a class block that are held at once.
-    pub scores_max: usize,
+    pub(crate) scores_max: usize,
     /// Row blocks of a wave of the shared step.
-    pub wave: usize,
+    pub(crate) wave: usize,
     /// Bytes of the phase that takes most.
     pub peak: usize,
 }
@@ -46,7 +46,7 @@ fn too_little(name: &str, found: f64, least: usize) -> Error {
 ///
 /// # Errors
 /// Exit 9 where the byte budget can't be kept, with the least that can.
-pub fn room_for_scoring(
+pub(crate) fn room_for_scoring(
     shape: &Shape,
     experts: &[usize],
     threads: usize,
@@ -130,7 +130,7 @@ impl Plan {
     ///
     /// # Errors
     /// Exit 9 where the byte budget can't be kept, with the least that can.
-    pub fn new(
+    pub(crate) fn new(
         job: &Job,
         shape: &Shape,
         experts: &[usize],
@@ -174,7 +174,7 @@ impl Plan {
     }
 
     /// Whether any activations go to a scratch file.
-    pub fn scratch(&self) -> bool {
+    pub(crate) fn scratch(&self) -> bool {
         !(self.train_in_memory && self.validation_in_memory)
     }
 }

@@ -2,19 +2,19 @@
 //! one each. What isn't a product (sweeps, pooling, solvers) isn't counted.
 
 /// A product rows x depth times depth x columns.
-pub fn product(rows: usize, depth: usize, columns: usize) -> f64 {
+pub(crate) fn product(rows: usize, depth: usize, columns: usize) -> f64 {
     2.0 * (rows * depth * columns) as f64
 }
 
 /// Columns of the logits of K classes of E experts and a learned dummy state each: E + 1 gates and
 /// E experts (docs/method.md, section 3.1). What fills up groups of sixteen isn't counted.
-pub fn columns(classes: usize, experts: usize) -> usize {
+pub(crate) fn columns(classes: usize, experts: usize) -> usize {
     classes * (2 * experts + 1)
 }
 
 /// `rows` rows of d activations past so many columns: their logits, and one gradient, either that
 /// of the weights (expert step) or that of the activations (shared step): 4 d for each column.
-pub fn logits_and_gradient(rows: usize, activations: usize, columns: usize) -> f64 {
+pub(crate) fn logits_and_gradient(rows: usize, activations: usize, columns: usize) -> f64 {
     2.0 * product(rows, activations, columns)
 }
 

@@ -43,12 +43,12 @@ const SCORES_LIMITED: usize = 1 << 20;
 
 /// Who owns what, on ranks that need not be there.
 #[derive(Clone, Copy)]
-pub struct Ranks<'a> {
+pub(crate) struct Ranks<'a> {
     /// Rows in row blocks.
-    pub train: OwnedBlocks<'a>,
-    pub validation: Option<OwnedBlocks<'a>>,
+    pub(crate) train: OwnedBlocks<'a>,
+    pub(crate) validation: Option<OwnedBlocks<'a>>,
     /// Who owns which of so many class blocks.
-    pub deal: &'a dyn Fn(usize) -> Owners,
+    pub(crate) deal: &'a dyn Fn(usize) -> Owners,
 }
 
 /// What a phase takes beside activations at rest, and whose activations rest meanwhile.

@@ -3,7 +3,7 @@
 //! there. Training plans its memory by them, `reelscale bench` its rates, and tests compare them
 //! with what is really held and sent.
 
-pub mod budget;
-pub mod flops;
+pub(crate) mod budget;
+pub(crate) mod flops;
 pub mod memory;
 pub mod traffic;

@@ -111,12 +111,12 @@ fn labels_to_all(rows: Share, labels: Share, times: usize, ranks: usize) -> Move
 }
 
 /// Bytes of a row of `width` activations on its way, with its seal; the labels go beside it.
-pub fn row_bytes(width: usize) -> usize {
+pub(crate) fn row_bytes(width: usize) -> usize {
     NUMBER * stride_of(width) + SEAL
 }
 
 /// Bytes of a class block of so many parameters on its way, with its seal.
-pub fn block_bytes(parameters: usize) -> usize {
+pub(crate) fn block_bytes(parameters: usize) -> usize {
     NUMBER * parameters + SEAL
 }
 
@@ -146,7 +146,7 @@ pub fn experts_travel(parameters: &[usize], owners: &Owners, rank: usize) -> Mov
 
 /// Partial sums that are left of a run of leaves once aligned pairs have been joined: the fewest
 /// aligned powers of two that make it up (docs/method.md, section 8.4).
-pub fn partial_sums(run: Range<usize>) -> usize {
+pub(crate) fn partial_sums(run: Range<usize>) -> usize {
     let (mut at, mut count) = (run.start, 0);
     while at < run.end {
         let aligned = if at == 0 { usize::MAX } else { 1 << at.trailing_zeros() };

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// Exit 5 where the file system refuses.
-pub fn write_annotations(
+pub(crate) fn write_annotations(
     path: &Path,
     ids: &[Vec<u8>],
     classes: &[u32],

@@ -14,17 +14,17 @@ use crate::error::Result;
 use crate::limits::TEXT_MAX;
 
 /// The attributes of a file or of one of its datasets.
-pub struct Attributes<'a> {
-    pub path: &'a Path,
+pub(crate) struct Attributes<'a> {
+    pub(crate) path: &'a Path,
     /// What errors say before an attribute's name; empty for those of the file.
-    pub field: &'a str,
-    pub object: &'a hdf5::Location,
+    pub(crate) field: &'a str,
+    pub(crate) object: &'a hdf5::Location,
 }
 
 impl Attributes<'_> {
     /// # Errors
     /// Exit 4, as that of every method here: the attribute is missing or of another type.
-    pub fn text(&self, name: &str) -> Result<String> {
+    pub(crate) fn text(&self, name: &str) -> Result<String> {
         let attribute = self.one(name)?;
         let dtype = self.type_of(name, &attribute)?;
         let unreadable = |error: hdf5::Error| self.wrong(name, format!("can't be read ({error})"));
@@ -58,7 +58,7 @@ impl Attributes<'_> {
     }
 
     /// A whole number of any width.
-    pub fn whole(&self, name: &str) -> Result<i128> {
+    pub(crate) fn whole(&self, name: &str) -> Result<i128> {
         let attribute = self.one(name)?;
         let dtype = self.type_of(name, &attribute)?;
         let unreadable = |error: hdf5::Error| self.wrong(name, format!("can't be read ({error})"));
@@ -77,7 +77,7 @@ impl Attributes<'_> {
     }
 
     /// A finite number of any type, as f32.
-    pub fn real(&self, name: &str) -> Result<f32> {
+    pub(crate) fn real(&self, name: &str) -> Result<f32> {
         let attribute = self.one(name)?;
         let dtype = self.type_of(name, &attribute)?;
         let number = match type_class(&dtype) {
@@ -145,7 +145,7 @@ fn fixed_text(attribute: &Attribute, dtype: &Datatype, size: usize) -> hdf5::Res
 }
 
 /// Makes a text of fixed length, UTF-8; one without bytes is a NUL.
-pub fn write_text(object: &hdf5::Location, name: &str, text: &str) -> hdf5::Result<()> {
+pub(crate) fn write_text(object: &hdf5::Location, name: &str, text: &str) -> hdf5::Result<()> {
     let mut bytes = text.replace('\0', " ").into_bytes();
     bytes.resize(bytes.len().max(1), 0);
     let dtype = TypeDescriptor::FixedUnicode(bytes.len());
@@ -163,7 +163,7 @@ fn type_class(dtype: &Datatype) -> H5T_class_t {
 }
 
 /// What numpy or people call a type.
-pub fn type_name(dtype: &Datatype) -> String {
+pub(crate) fn type_name(dtype: &Datatype) -> String {
     let (bits, id) = (dtype.size() * 8, dtype.id());
     let name = match type_class(dtype) {
         H5T_class_t::H5T_INTEGER => {

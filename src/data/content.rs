@@ -9,7 +9,7 @@ use crate::example::FeaturePart;
 
 /// The datasets of a shard, in the order of its proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShardDataset {
+pub(crate) enum ShardDataset {
     /// `features` or `frames`.
     Values,
     LabelOffsets,
@@ -19,7 +19,7 @@ pub enum ShardDataset {
 }
 
 impl ShardDataset {
-    pub const ALL: [ShardDataset; 5] = [
+    pub(crate) const ALL: [ShardDataset; 5] = [
         ShardDataset::Values,
         ShardDataset::LabelOffsets,
         ShardDataset::Labels,
@@ -28,12 +28,12 @@ impl ShardDataset {
     ];
 
     /// Whether a shard of this kind has it.
-    pub fn is_of(self, kind: Kind) -> bool {
+    pub(crate) fn is_of(self, kind: Kind) -> bool {
         self != ShardDataset::FrameOffsets || kind == Kind::Frames
     }
 
     /// The dataset's name.
-    pub fn name(self, kind: Kind) -> &'static str {
+    pub(crate) fn name(self, kind: Kind) -> &'static str {
         match self {
             ShardDataset::Values if kind == Kind::Video => "features",
             ShardDataset::Values => "frames",
@@ -47,35 +47,35 @@ impl ShardDataset {
 
 /// What rows have in common, as far as it changes what is trained.
 #[derive(Clone, Copy, Debug)]
-pub struct Common<'a> {
-    pub kind: Kind,
-    pub parts: &'a [FeaturePart],
-    pub class_count: usize,
-    pub rows: usize,
+pub(crate) struct Common<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) parts: &'a [FeaturePart],
+    pub(crate) class_count: usize,
+    pub(crate) rows: usize,
     /// Scale and offset of bytes; None for floats.
-    pub quantised: Option<(f32, f32)>,
+    pub(crate) quantised: Option<(f32, f32)>,
 }
 
 /// The content of a shard on its way into a digest.
 #[derive(Clone, Default)]
-pub struct Content {
+pub(crate) struct Content {
     /// In the order of `ShardDataset::ALL`.
     datasets: [Xxh3; 5],
 }
 
 impl Content {
     /// The next bytes of a dataset as it is stored, little-endian; ids go through `id`.
-    pub fn add(&mut self, part: ShardDataset, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, part: ShardDataset, bytes: &[u8]) {
         self.datasets[part as usize].update(bytes);
     }
 
     /// The next id, without its padding.
-    pub fn id(&mut self, id: &[u8]) {
+    pub(crate) fn id(&mut self, id: &[u8]) {
         self.add(ShardDataset::Ids, &(id.len() as u64).to_le_bytes());
         self.add(ShardDataset::Ids, id);
     }
 
-    pub fn digest(&self, common: &Common) -> Digest {
+    pub(crate) fn digest(&self, common: &Common) -> Digest {
         let mut all = Xxh3::new();
         let head = [
             u64::from(common.kind == Kind::Frames),
@@ -101,6 +101,6 @@ impl Content {
 }
 
 /// An id without the NULs that it is padded with.
-pub fn unpadded(cell: &[u8]) -> &[u8] {
+pub(crate) fn unpadded(cell: &[u8]) -> &[u8] {
     &cell[..cell.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)]
 }

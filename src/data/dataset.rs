@@ -77,7 +77,7 @@ impl Dataset {
 
     /// The same rows, for what scales them like this: rows that it can't make numbers of are errors
     /// when they are read.
-    pub fn scaled_by(self, normalize: Normalize, standard: Option<&Standard>) -> Dataset {
+    pub(crate) fn scaled_by(self, normalize: Normalize, standard: Option<&Standard>) -> Dataset {
         let bounds = Arc::new(FeatureBounds::new(normalize, standard, self.width()));
         Dataset { bounds, ..self }
     }
@@ -121,13 +121,13 @@ impl Dataset {
     }
 
     /// The shards that `rows` lie in, each once, in order.
-    pub fn shards_of(&self, rows: &Range<usize>) -> Vec<usize> {
+    pub(crate) fn shards_of(&self, rows: &Range<usize>) -> Vec<usize> {
         let shards: BTreeSet<usize> = self.pieces(rows).map(|piece| piece.0).collect();
         shards.into_iter().collect()
     }
 
     /// The shard of a row, and the row's number in it.
-    pub fn place_of(&self, row: usize) -> (usize, usize) {
+    pub(crate) fn place_of(&self, row: usize) -> (usize, usize) {
         let (shard, rows) = self.pieces(&(row..row + 1)).next().expect("a row of the dataset");
         (shard, rows.start)
     }
@@ -141,15 +141,15 @@ impl Dataset {
         self.shards[0].class_count
     }
 
-    pub fn parts(&self) -> &[FeaturePart] {
+    pub(crate) fn parts(&self) -> &[FeaturePart] {
         &self.shards[0].parts
     }
 
-    pub fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.shards[0].kind
     }
 
-    pub fn shards(&self) -> &[ShardInfo] {
+    pub(crate) fn shards(&self) -> &[ShardInfo] {
         &self.shards
     }
 
@@ -227,7 +227,7 @@ impl Reader {
     ///
     /// # Errors
     /// As `read`; frames that aren't bytes.
-    pub fn read_frames(
+    pub(crate) fn read_frames(
         &mut self,
         rows: Range<usize>,
         frames: &mut Frames,
@@ -243,7 +243,7 @@ impl Reader {
     }
 
     /// The dataset that it reads.
-    pub fn dataset(&self) -> &Dataset {
+    pub(crate) fn dataset(&self) -> &Dataset {
         &self.dataset
     }
 

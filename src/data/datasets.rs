@@ -14,13 +14,13 @@ use crate::error::Result;
 use crate::limits::ID_MAX;
 
 /// A type that a dataset may have.
-pub enum DatasetType {
+pub(crate) enum DatasetType {
     Number(hdf5::Result<Datatype>),
     /// Fixed-length bytes.
     Bytes,
 }
 
-pub fn numeric<T: hdf5::H5Type>() -> DatasetType {
+pub(crate) fn numeric<T: hdf5::H5Type>() -> DatasetType {
     DatasetType::Number(Datatype::from_type::<T>())
 }
 
@@ -45,11 +45,11 @@ impl DatasetType {
 }
 
 /// The datasets of a file, each checked when it is taken.
-pub struct Datasets<'a> {
-    pub opened: &'a Opened,
-    pub file: &'a hdf5::File,
-    pub kind: Kind,
-    pub open: Vec<(ShardDataset, hdf5::Dataset)>,
+pub(crate) struct Datasets<'a> {
+    pub(crate) opened: &'a Opened,
+    pub(crate) file: &'a hdf5::File,
+    pub(crate) kind: Kind,
+    pub(crate) open: Vec<(ShardDataset, hdf5::Dataset)>,
 }
 
 impl Datasets<'_> {
@@ -58,7 +58,7 @@ impl Datasets<'_> {
     ///
     /// # Errors
     /// Exit 4.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         part: ShardDataset,
         types: &[DatasetType],

@@ -7,7 +7,7 @@ use crate::disk::folder_of;
 use crate::error::{Error, Result};
 
 /// Name of the folder, within a folder of shards under way, that holds them until all are there.
-pub const UNFINISHED: &str = "reelscale-unfinished";
+pub(crate) const UNFINISHED: &str = "reelscale-unfinished";
 
 /// The files that `patterns` name, sorted by path within each pattern, patterns in their order.
 ///

@@ -13,7 +13,7 @@ const WORDS: usize = 256;
 const MODULUS: u64 = 65535;
 
 /// The checksum of `bytes`.
-pub fn fletcher32(bytes: &[u8]) -> u32 {
+pub(crate) fn fletcher32(bytes: &[u8]) -> u32 {
     let (mut sum, mut sums) = (0u64, 0u64);
     for block in bytes.chunks(2 * LANES * WORDS) {
         let rows = block.chunks_exact(2 * LANES);

@@ -27,13 +27,17 @@ impl Drop for Space {
 }
 
 /// Bytes of an item: a row of a matrix, a value of a vector.
-pub fn item_bytes(dataset: &hdf5::Dataset) -> hdf5::Result<usize> {
+pub(crate) fn item_bytes(dataset: &hdf5::Dataset) -> hdf5::Result<usize> {
     let width: usize = dataset.shape().iter().skip(1).product();
     Ok(width * dataset.dtype()?.size())
 }
 
 /// Reads `items` of a vector or a matrix into `bytes`, as they are stored.
-pub fn read(dataset: &hdf5::Dataset, items: Range<usize>, bytes: &mut [u8]) -> hdf5::Result<()> {
+pub(crate) fn read(
+    dataset: &hdf5::Dataset,
+    items: Range<usize>,
+    bytes: &mut [u8],
+) -> hdf5::Result<()> {
     assert_eq!(bytes.len(), items.len() * item_bytes(dataset)?, "room for what is read");
     if items.is_empty() {
         return Ok(());
@@ -62,7 +66,7 @@ pub fn read(dataset: &hdf5::Dataset, items: Range<usize>, bytes: &mut [u8]) -> h
 
 /// Writes the chunk of a matrix whose first row is `row` as its bytes are to lie in the file, with
 /// what its filters add: nothing of HDF5 looks at them.
-pub fn write_chunk(dataset: &hdf5::Dataset, row: usize, stored: &[u8]) -> hdf5::Result<()> {
+pub(crate) fn write_chunk(dataset: &hdf5::Dataset, row: usize, stored: &[u8]) -> hdf5::Result<()> {
     let offset = [row as hsize_t, 0];
     assert_eq!(dataset.ndim(), offset.len(), "a matrix");
     let (id, length, data) = (dataset.id(), stored.len(), stored.as_ptr().cast());
@@ -74,7 +78,7 @@ pub fn write_chunk(dataset: &hdf5::Dataset, row: usize, stored: &[u8]) -> hdf5::
 }
 
 /// Writes `bytes`, the whole of a dataset, as they are to be stored.
-pub fn write_whole(dataset: &hdf5::Dataset, bytes: &[u8]) -> hdf5::Result<()> {
+pub(crate) fn write_whole(dataset: &hdf5::Dataset, bytes: &[u8]) -> hdf5::Result<()> {
     let dtype = dataset.dtype()?;
     assert_eq!(bytes.len(), dataset.size() * dtype.size(), "all of the dataset");
     let (id, data) = (dataset.id(), bytes.as_ptr().cast());

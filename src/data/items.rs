@@ -17,7 +17,7 @@ const AT_ONCE: usize = 1 << 20;
 const CHECKSUM: u64 = 4;
 
 /// The items of a dataset: rows of a matrix, values of a vector.
-pub enum Items {
+pub(crate) enum Items {
     Proven(ProvenItems),
     Hdf5(hdf5::Dataset, Option<Watched>),
     /// Of a dataset that a shard of its kind doesn't have.
@@ -26,9 +26,9 @@ pub enum Items {
 
 /// A file without proof, and what the file system said of it when it was opened: what is written
 /// into it meanwhile nothing else may tell.
-pub struct Watched {
-    pub file: Arc<File>,
-    pub stamp: Stamp,
+pub(crate) struct Watched {
+    pub(crate) file: Arc<File>,
+    pub(crate) stamp: Stamp,
 }
 
 impl Watched {
@@ -42,7 +42,7 @@ impl Watched {
 }
 
 /// Items in chunks of which the digests are known; each chunk is checked when it is read.
-pub struct ProvenItems {
+pub(crate) struct ProvenItems {
     file: Arc<File>,
     trailer: Arc<Trailer>,
     place: DatasetChunks,
@@ -53,19 +53,19 @@ pub struct ProvenItems {
 
 /// Where a dataset's chunks stand in the table of a proof.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DatasetChunks {
-    pub chunks: Range<usize>,
-    pub items: usize,
+pub(crate) struct DatasetChunks {
+    pub(crate) chunks: Range<usize>,
+    pub(crate) items: usize,
     /// Items of a chunk; the last one may have fewer that count.
-    pub per_chunk: usize,
-    pub item_bytes: usize,
+    pub(crate) per_chunk: usize,
+    pub(crate) item_bytes: usize,
 }
 
 /// Where in the table the chunks of datasets of so many items and bytes an item stand.
 ///
 /// # Errors
 /// The table doesn't fit them.
-pub fn places(
+pub(crate) fn places(
     trailer: &Trailer,
     datasets: &[(usize, usize)],
 ) -> Result<Vec<DatasetChunks>, String> {
@@ -95,7 +95,7 @@ pub fn places(
 }
 
 impl Items {
-    pub fn proven(file: Arc<File>, trailer: Arc<Trailer>, place: DatasetChunks) -> Items {
+    pub(crate) fn proven(file: Arc<File>, trailer: Arc<Trailer>, place: DatasetChunks) -> Items {
         Items::Proven(ProvenItems { file, trailer, place, held: None, chunk: Vec::new() })
     }
 
@@ -103,7 +103,7 @@ impl Items {
     ///
     /// # Errors
     /// Damage, in words.
-    pub fn read(&mut self, items: Range<usize>, bytes: &mut [u8]) -> Result<(), String> {
+    pub(crate) fn read(&mut self, items: Range<usize>, bytes: &mut [u8]) -> Result<(), String> {
         let read = match self {
             Items::Proven(proven) => proven.read(items, bytes),
             Items::Hdf5(dataset, watched) => hyperslab::read(dataset, items, bytes)
@@ -116,7 +116,7 @@ impl Items {
     }
 
     /// Number of items and bytes of one.
-    pub fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         match self {
             Items::Proven(proven) => (proven.place.items, proven.place.item_bytes),
             Items::Hdf5(dataset, _) => {
@@ -128,7 +128,7 @@ impl Items {
     }
 
     /// All items in runs, such that each chunk is read once.
-    pub fn runs(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let (items, bytes) = self.size();
         let per_chunk = match self {
             Items::Proven(proven) => proven.place.per_chunk,

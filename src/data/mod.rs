@@ -11,8 +11,8 @@ mod find;
 mod fletcher;
 mod hyperslab;
 mod items;
-pub mod proof;
-pub mod prove;
+pub(crate) mod proof;
+pub(crate) mod prove;
 mod read_back;
 mod reader;
 mod schema;
@@ -23,14 +23,18 @@ pub mod superblock;
 pub mod trailer;
 mod writer;
 
-pub use annotations::write_annotations;
-pub use dataset::{Dataset, Reader};
-pub use find::{UNFINISHED, find};
-pub use prove::{prove, prove_to_seal};
+pub(crate) use annotations::write_annotations;
+pub use dataset::Dataset;
+pub(crate) use dataset::Reader;
+pub(crate) use find::UNFINISHED;
+pub use find::find;
+pub use prove::prove;
+pub(crate) use prove::prove_to_seal;
 pub use reader::ShardReader;
-pub use schema::{Kind, Proof, ShardHeader, ShardInfo};
+pub(crate) use schema::Proof;
+pub use schema::{Kind, ShardHeader, ShardInfo};
 pub use seal::{SealOutcome, seal};
-pub use stamp::{ReadBefore, Stamp};
+pub(crate) use stamp::{ReadBefore, Stamp};
 pub use writer::ShardWriter;
 
 /// Switches off HDF5's file locks, which network file systems lack or get wrong and which a forked
@@ -44,7 +48,7 @@ pub unsafe fn without_file_locks() {
 }
 
 /// The version of the HDF5 library in use.
-pub fn library_version() -> String {
+pub(crate) fn library_version() -> String {
     let (major, minor, patch) = hdf5::library_version();
     format!("{major}.{minor}.{patch}")
 }

@@ -17,20 +17,20 @@ use crate::progress::CallGuard;
 use crate::system;
 
 /// An open file whose end has been looked at, and all that it proves but the chunks.
-pub struct Opened {
-    pub path: PathBuf,
-    pub file: Arc<File>,
+pub(crate) struct Opened {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<File>,
     /// Bytes of the file.
-    pub size: u64,
+    pub(crate) size: u64,
     /// None: the file ends where HDF5 says, without a proof.
-    pub trailer: Option<Arc<Trailer>>,
+    pub(crate) trailer: Option<Arc<Trailer>>,
 }
 
 impl Opened {
     /// # Errors
     /// Exit 4: no file, no HDF5 file, a proof that isn't whole, a byte outside the chunks that
     /// isn't as it was written; exit 9: file handles or memory are used up.
-    pub fn open(path: &Path) -> Result<Opened> {
+    pub(crate) fn open(path: &Path) -> Result<Opened> {
         let _opening = CallGuard::on("opening", path);
         let refused = |error: io::Error| unreadable(path, &error);
         // A pipe would wait for whoever writes into it.
@@ -61,7 +61,7 @@ impl Opened {
     ///
     /// # Errors
     /// Exit 4.
-    pub fn stamp(&self) -> Result<Stamp> {
+    pub(crate) fn stamp(&self) -> Result<Stamp> {
         Stamp::of_file(&self.file).map_err(|error| unreadable(&self.path, &error))
     }
 
@@ -69,7 +69,7 @@ impl Opened {
     ///
     /// # Errors
     /// Exit 4.
-    pub fn hdf5(&self, cache_bytes: usize) -> Result<hdf5::File> {
+    pub(crate) fn hdf5(&self, cache_bytes: usize) -> Result<hdf5::File> {
         let mut options = hdf5::File::with_options();
         options.with_fapl(|access| access.chunk_cache(CHUNK_PLACES, cache_bytes, CHUNK_PREFERENCE));
         // This open file has been proven; another one may have its name by now.

@@ -28,7 +28,7 @@ use crate::error::{Error, Exit, Result};
 use crate::progress;
 use crate::system;
 
-pub use reading::serve;
+pub(crate) use reading::serve;
 
 /// How often a stop and limits are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -48,7 +48,7 @@ static ARGUMENTS: OnceLock<&'static [&'static str]> = OnceLock::new();
 
 /// From now on shards without proof are read by this process's own program, started again with
 /// `arguments`: for the program itself alone, which knows what those mean.
-pub fn start_with(arguments: &'static [&'static str]) {
+pub(crate) fn start_with(arguments: &'static [&'static str]) {
     let _ = ARGUMENTS.set(arguments);
 }
 
@@ -69,7 +69,7 @@ enum ReadFor {
 }
 
 /// What `prove` gives for each file.
-pub type Outcome = Result<ShardInfo>;
+pub(crate) type Outcome = Result<ShardInfo>;
 
 /// Reads each file of `paths` in full, in another process. `stopped` says whether to leave off.
 ///
@@ -92,7 +92,7 @@ pub fn prove(paths: &[PathBuf], stopped: &mut dyn FnMut() -> bool) -> Result<Vec
 ///
 /// # Errors
 /// As `prove`.
-pub fn prove_to_seal(path: &Path) -> Outcome {
+pub(crate) fn prove_to_seal(path: &Path) -> Outcome {
     prove_one(path, ReadFor::Seal, None, &mut || false)?.0
 }
 
@@ -306,7 +306,7 @@ static SAME_AGAIN: Mutex<Option<HashMap<PathBuf, Stamp>>> = Mutex::new(None);
 ///
 /// # Errors
 /// Exit 4: it hasn't; what `prove` gives.
-pub fn still_same(info: &ShardInfo, now: Stamp) -> Result<()> {
+pub(crate) fn still_same(info: &ShardInfo, now: Stamp) -> Result<()> {
     let Proof::Read { stamp } = &info.proof else { return Ok(()) };
     let seen = || SAME_AGAIN.lock().unwrap_or_else(PoisonError::into_inner);
     let again = seen().as_ref().and_then(|seen| seen.get(&info.path).copied());

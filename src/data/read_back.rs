@@ -15,7 +15,7 @@ use crate::progress::{CallGuard, tick};
 ///
 /// # Errors
 /// What can't be read, or isn't as this program writes it.
-pub fn read_back(path: &Path, common: &Common) -> Result<Trailer, String> {
+pub(crate) fn read_back(path: &Path, common: &Common) -> Result<Trailer, String> {
     let text = |error: std::io::Error| error.to_string();
     let _reading = CallGuard::on("reading back", path);
     let file = File::open(path).map_err(text)?;

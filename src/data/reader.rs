@@ -58,7 +58,7 @@ impl ShardReader {
     ///
     /// # Errors
     /// As `open`.
-    pub fn within(info: &ShardInfo, bounds: Arc<FeatureBounds>) -> Result<ShardReader> {
+    pub(crate) fn within(info: &ShardInfo, bounds: Arc<FeatureBounds>) -> Result<ShardReader> {
         let _opening = CallGuard::on("opening", &info.path);
         let opened = Opened::open(&info.path)?;
         let own = match (&opened.trailer, &info.proof) {
@@ -120,7 +120,7 @@ impl ShardReader {
     /// # Errors
     /// Exit 4: a frame-level shard, a damaged chunk, a value that isn't finite, or too large for
     /// what scales it.
-    pub fn features(&mut self, rows: Range<usize>, features: &mut [f32]) -> Result<()> {
+    pub(crate) fn features(&mut self, rows: Range<usize>, features: &mut [f32]) -> Result<()> {
         let width = self.info.width();
         assert_eq!(features.len(), rows.len() * width);
         if self.info.kind == Kind::Frames {
@@ -174,7 +174,7 @@ impl ShardReader {
     ///
     /// # Errors
     /// Exit 4: a video-level shard, a damaged chunk.
-    pub fn frames(&mut self, row: usize) -> Result<Vec<u8>> {
+    pub(crate) fn frames(&mut self, row: usize) -> Result<Vec<u8>> {
         if self.info.kind == Kind::Video {
             return Err(self.wrong(ShardDataset::Values, "expected frames of bytes"));
         }
@@ -209,7 +209,7 @@ impl ShardReader {
     }
 
     /// Scale and offset of quantised values.
-    pub fn scaling(&self) -> Option<[f32; 2]> {
+    pub(crate) fn scaling(&self) -> Option<[f32; 2]> {
         self.info.quantised.map(|(scale, offset)| [scale, offset])
     }
 
@@ -217,7 +217,7 @@ impl ShardReader {
     ///
     /// # Errors
     /// Exit 4: a label that isn't below the number of classes, isn't in order or stands twice.
-    pub fn labels(&mut self, rows: Range<usize>, labels: &mut Labels) -> Result<()> {
+    pub(crate) fn labels(&mut self, rows: Range<usize>, labels: &mut Labels) -> Result<()> {
         let at = |row: usize| self.label_offsets[row] as usize;
         let (from, to) = (at(rows.start), at(rows.end));
         let mut classes = vec![0u32; to - from];

@@ -18,7 +18,7 @@ use crate::example::FeaturePart;
 use crate::limits::{check_class_count, check_parts};
 use crate::progress::CallGuard;
 
-pub const FORMAT: &str = "reelscale-shard";
+pub(crate) const FORMAT: &str = "reelscale-shard";
 /// The version of shards without proof.
 const WITHOUT_PROOF: i128 = 1;
 
@@ -32,7 +32,7 @@ pub enum Kind {
 
 impl Kind {
     /// In words: video-level features, frame-level features.
-    pub fn level(self) -> &'static str {
+    pub(crate) fn level(self) -> &'static str {
         match self {
             Kind::Video => "video-level",
             Kind::Frames => "frame-level",
@@ -52,14 +52,14 @@ pub struct ShardHeader {
 
 impl ShardHeader {
     /// Number of features D.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.parts.iter().map(|part| part.size).sum()
     }
 }
 
 /// How a shard was found to be what it was written as.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Proof {
+pub(crate) enum Proof {
     /// It wasn't.
     None,
     /// By the proof at its end; `file` is that proof's own digest, in hex, and so tells any other
@@ -73,57 +73,57 @@ pub enum Proof {
 /// A checked shard, as ranks tell each other of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShardInfo {
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     pub kind: Kind,
-    pub parts: Vec<FeaturePart>,
-    pub class_count: usize,
+    pub(crate) parts: Vec<FeaturePart>,
+    pub(crate) class_count: usize,
     pub rows: usize,
     /// Frames of all rows; 0 for video-level shards.
     pub frames: usize,
     /// Labels of all rows.
-    pub positives: usize,
+    pub(crate) positives: usize,
     /// Bytes of a chunk of values; 0 where they aren't chunked.
-    pub chunk_bytes: usize,
+    pub(crate) chunk_bytes: usize,
     /// Whether values are bytes with scale and offset.
     pub quantised: Option<(f32, f32)>,
-    pub source: String,
+    pub(crate) source: String,
     /// Bytes of an id with its padding.
-    pub id_bytes: usize,
+    pub(crate) id_bytes: usize,
     /// The digest of its content, in hex: the identity of all that its rows are. None where it
     /// hasn't been read in full and has no proof.
     pub digest: Option<String>,
-    pub proof: Proof,
+    pub(crate) proof: Proof,
 }
 
 /// An error about one dataset or attribute of a file.
-pub fn wrong(path: &Path, field: &str, text: impl std::fmt::Display) -> Error {
+pub(crate) fn wrong(path: &Path, field: &str, text: impl std::fmt::Display) -> Error {
     Error::input(format!("{}: {field}: {text}", path.display()))
 }
 
 /// A digest as it is shown and compared.
-pub fn hex(digest: trailer::Digest) -> String {
+pub(crate) fn hex(digest: trailer::Digest) -> String {
     format!("{digest:032x}")
 }
 
 impl ShardInfo {
     /// Number of features D.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.parts.iter().map(|part| part.size).sum()
     }
 
     /// The dataset that holds the values: `features` or `frames`.
-    pub fn values(&self) -> &'static str {
+    pub(crate) fn values(&self) -> &'static str {
         ShardDataset::Values.name(self.kind)
     }
 
     /// What changes what is trained, beside the rows themselves.
-    pub fn common(&self) -> Common<'_> {
+    pub(crate) fn common(&self) -> Common<'_> {
         let ShardInfo { kind, class_count, rows, quantised, .. } = *self;
         Common { kind, parts: &self.parts, class_count, rows, quantised }
     }
 
     /// The description, as JSON, of which checkpoints hold a hash that know no digests.
-    pub fn without_digest(&self) -> Vec<u8> {
+    pub(crate) fn without_digest(&self) -> Vec<u8> {
         // Its fields and their order are those of the first version.
         #[derive(Serialize)]
         struct Older<'a> {
@@ -207,7 +207,7 @@ impl ShardInfo {
     ///
     /// # Errors
     /// Exit 4.
-    pub fn without_checksums(&self) -> Result<Vec<&'static str>> {
+    pub(crate) fn without_checksums(&self) -> Result<Vec<&'static str>> {
         let opened = Opened::open(&self.path)?;
         let file = opened.hdf5(0)?;
         let mut names = Vec::new();

@@ -15,7 +15,7 @@ const CHUNKS_LOOKED_AT: usize = 4096;
 ///
 /// # Errors
 /// What was found instead.
-pub fn open(group: &Group, name: &str) -> Result<Dataset, String> {
+pub(crate) fn open(group: &Group, name: &str) -> Result<Dataset, String> {
     if !group.link_exists(name) {
         return Err("is missing".into());
     }
@@ -42,7 +42,7 @@ pub fn open(group: &Group, name: &str) -> Result<Dataset, String> {
 }
 
 /// Why a dataset's rows aren't all there.
-pub enum Lack {
+pub(crate) enum Lack {
     /// They were never all written.
     Unwritten(String),
     Other(String),
@@ -59,7 +59,7 @@ impl From<String> for Lack {
 ///
 /// # Errors
 /// What is lacking.
-pub fn check_all_there(dataset: &Dataset, file_bytes: u64) -> Result<(), Lack> {
+pub(crate) fn check_all_there(dataset: &Dataset, file_bytes: u64) -> Result<(), Lack> {
     let failed = |error: hdf5::Error| Lack::Other(error.to_string());
     let properties = dataset.dcpl().map_err(failed)?;
     if let Some(first) = properties.get_external().map_err(failed)?.first() {
@@ -114,7 +114,7 @@ pub fn check_all_there(dataset: &Dataset, file_bytes: u64) -> Result<(), Lack> {
 }
 
 /// Whether every chunk of `dataset` has its Fletcher-32 checksum, which single chunks may lack.
-pub fn has_checksums(dataset: &Dataset) -> bool {
+pub(crate) fn has_checksums(dataset: &Dataset) -> bool {
     let filters = dataset.filters();
     let Some(place) = filters.iter().position(|filter| matches!(filter, Filter::Fletcher32)) else {
         return dataset.size() == 0;

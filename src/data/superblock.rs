@@ -38,11 +38,11 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub fn wrong(text: impl Into<String>) -> Fault {
+    pub(crate) fn wrong(text: impl Into<String>) -> Fault {
         Fault::Wrong { text: text.into(), hint: "" }
     }
 
-    pub fn hint(self, hint: &'static str) -> Fault {
+    pub(crate) fn hint(self, hint: &'static str) -> Fault {
         match self {
             Fault::Wrong { text, .. } => Fault::Wrong { text, hint },
             io => io,

@@ -12,7 +12,7 @@ use super::superblock::{self, Fault, ReadAt};
 /// The last bytes of a shard.
 pub const MAGIC: [u8; 8] = *b"reelseal";
 /// The version of the format that has a trailer.
-pub const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of an entry of the table.
 const ENTRY: usize = 32;
 /// Bytes of the footer, and those of them that come before their digest.
@@ -22,7 +22,7 @@ const BEFORE_DIGEST: usize = 56;
 const AT_ONCE: usize = 1 << 16;
 
 /// XXH3-128.
-pub type Digest = u128;
+pub(crate) type Digest = u128;
 
 /// The digest of `bytes`.
 pub fn digest(bytes: &[u8]) -> Digest {
@@ -45,7 +45,7 @@ pub struct Trailer {
     /// In the order of datasets, and of rows in each.
     pub chunks: Vec<Chunk>,
     /// Of the HDF5 file without its chunks.
-    pub outside: Digest,
+    pub(crate) outside: Digest,
     /// Of what the rows are, however they are stored (`Content`).
     pub content: Digest,
 }
@@ -88,7 +88,7 @@ impl Trailer {
     }
 
     /// The digest of the proof itself, and so of every byte of the shard.
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         let bytes = self.to_bytes();
         digest(&bytes[..bytes.len() - FOOTER + BEFORE_DIGEST])
     }

@@ -122,7 +122,7 @@ impl ShardWriter {
     }
 
     /// Number of rows so far.
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.ids.len()
     }
 

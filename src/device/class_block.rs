@@ -61,7 +61,7 @@ pub struct Joint(pub Adam);
 
 impl Joint {
     /// Before the first step.
-    pub fn new(layout: &Layout) -> Joint {
+    pub(crate) fn new(layout: &Layout) -> Joint {
         Joint(MiniBatch::new(layout.parameters()))
     }
 }

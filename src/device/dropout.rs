@@ -16,24 +16,24 @@ pub struct Dropout {
 
 impl Dropout {
     /// Dropout of this share of numbers, if any.
-    pub fn of(share: f32, seed: u64, first: u64) -> Option<Dropout> {
+    pub(crate) fn of(share: f32, seed: u64, first: u64) -> Option<Dropout> {
         (share > 0.0).then_some(Dropout { share, seed, first })
     }
 
     /// Leaves out some of row `row`'s numbers, or of a gradient with respect to them.
-    pub fn apply(self, row: usize, numbers: &mut [f32]) {
+    pub(crate) fn apply(self, row: usize, numbers: &mut [f32]) {
         let (bound, mut stream) = self.draw(row);
         drop_out(numbers, bound, || stream.next_u32());
     }
 
     /// As kernels of devices take it, which are told each row's stream.
-    pub fn on_device(self) -> calls::Dropout {
+    pub(crate) fn on_device(self) -> calls::Dropout {
         let bound = bound(self.share);
         calls::Dropout { seed: self.seed, bound, scale: 256.0 / (256 - bound) as f32 }
     }
 
     /// The stream that row `row` draws from.
-    pub fn stream(self, row: usize) -> u64 {
+    pub(crate) fn stream(self, row: usize) -> u64 {
         self.first + row as u64
     }
 

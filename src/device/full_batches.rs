@@ -15,7 +15,7 @@ pub struct FullBatches {
 
 impl FullBatches {
     /// Searches that begin at `weights`.
-    pub fn new(
+    pub(crate) fn new(
         layout: &Layout,
         weights: &[f32],
         solver: ClassSolver,
@@ -31,8 +31,9 @@ impl FullBatches {
 
     /// Takes searches that were read from a checkpoint.
     ///
-    /// # Errors They aren't what this solver has of the block's classes between two passes.
-    pub fn of(
+    /// # Errors
+    /// They aren't what this solver has of the block's classes between two passes.
+    pub(crate) fn of(
         layout: &Layout,
         solver: ClassSolver,
         offered: &Offered,

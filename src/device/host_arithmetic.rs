@@ -9,22 +9,22 @@ use crate::model::Matrix;
 use crate::model::features::Features;
 
 /// Whether all values are numbers, and not infinite.
-pub fn all_finite(values: &[f32]) -> bool {
+pub(crate) fn all_finite(values: &[f32]) -> bool {
     finite::all_finite(Instructions::detect(), values)
 }
 
 /// Sum of squares, one after the other.
-pub fn square(values: &[f32]) -> f64 {
+pub(crate) fn square(values: &[f32]) -> f64 {
     values.iter().map(|value| f64::from(*value) * f64::from(*value)).sum()
 }
 
 /// The natural logarithm that losses are made of: the same bits everywhere.
-pub fn log(x: f32) -> f32 {
+pub(crate) fn log(x: f32) -> f32 {
     functions::log(x)
 }
 
 /// Features as numbers, one after the other: of videos `[rows][D]`, of frames `[all frames][D]`.
-pub fn features_as_numbers(features: &Features) -> Cow<'_, Matrix> {
+pub(crate) fn features_as_numbers(features: &Features) -> Cow<'_, Matrix> {
     match features {
         Features::Videos(videos) => Cow::Borrowed(videos),
         Features::Frames(frames) => {

@@ -58,7 +58,7 @@ impl MiniBatches {
     /// What in it, read from a checkpoint, no block with this solver and averaging can have come
     /// to, if anything. A block that still learns has learned from `rows`, whole mini-batches of
     /// them or all.
-    pub fn fault(
+    pub(crate) fn fault(
         &self,
         layout: &Layout,
         (solver, averaging): (MiniBatchSolver, f32),
@@ -89,7 +89,7 @@ impl MiniBatches {
 
     /// The mini-batches, by rows of a window of so many, that the block hasn't seen. The window's
     /// first row is the `first` of the epoch.
-    pub fn left(
+    pub(crate) fn left(
         &self,
         first: usize,
         rows: usize,
@@ -100,7 +100,7 @@ impl MiniBatches {
     }
 
     /// Whether the block is to learn from the mini-batch that ends before row `end` of the epoch.
-    pub fn wants(&self, end: usize) -> bool {
+    pub(crate) fn wants(&self, end: usize) -> bool {
         !self.converged && self.rows < end
     }
 

@@ -14,8 +14,8 @@ mod class_block;
 mod dropout;
 mod full_batches;
 pub mod gpu;
-pub mod host;
-pub mod host_arithmetic;
+pub(crate) mod host;
+pub(crate) mod host_arithmetic;
 mod mini_batches;
 mod negatives;
 
@@ -380,13 +380,13 @@ impl<'a> Pace<'a> {
     }
 
     /// What says so, on any thread.
-    pub fn stopping(&self) -> &'a (dyn Fn() -> bool + Sync) {
+    pub(crate) fn stopping(&self) -> &'a (dyn Fn() -> bool + Sync) {
         self.stopped
     }
 }
 
 impl Which<'_> {
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         match self {
             Which::Run(from, to) => to - from,
             Which::Single(rows) => rows.len(),

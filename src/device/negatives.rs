@@ -19,7 +19,7 @@ pub struct Negatives {
 impl Negatives {
     /// What the row at `position` of the epoch, with these labels of the block, counts to it; None:
     /// the block doesn't learn from the row.
-    pub fn weight(&self, layout: &Layout, labels: &[u32], position: usize) -> Option<f32> {
+    pub(crate) fn weight(&self, layout: &Layout, labels: &[u32], position: usize) -> Option<f32> {
         match labels {
             [] if !self.takes(layout, position) => None,
             [] => Some(1.0 / self.share),

@@ -12,7 +12,7 @@ use super::{Disk, DiskCall};
 /// A file that is open for reading and writing. `Write` writes at its position, which begins at the
 /// end of what was there.
 #[derive(Debug)]
-pub struct DiskFile {
+pub(crate) struct DiskFile {
     disk: Disk,
     path: PathBuf,
     file: File,
@@ -24,26 +24,21 @@ impl DiskFile {
         DiskFile { disk, path: path.to_path_buf(), file, at }
     }
 
-    /// The path that it was opened by.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// To read and to lock it.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
     /// Writes all of `bytes` at the byte `at`, wherever the position is.
     #[track_caller]
-    pub fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+    pub(crate) fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let call = DiskCall::Write { path: &self.path, file: &self.file, at, bytes };
         self.disk.call(&call, || self.file.write_all_at(bytes, at))
     }
 
     /// Cuts it to `length` bytes, or fills it up with zeros; the position is its end.
     #[track_caller]
-    pub fn set_len(&mut self, length: u64) -> io::Result<()> {
+    pub(crate) fn set_len(&mut self, length: u64) -> io::Result<()> {
         let call = DiskCall::SetLength { path: &self.path, file: &self.file, length };
         self.disk.call(&call, || self.file.set_len(length))?;
         self.at = length;
@@ -56,7 +51,7 @@ impl DiskFile {
     /// `WouldBlock` where another process has locked it; else what the file system gives, which may
     /// know no locks.
     #[track_caller]
-    pub fn lock(&self) -> io::Result<()> {
+    pub(crate) fn lock(&self) -> io::Result<()> {
         self.disk.call(&DiskCall::Lock(&self.path), || {
             Ok(flock(&self.file, FlockOperation::NonBlockingLockExclusive)?)
         })
@@ -64,7 +59,7 @@ impl DiskFile {
 
     /// Makes all that was written last. That its name lasts is up to its folder.
     #[track_caller]
-    pub fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
         let call = DiskCall::Sync { path: &self.path, file: &self.file };
         self.disk.call(&call, || self.file.sync_all())
     }
@@ -84,7 +79,7 @@ impl Write for DiskFile {
 
 /// Opens a regular file, following no link and waiting for nobody at the other end of a pipe.
 /// Returns its length, too.
-pub fn open_regular(path: &Path, write: bool) -> io::Result<(File, u64)> {
+pub(crate) fn open_regular(path: &Path, write: bool) -> io::Result<(File, u64)> {
     // Opening a device may already do something: looked at before, and again once it is open.
     regular(&fs::symlink_metadata(path)?)?;
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
@@ -95,7 +90,7 @@ pub fn open_regular(path: &Path, write: bool) -> io::Result<(File, u64)> {
 }
 
 /// An error unless it is a regular file.
-pub fn regular(found: &Metadata) -> io::Result<()> {
+pub(crate) fn regular(found: &Metadata) -> io::Result<()> {
     let kind = found.file_type();
     if kind.is_file() {
         return Ok(());

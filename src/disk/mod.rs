@@ -25,13 +25,13 @@ use std::sync::{Arc, Mutex};
 
 use crate::progress;
 
-pub use file::DiskFile;
+pub(crate) use file::DiskFile;
 pub use hook::{CallSite, DiskCall, DiskHook, Go};
 use names::with_ending;
-pub use names::{folder_of, own_temporary, temporary};
+pub(crate) use names::{folder_of, own_temporary, temporary};
 pub use planned::FaultKind;
 use planned::Planned;
-pub use text::read_text;
+pub(crate) use text::read_text;
 
 /// Bytes that `write_atomic` gathers before it writes them.
 const BUFFER: usize = 1 << 16;
@@ -79,7 +79,7 @@ impl Disk {
 
     /// Says that what is at `path` lasts from now on, with all that is in it. That does nothing:
     /// whoever simulates crashes holds the program to it.
-    pub fn lasts(&self, path: &Path) {
+    pub(crate) fn lasts(&self, path: &Path) {
         if let Some(hook) = &self.hook {
             hook.lasts(path);
         }
@@ -90,13 +90,13 @@ impl Disk {
     /// # Errors
     /// `AlreadyExists`: of several that make it at once one succeeds.
     #[track_caller]
-    pub fn create_new_dir(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn create_new_dir(&self, path: &Path) -> io::Result<()> {
         self.call(&DiskCall::CreateDir(path), || fs::create_dir(path))
     }
 
     /// Makes one folder, whose parent is there. A folder that is there is fine, a link isn't.
     #[track_caller]
-    pub fn create_dir(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
         match self.create_new_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 match fs::symlink_metadata(path)?.is_dir() {
@@ -109,7 +109,7 @@ impl Disk {
     }
 
     /// Makes a folder and those above it, which may be links. The names that are new last.
-    pub fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         if path.as_os_str().is_empty() || path.is_dir() {
             return Ok(());
         }
@@ -123,7 +123,7 @@ impl Disk {
     ///
     /// # Errors
     /// What the file system gives.
-    pub fn sync_above(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn sync_above(&self, path: &Path) -> io::Result<()> {
         let above = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
         for folder in above.chain(path.is_relative().then_some(Path::new("."))) {
             match self.sync_dir(folder) {
@@ -136,7 +136,7 @@ impl Disk {
 
     /// Makes a file that isn't there yet, not even as a link.
     #[track_caller]
-    pub fn create(&self, path: &Path) -> io::Result<DiskFile> {
+    pub(crate) fn create(&self, path: &Path) -> io::Result<DiskFile> {
         let file = self.call(&DiskCall::Create(path), || {
             File::options().read(true).write(true).create_new(true).open(path)
         })?;
@@ -147,7 +147,7 @@ impl Disk {
     ///
     /// # Errors
     /// `InvalidInput` where it is a link, a folder or a special file.
-    pub fn open_existing(&self, path: &Path) -> io::Result<DiskFile> {
+    pub(crate) fn open_existing(&self, path: &Path) -> io::Result<DiskFile> {
         let (file, length) = file::open_regular(path, true)?;
         Ok(DiskFile::new(self.clone(), path, file, length))
     }
@@ -155,43 +155,43 @@ impl Disk {
     /// Takes in a file that something else (HDF5) has made at `path` and written: to be synced by
     /// `DiskFile::sync` like any other.
     #[track_caller]
-    pub fn adopt(&self, path: &Path) -> io::Result<DiskFile> {
+    pub(crate) fn adopt(&self, path: &Path) -> io::Result<DiskFile> {
         self.call(&DiskCall::Adopt(path), || Ok(()))?;
         self.open_existing(path)
     }
 
     /// Renames a file or folder; a file at `to` is replaced.
     #[track_caller]
-    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call(&DiskCall::Rename { from, to }, || fs::rename(from, to))
     }
 
     /// Gives a file a second name; unlike a rename this never replaces what came meanwhile.
     #[track_caller]
-    pub fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+    pub(crate) fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call(&DiskCall::HardLink { from, to }, || fs::hard_link(from, to))
     }
 
     /// Makes what stands in a folder last: its names, not the bytes of its files.
     #[track_caller]
-    pub fn sync_dir(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         self.call(&DiskCall::SyncDir(path), || File::open(path)?.sync_all())
     }
 
     #[track_caller]
-    pub fn remove_file(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.call(&DiskCall::RemoveFile(path), || fs::remove_file(path))
     }
 
     /// Removes an empty folder.
     #[track_caller]
-    pub fn remove_dir(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.call(&DiskCall::RemoveDir(path), || fs::remove_dir(path))
     }
 
     /// Removes a folder and all in it, links and not what they lead to; fine if it isn't there.
-    pub fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         let entries = match fs::read_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries?,
@@ -212,7 +212,7 @@ impl Disk {
     /// # Errors
     /// What `write` or the file system gives; nothing is left under the temporary name where that
     /// can be removed. `InvalidInput` where a link or a folder stands under one of both names.
-    pub fn write_atomic(
+    pub(crate) fn write_atomic(
         &self,
         path: &Path,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -224,7 +224,7 @@ impl Disk {
     ///
     /// # Errors
     /// As `write_atomic`.
-    pub fn replace_by(
+    pub(crate) fn replace_by(
         &self,
         temporary: &Path,
         path: &Path,
@@ -241,7 +241,7 @@ impl Disk {
     ///
     /// # Errors
     /// As `write_atomic`; `AlreadyExists`.
-    pub fn write_new(
+    pub(crate) fn write_new(
         &self,
         path: &Path,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -283,7 +283,7 @@ impl Disk {
     ///
     /// # Errors
     /// What the file system gives.
-    pub fn remove_own(
+    pub(crate) fn remove_own(
         &self,
         path: &Path,
         own: impl Fn(&OsStr) -> bool,
@@ -312,7 +312,11 @@ impl Disk {
     ///
     /// # Errors
     /// What the file system gives; `AlreadyExists` where all these names are taken.
-    pub fn temporary_dir(&self, path: &Path, own: impl Fn(&OsStr) -> bool) -> io::Result<PathBuf> {
+    pub(crate) fn temporary_dir(
+        &self,
+        path: &Path,
+        own: impl Fn(&OsStr) -> bool,
+    ) -> io::Result<PathBuf> {
         let others = (1..TEMPORARIES).map(|number| with_ending(path, format!(".{number}.tmp")));
         for candidate in std::iter::once(temporary(path)).chain(others) {
             match self.remove_own(&candidate, &own)? {
@@ -331,7 +335,7 @@ impl Disk {
     ///
     /// # Errors
     /// What the file system gives; `AlreadyExists`.
-    pub fn put_new(&self, temporary: &Path, path: &Path) -> io::Result<()> {
+    pub(crate) fn put_new(&self, temporary: &Path, path: &Path) -> io::Result<()> {
         self.adopt(temporary)?.sync()?;
         self.hard_link(temporary, path)?;
         self.remove_file(temporary)?;
@@ -340,7 +344,7 @@ impl Disk {
 }
 
 /// Says, once for each folder, that it stays, since something in it isn't the program's.
-pub fn left_there(folder: &Path, foreign: &OsStr) {
+pub(crate) fn left_there(folder: &Path, foreign: &OsStr) {
     static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     if TOLD.lock().is_ok_and(|mut told| told.insert(folder.to_path_buf())) {
         let (folder, foreign) = (folder.display(), foreign.display());
@@ -358,7 +362,7 @@ fn cannot_sync(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// What the file system gives.
-pub fn there(path: &Path) -> io::Result<Option<Metadata>> {
+pub(crate) fn there(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         found => found.map(Some),
@@ -366,7 +370,7 @@ pub fn there(path: &Path) -> io::Result<Option<Metadata>> {
 }
 
 /// Device and inode: the same for all names of one file or folder, as long as it is there.
-pub fn identity(found: &Metadata) -> (u64, u64) {
+pub(crate) fn identity(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
@@ -374,7 +378,7 @@ pub fn identity(found: &Metadata) -> (u64, u64) {
 ///
 /// # Errors
 /// What the file system gives.
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let _reading = progress::CallGuard::on("reading", path);
     let mut file = File::open(path)?;
     let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);

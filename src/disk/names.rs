@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The folder that holds `path`: `.` for a name alone.
-pub fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) => Path::new("."),
@@ -13,17 +13,17 @@ pub fn folder_of(path: &Path) -> &Path {
 }
 
 /// `NAME.tmp` beside `path`: for a folder that no other process writes into.
-pub fn temporary(path: &Path) -> PathBuf {
+pub(crate) fn temporary(path: &Path) -> PathBuf {
     with_ending(path, ".tmp".into())
 }
 
 /// `NAME.PID.tmp` beside `path`.
-pub fn own_temporary(path: &Path) -> PathBuf {
+pub(crate) fn own_temporary(path: &Path) -> PathBuf {
     with_ending(path, format!(".{}.tmp", std::process::id()))
 }
 
 /// `NAMEENDING` beside `path`.
-pub fn with_ending(path: &Path, ending: String) -> PathBuf {
+pub(crate) fn with_ending(path: &Path, ending: String) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(ending);
     path.with_file_name(name)

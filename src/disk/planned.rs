@@ -20,7 +20,7 @@ pub enum FaultKind {
 
 /// Lets one call fail.
 #[derive(Debug)]
-pub struct Planned {
+pub(crate) struct Planned {
     kind: FaultKind,
     state: Mutex<State>,
 }
@@ -35,12 +35,12 @@ struct State {
 }
 
 impl Planned {
-    pub fn new(left: usize, kind: FaultKind) -> Planned {
+    pub(crate) fn new(left: usize, kind: FaultKind) -> Planned {
         let state = State { left, happened: false, unsynced: Vec::new() };
         Planned { kind, state: Mutex::new(state) }
     }
 
-    pub fn has_happened(&self) -> bool {
+    pub(crate) fn has_happened(&self) -> bool {
         self.state.lock().expect("no panic").happened
     }
 

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 ///
 /// # Errors
 /// What the file system gives; it is no regular file, longer, or not UTF-8.
-pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
+pub(crate) fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
     // Not waiting: a pipe would wait for a writer, and for ever.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let mut file = File::from(open(path, flags, Mode::empty())?);

@@ -14,7 +14,7 @@ use crate::model::experts::Experts;
 
 /// Blocks on their way. A rank can only pass on a block to one that has come to it: with one on its
 /// way, each waits for its neighbours at every block; with two, a block's time has room for that.
-pub const AHEAD: usize = 2;
+pub(crate) const AHEAD: usize = 2;
 
 /// Calls `visit` with the layout and the weights of each class block in order, on every rank; a
 /// rank that has failed must take part, too, since others go on. By polling the `Pace` that it is

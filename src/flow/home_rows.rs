@@ -19,16 +19,16 @@ use crate::team::Ahead;
 
 /// Rows that a thread takes to activations at once: row blocks of large datasets are too long to
 /// be read ahead whole.
-pub const ROWS_AT_ONCE: usize = 480;
+pub(crate) const ROWS_AT_ONCE: usize = 480;
 /// Rows of frames that are read at once.
-pub const FRAME_ROWS_AT_ONCE: usize = 32;
+pub(crate) const FRAME_ROWS_AT_ONCE: usize = 32;
 
 /// A dataset cut into row blocks, of which this rank owns a run: what [`crate::open_rows`] gives.
 pub struct HomeRows {
     dataset: Dataset,
     /// All rows, cut; never by the number of ranks.
     #[doc(hidden)]
-    pub blocks: Blocks,
+    pub(crate) blocks: Blocks,
     /// Who owns which row block.
     owners: Owners,
     /// Where activations of these rows may lie.
@@ -40,9 +40,9 @@ pub struct HomeRows {
 }
 
 /// Features and labels of the rows of one block, read ahead.
-pub type ReadRows = Result<(Features, Labels)>;
+pub(crate) type ReadRows = Result<(Features, Labels)>;
 /// The same of one piece of rows after the other.
-pub type RowsAhead = Ahead<(Features, Labels), Error>;
+pub(crate) type RowsAhead = Ahead<(Features, Labels), Error>;
 
 impl HomeRows {
     /// Number of rows of all ranks.
@@ -62,36 +62,36 @@ impl HomeRows {
 
     /// The same rows, of which those too large for this way of scaling are errors
     /// (`Dataset::scaled_by`).
-    pub fn scaled_by(self, normalize: Normalize, standard: Option<&Standard>) -> HomeRows {
+    pub(crate) fn scaled_by(self, normalize: Normalize, standard: Option<&Standard>) -> HomeRows {
         HomeRows { dataset: self.dataset.scaled_by(normalize, standard), ..self }
     }
 
-    pub fn dataset(&self) -> &Dataset {
+    pub(crate) fn dataset(&self) -> &Dataset {
         &self.dataset
     }
 
     /// How the rows are cut, and who owns which.
-    pub fn owned(&self) -> OwnedBlocks<'_> {
+    pub(crate) fn owned(&self) -> OwnedBlocks<'_> {
         OwnedBlocks { blocks: &self.blocks, owners: &self.owners }
     }
 
     /// The row blocks that this rank owns.
-    pub fn own(&self) -> Range<usize> {
+    pub(crate) fn own(&self) -> Range<usize> {
         self.owners.own()
     }
 
     /// The rows that this rank owns.
-    pub fn own_rows(&self) -> Range<usize> {
+    pub(crate) fn own_rows(&self) -> Range<usize> {
         self.blocks.run(self.own())
     }
 
     /// The row blocks of each rank.
-    pub fn block_runs(&self) -> Vec<Range<usize>> {
+    pub(crate) fn block_runs(&self) -> Vec<Range<usize>> {
         self.owners.runs()
     }
 
     /// The rows of each rank.
-    pub fn row_runs(&self) -> Vec<Range<usize>> {
+    pub(crate) fn row_runs(&self) -> Vec<Range<usize>> {
         self.block_runs().into_iter().map(|run| self.blocks.run(run)).collect()
     }
 
@@ -99,7 +99,7 @@ impl HomeRows {
     ///
     /// # Errors
     /// What reading labels gives, common to all ranks.
-    pub fn positives(&self, comm: &Comm) -> Result<Vec<u64>> {
+    pub(crate) fn positives(&self, comm: &Comm) -> Result<Vec<u64>> {
         let mut labels = Labels::new();
         comm.agree(self.dataset.reader().labels(self.own_rows(), &mut labels))?;
         let mut positives = vec![0; self.dataset.class_count()];
@@ -139,18 +139,18 @@ impl HomeRows {
     }
 
     /// Seconds that this rank has waited for rows so far.
-    pub fn wait_seconds(&self) -> f64 {
+    pub(crate) fn wait_seconds(&self) -> f64 {
         self.wait_seconds.get()
     }
 
     /// Adds seconds of waiting for these rows.
-    pub fn waited(&self, seconds: f64) {
+    pub(crate) fn waited(&self, seconds: f64) {
         self.wait_seconds.set(self.wait_seconds.get() + seconds);
     }
 
     /// Rows of this rank that a full-batch pass reads at once: whole row blocks of videos, few rows
     /// of frames, each a hundred times as large.
-    pub fn pieces(&self, block: usize) -> Vec<Range<usize>> {
+    pub(crate) fn pieces(&self, block: usize) -> Vec<Range<usize>> {
         let rows_max = match self.dataset.kind() {
             Kind::Video => usize::MAX,
             Kind::Frames => FRAME_ROWS_AT_ONCE,
@@ -159,7 +159,7 @@ impl HomeRows {
     }
 
     /// The pieces of each of this rank's blocks in order, while a thread reads the next ones.
-    pub fn read_ahead(&self, depth: usize) -> RowsAhead {
+    pub(crate) fn read_ahead(&self, depth: usize) -> RowsAhead {
         self.read_runs_ahead(depth, self.own_pieces().collect())
     }
 
@@ -178,7 +178,11 @@ impl HomeRows {
     /// # Errors
     /// What reading rows gives, and keeping their activations; exit 7 where those aren't finite;
     /// exit 75 when told to stop.
-    pub fn activations<D: Device>(&self, annotator: &Annotator, device: &mut D) -> Result<OwnRows> {
+    pub(crate) fn activations<D: Device>(
+        &self,
+        annotator: &Annotator,
+        device: &mut D,
+    ) -> Result<OwnRows> {
         let mut own =
             OwnRows::new(self.own_rows(), annotator.layers.outputs(), &self.room.borrow())?;
         let runs = self.own_pieces().flat_map(|piece| cut(piece, ROWS_AT_ONCE)).collect();
@@ -240,7 +244,7 @@ fn add_moments(features: &Features, sums: &mut [f64]) {
 }
 
 /// No rows of `dataset`, for rows to be appended.
-pub fn no_rows(dataset: &Dataset) -> Features {
+pub(crate) fn no_rows(dataset: &Dataset) -> Features {
     match dataset.kind() {
         Kind::Video => Features::Videos(Matrix::zeros(0, dataset.width())),
         Kind::Frames => Features::Frames(Frames::new(dataset.width())),

@@ -3,7 +3,7 @@
 pub mod experts_travel;
 pub mod home_rows;
 pub mod own_rows;
-pub mod repeated_rows;
+pub(crate) mod repeated_rows;
 pub mod rows_travel;
-pub mod shards;
-pub mod verify;
+pub(crate) mod shards;
+pub(crate) mod verify;

@@ -15,7 +15,7 @@ use crate::labels::Labels;
 use crate::model::{Matrix, stride_of};
 
 /// Numbers of scores of a class block that are held at once where nothing else is said: 64 MiB.
-pub const SCORES_MAX: usize = 1 << 24;
+pub(crate) const SCORES_MAX: usize = 1 << 24;
 
 /// Where activations may lie.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Room {
     ///
     /// # Errors
     /// Exit 5, naming the folder.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         unnamed_file(&self.scratch).map(drop)
     }
 }
@@ -65,13 +65,13 @@ struct SealedRows {
 
 /// Activations in a scratch file, for a thread that reads them ahead.
 #[derive(Clone)]
-pub struct ScratchRows(Arc<SealedRows>);
+pub(crate) struct ScratchRows(Arc<SealedRows>);
 
 /// The rows that this rank holds: a contiguous run of all rows, with their activations.
 pub struct OwnRows {
     /// The global rows held here.
-    pub rows: Range<usize>,
-    pub labels: Labels,
+    pub(crate) rows: Range<usize>,
+    pub(crate) labels: Labels,
     width: usize,
     sealed: Arc<SealedRows>,
     waited_nanoseconds: AtomicU64,
@@ -95,17 +95,17 @@ impl OwnRows {
     }
 
     /// Width d of the activations.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
     /// Seconds that this rank has waited for windows of these rows to be read from a scratch file.
-    pub fn wait_seconds(&self) -> f64 {
+    pub(crate) fn wait_seconds(&self) -> f64 {
         self.waited_nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9
     }
 
     /// Adds seconds of such waiting.
-    pub fn waited(&self, seconds: f64) {
+    pub(crate) fn waited(&self, seconds: f64) {
         self.waited_nanoseconds.fetch_add((seconds * 1e9) as u64, Ordering::Relaxed);
     }
 
@@ -126,12 +126,12 @@ impl OwnRows {
     ///
     /// # Errors
     /// Exit 5: the scratch file can't be read, or is damaged.
-    pub fn copy_sealed(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
+    pub(crate) fn copy_sealed(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
         self.sealed.copy(rows, true, to)
     }
 
     /// The scratch file, if the activations lie in one, for a thread that reads ahead.
-    pub fn scratch(&self) -> Option<ScratchRows> {
+    pub(crate) fn scratch(&self) -> Option<ScratchRows> {
         match self.sealed.medium {
             Medium::Memory(_) => None,
             Medium::Scratch(_) => Some(ScratchRows(self.sealed.clone())),
@@ -176,18 +176,18 @@ impl ScratchRows {
     ///
     /// # Errors
     /// Exit 5: the file can't be read, or is damaged.
-    pub fn copy_sealed(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
+    pub(crate) fn copy_sealed(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
         self.0.copy(rows, true, to)
     }
 }
 
 /// Numbers of a row `width` wide with its seal.
-pub fn sealed_stride(width: usize) -> usize {
+pub(crate) fn sealed_stride(width: usize) -> usize {
     stride_of(width) + 1
 }
 
 /// The seal of a row's numbers.
-pub fn seal_of(numbers: &[f32]) -> u32 {
+pub(crate) fn seal_of(numbers: &[f32]) -> u32 {
     crc32c::crc32c(bytemuck::cast_slice(numbers))
 }
 

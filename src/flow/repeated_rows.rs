@@ -60,13 +60,13 @@ impl Tally {
 }
 
 /// The rows that train and those that validate.
-pub struct Lists<'a> {
-    pub train: &'a HomeRows,
-    pub validation: Option<&'a HomeRows>,
+pub(crate) struct Lists<'a> {
+    pub(crate) train: &'a HomeRows,
+    pub(crate) validation: Option<&'a HomeRows>,
     /// Whether both were named by the job: then a row in both is an error.
-    pub named: bool,
+    pub(crate) named: bool,
     /// `data.allow_overlap`: then it is a warning.
-    pub allowed: bool,
+    pub(crate) allowed: bool,
 }
 
 /// Sees whether rows stand twice. Collective.
@@ -74,7 +74,7 @@ pub struct Lists<'a> {
 /// # Errors
 /// Exit 4: shards or rows that train validate, too, and the job doesn't allow it; what reading rows
 /// gives; exit 75 when told to stop; common to all ranks.
-pub fn check(comm: &Comm, lists: &Lists) -> Result<()> {
+pub(crate) fn check(comm: &Comm, lists: &Lists) -> Result<()> {
     let same_shards = if lists.named { lists.same_shards() } else { Vec::new() };
     if let Some([train, validation]) = same_shards.first() {
         let count = same_shards.len();
@@ -118,7 +118,7 @@ pub fn check(comm: &Comm, lists: &Lists) -> Result<()> {
 ///
 /// # Errors
 /// Exit 4: what reading ids gives; exit 75 when told to stop; common to all ranks.
-pub fn warn_of_rows_measured_twice(comm: &Comm, rows: &HomeRows) -> Result<()> {
+pub(crate) fn warn_of_rows_measured_twice(comm: &Comm, rows: &HomeRows) -> Result<()> {
     let lists = Lists { train: rows, validation: None, named: false, allowed: true };
     let [_, _, repeated, ..] = lists.look(comm)?;
     if repeated.count > 0 && comm.is_root() {

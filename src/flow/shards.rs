@@ -17,7 +17,12 @@ use crate::human::{self, counted};
 /// # Errors
 /// Exit 4: ranks see other files than others; what is wrong with any of them, all listed; exit 75
 /// when told to stop; common to all ranks.
-pub fn open(comm: &Comm, list: &str, patterns: &[String], before: &ReadBefore) -> Result<Dataset> {
+pub(crate) fn open(
+    comm: &Comm,
+    list: &str,
+    patterns: &[String],
+    before: &ReadBefore,
+) -> Result<Dataset> {
     let found = find(patterns);
     same_on_all(comm, Exit::Input, list, &listing(&found))?;
     let paths = comm.agree(found)?;
@@ -100,7 +105,7 @@ fn look(path: &Path, before: &ReadBefore) -> Result<Option<ShardInfo>> {
 /// # Errors
 /// Exit 4, common to all ranks, naming the rank and all files that are missing, closed to it or
 /// others.
-pub fn see(comm: &Comm, dataset: &Dataset, rows: &Range<usize>) -> Result<()> {
+pub(crate) fn see(comm: &Comm, dataset: &Dataset, rows: &Range<usize>) -> Result<()> {
     let shards = dataset.shards();
     let described = comm.deal(shards.len()).own();
     let others = dataset.shards_of(rows).into_iter().filter(|shard| !described.contains(shard));
@@ -126,7 +131,7 @@ fn together<T>(comm: &Comm, outcome: Result<T>) -> Result<T> {
 }
 
 /// Tells once how many shards of all lists have no proof of their own. Collective.
-pub fn warn_of_unproven(comm: &Comm, datasets: &[&Dataset]) {
+pub(crate) fn warn_of_unproven(comm: &Comm, datasets: &[&Dataset]) {
     let shards = datasets.iter().flat_map(|dataset| dataset.shards());
     let unproven = |shard: &&ShardInfo| !matches!(shard.proof, Proof::Own { .. });
     let paths: std::collections::BTreeSet<&Path> =

@@ -13,7 +13,7 @@ use crate::human::{self, counted};
 ///
 /// # Errors
 /// Exit 4, all shards that aren't whole; exit 75 when told to stop; common to all ranks.
-pub fn verify(comm: &Comm, datasets: &[&Dataset]) -> Result<()> {
+pub(crate) fn verify(comm: &Comm, datasets: &[&Dataset]) -> Result<()> {
     let started = Instant::now();
     let shards = datasets.iter().flat_map(|dataset| dataset.shards());
     let shards: BTreeMap<&Path, &ShardInfo> =

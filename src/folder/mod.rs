@@ -24,21 +24,21 @@ const BUFFER: usize = 1 << 20;
 const DAMAGED: &str = "the file was changed or is damaged";
 
 /// An open directory.
-pub struct Folder {
+pub(crate) struct Folder {
     directory: File,
     path: PathBuf,
 }
 
 /// An open regular file of a folder. What is read of it is of this very file, also where another
 /// one has taken its name.
-pub struct FolderFile {
+pub(crate) struct FolderFile {
     file: File,
     path: PathBuf,
     found: Metadata,
 }
 
 /// Exit 6, or 9 where file handles or memory are used up.
-pub fn refused(path: &Path, error: &io::Error) -> Error {
+pub(crate) fn refused(path: &Path, error: &io::Error) -> Error {
     let error = Error::file(path, error);
     let exit = if error.exit == Exit::Storage { Exit::RunDirectory } else { error.exit };
     Error { exit, ..error }
@@ -49,7 +49,7 @@ impl Folder {
     ///
     /// # Errors
     /// Exit 6: it is none; exit 9: no more file handles.
-    pub fn open(path: &Path) -> Result<Folder> {
+    pub(crate) fn open(path: &Path) -> Result<Folder> {
         Folder::open_with(path, OFlags::empty())
     }
 
@@ -57,7 +57,7 @@ impl Folder {
     ///
     /// # Errors
     /// As `open`.
-    pub fn open_no_link(path: &Path) -> Result<Folder> {
+    pub(crate) fn open_no_link(path: &Path) -> Result<Folder> {
         Folder::open_with(path, OFlags::NOFOLLOW)
     }
 
@@ -77,7 +77,7 @@ impl Folder {
     }
 
     /// The path that it was opened by.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -85,7 +85,7 @@ impl Folder {
     ///
     /// # Errors
     /// Exit 6: they can't be read.
-    pub fn names(&self) -> Result<Vec<OsString>> {
+    pub(crate) fn names(&self) -> Result<Vec<OsString>> {
         let entries = fs::read_dir(system::path_of(&self.directory, &self.path));
         let entries = entries.map_err(|error| refused(&self.path, &error))?;
         let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
@@ -99,7 +99,7 @@ impl Folder {
     ///
     /// # Errors
     /// Exit 6: it isn't there, is a link or no regular file; exit 9: no more file handles.
-    pub fn file(&self, name: &str) -> Result<FolderFile> {
+    pub(crate) fn file(&self, name: &str) -> Result<FolderFile> {
         let path = self.path.join(name);
         // Not waiting: a pipe of that name would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -122,22 +122,22 @@ impl Folder {
 
 impl FolderFile {
     /// The path that people know it by.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// A path that leads to this very file, for libraries that open by path.
-    pub fn own_path(&self) -> PathBuf {
+    pub(crate) fn own_path(&self) -> PathBuf {
         system::path_of(&self.file, &self.path)
     }
 
     /// Its length in bytes when it was opened.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.found.len()
     }
 
     /// Its bytes from `from` on.
-    pub fn reader(&self, from: u64) -> impl Read + '_ {
+    pub(crate) fn reader(&self, from: u64) -> impl Read + '_ {
         At { file: &self.file, at: from }
     }
 
@@ -145,7 +145,7 @@ impl FolderFile {
     ///
     /// # Errors
     /// Exit 6: it is longer, or can't be read.
-    pub fn whole(&self, bytes_max: u64) -> Result<Vec<u8>> {
+    pub(crate) fn whole(&self, bytes_max: u64) -> Result<Vec<u8>> {
         if self.bytes() > bytes_max {
             let found = format!("found {} bytes, expected at most {bytes_max}", self.bytes());
             return Err(Error::run_directory(format!("{}: {found}", self.path.display())));
@@ -161,7 +161,7 @@ impl FolderFile {
     ///
     /// # Errors
     /// Exit 6: they differ, or it can't be read.
-    pub fn verify(&self, bytes: Option<u64>, sha256: &str) -> Result<()> {
+    pub(crate) fn verify(&self, bytes: Option<u64>, sha256: &str) -> Result<()> {
         if let Some(expected) = bytes.filter(|expected| *expected != self.bytes()) {
             let text = format!("found {} bytes, expected {expected}", self.bytes());
             let error = Error::run_directory(format!("{}: {text}", self.path.display()));
@@ -183,7 +183,7 @@ impl FolderFile {
     ///
     /// # Errors
     /// Exit 6: it has been written to.
-    pub fn unchanged(&self) -> Result<()> {
+    pub(crate) fn unchanged(&self) -> Result<()> {
         let now = self.file.metadata().map_err(|error| refused(&self.path, &error))?;
         let stamp = |found: &Metadata| (found.len(), found.mtime(), found.mtime_nsec());
         if stamp(&now) == stamp(&self.found) {
@@ -198,7 +198,7 @@ impl FolderFile {
 ///
 /// # Errors
 /// Exit 6: they differ.
-pub fn same_sum(path: &Path, found: &str, expected: &str) -> Result<()> {
+pub(crate) fn same_sum(path: &Path, found: &str, expected: &str) -> Result<()> {
     if found == expected {
         return Ok(());
     }

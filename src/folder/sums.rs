@@ -7,12 +7,12 @@ use std::path::Path;
 use super::Folder;
 use crate::error::{Error, Result};
 
-pub const SUMS: &str = "SHA256SUMS";
+pub(crate) const SUMS: &str = "SHA256SUMS";
 /// No list of files is larger; what claims to be is not read.
-pub const LIST_BYTES_MAX: u64 = 256 << 20;
+pub(crate) const LIST_BYTES_MAX: u64 = 256 << 20;
 
 /// Digests by name.
-pub type Sums = BTreeMap<String, String>;
+pub(crate) type Sums = BTreeMap<String, String>;
 
 /// The line of a file.
 pub fn line((name, sha256): (&str, &str)) -> String {
@@ -20,7 +20,7 @@ pub fn line((name, sha256): (&str, &str)) -> String {
 }
 
 /// Whether `text` is a SHA-256 as it is written here.
-pub fn is_sha256(text: &str) -> bool {
+pub(crate) fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -53,7 +53,7 @@ pub fn parse(path: &Path, text: &[u8]) -> Result<Sums> {
 ///
 /// # Errors
 /// Exit 6: there is none, or it isn't one.
-pub fn read(folder: &Folder) -> Result<Sums> {
+pub(crate) fn read(folder: &Folder) -> Result<Sums> {
     let file = folder.file(SUMS)?;
     parse(file.path(), &file.whole(LIST_BYTES_MAX)?)
 }
@@ -62,7 +62,7 @@ pub fn read(folder: &Folder) -> Result<Sums> {
 ///
 /// # Errors
 /// Exit 6, naming the first one that is missing or not listed.
-pub fn same_files<'a>(folder: &Folder, listed: impl Iterator<Item = &'a str>) -> Result<()> {
+pub(crate) fn same_files<'a>(folder: &Folder, listed: impl Iterator<Item = &'a str>) -> Result<()> {
     let mut listed: Vec<&str> = listed.chain([SUMS]).collect();
     listed.sort_unstable();
     let found = folder.names()?;

@@ -11,7 +11,7 @@ use std::io::{BufRead, Read};
 const RECORD_BYTES_MAX: usize = 1 << 29;
 
 /// What is wrong with a file: number of the line, from 1, and text.
-pub type Wrong = (usize, String);
+pub(crate) type Wrong = (usize, String);
 
 /// One record and the number of the line that it begins on, from 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +60,7 @@ impl<'a> Records<'a> {
     }
 
     /// Whether the last line read has an end, which files that were cut lack.
-    pub fn ends_with_a_line(&self) -> bool {
+    pub(crate) fn ends_with_a_line(&self) -> bool {
         self.whole
     }
 
@@ -154,7 +154,7 @@ pub fn field(bytes: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// What a field says, for people: short, in quotes, in one line.
-pub fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 40;
     let short = &bytes[..bytes.len().min(SHOWN_MAX)];
     let more = if bytes.len() > SHOWN_MAX { "..." } else { "" };

@@ -41,7 +41,7 @@ pub fn write_line(out: &mut dyn Write, id: &[u8], top: &[(f32, u32)]) -> std::io
 }
 
 /// A number as C's `%g` prints it: six figures, no trailing zeros.
-pub fn shortest(score: f32) -> String {
+pub(crate) fn shortest(score: f32) -> String {
     if score == 0.0 {
         return "0".into();
     }
@@ -73,7 +73,7 @@ impl<'a> Source<'a> {
 
     /// # Errors
     /// Exit 4 where the file can't be opened.
-    pub fn open(path: &Path) -> Result<Source<'static>> {
+    pub(crate) fn open(path: &Path) -> Result<Source<'static>> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(|error| Error::input(format!("{name}: {error}")))?;
         Ok(Source::new(name, BufReader::new(file)))
@@ -85,11 +85,11 @@ pub struct Both {
     /// Those with predictions in their order, then the others in theirs.
     pub videos: Vec<Video>,
     /// How many of them have predictions, and are not among the labels.
-    pub unlabelled: usize,
+    pub(crate) unlabelled: usize,
     /// How many of them are among the labels, and have no predictions.
-    pub unpredicted: usize,
+    pub(crate) unpredicted: usize,
     /// Files whose last line has no end.
-    pub cut: Vec<String>,
+    pub(crate) cut: Vec<String>,
 }
 
 /// All videos of both files.

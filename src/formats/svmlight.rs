@@ -31,7 +31,7 @@ pub struct Rows<'a> {
     line: usize,
     text: Vec<u8>,
     /// Labels that stood in their row more than once.
-    pub repeated_labels: usize,
+    pub(crate) repeated_labels: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -39,7 +39,7 @@ impl<'a> Rows<'a> {
     ///
     /// # Errors
     /// Exit 4 where there is none.
-    pub fn open(path: &Path) -> Result<Rows<'static>> {
+    pub(crate) fn open(path: &Path) -> Result<Rows<'static>> {
         let name = path.display().to_string();
         let _opening = CallGuard::on("opening", path);
         let file = File::open(path).map_err(|error| Error::input(format!("{name}: {error}")))?;

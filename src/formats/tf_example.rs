@@ -33,7 +33,7 @@ pub struct Parsed {
     /// Labels that stood there more than once.
     pub repeated_labels: usize,
     /// Whether it has labels of segments (YouTube-8M 2019), which aren't read.
-    pub segments: bool,
+    pub(crate) segments: bool,
 }
 
 /// The labels of a record where nobody names another key.

@@ -88,11 +88,11 @@ pub(super) fn integers(feature: &[u8]) -> Read<Vec<i64>> {
 /// How much of what a feature holds; a proper one holds one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Content {
-    pub strings: usize,
+    pub(crate) strings: usize,
     /// Of all strings.
-    pub bytes: usize,
-    pub floats: usize,
-    pub integers: usize,
+    pub(crate) bytes: usize,
+    pub(crate) floats: usize,
+    pub(crate) integers: usize,
 }
 
 impl Content {

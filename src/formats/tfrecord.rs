@@ -45,7 +45,7 @@ impl<'a> Records<'a> {
     }
 
     /// Number of the record that `next` gives next.
-    pub fn record(&self) -> u64 {
+    pub(crate) fn record(&self) -> u64 {
         self.record
     }
 

@@ -2,21 +2,21 @@
 //! what it was given.
 
 /// What is wrong with a record; the caller adds where it is.
-pub type Wrong = String;
-pub type Read<T> = std::result::Result<T, Wrong>;
+pub(crate) type Wrong = String;
+pub(crate) type Read<T> = std::result::Result<T, Wrong>;
 
 /// One field's value: bytes, the four bytes of a number, or a number of another kind.
-pub enum Field<'a> {
+pub(crate) enum Field<'a> {
     Bytes(&'a [u8]),
     Four(&'a [u8]),
     Number,
 }
 
 /// Fields of a message, one after the other.
-pub struct Message<'a>(pub &'a [u8]);
+pub(crate) struct Message<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Message<'a> {
-    pub fn varint(&mut self) -> Read<u64> {
+    pub(crate) fn varint(&mut self) -> Read<u64> {
         let mut value = 0u64;
         for (index, byte) in self.0.iter().take(10).enumerate() {
             let bits = u64::from(byte & 0x7f);
@@ -33,7 +33,7 @@ impl<'a> Message<'a> {
         Err("found a broken number".into())
     }
 
-    pub fn take(&mut self, count: u64) -> Read<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: u64) -> Read<&'a [u8]> {
         if count > self.0.len() as u64 {
             return Err(format!("found a field of {count} bytes, {} are left", self.0.len()));
         }
@@ -42,7 +42,7 @@ impl<'a> Message<'a> {
         Ok(taken)
     }
 
-    pub fn next(&mut self) -> Read<Option<(u64, Field<'a>)>> {
+    pub(crate) fn next(&mut self) -> Read<Option<(u64, Field<'a>)>> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -67,7 +67,11 @@ impl<'a> Message<'a> {
     }
 
     /// Calls `visit` with the bytes of every field `number`.
-    pub fn each(mut self, number: u64, mut visit: impl FnMut(&'a [u8]) -> Read<()>) -> Read<()> {
+    pub(crate) fn each(
+        mut self,
+        number: u64,
+        mut visit: impl FnMut(&'a [u8]) -> Read<()>,
+    ) -> Read<()> {
         while let Some((found, value)) = self.next()? {
             if let (true, Field::Bytes(bytes)) = (found == number, value) {
                 visit(bytes)?;

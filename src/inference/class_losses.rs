@@ -7,19 +7,19 @@ use crate::metrics::ExactSum;
 
 /// Loss of each class summed over rows, in any order.
 #[derive(Clone, Debug, Default)]
-pub struct ClassLosses {
+pub(crate) struct ClassLosses {
     sums: Vec<ExactSum>,
     /// eps of the loss.
     epsilon: f32,
 }
 
 impl ClassLosses {
-    pub fn new(classes: usize, epsilon: f32) -> ClassLosses {
+    pub(crate) fn new(classes: usize, epsilon: f32) -> ClassLosses {
         ClassLosses { sums: vec![ExactSum::default(); classes], epsilon }
     }
 
     /// Adds a row with `scores` of the classes from `first_class` on, of which it has `labels`.
-    pub fn add(&mut self, first_class: usize, scores: &[f32], labels: &[u32]) {
+    pub(crate) fn add(&mut self, first_class: usize, scores: &[f32], labels: &[u32]) {
         let mut labels = labels.iter().map(|label| *label as usize - first_class).peekable();
         for (index, score) in scores.iter().enumerate() {
             let truth = match labels.next_if_eq(&index) {
@@ -32,7 +32,7 @@ impl ClassLosses {
     }
 
     /// The loss of each class over the rows of all ranks.
-    pub fn totals(&self, comm: &Comm) -> Vec<f64> {
+    pub(crate) fn totals(&self, comm: &Comm) -> Vec<f64> {
         exact_totals(comm, &self.sums).into_iter().map(ExactSum::value).collect()
     }
 }

@@ -2,5 +2,5 @@
 
 mod class_losses;
 pub mod rankings;
-pub mod rows;
+pub(crate) mod rows;
 pub mod scores;

@@ -59,12 +59,12 @@ pub fn metrics(
 }
 
 /// The sum over ranks.
-pub fn exact_total(comm: &Comm, own: ExactSum) -> ExactSum {
+pub(crate) fn exact_total(comm: &Comm, own: ExactSum) -> ExactSum {
     exact_totals(comm, &[own])[0]
 }
 
 /// The sum over ranks of each, of which every rank has as many.
-pub fn exact_totals(comm: &Comm, own: &[ExactSum]) -> Vec<ExactSum> {
+pub(crate) fn exact_totals(comm: &Comm, own: &[ExactSum]) -> Vec<ExactSum> {
     let mut totals = vec![ExactSum::default(); own.len()];
     let words: Vec<[u64; 2]> = own.iter().map(|sum| sum.words()).collect();
     for words in comm.all_gather(&words).chunks_exact(own.len()) {
@@ -202,11 +202,11 @@ pub fn full_precisions(
 
 /// A class of a block, counted from its first, the bits of the score of one of its positives, and
 /// the row, as ranks tell each other.
-pub type Positive = [u64; 3];
+pub(crate) type Positive = [u64; 3];
 
 /// What the row `row` of these labels adds to the positives of the block of `classes`, given its
 /// scores of all of them.
-pub fn positives_of<'a>(
+pub(crate) fn positives_of<'a>(
     row: u64,
     labels: &'a [u32],
     classes: &Range<usize>,
@@ -225,7 +225,7 @@ pub fn positives_of<'a>(
 
 /// The rankings of a block of `classes` classes, given this rank's positives; every rank then
 /// counts each of its rows.
-pub fn full_ranking(comm: &Comm, classes: usize, own: &[Positive]) -> FullRanking {
+pub(crate) fn full_ranking(comm: &Comm, classes: usize, own: &[Positive]) -> FullRanking {
     let all = comm.all_gather_any(own).concat();
     let positives = all
         .iter()
@@ -234,7 +234,7 @@ pub fn full_ranking(comm: &Comm, classes: usize, own: &[Positive]) -> FullRankin
 }
 
 /// The average precision of each class, once every rank has counted its rows.
-pub fn finish_full(comm: &Comm, mut ranking: FullRanking) -> Vec<Option<f64>> {
+pub(crate) fn finish_full(comm: &Comm, mut ranking: FullRanking) -> Vec<Option<f64>> {
     if !ranking.counters().is_empty() {
         comm.sum(ranking.counters());
     }

@@ -17,16 +17,16 @@ use crate::model::Layout;
 use crate::model::annotator::Annotator;
 
 /// Pairs a row gives to GAP and MAP.
-pub const TOP: usize = 20;
+pub(crate) const TOP: usize = 20;
 /// A wave has at least so many rows for each piece of work that the device does at once.
 const ROWS: usize = 128;
 
 /// What scoring leaves on each rank.
-pub struct Scored {
+pub(crate) struct Scored {
     /// This rank's rows, with their labels.
-    pub own: OwnRows,
+    pub(crate) own: OwnRows,
     /// The best classes of each of them.
-    pub top: TopLists,
+    pub(crate) top: TopLists,
     visited: Visited,
 }
 
@@ -56,7 +56,7 @@ pub fn evaluate<D: Device>(
 ///
 /// # Errors
 /// As `evaluate`.
-pub fn evaluate_by_class<D: Device>(
+pub(crate) fn evaluate_by_class<D: Device>(
     comm: &Comm,
     annotator: &Annotator,
     rows: &HomeRows,
@@ -76,7 +76,7 @@ pub fn evaluate_by_class<D: Device>(
 ///
 /// # Errors
 /// What reading rows gives; exit 75 when told to stop; common to all ranks.
-pub fn score<D: Device>(
+pub(crate) fn score<D: Device>(
     comm: &Comm,
     annotator: &Annotator,
     rows: &HomeRows,
@@ -128,7 +128,7 @@ fn score_with<D: Device>(
 }
 
 /// Rows whose scores of a block of `classes` classes are held at once.
-pub fn wave_rows(scores_max: usize, classes: usize, threads: usize) -> usize {
+pub(crate) fn wave_rows(scores_max: usize, classes: usize, threads: usize) -> usize {
     (scores_max / classes.max(1)).max(ROWS * threads)
 }
 

@@ -7,7 +7,7 @@ use super::table::Default;
 use super::value::Value;
 
 /// The checked job; `None` where `errors` isn't empty afterwards. `name` is the file's.
-pub fn check(file: &JobFile, name: &str, errors: &mut Vec<String>) -> Option<Job> {
+pub(crate) fn check(file: &JobFile, name: &str, errors: &mut Vec<String>) -> Option<Job> {
     if file.torn {
         return None;
     }
@@ -17,7 +17,7 @@ pub fn check(file: &JobFile, name: &str, errors: &mut Vec<String>) -> Option<Job
 }
 
 /// Every key, in the file or not. One that is required and missing is an empty list.
-pub fn with_defaults(file: &JobFile) -> JobFile {
+pub(crate) fn with_defaults(file: &JobFile) -> JobFile {
     let mut whole = JobFile::default();
     let mut set = |name: &str, value: &str| {
         let mut errors = Vec::new();
@@ -43,7 +43,7 @@ pub fn with_defaults(file: &JobFile) -> JobFile {
 
 /// What of `before` stays in `now` though it was the default by what another key was before: a line
 /// each. The record of a run has every key, and whoever sets one of them may forget the other.
-pub fn left_behind(before: &JobFile, now: &JobFile) -> Vec<String> {
+pub(crate) fn left_behind(before: &JobFile, now: &JobFile) -> Vec<String> {
     let wholes = [before, now].map(with_defaults);
     let lines = KEYS.iter().filter_map(|key| {
         let Default::By(other, default) = key.default else { return None };
@@ -67,7 +67,7 @@ pub fn left_behind(before: &JobFile, now: &JobFile) -> Vec<String> {
 
 impl JobFile {
     /// The job of a file that has every key.
-    pub fn job(&self) -> Job {
+    pub(crate) fn job(&self) -> Job {
         Job::of(|key| &self.values[key].0)
     }
 }

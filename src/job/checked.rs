@@ -29,18 +29,18 @@ impl DataJob {
 #[doc(hidden)]
 impl ExpertsJob {
     /// Rows of a window: whole mini-batches.
-    pub fn window_rows(&self) -> usize {
+    pub(crate) fn window_rows(&self) -> usize {
         (self.window / self.batch).max(1) * self.batch
     }
 
     /// What its full-batch solvers go by.
-    pub fn offered(&self) -> Offered {
+    pub(crate) fn offered(&self) -> Offered {
         let (tolerance, learning_rate) = (self.tolerance, self.learning_rate);
         Offered { tolerance, learning_rate, steps: Steps::default() }
     }
 
     /// Whether validation decides when the step or its classes stop, so that a best is kept.
-    pub fn watched(&self) -> bool {
+    pub(crate) fn watched(&self) -> bool {
         self.patience > 0 || self.class_patience > 0
     }
 }
@@ -48,7 +48,7 @@ impl ExpertsJob {
 #[doc(hidden)]
 impl SharedJob {
     /// What its solvers go by.
-    pub fn offered(&self) -> Offered {
+    pub(crate) fn offered(&self) -> Offered {
         let steps = Steps { initial: self.step_initial, min: self.step_min, max: self.step_max };
         Offered { tolerance: 0.0, learning_rate: self.learning_rate, steps }
     }

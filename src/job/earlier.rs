@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Makes of such a record a job file; one of this version stays as it is.
-pub fn as_job_file(record: &mut DeTable) {
+pub(crate) fn as_job_file(record: &mut DeTable) {
     if let Some(data) = section(record, "data") {
         validation(data);
     }

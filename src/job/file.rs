@@ -15,12 +15,12 @@ use super::value::Value;
 
 /// Values by key, each with the place that errors about it name.
 #[derive(Clone, Default)]
-pub struct JobFile {
-    pub values: BTreeMap<&'static str, (Value, String)>,
+pub(crate) struct JobFile {
+    pub(crate) values: BTreeMap<&'static str, (Value, String)>,
     /// Keys whose values are wrong: nothing can be said of what they would fit together with.
-    pub faulty: BTreeSet<&'static str>,
+    pub(crate) faulty: BTreeSet<&'static str>,
     /// Whether a text could not be read at all: what it has and lacks isn't known.
-    pub torn: bool,
+    pub(crate) torn: bool,
 }
 
 /// Turns a line and a column into the place that an error names.
@@ -28,7 +28,7 @@ type PlaceOf<'a> = &'a dyn Fn(usize, usize) -> String;
 
 impl JobFile {
     /// Takes in all of `text`; what is wrong with it is added to `errors`.
-    pub fn read(&mut self, text: &str, place: PlaceOf, errors: &mut Vec<String>) {
+    pub(crate) fn read(&mut self, text: &str, place: PlaceOf, errors: &mut Vec<String>) {
         let at = |span: Range<usize>| {
             let before = &text[..span.start];
             let line = before.matches('\n').count() + 1;
@@ -86,7 +86,7 @@ impl JobFile {
     }
 
     /// Takes in `section.key=value` of the command line. A value that isn't TOML is a text.
-    pub fn set(&mut self, assignment: &str, errors: &mut Vec<String>) {
+    pub(crate) fn set(&mut self, assignment: &str, errors: &mut Vec<String>) {
         let place = format!("--set {assignment}");
         let Some((name, value)) = assignment.split_once('=') else {
             errors.push(format!("{place}: expected section.key=value"));
@@ -125,7 +125,7 @@ fn distance(found: &str, known: &str) -> Option<usize> {
 }
 
 /// `; hint: did you mean ...?`, if something is near.
-pub fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
     hint(known.filter_map(|known| Some((distance(found, known)?, known))).min())
 }
 
@@ -146,7 +146,7 @@ fn hint(near: Option<(usize, &str)>) -> String {
 }
 
 /// What is wrong, and where in the text.
-pub type Wrong = (Range<usize>, String);
+pub(crate) type Wrong = (Range<usize>, String);
 
 /// The value of `key`, if it is what the key takes.
 fn take(key: &Key, value: &Spanned<DeValue>) -> Result<Value, Wrong> {
@@ -197,7 +197,7 @@ fn take(key: &Key, value: &Spanned<DeValue>) -> Result<Value, Wrong> {
 }
 
 /// A whole number, if the value is one that fits.
-pub fn integer(value: &DeValue) -> Option<i64> {
+pub(crate) fn integer(value: &DeValue) -> Option<i64> {
     let integer = value.as_integer()?;
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
@@ -212,7 +212,7 @@ fn number(value: &DeValue) -> Option<f64> {
 }
 
 /// A value as an error shows it.
-pub fn shown(value: &DeValue) -> String {
+pub(crate) fn shown(value: &DeValue) -> String {
     match value {
         DeValue::String(text) => format!("{:?}", text.chars().take(60).collect::<String>()),
         DeValue::Integer(number) => number.to_string(),

@@ -22,9 +22,9 @@ const RATE: Takes = Number(0.0, 1e6);
 const STEP: Takes = Number(1e-30, 1e3);
 const LEFT_OUT: Takes = Number(0.0, 0.95);
 /// Ranks can't be told from ones that hang in less: a busy machine lets threads wait.
-pub const STALL_SECONDS_MIN: f64 = 2.0;
+pub(crate) const STALL_SECONDS_MIN: f64 = 2.0;
 /// What ranks may be told to compute with.
-pub const DEVICE_NAMES: &[&str] = &["auto", "host", "opencl", "cuda"];
+pub(crate) const DEVICE_NAMES: &[&str] = &["auto", "host", "opencl", "cuda"];
 const DEVICES: Takes = Takes::Choice(DEVICE_NAMES);
 const KERNELS: Takes = Takes::Choice(&["auto", "plain", "avx2", "avx512", "neon"]);
 

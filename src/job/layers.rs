@@ -14,7 +14,7 @@ use crate::model::spec::{Activation, Layer};
 ///
 /// # Errors
 /// It is none: where, and what it is instead.
-pub fn layer(value: &Spanned<DeValue>) -> Result<Layer, Wrong> {
+pub(crate) fn layer(value: &Spanned<DeValue>) -> Result<Layer, Wrong> {
     let wrong = |span: Range<usize>, text: String| Err((span, text));
     let Some(table) = value.get_ref().as_table() else {
         let found = shown(value.get_ref());

@@ -17,10 +17,11 @@ use std::path::Path;
 pub use checked::Validation;
 pub use documented::documented;
 pub use keys::{
-    ACTIVATIONS, CheckpointJob, DEVICE_NAMES, DataJob, ExpertsJob, Job, KEYS, ModelJob,
-    PretrainJob, RoundsJob, RunJob, STALL_SECONDS_MIN, SharedJob,
+    ACTIVATIONS, CheckpointJob, DataJob, ExpertsJob, Job, KEYS, ModelJob, PretrainJob, RoundsJob,
+    RunJob, SharedJob,
 };
-pub use recorded::Changes;
+pub(crate) use keys::{DEVICE_NAMES, STALL_SECONDS_MIN};
+pub(crate) use recorded::Changes;
 pub use table::{Decides, Default, Key, Takes};
 
 use crate::disk::read_text;

@@ -15,10 +15,10 @@ pub struct Key {
 }
 
 /// A section of a job file.
-pub struct Section {
-    pub name: &'static str,
+pub(super) struct Section {
+    pub(super) name: &'static str,
     /// Lines, each after a space.
-    pub meaning: &'static str,
+    pub(super) meaning: &'static str,
 }
 
 /// What a key takes.
@@ -105,7 +105,7 @@ macro_rules! keys {
         )+)+];
 
         /// All sections, in order.
-        pub const SECTIONS: &[Section] = &[$(
+        pub(super) const SECTIONS: &[Section] = &[$(
             Section { name: stringify!($section), meaning: concat!($($about, "\n"),+) },
         )+];
 

@@ -8,7 +8,7 @@ use crate::optim::{SharedSolver, Solver};
 
 /// A value of what its key takes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     Integer(i64),
     Number(f64),
     Boolean(bool),
@@ -19,7 +19,7 @@ pub enum Value {
 
 impl Value {
     /// As a job file has it.
-    pub fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         match self {
             Value::Integer(number) => number.to_string(),
             // With a point or an exponent, as short as it comes back.
@@ -65,7 +65,7 @@ impl Serialize for Value {
 }
 
 /// A type that a key can be of.
-pub trait KeyType: Sized {
+pub(crate) trait KeyType: Sized {
     /// Of a value of what its key takes.
     fn of(value: &Value) -> Self;
 
@@ -175,7 +175,7 @@ impl KeyType for Vec<Layer> {
 }
 
 /// A type whose values have names in job files.
-pub trait Choice: Sized {
+pub(crate) trait Choice: Sized {
     const NAMES: &'static [&'static str];
 
     /// The value of this name, if there is one.

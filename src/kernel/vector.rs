@@ -9,7 +9,7 @@
 pub const LANES: usize = 16;
 
 /// Sixteen numbers that are worked on together, one class (or one output) each.
-pub type Lanes = [f32; LANES];
+pub(crate) type Lanes = [f32; LANES];
 
 /// The vector instructions that a kernel runs on: a token that only detection makes, so whoever has
 /// one may run what it names.

@@ -7,15 +7,15 @@ use crate::labels::Labels;
 /// What one class has among some pairs and rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct ClassCount {
-    pub pairs: u64,
-    pub hits: u64,
+pub(crate) struct ClassCount {
+    pub(crate) pairs: u64,
+    pub(crate) hits: u64,
     /// Rows that have the label.
-    pub positives: u64,
+    pub(crate) positives: u64,
 }
 
 impl ClassCount {
-    pub fn add(&mut self, other: ClassCount) {
+    pub(crate) fn add(&mut self, other: ClassCount) {
         self.pairs += other.pairs;
         self.hits += other.hits;
         self.positives += other.positives;
@@ -28,7 +28,7 @@ impl ClassCount {
 }
 
 /// The count of each class among `pairs` and `labels`.
-pub fn class_counts(pairs: &[Pair], labels: &Labels, class_count: usize) -> Vec<ClassCount> {
+pub(crate) fn class_counts(pairs: &[Pair], labels: &Labels, class_count: usize) -> Vec<ClassCount> {
     let mut counts = vec![ClassCount::default(); class_count];
     pairs.iter().for_each(|pair| counts[pair.class() as usize].count(pair));
     labels.classes().iter().for_each(|class| counts[*class as usize].positives += 1);
@@ -37,7 +37,7 @@ pub fn class_counts(pairs: &[Pair], labels: &Labels, class_count: usize) -> Vec<
 
 /// For each class the sum over its hits among `pairs`, which are in order, of (hits so far) /
 /// (pairs so far), both counted on from what came `before`.
-pub fn class_precisions(pairs: &[Pair], mut before: Vec<ClassCount>) -> Vec<ExactSum> {
+pub(crate) fn class_precisions(pairs: &[Pair], mut before: Vec<ClassCount>) -> Vec<ExactSum> {
     let mut sums = vec![ExactSum::default(); before.len()];
     for pair in pairs {
         let class = pair.class() as usize;

@@ -3,32 +3,32 @@
 /// A sum of terms from 0 to 2^47 in fixed point: multiples of 2^-80 in 128 bits. Terms of at least
 /// 2^-27 enter exactly, smaller ones are cut at 2^-80; adding them is exact, and so in any order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExactSum(u128);
+pub(crate) struct ExactSum(u128);
 
 const SCALE: f64 = (1u128 << 80) as f64;
 
 impl ExactSum {
     /// Adds a term, which must be a number from 0 to 2^47 (panics otherwise).
-    pub fn add(&mut self, term: f64) {
+    pub(crate) fn add(&mut self, term: f64) {
         assert!((0.0..140_737_488_355_328.0).contains(&term), "term {term}");
         self.0 = self.0.checked_add((term * SCALE) as u128).expect("the sum is below 2^48");
     }
 
-    pub fn merge(&mut self, other: ExactSum) {
+    pub(crate) fn merge(&mut self, other: ExactSum) {
         self.0 = self.0.checked_add(other.0).expect("the sum is below 2^48");
     }
 
     /// The sum, rounded once.
-    pub fn value(self) -> f64 {
+    pub(crate) fn value(self) -> f64 {
         self.0 as f64 / SCALE
     }
 
     /// The sum as two words, the lower first, to be sent.
-    pub fn words(self) -> [u64; 2] {
+    pub(crate) fn words(self) -> [u64; 2] {
         [self.0 as u64, (self.0 >> 64) as u64]
     }
 
-    pub fn from_words([low, high]: [u64; 2]) -> ExactSum {
+    pub(crate) fn from_words([low, high]: [u64; 2]) -> ExactSum {
         ExactSum(u128::from(high) << 64 | u128::from(low))
     }
 }

@@ -7,7 +7,7 @@
 use super::{descending, later_first};
 
 /// The rankings of a run of classes.
-pub struct FullRanking {
+pub(crate) struct FullRanking {
     /// For each class its positives: (descending score, row as `later_first` has it), sorted.
     positives: Vec<Vec<(u32, u64)>>,
     /// Where each class's counters begin.
@@ -19,7 +19,7 @@ pub struct FullRanking {
 impl FullRanking {
     /// Rankings of `classes` classes, given all their positives as (class, score, row), in any
     /// order.
-    pub fn new(classes: usize, all: impl Iterator<Item = (usize, f32, u64)>) -> FullRanking {
+    pub(crate) fn new(classes: usize, all: impl Iterator<Item = (usize, f32, u64)>) -> FullRanking {
         let mut positives = vec![Vec::new(); classes];
         all.for_each(|(class, score, row)| {
             positives[class].push((descending(score), later_first(row)))
@@ -34,7 +34,7 @@ impl FullRanking {
     }
 
     /// Counts one row's scores of all the classes.
-    pub fn count(&mut self, row: u64, scores: &[f32]) {
+    pub(crate) fn count(&mut self, row: u64, scores: &[f32]) {
         for (class, (positives, score)) in self.positives.iter().zip(scores).enumerate() {
             if positives.is_empty() {
                 continue;
@@ -48,12 +48,12 @@ impl FullRanking {
     }
 
     /// The counters, to be added over all that count.
-    pub fn counters(&mut self) -> &mut [u64] {
+    pub(crate) fn counters(&mut self) -> &mut [u64] {
         &mut self.counters
     }
 
     /// The average precision of each class, `None` where it has no positive.
-    pub fn average_precisions(&self) -> Vec<Option<f64>> {
+    pub(crate) fn average_precisions(&self) -> Vec<Option<f64>> {
         let class = |class: usize| {
             let counters = &self.counters[self.starts[class]..self.starts[class + 1]];
             let (mut position, mut sum) = (0, 0.0);

@@ -8,9 +8,9 @@ mod top;
 
 use serde::Serialize;
 
-pub use by_class::{ClassCount, class_counts, class_precisions};
-pub use exact_sum::ExactSum;
-pub use full::FullRanking;
+pub(crate) use by_class::{ClassCount, class_counts, class_precisions};
+pub(crate) use exact_sum::ExactSum;
+pub(crate) use full::FullRanking;
 pub use top::TopLists;
 
 use crate::labels::Labels;
@@ -37,19 +37,19 @@ pub struct Metrics {
 
 /// Sums over rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RowSums {
-    pub videos: u64,
-    pub labelled: u64,
-    pub positives: u64,
-    pub hits_at_1: u64,
-    pub hits_at_5: u64,
-    pub perr: ExactSum,
+pub(crate) struct RowSums {
+    pub(crate) videos: u64,
+    pub(crate) labelled: u64,
+    pub(crate) positives: u64,
+    pub(crate) hits_at_1: u64,
+    pub(crate) hits_at_5: u64,
+    pub(crate) perr: ExactSum,
 }
 
 impl RowSums {
     /// Adds the rows of `top`, whose labels are `labels`. PERR looks at a row's n_i best, n_i its
     /// number of labels: lists must be that long to make it exact.
-    pub fn of(top: &TopLists, labels: &Labels) -> RowSums {
+    pub(crate) fn of(top: &TopLists, labels: &Labels) -> RowSums {
         let mut sums = RowSums::default();
         for row in 0..labels.rows() {
             let (own, best) = (labels.row(row), top.row(row));
@@ -69,18 +69,18 @@ impl RowSums {
     }
 
     /// The sums as numbers to be added over ranks.
-    pub fn parts(&self) -> [u64; 5] {
+    pub(crate) fn parts(&self) -> [u64; 5] {
         [self.videos, self.labelled, self.positives, self.hits_at_1, self.hits_at_5]
     }
 
-    pub fn from_parts(parts: [u64; 5], perr: ExactSum) -> RowSums {
+    pub(crate) fn from_parts(parts: [u64; 5], perr: ExactSum) -> RowSums {
         let [videos, labelled, positives, hits_at_1, hits_at_5] = parts;
         RowSums { videos, labelled, positives, hits_at_1, hits_at_5, perr }
     }
 }
 
 /// A share of a number that may be 0.
-pub fn share(part: f64, of: u64) -> f64 {
+pub(crate) fn share(part: f64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { part / of as f64 }
 }
 
@@ -89,22 +89,22 @@ pub fn share(part: f64, of: u64) -> f64 {
 /// the other way round it differs in the eighth). Compares as (score, class), (row, hit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct Pair {
+pub(crate) struct Pair {
     score_class: u64,
     row_hit: u64,
 }
 
 impl Pair {
-    pub fn new(score: f32, class: u32, row: u64, hit: bool) -> Pair {
+    pub(crate) fn new(score: f32, class: u32, row: u64, hit: bool) -> Pair {
         let score_class = u64::from(descending(score)) << 32 | u64::from(class);
         Pair { score_class, row_hit: later_first(row) << 1 | u64::from(hit) }
     }
 
-    pub fn class(&self) -> u32 {
+    pub(crate) fn class(&self) -> u32 {
         self.score_class as u32
     }
 
-    pub fn hit(&self) -> bool {
+    pub(crate) fn hit(&self) -> bool {
         self.row_hit & 1 == 1
     }
 }
@@ -124,7 +124,7 @@ fn descending(score: f32) -> u32 {
 
 /// Average precision without interpolation: the sum over hits of (hits so far) / (position), for
 /// the positions of hits among all pairs, both counted on from what came before.
-pub fn precision_terms(pairs: &[Pair], positions: u64, hits: u64) -> ExactSum {
+pub(crate) fn precision_terms(pairs: &[Pair], positions: u64, hits: u64) -> ExactSum {
     let (mut sum, mut hits) = (ExactSum::default(), hits);
     for (index, pair) in pairs.iter().enumerate() {
         if pair.hit() {

@@ -19,7 +19,7 @@ impl TopLists {
     }
 
     /// Lists of all pairs of each row, which come in any order. Scores are numbers.
-    pub fn of_all<'a>(rows: impl Iterator<Item = &'a [(f32, u32)]>) -> TopLists {
+    pub(crate) fn of_all<'a>(rows: impl Iterator<Item = &'a [(f32, u32)]>) -> TopLists {
         let (mut starts, mut entries, mut lengths) = (vec![0], Vec::new(), Vec::new());
         for pairs in rows {
             let from = entries.len();
@@ -33,12 +33,12 @@ impl TopLists {
         TopLists { starts, entries, lengths }
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.lengths.len()
     }
 
     /// The pairs of one row, best first.
-    pub fn row(&self, row: usize) -> &[(f32, u32)] {
+    pub(crate) fn row(&self, row: usize) -> &[(f32, u32)] {
         &self.entries[self.starts[row]..][..self.lengths[row] as usize]
     }
 
@@ -50,7 +50,7 @@ impl TopLists {
     }
 
     /// Offers one score.
-    pub fn offer_one(&mut self, row: usize, score: f32, class: u32) {
+    pub(crate) fn offer_one(&mut self, row: usize, score: f32, class: u32) {
         let length = self.lengths[row] as usize;
         let list = &mut self.entries[self.starts[row]..self.starts[row + 1]];
         let limit = list.len();

@@ -16,15 +16,15 @@ use crate::kernel::product::Workspace;
 use crate::kernel::standardise::standardise;
 
 /// Features are fewer than this, as in shards.
-pub const FEATURES_END: usize = 1 << 24;
+pub(crate) const FEATURES_END: usize = 1 << 24;
 /// Most classes of a model.
-pub const CLASSES_MAX: usize = 1 << 24;
+pub(crate) const CLASSES_MAX: usize = 1 << 24;
 /// Most outputs of a dense layer.
-pub const UNITS_MAX: usize = 1 << 20;
+pub(crate) const UNITS_MAX: usize = 1 << 20;
 /// Most class blocks that can be asked for.
-pub const CLASS_BLOCKS_MAX: usize = 1 << 20;
+pub(crate) const CLASS_BLOCKS_MAX: usize = 1 << 20;
 /// Largest eps of the loss.
-pub const EPSILON_MAX: f32 = 0.1;
+pub(crate) const EPSILON_MAX: f32 = 0.1;
 
 /// What a model is, apart from its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,16 +11,16 @@ pub struct FeatureBounds {
     normalize: Normalize,
     standard: Standard,
     /// Values below it, whatever their sign, are fine wherever they stand; others may be.
-    pub surely: f32,
+    pub(crate) surely: f32,
 }
 
 /// What is wrong with a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TooLarge {
-    pub column: usize,
-    pub value: f32,
+    pub(crate) column: usize,
+    pub(crate) value: f32,
     /// What can't be computed from it.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
 }
 
 impl FeatureBounds {

@@ -20,7 +20,7 @@ const BLOCKS_MAX: usize = 256;
 const COLUMNS_MIN: usize = 256;
 
 /// Most experts of a class.
-pub const EXPERTS_MAX: usize = 1024;
+pub(crate) const EXPERTS_MAX: usize = 1024;
 
 /// What all mixtures are, who owns which class blocks, and the weights of this rank's own ones.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,10 +10,10 @@ use crate::rng::Stream;
 
 /// Frames of a video that are used; pooling ignores what comes after them (docs/method.md, section
 /// 2.1).
-pub const FRAMES_MAX: usize = 300;
+pub(crate) const FRAMES_MAX: usize = 300;
 /// Frames that pass the frame network at once, unless one video has more: 480 x 1152 numbers and
 /// what layers make of them stay near the caches.
-pub const TILE_FRAMES: usize = 480;
+pub(crate) const TILE_FRAMES: usize = 480;
 
 /// Features of consecutive rows.
 #[derive(Clone, Debug, PartialEq)]

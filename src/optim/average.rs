@@ -23,12 +23,12 @@ pub struct Average {
 
 impl Average {
     /// `decay` is what stays of the average at a step, from 0 to below 1.
-    pub fn new(parameters: usize, decay: f32) -> Average {
+    pub(crate) fn new(parameters: usize, decay: f32) -> Average {
         Average { weights: Arc::new(vec![0.0; parameters]), decay, steps: 0 }
     }
 
     /// What of a state that was read back no steps on so many parameters can have led to.
-    pub fn fault(&self, parameters: usize, decay: f32) -> Option<String> {
+    pub(crate) fn fault(&self, parameters: usize, decay: f32) -> Option<String> {
         // Steps are counted on; nobody takes so many.
         let fine = finite(&self.weights) && self.decay == decay && self.steps < u64::MAX / 2;
         other_lengths([&self.weights], parameters)
@@ -36,7 +36,7 @@ impl Average {
     }
 
     /// Counts a step, and gives the share of the way to the weights that the average goes after it.
-    pub fn share(&mut self) -> f32 {
+    pub(crate) fn share(&mut self) -> f32 {
         self.steps += 1;
         f32::max(1.0 - self.decay, 1.0 / self.steps as f32)
     }

@@ -17,10 +17,10 @@ use crate::team::Team;
 
 /// Bounds of the steps D.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Steps {
-    pub initial: f32,
-    pub min: f32,
-    pub max: f32,
+pub(crate) struct Steps {
+    pub(crate) initial: f32,
+    pub(crate) min: f32,
+    pub(crate) max: f32,
 }
 
 impl Default for Steps {

@@ -5,11 +5,11 @@
 //! all rows. The tables at the end say which there are and what jobs call them: a new solver is a
 //! file, with its impl of one of the traits, and a line there.
 
-pub mod adagrad;
+pub(crate) mod adagrad;
 pub mod adam;
-pub mod average;
-pub mod irprop;
-pub mod lbfgs;
+pub(crate) mod average;
+pub(crate) mod irprop;
+pub(crate) mod lbfgs;
 mod tables;
 
 use std::io;
@@ -63,7 +63,7 @@ pub trait MiniBatch: Sized + Serialize {
 }
 
 /// A solver that learns from value and gradient over all rows.
-pub trait FullBatch: Sized + Serialize {
+pub(crate) trait FullBatch: Sized + Serialize {
     /// Numbers kept at most beside each parameter.
     const NUMBERS: usize;
 
@@ -86,7 +86,7 @@ pub trait FullBatch: Sized + Serialize {
 }
 
 /// A full-batch solver by which each class searches by itself, for as long as that gains something.
-pub trait ByClass: FullBatch {
+pub(crate) trait ByClass: FullBatch {
     /// True once nothing more is to be gained.
     fn converged(&self) -> bool;
 
@@ -104,10 +104,10 @@ pub trait ByClass: FullBatch {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Offered {
     /// Relative fall of the value below which a search has converged.
-    pub tolerance: f64,
-    pub learning_rate: f32,
+    pub(crate) tolerance: f64,
+    pub(crate) learning_rate: f32,
     /// Bounds of the steps of iRprop+.
-    pub steps: Steps,
+    pub(crate) steps: Steps,
 }
 
 tables::mini_batch_solvers!(MiniBatchSolver, MiniBatchState {
@@ -135,13 +135,13 @@ pub enum Solver {
 #[doc(hidden)]
 impl Solver {
     /// As jobs name them.
-    pub const NAMES: &[&str] = {
+    pub(crate) const NAMES: &[&str] = {
         const ALL: [&str; MiniBatchSolver::NAMES.len() + ClassSolver::NAMES.len()] =
             joined(MiniBatchSolver::NAMES, ClassSolver::NAMES);
         &ALL
     };
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Solver::MiniBatch(solver) => solver.name(),
             Solver::FullBatch(solver) => solver.name(),
@@ -149,13 +149,13 @@ impl Solver {
     }
 
     /// The solver of this name, if there is one.
-    pub fn named(name: &str) -> Option<Solver> {
+    pub(crate) fn named(name: &str) -> Option<Solver> {
         let full_batch = || ClassSolver::named(name).map(Solver::FullBatch);
         MiniBatchSolver::named(name).map(Solver::MiniBatch).or_else(full_batch)
     }
 
     /// Numbers that it keeps at most for each parameter, for plans of memory.
-    pub fn numbers(self) -> usize {
+    pub(crate) fn numbers(self) -> usize {
         match self {
             Solver::MiniBatch(solver) => solver.numbers(),
             Solver::FullBatch(solver) => solver.numbers(),
@@ -163,7 +163,7 @@ impl Solver {
     }
 
     /// The learning rate where a job gives none. Of full-batch solvers none makes use of it.
-    pub fn learning_rate(self) -> f32 {
+    pub(crate) fn learning_rate(self) -> f32 {
         match self {
             Solver::MiniBatch(solver) => solver.learning_rate(),
             Solver::FullBatch(_) => 0.01,

@@ -26,12 +26,12 @@ impl Events {
         Events { disk, path, file: None, text: Vec::new(), written: 0, failed: false }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// All lines so far.
-    pub fn text(&self) -> &[u8] {
+    pub(crate) fn text(&self) -> &[u8] {
         &self.text
     }
 
@@ -39,14 +39,14 @@ impl Events {
     ///
     /// # Errors
     /// What the file system gives.
-    pub fn begin(&mut self, text: &[u8]) -> io::Result<()> {
+    pub(crate) fn begin(&mut self, text: &[u8]) -> io::Result<()> {
         self.text = text.to_vec();
         self.write_anew()
     }
 
     /// Adds a line. A line that can't be written gives one warning and is written later: with the
     /// next line, or by `make_whole`.
-    pub fn push(&mut self, line: &str) {
+    pub(crate) fn push(&mut self, line: &str) {
         self.text.extend_from_slice(line.as_bytes());
         self.text.push(b'\n');
         let outcome = self.write_rest();
@@ -61,7 +61,7 @@ impl Events {
     ///
     /// # Errors
     /// What the file system gives; then the file may lack lines.
-    pub fn make_whole(&mut self) -> io::Result<()> {
+    pub(crate) fn make_whole(&mut self) -> io::Result<()> {
         let outcome = self.try_make_whole();
         self.failed = outcome.is_err();
         outcome

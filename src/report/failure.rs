@@ -26,7 +26,7 @@ struct RunUnderWay {
 
 /// From now on the run whose record is the file `path` is under way; `record` is what it says of
 /// this start, `start` tells it from all others and is the same on all ranks.
-pub fn run_begins(disk: &Disk, path: &Path, mut record: Value, start: &str) {
+pub(crate) fn run_begins(disk: &Disk, path: &Path, mut record: Value, start: &str) {
     record["start"] = json!(start);
     if let Ok(mut run) = RUN.lock() {
         *run = Some(RunUnderWay { disk: disk.clone(), path: path.to_path_buf(), record });
@@ -34,25 +34,25 @@ pub fn run_begins(disk: &Disk, path: &Path, mut record: Value, start: &str) {
 }
 
 /// The run is over, or no longer this process's.
-pub fn run_ends() {
+pub(crate) fn run_ends() {
     if let Ok(mut run) = RUN.lock() {
         *run = None;
     }
 }
 
 /// Whether a run is under way that a later start can go on with. Waits for nobody.
-pub fn may_go_on() -> bool {
+pub(crate) fn may_go_on() -> bool {
     RUN.try_lock().is_ok_and(|run| run.is_some())
 }
 
 /// Records that the run fails with `error`, which `rank` has. The first one to say so counts: what
 /// others then see (a peer that is lost) follows from it. Nothing to do where no run is under way.
-pub fn run_fails(rank: usize, error: &Error) {
+pub(crate) fn run_fails(rank: usize, error: &Error) {
     record(rank, error.exit, &error.text);
 }
 
 /// The same in the words of whoever watches, or of a panic.
-pub fn record(rank: usize, exit: Exit, text: &str) {
+pub(crate) fn record(rank: usize, exit: Exit, text: &str) {
     // Asked for in the middle of anything, by a thread that may be in here already.
     let mut run = match RUN.try_lock() {
         Ok(run) => run,

@@ -13,7 +13,7 @@ use crate::disk::{Disk, DiskFile, identity, there};
 use crate::error::{Error, Result};
 
 /// The name of the file.
-pub const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 /// No such file is larger.
 const BYTES_MAX: u64 = 4096;
 /// Nor is what the program writes into it.
@@ -22,14 +22,14 @@ const OWNER_BYTES_MAX: usize = 1024;
 const TRIES: usize = 10;
 
 /// A lock that is held.
-pub struct Lock {
+pub(crate) struct Lock {
     _file: DiskFile,
     held: HeldDirectory,
 }
 
 /// What tells whether a run directory is still where it was when it was locked.
 #[derive(Clone, Debug)]
-pub struct HeldDirectory {
+pub(crate) struct HeldDirectory {
     path: PathBuf,
     /// Device and inode of the directory and of its lock.
     folder: (u64, u64),
@@ -42,7 +42,7 @@ impl HeldDirectory {
     ///
     /// # Errors
     /// Exit 6: the directory was moved or removed.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let folder = match fs::metadata(&self.path) {
             Ok(found) => Some(found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -64,7 +64,7 @@ impl HeldDirectory {
 }
 
 impl Lock {
-    pub fn held(&self) -> &HeldDirectory {
+    pub(crate) fn held(&self) -> &HeldDirectory {
         &self.held
     }
 
@@ -74,7 +74,7 @@ impl Lock {
     /// # Errors
     /// Exit 6: another process has it, or the file is something else's; exit 5: the file system
     /// refuses or gives no locks.
-    pub fn take(disk: &Disk, folder: &Path, without: bool) -> Result<Lock> {
+    pub(crate) fn take(disk: &Disk, folder: &Path, without: bool) -> Result<Lock> {
         let path = folder.join(LOCK);
         let failed = |error: io::Error| Error::file(&path, &error);
         for _ in 0..TRIES {

@@ -52,7 +52,7 @@ impl Log for Lines {
 
 /// Sends log lines to standard error: information from rank 0 only, warnings from every rank with
 /// its number. Further calls in the same process change nothing.
-pub fn install(rank: usize, size: usize) {
+pub(crate) fn install(rank: usize, size: usize) {
     let lines = LINES.get_or_init(|| Lines { rank, size });
     if log::set_logger(lines).is_ok() {
         log::set_max_level(LevelFilter::Info);
@@ -60,6 +60,6 @@ pub fn install(rank: usize, size: usize) {
 }
 
 /// The log lines of this thread are those of a rank of its own.
-pub fn thread_is(rank: usize) {
+pub(crate) fn thread_is(rank: usize) {
     OWN.set(Some(rank));
 }

@@ -2,7 +2,7 @@
 //! the run record. Only rank 0 speaks; numbers over ranks are gathered by others.
 
 mod events;
-pub mod failure;
+pub(crate) mod failure;
 mod lock;
 mod log_lines;
 mod run_directory;
@@ -23,11 +23,12 @@ use crate::error::{Error, Result};
 use crate::progress::set_phase;
 
 pub use events::Events;
-pub use lock::HeldDirectory;
-pub use log_lines::{install, thread_is};
-pub use run_directory::{EarlierRun, Finished, RunDirectory, SHARDS_READ, Unfinished};
-pub use run_record::{Machine, RunRecord, host};
-pub use timers::{Timers, table};
+pub(crate) use lock::HeldDirectory;
+pub(crate) use log_lines::{install, thread_is};
+pub use run_directory::{EarlierRun, RunDirectory};
+pub(crate) use run_directory::{Finished, SHARDS_READ, Unfinished};
+pub(crate) use run_record::{Machine, RunRecord, host};
+pub(crate) use timers::{Timers, table};
 
 /// The report of one run on one rank.
 pub struct Report {
@@ -40,7 +41,7 @@ pub struct Report {
     hash: [u8; 32],
     live: Option<ProgressBar>,
     #[doc(hidden)]
-    pub timers: Timers,
+    pub(crate) timers: Timers,
     last: Instant,
 }
 
@@ -65,7 +66,7 @@ impl Report {
 
     /// As `new`, with the times of this clock.
     #[doc(hidden)]
-    pub fn with_clock(events: Option<Events>, clock: Clock) -> Report {
+    pub(crate) fn with_clock(events: Option<Events>, clock: Clock) -> Report {
         let live = (events.is_some() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_style(
@@ -81,7 +82,7 @@ impl Report {
 
     /// Names what the following events belong to.
     #[doc(hidden)]
-    pub fn phase(&mut self, name: &str) {
+    pub(crate) fn phase(&mut self, name: &str) {
         self.phase = name.to_string();
         set_phase(name);
     }
@@ -89,7 +90,7 @@ impl Report {
     /// Adds an event: to `metrics.jsonl` with the time it came at, and as a log line. What it holds
     /// must have the same bits on any number of ranks.
     #[doc(hidden)]
-    pub fn event(&mut self, event: &Value) {
+    pub(crate) fn event(&mut self, event: &Value) {
         let text = event.to_string();
         let joined = Sha256::new().chain_update(self.hash).chain_update(text.as_bytes());
         self.hash = joined.finalize().into();
@@ -121,7 +122,7 @@ impl Report {
 
     /// The lines of `metrics.jsonl`, on rank 0; nothing elsewhere.
     #[doc(hidden)]
-    pub fn events(&self) -> &[u8] {
+    pub(crate) fn events(&self) -> &[u8] {
         self.events.as_ref().map_or(&[], Events::text)
     }
 
@@ -130,7 +131,7 @@ impl Report {
     /// # Errors
     /// Exit 5: it can't be written.
     #[doc(hidden)]
-    pub fn make_events_whole(&mut self) -> Result<()> {
+    pub(crate) fn make_events_whole(&mut self) -> Result<()> {
         let Some(events) = &mut self.events else { return Ok(()) };
         events.make_whole().map_err(|error| Error::file(events.path(), &error))
     }
@@ -140,14 +141,14 @@ impl Report {
     /// # Errors
     /// Exit 5: `metrics.jsonl` can't be written.
     #[doc(hidden)]
-    pub fn resume(&mut self, before: &[u8], hash: [u8; 32]) -> Result<()> {
+    pub(crate) fn resume(&mut self, before: &[u8], hash: [u8; 32]) -> Result<()> {
         self.hash = hash;
         let Some(events) = &mut self.events else { return Ok(()) };
         events.begin(before).map_err(|error| Error::file(events.path(), &error))
     }
 
     #[doc(hidden)]
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.clock.since(self.started)
     }
 

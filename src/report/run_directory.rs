@@ -18,7 +18,7 @@ const JOB: &str = "job.toml";
 const RECORD: &str = "run.json";
 const METRICS: &str = "metrics.jsonl";
 /// Shards without proof that the run has read in full, so that its next start needn't.
-pub const SHARDS_READ: &str = "shards.jsonl";
+pub(crate) const SHARDS_READ: &str = "shards.jsonl";
 /// Files and folders that the program writes there.
 const FILES: [&str; 9] = [
     LOCK,
@@ -54,7 +54,7 @@ pub enum EarlierRun {
 
 impl EarlierRun {
     /// What it is, for ranks to compare.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             EarlierRun::Nothing => "nothing",
             EarlierRun::Unfinished(_) => "a run that isn't finished",
@@ -67,17 +67,17 @@ impl EarlierRun {
 #[derive(Debug)]
 pub struct Unfinished {
     /// What of the job has changed since it began.
-    pub changes: Changes,
+    pub(crate) changes: Changes,
     /// The content hash of the model that it was about to put in place, or nothing.
-    pub model_hash: String,
+    pub(crate) model_hash: String,
 }
 
 /// A run that is finished.
 #[derive(Debug)]
 pub struct Finished {
     /// How.
-    pub line: String,
-    pub model_hash: String,
+    pub(crate) line: String,
+    pub(crate) model_hash: String,
 }
 
 impl RunDirectory {
@@ -153,12 +153,12 @@ impl RunDirectory {
     }
 
     /// The path of the record of a run in the directory `path`.
-    pub fn record_in(path: &Path) -> PathBuf {
+    pub(crate) fn record_in(path: &Path) -> PathBuf {
         path.join(RECORD)
     }
 
     /// What tells whether it is still in its place.
-    pub fn held(&self) -> &HeldDirectory {
+    pub(crate) fn held(&self) -> &HeldDirectory {
         self.lock.held()
     }
 
@@ -172,7 +172,7 @@ impl RunDirectory {
     }
 
     /// The events of the run.
-    pub fn events(&self) -> Events {
+    pub(crate) fn events(&self) -> Events {
         Events::new(self.disk.clone(), &self.path.join(METRICS))
     }
 
@@ -180,7 +180,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// Exit 5.
-    pub fn record(&self, record: &impl serde::Serialize) -> Result<()> {
+    pub(crate) fn record(&self, record: &impl serde::Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(record).expect("a record is plain data");
         self.write(RECORD, &(text + "\n"))
     }
@@ -189,7 +189,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// Exit 5.
-    pub fn write_shards(&self, text: &str) -> Result<()> {
+    pub(crate) fn write_shards(&self, text: &str) -> Result<()> {
         self.write(SHARDS_READ, text)
     }
 
@@ -204,7 +204,7 @@ impl RunDirectory {
     }
 
     /// Removes the signs of life of ranks, which are of no more use.
-    pub fn remove_signs(&self) {
+    pub(crate) fn remove_signs(&self) {
         let path = self.path.join("ranks");
         let sign = |name: &OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
         match self.disk.remove_own(&path, sign) {

@@ -9,23 +9,23 @@ use crate::system;
 
 /// The machine of rank 0.
 #[derive(Clone, Debug, Serialize)]
-pub struct Machine {
-    pub host: String,
-    pub processor: String,
+pub(crate) struct Machine {
+    pub(crate) host: String,
+    pub(crate) processor: String,
     /// Cores that rank 0 may run on.
-    pub cores: usize,
-    pub memory_bytes: u64,
-    pub kernel: String,
+    pub(crate) cores: usize,
+    pub(crate) memory_bytes: u64,
+    pub(crate) kernel: String,
 }
 
 /// The name of this machine.
-pub fn host() -> String {
+pub(crate) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 impl Machine {
     /// This machine, as far as the system tells.
-    pub fn here(cores: usize) -> Machine {
+    pub(crate) fn here(cores: usize) -> Machine {
         let name = rustix::system::uname();
         Machine {
             host: host(),
@@ -39,31 +39,31 @@ impl Machine {
 
 /// The whole record.
 #[derive(Clone, Debug, Serialize)]
-pub struct RunRecord<'a> {
-    pub format: &'static str,
-    pub creator: &'static str,
-    pub job: &'a Job,
-    pub machine: Machine,
-    pub ranks: usize,
-    pub threads_per_rank: usize,
+pub(crate) struct RunRecord<'a> {
+    pub(crate) format: &'static str,
+    pub(crate) creator: &'static str,
+    pub(crate) job: &'a Job,
+    pub(crate) machine: Machine,
+    pub(crate) ranks: usize,
+    pub(crate) threads_per_rank: usize,
     /// Commit of the program, MPI library, HDF5, instructions of the kernels, devices.
-    pub versions: BTreeMap<&'static str, String>,
-    pub started_unix_seconds: u64,
-    pub seconds: f64,
+    pub(crate) versions: BTreeMap<&'static str, String>,
+    pub(crate) started_unix_seconds: u64,
+    pub(crate) seconds: f64,
     /// Seconds of each timer on every rank.
-    pub timers: BTreeMap<String, Vec<f64>>,
+    pub(crate) timers: BTreeMap<String, Vec<f64>>,
     /// Collective calls and bytes of every rank.
-    pub messages: Vec<u64>,
-    pub bytes_sent: Vec<u64>,
+    pub(crate) messages: Vec<u64>,
+    pub(crate) bytes_sent: Vec<u64>,
     /// SHA-256 over every logged loss and metric and the model's content.
-    pub result_hash: String,
-    pub model_hash: String,
-    pub reason: String,
+    pub(crate) result_hash: String,
+    pub(crate) model_hash: String,
+    pub(crate) reason: String,
     /// False where it was told to stop, and can go on.
-    pub finished: bool,
+    pub(crate) finished: bool,
     /// Every start of the run: ranks, threads, host, time.
-    pub sessions: Vec<serde_json::Value>,
-    pub exit: u8,
+    pub(crate) sessions: Vec<serde_json::Value>,
+    pub(crate) exit: u8,
     /// Lines for standard error that nobody took, of all ranks.
-    pub log_lines_dropped: u64,
+    pub(crate) log_lines_dropped: u64,
 }

@@ -1,41 +1,32 @@
 //! Seconds by name, and their table over ranks.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 /// Seconds and calls by name. Names with a slash are parts of what stands before it.
 #[derive(Clone, Debug, Default)]
-pub struct Timers(BTreeMap<String, (f64, u64)>);
+pub(crate) struct Timers(BTreeMap<String, (f64, u64)>);
 
 impl Timers {
     /// Adds time that was measured elsewhere.
-    pub fn add(&mut self, name: &str, seconds: f64) {
+    pub(crate) fn add(&mut self, name: &str, seconds: f64) {
         let entry = self.0.entry(name.to_string()).or_default();
         entry.0 += seconds;
         entry.1 += 1;
     }
 
     /// Makes it the time that was measured elsewhere so far.
-    pub fn set(&mut self, name: &str, seconds: f64) {
+    pub(crate) fn set(&mut self, name: &str, seconds: f64) {
         self.0.entry(name.to_string()).or_default().0 = seconds;
     }
 
-    /// Times `work`.
-    pub fn time<T>(&mut self, name: &str, work: impl FnOnce() -> T) -> T {
-        let started = Instant::now();
-        let result = work();
-        self.add(name, started.elapsed().as_secs_f64());
-        result
-    }
-
     /// (name, seconds, calls), by name.
-    pub fn totals(&self) -> Vec<(String, f64, u64)> {
+    pub(crate) fn totals(&self) -> Vec<(String, f64, u64)> {
         self.0.iter().map(|(name, (seconds, calls))| (name.clone(), *seconds, *calls)).collect()
     }
 }
 
 /// Mean, least (rank) and most (rank) of each timer, given every rank's seconds of it.
-pub fn table(timers: &[(String, Vec<f64>)]) -> String {
+pub(crate) fn table(timers: &[(String, Vec<f64>)]) -> String {
     let mut text =
         format!("{:<20} {:>10} {:>17} {:>17}\n", "seconds", "mean", "min (rank)", "max (rank)");
     for (name, ranks) in timers {

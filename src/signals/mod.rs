@@ -12,7 +12,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::progress::tick;
 
-pub use taken::{look_again, look_and_tell, set_on_signals, take_signals};
+pub(crate) use taken::{look_again, look_and_tell, set_on_signals, take_signals};
 
 /// How often the time that is left is looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -25,7 +25,11 @@ pub struct Deadline {
 
 impl Deadline {
     /// Sets `stop` once only the margin, `first_margin` to begin with, is left until `end`.
-    pub fn watch(end: SystemTime, first_margin: Duration, stop: &Arc<AtomicBool>) -> Deadline {
+    pub(crate) fn watch(
+        end: SystemTime,
+        first_margin: Duration,
+        stop: &Arc<AtomicBool>,
+    ) -> Deadline {
         let margin = Arc::new(AtomicU64::new(first_margin.as_millis() as u64));
         let (deadline, stop) = (Deadline { margin_milliseconds: margin.clone() }, stop.clone());
         // It goes with the process.
@@ -44,7 +48,7 @@ impl Deadline {
     }
 
     /// Takes this margin from now on, if it is longer.
-    pub fn lengthen(&self, margin: Duration) {
+    pub(crate) fn lengthen(&self, margin: Duration) {
         self.margin_milliseconds.fetch_max(margin.as_millis() as u64, Relaxed);
     }
 }
@@ -54,14 +58,14 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// A file that grows beyond `ulimit -f` is an error of whoever writes it, as on a full disk, and no
 /// signal that ends the process.
-pub fn ignore_size_limit() {
+pub(crate) fn ignore_size_limit() {
     // SAFETY: a handler that is none does nothing that a signal may not.
     let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
 }
 
 /// When Slurm ends this job, if it runs under Slurm: from SLURM_JOB_END_TIME where this Slurm
 /// exports it, else asked of `squeue` once.
-pub fn slurm_end() -> Option<SystemTime> {
+pub(crate) fn slurm_end() -> Option<SystemTime> {
     let seconds = match std::env::var("SLURM_JOB_END_TIME") {
         Ok(text) => match text.trim().parse() {
             Ok(seconds) => seconds,
@@ -132,7 +136,7 @@ fn unknown_end(found: &str) -> Option<SystemTime> {
 ///
 /// # Errors
 /// What was expected.
-pub fn duration(text: &str) -> std::result::Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> std::result::Result<Duration, String> {
     let wrong = || format!("found {text:?}, expected seconds, 30m, 36h, 2d or 1:30:00");
     let number = |text: &str| text.parse::<f64>().ok().filter(|n| (0.0..1e9).contains(n));
     let seconds = if text.contains(':') {

@@ -74,7 +74,7 @@ fn take(signal: c_int) -> io::Result<bool> {
 ///
 /// # Errors
 /// Exit 3: the system refuses.
-pub fn take_signals() -> Result<()> {
+pub(crate) fn take_signals() -> Result<()> {
     STARTED.get_or_init(Instant::now);
     for (signal, name) in SIGNALS {
         take(signal).map_err(|error| Error::new(Exit::Launch, format!("{name}: {error}")))?;
@@ -87,7 +87,7 @@ pub fn take_signals() -> Result<()> {
 ///
 /// # Errors
 /// As `take_signals`.
-pub fn set_on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
+pub(crate) fn set_on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
     let begun = STARTED.get().is_some();
     if STOP.set(stop.clone()).is_err() {
         return Ok(());
@@ -105,7 +105,7 @@ pub fn set_on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
 
 /// Takes back the signals that something else has taken since. Any thread may do so at any time;
 /// nothing happens before they were taken first.
-pub fn look_again() {
+pub(crate) fn look_again() {
     if STARTED.get().is_none() {
         return;
     }
@@ -117,7 +117,7 @@ pub fn look_again() {
 }
 
 /// The same, and tells of it.
-pub fn look_and_tell() {
+pub(crate) fn look_and_tell() {
     look_again();
     let lost = LOST.swap(0, SeqCst);
     for (index, (_, name)) in SIGNALS.into_iter().enumerate() {

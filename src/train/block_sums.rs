@@ -5,13 +5,13 @@ use crate::partition::Owners;
 
 /// The sum over all class blocks of one number each, given those of this rank's own ones.
 #[track_caller]
-pub fn total_over_blocks(comm: &Comm, owners: &Owners, own: Vec<f64>) -> f64 {
+pub(crate) fn total_over_blocks(comm: &Comm, owners: &Owners, own: Vec<f64>) -> f64 {
     sums_over_blocks(comm, owners, own.into_iter().map(|number| vec![number]).collect(), 1)[0]
 }
 
 /// As `total_over_blocks`, of `length` numbers each.
 #[track_caller]
-pub fn sums_over_blocks(
+pub(crate) fn sums_over_blocks(
     comm: &Comm,
     owners: &Owners,
     own: Vec<Vec<f64>>,

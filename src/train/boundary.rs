@@ -22,7 +22,7 @@ impl<D: Device> State<'_, D> {
     ///
     /// # Errors
     /// Exit 6: none is whole, or it is of other data; common to all ranks.
-    pub fn restore(&mut self) -> Result<Option<(Loaded, Annotator, Best, bool)>> {
+    pub(crate) fn restore(&mut self) -> Result<Option<(Loaded, Annotator, Best, bool)>> {
         let (comm, Some(checkpoints)) = (self.setting.comm, &mut self.checkpoints) else {
             return Ok(None);
         };
@@ -53,7 +53,7 @@ impl<D: Device> State<'_, D> {
     ///
     /// # Errors
     /// As `boundary_where`.
-    pub fn boundary_after<T>(
+    pub(crate) fn boundary_after<T>(
         &mut self,
         outcome: Result<T>,
         model: &mut Annotator,
@@ -66,7 +66,7 @@ impl<D: Device> State<'_, D> {
     ///
     /// # Errors
     /// As `boundary_where`.
-    pub fn boundary_of_steps(&mut self, model: &mut Annotator) -> Result<()> {
+    pub(crate) fn boundary_of_steps(&mut self, model: &mut Annotator) -> Result<()> {
         self.boundary_where(|checkpoints| checkpoints.due_between_steps(), Ok(()), model, &())
     }
 
@@ -114,10 +114,16 @@ impl<D: Device> State<'_, D> {
 
     /// Writes a checkpoint, if the run has any. Collective.
     ///
-    /// # Errors Exit 7: the model's numbers aren't finite, so that the checkpoint before is the
-    /// last good one; exit 5 where it can't be written and is the `last` one of a run that stops;
-    /// for any other one that is a warning. Common to all ranks.
-    pub fn save(&mut self, model: &Annotator, course: &dyn Resumable<D>, last: bool) -> Result<()> {
+    /// # Errors
+    /// Exit 7: the model's numbers aren't finite, so that the checkpoint before is the last good
+    /// one; exit 5 where it can't be written and is the `last` one of a run that stops; for any
+    /// other one that is a warning. Common to all ranks.
+    pub(crate) fn save(
+        &mut self,
+        model: &Annotator,
+        course: &dyn Resumable<D>,
+        last: bool,
+    ) -> Result<()> {
         if self.checkpoints.is_some() {
             self.check(&phase(), model, 0.0, None)?;
         }
@@ -143,7 +149,7 @@ impl<D: Device> State<'_, D> {
     ///
     /// # Errors
     /// Exit 5, common to all ranks.
-    pub fn save_final(&mut self, model: &Annotator) -> Result<()> {
+    pub(crate) fn save_final(&mut self, model: &Annotator) -> Result<()> {
         let (comm, Some(checkpoints)) = (self.setting.comm, &self.checkpoints) else {
             return Ok(());
         };
@@ -157,12 +163,12 @@ impl<D: Device> State<'_, D> {
     }
 
     /// The clock that the run decides by.
-    pub fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         self.checkpoints.as_ref().map_or_else(Clock::default, |own| own.clock.clone())
     }
 
     /// The records of all starts of this run, of which this is the last.
-    pub fn sessions(&self) -> Vec<Value> {
+    pub(crate) fn sessions(&self) -> Vec<Value> {
         self.checkpoints.as_ref().map_or(Vec::new(), |checkpoints| checkpoints.sessions.clone())
     }
 }

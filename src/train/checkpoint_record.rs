@@ -18,7 +18,7 @@ use crate::model::experts::{Experts, layouts};
 use crate::packed::{self, Numbers, put, take, take_numbers, unless};
 
 /// The state of a step, beside the model.
-pub trait Resumable<D> {
+pub(crate) trait Resumable<D> {
     /// Whether the step has begun, so that there is a state.
     fn begun(&self) -> bool {
         true
@@ -154,7 +154,7 @@ fn family<'a>(name: &'static str, model: &'a Annotator) -> Family<'a> {
 }
 
 /// Calls `write` with what a checkpoint is made of. Collective.
-pub fn with_contents<D>(
+pub(crate) fn with_contents<D>(
     comm: &Comm,
     (standing, best): (&Standing, &Best),
     (model, course, device): (&Annotator, &dyn Resumable<D>, &D),
@@ -198,27 +198,31 @@ pub fn with_contents<D>(
 }
 
 /// What was saved, but for the state of the step, which is what comes next where it has `begun`.
-pub struct Restored {
-    pub standing: Standing,
-    pub model: Annotator,
-    pub best: Best,
-    pub step_best: Best,
-    pub begun: bool,
+pub(crate) struct Restored {
+    pub(crate) standing: Standing,
+    pub(crate) model: Annotator,
+    pub(crate) best: Best,
+    pub(crate) step_best: Best,
+    pub(crate) begun: bool,
 }
 
 /// What a checkpoint's models are made by: their shape, the experts of each class while pretraining
 /// and from then on, and the rounds of the job.
-pub struct ExpectedModels<'a> {
-    pub shape: &'a Shape,
-    pub experts: [&'a [usize]; 2],
-    pub rounds: usize,
+pub(crate) struct ExpectedModels<'a> {
+    pub(crate) shape: &'a Shape,
+    pub(crate) experts: [&'a [usize]; 2],
+    pub(crate) rounds: usize,
 }
 
 /// Reads what `with_contents` has written.
 ///
 /// # Errors
 /// Exit 6: the checkpoint holds something else, or what no run of the job comes to.
-pub fn restore(comm: &Comm, loaded: &mut Loaded, expected: &ExpectedModels) -> Result<Restored> {
+pub(crate) fn restore(
+    comm: &Comm,
+    loaded: &mut Loaded,
+    expected: &ExpectedModels,
+) -> Result<Restored> {
     let record = match loaded.version {
         1 => CheckpointRecord::without_names(&mut loaded.common)?,
         _ => loaded.common.take()?,
@@ -319,7 +323,7 @@ fn with_blocks(loaded: &Loaded, family: &str, mut head: Annotator) -> Result<Ann
 }
 
 /// Reads the step's state of each of this rank's class blocks by `read`.
-pub fn learned_blocks<T>(
+pub(crate) fn learned_blocks<T>(
     loaded: &Loaded,
     experts: &Experts,
     read: impl FnMut(usize, &mut dyn io::Read) -> io::Result<T>,

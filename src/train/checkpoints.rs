@@ -18,7 +18,7 @@ use crate::signals::Deadline;
 
 /// A run starts to stop so long before its deadline, and earlier by the time that its checkpoints
 /// have taken.
-pub const MARGIN: Duration = Duration::from_secs(15);
+pub(crate) const MARGIN: Duration = Duration::from_secs(15);
 /// Tries to write the last checkpoint of a run that stops.
 const TRIES: usize = 3;
 const BETWEEN_TRIES: Duration = Duration::from_secs(2);
@@ -33,18 +33,18 @@ const COSTS_BETWEEN: u32 = 50;
 /// The checkpoints of a run.
 pub struct Checkpoints {
     #[doc(hidden)]
-    pub store: Store,
+    pub(crate) store: Store,
     job: CheckpointJob,
     /// Which run they belong to: its `job`, its `data` and the `contents` of its shards.
     #[doc(hidden)]
-    pub identity: Value,
+    pub(crate) identity: Value,
     /// The starts of the run: on how many ranks, where. The last is this one.
     #[doc(hidden)]
-    pub sessions: Vec<Value>,
+    pub(crate) sessions: Vec<Value>,
     /// The end of the time that the run has, on rank 0.
     deadline: Option<Deadline>,
     #[doc(hidden)]
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// Whether the run directory is still where it was. Rank 0 alone has it.
     held: Option<HeldDirectory>,
     last: Instant,
@@ -56,7 +56,7 @@ pub struct Checkpoints {
     boundaries: usize,
     /// Seconds spent in writing them.
     #[doc(hidden)]
-    pub seconds: f64,
+    pub(crate) seconds: f64,
 }
 
 impl Checkpoints {
@@ -105,18 +105,18 @@ impl Checkpoints {
     }
 
     /// The same, by another clock from now on.
-    pub fn with_clock(mut self, clock: Clock) -> Checkpoints {
+    pub(crate) fn with_clock(mut self, clock: Clock) -> Checkpoints {
         (self.last, self.clock) = (clock.now(), clock);
         self
     }
 
     /// The same, in the run directory that `held` watches, on rank 0.
-    pub fn with_held(self, held: Option<HeldDirectory>) -> Checkpoints {
+    pub(crate) fn with_held(self, held: Option<HeldDirectory>) -> Checkpoints {
         Checkpoints { held, ..self }
     }
 
     /// Whether it is time for the next one, by rank 0's clock and count.
-    pub fn due(&mut self) -> bool {
+    pub(crate) fn due(&mut self) -> bool {
         self.boundaries += 1;
         let (passed, minutes) = (self.clock.since(self.last), self.job.minutes);
         let by_count = self.job.every > 0 && self.boundaries >= self.job.every;
@@ -125,12 +125,12 @@ impl Checkpoints {
     }
 
     /// The same between two steps.
-    pub fn due_between_steps(&self) -> bool {
+    pub(crate) fn due_between_steps(&self) -> bool {
         self.clock.since(self.last) >= COSTS_BETWEEN * self.cost
     }
 
     /// What `state.json` says.
-    pub fn about(&self, standing: &Standing) -> Value {
+    pub(crate) fn about(&self, standing: &Standing) -> Value {
         let mut about = self.identity.clone();
         about["sessions"] = json!(self.sessions);
         about["standing"] = json!(standing);
@@ -141,7 +141,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// Exit 6: it is of other data, or of another job.
-    pub fn follow(&mut self, job: &Job, loaded: &Loaded) -> Result<()> {
+    pub(crate) fn follow(&mut self, job: &Job, loaded: &Loaded) -> Result<()> {
         let about = &loaded.about;
         if let (Some(before), Some(_)) = (about["job"].as_str(), self.identity["job"].as_str()) {
             let changes = job.changes_since(before)?;
@@ -179,7 +179,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// Exit 5; exit 6 where the run directory was moved away; common to all ranks.
-    pub fn write(
+    pub(crate) fn write(
         &mut self,
         comm: &Comm,
         last: bool,

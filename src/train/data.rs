@@ -34,16 +34,16 @@ pub struct Data {
     pub experts: Rc<Vec<usize>>,
     /// What features are standardised by, where the job wants that.
     #[doc(hidden)]
-    pub standard: Option<Rc<Standard>>,
+    pub(crate) standard: Option<Rc<Standard>>,
     /// Biases that new experts of each class begin with; empty for 0.
     #[doc(hidden)]
-    pub biases: Rc<Vec<f32>>,
+    pub(crate) biases: Rc<Vec<f32>>,
 }
 
 impl Data {
     /// Has activations and scores kept where the plan wants them.
     #[doc(hidden)]
-    pub fn keep_activations(&self, plan: &Plan, room: &Room) {
+    pub(crate) fn keep_activations(&self, plan: &Plan, room: &Room) {
         let keep = |rows: &HomeRows, in_memory: bool| {
             let bytes_max = if in_memory { usize::MAX } else { 0 };
             *rows.room.borrow_mut() = Room { bytes_max, ..room.clone() };
@@ -82,14 +82,14 @@ impl Data {
 
     /// Shards without proof that have been read in full.
     #[doc(hidden)]
-    pub fn read_in_full(&self) -> ReadBefore {
+    pub(crate) fn read_in_full(&self) -> ReadBefore {
         let lists = std::iter::once(&self.train).chain(&self.validation);
         ReadBefore::among(lists.flat_map(|rows| rows.dataset().shards()))
     }
 
     /// What this rank has made of its shards, as a text that ranks compare.
     #[doc(hidden)]
-    pub fn described(&self) -> String {
+    pub(crate) fn described(&self) -> String {
         let identity = self.identity();
         let numbers = json!([&*self.experts, &*self.biases, self.standard.as_deref()]);
         let digest = hex(&Sha256::digest(numbers.to_string()));
@@ -103,7 +103,7 @@ impl Data {
 
     /// Seconds that this rank has waited for rows.
     #[doc(hidden)]
-    pub fn wait_seconds(&self) -> f64 {
+    pub(crate) fn wait_seconds(&self) -> f64 {
         self.train.wait_seconds() + self.validation.as_ref().map_or(0.0, |rows| rows.wait_seconds())
     }
 
@@ -120,7 +120,7 @@ impl Data {
     /// # Errors
     /// As `open`; exit 75 when told to stop.
     #[doc(hidden)]
-    pub fn open_again(comm: &Comm, job: &Job, before: &ReadBefore) -> Result<Data> {
+    pub(crate) fn open_again(comm: &Comm, job: &Job, before: &ReadBefore) -> Result<Data> {
         let all = open(comm, "data.train", &job.data.train, before)?;
         let (train, validation) = match job.data.validation_rows() {
             Validation::None => (all, None),

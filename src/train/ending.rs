@@ -12,7 +12,7 @@ use crate::model::annotator::Annotator;
 use crate::report::Report;
 
 /// Puts in place what a run has come to. Collective; its errors are common to all ranks.
-pub type Keep<'a> = dyn FnMut(&mut Report, &Trained) -> Result<()> + 'a;
+pub(crate) type Keep<'a> = dyn FnMut(&mut Report, &Trained) -> Result<()> + 'a;
 
 /// How often a stop is looked for between two tries.
 const TICK: Duration = Duration::from_millis(500);
@@ -20,10 +20,10 @@ const TICK: Duration = Duration::from_millis(500);
 /// For how long it is tried, and the pauses between two tries: the first one, which doubles each
 /// time, and the longest.
 #[derive(Clone, Copy, Debug)]
-pub struct Tries {
-    pub whole: Duration,
-    pub first: Duration,
-    pub most: Duration,
+pub(crate) struct Tries {
+    pub(crate) whole: Duration,
+    pub(crate) first: Duration,
+    pub(crate) most: Duration,
 }
 
 impl Default for Tries {
@@ -35,9 +35,10 @@ impl Default for Tries {
 
 /// Calls `keep` until it succeeds, the time is over or the run is to stop. Collective.
 ///
-/// # Errors The last error of `keep`, common to all ranks. It says whether the final state is in a
+/// # Errors
+/// The last error of `keep`, common to all ranks. It says whether the final state is in a
 /// checkpoint.
-pub fn keep<D: Device>(
+pub(crate) fn keep<D: Device>(
     state: &mut State<D>,
     model: &Annotator,
     trained: &Trained,

@@ -11,7 +11,7 @@ impl<D: Device> State<'_, D> {
     ///
     /// # Errors
     /// Exit 7, common to all ranks, naming the first layer and class and what `odd` says first.
-    pub fn check(
+    pub(crate) fn check(
         &self,
         place: &str,
         model: &Annotator,
@@ -25,7 +25,7 @@ impl<D: Device> State<'_, D> {
     ///
     /// # Errors
     /// What the `outcome` of a rank is; as `check`.
-    pub fn check_after(
+    pub(crate) fn check_after(
         &self,
         outcome: Result<()>,
         place: &str,
@@ -61,7 +61,7 @@ impl<D: Device> State<'_, D> {
 }
 
 /// The error that `what` isn't finite at `place`.
-pub fn not_finite(place: &str, what: &str, loss: f64) -> Error {
+pub(crate) fn not_finite(place: &str, what: &str, loss: f64) -> Error {
     let text = format!("{place}: {what}: found NaN or infinity (loss {loss})");
     let hint = "a smaller learning rate; the last checkpoint is from before";
     Error::new(Exit::Numeric, text).hint(hint)

@@ -3,15 +3,15 @@
 use crate::error::Result;
 
 /// The first error so far, if there was one.
-pub struct FirstError(Result<()>);
+pub(crate) struct FirstError(Result<()>);
 
 impl FirstError {
-    pub fn none() -> FirstError {
+    pub(crate) fn none() -> FirstError {
         FirstError(Ok(()))
     }
 
     /// What a call gave, unless it failed.
-    pub fn keep<T>(&mut self, outcome: Result<T>) -> Option<T> {
+    pub(crate) fn keep<T>(&mut self, outcome: Result<T>) -> Option<T> {
         match outcome {
             Ok(given) => Some(given),
             Err(error) => {
@@ -24,7 +24,7 @@ impl FirstError {
     }
 
     /// For an agreement.
-    pub fn outcome(self) -> Result<()> {
+    pub(crate) fn outcome(self) -> Result<()> {
         self.0
     }
 }

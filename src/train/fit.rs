@@ -10,7 +10,7 @@ use crate::{human, launch};
 
 /// Warns, once, if the planned memory of a rank is more than the rank with least memory can count
 /// on. Collective.
-pub fn warn_of_memory(comm: &Comm, planned: u64) {
+pub(crate) fn warn_of_memory(comm: &Comm, planned: u64) {
     let here = comm.all_gather(&[launch::memory().unwrap_or(u64::MAX)]);
     let (rank, least) = here.into_iter().enumerate().min_by_key(|rank| rank.1).expect("a rank");
     if planned > least && comm.is_root() {
@@ -23,7 +23,7 @@ pub fn warn_of_memory(comm: &Comm, planned: u64) {
 }
 
 /// Says how many ranks have nothing to do in which steps.
-pub fn tell_of_idle_ranks(comm: &Comm, job: &Job, data: &Data, shape: &Shape) {
+pub(crate) fn tell_of_idle_ranks(comm: &Comm, job: &Job, data: &Data, shape: &Shape) {
     let groups = match job.pretrain.epochs {
         0 => None,
         _ => Some(RowGroups::new(comm, &job.pretrain, job.run.seed, &data.train).len()),

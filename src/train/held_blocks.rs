@@ -15,7 +15,7 @@ use crate::model::experts::Experts;
 ///
 /// # Errors
 /// The device is lost or full.
-pub fn hold<D: Device, S: Solving>(
+pub(crate) fn hold<D: Device, S: Solving>(
     device: &mut D,
     experts: &Experts,
     states: Vec<S>,
@@ -33,7 +33,7 @@ pub fn hold<D: Device, S: Solving>(
 ///
 /// # Errors
 /// The device is lost.
-pub fn show<D: Device, S: Solving>(
+pub(crate) fn show<D: Device, S: Solving>(
     device: &D,
     blocks: &D::Blocks<S>,
     experts: &mut Experts,
@@ -45,7 +45,7 @@ pub fn show<D: Device, S: Solving>(
 }
 
 /// Takes this rank's class blocks out of the model again.
-pub fn hide(experts: &mut Experts) {
+pub(crate) fn hide(experts: &mut Experts) {
     experts.parameters = Vec::new();
 }
 
@@ -53,7 +53,7 @@ pub fn hide(experts: &mut Experts) {
 ///
 /// # Errors
 /// What writing gives; the device is lost.
-pub fn put_block<D: Device, S: Solving>(
+pub(crate) fn put_block<D: Device, S: Solving>(
     device: &D,
     blocks: &D::Blocks<S>,
     index: usize,

@@ -34,9 +34,10 @@ use crate::model::annotator::Annotator;
 use crate::report::Report;
 
 use checkpoint_record::Resumable;
-pub use checkpoints::{Checkpoints, MARGIN};
+pub use checkpoints::Checkpoints;
+pub(crate) use checkpoints::MARGIN;
 pub use data::Data;
-pub use ending::{Keep, Tries};
+pub(crate) use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
 use pretrain::{Pretrain, PretrainCourse, RowGroups};
 use rounds::Phase;
@@ -44,7 +45,7 @@ pub use setting::{Setting, host_of, plan, shape_of};
 use shared::SharedCourse;
 use state::State;
 use validation::Best;
-pub use watch::Heartbeat;
+pub(crate) use watch::Heartbeat;
 
 /// What a training run ends with.
 pub struct Trained {
@@ -56,7 +57,7 @@ pub struct Trained {
     pub done: bool,
     /// Every start of the run: ranks, threads, host, time.
     #[doc(hidden)]
-    pub sessions: Vec<Value>,
+    pub(crate) sessions: Vec<Value>,
 }
 
 /// The state of the step under way, beside the model.
@@ -133,7 +134,7 @@ impl<'a, D: Device> Run<'a, D> {
     ///
     /// # Errors
     /// As `finish`; what `keep` gives.
-    pub fn finish_and_keep(self, tries: Tries, keep: &mut Keep) -> Result<Trained> {
+    pub(crate) fn finish_and_keep(self, tries: Tries, keep: &mut Keep) -> Result<Trained> {
         let Run { mut state, mut model, mut course, rows } = self;
         let outcome = steps(&mut state, &mut model, &mut course);
         let done = !outcome.as_ref().is_err_and(|error| error.is_stop());

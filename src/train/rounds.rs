@@ -8,7 +8,7 @@ use crate::human::counted;
 /// The phases of a run: its steps, and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub(crate) enum Phase {
     Pretrain,
     Experts,
     Shared,
@@ -17,26 +17,26 @@ pub enum Phase {
 
 /// Where a run stands between its steps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Standing {
+pub(crate) struct Standing {
     #[serde(rename = "step")]
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// Round 1, 2, ...; 0 before the first.
-    pub round: usize,
+    pub(crate) round: usize,
     /// Rounds without a better validation.
-    pub rounds_without: usize,
+    pub(crate) rounds_without: usize,
     /// Score of the best model when the round began.
-    pub score_before: f64,
+    pub(crate) score_before: f64,
     /// The training loss of the last event.
-    pub last_loss: f64,
+    pub(crate) last_loss: f64,
     /// Why the run is done.
-    pub reason: String,
+    pub(crate) reason: String,
     /// Hash of the events so far.
-    pub events_hash: [u8; 32],
+    pub(crate) events_hash: [u8; 32],
 }
 
 impl Standing {
     /// Before the first step.
-    pub fn new(events_hash: [u8; 32]) -> Standing {
+    pub(crate) fn new(events_hash: [u8; 32]) -> Standing {
         Standing {
             phase: Phase::Pretrain,
             round: 0,
@@ -63,7 +63,7 @@ impl Phase {
 
 impl Standing {
     /// What in it, read from a checkpoint, no run of so many rounds can have come to, if anything.
-    pub fn fault(&self, rounds: usize) -> Option<String> {
+    pub(crate) fn fault(&self, rounds: usize) -> Option<String> {
         let round = match self.phase {
             Phase::Pretrain => self.round == 0,
             Phase::Experts | Phase::Shared => (1..=rounds).contains(&self.round),
@@ -79,7 +79,7 @@ impl Standing {
     }
 
     /// Whether the mixtures are still those of pretraining, where the step has `begun` or not.
-    pub fn small(&self, begun: bool) -> bool {
+    pub(crate) fn small(&self, begun: bool) -> bool {
         match self.phase {
             Phase::Pretrain => true,
             Phase::Experts => self.round == 1 && !begun,
@@ -91,7 +91,7 @@ impl Standing {
 
 impl<D> State<'_, D> {
     /// Goes to the expert step of a round, or ends the run where it was the last.
-    pub fn begin_round(&mut self, round: usize) {
+    pub(crate) fn begin_round(&mut self, round: usize) {
         let count = self.setting.job.rounds.count;
         if round > count {
             self.end(format!("{} done", counted(count as u64, "round")));
@@ -104,13 +104,13 @@ impl<D> State<'_, D> {
     }
 
     /// Names the round as the phase that the run is in.
-    pub fn show_round(&mut self) {
+    pub(crate) fn show_round(&mut self) {
         let (round, count) = (self.standing.round, self.setting.job.rounds.count);
         self.report.phase(&format!("round {round}/{count}"));
     }
 
     /// Goes to the next round, unless validation has stopped improving.
-    pub fn end_round(&mut self) {
+    pub(crate) fn end_round(&mut self) {
         let (standing, patience) = (&mut self.standing, self.setting.job.rounds.patience);
         let better = self.best.score > standing.score_before;
         standing.rounds_without = if better { 0 } else { standing.rounds_without + 1 };

@@ -57,12 +57,12 @@ pub fn host_of(job: &Job) -> Result<Host> {
 
 /// What a run is.
 pub struct Setting<'a> {
-    pub comm: &'a Comm,
-    pub job: &'a Job,
-    pub data: Data,
+    pub(crate) comm: &'a Comm,
+    pub(crate) job: &'a Job,
+    pub(crate) data: Data,
     /// What ranks keep in memory in each phase.
-    pub plan: Plan,
-    pub shape: Shape,
+    pub(crate) plan: Plan,
+    pub(crate) shape: Shape,
 }
 
 impl<'a> Setting<'a> {
@@ -92,7 +92,7 @@ impl<'a> Setting<'a> {
     }
 
     /// The model before any training.
-    pub fn initial(&self) -> Annotator {
+    pub(crate) fn initial(&self) -> Annotator {
         let layers = self.shape.shared_layers();
         Annotator {
             shared: initial::shared(&layers, self.job.run.seed),
@@ -103,12 +103,12 @@ impl<'a> Setting<'a> {
     }
 
     /// Experts of each class while pretraining.
-    pub fn small_experts(&self) -> Vec<usize> {
+    pub(crate) fn small_experts(&self) -> Vec<usize> {
         vec![self.job.pretrain.experts; self.shape.class_count]
     }
 
     /// Newly initialised mixtures with so many experts for each class.
-    pub fn new_experts(&self, counts: &[usize], generation: u64) -> Experts {
+    pub(crate) fn new_experts(&self, counts: &[usize], generation: u64) -> Experts {
         let width = self.shape.shared_layers().outputs();
         let layouts = layouts(counts, self.shape.dummy, width, self.shape.class_blocks);
         let owners = self.comm.deal(layouts.len());

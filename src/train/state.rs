@@ -8,20 +8,20 @@ use super::validation::Best;
 use crate::report::Report;
 
 /// A run under way, on a device.
-pub struct State<'a, D> {
-    pub setting: Setting<'a>,
+pub(crate) struct State<'a, D> {
+    pub(crate) setting: Setting<'a>,
     /// What this rank computes with.
-    pub device: D,
-    pub report: &'a mut Report,
-    pub standing: Standing,
+    pub(crate) device: D,
+    pub(crate) report: &'a mut Report,
+    pub(crate) standing: Standing,
     /// The best model by validation, or without validation rows the last one.
-    pub best: Best,
-    pub checkpoints: Option<Checkpoints>,
+    pub(crate) best: Best,
+    pub(crate) checkpoints: Option<Checkpoints>,
 }
 
 impl<'a, D> State<'a, D> {
     /// Before the first step.
-    pub fn new(
+    pub(crate) fn new(
         setting: Setting<'a>,
         device: D,
         report: &'a mut Report,

@@ -9,10 +9,10 @@ use crate::inference::scores::{evaluate, evaluate_by_class};
 use crate::model::annotator::Annotator;
 
 /// The best model of those that were offered.
-pub struct Best {
-    pub model: Option<Annotator>,
+pub(crate) struct Best {
+    pub(crate) model: Option<Annotator>,
     /// Its GAP@20 on the validation rows, or without such rows its training loss below zero.
-    pub score: f64,
+    pub(crate) score: f64,
 }
 
 impl Default for Best {
@@ -23,14 +23,14 @@ impl Default for Best {
 
 impl Best {
     /// Takes this model as the best.
-    pub fn keep(&mut self, annotator: &Annotator, score: f64) {
+    pub(crate) fn keep(&mut self, annotator: &Annotator, score: f64) {
         (self.model, self.score) = (Some(annotator.clone()), score);
     }
 }
 
 impl<D: Device> State<'_, D> {
     /// Reports an event, and keeps its loss, if it has one, as the last.
-    pub fn tell(&mut self, event: Value) {
+    pub(crate) fn tell(&mut self, event: Value) {
         self.report.event(&event);
         self.standing.last_loss = event["loss"].as_f64().unwrap_or(self.standing.last_loss);
     }
@@ -39,7 +39,7 @@ impl<D: Device> State<'_, D> {
     ///
     /// # Errors
     /// As `offer`.
-    pub fn validate(&mut self, annotator: &Annotator, event: Value) -> Result<bool> {
+    pub(crate) fn validate(&mut self, annotator: &Annotator, event: Value) -> Result<bool> {
         let mut best = std::mem::take(&mut self.best);
         let outcome = self.offer(annotator, &mut best, event);
         self.best = best;
@@ -52,7 +52,7 @@ impl<D: Device> State<'_, D> {
     ///
     /// # Errors
     /// What reading rows gives; exit 75 when told to stop; common to all ranks.
-    pub fn offer(
+    pub(crate) fn offer(
         &mut self,
         annotator: &Annotator,
         best: &mut Best,
@@ -80,7 +80,11 @@ impl<D: Device> State<'_, D> {
     ///
     /// # Errors
     /// What reading rows gives; exit 75 when told to stop; common to all ranks.
-    pub fn offer_classes(&mut self, annotator: &Annotator, mut event: Value) -> Result<Vec<f64>> {
+    pub(crate) fn offer_classes(
+        &mut self,
+        annotator: &Annotator,
+        mut event: Value,
+    ) -> Result<Vec<f64>> {
         let rows = self.setting.data.validation.clone().expect("the job was checked for it");
         let (metrics, losses) =
             evaluate_by_class(self.setting.comm, annotator, &rows, &mut self.device)?;

@@ -20,7 +20,7 @@ const TAGS: usize = 1 << 14;
 const FIRST_TAG: usize = 1 << 10;
 
 /// One rank's place in a chain.
-pub struct Chain {
+pub(crate) struct Chain {
     before: Option<c_int>,
     after: Option<c_int>,
     tag: c_int,
@@ -39,7 +39,7 @@ pub struct Chain {
 impl Chain {
     /// That of a broadcast of so many bytes, if it is long enough. `number` counts what has been
     /// started on the communicator.
-    pub fn new(
+    pub(crate) fn new(
         (rank, size): (usize, usize),
         number: usize,
         root: usize,
@@ -64,7 +64,7 @@ impl Chain {
     /// # Safety
     /// At `memory` there are as many bytes as the broadcast has. They are this chain's, in the same
     /// place, until `test` says that it is complete.
-    pub unsafe fn start(&mut self, memory: *mut u8, on: ffi::MPI_Comm) {
+    pub(crate) unsafe fn start(&mut self, memory: *mut u8, on: ffi::MPI_Comm) {
         self.on = Some((memory, on));
         match self.before {
             None => self.here = self.segments(),
@@ -129,7 +129,7 @@ impl Chain {
     }
 
     /// Whether all of it is here and passed on. Passes on what has come since.
-    pub fn test(&mut self) -> bool {
+    pub(crate) fn test(&mut self) -> bool {
         while self.here < self.segments() && is_through(&mut self.receives[self.here]) {
             self.here += 1;
             self.pass_on();

@@ -26,7 +26,7 @@ use crate::error::{Error, Exit, Result};
 use crate::progress::set_phase;
 
 /// MPI_COMM_WORLD. Once the last group of ranks is dropped MPI is finalised.
-pub struct Processes {
+pub(crate) struct Processes {
     world: Rc<World>,
     communicator: ffi::MPI_Comm,
     rank: usize,
@@ -52,7 +52,7 @@ impl Processes {
     ///
     /// # Errors
     /// Exit 3 where MPI is initialised already.
-    pub fn start() -> Result<Processes> {
+    pub(crate) fn start() -> Result<Processes> {
         ending::prepare();
         unwatched::start_begins();
         let (universe, granted) = mpi::initialize_with_threading(Threading::Serialized)
@@ -86,12 +86,12 @@ impl Drop for World {
 }
 
 /// Ends all ranks of the run (MPI_Abort, section 9.7).
-pub fn abort_world(code: i32) -> ! {
+pub(crate) fn abort_world(code: i32) -> ! {
     SimpleCommunicator::world().abort(code)
 }
 
 /// The first line of what the library says of itself. MPI must be running.
-pub fn description() -> Option<String> {
+pub(crate) fn description() -> Option<String> {
     let version = mpi::environment::library_version().ok()?;
     Some(version.trim_end_matches('\0').lines().next().unwrap_or_default().to_string())
 }

@@ -8,7 +8,7 @@ use super::chain::Chain;
 use crate::comm::backend::{Buffers, Call};
 
 /// A collective, and all that MPI may read or write until it is complete (MPI-4.0, section 6.12).
-pub struct Operation {
+pub(crate) struct Operation {
     /// That of a collective, where it isn't a chain.
     request: ffi::MPI_Request,
     chain: Option<Chain>,
@@ -54,7 +54,7 @@ fn address_mut(bytes: &mut [u8]) -> *mut c_void {
 
 impl Operation {
     /// `number` counts what the communicator has started; the same on all its ranks.
-    pub fn new(
+    pub(crate) fn new(
         (rank, size): (usize, usize),
         number: usize,
         call: &Call,
@@ -89,7 +89,7 @@ impl Operation {
     }
 
     /// Starts it on a communicator.
-    pub fn start(&mut self, call: &Call, on: ffi::MPI_Comm) {
+    pub(crate) fn start(&mut self, call: &Call, on: ffi::MPI_Comm) {
         if let Some(chain) = &mut self.chain {
             // SAFETY: the bytes lie on the heap and stay with this operation until all of the chain
             // is complete, and nobody else touches them.
@@ -142,7 +142,7 @@ impl Operation {
     }
 
     /// Asks MPI whether it is complete, which moves whatever is under way.
-    pub fn test(&mut self) -> bool {
+    pub(crate) fn test(&mut self) -> bool {
         if let Some(chain) = &mut self.chain {
             self.complete = chain.test();
         } else if !self.complete {
@@ -157,20 +157,20 @@ impl Operation {
     }
 
     /// Whether it is known to be.
-    pub fn complete(&self) -> bool {
+    pub(crate) fn complete(&self) -> bool {
         self.complete
     }
 
     /// Nobody wants what it brings.
-    pub fn leave_alone(&mut self) {
+    pub(crate) fn leave_alone(&mut self) {
         self.alone = true;
     }
 
-    pub fn alone(&self) -> bool {
+    pub(crate) fn alone(&self) -> bool {
         self.alone
     }
 
-    pub fn into_buffers(self) -> Buffers {
+    pub(crate) fn into_buffers(self) -> Buffers {
         self.buffers
     }
 }

@@ -27,7 +27,7 @@ const VARIABLE: &str = "REELSCALE_PROGRESS_THREAD";
 
 /// What is under way. Whoever holds it may call MPI.
 #[derive(Default)]
-pub struct Calls {
+pub(crate) struct Calls {
     /// By number; numbers are used again.
     operations: Vec<Option<Operation>>,
     ends: bool,
@@ -65,7 +65,7 @@ impl Calls {
 }
 
 /// What is under way in MPI, and the thread that moves it.
-pub struct Progress {
+pub(crate) struct Progress {
     calls: Mutex<Calls>,
     /// Something has been started, or all ends.
     changed: Condvar,
@@ -75,7 +75,7 @@ pub struct Progress {
 
 impl Progress {
     /// With a thread of its own where MPI lets several threads call it in turn.
-    pub fn start(by_itself: bool) -> Arc<Progress> {
+    pub(crate) fn start(by_itself: bool) -> Arc<Progress> {
         let (calls, changed) = (Mutex::default(), Condvar::new());
         let progress = Arc::new(Progress { calls, changed, asked: AtomicBool::new(false) });
         if by_itself && std::env::var(VARIABLE).as_deref() != Ok("0") {
@@ -89,7 +89,7 @@ impl Progress {
     }
 
     /// Who holds what this gives may call MPI.
-    pub fn calls(&self) -> MutexGuard<'_, Calls> {
+    pub(crate) fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -110,7 +110,7 @@ impl Progress {
     }
 
     /// Starts a collective on a communicator, and returns its number.
-    pub fn begin(&self, mut operation: Operation, call: &Call, on: ffi::MPI_Comm) -> usize {
+    pub(crate) fn begin(&self, mut operation: Operation, call: &Call, on: ffi::MPI_Comm) -> usize {
         let mut calls = self.calls();
         operation.start(call, on);
         let number = calls.insert(operation);
@@ -119,7 +119,7 @@ impl Progress {
     }
 
     /// The same, unless somebody else holds it.
-    pub fn calls_if_free(&self) -> Option<MutexGuard<'_, Calls>> {
+    pub(crate) fn calls_if_free(&self) -> Option<MutexGuard<'_, Calls>> {
         match self.calls.try_lock() {
             Ok(calls) => Some(calls),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -128,7 +128,7 @@ impl Progress {
     }
 
     /// Whether a collective is complete. Moves all of them, unless the thread does so just now.
-    pub fn poll(&self, number: usize) -> bool {
+    pub(crate) fn poll(&self, number: usize) -> bool {
         self.asked.store(true, Relaxed);
         let Some(mut calls) = self.calls_if_free() else { return false };
         calls.test_all();
@@ -136,7 +136,7 @@ impl Progress {
     }
 
     /// Waits until a collective is complete.
-    pub fn wait(&self, number: usize) -> Buffers {
+    pub(crate) fn wait(&self, number: usize) -> Buffers {
         let began = Instant::now();
         while !self.poll(number) {
             let waited = began.elapsed();
@@ -150,12 +150,12 @@ impl Progress {
     }
 
     /// Nobody waits for a collective any more. It stays until it is complete.
-    pub fn leave_alone(&self, number: usize) {
+    pub(crate) fn leave_alone(&self, number: usize) {
         self.calls().operation(number).leave_alone();
     }
 
     /// The group of those that give the same `color`, ordered by `key` (MPI_Comm_split).
-    pub fn split(&self, of: ffi::MPI_Comm, color: usize, key: usize) -> ffi::MPI_Comm {
+    pub(crate) fn split(&self, of: ffi::MPI_Comm, color: usize, key: usize) -> ffi::MPI_Comm {
         let _calls = self.calls();
         // SAFETY: a constant of the library.
         let mut new = unsafe { ffi::RSMPI_COMM_NULL };
@@ -167,7 +167,7 @@ impl Progress {
 
     /// The rank among those that share a node's memory, and how many those are
     /// (MPI_Comm_split_type).
-    pub fn on_node(&self, of: ffi::MPI_Comm, key: usize) -> (usize, usize) {
+    pub(crate) fn on_node(&self, of: ffi::MPI_Comm, key: usize) -> (usize, usize) {
         let _calls = self.calls();
         let (mut rank, mut size) = (0, 0);
         // SAFETY: constants of the library; all ranks of the communicator call it, and what it
@@ -185,7 +185,7 @@ impl Progress {
     }
 
     /// Waits for what is left alone, and ends the thread: it calls MPI no more.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         loop {
             let mut calls = self.calls();
             if calls.test_all() {

@@ -26,18 +26,18 @@ struct Guest {
     got: Vec<u8>,
 }
 
-pub struct Answerer {
-    pub shared: Arc<Shared>,
-    pub token: Token,
+pub(crate) struct Answerer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) token: Token,
     /// None where ranks can't reach each other.
-    pub listener: Option<OwnedFd>,
+    pub(crate) listener: Option<OwnedFd>,
     /// Called four times a second.
-    pub each_tick: fn(),
+    pub(crate) each_tick: fn(),
 }
 
 impl Answerer {
     /// Answers for ever.
-    pub fn run(self) {
+    pub(crate) fn run(self) {
         let mut guests: Vec<Guest> = Vec::new();
         let (mut ticked, mut exhausted) = (Instant::now(), false);
         loop {

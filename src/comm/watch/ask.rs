@@ -22,7 +22,7 @@ const STEPS: u32 = 4;
 
 /// What comes of asking a rank.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
+pub(crate) enum Reply {
     Sign(Box<Sign>),
     /// Its system takes connections, but nobody answers: its process is stopped.
     Unanswered,
@@ -35,7 +35,7 @@ pub enum Reply {
 }
 
 /// Who can ask all ranks.
-pub struct Asker {
+pub(crate) struct Asker {
     token: Token,
     rank: usize,
     addresses: Vec<Vec<SocketAddr>>,
@@ -44,18 +44,18 @@ pub struct Asker {
 }
 
 impl Asker {
-    pub fn new(token: Token, rank: usize, addresses: Vec<Vec<SocketAddr>>) -> Asker {
+    pub(crate) fn new(token: Token, rank: usize, addresses: Vec<Vec<SocketAddr>>) -> Asker {
         let best = addresses.iter().map(|_| AtomicUsize::new(0)).collect();
         Asker { token, rank, addresses, best }
     }
 
     /// Whether a rank has an address at all.
-    pub fn knows(&self, rank: usize) -> bool {
+    pub(crate) fn knows(&self, rank: usize) -> bool {
         !self.addresses[rank].is_empty()
     }
 
     /// Asks each of `ranks`; each has `limit` from the moment on when it is asked.
-    pub fn ask(&self, ranks: &[usize], why: Why, about: u32, limit: Duration) -> Vec<Reply> {
+    pub(crate) fn ask(&self, ranks: &[usize], why: Why, about: u32, limit: Duration) -> Vec<Reply> {
         let targets = ranks.iter().map(|rank| self.target(*rank, why, about)).collect();
         let mut round = Round { asker: self, limit, targets, attempts: Vec::new() };
         while round.targets.iter().any(|target| target.reply.is_none()) {

@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_secs(600);
 
 /// What is known of a rank after a round.
 #[derive(Clone, Debug, PartialEq)]
-pub enum RankState {
+pub(crate) enum RankState {
     Lives(Box<Sign>),
     /// No sign for so long, and what became of the last question.
     Silent(Duration, Reply),
@@ -31,14 +31,14 @@ pub enum RankState {
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Nothing,
     Warn(Finding),
     End(Finding),
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Finding {
+pub(crate) enum Finding {
     /// Ranks without a sign of life.
     Lost(Vec<usize>),
     /// Ranks that live and get on with nothing while others wait.
@@ -53,7 +53,7 @@ pub enum Finding {
 
 impl Finding {
     /// The rank that is at fault, or the first one of all.
-    pub fn first(&self) -> usize {
+    pub(crate) fn first(&self) -> usize {
         match self {
             Finding::Lost(ranks) | Finding::Hang(ranks) | Finding::Slow(ranks) => ranks[0],
             Finding::Standstill | Finding::AllHang => 0,
@@ -63,7 +63,7 @@ impl Finding {
 
 /// What is remembered from round to round.
 #[derive(Debug, Default)]
-pub struct Judge {
+pub(crate) struct Judge {
     /// Since when a rank gives no sign, by the own clock.
     silent_since: BTreeMap<usize, Duration>,
     /// Ranks that seemed to hang in the round before.
@@ -74,18 +74,18 @@ pub struct Judge {
 
 impl Judge {
     /// Forgets what was held against ranks: nobody waits for them any more.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.silent_since.clear();
         self.suspects.clear();
     }
 
     /// Whether a rank gave no sign when it was last asked.
-    pub fn misses(&self, rank: usize) -> bool {
+    pub(crate) fn misses(&self, rank: usize) -> bool {
         self.silent_since.contains_key(&rank)
     }
 
     /// What a reply, at `now` of the own clock, says of a rank.
-    pub fn heard(&mut self, rank: usize, reply: Reply, now: Duration) -> RankState {
+    pub(crate) fn heard(&mut self, rank: usize, reply: Reply, now: Duration) -> RankState {
         match reply {
             Reply::Sign(sign) => {
                 self.silent_since.remove(&rank);
@@ -100,7 +100,7 @@ impl Judge {
     }
 
     /// `states` are those of all ranks, `hosts` numbers of the hosts that they are on.
-    pub fn judge(
+    pub(crate) fn judge(
         &mut self,
         states: &[RankState],
         hosts: &[usize],

@@ -29,18 +29,18 @@ const RECORD_LIMIT: Duration = Duration::from_secs(2);
 /// What all of the end gets.
 const END_LIMIT: Duration = Duration::from_secs(6);
 
-pub struct Looker {
-    pub shared: Arc<Shared>,
-    pub asker: Asker,
+pub(crate) struct Looker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) asker: Asker,
     /// A number for the host of each rank.
-    pub hosts: Vec<usize>,
-    pub judge: Judge,
-    pub beside: Beside,
+    pub(crate) hosts: Vec<usize>,
+    pub(crate) judge: Judge,
+    pub(crate) beside: Beside,
 }
 
 impl Looker {
     /// Looks until MPI is over in this process.
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         let (mut before, mut greeted, mut looked) = (None, None, Instant::now());
         while !mpi_ends().1 {
             let times = self.shared.times();

@@ -31,24 +31,24 @@ const FIND_ONCE: Duration = Duration::from_secs(1);
 
 /// What the program does beside watching; nothing in it may wait for anybody.
 #[derive(Clone, Copy)]
-pub struct Beside {
+pub(crate) struct Beside {
     /// Called four times a second.
-    pub each_tick: fn(),
+    pub(crate) each_tick: fn(),
     /// Records that the run ends because of this rank, in these words. It may hang with its disk.
-    pub record: fn(usize, &str),
+    pub(crate) record: fn(usize, &str),
     /// Whether a later start can go on with what ends.
-    pub goes_on: fn() -> bool,
+    pub(crate) goes_on: fn() -> bool,
 }
 
 /// The watch of one rank, as long as its process lives.
-pub struct Watch {
+pub(crate) struct Watch {
     shared: Arc<Shared>,
 }
 
 impl Watch {
     /// Begins to watch. None, on all ranks, where one
     /// can't reach another by TCP, which is told. Collective.
-    pub fn start(comm: &Comm, patience: Duration, beside: Beside) -> Option<Watch> {
+    pub(crate) fn start(comm: &Comm, patience: Duration, beside: Beside) -> Option<Watch> {
         if comm.size() == 1 {
             return None;
         }
@@ -98,7 +98,7 @@ impl Watch {
     }
 
     /// How long ranks may be silent, or hang; zero: for ever.
-    pub fn set_patience(&self, patience: Duration) {
+    pub(crate) fn set_patience(&self, patience: Duration) {
         self.shared.set_patience(patience);
     }
 }

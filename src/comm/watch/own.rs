@@ -10,18 +10,18 @@ use crate::progress::{self, CallPatience};
 /// A clock that counts only while the process runs: what passed while it was stopped, or its
 /// machine slept, is no time that anybody was waited for.
 #[derive(Debug)]
-pub struct Awake {
+pub(crate) struct Awake {
     last: Instant,
     now: Duration,
 }
 
 impl Awake {
-    pub fn new() -> Awake {
+    pub(crate) fn new() -> Awake {
         Awake { last: Instant::now(), now: Duration::ZERO }
     }
 
     /// To be called often; at most `most` counts since the last time.
-    pub fn look(&mut self, most: Duration) -> Duration {
+    pub(crate) fn look(&mut self, most: Duration) -> Duration {
         let now = Instant::now();
         self.passes(now - self.last, most);
         self.last = now;
@@ -32,14 +32,14 @@ impl Awake {
         self.now += time.min(most);
     }
 
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.now
     }
 }
 
 /// This rank as it was when it was last looked at.
 #[derive(Debug)]
-pub struct OwnRank {
+pub(crate) struct OwnRank {
     rank: usize,
     activity: Arc<Activity>,
     awake: Awake,
@@ -51,13 +51,13 @@ pub struct OwnRank {
 }
 
 impl OwnRank {
-    pub fn new(rank: usize, activity: Arc<Activity>) -> OwnRank {
+    pub(crate) fn new(rank: usize, activity: Arc<Activity>) -> OwnRank {
         let (progress, turn) = ((0, Duration::ZERO), (0, Duration::ZERO));
         OwnRank { rank, activity, awake: Awake::new(), progress, turn, beat: 0 }
     }
 
     /// Looks at what has changed; no more than `most` counts since the last time.
-    pub fn look(&mut self, most: Duration) {
+    pub(crate) fn look(&mut self, most: Duration) {
         let now = self.awake.look(most);
         let (progress, turn) = (progress::count(), self.activity.now().turn);
         if progress != self.progress.0 {
@@ -71,11 +71,11 @@ impl OwnRank {
     }
 
     /// Time that this process has been awake.
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.awake.now()
     }
 
-    pub fn sign(&mut self, most: Duration) -> Sign {
+    pub(crate) fn sign(&mut self, most: Duration) -> Sign {
         self.look(most);
         self.beat += 1;
         let (now, doing) = (self.awake.now(), self.activity.now());

@@ -27,15 +27,15 @@ const BACKLOG: i32 = 1024;
 /// What all ranks know of a rank.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Peer {
+pub(crate) struct Peer {
     host: [u8; 64],
     /// The same for ranks that share a network stack: one running system, one name space of it.
-    pub place: [u8; 16],
+    pub(crate) place: [u8; 16],
     /// The same for ranks that see one another's processes.
     processes: [u8; 16],
     /// When its process began, in clock ticks of the system: its number may be used again.
     began: u64,
-    pub pid: u32,
+    pub(crate) pid: u32,
     port: u16,
     count: u16,
     addresses: [[u8; 16]; ADDRESSES_MAX],
@@ -43,7 +43,7 @@ pub struct Peer {
 
 impl Peer {
     /// This rank, which listens at `port`; 0: nowhere.
-    pub fn own(port: u16) -> Peer {
+    pub(crate) fn own(port: u16) -> Peer {
         let name = rustix::system::uname().nodename().to_bytes().to_vec();
         let mut host = [0; 64];
         let length = name.len().min(host.len());
@@ -60,7 +60,7 @@ impl Peer {
         Peer { host, place, processes, began, pid, port, count, addresses }
     }
 
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         let end = self.host.iter().position(|byte| *byte == 0).unwrap_or(self.host.len());
         String::from_utf8_lossy(&self.host[..end]).replace(char::is_control, "?")
     }
@@ -80,7 +80,7 @@ impl Peer {
 
 /// Kills the ranks of rank `own`'s host that are stopped: they can't leave by themselves, and where
 /// their launcher is gone nobody else makes them.
-pub fn kill_stopped(peers: &[Peer], own: usize) {
+pub(crate) fn kill_stopped(peers: &[Peer], own: usize) {
     for peer in peers.iter().filter(|peer| peer.is_stopped(&peers[own])) {
         if let Some(process) = Pid::from_raw(peer.pid as i32) {
             // It may have gone meanwhile.
@@ -92,7 +92,7 @@ pub fn kill_stopped(peers: &[Peer], own: usize) {
 /// The addresses to try, one after the other, for each rank as seen from rank `own`: itself
 /// first where both share a network stack; last what several hosts have (those of bridges, say),
 /// where somebody else may listen.
-pub fn addresses_of(peers: &[Peer], own: usize) -> Vec<Vec<SocketAddr>> {
+pub(crate) fn addresses_of(peers: &[Peer], own: usize) -> Vec<Vec<SocketAddr>> {
     let shared = |address: &Ipv6Addr, place: [u8; 16]| {
         let others = peers.iter().filter(|peer| peer.place != place);
         others.into_iter().any(|peer| peer.own_addresses().any(|other| other == *address))
@@ -155,7 +155,7 @@ fn place_of(kind: &str) -> [u8; 16] {
 ///
 /// # Errors
 /// What the system says.
-pub fn listening() -> io::Result<(OwnedFd, u16)> {
+pub(crate) fn listening() -> io::Result<(OwnedFd, u16)> {
     let (first, last) = ports();
     let mut outcome = Err(io::ErrorKind::AddrInUse.into());
     for port in first..=last {

@@ -10,22 +10,22 @@ use super::peers::Peer;
 use super::sign::Sign;
 
 /// How often a rank looks at itself.
-pub const TICK: Duration = Duration::from_millis(250);
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// No limit is shorter: a busy machine lets a thread wait for a quarter of a second.
 const PATIENCE_MIN: Duration = Duration::from_secs(2);
 
 /// What follows from the patience that a run has with its ranks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Times {
-    pub patience: Duration,
+pub(crate) struct Times {
+    pub(crate) patience: Duration,
     /// Between two rounds of questions.
-    pub beat: Duration,
+    pub(crate) beat: Duration,
     /// What an answer may take.
-    pub answer: Duration,
+    pub(crate) answer: Duration,
 }
 
 impl Times {
-    pub fn of(patience: Duration) -> Times {
+    pub(crate) fn of(patience: Duration) -> Times {
         let patience = patience.max(PATIENCE_MIN);
         let beat = (patience / 12).clamp(TICK, Duration::from_secs(5));
         let answer = (patience / 6).clamp(2 * TICK, Duration::from_secs(2));
@@ -33,19 +33,19 @@ impl Times {
     }
 
     /// What a round of questions takes.
-    pub fn round(&self) -> Duration {
+    pub(crate) fn round(&self) -> Duration {
         self.beat + self.answer
     }
 
     /// A longer gap between two looks is a pause of the whole process.
-    pub fn gap_max(&self) -> Duration {
+    pub(crate) fn gap_max(&self) -> Duration {
         (self.patience / 4).max(2 * TICK)
     }
 }
 
-pub struct Shared {
-    pub rank: usize,
-    pub peers: Vec<Peer>,
+pub(crate) struct Shared {
+    pub(crate) rank: usize,
+    pub(crate) peers: Vec<Peer>,
     own: Mutex<OwnRank>,
     /// Milliseconds; 0: nobody is watched.
     patience: AtomicU64,
@@ -62,22 +62,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub fn new(own: OwnRank, rank: usize, peers: Vec<Peer>) -> Shared {
+    pub(crate) fn new(own: OwnRank, rank: usize, peers: Vec<Peer>) -> Shared {
         let (own, known) = (Mutex::new(own), Mutex::default());
         let [patience, looked_after, asked_to_look] = [0; 3].map(AtomicU64::new);
         Shared { rank, peers, own, patience, looked_after, asked_to_look, known }
     }
 
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.peers.len()
     }
 
-    pub fn set_patience(&self, patience: Duration) {
+    pub(crate) fn set_patience(&self, patience: Duration) {
         self.patience.store(patience.as_millis() as u64, SeqCst);
     }
 
     /// None where nobody is to be watched.
-    pub fn times(&self) -> Option<Times> {
+    pub(crate) fn times(&self) -> Option<Times> {
         let patience = self.patience.load(SeqCst);
         (patience > 0).then(|| Times::of(Duration::from_millis(patience)))
     }
@@ -87,17 +87,17 @@ impl Shared {
     }
 
     /// Looks at this rank; to be called every `TICK`.
-    pub fn look_at_own(&self) {
+    pub(crate) fn look_at_own(&self) {
         lock(&self.own).look(self.gap_max());
     }
 
     /// This rank's sign.
-    pub fn sign(&self) -> Sign {
+    pub(crate) fn sign(&self) -> Sign {
         lock(&self.own).sign(self.gap_max())
     }
 
     /// Time that this process has been awake.
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         lock(&self.own).now()
     }
 
@@ -111,26 +111,26 @@ impl Shared {
     }
 
     /// Rank `from` looks after all ranks, and has asked this one; a rank above asks this one to.
-    pub fn was_looked_at(&self, from: usize) {
+    pub(crate) fn was_looked_at(&self, from: usize) {
         self.mark(if from < self.rank { &self.looked_after } else { &self.asked_to_look });
     }
 
     /// Whether a rank below this one does look after all.
-    pub fn is_looked_after(&self, within: Duration) -> bool {
+    pub(crate) fn is_looked_after(&self, within: Duration) -> bool {
         self.within(&self.looked_after, within)
     }
 
     /// Whether another rank wants this one to.
-    pub fn is_asked_to_look(&self, within: Duration) -> bool {
+    pub(crate) fn is_asked_to_look(&self, within: Duration) -> bool {
         self.within(&self.asked_to_look, within)
     }
 
-    pub fn keep(&self, sign: &Sign) {
+    pub(crate) fn keep(&self, sign: &Sign) {
         lock(&self.known).insert(sign.rank as usize, *sign);
     }
 
     /// The last sign of a rank that this one has had.
-    pub fn last_of(&self, rank: usize) -> Option<Sign> {
+    pub(crate) fn last_of(&self, rank: usize) -> Option<Sign> {
         lock(&self.known).get(&rank).copied()
     }
 }

@@ -5,18 +5,18 @@ use bytemuck::{Pod, Zeroable};
 use sha2::{Digest, Sha256};
 
 /// Known to the ranks of one run only. It never travels outside MPI.
-pub type Token = [u8; 16];
+pub(crate) type Token = [u8; 16];
 /// Drawn for each question, so that an answer belongs to one.
-pub type Nonce = [u8; 16];
+pub(crate) type Nonce = [u8; 16];
 
-pub const SEAL: usize = 32;
-pub const QUESTION: usize = size_of::<Question>() + SEAL;
-pub const ANSWER: usize = size_of::<Sign>() + SEAL;
+pub(crate) const SEAL: usize = 32;
+pub(crate) const QUESTION: usize = size_of::<Question>() + SEAL;
+pub(crate) const ANSWER: usize = size_of::<Sign>() + SEAL;
 
 /// Why a rank is asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u32)]
-pub enum Why {
+pub(crate) enum Why {
     /// To know it, and what it is at.
     Greeting = 1,
     /// A rank waits, or gets on with nothing, and looks after all; of a rank below it that asks it
@@ -30,19 +30,19 @@ pub enum Why {
 
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Question {
-    pub nonce: Nonce,
-    pub from: u32,
-    pub to: u32,
-    pub why: u32,
+pub(crate) struct Question {
+    pub(crate) nonce: Nonce,
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    pub(crate) why: u32,
     /// Of a recalling the other rank, of an ending the exit code.
-    pub about: u32,
+    pub(crate) about: u32,
 }
 
 /// How long the call under way may take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u32)]
-pub enum Slow {
+pub(crate) enum Slow {
     /// As long as any work.
     No = 0,
     /// It is a sync or a rename: told, not ended.
@@ -54,24 +54,24 @@ pub enum Slow {
 /// What a rank tells of itself. Times are in milliseconds and leave out pauses of its process.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Sign {
-    pub rank: u32,
-    pub pid: u32,
+pub(crate) struct Sign {
+    pub(crate) rank: u32,
+    pub(crate) pid: u32,
     /// Signs that it has given so far.
-    pub beat: u64,
+    pub(crate) beat: u64,
     /// Pieces of work done.
-    pub progress: u64,
+    pub(crate) progress: u64,
     /// Time since the last of them.
-    pub still: u64,
+    pub(crate) still: u64,
     /// Time in the collective that it waits in, and one; 0 while it works.
-    pub waiting: u64,
+    pub(crate) waiting: u64,
     /// Bytes that it gives and gets there.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// How long the call under way has taken.
-    pub call_time: u64,
+    pub(crate) call_time: u64,
     /// `Slow`.
-    pub slow: u32,
-    pub unused: u32,
+    pub(crate) slow: u32,
+    pub(crate) unused: u32,
     phase: [u8; 176],
     call: [u8; 160],
     place: [u8; 80],
@@ -96,40 +96,40 @@ fn text_of(room: &[u8]) -> String {
 
 impl Sign {
     /// A sign without texts or times.
-    pub fn of(rank: usize, pid: u32) -> Sign {
+    pub(crate) fn of(rank: usize, pid: u32) -> Sign {
         Sign { rank: rank as u32, pid, ..Sign::zeroed() }
     }
 
     /// What it is at; what is too long loses its end, since events begin with their step.
-    pub fn set_phase(&mut self, text: &str) {
+    pub(crate) fn set_phase(&mut self, text: &str) {
         let end = (0..=text.len().min(self.phase.len())).rev();
         let end = end.into_iter().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         put(&text[..end], &mut self.phase);
     }
 
     /// `opening /data/a.h5`
-    pub fn set_call(&mut self, text: &str) {
+    pub(crate) fn set_call(&mut self, text: &str) {
         put(text, &mut self.call);
     }
 
     /// Where it waits.
-    pub fn set_place(&mut self, text: &str) {
+    pub(crate) fn set_place(&mut self, text: &str) {
         put(text, &mut self.place);
     }
 
-    pub fn phase(&self) -> String {
+    pub(crate) fn phase(&self) -> String {
         text_of(&self.phase)
     }
 
-    pub fn call(&self) -> String {
+    pub(crate) fn call(&self) -> String {
         text_of(&self.call)
     }
 
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         text_of(&self.place)
     }
 
-    pub fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.waiting > 0
     }
 }
@@ -140,7 +140,7 @@ fn digest(token: &Token, nonce: &Nonce, body: &[u8]) -> [u8; SEAL] {
 }
 
 /// A message with its seal behind it.
-pub fn sealed<T: Pod>(token: &Token, nonce: &Nonce, message: &T) -> Vec<u8> {
+pub(crate) fn sealed<T: Pod>(token: &Token, nonce: &Nonce, message: &T) -> Vec<u8> {
     let body = bytemuck::bytes_of(message);
     let mut whole = body.to_vec();
     whole.extend(digest(token, nonce, body));
@@ -148,7 +148,7 @@ pub fn sealed<T: Pod>(token: &Token, nonce: &Nonce, message: &T) -> Vec<u8> {
 }
 
 /// The message, if its seal is right.
-pub fn opened<T: Pod>(token: &Token, nonce: &Nonce, whole: &[u8]) -> Option<T> {
+pub(crate) fn opened<T: Pod>(token: &Token, nonce: &Nonce, whole: &[u8]) -> Option<T> {
     if whole.len() != size_of::<T>() + SEAL {
         return None;
     }

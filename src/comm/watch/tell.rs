@@ -9,11 +9,11 @@ use crate::tell;
 /// Ranks that a line shows one by one.
 const SHOWN_MAX: usize = 8;
 
-pub fn error(line: &str) {
+pub(crate) fn error(line: &str) {
     tell::line(&format!("reelscale: {line}"));
 }
 
-pub fn warning(line: &str) {
+pub(crate) fn warning(line: &str) {
     tell::line(&format!("WARN  {line}"));
 }
 
@@ -60,7 +60,12 @@ fn waiting(states: &[RankState]) -> String {
     }
 }
 
-pub fn line_of(finding: &Finding, states: &[RankState], shared: &Shared, goes_on: bool) -> String {
+pub(crate) fn line_of(
+    finding: &Finding,
+    states: &[RankState],
+    shared: &Shared,
+    goes_on: bool,
+) -> String {
     let all: Vec<usize> = (0..states.len()).collect();
     let still = |ranks: &[usize]| {
         let times = ranks.iter().filter_map(|rank| match &states[*rank] {

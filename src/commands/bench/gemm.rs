@@ -12,7 +12,7 @@ use crate::rng::{Purpose, Stream};
 
 /// Matrix products rows x depth times depth x columns, on one thread.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[arg(long, default_value_t = 512)]
     rows: usize,
     #[arg(long, default_value_t = 1024)]
@@ -22,7 +22,7 @@ pub struct Args {
     columns: usize,
 }
 
-pub fn run(measuring: &Measuring, args: &Args) -> Vec<Value> {
+pub(crate) fn run(measuring: &Measuring, args: &Args) -> Vec<Value> {
     let panels = args.columns.div_ceil(LANES);
     let (m, k, n) = (args.rows, args.depth, panels * LANES);
     let mut stream = Stream::new(7, Purpose::PlantedRows, 0);

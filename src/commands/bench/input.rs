@@ -16,7 +16,7 @@ use crate::rng::{Purpose, Stream};
 
 /// The reader of shards, in the order of full passes and in that of pretraining.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Shards; without any, rows are synthesized into a temporary folder, as floats and as bytes.
     #[arg(long, num_args = 1..)]
     data: Vec<String>,
@@ -41,7 +41,7 @@ const SHUFFLED_ROWS: usize = 64;
 /// Products and sums that a core of the trainer does in a second, as `bench mixture` measures.
 const CORE_FLOP_PER_SECOND: f64 = 100e9;
 
-pub fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
+pub(crate) fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     let sizes = [("classes", args.classes), ("experts", args.experts)];
     at_least_one(&[("rows", args.rows), ("features", args.features), sizes[0], sizes[1]])?;
     if !args.data.is_empty() {

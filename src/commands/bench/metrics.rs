@@ -15,14 +15,14 @@ use crate::rng::{Purpose, Stream};
 
 /// Exact metrics over the 20 best classes of every row, on one rank.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[arg(long, default_value_t = 1_000_000)]
     rows: usize,
     #[arg(long, default_value_t = 3862)]
     classes: usize,
 }
 
-pub fn run(_: &Measuring, args: &Args) -> Result<Vec<Value>> {
+pub(crate) fn run(_: &Measuring, args: &Args) -> Result<Vec<Value>> {
     at_least_one(&[("rows", args.rows), ("classes", args.classes)])?;
     let mut stream = Stream::new(7, Purpose::PlantedRows, 0);
     let (mut top, mut labels) = (TopLists::new(args.rows, TOP), Labels::new());

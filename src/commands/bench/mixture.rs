@@ -21,7 +21,7 @@ use crate::team::Team;
 
 /// The mixture kernel: loss and one gradient of rows through K classes of E experts.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[arg(long, default_value_t = 3862)]
     classes: usize,
     #[arg(long, default_value_t = 2)]
@@ -51,14 +51,14 @@ const ROWS: usize = 240;
 
 impl Args {
     /// The gradient of stage `stage` of `rows` rows, of this shape.
-    pub fn of(shape: [usize; 3], rows: usize, stage: u8, threads: usize) -> Args {
+    pub(crate) fn of(shape: [usize; 3], rows: usize, stage: u8, threads: usize) -> Args {
         let [classes, experts, activations] = shape;
         let (labels, class_blocks, seed) = (3, 0, 7);
         Args { classes, experts, rows, activations, stage, threads, labels, class_blocks, seed }
     }
 }
 
-pub fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
+pub(crate) fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     let (k, e, rows, d) = (args.classes, args.experts, args.rows, args.activations);
     at_least_one(&[("classes", k), ("experts", e), ("rows", rows), ("activations", d)])?;
     let layouts = layouts(&vec![e; k], Dummy::Learned, d, args.class_blocks);

@@ -23,7 +23,7 @@ use crate::system;
 
 /// Measures the parts of the program on this machine.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
     benchmark: Benchmark,
     /// Table for people or one JSON object per line.
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, default_value = "auto", global = true, value_parser = Instructions::parse)]
     kernel: Instructions,
     #[command(flatten)]
-    pub patience: crate::commands::Patience,
+    pub(crate) patience: crate::commands::Patience,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -57,12 +57,12 @@ enum Benchmark {
 }
 
 /// How every benchmark measures.
-pub struct Measuring {
+pub(crate) struct Measuring {
     repeat: usize,
     kernel: Instructions,
 }
 
-pub fn run(comm: &Comm, args: Args) -> Result<()> {
+pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let measuring = Measuring { repeat: args.repeat.max(1), kernel: args.kernel };
     let rows = match args.benchmark {
         Benchmark::Gemm(args) => gemm::run(&measuring, &args),

@@ -25,7 +25,7 @@ use crate::system;
 /// Class blocks that pass rows, and rows that pass class blocks, while ranks rest a given time for
 /// each: W, the work alone; T, the traffic alone; M, both; (W + T - M) / min(W, T) is hidden.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Class blocks of a pass, and windows of an epoch.
     #[arg(long, default_value_t = 12)]
     pieces: usize,
@@ -58,7 +58,7 @@ fn work_alone(args: &Args, time: Duration) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-pub fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
+pub(crate) fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     at_least_one(&[("pieces", args.pieces), ("polls", args.polls)])?;
     let bytes = (args.mib * f64::from(1 << 20)) as usize;
     let experts = blocks(comm, args.pieces, bytes);

@@ -12,7 +12,7 @@ use crate::error::Result;
 
 /// The sum of one vector per row block over ranks that are threads: the price of the same bits.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[arg(long, default_value_t = 256)]
     leaves: usize,
     /// Numbers of a vector: the shared layers' weights.
@@ -22,7 +22,7 @@ pub struct Args {
     ranks: usize,
 }
 
-pub fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
+pub(crate) fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     at_least_one(&[("leaves", args.leaves), ("length", args.length), ("ranks", args.ranks)])?;
     let found = run_threads(args.ranks, |comm| {
         let mut seconds = [Vec::new(), Vec::new()];

@@ -20,7 +20,7 @@ use crate::train::{Data, train};
 
 /// Training on synthesized or given shards: optimizer, loss, input and all.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Shards; without any, rows are synthesized into a temporary folder.
     #[arg(long, num_args = 1..)]
     data: Vec<String>,
@@ -51,7 +51,7 @@ pub struct Args {
 /// Rows of the kernel's own run.
 const KERNEL_ROWS: usize = 2048;
 
-pub fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
+pub(crate) fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     at_least_one(&[("rows", args.rows), ("classes", args.classes), ("features", args.features)])?;
     let folder = Scratch::shared(comm)?;
     let found = measure(comm, measuring, args, &folder.0)?;

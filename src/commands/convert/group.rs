@@ -17,67 +17,67 @@ use crate::progress::{CallGuard, tick};
 /// What was converted, in numbers that add up over ranks.
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct Counts {
-    pub files: u64,
-    pub rows: u64,
-    pub labels: u64,
-    pub unlabelled: u64,
-    pub frames: u64,
+pub(crate) struct Counts {
+    pub(crate) files: u64,
+    pub(crate) rows: u64,
+    pub(crate) labels: u64,
+    pub(crate) unlabelled: u64,
+    pub(crate) frames: u64,
     /// Videos of more frames than count.
-    pub long: u64,
-    pub repeated_labels: u64,
+    pub(crate) long: u64,
+    pub(crate) repeated_labels: u64,
     /// Records with labels of segments, which aren't read.
-    pub segments: u64,
-    pub empty_ids: u64,
-    pub bytes: u64,
-    pub shards: u64,
+    pub(crate) segments: u64,
+    pub(crate) empty_ids: u64,
+    pub(crate) bytes: u64,
+    pub(crate) shards: u64,
 }
 
 /// An id's hash and where it stood: file and record.
-pub type IdPlace = [u64; 3];
+pub(crate) type IdPlace = [u64; 3];
 
 /// The first record of a rank.
 #[derive(Clone)]
-pub struct First {
-    pub kind: Kind,
-    pub file: usize,
-    pub record: u64,
+pub(crate) struct First {
+    pub(crate) kind: Kind,
+    pub(crate) file: usize,
+    pub(crate) record: u64,
     /// What keys it has, for people; empty in formats without keys.
-    pub keys: String,
+    pub(crate) keys: String,
 }
 
 /// What one rank has done.
-pub struct Done {
-    pub counts: Counts,
-    pub class_sizes: Vec<u64>,
-    pub ids: Vec<IdPlace>,
-    pub first: Option<First>,
+pub(crate) struct Done {
+    pub(crate) counts: Counts,
+    pub(crate) class_sizes: Vec<u64>,
+    pub(crate) ids: Vec<IdPlace>,
+    pub(crate) first: Option<First>,
     /// Files without any record.
-    pub empty_files: Vec<u64>,
+    pub(crate) empty_files: Vec<u64>,
 }
 
 impl Done {
-    pub fn nothing(classes: usize) -> Done {
+    pub(crate) fn nothing(classes: usize) -> Done {
         let (counts, class_sizes) = (Counts::default(), vec![0; classes]);
         Done { counts, class_sizes, ids: Vec::new(), first: None, empty_files: Vec::new() }
     }
 }
 
 /// One group of files on its way into shards.
-pub struct FileGroup<'a, 'b> {
-    pub args: &'a Args,
-    pub paths: &'a [PathBuf],
-    pub group: usize,
-    pub header: ShardHeader,
-    pub set: &'a mut NewSet<'b>,
-    pub done: &'a mut Done,
-    pub writer: Option<ShardWriter>,
+pub(crate) struct FileGroup<'a, 'b> {
+    pub(crate) args: &'a Args,
+    pub(crate) paths: &'a [PathBuf],
+    pub(crate) group: usize,
+    pub(crate) header: ShardHeader,
+    pub(crate) set: &'a mut NewSet<'b>,
+    pub(crate) done: &'a mut Done,
+    pub(crate) writer: Option<ShardWriter>,
     /// Shards of this group so far.
-    pub written: usize,
+    pub(crate) written: usize,
 }
 
 impl FileGroup<'_, '_> {
-    pub fn convert(mut self, files: Range<usize>) -> Result<()> {
+    pub(crate) fn convert(mut self, files: Range<usize>) -> Result<()> {
         for file in files {
             let _converting = CallGuard::on("converting", &self.paths[file]);
             self.done.counts.files += 1;
@@ -183,7 +183,7 @@ fn kind_of(example: &Example) -> Kind {
 }
 
 /// What is wrong with a record of `kind` where the first is of another.
-pub fn mixed(kind: Kind, first: &First, paths: &[PathBuf]) -> String {
+pub(crate) fn mixed(kind: Kind, first: &First, paths: &[PathBuf]) -> String {
     let (path, record) = (paths[first.file].display(), first.record);
     let (found, expected) = (kind.level(), first.kind.level());
     format!("found {found} features, expected {expected} ones as in {path}: record {record}")

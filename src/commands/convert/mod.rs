@@ -23,7 +23,7 @@ const GROUP_BYTES: u64 = 8 << 20;
 
 /// Makes shards of records in other formats.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Format of the files.
     #[arg(long, value_enum)]
     from: Format,
@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(required = true)]
     files: Vec<String>,
     #[command(flatten)]
-    pub patience: super::Patience,
+    pub(crate) patience: super::Patience,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
@@ -64,7 +64,7 @@ fn part(text: &str) -> std::result::Result<FeaturePart, String> {
     parsed.ok_or_else(|| "expected name:size,name:size such as rgb:1024,audio:128".into())
 }
 
-pub fn run(comm: &Comm, args: Args) -> Result<()> {
+pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let started = Instant::now();
     same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
     let paths = comm.agree(find(&args.files).and_then(|mut paths| {

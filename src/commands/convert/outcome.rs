@@ -17,7 +17,7 @@ const WARNINGS_MAX: usize = 5;
 ///
 /// # Errors
 /// Exit 4, common to all ranks.
-pub fn check(comm: &Comm, paths: &[PathBuf], own: Option<&First>) -> Result<First> {
+pub(crate) fn check(comm: &Comm, paths: &[PathBuf], own: Option<&First>) -> Result<First> {
     let numbers = own.map(|first| [first.file as u64, first.record, first.kind as u64]);
     let keys = own.map_or("", |first| &first.keys);
     let all = comm.all_gather_any(numbers.as_slice());
@@ -42,7 +42,7 @@ pub fn check(comm: &Comm, paths: &[PathBuf], own: Option<&First>) -> Result<Firs
 }
 
 /// Warns of files without any record. Collective.
-pub fn warn_of_empty_files(comm: &Comm, paths: &[PathBuf], own: &[u64]) {
+pub(crate) fn warn_of_empty_files(comm: &Comm, paths: &[PathBuf], own: &[u64]) {
     let all = comm.all_gather_any(own).concat();
     if !comm.is_root() {
         return;
@@ -56,7 +56,7 @@ pub fn warn_of_empty_files(comm: &Comm, paths: &[PathBuf], own: &[u64]) {
 }
 
 /// Warns of ids that stand twice. Collective.
-pub fn warn_of_repeated_ids(comm: &Comm, paths: &[PathBuf], ids: Vec<IdPlace>) {
+pub(crate) fn warn_of_repeated_ids(comm: &Comm, paths: &[PathBuf], ids: Vec<IdPlace>) {
     let size = comm.size() as u64;
     let mut parts = vec![Vec::new(); comm.size()];
     ids.into_iter().for_each(|id| parts[(id[0] % size) as usize].push(id));
@@ -82,7 +82,7 @@ pub fn warn_of_repeated_ids(comm: &Comm, paths: &[PathBuf], ids: Vec<IdPlace>) {
 }
 
 /// The sums over all ranks in a line; warns of what they show.
-pub fn summary(output: &Path, done: &Done, first: &First, seconds: f64) -> String {
+pub(crate) fn summary(output: &Path, done: &Done, first: &First, seconds: f64) -> String {
     let counts = &done.counts;
     let seen = done.class_sizes.iter().filter(|size| **size > 0).count();
     let text = format!(

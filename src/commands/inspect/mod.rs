@@ -12,7 +12,7 @@ use crate::human;
 
 /// Shows what shards or a model hold, and checks them in full.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Shards, folders of shards, globs, or the directory of one model.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
@@ -25,7 +25,7 @@ pub struct Args {
     seal: bool,
 }
 
-pub fn run(comm: &Comm, args: Args) -> Result<()> {
+pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     // One of them alone makes it a model that isn't whole.
     let of_model = |path: &&PathBuf| {
         ["manifest.json", "shared.h5"].iter().any(|name| path.join(name).exists())

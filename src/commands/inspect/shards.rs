@@ -30,7 +30,7 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 /// Gives all shards without proof one, each rank its share. A shard that can't be sealed keeps none
 /// of the others from it.
-pub fn seal_all(comm: &Comm, paths: &[PathBuf]) -> Result<()> {
+pub(crate) fn seal_all(comm: &Comm, paths: &[PathBuf]) -> Result<()> {
     let files = comm.agree(files(paths))?;
     let (mut counts, mut errors) = ([0u64; 2], Vec::new());
     for path in &files[comm.deal(files.len()).own()] {
@@ -56,7 +56,7 @@ fn seal_one(path: &Path) -> Result<SealOutcome> {
 }
 
 /// Prints what shards hold, or the hash of it alone. Each rank checks its share in full.
-pub fn describe(comm: &Comm, paths: &[PathBuf], hash: bool) -> Result<()> {
+pub(crate) fn describe(comm: &Comm, paths: &[PathBuf], hash: bool) -> Result<()> {
     let started = Instant::now();
     let files = comm.agree(files(paths))?;
     let dataset = comm.agree(dataset(&files))?;

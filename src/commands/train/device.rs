@@ -15,14 +15,14 @@ use crate::train::host_of;
 const VARIABLE: &str = "REELSCALE_DEVICE";
 
 /// A rank's device.
-pub enum RankDevice {
+pub(crate) enum RankDevice {
     Host(Host),
     Gpu(Gpu),
 }
 
 impl RankDevice {
     /// The instructions of the processor's kernels.
-    pub fn kernel(&self) -> &'static str {
+    pub(crate) fn kernel(&self) -> &'static str {
         match self {
             RankDevice::Host(host) => host.instructions().name(),
             RankDevice::Gpu(gpu) => gpu.instructions().name(),
@@ -35,7 +35,7 @@ impl RankDevice {
 /// # Errors
 /// Exit 3, common to all ranks: what is named isn't there, or doesn't give the processor's bits.
 /// Exit 9: it is lost.
-pub fn chosen(comm: &Comm, job: &Job) -> Result<(RankDevice, String)> {
+pub(crate) fn chosen(comm: &Comm, job: &Job) -> Result<(RankDevice, String)> {
     let (rank, ranks) = comm.on_node();
     let chosen = named(job).and_then(|name| {
         let opened = choose(&name, OnNode { rank, ranks });

@@ -24,7 +24,7 @@ impl Start<'_> {
     /// # Errors
     /// As `RunDirectory::open`; exit 6: there is a model that isn't this run's; common to all
     /// ranks.
-    pub fn take(&mut self, job: &Job) -> Result<Option<()>> {
+    pub(crate) fn take(&mut self, job: &Job) -> Result<Option<()>> {
         let (comm, args, disk) = (self.comm, self.args, &self.surroundings.disk);
         let open = || {
             let opened = RunDirectory::open(disk, &args.output, job, args.no_lock)?;
@@ -73,7 +73,7 @@ impl Start<'_> {
 }
 
 /// HDF5, which writes the model in the end, takes paths in UTF-8 only.
-pub fn in_utf8(output: &Path) -> Result<()> {
+pub(crate) fn in_utf8(output: &Path) -> Result<()> {
     match output.to_str() {
         Some(_) => Ok(()),
         None => Err(Error::usage(format!("--output: found {output:?}, expected UTF-8"))
@@ -85,7 +85,7 @@ pub fn in_utf8(output: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Exit 6: its model isn't there, or is another one; exit 5: the file system refuses.
-pub fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()> {
+pub(crate) fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()> {
     let path = output.join("model");
     disk.sync_above(&path).map_err(|error| Error::file(output, &error))?;
     let found = match there(&path).map_err(|error| Error::file(&path, &error))? {
@@ -138,7 +138,7 @@ fn own_model(output: &Path, run: Option<&Unfinished>, job: &Job) -> Result<()> {
 }
 
 /// What `path` says of shards that have been read in full, if it is there.
-pub fn read_before(path: &Path) -> ReadBefore {
+pub(crate) fn read_before(path: &Path) -> ReadBefore {
     let parsed = match read_text(path, SHARDS_READ_BYTES_MAX) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return ReadBefore::default(),
         text => text.map_err(|error| error.to_string()).and_then(|text| ReadBefore::parse(&text)),

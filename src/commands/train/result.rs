@@ -21,7 +21,7 @@ use crate::tell;
 use crate::train::Trained;
 
 /// A run that is to leave something behind.
-pub struct Ending<'a> {
+pub(crate) struct Ending<'a> {
     comm: &'a Comm,
     disk: &'a Disk,
     args: &'a Args,
@@ -35,13 +35,13 @@ pub struct Ending<'a> {
     /// The model's content hash, once it is known.
     model_hash: Option<String>,
     /// That of the model which a start before may have put in place.
-    pub named_before: String,
+    pub(crate) named_before: String,
     /// The table of timers and the line that the run ends with.
-    pub lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
 }
 
 impl<'a> Ending<'a> {
-    pub fn new(
+    pub(crate) fn new(
         (comm, disk, args): (&'a Comm, &'a Disk, &'a Args),
         directory: Option<&'a RunDirectory>,
         (job, versions, threads): (&'a Job, (&'a str, &'a str), usize),
@@ -67,7 +67,7 @@ impl<'a> Ending<'a> {
     ///
     /// # Errors
     /// Exit 5, common to all ranks; then it can be called again.
-    pub fn keep(&mut self, report: &mut Report, trained: &Trained) -> Result<()> {
+    pub(crate) fn keep(&mut self, report: &mut Report, trained: &Trained) -> Result<()> {
         let comm = self.comm;
         let held = self.directory.map_or(Ok(()), |directory| directory.held().check());
         comm.agree(held)?;
@@ -129,7 +129,7 @@ impl<'a> Ending<'a> {
     }
 }
 
-pub fn unix_seconds(time: SystemTime) -> u64 {
+pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 

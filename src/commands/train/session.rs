@@ -15,7 +15,7 @@ use crate::train::{Checkpoints, Data, MARGIN, Tries};
 
 impl Start<'_> {
     /// The checkpoints of the run, and its deadline.
-    pub fn checkpoints(&self, job: &Job, whole_job: &Job, data: &Data) -> Checkpoints {
+    pub(crate) fn checkpoints(&self, job: &Job, whole_job: &Job, data: &Data) -> Checkpoints {
         let Surroundings { disk, clock, simulated } = self.surroundings;
         let (comm, args) = (self.comm, self.args);
         let session = session(&self.found, self.started, comm, job.run.threads);
@@ -34,7 +34,7 @@ impl Start<'_> {
 }
 
 /// For how long the model is tried to be put in place; REELSCALE_KEEP_SECONDS is for tests.
-pub fn tries() -> Tries {
+pub(crate) fn tries() -> Tries {
     let seconds = std::env::var("REELSCALE_KEEP_SECONDS").ok();
     let whole = seconds.and_then(|text| text.parse().ok()).map(Duration::from_secs);
     let default = Tries::default();
@@ -42,7 +42,7 @@ pub fn tries() -> Tries {
 }
 
 /// What must be the same on all ranks: the job, where the run is kept and how it ends.
-pub fn shared_by_ranks(args: &Args, job: &Job) -> String {
+pub(crate) fn shared_by_ranks(args: &Args, job: &Job) -> String {
     let Args { job: _, overrides: _, max_time: _, no_lock: _, output, stop_exit_code, verify } =
         args;
     let job = job.computed();

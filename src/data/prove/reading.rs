@@ -29,7 +29,7 @@ const MEMORY_TIMES: u64 = 16;
 ///
 /// # Errors
 /// What reading from or writing to the other process gives.
-pub fn serve(mut paths: impl BufRead, said: impl Write + Send) -> io::Result<()> {
+pub(crate) fn serve(mut paths: impl BufRead, said: impl Write + Send) -> io::Result<()> {
     let at_start = rustix::process::getrlimit(Resource::As);
     let said = Mutex::new(said);
     let say = |what: &Said| {

@@ -27,7 +27,7 @@ pub struct Blocks<S> {
 
 /// One of them, less what the device has.
 pub(super) struct Own<S> {
-    pub block: ClassBlock<S>,
+    pub(crate) block: ClassBlock<S>,
     /// Weights as somebody still holds them, while the device has the same.
     weights: Weak<Vec<f32>>,
     /// The same of the average.
@@ -47,7 +47,7 @@ impl<S> Own<S> {
 }
 
 impl<S: Solving> Blocks<S> {
-    pub fn new(
+    pub(crate) fn new(
         queue: &Queue,
         epsilon: f32,
         blocks: Vec<ClassBlock<S>>,
@@ -94,7 +94,7 @@ impl<S: Solving> Blocks<S> {
     }
 
     /// A block's weights: the same as long as somebody holds them and they don't change.
-    pub fn weights(&self, index: usize) -> Result<Arc<Vec<f32>>, String> {
+    pub(crate) fn weights(&self, index: usize) -> Result<Arc<Vec<f32>>, String> {
         if let Some(weights) = self.own.borrow()[index].weights.upgrade() {
             return Ok(weights);
         }
@@ -105,7 +105,11 @@ impl<S: Solving> Blocks<S> {
     }
 
     /// Shows a block with all that it has.
-    pub fn read(&self, index: usize, look: &mut dyn FnMut(&ClassBlock<S>)) -> Result<(), String> {
+    pub(crate) fn read(
+        &self,
+        index: usize,
+        look: &mut dyn FnMut(&ClassBlock<S>),
+    ) -> Result<(), String> {
         let held = self.held();
         let weights = self.weights(index)?;
         let vectors = held.vectors().iter().map(|vector| held.read(vector, index));
@@ -122,7 +126,11 @@ impl<S: Solving> Blocks<S> {
     }
 
     /// Has somebody else change a block's weights.
-    pub fn change(&mut self, index: usize, with: &mut dyn FnMut(&mut [f32])) -> Result<(), String> {
+    pub(crate) fn change(
+        &mut self,
+        index: usize,
+        with: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<(), String> {
         self.rewrite(index, |_, weights| with(weights))
     }
 
@@ -150,7 +158,7 @@ impl<S: Solving> Blocks<S> {
 }
 
 impl<S: ByEpoch> Blocks<S> {
-    pub fn class_losses(&self) -> Result<Vec<Vec<f64>>, String> {
+    pub(crate) fn class_losses(&self) -> Result<Vec<Vec<f64>>, String> {
         let losses = (0..self.count()).map(|index| {
             self.bring_losses(index)?;
             Ok(self.own.borrow()[index].block.state.losses())
@@ -159,12 +167,12 @@ impl<S: ByEpoch> Blocks<S> {
     }
 
     /// Number of blocks that still learn.
-    pub fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.own.borrow().iter().filter(|own| !own.block.state.converged()).count()
     }
 
     /// Ends the learning of classes that have stopped, at where the weights stand.
-    pub fn end(&mut self, index: usize, stopped: &[bool]) -> Result<(), String> {
+    pub(crate) fn end(&mut self, index: usize, stopped: &[bool]) -> Result<(), String> {
         let weights = self.weights(index)?;
         let ClassBlock { layout, state, .. } = &mut self.own.get_mut()[index].block;
         state.end(layout, &weights, stopped);

@@ -18,7 +18,7 @@ const SIZES: [(usize, usize, usize); 2] = [(131, 67, 5), (260, 33, 9)];
 ///
 /// # Errors
 /// What differs; or the device is lost.
-pub fn check(queue: &Queue) -> Result<usize, String> {
+pub(crate) fn check(queue: &Queue) -> Result<usize, String> {
     let stream = &mut Stream::new(1, Purpose::PlantedRows, 0);
     let mut compared = functions(queue, stream)?;
     for size in SIZES {

@@ -14,14 +14,14 @@ const AUTO_TAKES_GPUS: bool = false;
 
 /// What a rank is on its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OnNode {
+pub(crate) struct OnNode {
     /// This rank among those of the node.
-    pub rank: usize,
-    pub ranks: usize,
+    pub(crate) rank: usize,
+    pub(crate) ranks: usize,
 }
 
 /// A device that has passed the check, whose memory nobody has bounded yet.
-pub struct Opened {
+pub(crate) struct Opened {
     launcher: Box<dyn Launcher>,
     /// Ranks that share it.
     sharing: usize,
@@ -30,7 +30,7 @@ pub struct Opened {
 }
 
 /// What a rank computes with.
-pub enum Chosen {
+pub(crate) enum Chosen {
     Host { why: String },
     Device(Opened),
 }
@@ -41,7 +41,7 @@ pub enum Chosen {
 ///
 /// # Errors
 /// What is named isn't there or doesn't give the processor's bits.
-pub fn choose(name: &str, place: OnNode) -> Result<Chosen, String> {
+pub(crate) fn choose(name: &str, place: OnNode) -> Result<Chosen, String> {
     match name {
         "auto" => Ok(auto(place)),
         "host" => Ok(Chosen::Host { why: "as told".into() }),
@@ -116,7 +116,7 @@ impl Opened {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn bounded(mut self, limit: usize) -> Result<Queue, String> {
+    pub(crate) fn bounded(mut self, limit: usize) -> Result<Queue, String> {
         let limit = match limit {
             0 => self.launcher.free_bytes()? / self.sharing,
             limit => limit,
@@ -127,7 +127,7 @@ impl Opened {
 
 impl Chosen {
     /// For people: what it is, and why.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Chosen::Host { why } => format!("host ({why})"),
             Chosen::Device(opened) => {

@@ -10,7 +10,7 @@ use super::launcher::{Launcher, SLACK, Slots, UNWRITTEN};
 use crate::kernel::text::calls::{Buffer, Launch};
 
 /// One GPU with the device text's kernels.
-pub struct Cuda {
+pub(crate) struct Cuda {
     device: sys::CUdevice,
     module: sys::CUmodule,
     /// Everything of this launcher, in order: others of the process have streams of their own.
@@ -29,7 +29,7 @@ impl Cuda {
     ///
     /// # Errors
     /// The driver fails.
-    pub fn count() -> Result<usize, String> {
+    pub(crate) fn count() -> Result<usize, String> {
         // SAFETY: it only looks for the library.
         if !unsafe { sys::is_culib_present() } {
             return Ok(0);
@@ -46,7 +46,7 @@ impl Cuda {
     ///
     /// # Errors
     /// There is no driver, no such GPU, or the driver doesn't take the PTX.
-    pub fn new(ordinal: i32, ptx: &str) -> Result<Cuda, String> {
+    pub(crate) fn new(ordinal: i32, ptx: &str) -> Result<Cuda, String> {
         // SAFETY: it only looks for the library.
         if !unsafe { sys::is_culib_present() } {
             return Err("CUDA: no driver (libcuda.so) found".into());

@@ -19,7 +19,12 @@ const ROWS: usize = 2048;
 
 impl Blocks<FullBatches> {
     /// Adds what a window's rows give to every class's value and gradient.
-    pub fn evaluate(&mut self, queue: &Queue, rows: &Rows, pace: &mut Pace) -> Result<(), String> {
+    pub(crate) fn evaluate(
+        &mut self,
+        queue: &Queue,
+        rows: &Rows,
+        pace: &mut Pace,
+    ) -> Result<(), String> {
         let learning = self.learning();
         for from in (0..rows.count()).step_by(ROWS) {
             if pace.stopped() {
@@ -50,7 +55,7 @@ impl Blocks<FullBatches> {
     }
 
     /// Gives every search its value and gradient, and puts its class at the next trial.
-    pub fn advance(
+    pub(crate) fn advance(
         &mut self,
         mut team: Team<Kernel>,
         rows: usize,
@@ -91,12 +96,12 @@ impl Blocks<FullBatches> {
     }
 
     /// Leaves out what a pass has given so far.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.begins = true;
     }
 
     /// Puts every class at its last accepted point.
-    pub fn settle(&mut self) -> Result<(), String> {
+    pub(crate) fn settle(&mut self) -> Result<(), String> {
         for index in 0..self.count() {
             self.rewrite(index, |block, weights| block.state.settle(&block.layout, weights))?;
         }

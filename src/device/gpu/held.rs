@@ -12,12 +12,12 @@ use crate::model::spec::Dummy;
 /// Groups whose logits are worked on at once, and their panels.
 #[derive(Clone, Debug)]
 pub(super) struct Span {
-    pub groups: Range<usize>,
-    pub panels: Range<usize>,
+    pub(crate) groups: Range<usize>,
+    pub(crate) panels: Range<usize>,
 }
 
 /// Numbers for each parameter of all blocks: weights, their gradient, what a solver keeps of them.
-pub struct Vector {
+pub(crate) struct Vector {
     /// [panel][width][16]
     pub(super) weights: Memory,
     /// [panel][16]
@@ -27,17 +27,17 @@ pub struct Vector {
 /// What a mini-batch or a run of rows is worked on in.
 pub(super) struct Scratch {
     /// Rows at once, and panels of logits.
-    pub rows: usize,
+    pub(crate) rows: usize,
     panels: usize,
-    pub logits: Memory,
+    pub(crate) logits: Memory,
     /// [rows][groups][16]
-    pub losses: Memory,
+    pub(crate) losses: Memory,
     /// W' of a span in panels, where activations' gradients were asked for.
-    pub turned_weights: Option<Memory>,
+    pub(crate) turned_weights: Option<Memory>,
 }
 
 /// Class blocks on a device, all of one width and dummy, their panels and groups end to end.
-pub struct Held {
+pub(crate) struct Held {
     pub(super) queue: Queue,
     pub(super) layouts: Vec<Layout>,
     pub(super) width: usize,
@@ -68,7 +68,7 @@ impl Held {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn new(
+    pub(crate) fn new(
         queue: &Queue,
         layouts: Vec<Layout>,
         epsilon: f32,
@@ -125,22 +125,22 @@ impl Held {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn zeros(&self) -> Result<Vector, String> {
+    pub(crate) fn zeros(&self) -> Result<Vector, String> {
         let panels = self.firsts[self.firsts.len() - 1];
         let weights = self.queue.zeros(panels * self.width * LANES * size_of::<f32>())?;
         Ok(Vector { weights, biases: self.queue.zeros(panels * LANES * size_of::<f32>())? })
     }
 
-    pub fn parameters(&self) -> &Vector {
+    pub(crate) fn parameters(&self) -> &Vector {
         &self.parameters
     }
 
-    pub fn vectors(&self) -> &[Vector] {
+    pub(crate) fn vectors(&self) -> &[Vector] {
         &self.vectors
     }
 
     /// How many blocks there are.
-    pub fn blocks(&self) -> usize {
+    pub(crate) fn blocks(&self) -> usize {
         self.layouts.len()
     }
 
@@ -154,7 +154,7 @@ impl Held {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn write(&self, to: &Vector, block: usize, numbers: &[f32]) -> Result<(), String> {
+    pub(crate) fn write(&self, to: &Vector, block: usize, numbers: &[f32]) -> Result<(), String> {
         let panels = self.panels(&(block..block + 1));
         let (weights, biases) = numbers.split_at(self.layouts[block].biases());
         assert_eq!(biases.len(), panels.len() * LANES, "numbers of another block");
@@ -166,7 +166,7 @@ impl Held {
     ///
     /// # Errors
     /// The device is lost, or a launch has failed.
-    pub fn read(&self, from: &Vector, block: usize) -> Result<Vec<f32>, String> {
+    pub(crate) fn read(&self, from: &Vector, block: usize) -> Result<Vec<f32>, String> {
         let panels = self.panels(&(block..block + 1));
         let layout = &self.layouts[block];
         let mut numbers = vec![0.0; layout.parameters()];
@@ -180,7 +180,7 @@ impl Held {
     ///
     /// # Errors
     /// The device is lost, or a launch has failed.
-    pub fn read_biases(&self, from: &Vector, block: usize) -> Result<Vec<f32>, String> {
+    pub(crate) fn read_biases(&self, from: &Vector, block: usize) -> Result<Vec<f32>, String> {
         let panels = self.panels(&(block..block + 1));
         from.biases.read(panels.start * LANES, panels.len() * LANES)
     }
@@ -189,7 +189,7 @@ impl Held {
     ///
     /// # Errors
     /// The device is lost, or a launch has failed.
-    pub fn losses(&self, block: usize) -> Result<Vec<f64>, String> {
+    pub(crate) fn losses(&self, block: usize) -> Result<Vec<f64>, String> {
         let (from, to) = (self.group_firsts[block], self.group_firsts[block + 1]);
         self.class_losses.read(from * LANES, (to - from) * LANES)
     }
@@ -198,7 +198,7 @@ impl Held {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn set_losses(&self, block: usize, losses: &[f64]) -> Result<(), String> {
+    pub(crate) fn set_losses(&self, block: usize, losses: &[f64]) -> Result<(), String> {
         let (from, to) = (self.group_firsts[block], self.group_firsts[block + 1]);
         assert_eq!(losses.len(), (to - from) * LANES, "losses of another block");
         self.class_losses.write(from * LANES, losses)

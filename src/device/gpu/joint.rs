@@ -15,7 +15,7 @@ use crate::optim::MiniBatch;
 impl Blocks<Joint> {
     /// Both gradients of a mini-batch: with respect to the weights, which stay, and each block's
     /// part of dL/dv as a leaf, where that is wanted. Gives each block's losses by class.
-    pub fn gradients(
+    pub(crate) fn gradients(
         &mut self,
         queue: &Queue,
         rows: &Rows,
@@ -56,7 +56,7 @@ impl Blocks<Joint> {
     }
 
     /// Squared norms of those gradients, by variable.
-    pub fn squares(&self) -> std::result::Result<Vec<[f64; VARIABLES]>, String> {
+    pub(crate) fn squares(&self) -> std::result::Result<Vec<[f64; VARIABLES]>, String> {
         // Without gradients, which a stop may have left out, there is nothing to step by, either.
         let Some(gradient) = &self.gradient else {
             return Ok(vec![[0.0; VARIABLES]; self.count()]);
@@ -71,7 +71,7 @@ impl Blocks<Joint> {
     }
 
     /// Adam's step of every block by its gradient.
-    pub fn step(&mut self, step: &JointStep) -> std::result::Result<(), String> {
+    pub(crate) fn step(&mut self, step: &JointStep) -> std::result::Result<(), String> {
         let (Some(held), Some(gradient)) = (&self.held, &self.gradient) else { return Ok(()) };
         let [gates, experts, biases] = step.scales;
         held.scale(gradient, [gates, experts])?;

@@ -3,10 +3,10 @@
 use crate::kernel::text::calls::{Buffer, Launch};
 
 /// Bytes that a kernel may read beyond a buffer.
-pub const SLACK: usize = 16;
+pub(crate) const SLACK: usize = 16;
 
 /// What memory holds that nobody has written: no number, neither in 32 nor in 64 bits.
-pub const UNWRITTEN: u8 = 0xff;
+pub(crate) const UNWRITTEN: u8 = 0xff;
 
 /// A device that runs launches one after another in the order in which they come. What it is asked
 /// for lies within the buffers that it made.
@@ -73,7 +73,7 @@ pub trait Launcher {
 }
 
 /// What a launcher has for each buffer. Numbers of buffers that were given back come again.
-pub struct Slots<T> {
+pub(crate) struct Slots<T> {
     slots: Vec<Option<T>>,
     empty: Vec<usize>,
 }
@@ -85,7 +85,7 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T> Slots<T> {
-    pub fn put(&mut self, memory: T) -> Buffer {
+    pub(crate) fn put(&mut self, memory: T) -> Buffer {
         match self.empty.pop() {
             Some(index) => {
                 self.slots[index] = Some(memory);
@@ -98,16 +98,16 @@ impl<T> Slots<T> {
         }
     }
 
-    pub fn take(&mut self, buffer: Buffer) -> T {
+    pub(crate) fn take(&mut self, buffer: Buffer) -> T {
         self.empty.push(buffer.0);
         self.slots[buffer.0].take().expect("memory that wasn't given back")
     }
 
-    pub fn of(&self, buffer: Buffer) -> &T {
+    pub(crate) fn of(&self, buffer: Buffer) -> &T {
         self.slots[buffer.0].as_ref().expect("memory that wasn't given back")
     }
 
-    pub fn of_mut(&mut self, buffer: Buffer) -> &mut T {
+    pub(crate) fn of_mut(&mut self, buffer: Buffer) -> &mut T {
         self.slots[buffer.0].as_mut().expect("memory that wasn't given back")
     }
 }

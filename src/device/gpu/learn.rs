@@ -29,7 +29,7 @@ struct Next {
 impl Blocks<MiniBatches> {
     /// Takes every block that still learns through the mini-batches of the window that it hasn't
     /// seen, one mini-batch of all blocks after another.
-    pub fn learn(
+    pub(crate) fn learn(
         &mut self,
         queue: &Queue,
         rows: &Rows,
@@ -69,7 +69,7 @@ impl Blocks<MiniBatches> {
     }
 
     /// The same where something stands between gradient and step.
-    pub fn learn_in_turns(
+    pub(crate) fn learn_in_turns(
         &mut self,
         queue: &Queue,
         rows: &Rows,
@@ -112,7 +112,7 @@ impl Blocks<MiniBatches> {
     }
 
     /// Exchanges weights and their averages, where there are any.
-    pub fn swap_averages(&mut self) {
+    pub(crate) fn swap_averages(&mut self) {
         let own = self.own.get_mut();
         let averages = own.iter().any(|own| own.block.state.average.is_some());
         let Some(held) = self.held.as_mut().filter(|_| averages) else { return };
@@ -122,7 +122,7 @@ impl Blocks<MiniBatches> {
     }
 
     /// Ends an epoch: the sums of losses of blocks that still learn begin again.
-    pub fn end_epoch(&mut self, tolerance: f64) -> std::result::Result<(), String> {
+    pub(crate) fn end_epoch(&mut self, tolerance: f64) -> std::result::Result<(), String> {
         self.class_losses()?;
         for index in 0..self.count() {
             let state = &mut self.own.get_mut()[index].block.state;

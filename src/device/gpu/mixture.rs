@@ -15,7 +15,7 @@ use crate::model::{LANES, stride_of};
 
 /// Whether sums begin with these rows or go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sums {
+pub(crate) enum Sums {
     Begin,
     GoOn,
 }
@@ -27,7 +27,7 @@ impl Held {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn learn(
+    pub(crate) fn learn(
         &mut self,
         window: &Window,
         rows: Range<usize>,
@@ -54,7 +54,7 @@ impl Held {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn step(
+    pub(crate) fn step(
         &self,
         blocks: Range<usize>,
         gradient: &Vector,
@@ -87,7 +87,12 @@ impl Held {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn average(&self, blocks: Range<usize>, share: f32, mean: &Vector) -> Result<(), String> {
+    pub(crate) fn average(
+        &self,
+        blocks: Range<usize>,
+        share: f32,
+        mean: &Vector,
+    ) -> Result<(), String> {
         let (panels, panel) = (self.panels(&blocks), self.width * LANES);
         for (own, mean, numbers) in [
             (&self.parameters.weights, &mean.weights, panel),
@@ -103,7 +108,7 @@ impl Held {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn expert_gradient(
+    pub(crate) fn expert_gradient(
         &mut self,
         window: &Window,
         rows: Range<usize>,
@@ -123,7 +128,7 @@ impl Held {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn both_gradients(
+    pub(crate) fn both_gradients(
         &mut self,
         window: &Window,
         rows: Range<usize>,
@@ -145,7 +150,8 @@ impl Held {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn activation_gradient(
+    #[allow(dead_code, reason = "gpu-check compares it with the processor's")]
+    pub(crate) fn activation_gradient(
         &mut self,
         window: &Window,
         rows: Range<usize>,
@@ -167,7 +173,8 @@ impl Held {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn scores(
+    #[allow(dead_code, reason = "gpu-check compares it with the processor's")]
+    pub(crate) fn scores(
         &mut self,
         window: &Window,
         rows: Range<usize>,
@@ -192,7 +199,11 @@ impl Held {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn panel_squares(&self, block: usize, gradient: &Vector) -> Result<Vec<f64>, String> {
+    pub(crate) fn panel_squares(
+        &self,
+        block: usize,
+        gradient: &Vector,
+    ) -> Result<Vec<f64>, String> {
         let panels = self.panels(&(block..block + 1));
         let squares = self.queue.make(panels.len() * size_of::<f64>())?;
         let place = (panels.start, panels.len());
@@ -205,7 +216,7 @@ impl Held {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn scale(&self, gradient: &Vector, factors: [f32; 2]) -> Result<(), String> {
+    pub(crate) fn scale(&self, gradient: &Vector, factors: [f32; 2]) -> Result<(), String> {
         let panels = self.panels(&(0..self.blocks()));
         let place = (panels.start, panels.len());
         let (numbers, learned) = (self.width * LANES, self.learned.buffer());

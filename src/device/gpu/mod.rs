@@ -5,26 +5,26 @@
 
 mod blocks;
 mod check;
-pub mod choice;
-pub mod cuda;
+pub(crate) mod choice;
+pub(crate) mod cuda;
 mod full_batches;
-pub mod held;
+pub(crate) mod held;
 mod joint;
 pub mod launcher;
 mod learn;
-pub mod mixture;
+pub(crate) mod mixture;
 pub mod opencl;
 pub mod queue;
 mod rows;
-pub mod window;
+pub(crate) mod window;
 
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-pub use self::blocks::Blocks;
+pub(crate) use self::blocks::Blocks;
 use self::queue::Queue;
-pub use self::rows::Rows;
+pub(crate) use self::rows::Rows;
 use super::host::{Host, Instructions, Network, Visitor, Wave};
 use super::{
     Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Joint,
@@ -87,7 +87,7 @@ impl Gpu {
     }
 
     /// The instructions of the host beside it.
-    pub fn instructions(&self) -> Instructions {
+    pub(crate) fn instructions(&self) -> Instructions {
         self.host.instructions()
     }
 

@@ -23,7 +23,7 @@ struct Inner {
 }
 
 /// Memory of a device, which goes back when nobody has it any more.
-pub struct Memory {
+pub(crate) struct Memory {
     queue: Queue,
     buffer: Buffer,
     bytes: usize,
@@ -36,12 +36,12 @@ impl Queue {
     }
 
     /// The launcher, once nobody else has the queue or memory of it.
-    pub fn into_launcher(self) -> Box<dyn Launcher> {
+    pub(crate) fn into_launcher(self) -> Box<dyn Launcher> {
         let inner = Rc::into_inner(self.0).expect("the last one that has it");
         inner.into_inner().launcher
     }
 
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         self.0.borrow().launcher.describe()
     }
 
@@ -49,7 +49,7 @@ impl Queue {
     ///
     /// # Errors
     /// It is lost.
-    pub fn alive(&self) -> Result<(), String> {
+    pub(crate) fn alive(&self) -> Result<(), String> {
         self.asked(|_| Ok(()))
     }
 
@@ -63,7 +63,7 @@ impl Queue {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn make(&self, bytes: usize) -> Result<Memory, String> {
+    pub(crate) fn make(&self, bytes: usize) -> Result<Memory, String> {
         let buffer = self.asked(|inner| {
             if inner.held + bytes > inner.limit {
                 let (held, limit) = (inner.held, inner.limit);
@@ -81,7 +81,7 @@ impl Queue {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn upload<T: NoUninit>(&self, numbers: &[T]) -> Result<Memory, String> {
+    pub(crate) fn upload<T: NoUninit>(&self, numbers: &[T]) -> Result<Memory, String> {
         let memory = self.make(size_of_val(numbers))?;
         memory.write(0, numbers)?;
         Ok(memory)
@@ -91,7 +91,7 @@ impl Queue {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn zeros(&self, bytes: usize) -> Result<Memory, String> {
+    pub(crate) fn zeros(&self, bytes: usize) -> Result<Memory, String> {
         let memory = self.make(bytes)?;
         memory.clear()?;
         Ok(memory)
@@ -101,7 +101,7 @@ impl Queue {
     ///
     /// # Errors
     /// The device is lost or refuses it.
-    pub fn launch(&self, launch: &Launch) -> Result<(), String> {
+    pub(crate) fn launch(&self, launch: &Launch) -> Result<(), String> {
         self.asked(|inner| inner.launcher.launch(launch))
     }
 
@@ -109,7 +109,7 @@ impl Queue {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn mark(&self) -> Result<(), String> {
+    pub(crate) fn mark(&self) -> Result<(), String> {
         self.asked(|inner| inner.launcher.mark())
     }
 
@@ -117,7 +117,7 @@ impl Queue {
     ///
     /// # Errors
     /// The device is lost, or a launch has failed.
-    pub fn marks_left(&self) -> Result<usize, String> {
+    pub(crate) fn marks_left(&self) -> Result<usize, String> {
         self.asked(|inner| inner.launcher.marks_left())
     }
 
@@ -125,7 +125,8 @@ impl Queue {
     ///
     /// # Errors
     /// The device is lost, or a launch has failed.
-    pub fn finish(&self) -> Result<(), String> {
+    #[allow(dead_code, reason = "gpu-check compares it with the processor's")]
+    pub(crate) fn finish(&self) -> Result<(), String> {
         self.asked(|inner| inner.launcher.finish())
     }
 
@@ -142,12 +143,12 @@ impl Queue {
 }
 
 impl Memory {
-    pub fn buffer(&self) -> Buffer {
+    pub(crate) fn buffer(&self) -> Buffer {
         self.buffer
     }
 
     /// Whether it holds so many bytes.
-    pub fn fits(&self, bytes: usize) -> bool {
+    pub(crate) fn fits(&self, bytes: usize) -> bool {
         bytes <= self.bytes
     }
 
@@ -155,7 +156,7 @@ impl Memory {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn write<T: NoUninit>(&self, at: usize, numbers: &[T]) -> Result<(), String> {
+    pub(crate) fn write<T: NoUninit>(&self, at: usize, numbers: &[T]) -> Result<(), String> {
         let (at, bytes) = self.stretch::<T>(at, numbers.len());
         let content = bytemuck::cast_slice(numbers);
         assert_eq!(content.len(), bytes);
@@ -169,7 +170,7 @@ impl Memory {
     ///
     /// # Errors
     /// The device is lost, or a launch before has failed.
-    pub fn read<T: Pod>(&self, at: usize, count: usize) -> Result<Vec<T>, String> {
+    pub(crate) fn read<T: Pod>(&self, at: usize, count: usize) -> Result<Vec<T>, String> {
         let mut numbers = vec![T::zeroed(); count];
         self.read_into(at, &mut numbers)?;
         Ok(numbers)
@@ -179,7 +180,7 @@ impl Memory {
     ///
     /// # Errors
     /// The device is lost, or a launch before has failed.
-    pub fn read_into<T: Pod>(&self, at: usize, numbers: &mut [T]) -> Result<(), String> {
+    pub(crate) fn read_into<T: Pod>(&self, at: usize, numbers: &mut [T]) -> Result<(), String> {
         let (at, _) = self.stretch::<T>(at, numbers.len());
         self.queue.asked(|inner| match bytemuck::cast_slice_mut(numbers) {
             [] => Ok(()),
@@ -191,7 +192,7 @@ impl Memory {
     ///
     /// # Errors
     /// The device is lost.
-    pub fn clear(&self) -> Result<(), String> {
+    pub(crate) fn clear(&self) -> Result<(), String> {
         match self.bytes {
             0 => Ok(()),
             bytes => self.queue.asked(|inner| inner.launcher.fill(self.buffer, 0, bytes, 0)),

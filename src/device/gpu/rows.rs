@@ -11,14 +11,14 @@ use crate::model::{Layout, stride_of};
 /// Activations on the device, labels there and on the host.
 pub struct Rows {
     /// Position of the first in its epoch.
-    pub first: usize,
+    pub(crate) first: usize,
     width: usize,
-    pub labels: Labels,
-    pub window: Window,
+    pub(crate) labels: Labels,
+    pub(crate) window: Window,
 }
 
 impl Rows {
-    pub fn new(queue: &Queue, arrived: Arrived) -> Result<Rows, String> {
+    pub(crate) fn new(queue: &Queue, arrived: Arrived) -> Result<Rows, String> {
         let Arrived { first, width, numbers, from, labels, dropout } = arrived;
         let numbers = queue.upload(numbers)?;
         let places: Vec<i64> = from.iter().map(|place| *place as i64).collect();
@@ -33,12 +33,12 @@ impl Rows {
         Ok(Rows { first, width, labels, window })
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.labels.rows()
     }
 
     /// The rows of a mini-batch that a block learns from where negatives are drawn.
-    pub fn draw(
+    pub(crate) fn draw(
         &self,
         queue: &Queue,
         negatives: Negatives,

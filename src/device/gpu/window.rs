@@ -7,7 +7,7 @@ use crate::labels::Labels;
 use crate::model::stride_of;
 
 /// Rows that pass class blocks, on a device.
-pub struct Window {
+pub(crate) struct Window {
     rows: usize,
     width: usize,
     /// [rows][stride of d], and the same turned, [d][rows rounded up to four].
@@ -24,12 +24,12 @@ struct Marks {
 }
 
 /// Where rows come from: row i begins at number `places[i]`.
-pub struct Source<'a> {
-    pub numbers: &'a Memory,
-    pub places: &'a [i64],
-    pub width: usize,
+pub(crate) struct Source<'a> {
+    pub(crate) numbers: &'a Memory,
+    pub(crate) places: &'a [i64],
+    pub(crate) width: usize,
     /// What is left out, and the stream of each row, two words each, the lower first.
-    pub dropout: Option<(Dropout, &'a [u32])>,
+    pub(crate) dropout: Option<(Dropout, &'a [u32])>,
 }
 
 impl Window {
@@ -37,7 +37,7 @@ impl Window {
     ///
     /// # Errors
     /// The device is full or lost.
-    pub fn new(
+    pub(crate) fn new(
         queue: &Queue,
         source: Source,
         labels: &Labels,
@@ -72,12 +72,12 @@ impl Window {
         Ok(Window { rows, width, activations, turned, truth })
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
     /// The activations, [rows][stride].
-    pub fn activations(&self) -> &Memory {
+    pub(crate) fn activations(&self) -> &Memory {
         &self.activations
     }
 
@@ -85,7 +85,8 @@ impl Window {
     ///
     /// # Errors
     /// The device is lost, or a launch has failed.
-    pub fn turned_numbers(&self) -> Result<Vec<f32>, String> {
+    #[allow(dead_code, reason = "gpu-check compares it with the processor's")]
+    pub(crate) fn turned_numbers(&self) -> Result<Vec<f32>, String> {
         self.turned.read(0, self.width * self.rows.next_multiple_of(4))
     }
 

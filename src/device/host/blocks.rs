@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::clipping::{scale_by_variable, squares_by_variable};
 use super::drawn::Drawn;
 use super::rows::Rows;
+use super::searches::{Pass, advance_classes};
 use crate::device::{
     Between, ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Pace,
     Turn, VARIABLES,
@@ -17,7 +18,7 @@ use crate::kernel::mixture::{
     Block, Kernel, both_gradients, expert_gradient, fresh_expert_gradient, transpose,
 };
 use crate::kernel::vector::Instructions;
-use crate::model::{LANES, Layout};
+use crate::model::LANES;
 use crate::optim::{MiniBatch, Offered, Step};
 use crate::team::Team;
 
@@ -39,14 +40,14 @@ struct Own<S> {
 }
 
 /// One thread's kernel with the gradient that it makes.
-pub struct KernelAndGradient<'a> {
-    pub kernel: &'a mut Kernel,
-    pub gradient: &'a mut Vec<f32>,
+pub(crate) struct KernelAndGradient<'a> {
+    pub(crate) kernel: &'a mut Kernel,
+    pub(crate) gradient: &'a mut Vec<f32>,
 }
 
 impl KernelAndGradient<'_> {
     /// Pairs of one kernel and one gradient each; there are equally many.
-    pub fn team<'a>(
+    pub(crate) fn team<'a>(
         kernels: &'a mut [Kernel],
         gradients: &'a mut [Vec<f32>],
     ) -> Vec<KernelAndGradient<'a>> {
@@ -76,20 +77,20 @@ impl<S> Own<S> {
 }
 
 impl<S> HeldBlocks<S> {
-    pub fn new(blocks: Vec<ClassBlock<S>>) -> HeldBlocks<S> {
+    pub(crate) fn new(blocks: Vec<ClassBlock<S>>) -> HeldBlocks<S> {
         let own = |block| Own { block, gradient: Vec::new(), losses: Vec::new() };
         HeldBlocks { blocks: blocks.into_iter().map(own).collect(), gradients: Vec::new() }
     }
 
-    pub fn of(&self, index: usize) -> &ClassBlock<S> {
+    pub(crate) fn of(&self, index: usize) -> &ClassBlock<S> {
         &self.blocks[index].block
     }
 
-    pub fn of_mut(&mut self, index: usize) -> &mut ClassBlock<S> {
+    pub(crate) fn of_mut(&mut self, index: usize) -> &mut ClassBlock<S> {
         &mut self.blocks[index].block
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &ClassBlock<S>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ClassBlock<S>> {
         self.blocks.iter().map(|own| &own.block)
     }
 }
@@ -97,7 +98,13 @@ impl<S> HeldBlocks<S> {
 impl HeldBlocks<MiniBatches> {
     /// Takes every block that still learns through the mini-batches of the window that it hasn't
     /// seen.
-    pub fn learn(&mut self, kernels: &mut [Kernel], rows: &Rows, how: &Learn, pace: &mut Pace) {
+    pub(crate) fn learn(
+        &mut self,
+        kernels: &mut [Kernel],
+        rows: &Rows,
+        how: &Learn,
+        pace: &mut Pace,
+    ) {
         self.gradients.resize_with(kernels.len(), Vec::new);
         let stopped = pace.stopping();
         let blocks = self.blocks.iter_mut().map(|own| &mut own.block);
@@ -123,7 +130,7 @@ impl HeldBlocks<MiniBatches> {
     /// blocks, in turns that are the same on all ranks, of which one is on its way while the next
     /// one's gradient is made. Where `between` says that the run stops, no further turn begins, and
     /// those under way change nothing.
-    pub fn learn_in_turns(
+    pub(crate) fn learn_in_turns(
         &mut self,
         kernels: &mut [Kernel],
         rows: &Rows,
@@ -171,7 +178,7 @@ impl HeldBlocks<MiniBatches> {
         Ok(())
     }
 
-    pub fn swap_averages(&mut self) {
+    pub(crate) fn swap_averages(&mut self) {
         for Own { block, .. } in &mut self.blocks {
             if let Some(average) = &mut block.state.average {
                 std::mem::swap(&mut average.weights, &mut block.weights);
@@ -179,7 +186,7 @@ impl HeldBlocks<MiniBatches> {
         }
     }
 
-    pub fn end_epoch(&mut self, tolerance: f64) {
+    pub(crate) fn end_epoch(&mut self, tolerance: f64) {
         self.blocks.iter_mut().for_each(|own| own.block.state.end_epoch(tolerance));
         self.gradients = Vec::new();
     }
@@ -246,7 +253,7 @@ impl HeldBlocks<FullBatches> {
     }
 
     /// Adds what a window's rows give to every class's value and gradient.
-    pub fn evaluate(&mut self, mut team: Team<Kernel>, rows: &Rows, pace: &mut Pace) {
+    pub(crate) fn evaluate(&mut self, mut team: Team<Kernel>, rows: &Rows, pace: &mut Pace) {
         let (passing, stopped) = (rows.passing(), pace.stopping());
         let all = 0..rows.labels().rows();
         let evaluate = |team: &mut Team<Kernel>, own: &mut Own<FullBatches>| {
@@ -262,17 +269,23 @@ impl HeldBlocks<FullBatches> {
 
     /// Gives every search its objective, mean loss + l2 |w|^2 / 2, and its gradient, and moves its
     /// class to the next trial.
-    pub fn advance(&mut self, mut team: Team<Kernel>, rows: usize, l2: f64, offered: &Offered) {
+    pub(crate) fn advance(
+        &mut self,
+        mut team: Team<Kernel>,
+        rows: usize,
+        l2: f64,
+        offered: &Offered,
+    ) {
         team.for_each(self.searching().collect::<Vec<_>>(), |kernel, own| {
             own.advance(kernel, rows, l2, offered);
         });
     }
 
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.blocks.iter_mut().for_each(Own::forget);
     }
 
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for Own { block: ClassBlock { layout, weights, state }, .. } in &mut self.blocks {
             state.settle(layout, Arc::<Vec<f32>>::make_mut(weights));
         }
@@ -294,51 +307,10 @@ impl Own<FullBatches> {
     }
 }
 
-/// What a pass over so many rows has given a class block: sums of losses by class, and their
-/// gradient.
-pub struct Pass<'a> {
-    pub losses: &'a [f64],
-    pub gradient: &'a [f32],
-    pub rows: usize,
-    pub l2: f64,
-}
-
-/// Gives every search of a block its objective and its gradient, and moves its class's weights to
-/// the next trial.
-pub fn advance_classes(
-    kernel: &mut Kernel,
-    layout: &Layout,
-    weights: &mut [f32],
-    state: &mut FullBatches,
-    pass: Pass,
-    offered: &Offered,
-) {
-    let scale = 1.0 / pass.rows as f64;
-    let instructions = kernel.gemm().instructions();
-    for (class, search) in state.classes.iter_mut().enumerate() {
-        let (places, decayed) = layout.places_of(class);
-        let (mut value, mut gradient) = (pass.losses[class] * scale, Vec::new());
-        let mut point = Vec::with_capacity(places.len());
-        for (position, place) in places.iter().enumerate() {
-            let mut slope = f64::from(pass.gradient[*place]) * scale;
-            if position < decayed {
-                let weight = f64::from(weights[*place]);
-                value += 0.5 * pass.l2 * weight * weight;
-                slope += pass.l2 * weight;
-            }
-            gradient.push(slope as f32);
-            point.push(weights[*place]);
-        }
-        let (team, found) = (&mut Team::alone(kernel), (value, &gradient[..]));
-        search.advance(team, instructions, &mut point, found, offered);
-        places.iter().zip(point).for_each(|(place, weight)| weights[*place] = weight);
-    }
-}
-
 impl HeldBlocks<Joint> {
     /// Both gradients of a mini-batch: with respect to the weights, which stay, and each block's
     /// part of dL/dv as a leaf, where that is wanted. Gives each block's losses by class.
-    pub fn gradients(
+    pub(crate) fn gradients(
         &mut self,
         mut team: Team<Kernel>,
         rows: &Rows,
@@ -376,12 +348,12 @@ impl HeldBlocks<Joint> {
         Ok(losses)
     }
 
-    pub fn squares(&self) -> Vec<[f64; VARIABLES]> {
+    pub(crate) fn squares(&self) -> Vec<[f64; VARIABLES]> {
         let own = self.blocks.iter();
         own.map(|own| squares_by_variable(&own.block.layout, &own.gradient)).collect()
     }
 
-    pub fn step(&mut self, mut team: Team<Kernel>, step: &JointStep) {
+    pub(crate) fn step(&mut self, mut team: Team<Kernel>, step: &JointStep) {
         team.for_each(&mut self.blocks, |kernel, own| {
             let Own { block: ClassBlock { layout, weights, state }, gradient, .. } = own;
             scale_by_variable(layout, gradient, step.scales);

@@ -14,13 +14,13 @@ fn variables(layout: &Layout) -> impl Iterator<Item = usize> + '_ {
 }
 
 /// Squared norms of the block's gradient, by variable.
-pub fn squares_by_variable(layout: &Layout, gradient: &[f32]) -> [f64; VARIABLES] {
+pub(crate) fn squares_by_variable(layout: &Layout, gradient: &[f32]) -> [f64; VARIABLES] {
     let (weights, biases) = gradient.split_at(layout.biases());
     squares_of_panels(layout, weights.chunks_exact(layout.width * LANES).map(square), biases)
 }
 
 /// The same, given each panel's sum of squares and the gradient of the biases.
-pub fn squares_of_panels(
+pub(crate) fn squares_of_panels(
     layout: &Layout,
     panels: impl Iterator<Item = f64>,
     biases: &[f32],
@@ -31,7 +31,7 @@ pub fn squares_of_panels(
 }
 
 /// Scales the block's gradient, each variable by its own factor.
-pub fn scale_by_variable(layout: &Layout, gradient: &mut [f32], scales: [f32; VARIABLES]) {
+pub(crate) fn scale_by_variable(layout: &Layout, gradient: &mut [f32], scales: [f32; VARIABLES]) {
     let (weights, biases) = gradient.split_at_mut(layout.biases());
     let panels = weights.chunks_exact_mut(layout.width * LANES);
     for (panel, variable) in panels.zip(variables(layout)) {

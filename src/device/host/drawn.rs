@@ -8,7 +8,7 @@ use crate::labels::Labels;
 use crate::model::{Layout, Matrix};
 
 /// Rows of a mini-batch that a class block learns from.
-pub struct Drawn {
+pub(crate) struct Drawn {
     /// As high as the largest mini-batch so far.
     activations: Matrix,
     labels: Labels,
@@ -17,21 +17,21 @@ pub struct Drawn {
 
 impl Drawn {
     /// Room for activations `width` wide.
-    pub fn new(width: usize) -> Drawn {
+    pub(crate) fn new(width: usize) -> Drawn {
         Drawn { activations: Matrix::zeros(0, width), labels: Labels::new(), weights: Vec::new() }
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.weights.len()
     }
 
-    pub fn passing(&self) -> Passing<'_> {
+    pub(crate) fn passing(&self) -> Passing<'_> {
         Passing { activations: &self.activations, labels: &self.labels, weights: &self.weights }
     }
 
     /// Gathers those `rows` of the rows passing by from which the block learns. The first of the
     /// rows passing by is at `position` of the epoch.
-    pub fn draw(
+    pub(crate) fn draw(
         &mut self,
         negatives: Negatives,
         layout: &Layout,

@@ -6,23 +6,24 @@ mod clipping;
 mod drawn;
 mod network;
 mod rows;
+mod searches;
 mod visits;
 
 use std::sync::Arc;
 
-pub use self::blocks::{HeldBlocks, KernelAndGradient};
-pub(crate) use self::blocks::{Pass, advance_classes};
+pub(crate) use self::blocks::{HeldBlocks, KernelAndGradient};
 pub(crate) use self::clipping::squares_of_panels;
-pub use self::network::{Network, Wave};
-pub use self::rows::Rows;
-pub use self::visits::Visitor;
+pub(crate) use self::network::{Network, Wave};
+pub(crate) use self::rows::Rows;
+pub(crate) use self::searches::{Pass, advance_classes};
+pub(crate) use self::visits::Visitor;
 use super::{
     Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Joint,
     JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
 };
 use crate::error::Result;
 use crate::kernel::mixture::Kernel;
-pub use crate::kernel::vector::Instructions;
+pub(crate) use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::features::Features;
@@ -41,7 +42,7 @@ pub struct Host {
 impl Host {
     /// `threads` threads, at least one, on these instructions; `epsilon` is eps of the loss.
     #[doc(hidden)]
-    pub fn new(instructions: Instructions, threads: usize, epsilon: f32) -> Host {
+    pub(crate) fn new(instructions: Instructions, threads: usize, epsilon: f32) -> Host {
         let kernels = (0..threads.max(1)).map(|_| Kernel::new(instructions, epsilon)).collect();
         Host { kernels, instructions }
     }
@@ -64,7 +65,7 @@ impl Host {
     }
 
     #[doc(hidden)]
-    pub fn instructions(&self) -> Instructions {
+    pub(crate) fn instructions(&self) -> Instructions {
         self.instructions
     }
 

@@ -33,17 +33,17 @@ pub struct Wave {
 /// The rows of one row block or group.
 pub(super) struct BlockRows {
     tape: Tape,
-    pub labels: Labels,
+    pub(crate) labels: Labels,
     /// dL/dv [rows][d], summed over the class blocks that have visited; empty before the first.
     slopes: Matrix,
-    pub loss: f64,
+    pub(crate) loss: f64,
     /// Pieces that the rows were read in.
     pieces: usize,
 }
 
 impl BlockRows {
     /// v, and dL/dv so far.
-    pub fn sides(&mut self) -> (&Matrix, &mut Matrix) {
+    pub(crate) fn sides(&mut self) -> (&Matrix, &mut Matrix) {
         let v = self.tape.output();
         if self.slopes.rows() != v.rows() {
             self.slopes = Matrix::zeros(v.rows(), v.width());
@@ -53,11 +53,11 @@ impl BlockRows {
 }
 
 impl Wave {
-    pub fn outputs(&self, to: &mut Vec<f32>) {
+    pub(crate) fn outputs(&self, to: &mut Vec<f32>) {
         self.blocks.iter().for_each(|rows| to.extend_from_slice(&rows.tape.output().data));
     }
 
-    pub fn give_slopes(&mut self, slopes: &[f32]) {
+    pub(crate) fn give_slopes(&mut self, slopes: &[f32]) {
         let mut rest = slopes;
         for rows in &mut self.blocks {
             let own = &mut rows.sides().1.data;
@@ -68,17 +68,17 @@ impl Wave {
         assert!(rest.is_empty(), "slopes of other rows");
     }
 
-    pub fn losses(&self) -> Vec<f64> {
+    pub(crate) fn losses(&self) -> Vec<f64> {
         self.blocks.iter().map(|rows| rows.loss).collect()
     }
 }
 
 impl<'a> Network<'a> {
-    pub fn new(model: &'a Annotator) -> Network<'a> {
+    pub(crate) fn new(model: &'a Annotator) -> Network<'a> {
         Network { model, transposed: OnceCell::new() }
     }
 
-    pub fn activations(
+    pub(crate) fn activations(
         &self,
         mut team: Team<Kernel>,
         pieces: &mut dyn Iterator<Item = Result<(Features, Labels)>>,
@@ -97,7 +97,7 @@ impl<'a> Network<'a> {
         }
     }
 
-    pub fn forward(
+    pub(crate) fn forward(
         &self,
         mut team: Team<Kernel>,
         pieces: &mut dyn Iterator<Item = Result<Piece>>,
@@ -129,7 +129,7 @@ impl<'a> Network<'a> {
         }
     }
 
-    pub fn backward(
+    pub(crate) fn backward(
         &self,
         kernels: &mut [Kernel],
         wave: Wave,

@@ -12,13 +12,13 @@ const ROWS: usize = 64;
 /// Activations and labels, row by row.
 pub struct Rows {
     /// Position of the first in its epoch.
-    pub first: usize,
+    pub(crate) first: usize,
     activations: Matrix,
     labels: Labels,
 }
 
 impl Rows {
-    pub fn of(mut team: Team<Kernel>, arrived: Arrived, before: Option<Rows>) -> Rows {
+    pub(crate) fn of(mut team: Team<Kernel>, arrived: Arrived, before: Option<Rows>) -> Rows {
         let Arrived { first, width, numbers, from, labels, dropout } = arrived;
         let memory = before.map(|rows| rows.activations).filter(|own| own.width() == width);
         let mut activations = memory.unwrap_or_else(|| Matrix::zeros(0, width));
@@ -38,11 +38,11 @@ impl Rows {
         Rows { first, activations, labels }
     }
 
-    pub fn labels(&self) -> &Labels {
+    pub(crate) fn labels(&self) -> &Labels {
         &self.labels
     }
 
-    pub fn passing(&self) -> Passing<'_> {
+    pub(crate) fn passing(&self) -> Passing<'_> {
         Passing { activations: &self.activations, labels: &self.labels, weights: &[] }
     }
 }

@@ -19,7 +19,7 @@ pub struct Visitor {
 }
 
 impl Visitor {
-    pub fn new(layout: &Layout, weights: Arc<Vec<f32>>) -> Visitor {
+    pub(crate) fn new(layout: &Layout, weights: Arc<Vec<f32>>) -> Visitor {
         Visitor { layout: layout.clone(), weights }
     }
 
@@ -27,7 +27,7 @@ impl Visitor {
         Block { layout: &self.layout, parameters: &self.weights }
     }
 
-    pub fn visit(&self, mut team: Team<Kernel>, wave: &mut Wave, pace: &mut Pace) {
+    pub(crate) fn visit(&self, mut team: Team<Kernel>, wave: &mut Wave, pace: &mut Pace) {
         let (block, turned) = (self.block(), &mut wave.turned);
         transpose_into(block, turned);
         let work = |kernel: &mut Kernel, rows: &mut BlockRows| {
@@ -43,7 +43,7 @@ impl Visitor {
         team.polling(pace.poll).for_each(&mut wave.blocks, work);
     }
 
-    pub fn scores(
+    pub(crate) fn scores(
         &self,
         mut team: Team<Kernel>,
         rest: &dyn AtRest,

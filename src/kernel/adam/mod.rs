@@ -6,9 +6,9 @@ use crate::kernel::coefficients::Coefficients;
 use crate::kernel::vector::{Instructions, vectorised};
 
 /// What stays of the first moment at a step.
-pub const BETA_1: f32 = 0.9;
+pub(crate) const BETA_1: f32 = 0.9;
 /// What stays of the second moment at a step.
-pub const BETA_2: f32 = 0.999;
+pub(crate) const BETA_2: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
 
 /// First and second moments of the gradient, a number for each weight.

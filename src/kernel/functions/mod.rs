@@ -2,7 +2,7 @@
 
 pub mod definition;
 
-pub use self::definition::{exp, log, sigmoid, smaller_sigmoid, tanh};
+pub(crate) use self::definition::{exp, log, sigmoid, smaller_sigmoid, tanh};
 use super::vector::{Instructions, LANES, vectorised};
 
 /// Every number becomes its sigmoid.

@@ -38,7 +38,7 @@ impl Dummy {
 }
 
 /// The gate bias of an expert that a class doesn't have.
-pub const ABSENT: f32 = -1e30;
+pub(crate) const ABSENT: f32 = -1e30;
 
 /// Beyond what any class has; sizes of a block stay far from what can be counted.
 const EXPERTS_END: usize = 1 << 24;
@@ -53,7 +53,7 @@ pub struct Group {
     /// Gate panels, the dummy's among them: none where no class of the group has a choice.
     pub gates: usize,
     /// 1 for the lanes that hold a class, 0 for filling.
-    pub mask: Lanes,
+    pub(crate) mask: Lanes,
 }
 
 impl Group {

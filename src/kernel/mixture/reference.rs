@@ -9,12 +9,12 @@ use crate::labels::Labels;
 /// Loss, p and logit gradients of one row and class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixed {
-    pub p: f64,
-    pub loss: f64,
+    pub(crate) p: f64,
+    pub(crate) loss: f64,
     /// dL/da of the gates, the dummy's first where it is learned.
-    pub gates: Vec<f64>,
+    pub(crate) gates: Vec<f64>,
     /// dL/dz of the experts.
-    pub experts: Vec<f64>,
+    pub(crate) experts: Vec<f64>,
 }
 
 fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {

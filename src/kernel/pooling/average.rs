@@ -3,7 +3,7 @@
 use super::{Column, ColumnMut, Pool};
 use crate::kernel::vector::{Lanes, map};
 
-pub struct Average;
+pub(crate) struct Average;
 
 impl Pool for Average {
     fn defined(x: &[f32]) -> f32 {

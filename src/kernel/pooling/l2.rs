@@ -3,7 +3,7 @@
 use super::{Column, ColumnMut, Pool};
 use crate::kernel::vector::{Lanes, map, map2};
 
-pub struct L2;
+pub(crate) struct L2;
 
 impl Pool for L2 {
     fn defined(x: &[f32]) -> f32 {

@@ -3,7 +3,7 @@
 use super::{Column, ColumnMut, Pool};
 use crate::kernel::vector::{LANES, Lanes};
 
-pub struct Max;
+pub(crate) struct Max;
 
 /// The largest number and the first frame that has it; -0 isn't below 0.
 fn defined_largest(x: &[f32]) -> (f32, usize) {

@@ -7,7 +7,7 @@
 use super::{Column, ColumnMut, Pool};
 use crate::kernel::vector::{Lanes, map2};
 
-pub struct Swap;
+pub(crate) struct Swap;
 
 /// 1, -1, or 0 of 0. Said so that compilers make vector code of it.
 #[inline(always)]

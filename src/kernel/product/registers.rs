@@ -9,7 +9,7 @@ use crate::kernel::vector::{LANES, Lanes};
 
 /// Sixteen numbers as a register tile holds them. Compilers don't keep whole tiles of `Lanes` in
 /// registers, so each kind of instructions has a type of its own; `Lanes` is their twin.
-pub trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     /// # Safety
     /// The processor has the instructions.
     unsafe fn splat(number: f32) -> Self;
@@ -55,7 +55,7 @@ impl Vector for Lanes {
 
 /// Sixteen numbers in one register of AVX-512.
 #[cfg(target_arch = "x86_64")]
-pub type Full = x86::__m512;
+pub(crate) type Full = x86::__m512;
 
 #[cfg(target_arch = "x86_64")]
 impl Vector for Full {
@@ -87,7 +87,7 @@ impl Vector for Full {
 /// Sixteen numbers in two registers of AVX2.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub struct Halves(x86::__m256, x86::__m256);
+pub(crate) struct Halves(x86::__m256, x86::__m256);
 
 #[cfg(target_arch = "x86_64")]
 impl Vector for Halves {
@@ -126,7 +126,7 @@ impl Vector for Halves {
 /// Sixteen numbers in four registers of NEON, which every 64-bit ARM processor has.
 #[cfg(target_arch = "aarch64")]
 #[derive(Clone, Copy)]
-pub struct Quarters([arm::float32x4_t; 4]);
+pub(crate) struct Quarters([arm::float32x4_t; 4]);
 
 #[cfg(target_arch = "aarch64")]
 impl Vector for Quarters {

@@ -25,8 +25,8 @@ pub struct Given {
 /// What a class of a row comes to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Found {
-    pub p: f32,
-    pub loss: f32,
+    pub(crate) p: f32,
+    pub(crate) loss: f32,
 }
 
 /// Puts dL/da in the place of the gate logits a and dL/dz in that of the expert logits z.

@@ -3,7 +3,7 @@
 use super::calls::{Argument, Buffer, LANES, Launch, int, long};
 
 /// Words that `mixture.h` takes of each group.
-pub const GROUP_WORDS: usize = 5;
+pub(crate) const GROUP_WORDS: usize = 5;
 
 /// The groups that a sweep is over, and the logits of their panels alone.
 #[derive(Clone, Copy, Debug)]

@@ -17,27 +17,27 @@ use crate::train::held_blocks::{hide, hold, put_block, show};
 use crate::train::validation::Best;
 
 /// The state of an expert step besides the model.
-pub struct ExpertsCourse<D: Device> {
+pub(crate) struct ExpertsCourse<D: Device> {
     pub(super) position: NextWindow,
     pub(super) blocks: OwnBlocks<D>,
     /// The model after the best epoch so far, where the job keeps the best one.
-    pub best: Best,
+    pub(crate) best: Best,
 }
 
 /// The window that comes next.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub struct NextWindow {
-    pub epoch: usize,
+pub(crate) struct NextWindow {
+    pub(crate) epoch: usize,
     /// Rows of the epoch, or of the pass, that have passed all class blocks. A block may be
     /// further.
-    pub rows: usize,
+    pub(crate) rows: usize,
     /// Epochs without a better validation.
-    pub without: usize,
-    pub done: bool,
+    pub(crate) without: usize,
+    pub(crate) done: bool,
 }
 
 /// This rank's class blocks, by the way in which they learn.
-pub enum OwnBlocks<D: Device> {
+pub(crate) enum OwnBlocks<D: Device> {
     MiniBatch(LearningBlocks<D, MiniBatches>),
     FullBatch(LearningBlocks<D, FullBatches>),
     /// The step is at its end: solvers' states are of no more use.
@@ -45,17 +45,17 @@ pub enum OwnBlocks<D: Device> {
 }
 
 /// Own class blocks that learn, on the device, and what stops their classes.
-pub struct LearningBlocks<D: Device, S: Solving> {
-    pub blocks: D::Blocks<S>,
+pub(crate) struct LearningBlocks<D: Device, S: Solving> {
+    pub(crate) blocks: D::Blocks<S>,
     /// Early stopping of each block's classes; empty where classes don't stop by themselves.
-    pub stopping: Vec<EarlyStopping>,
+    pub(crate) stopping: Vec<EarlyStopping>,
 }
 
 /// A step that goes on, with class blocks of one way to learn.
-pub struct StepUnderWay<'a, D: Device, S: Solving> {
-    pub position: &'a mut NextWindow,
-    pub held: &'a mut LearningBlocks<D, S>,
-    pub best: &'a mut Best,
+pub(crate) struct StepUnderWay<'a, D: Device, S: Solving> {
+    pub(crate) position: &'a mut NextWindow,
+    pub(crate) held: &'a mut LearningBlocks<D, S>,
+    pub(crate) best: &'a mut Best,
 }
 
 impl<D: Device> ExpertsCourse<D> {
@@ -63,7 +63,11 @@ impl<D: Device> ExpertsCourse<D> {
     ///
     /// # Errors
     /// The device is lost or full.
-    pub fn new(device: &mut D, job: &ExpertsJob, experts: &Experts) -> Result<ExpertsCourse<D>> {
+    pub(crate) fn new(
+        device: &mut D,
+        job: &ExpertsJob,
+        experts: &Experts,
+    ) -> Result<ExpertsCourse<D>> {
         let layouts = || experts.own_layouts().iter();
         let wanted = layouts().filter(|_| job.class_patience > 0);
         let stopping =
@@ -90,13 +94,18 @@ impl<D: Device> ExpertsCourse<D> {
 
 impl<D: Device, S: ByEpoch> LearningBlocks<D, S> {
     /// Copies this rank's class blocks, as the device has them, into the model.
-    pub fn show(&self, device: &D, experts: &mut Experts) -> Result<()> {
+    pub(crate) fn show(&self, device: &D, experts: &mut Experts) -> Result<()> {
         show(device, &self.blocks, experts)
     }
 
     /// Puts classes that have stopped by themselves, or `all` classes, back to their best weights.
     /// Takes the blocks out of the model.
-    pub fn put_back(&mut self, device: &mut D, experts: &mut Experts, all: bool) -> Result<()> {
+    pub(crate) fn put_back(
+        &mut self,
+        device: &mut D,
+        experts: &mut Experts,
+        all: bool,
+    ) -> Result<()> {
         hide(experts);
         for (index, stopping) in self.stopping.iter().enumerate() {
             let layout = &experts.own_layouts()[index];
@@ -109,7 +118,7 @@ impl<D: Device, S: ByEpoch> LearningBlocks<D, S> {
 
     /// Takes in each class's loss on the validation rows: classes that stop by it are put back to
     /// their best weights and learn no more. Takes the blocks out of the model.
-    pub fn take_losses(
+    pub(crate) fn take_losses(
         &mut self,
         device: &mut D,
         experts: &mut Experts,

@@ -8,7 +8,7 @@ use crate::packed;
 
 /// The losses of a class block's classes on the validation rows, and their best weights.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct EarlyStopping {
+pub(crate) struct EarlyStopping {
     /// Least loss of each class so far.
     #[serde(with = "packed")]
     least: Vec<f64>,
@@ -22,7 +22,7 @@ pub struct EarlyStopping {
 }
 
 impl EarlyStopping {
-    pub fn new(layout: &Layout, patience: usize) -> EarlyStopping {
+    pub(crate) fn new(layout: &Layout, patience: usize) -> EarlyStopping {
         let classes = layout.classes.len();
         let weights = vec![0.0; layout.parameters()];
         EarlyStopping {
@@ -34,7 +34,7 @@ impl EarlyStopping {
     }
 
     /// What in it, read from a checkpoint, no run can have come to, if anything.
-    pub fn fault(&self, layout: &Layout, patience: usize) -> Option<String> {
+    pub(crate) fn fault(&self, layout: &Layout, patience: usize) -> Option<String> {
         let classes = layout.classes.len();
         let found = [self.least.len(), self.since.len(), self.weights.len()];
         let expected = [classes, classes, layout.parameters()];
@@ -49,17 +49,17 @@ impl EarlyStopping {
     }
 
     /// Whether a class of the block has stopped.
-    pub fn stopped(&self, class: usize) -> bool {
+    pub(crate) fn stopped(&self, class: usize) -> bool {
         self.since[class] >= self.patience
     }
 
     /// Of each class whether it has stopped.
-    pub fn all(&self) -> Vec<bool> {
+    pub(crate) fn all(&self) -> Vec<bool> {
         (0..self.since.len()).map(|class| self.stopped(class)).collect()
     }
 
     /// Takes the loss of each class with the block's weights after an epoch.
-    pub fn take(&mut self, layout: &Layout, losses: &[f64], parameters: &[f32]) {
+    pub(crate) fn take(&mut self, layout: &Layout, losses: &[f64], parameters: &[f32]) {
         for (class, loss) in losses.iter().enumerate() {
             if self.stopped(class) {
                 continue;
@@ -73,7 +73,7 @@ impl EarlyStopping {
     }
 
     /// Puts the classes that have stopped back to their best, or all of them.
-    pub fn put_back(&self, layout: &Layout, all: bool, parameters: &mut [f32]) {
+    pub(crate) fn put_back(&self, layout: &Layout, all: bool, parameters: &mut [f32]) {
         for class in 0..self.since.len() {
             // Before the first epoch is over there is no best.
             if self.least[class] < f64::INFINITY && (all || self.stopped(class)) {

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde_json::json;
 
-pub use self::course::ExpertsCourse;
+pub(crate) use self::course::ExpertsCourse;
 use self::course::{NextWindow, OwnBlocks, StepUnderWay};
 use super::block_sums::total_over_blocks;
 use super::first_error::FirstError;
@@ -25,16 +25,16 @@ use crate::model::annotator::Annotator;
 use crate::rng::{Permutation, Purpose};
 
 /// What an expert step works on.
-pub struct ExpertStep<'a> {
-    pub comm: &'a Comm,
-    pub job: &'a ExpertsJob,
-    pub seed: u64,
+pub(crate) struct ExpertStep<'a> {
+    pub(crate) comm: &'a Comm,
+    pub(crate) job: &'a ExpertsJob,
+    pub(crate) seed: u64,
     /// Round 1, 2, ...: part of what the order of rows is drawn from.
-    pub round: usize,
+    pub(crate) round: usize,
     /// This rank's rows.
-    pub own: &'a OwnRows,
+    pub(crate) own: &'a OwnRows,
     /// The rows of each rank.
-    pub runs: &'a [Range<usize>],
+    pub(crate) runs: &'a [Range<usize>],
 }
 
 impl ExpertStep<'_> {
@@ -43,7 +43,7 @@ impl ExpertStep<'_> {
     /// # Errors
     /// What reading back activations, the device and validating give; exit 75 when told to stop,
     /// with `model` and `course` where they can go on.
-    pub fn run<D: Device>(
+    pub(crate) fn run<D: Device>(
         &self,
         state: &mut State<D>,
         model: &mut Annotator,

@@ -32,7 +32,7 @@ impl<D: Device> ExpertsCourse<D> {
     ///
     /// # Errors
     /// Exit 6: it holds something else, or what no such step comes to; the device is lost or full.
-    pub fn restore(
+    pub(crate) fn restore(
         device: &mut D,
         (job, rows): (&ExpertsJob, usize),
         experts: &Experts,

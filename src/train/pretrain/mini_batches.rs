@@ -26,24 +26,24 @@ const RUN: usize = 64;
 const RUNS_SHUFFLED: usize = 8;
 
 /// How training rows are divided into groups, and an epoch into mini-batches.
-pub struct RowGroups<'a> {
-    pub rows: &'a HomeRows,
+pub(crate) struct RowGroups<'a> {
+    pub(crate) rows: &'a HomeRows,
     job: &'a PretrainJob,
     seed: u64,
     /// Row blocks cut into groups.
     groups: Blocks,
     /// Who runs which group.
-    pub owners: Owners,
+    pub(crate) owners: Owners,
 }
 
 /// Rows of the mini-batch under way that this rank runs.
-pub struct Batch {
+pub(crate) struct Batch {
     /// Rows of all groups.
-    pub rows: usize,
+    pub(crate) rows: usize,
     /// Where the rows of each rank lie among them.
-    pub runs: Vec<Range<usize>>,
+    pub(crate) runs: Vec<Range<usize>>,
     /// Features and labels of each own group.
-    pub groups: Vec<(Features, Labels)>,
+    pub(crate) groups: Vec<(Features, Labels)>,
 }
 
 /// Rows that a group of `rows` gives to one of `steps` mini-batches.
@@ -52,13 +52,13 @@ fn share(rows: usize, step: usize, steps: usize) -> usize {
 }
 
 /// Mini-batches of an epoch, read ahead.
-pub struct Batches<'a> {
+pub(crate) struct Batches<'a> {
     rows: &'a HomeRows,
     ahead: Ahead<Batch, Error>,
 }
 
 impl RowGroups<'_> {
-    pub fn new<'a>(
+    pub(crate) fn new<'a>(
         comm: &Comm,
         job: &'a PretrainJob,
         seed: u64,
@@ -70,24 +70,24 @@ impl RowGroups<'_> {
     }
 
     /// Number of groups.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.groups.len()
     }
 
     /// How an error names the row blocks of one of this rank's groups, which is counted from the
     /// rank's first.
-    pub fn row_blocks_of(&self, own: usize) -> String {
+    pub(crate) fn row_blocks_of(&self, own: usize) -> String {
         let blocks = self.groups.block(self.owners.own().start + own);
         format!("row blocks {} to {}", blocks.start, blocks.end - 1)
     }
 
     /// Mini-batches of an epoch.
-    pub fn steps(&self) -> usize {
+    pub(crate) fn steps(&self) -> usize {
         self.rows.rows().div_ceil(self.job.batch)
     }
 
     /// Rows of the first `step` mini-batches of an epoch.
-    pub fn rows_before(&self, step: usize) -> usize {
+    pub(crate) fn rows_before(&self, step: usize) -> usize {
         let lengths = (0..self.groups.len()).map(|group| self.group_rows(group).len());
         lengths.map(|length| step * length / self.steps()).sum()
     }
@@ -98,7 +98,7 @@ impl RowGroups<'_> {
     }
 
     /// This rank's part of the mini-batches `left` of an epoch, while a thread reads the next.
-    pub fn batches(&self, epoch: usize, mut left: Range<usize>) -> Batches<'_> {
+    pub(crate) fn batches(&self, epoch: usize, mut left: Range<usize>) -> Batches<'_> {
         let (dataset, steps) = (self.rows.dataset(), self.steps());
         let groups = self.groups.clone();
         let lengths: Vec<usize> =

@@ -17,7 +17,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use self::mini_batches::RowGroups;
+pub(crate) use self::mini_batches::RowGroups;
 use self::odd_rows::Stepped;
 use super::finite::not_finite;
 use super::held_blocks::{hide, hold, show};
@@ -32,15 +32,15 @@ use crate::optim::MiniBatch;
 use crate::optim::adam::Adam;
 
 /// What pretraining works on.
-pub struct Pretrain<'a> {
-    pub comm: &'a Comm,
-    pub job: &'a PretrainJob,
-    pub seed: u64,
-    pub groups: RowGroups<'a>,
+pub(crate) struct Pretrain<'a> {
+    pub(crate) comm: &'a Comm,
+    pub(crate) job: &'a PretrainJob,
+    pub(crate) seed: u64,
+    pub(crate) groups: RowGroups<'a>,
 }
 
 /// Where pretraining stands, and what it learns with besides the annotator's weights.
-pub struct PretrainCourse<D: Device> {
+pub(crate) struct PretrainCourse<D: Device> {
     position: NextMiniBatch,
     /// Adam's state of each variable of the shared layers.
     shared: Vec<Adam>,
@@ -66,7 +66,7 @@ impl<D: Device> PretrainCourse<D> {
     ///
     /// # Errors
     /// The device is lost or full.
-    pub fn new(device: &mut D, annotator: &Annotator) -> Result<PretrainCourse<D>> {
+    pub(crate) fn new(device: &mut D, annotator: &Annotator) -> Result<PretrainCourse<D>> {
         let variables = variables_of(annotator);
         let shared = variables.map(|variable| MiniBatch::new(variable.len())).collect();
         let states = annotator.experts.own_layouts().iter().map(Joint::new).collect();
@@ -87,7 +87,7 @@ impl Pretrain<'_> {
     /// # Errors
     /// What reading rows, the device and validating give; exit 75 when told to stop, with
     /// `annotator` and `course` between two mini-batches.
-    pub fn run<D: Device>(
+    pub(crate) fn run<D: Device>(
         &self,
         state: &mut State<D>,
         annotator: &mut Annotator,

@@ -11,16 +11,16 @@ use crate::error::Result;
 use crate::labels::Labels;
 
 /// What a mini-batch came to.
-pub struct Stepped {
+pub(crate) struct Stepped {
     /// The loss before it, summed over its rows.
-    pub loss: f64,
+    pub(crate) loss: f64,
     /// Whether the loss and the shared layers' gradient are finite: the same on all ranks.
-    pub finite: bool,
+    pub(crate) finite: bool,
     /// What of this rank's rows isn't finite, if anything: activations or a gradient, named with
     /// their row blocks.
-    pub odd: Option<String>,
+    pub(crate) odd: Option<String>,
     /// Whether this rank's device has failed.
-    pub outcome: Result<()>,
+    pub(crate) outcome: Result<()>,
 }
 
 /// The first of this rank's groups, counted from its first, whose gradient of the shared layers, of
@@ -28,7 +28,7 @@ pub struct Stepped {
 ///
 /// # Errors
 /// What the device gives.
-pub fn odd_group<D: Device>(
+pub(crate) fn odd_group<D: Device>(
     device: &mut D,
     network: &D::Network<'_>,
     batch: &Batch,

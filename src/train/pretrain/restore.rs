@@ -56,7 +56,7 @@ impl<D: Device> PretrainCourse<D> {
     /// # Errors
     /// Exit 6: it holds something else, or what no pretraining comes to; the device is lost or
     /// full.
-    pub fn restore(
+    pub(crate) fn restore(
         device: &mut D,
         job: &PretrainJob,
         groups: &RowGroups,

@@ -233,7 +233,7 @@ fn pieces(groups: &[(Features, Labels)]) -> impl Iterator<Item = Result<Piece>> 
 }
 
 /// The frames of a mini-batch's groups, which are still in memory.
-pub(super) struct FramesOf<'a>(pub &'a [(Features, Labels)]);
+pub(super) struct FramesOf<'a>(pub(crate) &'a [(Features, Labels)]);
 
 impl FramesAgain for FramesOf<'_> {
     fn reader(&self) -> FrameReader<'_> {

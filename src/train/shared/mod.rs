@@ -21,10 +21,10 @@ use crate::model::annotator::Annotator;
 use crate::optim::SharedState;
 
 /// How an error names the sum of the shared layers' gradient.
-pub const SHARED_GRADIENT: &str = "gradient of the shared layers";
+pub(crate) const SHARED_GRADIENT: &str = "gradient of the shared layers";
 
 /// Where a shared step stands. The weights that it has reached are the model's.
-pub struct SharedCourse {
+pub(crate) struct SharedCourse {
     /// Iterations taken.
     iteration: usize,
     solver: SharedState,
@@ -32,7 +32,7 @@ pub struct SharedCourse {
 
 impl SharedCourse {
     /// Before the first iteration, at these weights.
-    pub fn new(job: &SharedJob, weights: &[f32]) -> SharedCourse {
+    pub(crate) fn new(job: &SharedJob, weights: &[f32]) -> SharedCourse {
         SharedCourse { iteration: 0, solver: job.solver.begin(weights, &job.offered()) }
     }
 }
@@ -42,7 +42,7 @@ impl SharedCourse {
 /// # Errors
 /// What reading rows gives; exit 75 when told to stop, with `model` and `course` between two
 /// iterations.
-pub fn run<D: Device>(
+pub(crate) fn run<D: Device>(
     state: &mut State<D>,
     model: &mut Annotator,
     course: &mut SharedCourse,

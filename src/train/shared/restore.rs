@@ -33,7 +33,7 @@ impl SharedCourse {
     ///
     /// # Errors
     /// Exit 6: it holds something else.
-    pub fn restore(
+    pub(crate) fn restore(
         job: &SharedJob,
         parameters: usize,
         loaded: &mut Loaded,

@@ -38,7 +38,7 @@ struct Sign {
 }
 
 /// Leaves signs of life as long as it lives.
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -46,7 +46,7 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// Starts to leave signs in `folder`, which all ranks see; ranks that have waited for
     /// `patience` look for the others. Nothing to do for one rank alone.
-    pub fn start(comm: &Comm, folder: &Path, patience: Duration) -> Heartbeat {
+    pub(crate) fn start(comm: &Comm, folder: &Path, patience: Duration) -> Heartbeat {
         if comm.size() == 1 || patience.is_zero() {
             return Heartbeat { end: None, thread: None };
         }

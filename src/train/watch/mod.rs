@@ -3,5 +3,5 @@
 mod heartbeat;
 mod replicas;
 
-pub use heartbeat::Heartbeat;
-pub use replicas::{differing, digest};
+pub(crate) use heartbeat::Heartbeat;
+pub(crate) use replicas::{differing, digest};

@@ -3,13 +3,13 @@
 use crate::comm::odd_ranks;
 
 /// A digest of what must be the same on all ranks.
-pub fn digest(numbers: &[f32]) -> u32 {
+pub(crate) fn digest(numbers: &[f32]) -> u32 {
     crc32c::crc32c(bytemuck::cast_slice(numbers))
 }
 
 /// What is wrong where digests differ: the ranks that differ from most of them, or where no digest
 /// is that of more than half of the ranks, all of them: nothing tells who is right.
-pub fn differing(digests: &[u32]) -> Option<String> {
+pub(crate) fn differing(digests: &[u32]) -> Option<String> {
     let odd = odd_ranks(digests);
     let names = |ranks: &[usize]| {
         let ranks: Vec<String> = ranks.iter().map(usize::to_string).collect();
