@@ -58,6 +58,8 @@ pub mod kernel;
 #[path = "partition.rs"]
 pub mod partition;
 // floor 0
+#[path = "apart.rs"]
+pub(crate) mod apart;
 #[path = "clock.rs"]
 pub mod clock;
 #[path = "disk/mod.rs"]

@@ -16,7 +16,7 @@ const FLOORS: &[(&[&str], u8)] = &[
     (
         &[
             "error", "rng", "team", "human", "packed", "tell", "disk", "clock", "progress",
-            "labels", "example", "system",
+            "labels", "example", "system", "apart",
         ],
         0,
     ),
@@ -33,6 +33,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("disk", "progress"),
     // An error shows what others have named.
     ("error", "human"),
+    // Which file this program is only the system knows.
+    ("apart", "system"),
     // The run record holds the job.
     ("report", "job"),
 ];

@@ -2,25 +2,34 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use serde::{Deserialize, Serialize};
 
+use super::find_devices;
 use super::out::{self, For};
 use super::program;
 use crate::comm::{Comm, library_version};
+use crate::device::gpu::choice::OnNode;
+use crate::device::gpu::look::{Found, missing};
 use crate::device::host::Instructions;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
 use crate::human::counted;
+use crate::job::DEVICE_NAMES;
 use crate::report::Machine;
 use crate::{human, launch, signals};
 
-/// Shows what a run would find here: MPI, launcher, cores, threads, memory, scratch; says what is
-/// wrong and how to cure it. Start it as you would start a run, with mpirun or srun.
+/// Shows what a run would find here: MPI, launcher, cores, threads, memory, scratch, devices; says
+/// what is wrong and how to cure it. Start it as you would start a run, with mpirun or srun.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Folder for scratch files, as run.scratch; default: the system's.
     #[arg(long)]
     scratch: Option<PathBuf>,
+    /// Looks for what run.device = "cuda" or "opencl" would find, and compares its arithmetic with
+    /// the processor's bit by bit; auto: for all GPUs; host: for none.
+    #[arg(long, default_value = "auto", value_parser = PossibleValuesParser::new(DEVICE_NAMES))]
+    device: String,
 }
 
 /// What one rank finds.
@@ -32,12 +41,15 @@ struct Rank {
     threads: usize,
     kernel: String,
     memory_bytes: u64,
+    /// A line for each.
+    devices: Vec<String>,
     problems: Vec<String>,
 }
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let scratch = args.scratch.unwrap_or_else(std::env::temp_dir);
-    let found = look(scratch.clone());
+    let (rank, ranks) = comm.on_node();
+    let found = look(scratch.clone(), &args.device, OnNode { rank, ranks });
     let text = serde_json::to_vec(&found).expect("plain data");
     let all = comm.all_gather_any(&text);
     let ranks: Vec<Rank> =
@@ -63,7 +75,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     }
 }
 
-fn look(scratch: PathBuf) -> Rank {
+fn look(scratch: PathBuf, device: &str, place: OnNode) -> Rank {
     let (machine, cores) = (Machine::here(launch::cores()), launch::cores());
     let mut problems = Vec::new();
     if let Err(error) = (Room { scratch, ..Room::unlimited() }).check() {
@@ -74,6 +86,7 @@ fn look(scratch: PathBuf) -> Rank {
         problems.push(text.into());
     }
     problems.extend(launch::signal_trap());
+    let devices = devices(device, place, &mut problems);
     Rank {
         host: machine.host,
         processor: machine.processor,
@@ -81,8 +94,63 @@ fn look(scratch: PathBuf) -> Rank {
         threads: launch::threads(0),
         kernel: Instructions::detect().name().into(),
         memory_bytes: machine.memory_bytes,
+        devices,
         problems,
     }
+}
+
+/// What devices a rank at this place finds, a line for each, and what is wrong with the one that it
+/// is told to use.
+fn devices(device: &str, place: OnNode, problems: &mut Vec<String>) -> Vec<String> {
+    let ways = match find_devices::find(device) {
+        Ok(ways) => ways,
+        Err(text) => {
+            // Who names none can do without.
+            problems.extend((device != "auto").then(|| format!("devices: {text}")));
+            return vec![text];
+        }
+    };
+    let lacks = missing(device, &ways, place);
+    problems.extend(lacks.map(|text| format!("run.device = {device:?}: {text}")));
+    let lines = ways.iter().flat_map(|way| match &way.devices {
+        Ok(devices) if devices.is_empty() => vec![format!("{}: no GPU found", way.name)],
+        Ok(devices) => devices.iter().map(describe_device).collect(),
+        Err(text) => vec![text.clone()],
+    });
+    lines.collect()
+}
+
+fn describe_device(found: &Found) -> String {
+    let outcome = match &found.outcome {
+        Ok(compared) => format!("gives the processor's bits ({compared} numbers compared)"),
+        Err(text) => format!("refused: {text}"),
+    };
+    format!("{}, {}: {outcome}", found.name, human::bytes(found.memory_bytes))
+}
+
+/// The lines of all ranks' devices, each once.
+fn describe_devices(ranks: &[Rank]) -> Vec<String> {
+    let mut lines: Vec<(&str, Vec<usize>)> = Vec::new();
+    for (rank, found) in ranks.iter().enumerate() {
+        for line in &found.devices {
+            match lines.iter_mut().find(|(other, _)| other == line) {
+                Some((_, all)) => all.push(rank),
+                None => lines.push((line, vec![rank])),
+            }
+        }
+    }
+    let line = |(line, mut own): (&str, Vec<usize>)| {
+        // Two GPUs that are alike are two.
+        let alike = own.iter().filter(|rank| **rank == own[0]).count();
+        own.dedup();
+        let count = if alike > 1 { format!("{alike} of ") } else { String::new() };
+        let whose = match own.len() == ranks.len() {
+            true => String::new(),
+            false => format!(" (of {} of {} ranks)", own.len(), ranks.len()),
+        };
+        format!("device     {count}{line}{whose}")
+    };
+    lines.into_iter().map(line).collect()
 }
 
 /// What is wrong, of each rank and of how they fit together, each once.
@@ -159,5 +227,6 @@ fn describe(ranks: &[Rank], scratch: &std::path::Path) -> Vec<String> {
             found.processor
         ));
     }
+    lines.extend(describe_devices(ranks));
     lines
 }

@@ -7,6 +7,7 @@ mod bench;
 mod convert;
 mod doctor;
 mod evaluate;
+mod find_devices;
 mod inspect;
 mod new_set;
 mod out;
@@ -87,8 +88,10 @@ impl Arguments {
     /// # Errors
     /// What the command gives; it comes back on every rank that has to end.
     pub fn run(self) -> Result<()> {
-        if let Command::ReadShards = self.command {
-            return read_shards::run();
+        match self.command {
+            Command::ReadShards => return read_shards::run(),
+            Command::FindDevices(args) => return find_devices::run(&args),
+            _ => {}
         }
         let mpi = matches!(self.comm, Ranks::Mpi)
             || matches!(self.comm, Ranks::Auto) && launch::by_launcher();
@@ -224,6 +227,9 @@ enum Command {
     /// Reads shards for another process of this program.
     #[command(hide = true)]
     ReadShards,
+    /// Looks for devices for another process of this program.
+    #[command(hide = true)]
+    FindDevices(find_devices::Args),
 }
 
 /// What is done beside watching.
@@ -260,6 +266,7 @@ impl Command {
             Command::Doctor(_) => "doctor",
             Command::Bench(_) => "bench",
             Command::ReadShards => "read-shards",
+            Command::FindDevices(_) => "find-devices",
         }
     }
 
@@ -271,9 +278,11 @@ impl Command {
             Command::Evaluate(args) => args.patience.stall_seconds,
             Command::Annotate(args) => args.patience.stall_seconds,
             Command::Bench(args) => args.patience.stall_seconds,
-            Command::Train(_) | Command::Inspect(_) | Command::Doctor(_) | Command::ReadShards => {
-                PATIENCE_SECONDS
-            }
+            Command::Train(_)
+            | Command::Inspect(_)
+            | Command::Doctor(_)
+            | Command::ReadShards
+            | Command::FindDevices(_) => PATIENCE_SECONDS,
         };
         Duration::from_secs_f64(seconds)
     }
@@ -291,6 +300,7 @@ impl Command {
             Command::Doctor(args) => doctor::run(comm, args),
             Command::Bench(args) => bench::run(comm, args),
             Command::ReadShards => read_shards::run(),
+            Command::FindDevices(args) => find_devices::run(&args),
         }
     }
 }

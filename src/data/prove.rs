@@ -11,19 +11,19 @@ mod reading;
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 
 use super::schema::{Proof, ShardInfo};
 use super::stamp::Stamp;
+use crate::apart;
 use crate::error::{Error, Exit, Result};
 use crate::progress;
 use crate::system;
@@ -40,9 +40,6 @@ const BUSY_MAX: Duration = Duration::from_secs(1);
 const BUSY_BYTES_A_SECOND: u64 = 50 << 20;
 /// Bytes of what it complains of that are kept.
 const COMPLAINT_MAX: u64 = 4096;
-/// Beginnings of the names of variables by which launchers tell a process that it is a rank.
-const LAUNCHERS: [&str; 5] = ["OMPI_", "PMIX_", "PMI_", "SLURM_", "PRTE_"];
-
 /// The arguments by which this program reads shards for another process.
 static ARGUMENTS: OnceLock<&'static [&'static str]> = OnceLock::new();
 
@@ -169,18 +166,7 @@ impl Prover {
             let text = format!("{}: no process can be started to read it: {error}", path.display());
             Error::new(Exit::Resources, text)
         };
-        let mut command = Command::new(system::own_program().map_err(refused)?);
-        command.arg0("reelscale").args(*arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if LAUNCHERS.iter().any(|launcher| text.starts_with(launcher)) {
-                command.env_remove(&name);
-            }
-        }
-        let parent = rustix::process::getpid();
-        // SAFETY: between fork and exec it makes system calls only.
-        unsafe { command.pre_exec(move || stand_apart(parent)) };
+        let mut command = apart::own_program(arguments).map_err(refused)?;
         let mut child = command.spawn().map_err(refused)?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let (send, said) = channel();
@@ -284,18 +270,6 @@ impl Drop for Prover {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// What a reading process is before it begins: it ends with its parent, is deaf to the signals that
-/// a whole job gets, and leaves no core.
-fn stand_apart(parent: rustix::process::Pid) -> io::Result<()> {
-    system::end_with(parent)?;
-    for signal in [libc::SIGUSR1, libc::SIGUSR2, libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: to ignore a signal needs no handler.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
-    }
-    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    Ok(())
 }
 
 /// Shards that were changed while this process has them open, with the same content.

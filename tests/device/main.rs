@@ -5,6 +5,7 @@ mod blocks;
 mod calls;
 #[path = "../common/mod.rs"]
 mod common;
+mod doctor;
 mod gpu;
 mod network;
 mod program;

@@ -77,7 +77,7 @@ fn auto(place: OnNode) -> Chosen {
 
 /// OpenCL's GPUs. Where PoCL is all that is installed nobody asks it: it is a processor's, and
 /// takes signals for itself.
-fn opencl_gpus() -> Result<usize, String> {
+pub(super) fn opencl_gpus() -> Result<usize, String> {
     match system::opencl_drivers().iter().any(|driver| !driver.contains("pocl")) {
         true => devices(Kinds::Gpus).map(|devices| devices.len()),
         false => Ok(0),
@@ -96,7 +96,7 @@ fn opencl(place: OnNode, kinds: Kinds) -> Result<Opened, String> {
 }
 
 /// The device of a rank, of so many, and how many ranks of the node share it.
-fn spread(devices: usize, place: OnNode, none: &str) -> Result<(usize, usize), String> {
+pub(super) fn spread(devices: usize, place: OnNode, none: &str) -> Result<(usize, usize), String> {
     if devices == 0 {
         return Err(none.into());
     }
@@ -104,13 +104,18 @@ fn spread(devices: usize, place: OnNode, none: &str) -> Result<(usize, usize), S
     Ok((ordinal, (place.ranks - ordinal).div_ceil(devices)))
 }
 
-fn checked(launcher: Box<dyn Launcher>, sharing: usize) -> Result<Opened, String> {
+pub(super) fn checked(launcher: Box<dyn Launcher>, sharing: usize) -> Result<Opened, String> {
     let queue = Queue::new(launcher, usize::MAX);
     let compared = check(&queue).map_err(|text| format!("{}: {text}", queue.describe()))?;
     Ok(Opened { launcher: queue.into_launcher(), sharing, compared })
 }
 
 impl Opened {
+    /// Numbers of it that are the processor's, of as many that were compared.
+    pub(super) fn compared(&self) -> usize {
+        self.compared
+    }
+
     /// The device with at most `limit` bytes of its memory; 0: this rank's share of what is free,
     /// once all ranks that share it have opened it.
     ///

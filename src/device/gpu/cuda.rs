@@ -9,6 +9,9 @@ use cudarc::driver::{DriverError, result, sys};
 use super::launcher::{Launcher, SLACK, Slots, UNWRITTEN};
 use crate::kernel::text::calls::{Buffer, Launch};
 
+/// The compute capability that the PTX is made for; later ones take it, too.
+const CAPABILITY: i32 = 8;
+
 /// One GPU with the device text's kernels.
 pub(crate) struct Cuda {
     device: sys::CUdevice,
@@ -45,14 +48,11 @@ impl Cuda {
     /// GPU number `ordinal` with kernels of this PTX.
     ///
     /// # Errors
-    /// There is no driver, no such GPU, or the driver doesn't take the PTX.
+    /// There is no driver, no such GPU, the GPU lacks what the kernels need, or the driver doesn't
+    /// take the PTX.
     pub(crate) fn new(ordinal: i32, ptx: &str) -> Result<Cuda, String> {
-        // SAFETY: it only looks for the library.
-        if !unsafe { sys::is_culib_present() } {
-            return Err("CUDA: no driver (libcuda.so) found".into());
-        }
-        result::init().map_err(told("start"))?;
-        let device = result::device::get(ordinal).map_err(told("device"))?;
+        let device = device_of(ordinal)?;
+        lacks(device)?;
         // SAFETY: `device` is one that the driver gave.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(told("context"))?;
         // SAFETY: `context` was just retained.
@@ -60,7 +60,12 @@ impl Cuda {
         let image = CString::new(ptx).map_err(|_| "CUDA: PTX with a zero byte".to_string())?;
         // SAFETY: the image is a text that ends with a zero byte and outlives the call.
         let module = unsafe { result::module::load_data(image.as_ptr().cast()) };
-        let module = module.map_err(told("PTX"))?;
+        let module = module.map_err(|error| match error {
+            DriverError(sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION) => {
+                "CUDA: the driver is too old for the kernels: 580 or later takes them".into()
+            }
+            error => told("PTX")(error),
+        })?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
         let stream = stream.map_err(told("stream"))?;
         let (functions, memory, marks) = (HashMap::new(), Slots::default(), VecDeque::new());
@@ -72,13 +77,63 @@ impl Cuda {
     }
 }
 
+/// GPU number `ordinal`.
+///
+/// # Errors
+/// There is no driver, or no such GPU.
+fn device_of(ordinal: i32) -> Result<sys::CUdevice, String> {
+    // SAFETY: it only looks for the library.
+    if !unsafe { sys::is_culib_present() } {
+        return Err("CUDA: no driver (libcuda.so) found".into());
+    }
+    result::init().map_err(told("start"))?;
+    result::device::get(ordinal).map_err(told("device"))
+}
+
+/// Name and driver of GPU number `ordinal`, and the bytes of its memory.
+///
+/// # Errors
+/// It doesn't tell.
+pub(super) fn introduce(ordinal: i32) -> Result<(String, u64), String> {
+    let device = device_of(ordinal)?;
+    // SAFETY: `device` is one that the driver gave.
+    let bytes = unsafe { result::device::total_mem(device) }.map_err(told("memory"))?;
+    Ok((describe(device), bytes as u64))
+}
+
+fn describe(device: sys::CUdevice) -> String {
+    let name = result::device::get_name(device).unwrap_or_default();
+    let mut version = 0;
+    // SAFETY: `version` is a place for the number.
+    let _ = unsafe { sys::cuDriverGetVersion(&mut version) };
+    format!("CUDA: {name}, driver for CUDA {}.{}", version / 1000, version % 1000 / 10)
+}
+
+/// Refuses a GPU that the kernels aren't compiled for, or that lacks what the launcher needs. All
+/// others have float64, denormals, fused multiply-adds and correctly rounded division and root,
+/// which the PTX asks for by name.
+fn lacks(device: sys::CUdevice) -> Result<(), String> {
+    use sys::CUdevice_attribute as Of;
+    let of = |which: Of| {
+        // SAFETY: `device` is one that the driver gave.
+        unsafe { result::device::get_attribute(device, which) }.map_err(told("device"))
+    };
+    let major = of(Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = of(Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    if major < CAPABILITY {
+        return Err(format!(
+            "CUDA: the GPU has compute capability {major}.{minor}, the kernels need {CAPABILITY}.0"
+        ));
+    }
+    match of(Of::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)? {
+        0 => Err("CUDA: the GPU has no memory pools".into()),
+        _ => Ok(()),
+    }
+}
+
 impl Launcher for Cuda {
     fn describe(&self) -> String {
-        let name = result::device::get_name(self.device).unwrap_or_default();
-        let mut version = 0;
-        // SAFETY: `version` is a place for the number.
-        let _ = unsafe { sys::cuDriverGetVersion(&mut version) };
-        format!("CUDA: {name}, driver for CUDA {}.{}", version / 1000, version % 1000 / 10)
+        describe(self.device)
     }
 
     fn free_bytes(&mut self) -> Result<usize, String> {

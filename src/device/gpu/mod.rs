@@ -12,6 +12,7 @@ pub(crate) mod held;
 mod joint;
 pub mod launcher;
 mod learn;
+pub(crate) mod look;
 pub(crate) mod mixture;
 pub mod opencl;
 pub mod queue;

@@ -73,31 +73,45 @@ impl OpenCl {
     }
 }
 
-/// Denormals, fused multiply-adds, rounding to nearest, exact division and roots, and float64.
+/// Name, version and driver of a device, and the bytes of its memory.
+///
+/// # Errors
+/// It doesn't tell.
+pub(super) fn introduce(device: &Device) -> Result<(String, u64), String> {
+    let [name, version, driver] = [device.name(), device.version(), device.driver_version()]
+        .map(|text| text.unwrap_or_default());
+    let bytes = device.global_mem_size().map_err(told("device"))?;
+    Ok((format!("OpenCL: {name}, {version}, driver {driver}"), bytes))
+}
+
+/// Refuses a device that lacks what the bits need, or that can't be used.
 fn lacks(device: &Device) -> Result<(), String> {
+    let single = device.single_fp_config().map_err(told("device"))?;
+    let double = device.double_fp_config().unwrap_or(0);
+    let compiles = device.compiler_available().unwrap_or(false);
+    let mut lacking = lacking(single, double);
+    lacking.extend((!compiles).then_some("compiler"));
+    match &lacking[..] {
+        [] => Ok(()),
+        lacking => Err(format!("OpenCL: the device has no {}", lacking.join(", no "))),
+    }
+}
+
+/// What of the bits' needs a device lacks, by what it says of its numbers of 32 and of 64 bits.
+fn lacking(single: u64, double: u64) -> Vec<&'static str> {
     const NEEDED: [(u64, &str); 4] = [
         (1 << 0, "denormals"),
         (1 << 2, "rounding to nearest"),
         (1 << 5, "fused multiply-add"),
-        (1 << 7, "exact division and roots"),
+        (1 << 7, "correctly rounded division and root"),
     ];
-    let has = device.single_fp_config().map_err(told("device"))?;
-    let double = device.double_fp_config().unwrap_or(0);
-    let lacking = NEEDED.iter().find(|needed| has & needed.0 == 0).map(|needed| needed.1);
-    match lacking.or((double == 0).then_some("float64")) {
-        Some(what) => Err(format!("OpenCL: the device has no {what}")),
-        None => Ok(()),
-    }
+    let missing = NEEDED.iter().filter(|needed| single & needed.0 == 0).map(|needed| needed.1);
+    missing.chain((double == 0).then_some("float64")).collect()
 }
 
 impl Launcher for OpenCl {
     fn describe(&self) -> String {
-        let [name, version, driver] = [
-            self.device.name().unwrap_or_default(),
-            self.device.version().unwrap_or_default(),
-            self.device.driver_version().unwrap_or_default(),
-        ];
-        format!("OpenCL: {name}, {version}, driver {driver}")
+        introduce(&self.device).map_or_else(|text| text, |(name, _)| name)
     }
 
     fn free_bytes(&mut self) -> Result<usize, String> {
@@ -209,5 +223,21 @@ impl Launcher for OpenCl {
 
     fn finish(&mut self) -> Result<(), String> {
         self.queue.finish().map_err(told("a kernel"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the standard numbers them: denormals 1, infinities 2, rounding to nearest 4, to zero 8,
+    /// to infinity 16, fused multiply-adds 32, software 64, exact division and roots 128.
+    #[test]
+    fn all_that_a_device_lacks_is_named() {
+        assert_eq!(lacking(0b1010_0101, 1), Vec::<&str>::new());
+        assert_eq!(lacking(0b1010_0100, 1), ["denormals"]);
+        assert_eq!(lacking(0b1000_0101, 1), ["fused multiply-add"]);
+        assert_eq!(lacking(0b0010_0101, 0), ["correctly rounded division and root", "float64"]);
+        assert_eq!(lacking(0b0101_1010, 0).len(), 5);
     }
 }
