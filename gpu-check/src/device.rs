@@ -8,6 +8,7 @@ mod dropout;
 #[path = "../../src/device/gpu"]
 pub mod gpu {
     pub mod cuda;
+    pub mod frozen;
     pub mod held;
     pub mod launcher;
     pub mod mixture;

@@ -6,9 +6,7 @@ use crate::device::gpu::held::Held;
 use crate::device::gpu::mixture::Sums;
 use crate::device::gpu::queue::Queue;
 use crate::device::gpu::window::{Source, Window};
-use crate::kernel::mixture::{
-    Block, Kernel, Passing, expert_gradient, fresh_expert_gradient, transpose,
-};
+use crate::kernel::mixture::{Block, Kernel, Passing, expert_gradient, fresh_expert_gradient};
 use crate::kernel::text::calls::Stepper;
 use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
@@ -18,6 +16,7 @@ use crate::model::spec::Dummy;
 use crate::model::{Layout, Role};
 use crate::rng::Stream;
 use crate::team::Team;
+use crate::visits::visits;
 
 type Outcome = Result<(), String>;
 
@@ -86,8 +85,21 @@ impl World {
         Passing { activations: &self.activations, labels: &self.labels, weights: &self.weights }
     }
 
-    fn block(&self, index: usize) -> Block<'_> {
+    pub fn block(&self, index: usize) -> Block<'_> {
         Block { layout: &self.layouts[index], parameters: &self.parameters[index] }
+    }
+
+    /// One block on a device, as it visits.
+    pub fn visitor(
+        &self,
+        queue: &Queue,
+        index: usize,
+        logits_bytes: usize,
+    ) -> Result<Held, String> {
+        let layouts = vec![self.layouts[index].clone()];
+        let held = Held::new(queue, layouts, self.epsilon, 0, logits_bytes)?;
+        held.write(held.parameters(), 0, &self.parameters[index])?;
+        Ok(held)
     }
 
     /// All blocks on a device, with `vectors` beside their parameters.
@@ -147,6 +159,7 @@ pub fn case(queue: &Queue, stream: &mut Stream, index: u64, compared: &mut Compa
     // All logits at once, or a group's.
     let bytes = [0, 1 << 20][stream.below(2) as usize];
     gradients(queue, &world, bytes, &name, compared)?;
+    visits(queue, stream, &world, bytes, &name, compared)?;
     scores(queue, &world, bytes, &name, compared)?;
     for solver in [Stepper::Adagrad, Stepper::Adam] {
         let l2 = [0.0, 1e-4][stream.below(2) as usize];
@@ -212,31 +225,6 @@ fn gradients(
         compared.floats("expert gradient", name, &gradient, &device[index]);
         compared.doubles("class losses", name, &sums, &losses[index]);
     }
-
-    let stride = world.activations.stride();
-    let mut dv = vec![0.0f32; rows * stride];
-    for row in 0..rows {
-        dv[row * stride..][..world.activations.width()].fill(-0.0);
-    }
-    let device = queue.upload(&dv)?;
-    held.activation_gradient(&window, 0..rows, all.clone(), &device)?;
-    // Rows that don't begin at a multiple of four go another way.
-    let rest = rows.min(1)..rows;
-    let mut dv_rest = vec![0.0f32; rest.len() * stride];
-    let device_rest = queue.upload(&dv_rest)?;
-    held.activation_gradient(&window, rest.clone(), all, &device_rest)?;
-    for index in 0..world.layouts.len() {
-        let (block, passing) = (world.block(index), world.passing());
-        let mut sums = vec![0.0; block.layout.groups.len() * 16];
-        let turned = transpose(block);
-        kernels[0].activation_gradient(block, &turned, passing, 0..rows, &mut dv, &mut sums);
-        let (rows, dv) = (rest.clone(), &mut dv_rest);
-        kernels[0].activation_gradient(block, &turned, passing, rows, dv, &mut sums);
-    }
-    let found: Vec<f32> = device.read(0, dv.len())?;
-    compared.floats("activation gradient", name, &dv, &found);
-    let found: Vec<f32> = device_rest.read(0, dv_rest.len())?;
-    compared.floats("activation gradient", name, &dv_rest, &found);
     Ok(())
 }
 

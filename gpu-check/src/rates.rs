@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::compared::Compared;
+use crate::device::gpu::frozen::BlockLosses;
 use crate::device::gpu::held::Held;
 use crate::device::gpu::launcher::Launcher;
 use crate::device::gpu::queue::Queue;
@@ -215,7 +216,12 @@ fn steps(
             Ok(())
         };
         tell("expert step", &mut || held.learn(&window, 0..rows, 0..1, (Stepper::Adagrad, rates)))?;
-        tell("activation gradient", &mut || held.activation_gradient(&window, 0..rows, 0..1, &dv))?;
+        let mut losses = BlockLosses::new(queue, vec![0, rows])?;
+        tell("activation gradient", &mut || {
+            losses.begin(queue, held.lanes())?;
+            held.visit(&window, 0..rows, &losses, &dv)?;
+            losses.end(queue, held.lanes())
+        })?;
     }
     Ok(())
 }

@@ -155,7 +155,7 @@ impl Start<'_> {
         match device {
             RankDevice::Host(host) => self.compute(setting, &whole_job, versions, host),
             RankDevice::Gpu(gpu) => {
-                log::info!("device: shared layers and frozen class blocks still run on the host");
+                log::info!("device: shared layers still run on the host");
                 self.compute(setting, &whole_job, versions, gpu)
             }
         }

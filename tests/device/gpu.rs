@@ -25,9 +25,9 @@ use super::common::stopped::train;
 const BYTES_MAX: usize = 16 << 20;
 
 /// A launcher that can be lost at a launch, or tells a run to stop at one.
-struct Watched {
+pub struct Watched {
     inner: OpenCl,
-    launches: Rc<Cell<usize>>,
+    pub launches: Rc<Cell<usize>>,
     lost_at: usize,
     stops: Option<(usize, Arc<AtomicBool>)>,
 }
@@ -39,7 +39,7 @@ impl Watched {
         Ok(Watched { inner, launches, lost_at: usize::MAX, stops: None })
     }
 
-    fn new() -> Watched {
+    pub fn new() -> Watched {
         Watched::of(&whole(), OPENCL_OPTIONS).unwrap()
     }
 

@@ -10,6 +10,7 @@ mod gpu;
 mod network;
 mod program;
 mod rows;
+mod scores;
 mod stops;
 mod storage;
 mod textbook;

@@ -25,15 +25,15 @@ pub(crate) struct Vector {
 }
 
 /// What a mini-batch or a run of rows is worked on in.
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     /// Rows at once, and panels of logits.
-    pub(crate) rows: usize,
+    rows: usize,
     panels: usize,
-    pub(crate) logits: Memory,
+    pub(super) logits: Memory,
     /// [rows][groups][16]
-    pub(crate) losses: Memory,
+    pub(super) losses: Memory,
     /// W' of a span in panels, where activations' gradients were asked for.
-    pub(crate) turned_weights: Option<Memory>,
+    turned_weights: Option<Memory>,
 }
 
 /// Class blocks on a device, all of one width and dummy, their panels and groups end to end.
@@ -59,7 +59,7 @@ pub(crate) struct Held {
     pub(super) bias_gradient: Memory,
     /// [groups][16] in float64.
     pub(super) class_losses: Memory,
-    pub(super) scratch: Option<Scratch>,
+    scratch: Option<Scratch>,
 }
 
 impl Held {
@@ -139,6 +139,11 @@ impl Held {
         &self.vectors
     }
 
+    /// Lanes of all groups, sixteen each.
+    pub(crate) fn lanes(&self) -> usize {
+        (self.firsts.len() - 1) * LANES
+    }
+
     /// How many blocks there are.
     pub(crate) fn blocks(&self) -> usize {
         self.layouts.len()
@@ -204,29 +209,37 @@ impl Held {
         self.class_losses.write(from * LANES, losses)
     }
 
-    /// Room for so many rows at once.
+    /// Room for so many rows at once: what is there already, where it is large enough.
     ///
     /// # Errors
     /// The device is full or lost.
     pub(super) fn prepare(&mut self, rows: usize) -> Result<(), String> {
-        if self.scratch.as_ref().is_some_and(|scratch| scratch.rows >= rows) {
-            return Ok(());
+        let (row, groups) = (LANES * size_of::<f32>(), self.firsts.len() - 1);
+        let largest = self.firsts.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
+        let at_once = |rows: usize| {
+            (self.logits_bytes / (rows * row).max(1)).clamp(largest, self.firsts[groups])
+        };
+        if let Some(Scratch { rows: room, panels, losses, .. }) = &self.scratch {
+            let whole = losses.fits(room * groups.min(*panels) * row);
+            if *room >= rows && *panels >= at_once(*room) && whole {
+                return Ok(());
+            }
         }
         self.scratch = None;
-        let panels = self.firsts[self.firsts.len() - 1];
-        let largest = self.firsts.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
-        let row = LANES * size_of::<f32>();
-        let fits = self.logits_bytes / (rows * row).max(1);
-        let panels = fits.clamp(largest, panels);
-        let groups = panels.min(self.firsts.len() - 1);
+        let panels = at_once(rows);
         self.scratch = Some(Scratch {
             rows,
             panels,
             logits: self.queue.make(rows.next_multiple_of(4) * panels * row)?,
-            losses: self.queue.make(rows * groups * row)?,
+            losses: self.queue.make(rows * groups.min(panels) * row)?,
             turned_weights: None,
         });
         Ok(())
+    }
+
+    /// Exchanges what it works in, which may have served other blocks of the same width.
+    pub(crate) fn exchange(&mut self, scratch: &mut Option<Scratch>) {
+        std::mem::swap(&mut self.scratch, scratch);
     }
 
     pub(super) fn scratch(&self) -> &Scratch {
@@ -237,9 +250,10 @@ impl Held {
     pub(super) fn turned_weights(&mut self) -> Result<Buffer, String> {
         let (queue, width) = (&self.queue, self.width);
         let scratch = self.scratch.as_mut().expect("prepared");
-        if scratch.turned_weights.is_none() {
-            let numbers = scratch.panels * LANES * width.next_multiple_of(LANES);
-            scratch.turned_weights = Some(queue.make(numbers * size_of::<f32>())?);
+        let bytes = scratch.panels * LANES * width.next_multiple_of(LANES) * size_of::<f32>();
+        if scratch.turned_weights.as_ref().is_none_or(|memory| !memory.fits(bytes)) {
+            scratch.turned_weights = None;
+            scratch.turned_weights = Some(queue.make(bytes)?);
         }
         Ok(scratch.turned_weights.as_ref().expect("just made").buffer())
     }

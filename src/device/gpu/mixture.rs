@@ -37,7 +37,7 @@ impl Held {
         self.prepare(rows.len())?;
         let [of_weights, of_biases] = self.moments(stepper);
         for span in self.spans(&blocks) {
-            self.slopes(window, &rows, &span, false)?;
+            self.slopes(window, &rows, &span)?;
             let size = self.gradient_size(&rows, &span);
             let (left, slopes) = (window.straight(rows.start), self.slopes_as_right(&span));
             let weights = self.panels_of(&span.panels, self.parameters.weights.buffer());
@@ -118,13 +118,14 @@ impl Held {
     ) -> Result<(), String> {
         self.prepare(rows.len())?;
         for span in self.spans(&blocks) {
-            self.slopes(window, &rows, &span, false)?;
+            self.slopes(window, &rows, &span)?;
             self.weight_gradient(window, &rows, &span, gradient, sums)?;
         }
         Ok(())
     }
 
-    /// As `expert_gradient` and `activation_gradient` at once, of a sum that begins here.
+    /// As `expert_gradient`, of a sum that begins here; the gradient with respect to activations is
+    /// added to `dv` [rows][stride of d].
     ///
     /// # Errors
     /// The device is full or lost.
@@ -138,59 +139,9 @@ impl Held {
     ) -> Result<(), String> {
         self.prepare(rows.len())?;
         for span in self.spans(&blocks) {
-            self.slopes(window, &rows, &span, false)?;
+            self.slopes(window, &rows, &span)?;
             self.weight_gradient(window, &rows, &span, gradient, Sums::Begin)?;
-            self.add_to_slopes(&rows, &span, false, dv)?;
-        }
-        Ok(())
-    }
-
-    /// Adds the gradient with respect to the activations of `rows` to `dv` [rows][stride of d], and
-    /// the losses to the classes' sums.
-    ///
-    /// # Errors
-    /// The device is full or lost.
-    #[allow(dead_code, reason = "gpu-check compares it with the processor's")]
-    pub(crate) fn activation_gradient(
-        &mut self,
-        window: &Window,
-        rows: Range<usize>,
-        blocks: Range<usize>,
-        dv: &Memory,
-    ) -> Result<(), String> {
-        self.prepare(rows.len())?;
-        let turned = rows.start.is_multiple_of(4);
-        for span in self.spans(&blocks) {
-            self.slopes(window, &rows, &span, turned)?;
-            self.add_to_slopes(&rows, &span, turned, dv)?;
-        }
-        Ok(())
-    }
-
-    /// p of `rows` and all classes into `scores` [rows][classes of all blocks]; each row's loss is
-    /// added to `row_losses` [rows] in float64, block after block. The blocks' classes are
-    /// consecutive.
-    ///
-    /// # Errors
-    /// The device is full or lost.
-    #[allow(dead_code, reason = "gpu-check compares it with the processor's")]
-    pub(crate) fn scores(
-        &mut self,
-        window: &Window,
-        rows: Range<usize>,
-        scores: &Memory,
-        row_losses: &Memory,
-    ) -> Result<(), String> {
-        self.prepare(rows.len())?;
-        let class_from = self.layouts[0].classes.start;
-        let row = self.layouts[self.layouts.len() - 1].classes.end - class_from;
-        for span in self.spans(&(0..self.blocks())) {
-            let logits = self.logits(window, &rows, &span, false)?;
-            let what = Sweep::Scores { scores: scores.buffer(), row, class_from };
-            self.sweep(window, &rows, &span, logits, what)?;
-            let (groups, losses) = (span.groups.len(), self.scratch().losses.buffer());
-            let sums = row_losses.buffer();
-            self.queue.launch(&sweeps::row_losses(rows.len(), groups, losses, sums))?;
+            self.add_to_slopes(&rows, &span, false, (dv, 0))?;
         }
         Ok(())
     }
@@ -225,14 +176,8 @@ impl Held {
     }
 
     /// Logits and their gradients of a span's panels, and the losses added to its classes' sums.
-    fn slopes(
-        &self,
-        window: &Window,
-        rows: &Range<usize>,
-        span: &Span,
-        turned: bool,
-    ) -> Result<(), String> {
-        let logits = self.logits(window, rows, span, turned)?;
+    fn slopes(&self, window: &Window, rows: &Range<usize>, span: &Span) -> Result<(), String> {
+        let logits = self.logits(window, rows, span, false)?;
         self.sweep(window, rows, span, logits, Sweep::Gradients)?;
         let (groups, losses) = (self.groups(span), self.scratch().losses.buffer());
         let sums = self.class_losses.buffer();
@@ -240,7 +185,7 @@ impl Held {
     }
 
     /// Z of a span's panels, row by row or turned, which takes rows from a multiple of four on.
-    fn logits(
+    pub(super) fn logits(
         &self,
         window: &Window,
         rows: &Range<usize>,
@@ -267,7 +212,7 @@ impl Held {
         })
     }
 
-    fn sweep(
+    pub(super) fn sweep(
         &self,
         window: &Window,
         rows: &Range<usize>,
@@ -316,13 +261,13 @@ impl Held {
         self.queue.launch(&sweeps::bias_gradient(rows, panels, slopes, learned, to, add))
     }
 
-    /// dV += dZ W' of a span whose slopes lie row by row, or turned.
-    fn add_to_slopes(
+    /// dV += dZ W' of a span whose slopes lie row by row, or turned; dV begins at a number of `dv`.
+    pub(super) fn add_to_slopes(
         &mut self,
         rows: &Range<usize>,
         span: &Span,
         turned: bool,
-        dv: &Memory,
+        (dv, first): (&Memory, usize),
     ) -> Result<(), String> {
         let (columns, stride) = (span.panels.len() * LANES, stride_of(self.width));
         let weights = self.panels_of(&span.panels, self.parameters.weights.buffer());
@@ -336,7 +281,7 @@ impl Held {
         };
         let left = Rows { buffer: self.scratch().logits.buffer(), from: 0, row };
         let right = Panels { buffer: right, from: 0, row: LANES, panel: columns * LANES };
-        let out = Panels { buffer: dv.buffer(), from: 0, row: stride, panel: LANES };
+        let out = Panels { buffer: dv.buffer(), from: first, row: stride, panel: LANES };
         self.queue.launch(&calls::product(form, size, left, right, out, Start::Out))
     }
 

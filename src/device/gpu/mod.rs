@@ -1,12 +1,13 @@
 //! A GPU, or another device that takes the device text (kernel/text/), with the processor's bits.
 //!
-//! The own class blocks, the rows that come by and the sums of losses lie on it. The shared layers
-//! and frozen class blocks are the host's, which computes them until they have kernels, too.
+//! The own class blocks, the rows that come by or are visited and the sums of losses lie on it. The
+//! shared layers are the host's, which computes them until they have kernels, too.
 
 mod blocks;
 mod check;
 pub(crate) mod choice;
 pub(crate) mod cuda;
+pub(crate) mod frozen;
 mod full_batches;
 pub(crate) mod held;
 mod joint;
@@ -17,6 +18,8 @@ pub(crate) mod mixture;
 pub mod opencl;
 pub mod queue;
 mod rows;
+mod scores;
+mod wave;
 pub(crate) mod window;
 
 use std::sync::Arc;
@@ -26,7 +29,9 @@ use std::time::Duration;
 pub(crate) use self::blocks::Blocks;
 use self::queue::Queue;
 pub(crate) use self::rows::Rows;
-use super::host::{Host, Instructions, Network, Visitor, Wave};
+pub(crate) use self::scores::Rest;
+pub(crate) use self::wave::{Visitor, Wave};
+use super::host::{Host, Instructions, Network};
 use super::{
     Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Joint,
     JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
@@ -42,6 +47,9 @@ use crate::progress::{phase, tick};
 
 /// Bytes that the logits of a mini-batch may take; more of them gain nothing.
 const LOGITS_BYTES: usize = 1 << 30;
+
+/// Rows that a class block visits at once; fewer than about 2,000 leave a GPU idle.
+const ROWS: usize = 8192;
 
 /// How long to look away from a device that works.
 const MOMENT: Duration = Duration::from_micros(50);
@@ -112,7 +120,7 @@ impl Device for Gpu {
     type Network<'a> = Network<'a>;
     type Wave = Wave;
     type Rows = Rows;
-    type Rest<'a> = &'a dyn AtRest;
+    type Rest<'a> = Rest<'a>;
     type Visitor = Visitor;
     type Blocks<S: Solving> = Blocks<S>;
 
@@ -138,19 +146,19 @@ impl Device for Gpu {
         network: &Network<'_>,
         pieces: &mut dyn Iterator<Item = Result<Piece>>,
     ) -> Result<Wave> {
-        self.host()?.forward(network, pieces)
+        self.host()?.forward(network, pieces).map(Wave::of_host)
     }
 
     fn outputs(&mut self, wave: &Wave, to: &mut Vec<f32>) -> Result<()> {
-        self.host()?.outputs(wave, to)
+        self.host()?.outputs(wave.host(), to)
     }
 
     fn give_slopes(&mut self, wave: &mut Wave, slopes: &[f32]) -> Result<()> {
-        self.host()?.give_slopes(wave, slopes)
+        self.host()?.give_slopes(wave.host_mut(), slopes)
     }
 
     fn losses(&mut self, wave: &Wave) -> Result<Vec<f64>> {
-        self.host()?.losses(wave)
+        self.told(self.queue.alive().and_then(|()| wave.losses()))
     }
 
     fn backward(
@@ -160,6 +168,7 @@ impl Device for Gpu {
         frames: &dyn FramesAgain,
         leaves: &mut dyn Leaves,
     ) -> Result<()> {
+        let wave = self.told(wave.into_host())?;
         self.host()?.backward(network, wave, frames, leaves)
     }
 
@@ -184,25 +193,25 @@ impl Device for Gpu {
     }
 
     fn visitor(&mut self, layout: &Layout, weights: Arc<Vec<f32>>) -> Visitor {
-        self.host.visitor(layout, weights)
+        Visitor::new(&self.queue, layout, self.epsilon, &weights)
     }
 
     fn visit(&mut self, visitor: &Visitor, wave: &mut Wave, pace: &mut Pace) -> Result<()> {
-        self.host()?.visit(visitor, wave, pace)
+        self.told(wave.visit(&self.queue, visitor, pace))
     }
 
-    fn rest<'a>(&mut self, rows: &'a dyn AtRest) -> &'a dyn AtRest {
-        self.host.rest(rows)
+    fn rest<'a>(&mut self, rows: &'a dyn AtRest) -> Rest<'a> {
+        Rest::new(rows)
     }
 
     fn scores(
         &mut self,
         visitor: &Visitor,
-        rest: &&dyn AtRest,
+        rest: &Rest<'_>,
         which: Which,
         pace: &mut Pace,
     ) -> Result<Scores> {
-        self.host()?.scores(visitor, rest, which, pace)
+        rest.scores(&self.queue, visitor, which, pace)
     }
 
     fn bring(&mut self, arrived: Arrived, before: Option<Rows>) -> Result<Rows> {

@@ -59,6 +59,12 @@ impl Queue {
         (inner.held, inner.peak)
     }
 
+    /// Bytes of memory that may still be taken.
+    pub(crate) fn left(&self) -> usize {
+        let inner = self.0.borrow();
+        inner.limit - inner.held
+    }
+
     /// Memory of so many bytes, of which none is a number yet.
     ///
     /// # Errors

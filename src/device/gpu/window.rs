@@ -1,5 +1,7 @@
 //! Windows of rows on a device: activations row by row and turned, and labels.
 
+use std::rc::Rc;
+
 use super::queue::{Memory, Queue};
 use crate::kernel::text::calls::{self, Dropout, Rows};
 use crate::kernel::text::sweeps::Truth;
@@ -11,7 +13,7 @@ pub(crate) struct Window {
     rows: usize,
     width: usize,
     /// [rows][stride of d], and the same turned, [d][rows rounded up to four].
-    activations: Memory,
+    activations: Rc<Memory>,
     turned: Memory,
     truth: Marks,
 }
@@ -44,7 +46,7 @@ impl Window {
         weights: &[f32],
     ) -> Result<Window, String> {
         let (rows, width) = (source.places.len(), source.width);
-        let (stride, turned_row) = (stride_of(width), rows.next_multiple_of(4));
+        let stride = stride_of(width);
         let places = queue.upload(source.places)?;
         let (dropout, streams) = match source.dropout {
             Some((dropout, streams)) => (Some(dropout), queue.upload(streams)?),
@@ -54,8 +56,24 @@ impl Window {
         let (arrived, to) = (source.numbers.buffer(), activations.buffer());
         let (from, streams) = (places.buffer(), streams.buffer());
         queue.launch(&calls::order_rows((rows, stride), arrived, from, to, streams, dropout))?;
+        Window::of(queue, (Rc::new(activations), width), labels, weights)
+    }
+
+    /// Rows that lie in order already, [rows][stride]. `weights` as of `new`.
+    ///
+    /// # Errors
+    /// The device is full or lost.
+    pub(crate) fn of(
+        queue: &Queue,
+        (activations, width): (Rc<Memory>, usize),
+        labels: &Labels,
+        weights: &[f32],
+    ) -> Result<Window, String> {
+        let (rows, stride) = (labels.rows(), stride_of(width));
+        let turned_row = rows.next_multiple_of(4);
+        assert!(activations.fits(rows * stride * size_of::<f32>()), "activations of each row");
+        let straight = Rows { buffer: activations.buffer(), from: 0, row: stride };
         let turned = queue.make(width * turned_row * size_of::<f32>())?;
-        let straight = Rows { buffer: to, from: 0, row: stride };
         queue.launch(&calls::turn((rows, width), straight, turned.buffer(), turned_row))?;
         let mut offsets = vec![0i32];
         for row in 0..labels.rows() {
@@ -74,6 +92,11 @@ impl Window {
 
     pub(crate) fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Numbers of a row's activations.
+    pub(crate) fn stride(&self) -> usize {
+        stride_of(self.width)
     }
 
     /// The activations, [rows][stride].

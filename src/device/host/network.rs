@@ -57,6 +57,11 @@ impl Wave {
         self.blocks.iter().for_each(|rows| to.extend_from_slice(&rows.tape.output().data));
     }
 
+    /// v and labels of each row block or group.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Matrix, &Labels)> {
+        self.blocks.iter().map(|rows| (rows.tape.output(), &rows.labels))
+    }
+
     pub(crate) fn give_slopes(&mut self, slopes: &[f32]) {
         let mut rest = slopes;
         for rows in &mut self.blocks {

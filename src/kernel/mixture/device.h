@@ -71,21 +71,51 @@ sweep(int rows, int groups, long row_step, long lane_step, int dummy, float epsi
     }
 }
 
+// `sum` and the losses of one class, whose rows are `lanes` numbers apart, row after row.
+DEVICE double with_losses(double sum, int rows, int lanes, GLOBAL const float *losses) {
+    int row = 0;
+    for (; row + 16 <= rows; row += 16) {
+        float held[16];
+        UNROLL for (int i = 0; i < 16; i++) held[i] = losses[(long)(row + i) * lanes];
+        UNROLL for (int i = 0; i < 16; i++) sum += (double)held[i];
+    }
+    for (; row < rows; row++) sum += (double)losses[(long)row * lanes];
+    return sum;
+}
+
 // Adds every class's losses [rows][lanes] to its sum, row after row.
 KERNEL(32, 1)
 class_losses(int rows, int lanes, GLOBAL const float *losses, GLOBAL double *sums, int first) {
     const int lane = GROUP_X * 32 + THREAD;
     if (lane >= lanes) return;
-    double sum = sums[first + lane];
-    GLOBAL const float *from = losses + lane;
-    int row = 0;
-    for (; row + 16 <= rows; row += 16) {
-        float held[16];
-        UNROLL for (int i = 0; i < 16; i++) held[i] = from[(long)(row + i) * lanes];
-        UNROLL for (int i = 0; i < 16; i++) sum += (double)held[i];
-    }
-    for (; row < rows; row++) sum += (double)from[(long)row * lanes];
-    sums[first + lane] = sum;
+    sums[first + lane] = with_losses(sums[first + lane], rows, lanes, losses + lane);
+}
+
+// The same for each row block alone: row block b has the rows from `bounds[b]` to before
+// `bounds[b + 1]`, of which some may lie among the `rows` from `first_row` on, whose losses
+// [rows][lanes] these are. `sums` are [row blocks][sums_row]; `blocks` of them are looked at.
+KERNEL(32, 1)
+block_losses(int rows, int lanes, int first_row, GLOBAL const float *losses,
+             GLOBAL const int *bounds, int first_block, int blocks, GLOBAL double *sums,
+             int sums_row, int first) {
+    const long item = (long)GROUP_X * 32 + THREAD;
+    if (item >= (long)blocks * lanes) return;
+    const int lane = (int)(item % lanes), block = first_block + (int)(item / lanes);
+    int from = bounds[block] - first_row, to = bounds[block + 1] - first_row;
+    from = from < 0 ? 0 : from;
+    to = to > rows ? rows : to;
+    GLOBAL double *sum = sums + (long)block * sums_row + first + lane;
+    *sum = with_losses(*sum, to - from, lanes, losses + (long)from * lanes + lane);
+}
+
+// Adds each row block's sums of its classes [row blocks][lanes], one after the other, to its loss.
+KERNEL(32, 1)
+add_losses(int blocks, int lanes, GLOBAL const double *sums, GLOBAL double *losses) {
+    const int block = GROUP_X * 32 + THREAD;
+    if (block >= blocks) return;
+    double sum = 0.0;
+    for (int lane = 0; lane < lanes; lane++) sum += sums[(long)block * lanes + lane];
+    losses[block] = losses[block] + sum;
 }
 
 // Adds to each row's sum what its classes of each group lose: sixteen lanes by halves, then group

@@ -92,7 +92,8 @@ extern "C" int plain_run(const char *name, int groups_x, int groups_y, int threa
     IS(functions) IS(product_turned) IS(product_turned_small) IS(product_turned_out)
     IS(product_straight) IS(product_gradient) IS(gradient_adagrad) IS(gradient_adam) IS(sweep)
     IS(class_losses) IS(row_losses) IS(bias_gradient) IS(adagrad) IS(adam) IS(average)
-    IS(order_rows) IS(turn) IS(turn_panels) IS(panel_squares) IS(scale_panels)
+    IS(block_losses) IS(add_losses) IS(order_rows) IS(turn) IS(turn_panels) IS(panel_squares)
+    IS(scale_panels)
 #undef IS
     if (!call.invoke || threads > THREADS_MAX) return 1;
     if (!stacks) stacks = (char *)malloc(THREADS_MAX * STACK_BYTES);

@@ -101,6 +101,50 @@ pub fn class_losses(rows: usize, groups: Groups, losses: Buffer, sums: Buffer) -
     Launch { kernel: "class_losses", groups: [lanes.div_ceil(32), 1], threads: 32, arguments }
 }
 
+/// Row blocks of which some rows are among those of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Runs {
+    /// First row of each row block, and the end (32 bits).
+    pub bounds: Buffer,
+    /// Those that are looked at: the first, and how many.
+    pub first: usize,
+    pub count: usize,
+}
+
+/// The same for each row block alone: `losses` are of `rows` rows from `first_row` on, `sums`
+/// [row blocks][`sums_row`], a number for each lane.
+pub(crate) fn block_losses(
+    (rows, first_row): (usize, usize),
+    groups: Groups,
+    losses: Buffer,
+    runs: Runs,
+    (sums, sums_row): (Buffer, usize),
+) -> Launch {
+    use Argument::Buffer as At;
+    let lanes = groups.count * LANES;
+    let arguments = vec![
+        int(rows),
+        int(lanes),
+        int(first_row),
+        At(losses),
+        At(runs.bounds),
+        int(runs.first),
+        int(runs.count),
+        At(sums),
+        int(sums_row),
+        int(groups.first * LANES),
+    ];
+    let items = runs.count * lanes;
+    Launch { kernel: "block_losses", groups: [items.div_ceil(32), 1], threads: 32, arguments }
+}
+
+/// Adds the sums [row blocks][lanes], one after the other, to the row blocks' losses.
+pub(crate) fn add_losses(blocks: usize, lanes: usize, sums: Buffer, losses: Buffer) -> Launch {
+    use Argument::Buffer as At;
+    let arguments = vec![int(blocks), int(lanes), At(sums), At(losses)];
+    Launch { kernel: "add_losses", groups: [blocks.div_ceil(32), 1], threads: 32, arguments }
+}
+
 /// Adds each row's losses `[rows][groups][16]` to its sum in float64.
 pub fn row_losses(rows: usize, groups: usize, losses: Buffer, sums: Buffer) -> Launch {
     use Argument::Buffer as At;

@@ -1,0 +1,134 @@
+//! Scores of this rank's rows, of which the device keeps what it has room for.
+
+use std::cell::{OnceCell, RefCell};
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::held::{Held, Scratch};
+use super::queue::Queue;
+use super::wave::Visitor;
+use super::window::{Source, Window};
+use super::{ROWS, failure, wait};
+use crate::device::{AtRest, Pace, Resting, Scores, Which};
+use crate::error::Result;
+use crate::labels::Labels;
+use crate::model::stride_of;
+
+/// Rows at rest.
+pub struct Rest<'a> {
+    rows: &'a dyn AtRest,
+    /// All of them on the device, if that has room for them; unknown before the first scores.
+    kept: OnceCell<Option<Window>>,
+    /// What visitors work in, one after the other.
+    scratch: RefCell<Option<Scratch>>,
+}
+
+impl<'a> Rest<'a> {
+    pub(crate) fn new(rows: &'a dyn AtRest) -> Rest<'a> {
+        Rest { rows, kept: OnceCell::new(), scratch: RefCell::default() }
+    }
+
+    /// Scores and losses of some rows, so many at once.
+    pub(crate) fn scores(
+        &self,
+        queue: &Queue,
+        visitor: &Visitor,
+        which: Which,
+        pace: &mut Pace,
+    ) -> Result<Scores> {
+        let failed = failure(queue);
+        queue.alive().map_err(&failed)?;
+        let (width, classes) = visitor.sizes().map_err(&failed)?;
+        let rows = which.rows();
+        let mut found = Scores { scores: vec![0.0; rows * classes], losses: vec![0.0; rows] };
+        if rows == 0 {
+            return Ok(found);
+        }
+        let kept = self.kept(queue, width, pace)?;
+        for from in (0..rows).step_by(ROWS) {
+            let run = from..(from + ROWS).min(rows);
+            let brought;
+            let (window, own) = match (kept, which) {
+                (Some(all), Which::Run(first, _)) => (all, first + run.start..first + run.end),
+                (kept, which) => {
+                    brought = self.bring(queue, kept, width, which, &run)?;
+                    (&brought, 0..run.len())
+                }
+            };
+            let (scores, losses) =
+                (&mut found.scores[run.start * classes..run.end * classes], &mut found.losses[run]);
+            let score = |held: &mut Held| score(queue, held, (window, own), (scores, losses), pace);
+            visitor.work(&mut self.scratch.borrow_mut(), score).map_err(&failed)?;
+        }
+        Ok(found)
+    }
+
+    /// All rows on the device, where they take no more than half of what is left of its memory.
+    fn kept(&self, queue: &Queue, width: usize, pace: &mut Pace) -> Result<Option<&Window>> {
+        if let Some(kept) = self.kept.get() {
+            return Ok(kept.as_ref());
+        }
+        let failed = failure(queue);
+        let (labels, stride) = (self.rows.labels(), stride_of(width));
+        let rows = labels.rows();
+        let numbers = rows * (stride + width) + rows + labels.positives();
+        let kept = if numbers * size_of::<f32>() <= queue.left() / 2 {
+            let memory = queue.make(rows * stride * size_of::<f32>()).map_err(&failed)?;
+            for from in (0..rows).step_by(ROWS) {
+                let Resting { activations, rows, .. } =
+                    self.rows.run(from..(from + ROWS).min(rows))?;
+                memory.write(from * stride, activations.run(rows)).map_err(&failed)?;
+                pace.poll();
+            }
+            Some(Window::of(queue, (Rc::new(memory), width), labels, &[]).map_err(&failed)?)
+        } else {
+            None
+        };
+        Ok(self.kept.get_or_init(|| kept).as_ref())
+    }
+
+    /// Some of the rows that are asked for, in a window of their own.
+    fn bring(
+        &self,
+        queue: &Queue,
+        kept: Option<&Window>,
+        width: usize,
+        which: Which,
+        run: &Range<usize>,
+    ) -> Result<Window> {
+        let failed = failure(queue);
+        if let (Some(all), Which::Single(rows)) = (kept, which) {
+            let (rows, mut labels) = (&rows[run.clone()], Labels::new());
+            rows.iter().for_each(|row| labels.push(self.rows.labels().row(*row)));
+            let places: Vec<i64> = rows.iter().map(|row| (row * stride_of(width)) as i64).collect();
+            let numbers = all.activations();
+            let source = Source { numbers, places: &places, width, dropout: None };
+            return Window::new(queue, source, &labels, &[]).map_err(failed);
+        }
+        let Resting { activations, labels, rows } = match which {
+            Which::Run(first, _) => self.rows.run(first + run.start..first + run.end)?,
+            Which::Single(rows) => self.rows.gathered(&rows[run.clone()])?,
+        };
+        let mut own = Labels::new();
+        rows.clone().for_each(|row| own.push(labels.row(row)));
+        let numbers = queue.upload(activations.run(rows)).map_err(&failed)?;
+        Window::of(queue, (Rc::new(numbers), width), &own, &[]).map_err(failed)
+    }
+}
+
+/// Scores and losses of some rows of a window, which come down.
+fn score(
+    queue: &Queue,
+    held: &mut Held,
+    (window, rows): (&Window, Range<usize>),
+    (scores, losses): (&mut [f32], &mut [f64]),
+    pace: &mut Pace,
+) -> std::result::Result<(), String> {
+    let device_scores = queue.make(size_of_val(scores))?;
+    let device_losses = queue.zeros(size_of_val(losses))?;
+    held.scores(window, rows, &device_scores, &device_losses)?;
+    queue.mark()?;
+    wait(queue, pace, 0)?;
+    device_scores.read_into(0, scores)?;
+    device_losses.read_into(0, losses)
+}
