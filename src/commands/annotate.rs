@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::device::RankDevice;
 use super::out::{self, For};
 use super::scoring::Scoring;
 use crate::artifact;
@@ -52,9 +53,12 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let (disk, name) = (Disk::default(), args.output.display());
     comm.agree(if comm.is_root() { check_output(&disk, &args.output) } else { Ok(()) })?;
     let annotator = artifact::load(comm, &args.model)?;
-    let (rows, mut device) = args.scoring.prepare(comm, &annotator, &args.data)?;
+    let (rows, device) = args.scoring.prepare(comm, &annotator, &args.data)?;
     let top = (args.top as usize).min(annotator.shape.class_count);
-    let scored = score(comm, &annotator, &rows, &mut device, top)?;
+    let scored = match device {
+        RankDevice::Host(mut host) => score(comm, &annotator, &rows, &mut host, top)?,
+        RankDevice::Gpu(mut gpu) => score(comm, &annotator, &rows, &mut gpu, top)?,
+    };
     let ids = comm.agree(rows.dataset().reader().ids(rows.own_rows()))?;
     let lists = (0..ids.len()).flat_map(|row| &scored.top.row(row)[..top]);
     let (scores, classes) = lists.copied().unzip();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::device::RankDevice;
 use super::out::{self, For};
 use super::scoring::Scoring;
 use crate::artifact;
@@ -68,9 +69,12 @@ fn evaluate_model(
     scoring: &Scoring,
 ) -> Result<Metrics> {
     let annotator = artifact::load(comm, model)?;
-    let (rows, mut device) = scoring.prepare(comm, &annotator, data)?;
+    let (rows, device) = scoring.prepare(comm, &annotator, data)?;
     warn_of_rows_measured_twice(comm, &rows)?;
-    evaluate(comm, &annotator, &rows, &mut device)
+    match device {
+        RankDevice::Host(mut host) => evaluate(comm, &annotator, &rows, &mut host),
+        RankDevice::Gpu(mut gpu) => evaluate(comm, &annotator, &rows, &mut gpu),
+    }
 }
 
 /// Metrics of predictions that any system made. A labelled video without prediction counts as one

@@ -5,6 +5,7 @@ mod allocator;
 mod annotate;
 mod bench;
 mod convert;
+mod device;
 mod doctor;
 mod evaluate;
 mod find_devices;

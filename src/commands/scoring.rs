@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::device::{self, DeviceArgs, RankDevice};
 use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::room_for_scoring;
 use crate::device::Host;
@@ -28,28 +29,32 @@ pub(crate) struct Scoring {
     /// Reads all shards in full before anything is computed, and checks every byte.
     #[arg(long)]
     verify: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 impl Scoring {
     /// The rows that `data` names, with room for what scoring makes of them, and the
-    /// processor to do it with.
+    /// device to do it with.
     ///
     /// # Errors
-    /// Exit 4: the rows are none that the model takes; exit 9: the memory doesn't suffice; common
-    /// to all ranks.
+    /// Exit 3: the device that is named is missing or refused; exit 4: the rows are none that the
+    /// model takes; exit 9: the memory doesn't suffice; common to all ranks.
     pub(crate) fn prepare(
         &self,
         comm: &Comm,
         annotator: &Annotator,
         data: &[String],
-    ) -> Result<(HomeRows, Host)> {
+    ) -> Result<(HomeRows, RankDevice)> {
         let line = format!("--verify = {}\n", self.verify);
         same_on_all(comm, Exit::Launch, "arguments", &line)?;
+        let (shape, threads) = (&annotator.shape, launch::threads(self.threads));
+        let host = Ok(Host::detected(threads, shape.epsilon));
+        let (device, line) = device::chosen(comm, self.device.told(), host, shape.epsilon)?;
         let rows = open_rows(comm, annotator, "--data", data)?;
         if self.verify {
             verify(comm, &[rows.dataset()])?;
         }
-        let (shape, threads) = (&annotator.shape, launch::threads(self.threads));
         let counts = annotator.experts.counts();
         let deal = |blocks: usize| comm.deal(blocks);
         let room =
@@ -60,6 +65,7 @@ impl Scoring {
         }
         *rows.room.borrow_mut() = room;
         comm.use_threads(threads);
-        Ok((rows, Host::detected(threads, shape.epsilon)))
+        self.device.announce(&device, &line);
+        Ok((rows, device))
     }
 }

@@ -1,6 +1,5 @@
 //! `reelscale train`.
 
-mod device;
 mod output;
 mod result;
 mod session;
@@ -8,10 +7,10 @@ mod session;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use self::device::{RankDevice, chosen};
 use self::output::{finished, in_utf8, read_before};
 use self::result::Ending;
 use self::session::{shared_by_ranks, tries};
+use super::device::{self, RankDevice, Told, chosen};
 use crate::checkpoint::Store;
 use crate::clock::Clock;
 use crate::comm::{Comm, same_on_all};
@@ -25,7 +24,7 @@ use crate::job::{Job, documented};
 use crate::launch;
 use crate::report::{EarlierRun, Report, RunDirectory, SHARDS_READ, failure};
 use crate::signals;
-use crate::train::{Data, Heartbeat, Run, Setting};
+use crate::train::{Data, Heartbeat, Run, Setting, host_of};
 
 /// Trains a model as a job file says.
 ///
@@ -127,7 +126,8 @@ impl Start<'_> {
             return Ok(());
         }
         job.run.threads = launch::threads(job.run.threads);
-        let (device, devices) = chosen(comm, &job)?;
+        let host = host_of(&job);
+        let (device, devices) = chosen(comm, Told::by_job(&job), host, job.model.epsilon)?;
         let kernel = device.kernel();
         let before = read_before(&args.output.join(SHARDS_READ));
         let data = match opened(comm, &job, &before, args.verify) {
@@ -137,7 +137,7 @@ impl Start<'_> {
             data => data?,
         };
         announce(comm, &job, &data, kernel);
-        log::info!("device: {devices}");
+        device::announce(&device, &devices);
         let shards = data.read_in_full();
         // A run that can't begin leaves no directory behind.
         let setting = Setting::new(comm, &job, data)?;
@@ -154,10 +154,7 @@ impl Start<'_> {
         let versions = (kernel, devices.as_str());
         match device {
             RankDevice::Host(host) => self.compute(setting, &whole_job, versions, host),
-            RankDevice::Gpu(gpu) => {
-                log::info!("device: shared layers still run on the host");
-                self.compute(setting, &whole_job, versions, gpu)
-            }
+            RankDevice::Gpu(gpu) => self.compute(setting, &whole_job, versions, gpu),
         }
     }
 

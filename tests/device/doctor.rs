@@ -66,7 +66,8 @@ fn the_doctor_compares_devices_with_the_processor() {
 fn the_doctor_says_that_a_device_is_missing() {
     let none = |device: &str| {
         let doctor = reelscale("doctor --device").arg(device);
-        refused(doctor.env("OCL_ICD_VENDORS", "/nowhere").env("OCL_ICD_FILENAMES", ""))
+        let doctor = doctor.env("OCL_ICD_VENDORS", "/nowhere").env("CUDA_VISIBLE_DEVICES", "-1");
+        refused(doctor)
     };
     for device in ["opencl", "cuda"] {
         let told = none(device);

@@ -82,3 +82,71 @@ fn a_device_that_is_missing_ends_the_run() {
     assert!(refused.contains("expected one of auto, host, opencl, cuda"), "{refused}");
     assert!(!to.exists());
 }
+
+/// The model of a run, scored on the device and on the processor, gives the same files.
+#[test]
+fn evaluate_and_annotate_name_their_device() {
+    if missing() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    job(folder);
+    let on = |command: &str, device: &str| {
+        let command = reelscale(command).arg("--model").path(&folder.join("host/model"));
+        let data = format!("{}/data/*.h5", folder.display());
+        command.arg("--data").arg(data).arg("--device").arg(device)
+    };
+    let found = ["host", "opencl"].map(|device| {
+        let evaluated = on("evaluate --format json", device).output();
+        assert!(evaluated.status.success(), "{evaluated:?}");
+        let log = String::from_utf8_lossy(&evaluated.stderr).into_owned();
+        assert!(
+            log.contains("device: ") && log.contains("OpenCL") == (device == "opencl"),
+            "{log}"
+        );
+        let to = folder.join(format!("{device}.csv"));
+        on("annotate", device).arg("--output").path(&to).stdout();
+        (String::from_utf8(evaluated.stdout).unwrap(), fs::read_to_string(to).unwrap())
+    });
+    assert!(found[0].0.contains("gap_at_20") && found[0].1.lines().count() > 300);
+    assert_eq!(found[0], found[1]);
+    let nowhere = |command| on(command, "opencl").env("OCL_ICD_VENDORS", "/nowhere");
+    let output = folder.join("none.csv");
+    for command in [nowhere("evaluate"), nowhere("annotate").arg("--output").path(&output)] {
+        let told = command.fails_with(3);
+        assert!(told.starts_with("reelscale: --device = \"opencl\": OpenCL: "), "{told}");
+    }
+    assert!(!output.exists());
+}
+
+/// A line of JSON for each figure, which says on what it was measured.
+#[test]
+fn bench_measures_the_device_that_is_named() {
+    if missing() {
+        return;
+    }
+    let rows = |arguments: &str, device: &str| -> Vec<serde_json::Value> {
+        let command = format!("bench {arguments} --repeat 1 --format json --device {device}");
+        let text = reelscale(&command).stdout();
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let mixture = "mixture --classes 40 --experts 3 --rows 50 --activations 24";
+    let train = "train --rows 300 --classes 20 --features 16 --batch 64";
+    for part in ["gemm --rows 30 --depth 20 --columns 40", mixture, train] {
+        for row in rows(part, "opencl") {
+            assert!(row["device"].as_str().unwrap().starts_with("OpenCL: "), "{row}");
+            assert!(row["gflops"].as_f64().unwrap() > 0.0, "{row}");
+        }
+    }
+    let loss = |stage, device: &str| {
+        let row = &rows(&format!("{mixture} --stage {stage}"), device)[0];
+        assert_eq!(row["device"] == "host", device == "host", "{row}");
+        row["loss"].as_f64().unwrap().to_bits()
+    };
+    let losses = [(1, "host"), (1, "opencl"), (2, "host"), (2, "opencl")];
+    let losses = losses.map(|(stage, device)| loss(stage, device));
+    assert!(losses.iter().all(|loss| *loss == losses[0]), "{losses:?}");
+    let refused = reelscale("bench sum --leaves 9 --device opencl").fails_with(2);
+    assert!(refused.contains("--device: found \"opencl\", this benchmark has none"), "{refused}");
+}

@@ -4,8 +4,9 @@ use std::hint::black_box;
 
 use serde_json::{Value, json};
 
-use super::{Measuring, at_least_one, peak_mib};
+use super::{EPSILON, Measuring, at_least_one, on_device, peak_mib};
 use crate::comm::Comm;
+use crate::commands::device::RankDevice;
 use crate::cost::flops;
 use crate::device::host::KernelAndGradient;
 use crate::error::Result;
@@ -19,7 +20,9 @@ use crate::model::spec::Dummy;
 use crate::rng::{Purpose, Stream};
 use crate::team::Team;
 
-/// The mixture kernel: loss and one gradient of rows through K classes of E experts.
+/// The mixture kernel: loss and one gradient of rows through K classes of E experts. On a device
+/// the whole step, as training asks for it: rows come, stage 1 takes a step of AdaGrad, losses go
+/// back.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     #[arg(long, default_value_t = 3862)]
@@ -35,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     stage: u8,
     #[arg(long, default_value_t = 1)]
-    threads: usize,
+    pub(super) threads: usize,
     /// Labels of a row.
     #[arg(long, default_value_t = 3)]
     labels: usize,
@@ -58,28 +61,53 @@ impl Args {
     }
 }
 
-pub(crate) fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
+pub(crate) fn run(measuring: &Measuring, args: &Args, device: RankDevice) -> Result<Vec<Value>> {
     let (k, e, rows, d) = (args.classes, args.experts, args.rows, args.activations);
     at_least_one(&[("classes", k), ("experts", e), ("rows", rows), ("activations", d)])?;
     let layouts = layouts(&vec![e; k], Dummy::Learned, d, args.class_blocks);
     let count = layouts.len();
     let experts = Experts::new(layouts, Comm::serial().deal(count), args.seed, 0);
     let (activations, labels) = some_rows(args);
-    let passing = Passing { activations: &activations, labels: &labels, weights: &[] };
-    let mut kernels: Vec<Kernel> =
-        (0..args.threads.max(1)).map(|_| Kernel::new(measuring.kernel, 1e-5)).collect();
-    let mut loss = 0.0;
-    let seconds = match args.stage {
-        1 => measuring.seconds(|| loss = stage_1(&mut kernels, &experts, passing)),
-        _ => measuring.seconds(|| loss = stage_2(&mut kernels, &experts, passing)),
+    let threads = args.threads.max(1);
+    let (kernel, (seconds, loss)) = match device {
+        RankDevice::Host(_) => {
+            let seconds_and_loss = on_host(measuring, args, &experts, (&activations, &labels));
+            (measuring.kernel.name(), seconds_and_loss)
+        }
+        RankDevice::Gpu(mut gpu) => {
+            let rows = (&activations, &labels);
+            let found = match args.stage {
+                1 => on_device::expert_step(measuring, &mut gpu, &experts, rows)?,
+                _ => on_device::shared_step(measuring, &mut gpu, experts, rows)?,
+            };
+            ("device", found)
+        }
     };
     let flop = flops::logits_and_gradient(rows, d, flops::columns(k, e));
     Ok(vec![json!({
-        "kernel": measuring.kernel.name(), "stage": args.stage, "classes": k, "experts": e,
-        "rows": rows, "activations": d, "threads": kernels.len(), "seconds": seconds,
+        "kernel": kernel, "stage": args.stage, "classes": k, "experts": e,
+        "rows": rows, "activations": d, "threads": threads, "seconds": seconds,
         "rows_per_second": rows as f64 / seconds, "gflops": flop / seconds / 1e9,
         "peak_mib": peak_mib(), "loss": loss / rows as f64,
     })])
+}
+
+/// Median seconds of one gradient on the processor, and the loss of all rows.
+fn on_host(
+    measuring: &Measuring,
+    args: &Args,
+    experts: &Experts,
+    (activations, labels): (&Matrix, &Labels),
+) -> (f64, f64) {
+    let passing = Passing { activations, labels, weights: &[] };
+    let mut kernels: Vec<Kernel> =
+        (0..args.threads.max(1)).map(|_| Kernel::new(measuring.kernel, EPSILON)).collect();
+    let mut loss = 0.0;
+    let seconds = match args.stage {
+        1 => measuring.seconds(|| loss = stage_1(&mut kernels, experts, passing)),
+        _ => measuring.seconds(|| loss = stage_2(&mut kernels, experts, passing)),
+    };
+    (seconds, loss)
 }
 
 /// Activations of length 1, none negative, and `labels` labels a row.

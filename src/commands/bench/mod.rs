@@ -4,6 +4,7 @@ mod gemm;
 mod input;
 mod metrics;
 mod mixture;
+mod on_device;
 mod overlap;
 mod sum;
 mod train;
@@ -14,8 +15,10 @@ use std::time::Instant;
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
+use super::device::{DeviceArgs, RankDevice, chosen};
 use super::out::{self, For};
 use crate::comm::Comm;
+use crate::device::Host;
 use crate::device::host::Instructions;
 use crate::error::{Error, Result};
 use crate::progress::tick;
@@ -35,6 +38,8 @@ pub(crate) struct Args {
     /// Vector instructions: auto, plain, avx2, avx512 or neon.
     #[arg(long, default_value = "auto", global = true, value_parser = Instructions::parse)]
     kernel: Instructions,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     pub(crate) patience: crate::commands::Patience,
 }
@@ -56,6 +61,9 @@ enum Benchmark {
     Train(train::Args),
 }
 
+/// eps of the loss.
+const EPSILON: f32 = 1e-5;
+
 /// How every benchmark measures.
 pub(crate) struct Measuring {
     repeat: usize,
@@ -64,23 +72,63 @@ pub(crate) struct Measuring {
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let measuring = Measuring { repeat: args.repeat.max(1), kernel: args.kernel };
-    let rows = match args.benchmark {
-        Benchmark::Gemm(args) => gemm::run(&measuring, &args),
+    let device = match args.benchmark.threads() {
+        Some(threads) => {
+            let host = Ok(Host::new(args.kernel, threads, EPSILON));
+            let (device, line) = chosen(comm, args.device.told(), host, EPSILON)?;
+            args.device.announce(&device, &line);
+            device
+        }
+        None => {
+            comm.agree(args.device.unnamed("this benchmark"))?;
+            RankDevice::Host(Host::new(args.kernel, 1, EPSILON))
+        }
+    };
+    let name = device.name();
+    let mut rows = match args.benchmark {
+        Benchmark::Gemm(args) => gemm::run(&measuring, &args, &device)?,
         Benchmark::Input(args) => input::run(&measuring, &args)?,
-        Benchmark::Mixture(args) => mixture::run(&measuring, &args)?,
+        Benchmark::Mixture(args) => mixture::run(&measuring, &args, device)?,
         Benchmark::Sum(args) => sum::run(&measuring, &args)?,
         Benchmark::Metrics(args) => metrics::run(&measuring, &args)?,
         Benchmark::Overlap(args) => overlap::run(comm, &measuring, &args)?,
-        Benchmark::Train(args) => train::run(comm, &measuring, &args)?,
+        Benchmark::Train(args) => train::run(comm, &measuring, &args, device)?,
     };
+    rows.iter_mut().for_each(|row| row["device"] = name.as_str().into());
     out::print(comm, For::Reading, || match args.format {
         Format::Json => rows.iter().map(|row| format!("{row}\n")).collect(),
         Format::Text => table(&rows),
     })
 }
 
+impl Benchmark {
+    /// Threads of the processor's part of what it measures, where that may be a device.
+    fn threads(&self) -> Option<usize> {
+        match self {
+            Benchmark::Gemm(_) => Some(1),
+            Benchmark::Mixture(args) => Some(args.threads),
+            Benchmark::Train(args) => Some(args.threads),
+            _ => None,
+        }
+    }
+}
+
 impl Measuring {
     /// Median seconds of a run of `work`.
+    ///
+    /// # Errors
+    /// The first that it gives.
+    fn seconds_of(&self, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+        let mut outcome = Ok(());
+        let seconds = self.seconds(|| {
+            if outcome.is_ok() {
+                outcome = work();
+            }
+        });
+        outcome.map(|()| seconds)
+    }
+
+    /// The same of work that can't fail.
     fn seconds(&self, mut work: impl FnMut()) -> f64 {
         work();
         let mut seconds: Vec<f64> = (0..self.repeat)

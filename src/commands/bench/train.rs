@@ -7,18 +7,21 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Measuring, Scratch, at_least_one, mixture, peak_mib};
+use super::{EPSILON, Measuring, Scratch, at_least_one, mixture, peak_mib};
 use crate::comm::Comm;
+use crate::commands::device::RankDevice;
 use crate::cost::flops;
 use crate::data::{Kind, ShardHeader, ShardWriter};
+use crate::device::Host;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::report::{Events, Report};
 use crate::synthetic::Planted;
-use crate::train::{Data, train};
+use crate::train::{Data, Run, Setting};
 
-/// Training on synthesized or given shards: optimizer, loss, input and all.
+/// Training on synthesized or given shards: optimizer, loss, input and all, on a device where one
+/// is named.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Shards; without any, rows are synthesized into a temporary folder.
@@ -42,7 +45,7 @@ pub(crate) struct Args {
     solver: String,
     /// Threads of a rank.
     #[arg(long, default_value_t = 1)]
-    threads: usize,
+    pub(super) threads: usize,
     /// Bytes that a rank may take, as run.memory_gib.
     #[arg(long, default_value_t = 0.0)]
     memory_gib: f64,
@@ -51,16 +54,26 @@ pub(crate) struct Args {
 /// Rows of the kernel's own run.
 const KERNEL_ROWS: usize = 2048;
 
-pub(crate) fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
+pub(crate) fn run(
+    comm: &Comm,
+    measuring: &Measuring,
+    args: &Args,
+    device: RankDevice,
+) -> Result<Vec<Value>> {
     at_least_one(&[("rows", args.rows), ("classes", args.classes), ("features", args.features)])?;
     let folder = Scratch::shared(comm)?;
-    let found = measure(comm, measuring, args, &folder.0)?;
+    let found = measure(comm, measuring, (args, device), &folder.0)?;
     // Others of this node may still read there.
     comm.barrier();
     Ok(found)
 }
 
-fn measure(comm: &Comm, measuring: &Measuring, args: &Args, folder: &Path) -> Result<Vec<Value>> {
+fn measure(
+    comm: &Comm,
+    measuring: &Measuring,
+    (args, device): (&Args, RankDevice),
+    folder: &Path,
+) -> Result<Vec<Value>> {
     let patterns = match args.data.is_empty() {
         true => vec![comm.agree(synthesize(comm, args, folder))?.display().to_string()],
         false => args.data.clone(),
@@ -86,11 +99,18 @@ fn measure(comm: &Comm, measuring: &Measuring, args: &Args, folder: &Path) -> Re
     let flop_per_row = flops::logits_and_gradient(1, shape[2], flops::columns(shape[0], shape[1]));
     let events = folder.join(format!("events-{}.jsonl", comm.rank()));
     let report = &mut Report::new(Some(Events::new(Disk::default(), &events)));
-    train(comm, &job, data, report, None)?;
+    let again = |device: &RankDevice| {
+        device.again(Host::new(measuring.kernel, args.threads, EPSILON), EPSILON)
+    };
+    let setting = Setting::new(comm, &job, data)?;
+    match again(&device) {
+        RankDevice::Host(host) => Run::begin(setting, host, report, None)?.finish()?,
+        RankDevice::Gpu(gpu) => Run::begin(setting, gpu, report, None)?.finish()?,
+    };
     let mut found = Vec::new();
     for (step, counter, stage) in [("experts", "epoch", 1), ("shared", "iteration", 2)] {
         let own = mixture::Args::of(shape, KERNEL_ROWS, stage, args.threads);
-        let kernel = &mixture::run(measuring, &own)?[0];
+        let kernel = &mixture::run(measuring, &own, again(&device))?[0];
         let kernel_rows = kernel["rows_per_second"].as_f64().expect("a rate") * comm.size() as f64;
         let seconds = median_seconds(&events, step, counter)?;
         let rate = rows as f64 / seconds;

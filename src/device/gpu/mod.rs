@@ -51,6 +51,9 @@ const LOGITS_BYTES: usize = 1 << 30;
 /// Rows that a class block visits at once; fewer than about 2,000 leave a GPU idle.
 const ROWS: usize = 8192;
 
+/// What the host still computes beside it, as log lines say it; none once everything is here.
+pub(crate) const STAYS_ON_HOST: Option<&str> = Some("shared layers");
+
 /// How long to look away from a device that works.
 const MOMENT: Duration = Duration::from_micros(50);
 

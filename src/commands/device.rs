@@ -1,0 +1,175 @@
+//! What each rank of a command computes with.
+
+use std::collections::BTreeMap;
+
+use clap::builder::PossibleValuesParser;
+
+use crate::comm::Comm;
+use crate::device::Host;
+use crate::device::gpu::choice::{Chosen, OnNode, choose};
+use crate::device::gpu::{Gpu, STAYS_ON_HOST};
+use crate::error::{Error, Exit, Result};
+use crate::job::{DEVICE_NAMES, Job};
+use crate::signals;
+
+/// Names one rank's device in place of what all are told.
+const VARIABLE: &str = "REELSCALE_DEVICE";
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// What ranks compute with; the same bits come of all.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DeviceArgs {
+    /// What ranks compute with, as run.device. REELSCALE_DEVICE says so for one rank.
+    #[arg(long, default_value = "auto", global = true)]
+    #[arg(value_parser = PossibleValuesParser::new(DEVICE_NAMES))]
+    device: String,
+    /// Memory of its device that a rank may take, in GiB, as run.device_memory_gib; 0: its share of
+    /// what is free.
+    #[arg(long, default_value_t = 0.0, global = true)]
+    device_memory_gib: f64,
+}
+
+/// What a rank is told to compute with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    /// The key or the argument that says so.
+    by: &'a str,
+    name: &'a str,
+    memory_gib: f64,
+}
+
+impl DeviceArgs {
+    pub(crate) fn told(&self) -> Told<'_> {
+        Told { by: "--device", name: &self.device, memory_gib: self.device_memory_gib }
+    }
+
+    /// As `announce`, but not of the processor where nobody has named one.
+    pub(crate) fn announce(&self, device: &RankDevice, line: &str) {
+        if self.device != "auto" || matches!(device, RankDevice::Gpu(_)) {
+            announce(device, line);
+        }
+    }
+
+    /// Sees that no device is named, where only the processor does what is asked for.
+    ///
+    /// # Errors
+    /// Exit 2: one is.
+    pub(crate) fn unnamed(&self, what: &str) -> Result<()> {
+        match &*self.device {
+            "auto" | "host" => Ok(()),
+            name => Err(Error::usage(format!("--device: found {name:?}, {what} has none"))),
+        }
+    }
+}
+
+impl<'a> Told<'a> {
+    pub(crate) fn by_job(job: &'a Job) -> Told<'a> {
+        let run = &job.run;
+        Told { by: "run.device", name: &run.device, memory_gib: run.device_memory_gib }
+    }
+}
+
+/// A rank's device.
+pub(crate) enum RankDevice {
+    Host(Host),
+    Gpu(Gpu),
+}
+
+impl RankDevice {
+    /// The instructions of the processor's kernels.
+    pub(crate) fn kernel(&self) -> &'static str {
+        match self {
+            RankDevice::Host(host) => host.instructions().name(),
+            RankDevice::Gpu(gpu) => gpu.instructions().name(),
+        }
+    }
+
+    /// The same device once more, of which `host` is the processor's part.
+    pub(crate) fn again(&self, host: Host, epsilon: f32) -> RankDevice {
+        match self {
+            RankDevice::Host(_) => RankDevice::Host(host),
+            RankDevice::Gpu(gpu) => RankDevice::Gpu(Gpu::new(host, gpu.queue().clone(), epsilon)),
+        }
+    }
+
+    /// What results say of it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            RankDevice::Host(_) => "host".into(),
+            RankDevice::Gpu(gpu) => gpu.queue().describe(),
+        }
+    }
+}
+
+/// The device of this rank, of which `host` is the processor's part, and one line that says what
+/// all ranks have. `epsilon` is eps of the loss. Collective.
+///
+/// # Errors
+/// Exit 3, common to all ranks: what is named isn't there, or doesn't give the processor's bits.
+/// Exit 9: it is lost. What making the host gave.
+pub(crate) fn chosen(
+    comm: &Comm,
+    told: Told,
+    host: Result<Host>,
+    epsilon: f32,
+) -> Result<(RankDevice, String)> {
+    let (rank, ranks) = comm.on_node();
+    let chosen = named(told.name).and_then(|name| {
+        let opened = choose(&name, OnNode { rank, ranks });
+        let by = told.by;
+        opened.map_err(|text| Error::new(Exit::Launch, format!("{by} = {name:?}: {text}")))
+    });
+    let both = chosen.and_then(|chosen| Ok((chosen, host?)));
+    let (chosen, host) = comm.agree(both)?;
+    let own = chosen.describe();
+    let line = summary(&comm.all_gather_any(own.as_bytes()));
+    let device = match chosen {
+        Chosen::Host { .. } => Ok(RankDevice::Host(host)),
+        Chosen::Device(opened) => {
+            // What compiles for it may have taken signals for itself.
+            signals::look_again();
+            match opened.bounded((told.memory_gib * GIB) as usize) {
+                Ok(queue) => Ok(RankDevice::Gpu(Gpu::new(host, queue, epsilon))),
+                Err(text) => Err(Error::new(Exit::Resources, text)),
+            }
+        }
+    };
+    // Nobody takes memory before all have seen what is free.
+    Ok((comm.agree(device)?, line))
+}
+
+/// Says what ranks compute with, and what of it stays on the processor.
+pub(crate) fn announce(device: &RankDevice, line: &str) {
+    log::info!("device: {line}");
+    if let (RankDevice::Gpu(_), Some(what)) = (device, STAYS_ON_HOST) {
+        log::info!("device: {what} still run on the processor");
+    }
+}
+
+/// What this rank is told to compute with.
+fn named(name: &str) -> Result<String> {
+    match std::env::var(VARIABLE) {
+        Ok(name) if DEVICE_NAMES.contains(&name.as_str()) => Ok(name),
+        Ok(name) => {
+            let expected = DEVICE_NAMES.join(", ");
+            let text = format!("{VARIABLE}: found {name:?}, expected one of {expected}");
+            Err(Error::new(Exit::Launch, text))
+        }
+        Err(std::env::VarError::NotPresent) => Ok(name.into()),
+        Err(_) => Err(Error::new(Exit::Launch, format!("{VARIABLE}: found no text"))),
+    }
+}
+
+/// Which devices there are, and how many ranks have one like it.
+fn summary(ranks: &[Vec<u8>]) -> String {
+    let mut counts: BTreeMap<&[u8], usize> = BTreeMap::new();
+    ranks.iter().for_each(|device| *counts.entry(device).or_default() += 1);
+    let lines = counts.iter().map(|(device, count)| {
+        let device = String::from_utf8_lossy(device);
+        match *count == ranks.len() {
+            true => device.into_owned(),
+            false => format!("{device} on {count} of {} ranks", ranks.len()),
+        }
+    });
+    lines.collect::<Vec<_>>().join("; ")
+}
