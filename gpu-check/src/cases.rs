@@ -16,6 +16,7 @@ use crate::optim::adam::Adam;
 use crate::optim::average::Average;
 use crate::optim::{MiniBatch, Step};
 use crate::rng::{Purpose, Stream};
+use crate::shared_layers;
 use crate::team::Team;
 
 type Outcome = Result<(), String>;
@@ -54,6 +55,9 @@ pub fn all(queue: &Queue, count: u64, seed: u64, compared: &mut Compared) -> Out
     for _ in 0..count.div_ceil(4) {
         solver(queue, &mut stream, compared)?;
         rows(queue, &mut stream, compared)?;
+    }
+    for _ in 0..count {
+        shared_layers::case(queue, &mut stream, compared)?;
     }
     for case in 0..count {
         mixtures::case(queue, &mut stream, case, compared)?;

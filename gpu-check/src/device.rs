@@ -11,6 +11,7 @@ pub mod gpu {
     pub mod frozen;
     pub mod held;
     pub mod launcher;
+    pub mod layers;
     pub mod mixture;
     pub mod opencl;
     pub mod queue;

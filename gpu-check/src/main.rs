@@ -52,6 +52,7 @@ mod learning;
 mod mixtures;
 mod plain;
 mod rates;
+mod shared_layers;
 mod visits;
 
 use std::ffi::{c_char, c_int, c_void};

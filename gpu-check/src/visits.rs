@@ -6,6 +6,7 @@ use crate::device::gpu::queue::Queue;
 use crate::kernel::mixture::transpose;
 use crate::mixtures::{World, kernels};
 use crate::rng::Stream;
+use crate::shared_layers::bounds;
 
 type Outcome = Result<(), String>;
 
@@ -19,10 +20,7 @@ pub fn visits(
     compared: &mut Compared,
 ) -> Outcome {
     let (rows, stride) = (world.activations.rows(), world.activations.stride());
-    let mut bounds: Vec<usize> =
-        (0..stream.below(5)).map(|_| stream.below(rows as u64 + 1) as usize).collect();
-    bounds.extend([0, rows]);
-    bounds.sort_unstable();
+    let bounds = bounds(stream, rows);
     let mut dv = vec![0.0f32; rows * stride];
     for row in 0..rows {
         dv[row * stride..][..world.activations.width()].fill(-0.0);

@@ -134,8 +134,10 @@ fn check(literals: &str, jobs: &[(&str, &str)], frames: usize) {
     let mut literals = Literals::read(literals);
     for (name, own) in jobs {
         let job = job(folder.path(), name, own);
-        for ranks in [1, 2, 3] {
-            let device = |_: &_| Ok(Watched::new().device(&job));
+        // Runs that end within row blocks of 20 rows, one with a beginning that is no multiple of
+        // four, and one that holds all rows.
+        for (ranks, run) in [(1, 8192), (2, 48), (3, 30)] {
+            let device = |_: &_| Ok(Watched::new().device(&job).in_runs_of(run));
             let pin = Pin::of_run_on(&job, &vec![1; ranks], device);
             literals.check(name, &format!("OpenCL, {ranks} ranks"), pin);
         }

@@ -51,7 +51,8 @@ fn rows_are_scored_alike_where_they_stay_and_where_they_come_up_again() {
             let launcher = Watched::new();
             let launches = launcher.launches.clone();
             let queue = Queue::new(Box::new(launcher), limit);
-            let mut gpu = Gpu::new(Host::detected(1, epsilon), queue, epsilon);
+            let gpu = Gpu::new(Host::detected(1, epsilon), queue, epsilon);
+            let mut gpu = gpu.in_runs_of(300);
             assert_eq!(evaluate(&comm, &annotator, &rows(), &mut gpu).unwrap(), expected);
             assert_eq!(gpu.queue().held().0, 0, "all memory was given back");
             turned.push(launches.get());

@@ -32,6 +32,16 @@ impl BlockLosses {
         Ok(BlockLosses { bounds, device_bounds, losses, sums: None })
     }
 
+    /// The rows of each row block.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        self.bounds.windows(2).map(|ends| ends[0]..ends[1])
+    }
+
+    /// The number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.bounds[self.bounds.len() - 1]
+    }
+
     /// The sums of a block of so many lanes begin.
     ///
     /// # Errors

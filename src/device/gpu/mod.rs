@@ -1,7 +1,7 @@
 //! A GPU, or another device that takes the device text (kernel/text/), with the processor's bits.
 //!
-//! The own class blocks, the rows that come by or are visited and the sums of losses lie on it. The
-//! shared layers are the host's, which computes them until they have kernels, too.
+//! Class blocks, the shared layers of videos, rows on their way through both and sums of losses lie
+//! on it. The host takes frames through the shared layers, and steps by what ranks have summed.
 
 mod blocks;
 mod check;
@@ -12,9 +12,11 @@ mod full_batches;
 pub(crate) mod held;
 mod joint;
 pub mod launcher;
+mod layers;
 mod learn;
 pub(crate) mod look;
 pub(crate) mod mixture;
+mod network;
 pub mod opencl;
 pub mod queue;
 mod rows;
@@ -27,11 +29,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 pub(crate) use self::blocks::Blocks;
+pub(crate) use self::network::Network;
 use self::queue::Queue;
 pub(crate) use self::rows::Rows;
 pub(crate) use self::scores::Rest;
 pub(crate) use self::wave::{Visitor, Wave};
-use super::host::{Host, Instructions, Network};
+use super::host::{Host, Instructions};
 use super::{
     Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Joint,
     JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
@@ -48,11 +51,12 @@ use crate::progress::{phase, tick};
 /// Bytes that the logits of a mini-batch may take; more of them gain nothing.
 const LOGITS_BYTES: usize = 1 << 30;
 
-/// Rows that a class block visits at once; fewer than about 2,000 leave a GPU idle.
+/// Rows that a class block visits or scores at once; fewer than about 2,000 leave a GPU idle.
 const ROWS: usize = 8192;
 
 /// What the host still computes beside it, as log lines say it; none once everything is here.
-pub(crate) const STAYS_ON_HOST: Option<&str> = Some("shared layers");
+pub(crate) const STAYS_ON_HOST: Option<&str> =
+    Some("shared layers of frame-level models and solvers of all shared layers");
 
 /// How long to look away from a device that works.
 const MOMENT: Duration = Duration::from_micros(50);
@@ -62,6 +66,8 @@ pub struct Gpu {
     host: Host,
     queue: Queue,
     epsilon: f32,
+    /// Rows that class blocks visit or score at once.
+    run: usize,
 }
 
 /// What an error of a device is to a run.
@@ -95,7 +101,13 @@ fn wait(queue: &Queue, pace: &mut Pace, left: usize) -> std::result::Result<(), 
 impl Gpu {
     /// `epsilon` is eps of the loss.
     pub fn new(host: Host, queue: Queue, epsilon: f32) -> Gpu {
-        Gpu { host, queue, epsilon }
+        Gpu { host, queue, epsilon, run: ROWS }
+    }
+
+    /// The same where class blocks visit and score other runs of rows: tests have few rows.
+    #[doc(hidden)]
+    pub fn in_runs_of(self, run: usize) -> Gpu {
+        Gpu { run, ..self }
     }
 
     /// The instructions of the host beside it.
@@ -132,7 +144,7 @@ impl Device for Gpu {
     }
 
     fn network<'a>(&mut self, model: &'a Annotator) -> Network<'a> {
-        self.host.network(model)
+        Network::new(&self.queue, model)
     }
 
     fn activations(
@@ -141,7 +153,10 @@ impl Device for Gpu {
         pieces: &mut dyn Iterator<Item = Result<(Features, Labels)>>,
         take: &mut dyn FnMut(Matrix, Labels) -> Result<()>,
     ) -> Result<()> {
-        self.host()?.activations(network, pieces, take)
+        match self.told(self.queue.alive().and_then(|()| network.layers()))? {
+            Some(layers) => layers.activations(&self.queue, self.host.at_once(), pieces, take),
+            None => self.host()?.activations(network.host(), pieces, take),
+        }
     }
 
     fn forward(
@@ -149,15 +164,18 @@ impl Device for Gpu {
         network: &Network<'_>,
         pieces: &mut dyn Iterator<Item = Result<Piece>>,
     ) -> Result<Wave> {
-        self.host()?.forward(network, pieces).map(Wave::of_host)
+        match self.told(self.queue.alive().and_then(|()| network.layers()))? {
+            Some(layers) => layers.wave(&self.queue, self.run, pieces),
+            None => self.host()?.forward(network.host(), pieces).map(Wave::of_host),
+        }
     }
 
     fn outputs(&mut self, wave: &Wave, to: &mut Vec<f32>) -> Result<()> {
-        self.host()?.outputs(wave.host(), to)
+        self.told(self.queue.alive().and_then(|()| wave.outputs(to)))
     }
 
     fn give_slopes(&mut self, wave: &mut Wave, slopes: &[f32]) -> Result<()> {
-        self.host()?.give_slopes(wave.host_mut(), slopes)
+        self.told(self.queue.alive().and_then(|()| wave.give_slopes(slopes)))
     }
 
     fn losses(&mut self, wave: &Wave) -> Result<Vec<f64>> {
@@ -171,8 +189,15 @@ impl Device for Gpu {
         frames: &dyn FramesAgain,
         leaves: &mut dyn Leaves,
     ) -> Result<()> {
-        let wave = self.told(wave.into_host())?;
-        self.host()?.backward(network, wave, frames, leaves)
+        let (host, segments) = self.told(self.queue.alive().and_then(|()| wave.into_parts()))?;
+        match (host, self.told(network.layers())?) {
+            // What each took goes back as soon as its leaves are given.
+            (None, Some(layers)) => segments
+                .into_iter()
+                .try_for_each(|segment| layers.leaves(&self.queue, &segment, leaves)),
+            (Some(wave), _) => self.host()?.backward(network.host(), wave, frames, leaves),
+            (None, None) => panic!("a wave of this network"),
+        }
     }
 
     fn step_shared(
@@ -200,11 +225,11 @@ impl Device for Gpu {
     }
 
     fn visit(&mut self, visitor: &Visitor, wave: &mut Wave, pace: &mut Pace) -> Result<()> {
-        self.told(wave.visit(&self.queue, visitor, pace))
+        self.told(wave.visit(&self.queue, self.run, visitor, pace))
     }
 
     fn rest<'a>(&mut self, rows: &'a dyn AtRest) -> Rest<'a> {
-        Rest::new(rows)
+        Rest::new(rows, self.run)
     }
 
     fn scores(

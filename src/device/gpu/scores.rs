@@ -8,7 +8,7 @@ use super::held::{Held, Scratch};
 use super::queue::Queue;
 use super::wave::Visitor;
 use super::window::{Source, Window};
-use super::{ROWS, failure, wait};
+use super::{failure, wait};
 use crate::device::{AtRest, Pace, Resting, Scores, Which};
 use crate::error::Result;
 use crate::labels::Labels;
@@ -17,6 +17,8 @@ use crate::model::stride_of;
 /// Rows at rest.
 pub struct Rest<'a> {
     rows: &'a dyn AtRest,
+    /// So many of them are scored at once.
+    run: usize,
     /// All of them on the device, if that has room for them; unknown before the first scores.
     kept: OnceCell<Option<Window>>,
     /// What visitors work in, one after the other.
@@ -24,8 +26,8 @@ pub struct Rest<'a> {
 }
 
 impl<'a> Rest<'a> {
-    pub(crate) fn new(rows: &'a dyn AtRest) -> Rest<'a> {
-        Rest { rows, kept: OnceCell::new(), scratch: RefCell::default() }
+    pub(crate) fn new(rows: &'a dyn AtRest, run: usize) -> Rest<'a> {
+        Rest { rows, run, kept: OnceCell::new(), scratch: RefCell::default() }
     }
 
     /// Scores and losses of some rows, so many at once.
@@ -45,8 +47,8 @@ impl<'a> Rest<'a> {
             return Ok(found);
         }
         let kept = self.kept(queue, width, pace)?;
-        for from in (0..rows).step_by(ROWS) {
-            let run = from..(from + ROWS).min(rows);
+        for from in (0..rows).step_by(self.run) {
+            let run = from..(from + self.run).min(rows);
             let brought;
             let (window, own) = match (kept, which) {
                 (Some(all), Which::Run(first, _)) => (all, first + run.start..first + run.end),
@@ -74,9 +76,9 @@ impl<'a> Rest<'a> {
         let numbers = rows * (stride + width) + rows + labels.positives();
         let kept = if numbers * size_of::<f32>() <= queue.left() / 2 {
             let memory = queue.make(rows * stride * size_of::<f32>()).map_err(&failed)?;
-            for from in (0..rows).step_by(ROWS) {
+            for from in (0..rows).step_by(self.run) {
                 let Resting { activations, rows, .. } =
-                    self.rows.run(from..(from + ROWS).min(rows))?;
+                    self.rows.run(from..(from + self.run).min(rows))?;
                 memory.write(from * stride, activations.run(rows)).map_err(&failed)?;
                 pace.poll();
             }

@@ -1,14 +1,15 @@
-//! Row blocks on their way through the model: on the device for visits, on the host where that
-//! takes them through the shared layers.
+//! Row blocks on their way through the model, end to end on the device; of models of frames the
+//! host takes them through the shared layers, there and back.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::frozen::BlockLosses;
 use super::held::{Held, Scratch};
+use super::layers::Tape;
 use super::queue::{Memory, Queue};
 use super::window::Window;
-use super::{LOGITS_BYTES, ROWS, wait};
+use super::{LOGITS_BYTES, wait};
 use crate::device::Pace;
 use crate::device::host;
 use crate::labels::Labels;
@@ -18,20 +19,29 @@ use crate::model::{Layout, stride_of};
 pub struct Visitor(Result<RefCell<Held>, String>);
 
 /// A wave.
+#[derive(Default)]
 pub struct Wave {
-    host: host::Wave,
-    /// None before the first visit.
-    segments: Option<Vec<Segment>>,
+    /// Where the host takes rows through the shared layers.
+    host: Option<host::Wave>,
+    /// Of such rows none before the first visit, since pretraining has no visits.
+    segments: Vec<Segment>,
     /// What visitors work in, one after the other.
     scratch: Option<Scratch>,
 }
 
 /// Some whole row blocks, end to end.
-struct Segment {
-    window: Window,
-    /// dL/dv [rows][stride of d].
-    slopes: Memory,
-    losses: BlockLosses,
+pub(super) struct Segment {
+    /// v [rows][stride of d]
+    activations: Rc<Memory>,
+    width: usize,
+    labels: Labels,
+    /// As visitors take the rows: from the first visit on.
+    window: Option<Window>,
+    /// dL/dv [rows][stride of d]
+    pub(super) slopes: Memory,
+    pub(super) losses: BlockLosses,
+    /// Where the device has taken the rows through the shared layers.
+    pub(super) tape: Option<Tape>,
 }
 
 impl Visitor {
@@ -62,33 +72,46 @@ impl Visitor {
 }
 
 impl Segment {
-    /// Row blocks of so many rows each, whose activations lie end to end.
-    fn new(
+    /// Row blocks of so many rows each, with their labels; without those nobody can visit them.
+    pub(super) fn new(
         queue: &Queue,
-        activations: &[f32],
+        activations: Rc<Memory>,
         width: usize,
         (labels, blocks): (Labels, Vec<usize>),
+        tape: Option<Tape>,
     ) -> Result<Segment, String> {
-        let activations = Rc::new(queue.upload(activations)?);
-        let window = Window::of(queue, (activations, width), &labels, &[])?;
-        let slopes = queue.zeros(labels.rows() * stride_of(width) * size_of::<f32>())?;
-        let ends = blocks.iter().scan(0, |end, rows| {
-            *end += rows;
-            Some(*end)
-        });
-        let losses = BlockLosses::new(queue, [0].into_iter().chain(ends).collect())?;
-        Ok(Segment { window, slopes, losses })
+        let mut bounds = vec![0];
+        blocks.iter().for_each(|rows| bounds.push(bounds[bounds.len() - 1] + rows));
+        let losses = BlockLosses::new(queue, bounds)?;
+        let slopes = queue.zeros(losses.rows() * stride_of(width) * size_of::<f32>())?;
+        Ok(Segment { activations, width, labels, window: None, slopes, losses, tape })
     }
 
-    fn visit(&mut self, queue: &Queue, held: &mut Held, pace: &mut Pace) -> Result<(), String> {
+    /// Numbers of v, and of dL/dv.
+    fn numbers(&self) -> usize {
+        self.losses.rows() * stride_of(self.width)
+    }
+
+    /// One visitor passes, so many rows at once.
+    fn visit(
+        &mut self,
+        queue: &Queue,
+        run: usize,
+        held: &mut Held,
+        pace: &mut Pace,
+    ) -> Result<(), String> {
+        if self.window.is_none() {
+            let activations = (self.activations.clone(), self.width);
+            self.window = Some(Window::of(queue, activations, &self.labels, &[])?);
+        }
+        let window = self.window.as_ref().expect("just made");
         self.losses.begin(queue, held.lanes())?;
-        let rows = self.window.rows();
-        for from in (0..rows).step_by(ROWS) {
+        for from in (0..window.rows()).step_by(run) {
             if pace.stopped() {
                 return Ok(());
             }
-            let own = from..(from + ROWS).min(rows);
-            held.visit(&self.window, own, &self.losses, &self.slopes)?;
+            let own = from..(from + run).min(window.rows());
+            held.visit(window, own, &self.losses, &self.slopes)?;
             queue.mark()?;
             wait(queue, pace, 1)?;
         }
@@ -97,36 +120,61 @@ impl Segment {
 }
 
 impl Wave {
-    /// One that the host has taken through the shared layers.
-    pub(crate) fn of_host(host: host::Wave) -> Wave {
-        Wave { host, segments: None, scratch: None }
+    /// Rows that the host has taken through the shared layers.
+    pub(super) fn of_host(host: host::Wave) -> Wave {
+        Wave { host: Some(host), ..Wave::default() }
     }
 
-    pub(crate) fn host(&self) -> &host::Wave {
-        &self.host
+    /// Rows that the device has.
+    pub(super) fn of_segments(segments: Vec<Segment>) -> Wave {
+        Wave { segments, ..Wave::default() }
     }
 
-    /// No class block has visited it: dL/dv is the host's.
-    pub(crate) fn host_mut(&mut self) -> &mut host::Wave {
-        assert!(self.segments.is_none(), "dL/dv comes from elsewhere or from visits");
-        &mut self.host
+    /// Appends v of all rows.
+    pub(super) fn outputs(&self, to: &mut Vec<f32>) -> Result<(), String> {
+        if let Some(host) = &self.host {
+            host.outputs(to);
+            return Ok(());
+        }
+        for segment in &self.segments {
+            let at = to.len();
+            to.resize(at + segment.numbers(), 0.0);
+            segment.activations.read_into(0, &mut to[at..])?;
+        }
+        Ok(())
     }
 
-    /// Adds the visitor's part to dL/dv and to the losses.
-    pub(crate) fn visit(
+    /// Sets dL/dv of all rows, which nobody has visited.
+    pub(super) fn give_slopes(&mut self, slopes: &[f32]) -> Result<(), String> {
+        if let Some(host) = &mut self.host {
+            assert!(self.segments.is_empty(), "dL/dv comes from elsewhere or from visits");
+            host.give_slopes(slopes);
+            return Ok(());
+        }
+        let mut rest = slopes;
+        for segment in &self.segments {
+            let (own, after) = rest.split_at(segment.numbers());
+            segment.slopes.write(0, own)?;
+            rest = after;
+        }
+        assert!(rest.is_empty(), "slopes of other rows");
+        Ok(())
+    }
+
+    /// Adds the visitor's part to dL/dv and to the losses, `run` rows at once.
+    pub(super) fn visit(
         &mut self,
         queue: &Queue,
+        run: usize,
         visitor: &Visitor,
         pace: &mut Pace,
     ) -> Result<(), String> {
-        if self.segments.is_none() {
-            self.segments = Some(segments(queue, &self.host)?);
+        if let Some(host) = self.host.as_ref().filter(|_| self.segments.is_empty()) {
+            self.segments = brought(queue, run, host)?;
         }
-        let segments = self.segments.iter_mut().flatten();
+        let segments = &mut self.segments;
         visitor.work(&mut self.scratch, |held| {
-            for segment in segments {
-                segment.visit(queue, held, pace)?;
-            }
+            segments.iter_mut().try_for_each(|segment| segment.visit(queue, run, held, pace))?;
             // A copy up waits for all launches before it, and moves no messages meanwhile.
             queue.mark()?;
             wait(queue, pace, 0)
@@ -134,28 +182,30 @@ impl Wave {
     }
 
     /// The loss of each row block.
-    pub(crate) fn losses(&self) -> Result<Vec<f64>, String> {
-        let Some(segments) = &self.segments else { return Ok(self.host.losses()) };
-        let losses = segments.iter().map(|segment| segment.losses.read());
+    pub(super) fn losses(&self) -> Result<Vec<f64>, String> {
+        if let Some(host) = self.host.as_ref().filter(|_| self.segments.is_empty()) {
+            return Ok(host.losses());
+        }
+        let losses = self.segments.iter().map(|segment| segment.losses.read());
         Ok(losses.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    /// The host's part, with dL/dv.
-    pub(crate) fn into_host(mut self) -> Result<host::Wave, String> {
-        if let Some(segments) = &self.segments {
+    /// What the host or the device takes back through the shared layers. dL/dv is with it.
+    pub(super) fn into_parts(self) -> Result<(Option<host::Wave>, Vec<Segment>), String> {
+        let Wave { mut host, segments, .. } = self;
+        if let Some(host) = host.as_mut().filter(|_| !segments.is_empty()) {
             let mut slopes = Vec::new();
-            for segment in segments {
-                let numbers = segment.window.rows() * segment.window.stride();
-                slopes.extend(segment.slopes.read::<f32>(0, numbers)?);
+            for segment in &segments {
+                slopes.extend(segment.slopes.read::<f32>(0, segment.numbers())?);
             }
-            self.host.give_slopes(&slopes);
+            host.give_slopes(&slopes);
         }
-        Ok(self.host)
+        Ok((host, segments))
     }
 }
 
-/// The row blocks of a wave of the host, put together until there are rows enough for a visit.
-fn segments(queue: &Queue, host: &host::Wave) -> Result<Vec<Segment>, String> {
+/// The row blocks of a wave of the host, put together until they are `run` rows or more.
+fn brought(queue: &Queue, run: usize, host: &host::Wave) -> Result<Vec<Segment>, String> {
     let (mut segments, mut numbers) = (Vec::new(), Vec::new());
     let (mut labels, mut blocks) = (Labels::new(), Vec::new());
     let mut rows = host.rows().peekable();
@@ -163,9 +213,10 @@ fn segments(queue: &Queue, host: &host::Wave) -> Result<Vec<Segment>, String> {
         numbers.extend_from_slice(&activations.data);
         labels.extend(own);
         blocks.push(activations.rows());
-        if labels.rows() >= ROWS || rows.peek().is_none() {
+        if labels.rows() >= run || rows.peek().is_none() {
             let whole = (std::mem::take(&mut labels), std::mem::take(&mut blocks));
-            segments.push(Segment::new(queue, &numbers, activations.width(), whole)?);
+            let v = Rc::new(queue.upload(&numbers)?);
+            segments.push(Segment::new(queue, v, activations.width(), whole, None)?);
             numbers.clear();
         }
     }

@@ -94,11 +94,6 @@ impl Window {
         self.rows
     }
 
-    /// Numbers of a row's activations.
-    pub(crate) fn stride(&self) -> usize {
-        stride_of(self.width)
-    }
-
     /// The activations, [rows][stride].
     pub(crate) fn activations(&self) -> &Memory {
         &self.activations

@@ -45,6 +45,17 @@ DEVICE float smaller_sigmoid(float z) {
     return e / (1.0f + e);
 }
 
+DEVICE float sigmoid_of(float z) {
+    const float small = smaller_sigmoid(z);
+    return z >= 0.0f ? 1.0f - small : small;
+}
+
+DEVICE float tanh_of(float z) {
+    const float small = smaller_sigmoid(2.0f * z);
+    const float size = 1.0f - 2.0f * small;
+    return z >= 0.0f ? size : -size;
+}
+
 // What the check compares of each x: exp, log, smaller sigmoid, square root of |x|.
 KERNEL(64, 1)
 functions(long count, GLOBAL const float *x, GLOBAL float *found) {

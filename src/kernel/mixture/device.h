@@ -147,16 +147,7 @@ bias_gradient(int rows, int panels, GLOBAL const float *slopes, GLOBAL const int
     if (column >= columns) return;
     const long to = (long)first_panel * LANES + column;
     float sum = start == FROM_OUT ? gradient[to] : 0.0f;
-    if (learned[first_panel + column / LANES]) {
-        GLOBAL const float *from = slopes + column;
-        int row = 0;
-        for (; row + 16 <= rows; row += 16) {
-            float held[16];
-            UNROLL for (int i = 0; i < 16; i++) held[i] = from[(long)(row + i) * columns];
-            UNROLL for (int i = 0; i < 16; i++) sum = sum + held[i];
-        }
-        for (; row < rows; row++) sum = sum + from[(long)row * columns];
-    }
+    if (learned[first_panel + column / LANES]) sum = column_sum(sum, rows, columns, slopes + column);
     gradient[to] = sum;
 }
 

@@ -6,9 +6,15 @@
 #include "../adagrad/device.h"
 #include "../adam/device.h"
 #include "../average/device.h"
+#include "sums.h"
 #include "../product/device_words.h"
 #include "../mixture/device.h"
 #include "../dropout/device.h"
+#include "../normalise/device.h"
+#include "../standardise/device.h"
+#include "../dense/device.h"
+#include "../gating/device.h"
+#include "../residual/device.h"
 #include "turn.h"
 
 // Z = b + V W of turned activations: V' [d][rows], W in panels, Z [rows][columns]. And dV += dZ W'

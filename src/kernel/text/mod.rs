@@ -6,6 +6,7 @@
 
 pub mod calls;
 pub mod inspect;
+pub(crate) mod layers;
 pub mod sweeps;
 
 /// What CUDA's driver takes: the text compiled for compute capability 8.0 and above, every
@@ -16,9 +17,10 @@ pub const PTX: &str = include_str!("device.ptx");
 pub const OPENCL_OPTIONS: &str = "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt";
 
 /// Every header by the end of its path, as the others name it.
-const HEADERS: [(&str, &str); 11] = [
+const HEADERS: [(&str, &str); 17] = [
     ("common.h", include_str!("common.h")),
     ("turn.h", include_str!("turn.h")),
+    ("sums.h", include_str!("sums.h")),
     ("../functions/device.h", include_str!("../functions/device.h")),
     ("../adagrad/device.h", include_str!("../adagrad/device.h")),
     ("../adam/device.h", include_str!("../adam/device.h")),
@@ -28,6 +30,11 @@ const HEADERS: [(&str, &str); 11] = [
     ("../sweep/device.h", include_str!("../sweep/device.h")),
     ("../mixture/device.h", include_str!("../mixture/device.h")),
     ("../dropout/device.h", include_str!("../dropout/device.h")),
+    ("../normalise/device.h", include_str!("../normalise/device.h")),
+    ("../standardise/device.h", include_str!("../standardise/device.h")),
+    ("../dense/device.h", include_str!("../dense/device.h")),
+    ("../gating/device.h", include_str!("../gating/device.h")),
+    ("../residual/device.h", include_str!("../residual/device.h")),
 ];
 
 /// The whole text, its includes resolved, as compilers at run time take it.

@@ -93,7 +93,8 @@ extern "C" int plain_run(const char *name, int groups_x, int groups_y, int threa
     IS(product_straight) IS(product_gradient) IS(gradient_adagrad) IS(gradient_adam) IS(sweep)
     IS(class_losses) IS(row_losses) IS(bias_gradient) IS(adagrad) IS(adam) IS(average)
     IS(block_losses) IS(add_losses) IS(order_rows) IS(turn) IS(turn_panels) IS(panel_squares)
-    IS(scale_panels)
+    IS(scale_panels) IS(normalise_rows) IS(standardise) IS(activate) IS(activation_slopes)
+    IS(column_sums) IS(gating) IS(gating_slopes) IS(residual) IS(residual_slopes)
 #undef IS
     if (!call.invoke || threads > THREADS_MAX) return 1;
     if (!stacks) stacks = (char *)malloc(THREADS_MAX * STACK_BYTES);

@@ -1,0 +1,104 @@
+//! Random shared layers, there and back, beside the processor's.
+
+use crate::cases::{numbers, size};
+use crate::compared::Compared;
+use crate::device::gpu::layers::Layers;
+use crate::device::gpu::queue::Queue;
+use crate::kernel::dense::Activation;
+use crate::kernel::normalise::normalise_l2;
+use crate::kernel::product::Workspace;
+use crate::kernel::standardise::standardise;
+use crate::kernel::vector::Instructions;
+use crate::model::Matrix;
+use crate::model::shared::SharedLayers;
+use crate::model::spec::{Layer, Normalize, Standard};
+use crate::rng::Stream;
+
+type Outcome = Result<(), String>;
+
+/// Up to three layers of random kinds.
+fn layers(stream: &mut Stream) -> Vec<Layer> {
+    use Activation::{Identity, Relu, Relu6, Sigmoid, Tanh};
+    let count = stream.below(4);
+    let layer = |_| match stream.below(3) {
+        0 => Layer::Gating,
+        1 => Layer::Residual,
+        _ => Layer::Dense {
+            units: size(stream, &[1, 3, 16, 17, 48, 67, 130]),
+            activation: [Identity, Relu, Relu6, Sigmoid, Tanh][stream.below(5) as usize],
+        },
+    };
+    (0..count).map(layer).collect()
+}
+
+/// Ends of row blocks of so many rows in all, some of them empty.
+pub fn bounds(stream: &mut Stream, rows: usize) -> Vec<usize> {
+    let cuts = stream.below(5);
+    let mut bounds: Vec<usize> =
+        (0..cuts).map(|_| stream.below(rows as u64 + 1) as usize).collect();
+    bounds.extend([0, rows]);
+    bounds.sort_unstable();
+    bounds
+}
+
+/// Rows of several row blocks to activations, and the gradient of each block.
+pub fn case(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outcome {
+    let inputs = size(stream, &[1, 7, 16, 31, 64, 100]);
+    let rows = size(stream, &[0, 1, 2, 13, 37, 64, 130]);
+    let own = layers(stream);
+    let shared = SharedLayers::new(inputs, &own);
+    // The last saturates what can be.
+    let most = [0.5, 2.0, 50.0][stream.below(3) as usize];
+    let mut weights = vec![0.0; shared.parameters()];
+    for place in &shared.places {
+        for output in 0..place.outputs {
+            for input in 0..place.inputs {
+                weights[place.weight_at(input, output)] = most * (stream.uniform() - 0.5);
+            }
+            weights[place.biases().start + output] = stream.uniform() - 0.5;
+        }
+    }
+    let matrix = |stream: &mut Stream, width: usize| {
+        let mut matrix = Matrix::zeros(rows, width);
+        for row in 0..rows {
+            matrix.row_mut(row)[..width].copy_from_slice(&numbers(stream, width));
+        }
+        matrix
+    };
+    let (mut features, dv) = (matrix(stream, inputs), matrix(stream, shared.outputs()));
+    let scales = (0..inputs).map(|_| 0.1 + stream.uniform()).collect();
+    let standard = Standard { means: numbers(stream, inputs), scales };
+    let normalize =
+        [Normalize::None, Normalize::L2, Normalize::Standardise][stream.below(3) as usize];
+    let case = format!("{rows} x {inputs}, {own:?}, {normalize:?}, weights {most}");
+
+    let places = (inputs, &shared.places[..]);
+    let device = Layers::new(queue, places, (normalize, Some(&standard)), &weights)?;
+    let tape = device.forward(rows, &features.data)?;
+    let instructions = Instructions::detect();
+    match normalize {
+        Normalize::None => {}
+        Normalize::L2 => normalise_l2(instructions, &mut features),
+        Normalize::Standardise => standardise(&mut features, &standard.means, &standard.scales),
+    }
+    let mut gemm = Workspace::new(instructions);
+    let host = shared.forward(&mut gemm, &weights, features.clone()).into_output().data;
+    compared.floats("activations", &case, &host, &tape.output().read(0, host.len())?);
+
+    let (slopes, room) = (queue.upload(&dv.data)?, device.room(rows)?);
+    let turned = shared.transpose(&weights);
+    for ends in bounds(stream, rows).windows(2) {
+        let own = ends[0]..ends[1];
+        let [mut host, mut found] = [(); 2].map(|()| vec![f32::NAN; weights.len()]);
+        device.backward(&tape, &own, &slopes, &room, &mut found)?;
+        let part = |all: &Matrix| {
+            let mut part = Matrix::zeros(own.len(), all.width());
+            part.data.copy_from_slice(all.run(own.clone()));
+            part
+        };
+        let tape = shared.forward(&mut gemm, &weights, part(&features));
+        shared.backward(&mut gemm, &turned, tape, part(&dv), &mut host);
+        compared.floats("gradient of shared layers", &case, &host, &found);
+    }
+    Ok(())
+}
