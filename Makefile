@@ -4,7 +4,9 @@
 PACKAGES = openmpi-bin libopenmpi-dev libclang-dev libhdf5-dev hdf5-tools pkg-config gcc libc6-dev \
            python3-h5py
 # What only tests need.
-TEST_PACKAGES = slurm-wlm munge qemu-user-static pocl-opencl-icd ocl-icd-libopencl1 libhwloc-plugins strace
+TEST_PACKAGES = slurm-wlm munge qemu-user-static libhwloc-plugins strace $(GPU_PACKAGES)
+# What comparing the kernels for GPUs needs, without a GPU; pip brings NVRTC.
+GPU_PACKAGES = g++ pocl-opencl-icd ocl-icd-libopencl1 python3 python3-pip
 # libFuzzer is C++ and comes as source with its crate.
 FUZZ_PACKAGES = g++
 ARM64_PACKAGES = gcc-aarch64-linux-gnu debootstrap
@@ -32,7 +34,7 @@ demo: build
 	./jobs/demo.sh
 
 test: PACKAGES += $(TEST_PACKAGES)
-test: check test-threads check-macos
+test: check test-threads check-macos gpu-check
 	cargo test
 
 # In a minute once built: units, bits, gradients, definitions, what input may be.

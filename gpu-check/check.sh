@@ -1,62 +1,145 @@
 #!/usr/bin/env bash
 # Compares the device text with the processor's kernels, as plain C++ in four orders of a group's
-# threads and on an OpenCL device (PoCL serves), and looks through its PTX. Controls, which change
-# the text or how it is compiled, must differ. `make gpu-check` builds the program and runs this.
+# threads, also under ASan and UBSan, and on an OpenCL device (PoCL serves); makes its PTX anew
+# where NVRTC installs and looks through it. Controls, which change the text or how it is compiled,
+# must differ. `make gpu-check` builds the program and runs this.
 set -eu
 cd "$(dirname "$0")"
-program=${CARGO_TARGET_DIR:-target}/release/gpu-check
+target=${CARGO_TARGET_DIR:-target}
+program=$target/release/gpu-check
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-found=$folder/found
 failed=0
 
-# EXPECTED WHAT COMMAND...: runs it, expects this exit status, tells what was compared.
+# EXPECTED WHAT COMMAND...: runs it, expects this exit status, tells the last line.
 run() {
-  local expected=$1 what=$2 status=0 all
+  local expected=$1 what=$2 status=0
   shift 2
   "$@" >"$found" 2>&1 || status=$?
-  all=$(awk '$1 == "all" { print $2 " cases, " $3 " numbers, " $4 " differ" }
-             $2 == "faults" { print }' "$found")
-  # A control that fails for another reason than its bits shows nothing.
-  if [ "$status" != "$expected" ] || { [ -z "$all" ] && [ "$1" = "$program" ]; }; then
-    echo "FAILED: $what: exit $status, expected $expected"
-    cat "$found"
-    failed=1
+  if [ "$status" != "$expected" ]; then
+    fail "$what: exit $status, expected $expected"
+    return
+  fi
+  printf '%-48s %s\n' "$what" "$(tail -n 1 "$found")"
+}
+
+# The same of a comparison: a control that fails for another reason than its bits shows nothing.
+compare() {
+  run "$@" >"$found.line"
+  if grep -q '^FAILED' "$found.line"; then
+    cat "$found.line"
+  elif ! grep -q '^all ' "$found"; then
+    fail "$2: nothing was compared"
   else
-    printf '%-44s %s\n' "$what" "${all:-$(tail -n 1 "$found")}"
+    awk -v what="$2" '$1 == "all" { printf "%-48s %s\n", what,
+      $2 " cases, " $3 " numbers, " $4 " differ" }' "$found"
   fi
 }
 
+fail() {
+  echo "FAILED: $1"
+  cat "$found"
+  failed=1
+}
+
+# NAME FOLDER OPTIONS...: the text in FOLDER as a shared library. FMA is the processor's own; nothing
+# else may be contracted.
+build() {
+  local name=$1 from=$2 fma=
+  shift 2
+  case $(uname -m) in x86_64) fma=-mfma ;; esac
+  g++ -std=c++17 -shared -fPIC -ffp-contract=off -fno-exceptions -fno-rtti $fma "$@" \
+    -o "$folder/$name.so" "$from/text/plain.cpp"
+}
+
+# A copy of the kernels in which a line of turn.h says something else.
+planted() {
+  cp -r ../src/kernel "$folder/$1"
+  sed -i "s/$2/$3/" "$folder/$1/text/turn.h"
+  ! cmp -s ../src/kernel/text/turn.h "$folder/$1/text/turn.h"
+}
+
 plain() {
-  local order
+  local order barrier barriers
+  build plain ../src/kernel -O2
   for order in forward reverse 7 8; do
-    run 0 "plain C++, threads' order $order" "$program" plain --cases 12 --order $order
+    compare 0 "plain C++, threads' order $order" \
+      "$program" plain --library "$folder/plain.so" --cases 8 --order $order
   done
-  run 1 "control: without barriers" "$program" plain --cases 2 --without-barriers
+  barriers=$("$program" barriers --library "$folder/plain.so")
+  for ((barrier = 0; barrier < barriers; barrier++)); do
+    compare 1 "control: without barrier $barrier of $barriers" "$program" plain \
+      --library "$folder/plain.so" --cases 3 --order 7 --without-barrier $barrier
+  done
+}
+
+# Sanitizers end a process with 99, which no comparison does.
+sanitized() {
+  local order asan options="-O2 -fsanitize=address,undefined -fno-sanitize-recover=all"
+  asan=$(g++ -print-file-name=libasan.so)
+  export ASAN_OPTIONS=exitcode=99:detect_leaks=0 UBSAN_OPTIONS=exitcode=99
+  build sanitized ../src/kernel $options
+  for order in forward reverse 7; do
+    compare 0 "ASan and UBSan, threads' order $order" env "LD_PRELOAD=$asan" \
+      "$program" plain --library "$folder/sanitized.so" --cases 2 --order $order
+  done
+  planted bound 'if (k < width) held' 'held'
+  build bound "$folder/bound" $options
+  run 99 "control: a bound left out" env "LD_PRELOAD=$asan" \
+    "$program" plain --library "$folder/bound.so" --cases 2
+  planted overflow 'const int x = THREAD % 32' \
+    'int far = THREAD; far += 2147483647; far -= 2147483647; const int x = far % 32'
+  build overflow "$folder/overflow" $options
+  run 99 "control: an overflow" env "LD_PRELOAD=$asan" \
+    "$program" plain --library "$folder/overflow.so" --cases 2
 }
 
 # Without its cache PoCL takes half a minute to compile all kernels, so most controls are on few.
 opencl() {
   local exact="-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt" option
-  run 0 "OpenCL" "$program" opencl --cases 12
-  run 1 "control: a sign flipped" "$program" opencl --cases 2 \
+  compare 0 "OpenCL" "$program" opencl --cases 12
+  compare 1 "control: a sign flipped" "$program" opencl --cases 2 \
     --plant "positive ? -slope : slope" "positive ? slope : -slope"
   for option in -cl-fast-relaxed-math -cl-denorms-are-zero; do
-    run 1 "control: $option" "$program" opencl --cases 0 --options "$exact $option"
+    compare 1 "control: $option" "$program" opencl --cases 0 --options "$exact $option"
   done
-  run 1 "control: FMA as a product and a sum" "$program" opencl --cases 0 \
+  compare 1 "control: FMA as a product and a sum" "$program" opencl --cases 0 \
     --plant "fma(a, b, c)" "((a) * (b) + (c))"
 }
 
-# Each in a process of its own, which tells by its exit status whether something has failed.
-(found=$folder/plain; plain; exit $failed) >"$folder/told" &
-(opencl; exit $failed) || failed=1
-wait $! || failed=1
-cat "$folder/told"
+ptx() {
+  local make=../src/kernel/text/ptx.py nvrtc=$target/nvrtc
+  run 0 "PTX" "$program" inspect
+  sed 's/mul\.rn\.f32/mul.f32/' ../src/kernel/text/device.ptx >"$folder/changed"
+  run 1 "control: PTX that may be contracted" "$program" inspect --ptx "$folder/changed"
+  if [ -z "${NVRTC_LIBRARY:-}" ] && timeout 300 python3 -m pip install --quiet \
+    --disable-pip-version-check --target "$nvrtc" nvidia-cuda-nvrtc==13.0.88 >"$found" 2>&1; then
+    export NVRTC_LIBRARY=$nvrtc/nvidia/cu13/lib/libnvrtc.so.13
+  fi
+  run 0 "PTX is the text's" python3 $make --check
+  run 1 "control: PTX of another text" python3 $make --check \
+    --plant "positive ? -slope" "positive ? slope"
+  if [ -z "${NVRTC_LIBRARY:-}" ]; then
+    echo "skipped: PTX isn't made anew, since NVRTC (nvidia-cuda-nvrtc 13.0.88) doesn't install here"
+    return
+  fi
+  run 1 "control: PTX with denormals flushed" python3 $make --check \
+    --without --ftz=false --option --ftz=true
+  run 0 "PTX with fast arithmetic is made" python3 $make "$folder/fast" --without --fmad=false \
+    --without --ftz=false --without --prec-div=true --without --prec-sqrt=true \
+    --option --use_fast_math
+  run 1 "control: fast arithmetic" "$program" inspect --ptx "$folder/fast"
+}
 
-run 0 "PTX" "$program" inspect
-sed 's/mul\.rn\.f32/mul.f32/' ../src/kernel/text/device.ptx >"$folder/changed"
-run 1 "control: PTX that may be contracted" "$program" inspect --ptx "$folder/changed"
-run 0 "PTX is the text's" python3 ../src/kernel/text/ptx.py --check
-run 1 "control: PTX of another text" python3 ../src/kernel/text/ptx.py --check --plant "positive ? -slope" "positive ? slope"
+# Each beside the others, telling by its exit status whether something has failed.
+parts=(plain sanitized opencl ptx)
+pids=()
+for part in "${parts[@]}"; do
+  (found=$folder/found-$part; $part; exit $failed) >"$folder/told-$part" 2>&1 &
+  pids+=($!)
+done
+for index in "${!parts[@]}"; do
+  wait "${pids[$index]}" || failed=1
+  cat "$folder/told-${parts[$index]}"
+done
 exit $failed

@@ -2,12 +2,11 @@
 
 use crate::compared::Compared;
 use crate::device::Dropout;
+use crate::device::gpu::check::{self, Begin, FORMS, Product, numbers};
 use crate::device::gpu::queue::Queue;
 use crate::device::gpu::window::{Source, Window};
-use crate::kernel::functions as host;
-use crate::kernel::product::{self as processor, Left, Output, Workspace};
-use crate::kernel::text::calls::{self, Form, Moments, Panels, Rates, Rows, Size, Start};
-use crate::kernel::vector::{Instructions, LANES};
+use crate::kernel::text::calls::{self, Form, Moments, Rates};
+use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
 use crate::mixtures;
 use crate::model::Matrix;
@@ -21,22 +20,6 @@ use crate::team::Team;
 
 type Outcome = Result<(), String>;
 
-/// Numbers of all sizes: some -0, 0, denormal or small.
-pub fn numbers(stream: &mut Stream, count: usize) -> Vec<f32> {
-    (0..count)
-        .map(|_| {
-            let x = 2.0 * stream.uniform() - 1.0;
-            match stream.below(24) {
-                0 => -0.0,
-                1 => 0.0,
-                2 => x * 1e-38,
-                3 => x * 1e-20,
-                _ => x,
-            }
-        })
-        .collect()
-}
-
 /// One of some sizes with 0, 1 and primes among them.
 pub fn size(stream: &mut Stream, sizes: &[usize]) -> usize {
     sizes[stream.below(sizes.len() as u64) as usize]
@@ -49,8 +32,8 @@ pub fn size(stream: &mut Stream, sizes: &[usize]) -> usize {
 pub fn all(queue: &Queue, count: u64, seed: u64, compared: &mut Compared) -> Outcome {
     let mut stream = Stream::new(seed, Purpose::PlantedRows, 0);
     functions(queue, &mut stream, count, compared)?;
-    for _ in 0..count {
-        product(queue, &mut stream, compared)?;
+    for case in 0..4 * count {
+        product(queue, &mut stream, FORMS[case as usize % FORMS.len()], compared)?;
     }
     for _ in 0..count.div_ceil(4) {
         solver(queue, &mut stream, compared)?;
@@ -71,87 +54,23 @@ fn functions(queue: &Queue, stream: &mut Stream, count: u64, compared: &mut Comp
     x.extend([0.0, -0.0, 1e4, -1e4, 88.0, -87.0, 87.5, -88.0, f32::MAX, f32::MIN_POSITIVE]);
     let any = (0..2 * most).map(|_| f32::from_bits(stream.next_u32()));
     x.extend(any.filter(|x| x.is_finite()));
-    let given = queue.upload(&x)?;
-    let found = queue.make(16 * x.len())?;
-    queue.launch(&calls::functions(x.len(), given.buffer(), found.buffer()))?;
-    let results: Vec<f32> = found.read(0, 4 * x.len())?;
-    let device =
-        |place: usize| -> Vec<f32> { results.iter().skip(place).step_by(4).copied().collect() };
-    let host = |f: fn(f32) -> f32| -> Vec<f32> { x.iter().map(|x| f(*x)).collect() };
-    compared.floats("exp", "", &host(host::exp), &device(0));
-    let normal = |all: &[f32]| -> Vec<f32> {
-        let pairs = x.iter().zip(all).filter(|pair| *pair.0 >= f32::MIN_POSITIVE);
-        pairs.map(|pair| *pair.1).collect()
-    };
-    compared.floats("log", "", &normal(&host(host::log)), &normal(&device(1)));
-    compared.floats("sigmoid", "", &host(host::smaller_sigmoid), &device(2));
-    compared.floats("root", "", &host(|x| x.abs().sqrt()), &device(3));
+    check::functions(queue, &x)?.iter().for_each(|pair| compared.pair(pair, ""));
     Ok(())
 }
 
-fn product(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outcome {
+fn product(queue: &Queue, stream: &mut Stream, form: Form, compared: &mut Compared) -> Outcome {
     let rows = size(stream, &[0, 1, 2, 7, 13, 64, 121, 127, 128, 129, 250, 263]);
     let depth = size(stream, &[1, 3, 5, 7, 8, 15, 16, 17, 31, 97, 256, 521, 771]);
     let panels = size(stream, &[0, 1, 2, 3, 5, 7, 8, 9, 16, 19]);
-    let forms = [Form::Turned, Form::TurnedSmall, Form::Straight, Form::Gradient, Form::TurnedOut];
-    let form = forms[stream.below(5) as usize];
-    let turned = form != Form::Straight;
-    let stride =
-        if turned { rows } else { depth }.next_multiple_of(4) + 4 * stream.below(3) as usize;
-    let first = 4 * stream.below(3) as usize;
-    let a = numbers(stream, first + stride * (if turned { depth } else { rows }) + 4);
-    let b = numbers(stream, depth * panels * LANES + LANES);
-    let start = numbers(stream, rows * panels * LANES + LANES);
-    let bias = numbers(stream, panels * LANES + LANES);
-    let width = panels * LANES;
-    let (b_row, b_panel) = match form {
-        Form::Gradient => (width, LANES),
-        _ => (LANES, depth * LANES),
-    };
+    let [spare, first] = [0; 2].map(|_| 4 * stream.below(3) as usize);
     // What comes out turned starts from zero or biases.
-    let from = if form == Form::TurnedOut { 2 * stream.below(2) } else { stream.below(3) };
-    let name = format!("product {form:?}");
-    let case = format!("{rows} x {depth} x {width}, start {from}, stride {stride}");
-    let right = processor::Panels { data: &b, row: b_row, panel: b_panel };
-    let left = match turned {
-        true => Left { data: &a[first..], row: 1, column: stride },
-        false => Left { data: &a[first..], row: stride, column: 1 },
+    let begin = match stream.below(3) {
+        0 => Begin::Zero,
+        1 if form != Form::TurnedOut => Begin::Out,
+        _ => Begin::Biases,
     };
-    let mut host = start.clone();
-    if from == 2 {
-        host[..rows * width].chunks_exact_mut(width.max(1)).for_each(|row| {
-            row.copy_from_slice(&bias[LANES..LANES + width]);
-        });
-    }
-    let mut workspace = Workspace::new(Instructions::detect());
-    let whole = processor::Size { rows, depth, panels };
-    let output = &mut Output { data: &mut host, row: width, panel: LANES };
-    match from {
-        0 => workspace.multiply(whole, left, right, output),
-        _ => workspace.accumulate(whole, left, right, output),
-    }
-    let [da, db, dbias] = [&a, &b, &bias].map(|numbers| queue.upload(numbers));
-    let (da, db, dbias) = (da?, db?, dbias?);
-    let out_row = if form == Form::TurnedOut { rows.next_multiple_of(4) } else { width };
-    let room = queue.make(4 * (out_row * width).max(start.len()))?;
-    room.write(0, &start)?;
-    let begin = [Start::Zero, Start::Out, Start::Bias(dbias.buffer(), LANES)][from as usize];
-    queue.launch(&calls::product(
-        form,
-        Size { rows, depth, columns: width },
-        Rows { buffer: da.buffer(), from: first, row: stride },
-        Panels { buffer: db.buffer(), from: 0, row: b_row, panel: b_panel },
-        Panels { buffer: room.buffer(), from: 0, row: out_row, panel: LANES },
-        begin,
-    ))?;
-    let mut found: Vec<f32> = room.read(0, start.len().max(out_row * width))?;
-    if form == Form::TurnedOut {
-        let at = |row: usize, column: usize| found[column * out_row + row];
-        let places = (0..rows).flat_map(|row| (0..width).map(move |column| (row, column)));
-        found = places.map(|(row, column)| at(row, column)).collect();
-    }
-    let count = rows * width;
-    compared.floats(&name, &case, &host[..count], &found[..count]);
+    let case = Product { form, rows, depth, panels, begin, first, spare };
+    compared.pair(&check::product(queue, stream, case)?, &format!("{case:?}"));
     Ok(())
 }
 

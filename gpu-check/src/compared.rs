@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::device::gpu::check::Pair;
+
 /// Numbers compared and differing, by the name of what they are.
 #[derive(Default)]
 pub struct Compared {
@@ -15,6 +17,11 @@ impl Compared {
         self.bits(name, case, bits(host), bits(device), |bits| {
             f64::from(f32::from_bits(bits as u32))
         });
+    }
+
+    /// The same of what was made of one thing.
+    pub fn pair(&mut self, pair: &Pair, case: &str) {
+        self.floats(&pair.name, case, &pair.host, &pair.device);
     }
 
     /// The same in float64.

@@ -2,14 +2,18 @@
 //! shapes, in one process; then measures rates. It needs glibc and a device's driver, no more.
 //!
 //! ```text
-//! gpu-check cuda|opencl|plain [--device N] [--ptx FILE] [--options TEXT] [--plant FROM TO]
-//!           [--order forward|reverse|SEED] [--without-barriers] [--cases N] [--seed N]
-//!           [--rates [--rows N]]
+//! gpu-check cuda|opencl [--device N] [--ptx FILE] [--options TEXT] [--plant FROM TO]
+//!           [--cases N] [--seed N] [--rates [--rows N]]
+//! gpu-check plain --library FILE [--order forward|reverse|SEED] [--without-barrier N]
+//!           [--cases N] [--seed N]
+//! gpu-check barriers --library FILE
 //! gpu-check inspect [--ptx FILE]
 //! ```
 //!
-//! `inspect` looks through the PTX for operations that aren't rounded to nearest. Exit 0: all bits
-//! are equal, 1: some differ, 3: there is no such device, 9: the device is full or lost.
+//! `plain` takes a build of ../src/kernel/text/plain.cpp (check.sh), of which `barriers` tells how
+//! many there are; `inspect` looks through the PTX for operations that aren't rounded to nearest.
+//! Exit 0: all bits are equal, 1: some differ, 3: there is no such device, 9: the device is full or
+//! lost.
 
 // These files are the program's own; of some only a part is used here.
 #[allow(dead_code)]
@@ -55,7 +59,7 @@ mod rates;
 mod shared_layers;
 mod visits;
 
-use std::ffi::{c_char, c_int, c_void};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use compared::Compared;
@@ -66,91 +70,69 @@ use device::gpu::queue::Queue;
 use kernel::text::{OPENCL_OPTIONS, PTX, inspect, whole};
 use plain::{Order, Plain};
 
-unsafe extern "C" {
-    fn plain_run(
-        name: *const c_char,
-        x: c_int,
-        y: c_int,
-        threads: c_int,
-        arguments: *const *const c_void,
-        order: u64,
-    ) -> c_int;
-    fn plain_run_broken(
-        name: *const c_char,
-        x: c_int,
-        y: c_int,
-        threads: c_int,
-        arguments: *const *const c_void,
-        order: u64,
-    ) -> c_int;
+/// What stands on the command line.
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|argument| argument == name)
+    }
+
+    /// The word so many places after `name`.
+    fn after(&self, name: &str, place: usize) -> Option<String> {
+        let at = self.0.iter().position(|argument| argument == name)?;
+        self.0.get(at + place).cloned()
+    }
+
+    fn number(&self, name: &str, default: u64) -> u64 {
+        let text = self.after(name, 1);
+        text.map_or(default, |text| text.parse().expect("a whole number"))
+    }
+
+    fn library(&self) -> PathBuf {
+        PathBuf::from(self.after("--library", 1).expect("--library FILE"))
+    }
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    let after = |name: &str, place: usize| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + place).cloned()
-    };
-    let number = |name: &str, default: u64| {
-        after(name, 1).map_or(default, |text| text.parse().expect("a whole number"))
-    };
-    let kind = arguments.first().map_or("plain", String::as_str);
-    let ptx = after("--ptx", 1).map(|path| std::fs::read_to_string(path).expect("PTX"));
+    let arguments = Arguments(std::env::args().skip(1).collect());
+    let kind = arguments.0.first().map_or("", String::as_str);
+    let ptx = arguments.after("--ptx", 1);
+    let ptx = ptx.map(|path| std::fs::read_to_string(path).expect("PTX"));
     let ptx = ptx.as_deref().unwrap_or(PTX);
-    if kind == "inspect" {
-        let faults = inspect::faults(ptx);
-        println!("{} faults", faults.len());
-        faults.iter().take(5).for_each(|fault| println!("{fault}"));
-        return if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) };
+    match kind {
+        "inspect" => {
+            let faults = inspect::faults(ptx);
+            faults.iter().take(5).for_each(|fault| println!("{fault}"));
+            println!("{} faults", faults.len());
+            return if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) };
+        }
+        "barriers" => {
+            // SAFETY: check.sh builds it from the text.
+            let count = unsafe { Plain::barriers(&arguments.library()) };
+            println!("{}", count.expect("a build of plain.cpp"));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
-    let ordinal = number("--device", 0);
-    let launcher: Result<Box<dyn Launcher>, String> = match kind {
-        "cuda" => {
-            let cuda = Cuda::new(ordinal as i32, ptx);
-            cuda.map(|cuda| Box::new(cuda) as Box<dyn Launcher>)
-        }
-        "opencl" => {
-            let mut text = whole();
-            if let (Some(from), Some(to)) = (after("--plant", 1), after("--plant", 2)) {
-                assert!(text.contains(&from), "nothing to plant in");
-                text = text.replace(&from, &to);
-            }
-            let options = after("--options", 1).unwrap_or(OPENCL_OPTIONS.into());
-            let found = devices(Kinds::Any).and_then(|devices| {
-                devices.get(ordinal as usize).copied().ok_or("OpenCL: no such device".into())
-            });
-            let opencl = found.and_then(|device| OpenCl::of(device, &text, &options));
-            opencl.map(|opencl| Box::new(opencl) as Box<dyn Launcher>)
-        }
-        _ => {
-            let order = match after("--order", 1).as_deref() {
-                None | Some("forward") => Order::Forward,
-                Some("reverse") => Order::Reverse,
-                Some(seed) => Order::Random(seed.parse().expect("an order")),
-            };
-            let run = if has("--without-barriers") { plain_run_broken } else { plain_run };
-            // SAFETY: both are built from the text (build.rs).
-            Ok(Box::new(unsafe { Plain::new(run, order) }))
-        }
-    };
-    let launcher = match launcher {
+    let launcher = match launcher(kind, &arguments, ptx) {
         Ok(launcher) => launcher,
         Err(error) => {
             eprintln!("gpu-check: {error}");
             return ExitCode::from(3);
         }
     };
-    let seconds = rates::Seconds::default();
-    let timed = rates::Timed { inner: launcher, seconds: seconds.clone() };
-    let queue = &Queue::new(Box::new(timed), usize::MAX);
-    println!("{}", queue.describe());
+    let (queue, seconds) = timed(launcher);
+    let queue = &queue;
     let mut compared = Compared::default();
-    let outcome = cases::all(queue, number("--cases", 40), number("--seed", 1), &mut compared)
-        .and_then(|()| match has("--rates") {
-            true => rates::all(queue, &seconds, number("--rows", 0) as usize, &mut compared),
+    let (cases, seed) = (arguments.number("--cases", 40), arguments.number("--seed", 1));
+    let outcome = cases::all(queue, cases, seed, &mut compared).and_then(|()| {
+        let rows = arguments.number("--rows", 0) as usize;
+        match arguments.has("--rates") {
+            true => rates::all(queue, &seconds, rows, &mut compared),
             false => Ok(()),
-        });
+        }
+    });
     compared.print();
     match outcome {
         Ok(()) if compared.equal() => ExitCode::SUCCESS,
@@ -159,5 +141,46 @@ fn main() -> ExitCode {
             eprintln!("gpu-check: {error}");
             ExitCode::from(9)
         }
+    }
+}
+
+/// Launches that can be timed.
+fn timed(launcher: Box<dyn Launcher>) -> (Queue, rates::Seconds) {
+    let seconds = rates::Seconds::default();
+    let timed = rates::Timed { inner: launcher, seconds: seconds.clone() };
+    let queue = Queue::new(Box::new(timed), usize::MAX);
+    println!("{}", queue.describe());
+    (queue, seconds)
+}
+
+/// The device that is asked for.
+fn launcher(kind: &str, arguments: &Arguments, ptx: &str) -> Result<Box<dyn Launcher>, String> {
+    let ordinal = arguments.number("--device", 0);
+    match kind {
+        "cuda" => Ok(Box::new(Cuda::new(ordinal as i32, ptx)?)),
+        "opencl" => {
+            let mut text = whole();
+            let planted = arguments.after("--plant", 1).zip(arguments.after("--plant", 2));
+            if let Some((from, to)) = planted {
+                assert!(text.contains(&from), "nothing to plant in");
+                text = text.replace(&from, &to);
+            }
+            let options = arguments.after("--options", 1).unwrap_or(OPENCL_OPTIONS.into());
+            let devices = devices(Kinds::Any)?;
+            let device = devices.get(ordinal as usize).ok_or("OpenCL: no such device")?;
+            Ok(Box::new(OpenCl::of(*device, &text, &options)?))
+        }
+        "plain" => {
+            let order = match arguments.after("--order", 1).as_deref() {
+                None | Some("forward") => Order::Forward,
+                Some("reverse") => Order::Reverse,
+                Some(seed) => Order::Random(seed.parse().expect("an order")),
+            };
+            let left_out = arguments.after("--without-barrier", 1);
+            let left_out = left_out.map(|barrier| barrier.parse().expect("a barrier"));
+            // SAFETY: check.sh builds it from the text.
+            Ok(Box::new(unsafe { Plain::new(&arguments.library(), order, left_out) }?))
+        }
+        _ => Err("found no kind of device, expected cuda, opencl or plain".into()),
     }
 }

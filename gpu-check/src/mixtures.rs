@@ -1,7 +1,8 @@
 //! Random class blocks and rows: gradients, learning and scores beside the processor's.
 
-use crate::cases::{numbers, size};
+use crate::cases::size;
 use crate::compared::Compared;
+use crate::device::gpu::check::numbers;
 use crate::device::gpu::held::Held;
 use crate::device::gpu::mixture::Sums;
 use crate::device::gpu::queue::Queue;

@@ -1,13 +1,23 @@
 //! Launches of the device text compiled as plain C++: what tests compare without any driver.
 
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::path::Path;
+
+use libloading::Library;
 
 use crate::device::gpu::launcher::{Launcher, SLACK, Slots};
 use crate::kernel::text::calls::{Buffer, Launch};
 
 /// As `plain_run` of plain.cpp.
-type Run =
-    unsafe extern "C" fn(*const c_char, c_int, c_int, c_int, *const *const c_void, u64) -> c_int;
+type Run = unsafe extern "C" fn(
+    *const c_char,
+    c_int,
+    c_int,
+    c_int,
+    *const *const c_void,
+    u64,
+    c_int,
+) -> c_int;
 
 /// In which order a group's threads take turns between two barriers.
 #[derive(Clone, Copy, Debug)]
@@ -22,16 +32,50 @@ pub enum Order {
 pub struct Plain {
     run: Run,
     order: Order,
+    /// The barrier that is left out, as a control.
+    left_out: Option<usize>,
     memory: Slots<Vec<u64>>,
+    /// What `run` is a function of.
+    _library: Library,
 }
 
 impl Plain {
-    /// A device that runs kernels by `run`.
+    /// A device that runs the kernels of a build of plain.cpp, a shared library.
+    ///
+    /// # Errors
+    /// It is no such library.
     ///
     /// # Safety
-    /// `run` is `plain_run` of a build of plain.cpp with the text that `calls.rs` calls.
-    pub unsafe fn new(run: Run, order: Order) -> Plain {
-        Plain { run, order, memory: Slots::default() }
+    /// It has been built of plain.cpp with the text that `calls.rs` calls.
+    pub unsafe fn new(
+        library: &Path,
+        order: Order,
+        left_out: Option<usize>,
+    ) -> Result<Plain, String> {
+        let told = |error: libloading::Error| format!("{}: {error}", library.display());
+        // SAFETY: loading it runs nothing of its own, as the caller promises.
+        let loaded = unsafe { Library::new(library) }.map_err(told)?;
+        // SAFETY: plain.cpp declares it so.
+        let run = unsafe { loaded.get::<Run>("plain_run") }.map(|run| *run).map_err(told)?;
+        Ok(Plain { run, order, left_out, memory: Slots::default(), _library: loaded })
+    }
+
+    /// How many barriers the text of such a library has.
+    ///
+    /// # Errors
+    /// It is no such library.
+    ///
+    /// # Safety
+    /// As for `new`.
+    pub unsafe fn barriers(library: &Path) -> Result<usize, String> {
+        let told = |error: libloading::Error| format!("{}: {error}", library.display());
+        // SAFETY: as in `new`.
+        let loaded = unsafe { Library::new(library) }.map_err(told)?;
+        // SAFETY: plain.cpp declares it so, and it only gives a number.
+        let count = unsafe {
+            loaded.get::<unsafe extern "C" fn() -> c_int>("plain_barriers").map_err(told)?()
+        };
+        usize::try_from(count).map_err(|_| "fewer than no barriers".into())
     }
 
     fn memory(&mut self, buffer: Buffer) -> &mut [u8] {
@@ -83,11 +127,12 @@ impl Launcher for Plain {
             Order::Reverse => 1,
             Order::Random(seed) => seed | 2,
         };
+        let (threads, left_out) =
+            (launch.threads as c_int, self.left_out.map_or(-1, |barrier| barrier as c_int));
         // SAFETY: as `new` asks; `calls.rs` packs the arguments as the text declares them, and
         // they outlive the call.
-        let code = unsafe {
-            (self.run)(name.as_ptr(), x, y, launch.threads as c_int, places.as_ptr(), order)
-        };
+        let code =
+            unsafe { (self.run)(name.as_ptr(), x, y, threads, places.as_ptr(), order, left_out) };
         (code == 0).then_some(()).ok_or_else(|| format!("no kernel {}", launch.kernel))
     }
 

@@ -1,7 +1,8 @@
 //! Random shared layers, there and back, beside the processor's.
 
-use crate::cases::{numbers, size};
+use crate::cases::size;
 use crate::compared::Compared;
+use crate::device::gpu::check::numbers;
 use crate::device::gpu::layers::Layers;
 use crate::device::gpu::queue::Queue;
 use crate::kernel::dense::Activation;

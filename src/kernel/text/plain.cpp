@@ -23,6 +23,8 @@ thread_local ucontext_t scheduler, fibers[THREADS_MAX];
 thread_local bool ended[THREADS_MAX];
 thread_local Call call_now;
 thread_local char *stacks;
+// The barrier that no thread waits at.
+thread_local int barrier_left_out;
 
 template <int... I> struct Places {};
 template <int N, int... I> struct Count : Count<N - 1, N - 1, I...> {};
@@ -80,13 +82,19 @@ void group(int threads, uint64_t &order) {
 
 }  // namespace
 
-static void next_barrier() {
-    swapcontext(&fibers[THREAD], &scheduler);
+static void next_barrier(int barrier) {
+    if (barrier != barrier_left_out) swapcontext(&fibers[THREAD], &scheduler);
 }
 
-// Runs a kernel on a grid of groups. Returns 0, or 1 where no kernel has this name.
+// How many barriers the text has; their numbers begin with 0.
+extern "C" int plain_barriers() {
+    return __COUNTER__;
+}
+
+// Runs a kernel on a grid of groups, without the barrier of this number (-1: with all). Returns 0,
+// or 1 where no kernel has this name.
 extern "C" int plain_run(const char *name, int groups_x, int groups_y, int threads,
-                         void *const *arguments, uint64_t order) {
+                         void *const *arguments, uint64_t order, int left_out) {
     Call call = {};
 #define IS(kernel) if (strcmp(name, #kernel) == 0) call = call_of(kernel, arguments);
     IS(functions) IS(product_turned) IS(product_turned_small) IS(product_turned_out)
@@ -99,6 +107,7 @@ extern "C" int plain_run(const char *name, int groups_x, int groups_y, int threa
     if (!call.invoke || threads > THREADS_MAX) return 1;
     if (!stacks) stacks = (char *)malloc(THREADS_MAX * STACK_BYTES);
     call_now = call;
+    barrier_left_out = left_out;
     for (GROUP_Y = 0; GROUP_Y < groups_y; GROUP_Y++)
         for (GROUP_X = 0; GROUP_X < groups_x; GROUP_X++) group(threads, order);
     return 0;

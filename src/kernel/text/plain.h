@@ -29,10 +29,9 @@ static inline float FLOAT(uint bits) {
 }
 
 static thread_local int THREAD, GROUP_X, GROUP_Y;
-static void next_barrier();
-#ifndef BARRIER
-#define BARRIER() next_barrier()
-#endif
+static void next_barrier(int barrier);
+// Barriers of the text are numbered as they stand in it, so that each can be left out.
+#define BARRIER() next_barrier(__COUNTER__)
 
 struct quad {
     float x, y, z, w;
