@@ -5,6 +5,7 @@ use crate::device::Dropout;
 use crate::device::gpu::check::{self, Begin, FORMS, Product, numbers};
 use crate::device::gpu::queue::Queue;
 use crate::device::gpu::window::{Source, Window};
+use crate::frames;
 use crate::kernel::text::calls::{self, Form, Moments, Rates};
 use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
@@ -38,6 +39,9 @@ pub fn all(queue: &Queue, count: u64, seed: u64, compared: &mut Compared) -> Out
     for _ in 0..count.div_ceil(4) {
         solver(queue, &mut stream, compared)?;
         rows(queue, &mut stream, compared)?;
+        frames::dequantised(queue, &mut stream, compared)?;
+        frames::pooled(queue, &mut stream, compared)?;
+        frames::network(queue, &mut stream, compared)?;
     }
     for _ in 0..count {
         shared_layers::case(queue, &mut stream, compared)?;

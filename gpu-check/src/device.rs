@@ -9,6 +9,7 @@ mod dropout;
 pub mod gpu {
     pub mod check;
     pub mod cuda;
+    pub mod frames;
     pub mod frozen;
     pub mod held;
     pub mod launcher;

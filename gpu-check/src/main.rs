@@ -52,6 +52,7 @@ mod device;
 
 mod cases;
 mod compared;
+mod frames;
 mod learning;
 mod mixtures;
 mod plain;

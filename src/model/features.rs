@@ -138,6 +138,16 @@ impl Frames {
         (self.row(row), self.scaling[row])
     }
 
+    /// The frames of all rows `[frames][D]`, and the scale and offset of each row's.
+    pub(crate) fn whole(&self) -> (&[u8], &[[f32; 2]]) {
+        (&self.bytes, &self.scaling)
+    }
+
+    /// Frames of some rows, counted from the first row's first.
+    pub(crate) fn within(&self, rows: &Range<usize>) -> Range<usize> {
+        self.offsets[rows.start]..self.offsets[rows.end]
+    }
+
     /// Number of frames of each of some rows.
     pub fn counts(&self, rows: &Range<usize>) -> Vec<usize> {
         self.offsets[rows.start..=rows.end].windows(2).map(|pair| pair[1] - pair[0]).collect()
@@ -145,9 +155,14 @@ impl Frames {
 
     /// Runs of whole rows, each of at most `TILE_FRAMES` frames or a single row.
     pub fn tiles(&self) -> impl Iterator<Item = Range<usize>> + use<'_> {
+        self.tiles_of(TILE_FRAMES)
+    }
+
+    /// The same of at most so many frames.
+    pub(crate) fn tiles_of(&self, most: usize) -> impl Iterator<Item = Range<usize>> + use<'_> {
         let mut from = 0;
         std::iter::from_fn(move || {
-            let end = self.offsets[from] + TILE_FRAMES;
+            let end = self.offsets[from] + most;
             let to = self.offsets.partition_point(|offset| *offset <= end) - 1;
             let rows = from..to.max(from + 1).min(self.rows());
             from = rows.end;

@@ -141,6 +141,10 @@ fn check(literals: &str, jobs: &[(&str, &str)], frames: usize) {
             let pin = Pin::of_run_on(&job, &vec![1; ranks], device);
             literals.check(name, &format!("OpenCL, {ranks} ranks"), pin);
         }
+        if frames > 0 {
+            let device = |_: &_| Ok(Watched::new().device(&job).frames_on_host());
+            literals.check(name, "OpenCL, frames on the host", Pin::of_run_on(&job, &[1], device));
+        }
     }
     literals.finish();
 }

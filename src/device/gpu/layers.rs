@@ -12,19 +12,55 @@ use crate::model::shared::LayerPlace;
 use crate::model::spec::{Layer, Normalize, Standard};
 use crate::model::{LANES, stride_of};
 
-/// Layers that rows pass, features scaled before, with their weights.
+/// Layers that rows pass, scaled before, with the weights of all shared layers.
 pub(crate) struct Layers {
     queue: Queue,
     places: Vec<LayerPlace>,
-    /// Width of the features.
+    /// Width of what they take.
     inputs: usize,
-    normalize: Normalize,
-    /// Means and scales of features, where they are standardised.
-    standard: Option<[Memory; 2]>,
-    parameters: usize,
-    weights: Memory,
-    /// W' of each layer above the first, once there is a way back.
+    scaling: Scaling,
+    weights: Rc<Memory>,
+    /// What the way back gives besides the gradient of weights.
+    back: Back,
+    /// W' of each layer that dL/d of its input is wanted of, once there is a way back.
     turned: OnceCell<Vec<Memory>>,
+}
+
+/// What is done to rows before they pass layers.
+pub(crate) enum Scaling {
+    None,
+    L2,
+    /// By means and scales of columns.
+    Standard([Memory; 2]),
+}
+
+/// What the way back through layers gives besides the gradient of their weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Back {
+    Nothing,
+    /// dL/d of what they take.
+    Slopes,
+}
+
+impl Scaling {
+    /// As a model wants its features scaled.
+    ///
+    /// # Errors
+    /// The device is full or lost.
+    pub(crate) fn of(
+        queue: &Queue,
+        normalize: Normalize,
+        standard: Option<&Standard>,
+    ) -> Result<Scaling, String> {
+        Ok(match normalize {
+            Normalize::None => Scaling::None,
+            Normalize::L2 => Scaling::L2,
+            Normalize::Standardise => {
+                let standard = standard.expect("a standard to go by");
+                Scaling::Standard([queue.upload(&standard.means)?, queue.upload(&standard.scales)?])
+            }
+        })
+    }
 }
 
 /// What rows leave for their way back.
@@ -42,41 +78,26 @@ impl Tape {
     }
 }
 
-/// What the way back works in.
-pub(crate) struct Room {
-    /// [rows][stride of the widest layer], twice: one layer's slopes, and those of the one before.
-    slopes: [Memory; 2],
-    /// As long as the parameters.
-    gradient: Memory,
-}
+/// What the way back works in: [rows][stride of the widest layer], twice, one layer's slopes and
+/// those of the one before.
+pub(crate) struct Room([Memory; 2]);
 
 impl Layers {
-    /// Sends the weights up.
-    ///
-    /// # Errors
-    /// The device is full or lost.
+    /// `places` on `inputs` numbers of each row; `weights` are those of all shared layers.
     pub(crate) fn new(
         queue: &Queue,
         (inputs, places): (usize, &[LayerPlace]),
-        (normalize, standard): (Normalize, Option<&Standard>),
-        weights: &[f32],
-    ) -> Result<Layers, String> {
-        let standard = match standard.filter(|_| normalize == Normalize::Standardise) {
-            Some(standard) => {
-                Some([queue.upload(&standard.means)?, queue.upload(&standard.scales)?])
-            }
-            None => None,
-        };
-        Ok(Layers {
-            queue: queue.clone(),
-            places: places.to_vec(),
-            inputs,
-            normalize,
-            standard,
-            parameters: weights.len(),
-            weights: queue.upload(weights)?,
-            turned: OnceCell::new(),
-        })
+        scaling: Scaling,
+        weights: Rc<Memory>,
+        back: Back,
+    ) -> Layers {
+        let (queue, places) = (queue.clone(), places.to_vec());
+        Layers { queue, places, inputs, scaling, weights, back, turned: OnceCell::new() }
+    }
+
+    /// Width of what they take.
+    pub(crate) fn inputs(&self) -> usize {
+        self.inputs
     }
 
     /// Width d of the activations.
@@ -88,21 +109,18 @@ impl Layers {
         self.queue.make(rows * stride_of(width) * size_of::<f32>())
     }
 
-    /// Takes the features of some rows, [rows][stride of D], to activations.
+    /// Takes some rows, [rows][stride], to what the layers make of them.
     ///
     /// # Errors
     /// The device is full or lost.
-    pub(crate) fn forward(&self, rows: usize, features: &[f32]) -> Result<Tape, String> {
-        let input = self.queue.upload(features)?;
+    pub(crate) fn forward(&self, rows: usize, input: Memory) -> Result<Tape, String> {
         let extent = Extent { rows, width: self.inputs };
-        match (self.normalize, &self.standard) {
-            (Normalize::None, _) => {}
-            (Normalize::L2, _) => self.queue.launch(&layers::normalise(extent, input.buffer()))?,
-            (Normalize::Standardise, standard) => {
-                let standard = standard.as_ref().expect("a standard to go by");
-                let [means, scales] = [&standard[0], &standard[1]].map(Memory::buffer);
-                let scaled = layers::standardise(extent, [means, scales], input.buffer());
-                self.queue.launch(&scaled)?;
+        match &self.scaling {
+            Scaling::None => {}
+            Scaling::L2 => self.queue.launch(&layers::normalise(extent, input.buffer()))?,
+            Scaling::Standard([means, scales]) => {
+                let standard = [means.buffer(), scales.buffer()];
+                self.queue.launch(&layers::standardise(extent, standard, input.buffer()))?;
             }
         }
         let mut tape = Tape { values: vec![Rc::new(input)], gates: Vec::new() };
@@ -148,12 +166,12 @@ impl Layers {
     pub(crate) fn room(&self, rows: usize) -> Result<Room, String> {
         let widest = self.places.iter().map(|place| place.inputs.max(place.outputs)).max();
         let widest = widest.unwrap_or(0);
-        let slopes = [self.make(rows, widest)?, self.make(rows, widest)?];
-        Ok(Room { slopes, gradient: self.queue.make(self.parameters * size_of::<f32>())? })
+        Ok(Room([self.make(rows, widest)?, self.make(rows, widest)?]))
     }
 
-    /// The gradient of the layers over some rows of the tape into `gradient`, given dL/dv of all
-    /// rows, which is used up.
+    /// The gradient of the layers over some rows of the tape, written or added to the place of
+    /// theirs in `gradient`, given dL/d of what they made of the first of the rows and those after
+    /// it, which is used up. Returns dL/d of what they took, as far as `Back` says.
     ///
     /// # Errors
     /// The device is full or lost.
@@ -161,22 +179,29 @@ impl Layers {
         &self,
         tape: &Tape,
         rows: &Range<usize>,
-        slopes: &Memory,
+        slopes: Place,
         room: &Room,
-        gradient: &mut [f32],
-    ) -> Result<(), String> {
-        let from = rows.start * stride_of(self.outputs());
-        let mut dy = Place { buffer: slopes.buffer(), from };
+        (gradient, start): (&Memory, Start),
+    ) -> Result<Place, String> {
+        let mut dy = slopes;
         for (index, place) in self.places.iter().enumerate().rev() {
-            let dx = &room.slopes[index % 2];
+            let dx = &room.0[index % 2];
             self.slopes(tape, index, rows, dy, dx)?;
-            self.gradient(place, &tape.values[index], rows, dy, &room.gradient)?;
-            if index > 0 {
+            self.gradient(place, &tape.values[index], rows, dy, (gradient, start))?;
+            if index >= self.lowest() {
                 self.through_product(index, rows.len(), dy, dx)?;
             }
             dy = Place { buffer: dx.buffer(), from: 0 };
         }
-        room.gradient.read_into(0, gradient)
+        Ok(dy)
+    }
+
+    /// The first layer that dL/d of its input is wanted of.
+    fn lowest(&self) -> usize {
+        match self.back {
+            Back::Nothing => 1,
+            Back::Slopes => 0,
+        }
     }
 
     /// Of dL/dy of a layer dL/d(W x + b), in place, and to `dx` what passes by the product.
@@ -208,14 +233,14 @@ impl Layers {
         })
     }
 
-    /// dW = X' dZ and db = column sums of dZ, of some rows of the layer's input.
+    /// dW (+)= X' dZ and db (+)= column sums of dZ, of some rows of the layer's input.
     fn gradient(
         &self,
         place: &LayerPlace,
         x: &Memory,
         rows: &Range<usize>,
         dz: Place,
-        to: &Memory,
+        (to, start): (&Memory, Start),
     ) -> Result<(), String> {
         let extent = Extent { rows: rows.len(), width: place.outputs };
         let columns = extent.stride();
@@ -224,9 +249,9 @@ impl Layers {
         let left = Rows { buffer: x.buffer(), from: rows.start * row, row };
         let right = Panels { buffer: dz.buffer, from: dz.from, row: columns, panel: LANES };
         let out = self.panels_of(place, to.buffer());
-        self.queue.launch(&calls::product(Form::Gradient, size, left, right, out, Start::Zero))?;
+        self.queue.launch(&calls::product(Form::Gradient, size, left, right, out, start))?;
         let sums = Place { buffer: to.buffer(), from: place.biases().start };
-        self.queue.launch(&layers::column_sums(extent, dz, sums))
+        self.queue.launch(&layers::column_sums(extent, dz, sums, start))
     }
 
     /// dX = dZ W', added to what passes by the product, if anything does.
@@ -241,7 +266,7 @@ impl Layers {
         let (columns, stride) = (stride_of(place.outputs), stride_of(place.inputs));
         let size = Size { rows, depth: columns, columns: stride };
         let left = Rows { buffer: dz.buffer, from: dz.from, row: columns };
-        let turned = self.turned()?[index - 1].buffer();
+        let turned = self.turned()?[index - self.lowest()].buffer();
         let right = Panels { buffer: turned, from: 0, row: LANES, panel: columns * LANES };
         let out = Panels { buffer: dx.buffer(), from: 0, row: stride, panel: LANES };
         let start = match place.layer {
@@ -251,10 +276,10 @@ impl Layers {
         self.queue.launch(&calls::product(Form::Straight, size, left, right, out, start))
     }
 
-    /// W' of each layer above the first.
+    /// W' of each layer from the lowest on.
     fn turned(&self) -> Result<&[Memory], String> {
         if self.turned.get().is_none() {
-            let turned = self.places.iter().skip(1).map(|place| {
+            let turned = self.places.iter().skip(self.lowest()).map(|place| {
                 let columns = stride_of(place.outputs);
                 let numbers = columns * stride_of(place.inputs);
                 let to = self.queue.make(numbers * size_of::<f32>())?;

@@ -1,12 +1,13 @@
 //! A GPU, or another device that takes the device text (kernel/text/), with the processor's bits.
 //!
-//! Class blocks, the shared layers of videos, rows on their way through both and sums of losses lie
-//! on it. The host takes frames through the shared layers, and steps by what ranks have summed.
+//! Class blocks, the shared layers, rows and frames on their way through them and sums of losses
+//! lie on it. The host steps the shared layers by what ranks have summed.
 
 mod blocks;
 mod check;
 pub(crate) mod choice;
 pub(crate) mod cuda;
+pub(crate) mod frames;
 pub(crate) mod frozen;
 mod full_batches;
 pub(crate) mod held;
@@ -51,12 +52,12 @@ use crate::progress::{phase, tick};
 /// Bytes that the logits of a mini-batch may take; more of them gain nothing.
 const LOGITS_BYTES: usize = 1 << 30;
 
-/// Rows that a class block visits or scores at once; fewer than about 2,000 leave a GPU idle.
+/// Rows that a class block visits or scores at once, and frames of a tile; fewer than about 2,000
+/// leave a GPU idle.
 const ROWS: usize = 8192;
 
 /// What the host still computes beside it, as log lines say it; none once everything is here.
-pub(crate) const STAYS_ON_HOST: Option<&str> =
-    Some("shared layers of frame-level models and solvers of all shared layers");
+pub(crate) const STAYS_ON_HOST: Option<&str> = Some("solvers of the shared layers");
 
 /// How long to look away from a device that works.
 const MOMENT: Duration = Duration::from_micros(50);
@@ -68,6 +69,9 @@ pub struct Gpu {
     epsilon: f32,
     /// Rows that class blocks visit or score at once.
     run: usize,
+    /// Frames that pass the frame network at once, unless one video has more. None: the host takes
+    /// models of frames through their shared layers.
+    tile: Option<usize>,
 }
 
 /// What an error of a device is to a run.
@@ -101,13 +105,21 @@ fn wait(queue: &Queue, pace: &mut Pace, left: usize) -> std::result::Result<(), 
 impl Gpu {
     /// `epsilon` is eps of the loss.
     pub fn new(host: Host, queue: Queue, epsilon: f32) -> Gpu {
-        Gpu { host, queue, epsilon, run: ROWS }
+        Gpu { host, queue, epsilon, run: ROWS, tile: Some(ROWS) }
     }
 
-    /// The same where class blocks visit and score other runs of rows: tests have few rows.
+    /// The same where class blocks visit and score other runs of rows, and other runs of frames
+    /// pass: tests have few rows.
     #[doc(hidden)]
     pub fn in_runs_of(self, run: usize) -> Gpu {
-        Gpu { run, ..self }
+        Gpu { run, tile: Some(run), ..self }
+    }
+
+    /// The same where the host takes models of frames through their shared layers, as it does where
+    /// a pooling has no kernels.
+    #[doc(hidden)]
+    pub fn frames_on_host(self) -> Gpu {
+        Gpu { tile: None, ..self }
     }
 
     /// The instructions of the host beside it.
@@ -144,7 +156,7 @@ impl Device for Gpu {
     }
 
     fn network<'a>(&mut self, model: &'a Annotator) -> Network<'a> {
-        Network::new(&self.queue, model)
+        Network::new(&self.queue, model, self.tile)
     }
 
     fn activations(
@@ -154,7 +166,7 @@ impl Device for Gpu {
         take: &mut dyn FnMut(Matrix, Labels) -> Result<()>,
     ) -> Result<()> {
         match self.told(self.queue.alive().and_then(|()| network.layers()))? {
-            Some(layers) => layers.activations(&self.queue, self.host.at_once(), pieces, take),
+            Some(layers) => layers.activations(self.host.at_once(), pieces, take),
             None => self.host()?.activations(network.host(), pieces, take),
         }
     }
@@ -165,7 +177,7 @@ impl Device for Gpu {
         pieces: &mut dyn Iterator<Item = Result<Piece>>,
     ) -> Result<Wave> {
         match self.told(self.queue.alive().and_then(|()| network.layers()))? {
-            Some(layers) => layers.wave(&self.queue, self.run, pieces),
+            Some(layers) => layers.wave(self.run, pieces),
             None => self.host()?.forward(network.host(), pieces).map(Wave::of_host),
         }
     }
@@ -191,10 +203,7 @@ impl Device for Gpu {
     ) -> Result<()> {
         let (host, segments) = self.told(self.queue.alive().and_then(|()| wave.into_parts()))?;
         match (host, self.told(network.layers())?) {
-            // What each took goes back as soon as its leaves are given.
-            (None, Some(layers)) => segments
-                .into_iter()
-                .try_for_each(|segment| layers.leaves(&self.queue, &segment, leaves)),
+            (None, Some(layers)) => layers.leaves(segments, frames, leaves),
             (Some(wave), _) => self.host()?.backward(network.host(), wave, frames, leaves),
             (None, None) => panic!("a wave of this network"),
         }

@@ -1,12 +1,19 @@
-//! The shared layers of a model: on the device for rows of videos, on the host for rows of frames.
+//! The shared layers of a model on the device. Where frames are pooled in a way that has no kernels
+//! the host takes all rows through them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use super::failure;
-use super::layers::{Layers, Tape};
-use super::queue::Queue;
+use super::frames::FrameLayers;
+use super::layers::{Back, Layers, Scaling, Tape};
+use super::queue::{Memory, Queue};
 use super::wave::{Segment, Wave};
 use crate::device::host;
-use crate::device::{Leaves, Piece};
+use crate::device::{FrameReader, FramesAgain, Leaves, Piece};
 use crate::error::Result;
+use crate::kernel::text::calls::Start;
+use crate::kernel::text::layers::Place;
 use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::features::Features;
@@ -14,68 +21,121 @@ use crate::model::{Matrix, stride_of};
 
 /// The model's weights.
 pub struct Network<'a> {
-    /// What takes frames.
+    /// What takes rows where the device can't.
     host: host::Network<'a>,
-    /// Where the model takes videos; what could not be had of it the first call tells that can.
-    layers: Option<std::result::Result<Layers, String>>,
+    /// Where it can; what could not be had of it the first call tells that can.
+    layers: Option<std::result::Result<SharedLayers, String>>,
+}
+
+/// The shared layers on the device.
+pub(crate) struct SharedLayers {
+    queue: Queue,
+    /// Of a model of frames what takes them to a video's vector.
+    frames: Option<RefCell<FrameLayers>>,
+    /// The first parameters, which are the frame network's.
+    frame_parameters: usize,
+    /// What takes that vector, or a video's features.
+    video: Layers,
+    parameters: usize,
 }
 
 impl<'a> Network<'a> {
-    pub(crate) fn new(queue: &Queue, model: &'a Annotator) -> Network<'a> {
-        let layers = model.layers.pooling.is_none().then(|| {
-            let places = (model.layers.inputs, &model.layers.places[..]);
-            let scaling = (model.shape.normalize, model.shape.standard.as_ref());
-            Layers::new(queue, places, scaling, &model.shared)
-        });
+    /// Frames pass in tiles of so many of them; `tile` is None where the host is to take them.
+    pub(crate) fn new(queue: &Queue, model: &'a Annotator, tile: Option<usize>) -> Network<'a> {
+        let layers = match model.layers.pooling {
+            Some(pooling) => {
+                let frames = pooling.on_device().zip(tile);
+                frames.map(|frames| SharedLayers::new(queue, model, Some(frames)))
+            }
+            None => Some(SharedLayers::new(queue, model, None)),
+        };
         Network { host: host::Network::new(model), layers }
     }
 
-    /// What takes frames.
+    /// What takes rows where the device can't.
     pub(crate) fn host(&self) -> &host::Network<'a> {
         &self.host
     }
 
-    /// What takes videos, if the model does.
-    pub(crate) fn layers(&self) -> std::result::Result<Option<&Layers>, String> {
+    /// The shared layers, where the device takes rows through them.
+    pub(crate) fn layers(&self) -> std::result::Result<Option<&SharedLayers>, String> {
         self.layers.as_ref().map(|layers| layers.as_ref().map_err(String::clone)).transpose()
     }
 }
 
-/// The numbers of videos.
-fn videos(features: Features) -> Matrix {
-    match features {
-        Features::Videos(videos) => videos,
-        Features::Frames(_) => panic!("a model of videos"),
+impl SharedLayers {
+    /// Those of `model`; of a model of frames with the kernels that pool them, there and back, and
+    /// how many frames pass at once.
+    ///
+    /// # Errors
+    /// The device is full or lost.
+    pub(crate) fn new(
+        queue: &Queue,
+        model: &Annotator,
+        frames: Option<([&'static str; 2], usize)>,
+    ) -> std::result::Result<SharedLayers, String> {
+        let own = &model.layers;
+        let weights = Rc::new(queue.upload(&model.shared)?);
+        let scaling = Scaling::of(queue, model.shape.normalize, model.shape.standard.as_ref())?;
+        let network = own.frame_network();
+        let back = if network.is_empty() { Back::Nothing } else { Back::Slopes };
+        let (frames, scaling) = match frames {
+            Some((kernels, tile)) => {
+                let places = (own.inputs, network);
+                let layers = Layers::new(queue, places, scaling, weights.clone(), Back::Nothing);
+                let frames = FrameLayers::new(queue, layers, kernels, tile);
+                (Some(RefCell::new(frames)), Scaling::None)
+            }
+            None => (None, scaling),
+        };
+        let places = (own.pooled(), own.video_network());
+        Ok(SharedLayers {
+            queue: queue.clone(),
+            frames,
+            frame_parameters: network.last().map_or(0, |place| place.biases().end),
+            video: Layers::new(queue, places, scaling, weights, back),
+            parameters: model.shared.len(),
+        })
     }
-}
 
-impl Layers {
+    /// What the video network takes of these rows.
+    fn input(&self, features: Features) -> std::result::Result<Matrix, String> {
+        match (features, &self.frames) {
+            (Features::Videos(videos), None) => Ok(videos),
+            (Features::Frames(frames), Some(layers)) => layers.borrow().pooled(&frames),
+            _ => panic!("features of another kind than the model's"),
+        }
+    }
+
+    fn forward(&self, input: &Matrix) -> std::result::Result<Tape, String> {
+        self.video.forward(input.rows(), self.queue.upload(&input.data)?)
+    }
+
     /// Activations of each piece of rows, `at_once` pieces after another.
     pub(super) fn activations(
         &self,
-        queue: &Queue,
         at_once: usize,
         pieces: &mut dyn Iterator<Item = Result<(Features, Labels)>>,
         take: &mut dyn FnMut(Matrix, Labels) -> Result<()>,
     ) -> Result<()> {
-        let (failed, stride) = (failure(queue), stride_of(self.outputs()));
+        let (failed, width) = (failure(&self.queue), self.video.outputs());
         loop {
             let (mut input, mut turn) = (Matrix::default(), Vec::new());
             for piece in pieces.take(at_once) {
                 let (features, labels) = piece?;
-                let features = videos(features);
                 turn.push((features.rows(), labels));
-                append(&mut input, features);
+                append(&mut input, self.input(features).map_err(&failed)?);
             }
             if turn.is_empty() {
                 return Ok(());
             }
-            let tape = self.forward(input.rows(), &input.data).map_err(&failed)?;
+            let tape = self.forward(&input).map_err(&failed)?;
             drop(input);
             let mut at = 0;
             for (rows, labels) in turn {
-                let mut activations = Matrix::zeros(rows, self.outputs());
-                tape.output().read_into(at * stride, &mut activations.data).map_err(&failed)?;
+                let mut activations = Matrix::zeros(rows, width);
+                let from = at * activations.stride();
+                tape.output().read_into(from, &mut activations.data).map_err(&failed)?;
                 take(activations, labels)?;
                 at += rows;
             }
@@ -86,70 +146,114 @@ impl Layers {
     /// together until they are `run` rows or more.
     pub(super) fn wave(
         &self,
-        queue: &Queue,
         run: usize,
         pieces: &mut dyn Iterator<Item = Result<Piece>>,
     ) -> Result<Wave> {
-        let (failed, mut segments) = (failure(queue), Vec::new());
+        let (failed, mut segments) = (failure(&self.queue), Vec::new());
         let (mut open, mut whole) = (Rows::default(), Rows::default());
         for piece in pieces {
             let Piece { features, labels, last } = piece?;
-            open.append(videos(features), &labels);
+            open.append(self.input(features).map_err(&failed)?, &labels);
+            open.pieces += 1;
             if last {
-                let Rows { features, labels, .. } = std::mem::take(&mut open);
-                whole.blocks.push(features.rows());
-                whole.append(features, &labels);
-                if whole.features.rows() >= run {
+                let Rows { input, labels, pieces, .. } = std::mem::take(&mut open);
+                whole.blocks.push((input.rows(), pieces));
+                whole.append(input, &labels);
+                if whole.input.rows() >= run {
                     let own = std::mem::take(&mut whole);
-                    segments.push(self.segment(queue, own).map_err(&failed)?);
+                    segments.push(self.segment(own).map_err(&failed)?);
                 }
             }
         }
         if !whole.blocks.is_empty() {
-            segments.push(self.segment(queue, whole).map_err(&failed)?);
+            segments.push(self.segment(whole).map_err(&failed)?);
         }
         Ok(Wave::of_segments(segments))
     }
 
-    fn segment(&self, queue: &Queue, own: Rows) -> std::result::Result<Segment, String> {
-        let Rows { features, labels, blocks } = own;
-        let tape = self.forward(features.rows(), &features.data)?;
-        let rows = (labels, blocks);
-        Segment::new(queue, tape.output().clone(), self.outputs(), rows, Some(tape))
+    fn segment(&self, own: Rows) -> std::result::Result<Segment, String> {
+        let Rows { input, labels, blocks, .. } = own;
+        let tape = self.forward(&input)?;
+        let (rows, pieces) = blocks.into_iter().unzip();
+        let (v, width) = (tape.output().clone(), self.video.outputs());
+        Segment::new(&self.queue, v, width, (labels, rows), Some((tape, pieces)))
     }
 
-    /// Gives the gradient over each row block of a segment, in order.
+    /// Gives the gradient over each row block of the segments, in order.
     pub(super) fn leaves(
         &self,
-        queue: &Queue,
-        segment: &Segment,
+        segments: Vec<Segment>,
+        frames: &dyn FramesAgain,
         leaves: &mut dyn Leaves,
     ) -> Result<()> {
-        let failed = failure(queue);
-        let most = segment.losses.blocks().map(|rows| rows.len()).max().unwrap_or(0);
-        let room = self.room(most).map_err(&failed)?;
-        let tape: &Tape = segment.tape.as_ref().expect("rows that the device took here");
-        for rows in segment.losses.blocks() {
-            let mut leaf = leaves.room()?;
-            self.backward(tape, &rows, &segment.slopes, &room, &mut leaf).map_err(&failed)?;
-            leaves.add(leaf);
+        let failed = failure(&self.queue);
+        let (mut reader, mut index) = (frames.reader(), 0);
+        let gradient = self.queue.make(self.parameters * size_of::<f32>()).map_err(&failed)?;
+        let stride = stride_of(self.video.outputs());
+        // What each took goes back as soon as its leaves are given.
+        for segment in segments {
+            let most = segment.losses.blocks().map(|rows| rows.len()).max().unwrap_or(0);
+            let room = self.video.room(most).map_err(&failed)?;
+            let (tape, pieces) = segment.tape.as_ref().expect("rows that the device took here");
+            for (rows, pieces) in segment.losses.blocks().zip(pieces) {
+                let mut leaf = leaves.room()?;
+                let from = rows.start * stride;
+                let dv = Place { buffer: segment.slopes.buffer(), from };
+                let to = (&gradient, Start::Zero);
+                let dx = self.video.backward(tape, &rows, dv, &room, to).map_err(&failed)?;
+                let begun = self.frame_gradient((index, *pieces), dx, &gradient, &mut reader)?;
+                gradient.read_into(0, &mut leaf).map_err(&failed)?;
+                if let Start::Zero = begun {
+                    leaf[..self.frame_parameters].fill(0.0);
+                }
+                leaves.add(leaf);
+                index += 1;
+            }
         }
         Ok(())
+    }
+
+    /// The gradient of the frame network over the pieces of a row block, given dL/d of what they
+    /// were pooled to. Nothing is written, and sums begin with zero after it, where there is no
+    /// frame.
+    fn frame_gradient(
+        &self,
+        (index, pieces): (usize, usize),
+        mut slopes: Place,
+        gradient: &Memory,
+        reader: &mut FrameReader,
+    ) -> Result<Start> {
+        let mut start = Start::Zero;
+        let network = self.frames.as_ref().filter(|_| self.frame_parameters > 0);
+        let Some(network) = network else { return Ok(start) };
+        let failed = failure(&self.queue);
+        for piece in 0..pieces {
+            let features = reader(index, piece)?;
+            if let Features::Frames(frames) = &*features {
+                let mut network = network.borrow_mut();
+                start = network.backward(frames, slopes, gradient, start).map_err(&failed)?;
+            }
+            slopes.from += features.rows() * stride_of(self.video.inputs());
+        }
+        Ok(start)
     }
 }
 
 /// Rows on their way to the device.
 #[derive(Default)]
 struct Rows {
-    features: Matrix,
+    /// What the video network takes.
+    input: Matrix,
     labels: Labels,
-    /// Rows of each whole row block.
-    blocks: Vec<usize>,
+    /// Pieces that they came in.
+    pieces: usize,
+    /// Rows and pieces of each whole row block.
+    blocks: Vec<(usize, usize)>,
 }
 
 impl Rows {
-    fn append(&mut self, features: Matrix, labels: &Labels) {
-        append(&mut self.features, features);
+    fn append(&mut self, input: Matrix, labels: &Labels) {
+        append(&mut self.input, input);
         self.labels.extend(labels);
     }
 }

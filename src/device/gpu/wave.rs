@@ -40,8 +40,9 @@ pub(super) struct Segment {
     /// dL/dv [rows][stride of d]
     pub(super) slopes: Memory,
     pub(super) losses: BlockLosses,
-    /// Where the device has taken the rows through the shared layers.
-    pub(super) tape: Option<Tape>,
+    /// Where the device has taken the rows through the shared layers: what their way back needs,
+    /// and how many pieces each row block came in.
+    pub(super) tape: Option<(Tape, Vec<usize>)>,
 }
 
 impl Visitor {
@@ -78,7 +79,7 @@ impl Segment {
         activations: Rc<Memory>,
         width: usize,
         (labels, blocks): (Labels, Vec<usize>),
-        tape: Option<Tape>,
+        tape: Option<(Tape, Vec<usize>)>,
     ) -> Result<Segment, String> {
         let mut bounds = vec![0];
         blocks.iter().for_each(|rows| bounds.push(bounds[bounds.len() - 1] + rows));

@@ -37,11 +37,13 @@ activation_slopes(long count, int activation, GLOBAL const float *y, long y_from
     slopes[slopes_from + at] = slopes[slopes_from + at] * slope;
 }
 
-// The sum of each column of [rows][columns], plain and row after row.
+// The sum of each column of [rows][columns], plain and row after row, from 0 or from what is there,
+// where `start` is 1.
 KERNEL(64, 1)
 column_sums(int rows, int columns, GLOBAL const float *numbers, long from, GLOBAL float *sums,
-            long sums_from) {
+            long sums_from, int start) {
     const int column = GROUP_X * 64 + THREAD;
     if (column >= columns) return;
-    sums[sums_from + column] = column_sum(0.0f, rows, columns, numbers + from + column);
+    GLOBAL float *sum = sums + sums_from + column;
+    *sum = column_sum(start == 1 ? *sum : 0.0f, rows, columns, numbers + from + column);
 }

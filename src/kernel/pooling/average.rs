@@ -6,6 +6,8 @@ use crate::kernel::vector::{Lanes, map};
 pub(crate) struct Average;
 
 impl Pool for Average {
+    const ON_DEVICE: Option<[&'static str; 2]> = Some(["pool_average", "unpool_average"]);
+
     fn defined(x: &[f32]) -> f32 {
         let mut sum = 0.0;
         for x in x {

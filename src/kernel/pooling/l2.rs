@@ -6,6 +6,8 @@ use crate::kernel::vector::{Lanes, map, map2};
 pub(crate) struct L2;
 
 impl Pool for L2 {
+    const ON_DEVICE: Option<[&'static str; 2]> = Some(["pool_l2", "unpool_l2"]);
+
     fn defined(x: &[f32]) -> f32 {
         let mut sum = 0.0;
         for x in x {

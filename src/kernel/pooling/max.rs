@@ -31,6 +31,8 @@ fn largest(column: Column) -> (Lanes, [usize; LANES]) {
 }
 
 impl Pool for Max {
+    const ON_DEVICE: Option<[&'static str; 2]> = Some(["pool_max", "unpool_max"]);
+
     fn defined(x: &[f32]) -> f32 {
         defined_largest(x).0
     }

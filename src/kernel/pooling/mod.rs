@@ -20,6 +20,9 @@ use crate::kernel::vector::{Instructions, LANES, Lanes, load, store, vectorised}
 
 /// A way to pool. All of it is asked only of videos that have frames.
 trait Pool {
+    /// The device text's kernels of it, there and back; where it has none the host pools.
+    const ON_DEVICE: Option<[&'static str; 2]> = None;
+
     /// What the bits of v are, of the element's numbers `x`, one a frame.
     fn defined(x: &[f32]) -> f32;
 

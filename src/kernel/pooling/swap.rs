@@ -22,6 +22,8 @@ fn divided(a: f32, weights: f32) -> f32 {
 }
 
 impl Pool for Swap {
+    const ON_DEVICE: Option<[&'static str; 2]> = Some(["pool_swap", "unpool_swap"]);
+
     fn defined(x: &[f32]) -> f32 {
         let (mut sum, mut weights) = (0.0, 0.0);
         for x in x {

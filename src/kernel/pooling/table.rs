@@ -32,6 +32,13 @@ macro_rules! poolings {
                 }
             }
 
+            /// As `Pool::ON_DEVICE`.
+            pub(crate) fn on_device(self) -> Option<[&'static str; 2]> {
+                match self {
+                    $(Pooling::$type => <$module::$type as Pool>::ON_DEVICE,)*
+                }
+            }
+
             /// As `Pool::defined`, and 0 of no frames.
             fn defined(self, x: &[f32]) -> f32 {
                 match self {

@@ -15,6 +15,8 @@
 #include "../dense/device.h"
 #include "../gating/device.h"
 #include "../residual/device.h"
+#include "../dequantise/device.h"
+#include "../pooling/device.h"
 #include "turn.h"
 
 // Z = b + V W of turned activations: V' [d][rows], W in panels, Z [rows][columns]. And dV += dZ W'

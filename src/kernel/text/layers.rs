@@ -1,6 +1,6 @@
 //! How the kernels around the shared layers' products are called.
 
-use super::calls::{Argument, Buffer, LANES, Launch, int, long};
+use super::calls::{Argument, Buffer, LANES, Launch, Start, int, long};
 use crate::kernel::dense::Activation;
 
 /// Numbers in a buffer, from one on.
@@ -80,11 +80,16 @@ pub(crate) fn activation_slopes(
     each("activation_slopes", count, arguments)
 }
 
-/// The sum of each column, filling included.
-pub(crate) fn column_sums(extent: Extent, numbers: Place, sums: Place) -> Launch {
+/// The sum of each column, filling included, from zero or from what is there.
+pub(crate) fn column_sums(extent: Extent, numbers: Place, sums: Place, start: Start) -> Launch {
     let columns = extent.stride();
     let mut arguments = vec![int(extent.rows), int(columns)];
     arguments.extend([numbers, sums].into_iter().flat_map(place));
+    arguments.push(match start {
+        Start::Zero => Argument::Int(0),
+        Start::Out => Argument::Int(1),
+        Start::Bias(..) => panic!("sums begin with zero or with what is there"),
+    });
     let groups = [columns.div_ceil(64), 1];
     Launch { kernel: "column_sums", groups, threads: 64, arguments }
 }

@@ -5,6 +5,7 @@
 //! names them all. Its PTX for CUDA (`device.ptx`) is made by `ptx.py`. device/gpu/ launches it.
 
 pub mod calls;
+pub mod frames;
 pub mod inspect;
 pub(crate) mod layers;
 pub mod sweeps;
@@ -17,7 +18,7 @@ pub const PTX: &str = include_str!("device.ptx");
 pub const OPENCL_OPTIONS: &str = "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt";
 
 /// Every header by the end of its path, as the others name it.
-const HEADERS: [(&str, &str); 17] = [
+const HEADERS: [(&str, &str); 19] = [
     ("common.h", include_str!("common.h")),
     ("turn.h", include_str!("turn.h")),
     ("sums.h", include_str!("sums.h")),
@@ -35,6 +36,8 @@ const HEADERS: [(&str, &str); 17] = [
     ("../dense/device.h", include_str!("../dense/device.h")),
     ("../gating/device.h", include_str!("../gating/device.h")),
     ("../residual/device.h", include_str!("../residual/device.h")),
+    ("../dequantise/device.h", include_str!("../dequantise/device.h")),
+    ("../pooling/device.h", include_str!("../pooling/device.h")),
 ];
 
 /// The whole text, its includes resolved, as compilers at run time take it.

@@ -103,6 +103,8 @@ extern "C" int plain_run(const char *name, int groups_x, int groups_y, int threa
     IS(block_losses) IS(add_losses) IS(order_rows) IS(turn) IS(turn_panels) IS(panel_squares)
     IS(scale_panels) IS(normalise_rows) IS(standardise) IS(activate) IS(activation_slopes)
     IS(column_sums) IS(gating) IS(gating_slopes) IS(residual) IS(residual_slopes)
+    IS(from_bytes) IS(pool_swap) IS(unpool_swap) IS(pool_average) IS(unpool_average)
+    IS(pool_max) IS(unpool_max) IS(pool_l2) IS(unpool_l2)
 #undef IS
     if (!call.invoke || threads > THREADS_MAX) return 1;
     if (!stacks) stacks = (char *)malloc(THREADS_MAX * STACK_BYTES);

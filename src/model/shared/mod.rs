@@ -128,7 +128,8 @@ impl SharedLayers {
         &self.places[..self.frame_layers]
     }
 
-    fn video_network(&self) -> &[LayerPlace] {
+    /// The layers that a video's vector passes.
+    pub(crate) fn video_network(&self) -> &[LayerPlace] {
         &self.places[self.frame_layers..]
     }
 

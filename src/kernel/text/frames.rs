@@ -1,0 +1,58 @@
+//! How the device text's kernels of frames are called.
+
+use super::calls::{Argument, Buffer, Launch, int, long};
+
+/// Threads of a group, each with one number.
+const THREADS: usize = 128;
+
+/// Videos whose frames lie end to end: `[frames][stride]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Videos {
+    pub rows: usize,
+    pub stride: usize,
+    /// Row r has the frames `offsets[r]..offsets[r + 1]` (32 bits each).
+    pub offsets: Buffer,
+    pub frames: Buffer,
+}
+
+/// The numbers of `frames` frames from `first` on, `[frames][stride]`, of `bytes` `[..][width]`.
+/// `rows` says whose frame each is (32 bits), `scaling` each row's scale and offset.
+pub fn from_bytes(
+    (first, frames): (usize, usize),
+    (width, stride): (usize, usize),
+    [bytes, rows, scaling]: [Buffer; 3],
+    numbers: Buffer,
+) -> Launch {
+    use Argument::Buffer as At;
+    let mut arguments = vec![int(frames), int(width), int(stride), long(first)];
+    arguments.extend([bytes, rows, scaling, numbers].map(At));
+    Launch { kernel: "from_bytes", groups: groups(frames * stride), threads: THREADS, arguments }
+}
+
+/// What the videos are pooled to by `kernel`, `[rows][stride]` from number `at` of `pooled` on.
+pub fn pool(kernel: &'static str, videos: Videos, pooled: Buffer, at: usize) -> Launch {
+    launch(kernel, videos, [Argument::Buffer(pooled), long(at)])
+}
+
+/// dL/d of every frame to `to` by `kernel`, of dL/d of what they are pooled to, which begins at
+/// number `at` of `slopes`.
+pub fn unpool(
+    kernel: &'static str,
+    videos: Videos,
+    (slopes, at): (Buffer, usize),
+    to: Buffer,
+) -> Launch {
+    launch(kernel, videos, [Argument::Buffer(slopes), long(at), Argument::Buffer(to)])
+}
+
+fn launch<const N: usize>(kernel: &'static str, videos: Videos, rest: [Argument; N]) -> Launch {
+    let Videos { rows, stride, offsets, frames } = videos;
+    let mut arguments = vec![int(rows), int(stride)];
+    arguments.extend([offsets, frames].map(Argument::Buffer));
+    arguments.extend(rest);
+    Launch { kernel, groups: groups(rows * stride), threads: THREADS, arguments }
+}
+
+fn groups(numbers: usize) -> [usize; 2] {
+    [numbers.div_ceil(THREADS), 1]
+}
