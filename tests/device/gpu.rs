@@ -3,9 +3,10 @@
 //! is lost all ranks end. Without any OpenCL device these tests say that they skip.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use reelscale::internals::device::gpu::Gpu;
 use reelscale::internals::device::gpu::launcher::Launcher;
@@ -28,6 +29,8 @@ const BYTES_MAX: usize = 16 << 20;
 pub struct Watched {
     inner: OpenCl,
     pub launches: Rc<Cell<usize>>,
+    /// Kernels that were launched.
+    kernels: Arc<Mutex<BTreeSet<&'static str>>>,
     lost_at: usize,
     stops: Option<(usize, Arc<AtomicBool>)>,
 }
@@ -36,7 +39,8 @@ impl Watched {
     fn of(text: &str, options: &str) -> std::result::Result<Watched, String> {
         let device = *devices(Kinds::Any)?.first().ok_or("no OpenCL device")?;
         let (inner, launches) = (OpenCl::of(device, text, options)?, Rc::default());
-        Ok(Watched { inner, launches, lost_at: usize::MAX, stops: None })
+        let kernels = Arc::default();
+        Ok(Watched { inner, launches, kernels, lost_at: usize::MAX, stops: None })
     }
 
     pub fn new() -> Watched {
@@ -90,6 +94,7 @@ impl Launcher for Watched {
     fn launch(&mut self, launch: &Launch) -> std::result::Result<(), String> {
         let launches = self.launches.get() + 1;
         self.launches.set(launches);
+        self.kernels.lock().unwrap().insert(launch.kernel);
         if let Some((_, flag)) = self.stops.as_ref().filter(|stops| stops.0 == launches) {
             flag.store(true, Relaxed);
         }
@@ -124,20 +129,32 @@ pub fn missing() -> bool {
     missing
 }
 
-/// Every job on one, two and three ranks.
-fn check(literals: &str, jobs: &[(&str, &str)], frames: usize) {
-    if missing() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
+/// Every kernel of the text.
+fn kernels() -> BTreeSet<String> {
+    let text = whole();
+    let products = text.lines().filter_map(|line| line.strip_prefix("#define PRODUCT "));
+    let after = text.lines().zip(text.lines().skip(1));
+    let others = after.filter(|(line, _)| line.starts_with("KERNEL("));
+    let others = others.map(|(_, line)| line.split('(').next().unwrap());
+    products.chain(others).filter(|name| *name != "PRODUCT").map(String::from).collect()
+}
+
+/// Every job on one, two and three ranks. Gives the kernels that none of them launched.
+fn check(literals: &str, jobs: &[(&str, &str)], frames: usize) -> Vec<String> {
+    let mut unused = kernels();
+    assert!(unused.len() > 30, "{unused:?}");
+    let (folder, launched) = (tempfile::tempdir().unwrap(), Arc::default());
     shards(folder.path(), frames);
     let mut literals = Literals::read(literals);
     for (name, own) in jobs {
         let job = job(folder.path(), name, own);
-        // Runs that end within row blocks of 20 rows, one with a beginning that is no multiple of
-        // four, and one that holds all rows.
+        // A run that holds all rows, and some that end within row blocks of 20 rows; of those of 30
+        // some begin at no multiple of four.
         for (ranks, run) in [(1, 8192), (2, 48), (3, 30)] {
-            let device = |_: &_| Ok(Watched::new().device(&job).in_runs_of(run));
+            let device = |_: &_| {
+                let kernels = Arc::clone(&launched);
+                Ok(Watched { kernels, ..Watched::new() }.device(&job).in_runs_of(run))
+            };
             let pin = Pin::of_run_on(&job, &vec![1; ranks], device);
             literals.check(name, &format!("OpenCL, {ranks} ranks"), pin);
         }
@@ -147,15 +164,25 @@ fn check(literals: &str, jobs: &[(&str, &str)], frames: usize) {
         }
     }
     literals.finish();
+    let launched: MutexGuard<BTreeSet<&'static str>> = launched.lock().unwrap();
+    unused.retain(|name| !launched.contains(&name[..]));
+    unused.into_iter().collect()
 }
 
 #[test]
 fn jobs_on_videos_come_to_their_literals_on_opencl() {
-    check("videos.txt", VIDEOS, 0);
+    if missing() {
+        return;
+    }
+    // The first is for the check of a device, the other for sizes that these jobs don't have.
+    assert_eq!(check("videos.txt", VIDEOS, 0), ["functions", "product_turned"]);
 }
 
 #[test]
 fn jobs_on_frames_come_to_their_literals_on_opencl() {
+    if missing() {
+        return;
+    }
     check("frames.txt", FRAMES, 6);
 }
 
