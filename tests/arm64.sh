@@ -43,5 +43,5 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$emulator
 cargo test --target $target --lib --test gradients --test definitions
 cargo build --target $target
 unset MPICC BINDGEN_EXTRA_CLANG_ARGS
-REELSCALE_ARM64="$emulator $PWD/target/$target/debug/reelscale" \
+REELSCALE_ARM64="$emulator $(realpath "${CARGO_TARGET_DIR:-target}")/$target/debug/reelscale" \
   cargo test --test emulated -- --nocapture
