@@ -25,7 +25,7 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 export HWLOC_COMPONENTS ?= -opencl
 
 .PHONY: build demo test test-fast test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate overlap fuzz \
-        test-threads test-valgrind check check-macos bench gpu-check ptx install-deps
+        test-threads test-valgrind check check-macos bench gpu-check gpu-bundle ptx install-deps
 
 build: install-deps
 	cargo build --release
@@ -123,6 +123,20 @@ gpu-check: PACKAGES = g++ pocl-opencl-icd ocl-icd-libopencl1 python3
 gpu-check: install-deps
 	cd gpu-check && cargo fmt --check && cargo build --release
 	gpu-check/check.sh
+
+# What compares and measures on a machine with a GPU (gpu-check/run.sh), into build/gpu-bundle: it
+# needs nothing there but a driver, so HDF5 is built into it, which wants a newer CMake than Debian's,
+# and ranks are threads.
+BUNDLE_FOLDER = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/gpu-bundle
+gpu-bundle: PACKAGES = gcc g++ libc6-dev python3 python3-pip
+gpu-bundle: install-deps
+	[ -e $(BUNDLE_FOLDER)/cmake ] || python3 -m pip install --quiet --disable-pip-version-check \
+	  --target $(BUNDLE_FOLDER)/cmake cmake==3.31.6
+	env -u HDF5_DIR CMAKE=$(BUNDLE_FOLDER)/cmake/cmake/data/bin/cmake \
+	  cargo build --release --no-default-features --features static-hdf5 \
+	  --target-dir $(BUNDLE_FOLDER) --bin reelscale --example pinned_jobs
+	cd gpu-check && cargo build --release --target-dir $(BUNDLE_FOLDER)
+	gpu-check/bundle.sh $(CURDIR)/build/gpu-bundle $(BUNDLE_FOLDER)/release
 
 # Their PTX for NVIDIA GPUs, without one: wants nvidia-cuda-nvrtc 13.0 from PyPI.
 ptx:

@@ -301,6 +301,21 @@ fn every_script_does_what_it_says() {
     cluster.result(&run);
     assert!(cluster.logs().contains("this run is finished"), "the last job has nothing to do");
 
+    // A rank a GPU. There are none: the job says so, and ends; on processors it has the same bits.
+    let gpus = "train-gpu.sbatch";
+    let refused = cluster.submit(&["--output=refused.log"], gpus, &[&job, &cluster.path("gpus")]);
+    let host = ["--export=ALL,REELSCALE_DEVICE=host"];
+    let on_host = cluster.submit(&host, gpus, &[&job, &cluster.path("on-host")]);
+    cluster.wait_for_all();
+    let of_a_task = cluster.show(&refused, "TresPerTask");
+    assert!(of_a_task.ends_with("gpu:1"), "a GPU for each rank: {of_a_task}");
+    assert_eq!(cluster.show(&refused, "ExitCode"), "3:0", "{}", cluster.logs());
+    let text = fs::read_to_string(cluster.path("refused.log")).unwrap();
+    assert!(text.contains("run.device = \"cuda\": CUDA: no GPU found"), "{text}");
+    assert_eq!(cluster.show(&on_host, "ExitCode"), "0:0", "{}", cluster.logs());
+    assert_eq!(cluster.result(&cluster.path("on-host")), cluster.result(&run));
+    assert_eq!(cluster.ranks(&cluster.path("on-host")), [4]);
+
     // Shards annotated by an array of two tasks.
     fs::copy(cluster.path("data/a.h5"), cluster.path("data/b.h5")).unwrap();
     fs::copy(cluster.path("data/a.h5"), cluster.path("data/c.h5")).unwrap();

@@ -2,12 +2,33 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
 use crate::device::gpu::check::Pair;
 
 /// Numbers compared and differing, by the name of what they are.
 #[derive(Default)]
 pub struct Compared {
-    found: BTreeMap<String, [usize; 3]>,
+    found: BTreeMap<String, Found>,
+}
+
+/// Of one name.
+#[derive(Default)]
+struct Found {
+    cases: usize,
+    numbers: usize,
+    odd: usize,
+    /// Of all numbers in their order.
+    host: Sha256,
+    device: Sha256,
+}
+
+/// What two sides have come to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hashes {
+    pub host: String,
+    pub device: String,
 }
 
 impl Compared {
@@ -40,10 +61,12 @@ impl Compared {
     ) {
         assert_eq!(host.len(), device.len(), "{name}: {case}");
         let odd: Vec<usize> = (0..host.len()).filter(|at| host[*at] != device[*at]).collect();
-        let counts = self.found.entry(name.into()).or_default();
-        counts[0] += 1;
-        counts[1] += host.len();
-        if let (Some(first), 0) = (odd.first(), counts[2]) {
+        let found = self.found.entry(name.into()).or_default();
+        found.cases += 1;
+        found.numbers += host.len();
+        found.host.update(bytemuck::cast_slice(&host));
+        found.device.update(bytemuck::cast_slice(&device));
+        if let (Some(first), 0) = (odd.first(), found.odd) {
             let [ours, theirs] = [host[*first], device[*first]];
             println!(
                 "DIFFERS {name}, {case}: {} of {}, first at {first}: host {} ({ours:x}), device {} \
@@ -54,20 +77,35 @@ impl Compared {
                 value(theirs)
             );
         }
-        counts[2] += odd.len();
+        found.odd += odd.len();
     }
 
     /// Whether something was compared and nothing differed.
     pub fn equal(&self) -> bool {
-        !self.found.is_empty() && self.found.values().all(|counts| counts[1] > 0 && counts[2] == 0)
+        let equal = |found: &Found| found.numbers > 0 && found.odd == 0;
+        !self.found.is_empty() && self.found.values().all(equal)
+    }
+
+    /// SHA-256 of all numbers of each name.
+    pub fn hashes(&self) -> impl Iterator<Item = (String, Hashes)> {
+        let hex =
+            |hash: &Sha256| hash.clone().finalize().iter().map(|b| format!("{b:02x}")).collect();
+        self.found.iter().map(move |(name, found)| {
+            let hashes = Hashes { host: hex(&found.host), device: hex(&found.device) };
+            (name.clone(), hashes)
+        })
     }
 
     pub fn print(&self) {
         println!("{:<28} {:>7} {:>12} {:>10}", "result", "cases", "numbers", "differ");
-        for (name, [cases, numbers, odd]) in &self.found {
+        let line = |name: &str, cases, numbers, odd| {
             println!("{name:<28} {cases:>7} {numbers:>12} {odd:>10}");
+        };
+        for (name, Found { cases, numbers, odd, .. }) in &self.found {
+            line(name, *cases, *numbers, *odd);
         }
-        let sum = |place: usize| self.found.values().map(|counts| counts[place]).sum::<usize>();
-        println!("{:<28} {:>7} {:>12} {:>10}", "all", sum(0), sum(1), sum(2));
+        let sum = |of: fn(&Found) -> usize| self.found.values().map(of).sum::<usize>();
+        let all = [sum(|found| found.cases), sum(|found| found.numbers), sum(|found| found.odd)];
+        line("all", all[0], all[1], all[2]);
     }
 }

@@ -8,12 +8,13 @@
 //!           [--cases N] [--seed N]
 //! gpu-check barriers --library FILE
 //! gpu-check inspect [--ptx FILE]
+//! gpu-check bundle --out FOLDER [--device cuda|opencl] [--small]
 //! ```
 //!
 //! `plain` takes a build of ../src/kernel/text/plain.cpp (check.sh), of which `barriers` tells how
-//! many there are; `inspect` looks through the PTX for operations that aren't rounded to nearest.
-//! Exit 0: all bits are equal, 1: some differ, 3: there is no such device, 9: the device is full or
-//! lost.
+//! many there are; `bundle` is what run.sh of a bundle does; `inspect` looks through the PTX for
+//! operations that aren't rounded to nearest. Exit 0: all bits are equal, 1: some differ, 3: there
+//! is no such device, 9: the device is full or lost.
 
 // These files are the program's own; of some only a part is used here.
 #[allow(dead_code)]
@@ -50,6 +51,7 @@ pub mod team;
 #[allow(dead_code)]
 mod device;
 
+mod bundle;
 mod cases;
 mod compared;
 mod frames;
@@ -57,6 +59,7 @@ mod learning;
 mod mixtures;
 mod plain;
 mod rates;
+mod runs;
 mod shared_layers;
 mod visits;
 
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
             println!("{}", count.expect("a build of plain.cpp"));
             return ExitCode::SUCCESS;
         }
+        "bundle" => return of_bundle(&arguments),
         _ => {}
     }
     let launcher = match launcher(kind, &arguments, ptx) {
@@ -152,6 +156,34 @@ fn timed(launcher: Box<dyn Launcher>) -> (Queue, rates::Seconds) {
     let queue = Queue::new(Box::new(timed), usize::MAX);
     println!("{}", queue.describe());
     (queue, seconds)
+}
+
+/// What run.sh of a bundle asks for.
+fn of_bundle(arguments: &Arguments) -> ExitCode {
+    let told = |code: u8, error: String| {
+        eprintln!("gpu-check: {error}");
+        ExitCode::from(code)
+    };
+    let kind = arguments.after("--device", 1).unwrap_or("cuda".into());
+    let out = PathBuf::from(arguments.after("--out", 1).expect("--out FOLDER"));
+    let launcher = match kind.as_str() {
+        "cuda" | "opencl" => launcher(&kind, &Arguments(Vec::new()), PTX),
+        _ => Err(format!("--device: found {kind:?}, expected cuda or opencl")),
+    };
+    let (queue, seconds) = match launcher {
+        Ok(launcher) => timed(launcher),
+        Err(error) => return told(3, error),
+    };
+    let out = std::fs::create_dir_all(&out).and_then(|()| out.canonicalize());
+    let outcome = out.map_err(|error| format!("--out: {error}")).and_then(|out| {
+        let asked = bundle::Asked { kind: &kind, out: &out, small: arguments.has("--small") };
+        bundle::run(&asked, queue, &seconds)
+    });
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => told(1, error),
+    }
 }
 
 /// The device that is asked for.

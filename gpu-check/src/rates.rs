@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
+use serde::Serialize;
+
 use crate::compared::Compared;
 use crate::device::gpu::frozen::BlockLosses;
 use crate::device::gpu::held::Held;
@@ -24,6 +26,19 @@ use crate::model::spec::Dummy;
 use crate::rng::{Purpose, Stream};
 
 type Outcome = Result<(), String>;
+
+/// Panels of all columns of 3862 classes x 2 experts.
+pub const PANELS: usize = 1207;
+
+/// How fast something was.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rate {
+    pub name: String,
+    pub rows: usize,
+    pub tflops: f64,
+    /// Of one of it, the median of several.
+    pub seconds: f64,
+}
 
 /// Sums up the seconds of each kernel while it is asked to: waits after each launch then.
 pub struct Timed {
@@ -99,38 +114,51 @@ fn seconds(queue: &Queue, repeat: usize, work: &mut dyn FnMut() -> Outcome) -> R
 /// # Errors
 /// The device is full or lost.
 pub fn all(queue: &Queue, seconds: &Seconds, only: usize, compared: &mut Compared) -> Outcome {
-    let mut stream = Stream::new(9, Purpose::PlantedRows, 0);
     if only > 0 {
-        return steps(queue, seconds, &mut stream, (3862, 16), &[only]);
+        return steps(queue, seconds, (3862, 16), &[only]).map(drop);
     }
-    // One block as large as real ones, five mini-batches.
+    large(queue, compared)?;
+    products(queue, &[256, 1024, 2048, 4096, 8192], PANELS)?;
+    for shape in [(3862, 16), (3862, 2)] {
+        steps(queue, seconds, shape, &[256, 1024, 2048, 4096, 8192])?;
+    }
+    Ok(())
+}
+
+/// Bits of one block as large as real ones, of five mini-batches.
+///
+/// # Errors
+/// The device is full or lost.
+pub fn large(queue: &Queue, compared: &mut Compared) -> Outcome {
+    let mut stream = Stream::new(9, Purpose::PlantedRows, 0);
     let shape = ((300, 400, 2), (16, Dummy::Learned, 1e-5), (1024, 1024), (0.1, false));
     let world = World::new(&mut stream, shape.0, shape.1, shape.2, shape.3);
     for (stepper, batch) in [(Stepper::Adagrad, 256), (Stepper::Adam, 512)] {
         let learning = Learning { learning_rate: 0.01, l2: 1e-5 };
         learn(queue, &world, (stepper, learning, batch, 1 << 30), "large", compared)?;
     }
-    products(queue, &mut stream)?;
-    for (classes, experts) in [(3862, 16), (3862, 2)] {
-        steps(queue, seconds, &mut stream, (classes, experts), &[256, 1024, 2048, 4096, 8192])?;
-    }
     Ok(())
 }
 
-fn products(queue: &Queue, stream: &mut Stream) -> Outcome {
-    let (d, panels) = (1024, 1207);
-    let columns = panels * 16;
+/// Products of so many rows, d = 1024, with so many panels of sixteen columns.
+///
+/// # Errors
+/// The device is full or lost.
+pub fn products(queue: &Queue, all_rows: &[usize], panels: usize) -> Result<Vec<Rate>, String> {
+    let stream = &mut Stream::new(10, Purpose::PlantedRows, 0);
+    let mut rates = Vec::new();
+    let (d, columns) = (1024, panels * 16);
     let random = |stream: &mut Stream, count: usize| -> Vec<f32> {
         let some: Vec<f32> = (0..1 << 20).map(|_| stream.uniform() - 0.5).collect();
         (0..count).map(|at| some[(at ^ at >> 20) & ((1 << 20) - 1)]).collect()
     };
-    let largest = 8192;
+    let largest = all_rows.iter().copied().max().unwrap_or(0);
     let v = queue.upload(&random(stream, largest * d))?;
     let w = queue.upload(&random(stream, panels * d * 16))?;
     let z = queue.upload(&random(stream, largest * columns))?;
-    let out = queue.make(4 * largest * columns)?;
+    let out = queue.make(4 * largest.max(d) * columns)?;
     let [v, w, z, out] = [&v, &w, &z, &out].map(|memory| memory.buffer());
-    for rows in [256, 1024, 2048, 4096, 8192] {
+    for rows in all_rows.iter().copied() {
         let weights = Panels { buffer: w, from: 0, row: 16, panel: d * 16 };
         let logits = Panels { buffer: out, from: 0, row: columns, panel: 16 };
         let slopes = Panels { buffer: z, from: 0, row: columns, panel: 16 };
@@ -153,28 +181,34 @@ fn products(queue: &Queue, stream: &mut Stream) -> Outcome {
             let launch = calls::product(form, size, left, right, out, Start::Zero);
             let time = seconds(queue, 2, &mut || queue.launch(&launch))?;
             let flops = 2.0 * size.rows as f64 * size.depth as f64 * size.columns as f64;
-            println!(
-                "product {form:?} {} x {} x {}: {:.1} TFLOP/s, {:.3} ms",
-                size.rows,
-                size.depth,
-                size.columns,
-                flops / time * 1e-12,
-                time * 1e3
-            );
+            let Size { rows: of_c, depth, columns } = size;
+            let name = format!("gemm {of_c} x {depth} x {columns}, {form:?}");
+            rates.push(Rate { name, rows, tflops: flops / time * 1e-12, seconds: time });
+            rates.last().expect("one").tell("");
         }
     }
-    Ok(())
+    Ok(rates)
 }
 
-/// The expert step (product, sweep, gradient, AdaGrad) and the activations' gradient.
-fn steps(
+impl Rate {
+    fn tell(&self, parts: &str) {
+        let Rate { name, rows, tflops, seconds } = self;
+        println!("{name}, {rows} rows: {tflops:.1} TFLOP/s, {:.3} ms{parts}", seconds * 1e3);
+    }
+}
+
+/// Stage 1 (product, sweep, gradient, AdaGrad) and stage 2 (the activations' gradient) of mixtures.
+///
+/// # Errors
+/// The device is full or lost.
+pub fn steps(
     queue: &Queue,
     by_kernel: &Seconds,
-    stream: &mut Stream,
     (classes, experts): (usize, usize),
     all_rows: &[usize],
-) -> Outcome {
-    let (d, most) = (1024, 8192);
+) -> Result<Vec<Rate>, String> {
+    let stream = &mut Stream::new(11, Purpose::PlantedRows, 0);
+    let (d, most) = (1024, all_rows.iter().copied().max().unwrap_or(0));
     let layout = Layout::new(0..classes, vec![experts; classes], Dummy::Learned, d);
     let mut parameters = vec![0.0f32; layout.parameters()];
     let biases = layout.biases();
@@ -189,39 +223,33 @@ fn steps(
     let window =
         window(queue, Passing { activations: &activations, labels: &labels, weights: &[] })?;
     let dv = queue.upload(&activations.data)?;
+    let mut found = Vec::new();
     for rows in all_rows.iter().copied() {
         let mut held = Held::new(queue, vec![layout.clone()], 1e-5, 1, 8 << 30)?;
         held.write(held.parameters(), 0, &parameters)?;
         held.write(&held.vectors()[0], 0, &vec![0.1; parameters.len()])?;
         let rates = Rates { rate: 0.01, scale: 1.0 / rows as f32, l2: 1e-6 };
         let flops = 4.0 * d as f64 * (classes * (2 * experts + 1) * rows) as f64;
-        let repeat = (8192 / rows).min(8);
-        let tell = |what: &str, work: &mut dyn FnMut() -> Outcome| -> Outcome {
+        let repeat = (8192 / rows).clamp(1, 8);
+        let mut measure = |stage: usize, work: &mut dyn FnMut() -> Outcome| -> Outcome {
             let time = seconds(queue, repeat, work)?;
             by_kernel.replace(Some(BTreeMap::new()));
             work()?;
             let parts = by_kernel.replace(None).unwrap_or_default();
-            let parts: Vec<String> = parts
-                .iter()
-                .map(|(kernel, seconds)| format!("{kernel} {:.3}", seconds * 1e3))
-                .collect();
-            println!(
-                "{what} {classes} x {experts}, {rows} rows: {:.1} TFLOP/s, {:.3} ms, {:.0} rows/s \
-                 ({})",
-                flops / time * 1e-12,
-                time * 1e3,
-                rows as f64 / time,
-                parts.join(", ")
-            );
+            let parts =
+                parts.iter().map(|(kernel, seconds)| format!(", {kernel} {:.3}", seconds * 1e3));
+            let name = format!("mixture stage {stage}, {classes} x {experts}");
+            found.push(Rate { name, rows, tflops: flops / time * 1e-12, seconds: time });
+            found.last().expect("one").tell(&parts.collect::<String>());
             Ok(())
         };
-        tell("expert step", &mut || held.learn(&window, 0..rows, 0..1, (Stepper::Adagrad, rates)))?;
+        measure(1, &mut || held.learn(&window, 0..rows, 0..1, (Stepper::Adagrad, rates)))?;
         let mut losses = BlockLosses::new(queue, vec![0, rows])?;
-        tell("activation gradient", &mut || {
+        measure(2, &mut || {
             losses.begin(queue, held.lanes())?;
             held.visit(&window, 0..rows, &losses, &dv)?;
             losses.end(queue, held.lanes())
         })?;
     }
-    Ok(())
+    Ok(found)
 }

@@ -57,9 +57,15 @@ UnkillableStepTimeout=20
 InactiveLimit=0
 MinJobAge=600
 MailProg=/bin/true
-NodeName=n[1-$nodes] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((port + 1))-$((port + nodes))] CPUs=4 RealMemory=1000 State=UNKNOWN
+GresTypes=gpu
+NodeName=n[1-$nodes] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((port + 1))-$((port + nodes))] CPUs=4 RealMemory=1000 Gres=gpu:4 State=UNKNOWN
 PartitionName=main Nodes=n[1-$nodes] Default=YES MaxTime=INFINITE State=UP
 C
+  # What Slurm takes for GPUs, counts and hands out.
+  local device
+  for device in null zero full random; do
+    echo "NodeName=n[1-$nodes] Name=gpu File=/dev/$device"
+  done > "$dir/gres.conf"
 }
 
 up() {
