@@ -8,6 +8,8 @@ use std::ops::Range;
 /// Groups of row blocks at most that give their rows to a mini-batch of pretraining, and so ranks
 /// that it can use.
 pub(crate) const GROUPS_MAX: usize = 64;
+/// Rows of a mini-batch that a group should have at least: fewer make the products inefficient.
+pub(crate) const GROUP_SHARE: usize = 32;
 
 /// Items 0..n cut into contiguous blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,10 @@ use crate::device::Host;
 use crate::device::gpu::choice::{Chosen, OnNode, choose};
 use crate::device::gpu::{Gpu, STAYS_ON_HOST};
 use crate::error::{Error, Exit, Result};
+use crate::human;
 use crate::job::{DEVICE_NAMES, Job};
 use crate::signals;
+use crate::train::Setting;
 
 /// Names one rank's device in place of what all are told.
 const VARIABLE: &str = "REELSCALE_DEVICE";
@@ -50,6 +52,11 @@ impl DeviceArgs {
         }
     }
 
+    /// GiB of its device's memory that a rank may take; 0: its share of what is free.
+    pub(crate) fn memory_gib(&self) -> f64 {
+        self.device_memory_gib
+    }
+
     /// Sees that no device is named, where only the processor does what is asked for.
     ///
     /// # Errors
@@ -82,6 +89,24 @@ impl RankDevice {
             RankDevice::Host(host) => host.instructions().name(),
             RankDevice::Gpu(gpu) => gpu.instructions().name(),
         }
+    }
+
+    /// The device as this run takes its memory. Collective.
+    ///
+    /// # Errors
+    /// Exit 9, common to all ranks: the memory of a device doesn't suffice.
+    pub(crate) fn planned(self, setting: &mut Setting) -> Result<RankDevice> {
+        let RankDevice::Gpu(mut gpu) = self else {
+            setting.plan_device(None)?;
+            return Ok(self);
+        };
+        let limit = gpu.queue().limit();
+        if let Some(plan) = setting.plan_device(Some(limit))? {
+            let [peak, limit] = [plan.peak(), limit].map(|bytes| human::bytes(bytes as u64));
+            log::info!("device memory planned {peak} of {limit}");
+            gpu.keep_to(plan.room);
+        }
+        Ok(RankDevice::Gpu(gpu))
     }
 
     /// The same device once more, of which `host` is the processor's part.

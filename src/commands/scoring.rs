@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::device::{self, DeviceArgs, RankDevice};
 use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::room_for_scoring;
+use crate::cost::device_memory::room_for_scoring_on_device;
 use crate::device::Host;
 use crate::error::{Exit, Result};
 use crate::flow::home_rows::HomeRows;
@@ -50,7 +51,7 @@ impl Scoring {
         same_on_all(comm, Exit::Launch, "arguments", &line)?;
         let (shape, threads) = (&annotator.shape, launch::threads(self.threads));
         let host = Ok(Host::detected(threads, shape.epsilon));
-        let (device, line) = device::chosen(comm, self.device.told(), host, shape.epsilon)?;
+        let (mut device, line) = device::chosen(comm, self.device.told(), host, shape.epsilon)?;
         let rows = open_rows(comm, annotator, "--data", data)?;
         if self.verify {
             verify(comm, &[rows.dataset()])?;
@@ -64,6 +65,16 @@ impl Scoring {
             room.scratch.clone_from(scratch);
         }
         *rows.room.borrow_mut() = room;
+        let planned = match &mut device {
+            RankDevice::Host(_) => Ok(()),
+            RankDevice::Gpu(gpu) => {
+                let memory = (self.device.memory_gib(), gpu.queue().limit());
+                let own = (rows.owned(), comm.rank());
+                let room = room_for_scoring_on_device(shape, &counts, threads, own, memory);
+                room.map(|room| gpu.keep_to(room))
+            }
+        };
+        comm.agree(planned)?;
         comm.use_threads(threads);
         self.device.announce(&device, &line);
         Ok((rows, device))

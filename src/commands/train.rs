@@ -140,7 +140,8 @@ impl Start<'_> {
         device::announce(&device, &devices);
         let shards = data.read_in_full();
         // A run that can't begin leaves no directory behind.
-        let setting = Setting::new(comm, &job, data)?;
+        let mut setting = Setting::new(comm, &job, data)?;
+        let device = device.planned(&mut setting)?;
         if !there && self.take(&whole_job)?.is_none() {
             return Ok(());
         }

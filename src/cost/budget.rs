@@ -10,7 +10,7 @@ use crate::job::Job;
 use crate::model::annotator::Shape;
 use crate::partition::{OwnedBlocks, Owners};
 
-const GIB: f64 = (1u64 << 30) as f64;
+pub(super) const GIB: f64 = (1u64 << 30) as f64;
 /// What a wave takes at most where the job sets no limit.
 const WAVE_BYTES: usize = 1 << 30;
 

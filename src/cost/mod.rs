@@ -4,6 +4,8 @@
 //! with what is really held and sent.
 
 pub(crate) mod budget;
+pub mod device_memory;
+mod device_sizes;
 pub(crate) mod flops;
 pub mod memory;
 pub mod traffic;

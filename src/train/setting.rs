@@ -5,6 +5,7 @@ use super::data::Data;
 use super::fit::{tell_of_idle_ranks, warn_of_memory};
 use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::Plan;
+use crate::cost::device_memory::DevicePlan;
 use crate::cost::memory::Ranks;
 use crate::data::Kind;
 use crate::device::Host;
@@ -42,6 +43,17 @@ pub fn plan(comm: &Comm, job: &Job, data: &Data) -> Result<Plan> {
     let validation = data.validation.as_deref().map(HomeRows::owned);
     let ranks = Ranks { train: data.train.owned(), validation, deal: &|blocks| comm.deal(blocks) };
     comm.agree(Plan::new(job, &shape_of(job, data), &data.experts, &ranks, 0..comm.size()))
+}
+
+/// What a job on these data takes of this rank's device, of which that may take `limit` bytes.
+///
+/// # Errors
+/// Exit 9: it doesn't suffice.
+fn device_plan(comm: &Comm, job: &Job, data: &Data, limit: usize) -> Result<DevicePlan> {
+    let validation = data.validation.as_deref().map(HomeRows::owned);
+    let ranks = Ranks { train: data.train.owned(), validation, deal: &|blocks| comm.deal(blocks) };
+    let (shape, rank) = (shape_of(job, data), comm.rank());
+    DevicePlan::new(job, &shape, &data.experts, (&ranks, rank), limit)
 }
 
 /// The processor with the threads and the vector instructions that the job names.
@@ -89,6 +101,21 @@ impl<'a> Setting<'a> {
         data.keep_activations(&plan, &room);
         comm.use_threads(job.run.threads);
         Ok(Setting { comm, job, data, plan, shape })
+    }
+
+    /// Plans the memory of this rank's device, which may take `limit` bytes of it, if it has one.
+    /// Waves of the shared step become as short as the device with least room needs. Collective.
+    ///
+    /// # Errors
+    /// Exit 9, common to all ranks: a device's memory doesn't suffice.
+    pub fn plan_device(&mut self, limit: Option<usize>) -> Result<Option<DevicePlan>> {
+        let plan = limit.map(|limit| device_plan(self.comm, self.job, &self.data, limit));
+        let plan = self.comm.agree(plan.transpose())?;
+        let wave = plan.as_ref().map_or(usize::MAX, |plan| plan.wave);
+        // The least of all is the largest of what is left out.
+        let wave = !self.comm.max(!(wave as u64)) as usize;
+        self.plan.wave = self.plan.wave.min(wave);
+        Ok(plan)
     }
 
     /// The model before any training.

@@ -121,6 +121,12 @@ pub fn device(epsilon: f32) -> Gpu {
     Gpu::new(Host::detected(1, epsilon), queue, epsilon)
 }
 
+/// A device for a rank of this job that takes at most so many bytes.
+pub fn device_of(job: &Job, limit: usize) -> Gpu {
+    let (epsilon, queue) = (job.model.epsilon, Queue::new(Box::new(Watched::new()), limit));
+    Gpu::new(Host::detected(1, epsilon), queue, epsilon)
+}
+
 /// Whether there is no device; a test says then that it skips.
 pub fn missing() -> bool {
     let missing = devices(Kinds::Any).map_or(true, |devices| devices.is_empty());

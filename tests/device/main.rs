@@ -7,6 +7,7 @@ mod calls;
 mod common;
 mod doctor;
 mod gpu;
+mod memory;
 mod network;
 mod program;
 mod rows;

@@ -111,6 +111,12 @@ fn evaluate_and_annotate_name_their_device() {
     });
     assert!(found[0].0.contains("gap_at_20") && found[0].1.lines().count() > 300);
     assert_eq!(found[0], found[1]);
+    let tight = on("evaluate", "opencl").arg("--device-memory-gib").arg("0.000001");
+    let told = tight.fails_with(9);
+    assert!(
+        told.starts_with("reelscale: --device-memory-gib: found 0.000001, this needs"),
+        "{told}"
+    );
     let nowhere = |command| on(command, "opencl").env("OCL_ICD_VENDORS", "/nowhere");
     let output = folder.join("none.csv");
     for command in [nowhere("evaluate"), nowhere("annotate").arg("--output").path(&output)] {

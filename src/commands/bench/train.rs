@@ -102,8 +102,8 @@ fn measure(
     let again = |device: &RankDevice| {
         device.again(Host::new(measuring.kernel, args.threads, EPSILON), EPSILON)
     };
-    let setting = Setting::new(comm, &job, data)?;
-    match again(&device) {
+    let mut setting = Setting::new(comm, &job, data)?;
+    match again(&device).planned(&mut setting)? {
         RankDevice::Host(host) => Run::begin(setting, host, report, None)?.finish()?,
         RankDevice::Gpu(gpu) => Run::begin(setting, gpu, report, None)?.finish()?,
     };

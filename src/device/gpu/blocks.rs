@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use super::LOGITS_BYTES;
 use super::held::{Held, Vector};
 use super::queue::{Memory, Queue};
 use crate::device::{ByEpoch, ClassBlock, Solving};
@@ -48,7 +47,7 @@ impl<S> Own<S> {
 
 impl<S: Solving> Blocks<S> {
     pub(crate) fn new(
-        queue: &Queue,
+        (queue, logits_bytes): (&Queue, usize),
         epsilon: f32,
         blocks: Vec<ClassBlock<S>>,
     ) -> Result<Blocks<S>, String> {
@@ -58,7 +57,7 @@ impl<S: Solving> Blocks<S> {
             let vectors = block.state.take_vectors();
             if held.is_none() {
                 let (layouts, count) = (layouts.clone(), vectors.len());
-                held = Some(Held::new(queue, layouts, epsilon, count, LOGITS_BYTES)?);
+                held = Some(Held::new(queue, layouts, epsilon, count, logits_bytes)?);
             }
             let held = held.as_ref().expect("just made");
             held.write(held.parameters(), index, &block.weights)?;

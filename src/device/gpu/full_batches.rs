@@ -15,7 +15,7 @@ use crate::optim::Offered;
 use crate::team::Team;
 
 /// Rows whose logits are made at once.
-const ROWS: usize = 2048;
+pub(crate) const ROWS: usize = 2048;
 
 impl Blocks<FullBatches> {
     /// Adds what a window's rows give to every class's value and gradient.

@@ -30,6 +30,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 pub(crate) use self::blocks::Blocks;
+pub(crate) use self::full_batches::ROWS as PASS_ROWS;
 pub(crate) use self::network::Network;
 use self::queue::Queue;
 pub(crate) use self::rows::Rows;
@@ -50,11 +51,12 @@ use crate::optim::{Offered, SharedState, Step};
 use crate::progress::{phase, tick};
 
 /// Bytes that the logits of a mini-batch may take; more of them gain nothing.
-const LOGITS_BYTES: usize = 1 << 30;
+pub(crate) const LOGITS_BYTES: usize = 1 << 30;
 
 /// Rows that a class block visits or scores at once, and frames of a tile; fewer than about 2,000
 /// leave a GPU idle.
 const ROWS: usize = 8192;
+pub(crate) const VISIT_ROWS: usize = ROWS;
 
 /// What the host still computes beside it, as log lines say it; none once everything is here.
 pub(crate) const STAYS_ON_HOST: Option<&str> = Some("solvers of the shared layers");
@@ -72,6 +74,16 @@ pub struct Gpu {
     /// Frames that pass the frame network at once, unless one video has more. None: the host takes
     /// models of frames through their shared layers.
     tile: Option<usize>,
+    room: Bounds,
+}
+
+/// How the device's memory is divided.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// Bytes that logits may take at once, unless those of one group of classes are more.
+    pub(crate) logits_bytes: usize,
+    /// Bytes that rows at rest may take while they are scored.
+    pub(crate) rest_bytes: usize,
 }
 
 /// What an error of a device is to a run.
@@ -105,7 +117,8 @@ fn wait(queue: &Queue, pace: &mut Pace, left: usize) -> std::result::Result<(), 
 impl Gpu {
     /// `epsilon` is eps of the loss.
     pub fn new(host: Host, queue: Queue, epsilon: f32) -> Gpu {
-        Gpu { host, queue, epsilon, run: ROWS, tile: Some(ROWS) }
+        let room = Bounds { logits_bytes: LOGITS_BYTES, rest_bytes: usize::MAX };
+        Gpu { host, queue, epsilon, run: ROWS, tile: Some(ROWS), room }
     }
 
     /// The same where class blocks visit and score other runs of rows, and other runs of frames
@@ -120,6 +133,11 @@ impl Gpu {
     #[doc(hidden)]
     pub fn frames_on_host(self) -> Gpu {
         Gpu { tile: None, ..self }
+    }
+
+    /// From now on its memory is divided so.
+    pub fn keep_to(&mut self, room: Bounds) {
+        self.room = room;
     }
 
     /// The instructions of the host beside it.
@@ -230,7 +248,8 @@ impl Device for Gpu {
     }
 
     fn visitor(&mut self, layout: &Layout, weights: Arc<Vec<f32>>) -> Visitor {
-        Visitor::new(&self.queue, layout, self.epsilon, &weights)
+        let room = (&self.queue, self.room.logits_bytes);
+        Visitor::new(room, layout, self.epsilon, &weights)
     }
 
     fn visit(&mut self, visitor: &Visitor, wave: &mut Wave, pace: &mut Pace) -> Result<()> {
@@ -238,7 +257,7 @@ impl Device for Gpu {
     }
 
     fn rest<'a>(&mut self, rows: &'a dyn AtRest) -> Rest<'a> {
-        Rest::new(rows, self.run)
+        Rest::new(rows, (self.run, self.room.rest_bytes))
     }
 
     fn scores(
@@ -257,7 +276,8 @@ impl Device for Gpu {
     }
 
     fn hold<S: Solving>(&mut self, blocks: Vec<ClassBlock<S>>) -> Result<Blocks<S>> {
-        self.told(Blocks::new(&self.queue, self.epsilon, blocks))
+        let room = (&self.queue, self.room.logits_bytes);
+        self.told(Blocks::new(room, self.epsilon, blocks))
     }
 
     fn read<S: Solving>(

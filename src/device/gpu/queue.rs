@@ -53,6 +53,11 @@ impl Queue {
         self.asked(|_| Ok(()))
     }
 
+    /// Bytes of memory that may be held at most.
+    pub(crate) fn limit(&self) -> usize {
+        self.0.borrow().limit
+    }
+
     /// Bytes of memory held now, and the most that were.
     pub fn held(&self) -> (usize, usize) {
         let inner = self.0.borrow();

@@ -19,6 +19,8 @@ pub struct Rest<'a> {
     rows: &'a dyn AtRest,
     /// So many of them are scored at once.
     run: usize,
+    /// Bytes that they may take.
+    bytes_max: usize,
     /// All of them on the device, if that has room for them; unknown before the first scores.
     kept: OnceCell<Option<Window>>,
     /// What visitors work in, one after the other.
@@ -26,8 +28,8 @@ pub struct Rest<'a> {
 }
 
 impl<'a> Rest<'a> {
-    pub(crate) fn new(rows: &'a dyn AtRest, run: usize) -> Rest<'a> {
-        Rest { rows, run, kept: OnceCell::new(), scratch: RefCell::default() }
+    pub(crate) fn new(rows: &'a dyn AtRest, (run, bytes_max): (usize, usize)) -> Rest<'a> {
+        Rest { rows, run, bytes_max, kept: OnceCell::new(), scratch: RefCell::default() }
     }
 
     /// Scores and losses of some rows, so many at once.
@@ -74,7 +76,7 @@ impl<'a> Rest<'a> {
         let (labels, stride) = (self.rows.labels(), stride_of(width));
         let rows = labels.rows();
         let numbers = rows * (stride + width) + rows + labels.positives();
-        let kept = if numbers * size_of::<f32>() <= queue.left() / 2 {
+        let kept = if numbers * size_of::<f32>() <= self.bytes_max.min(queue.left() / 2) {
             let memory = queue.make(rows * stride * size_of::<f32>()).map_err(&failed)?;
             for from in (0..rows).step_by(self.run) {
                 let Resting { activations, rows, .. } =

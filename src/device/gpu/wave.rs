@@ -8,8 +8,8 @@ use super::frozen::BlockLosses;
 use super::held::{Held, Scratch};
 use super::layers::Tape;
 use super::queue::{Memory, Queue};
+use super::wait;
 use super::window::Window;
-use super::{LOGITS_BYTES, wait};
 use crate::device::Pace;
 use crate::device::host;
 use crate::labels::Labels;
@@ -46,8 +46,13 @@ pub(super) struct Segment {
 }
 
 impl Visitor {
-    pub(crate) fn new(queue: &Queue, layout: &Layout, epsilon: f32, weights: &[f32]) -> Visitor {
-        let held = Held::new(queue, vec![layout.clone()], epsilon, 0, LOGITS_BYTES);
+    pub(crate) fn new(
+        (queue, logits_bytes): (&Queue, usize),
+        layout: &Layout,
+        epsilon: f32,
+        weights: &[f32],
+    ) -> Visitor {
+        let held = Held::new(queue, vec![layout.clone()], epsilon, 0, logits_bytes);
         let held = held.and_then(|held| held.write(held.parameters(), 0, weights).map(|()| held));
         Visitor(held.map(RefCell::new))
     }

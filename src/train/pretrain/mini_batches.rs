@@ -13,12 +13,9 @@ use crate::flow::home_rows::{HomeRows, ReadRows, no_rows, read_rows};
 use crate::job::PretrainJob;
 use crate::labels::Labels;
 use crate::model::features::Features;
-use crate::partition::{Blocks, GROUPS_MAX, Owners};
+use crate::partition::{Blocks, GROUP_SHARE, GROUPS_MAX, Owners};
 use crate::rng::{Purpose, Stream};
 use crate::team::Ahead;
-
-/// Rows of a mini-batch that a group should have at least: fewer make the products inefficient.
-const GROUP_SHARE: usize = 32;
 
 /// Rows that are read together.
 const RUN: usize = 64;

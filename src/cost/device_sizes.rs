@@ -1,0 +1,371 @@
+//! Sizes that the plan of a device's memory is made of (`device_memory.rs`).
+
+use super::memory::Ranks;
+use crate::device::gpu::{PASS_ROWS, VISIT_ROWS};
+use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, ROWS_AT_ONCE};
+use crate::job::Job;
+use crate::kernel::matrix::stride_of;
+use crate::kernel::mixture::layout::Layout;
+use crate::kernel::text::sweeps::GROUP_WORDS;
+use crate::kernel::vector::LANES;
+use crate::model::annotator::Shape;
+use crate::model::experts::layouts;
+use crate::model::features::FRAMES_MAX;
+use crate::model::shared::LayerPlace;
+use crate::model::spec::{Layer, Normalize};
+use crate::optim::Solver;
+use crate::partition::{Blocks, GROUP_SHARE, GROUPS_MAX, OwnedBlocks};
+
+pub(super) const FLOAT: usize = size_of::<f32>();
+/// Of a panel's column of sixteen, for each row.
+const LANE_BYTES: usize = LANES * FLOAT;
+/// Labels of a row, six of them, and where they begin.
+const LABEL_BYTES: usize = 7 * size_of::<u32>();
+
+/// Some class blocks, all of one width.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ClassBytes {
+    /// Bytes of one number for each parameter.
+    pub(super) parameters: usize,
+    panels: usize,
+    groups: usize,
+    /// Panels of the largest group.
+    group_panels: usize,
+    classes: usize,
+}
+
+impl ClassBytes {
+    pub(super) fn of(layouts: &[Layout]) -> ClassBytes {
+        let groups = || layouts.iter().flat_map(|layout| &layout.groups);
+        ClassBytes {
+            parameters: layouts.iter().map(Layout::parameters).sum::<usize>() * FLOAT,
+            panels: layouts.iter().map(|layout| layout.panels).sum(),
+            groups: groups().count(),
+            group_panels: groups().map(|group| group.gates + group.experts).max().unwrap_or(0),
+            classes: layouts.iter().map(|layout| layout.classes.len()).sum(),
+        }
+    }
+
+    /// The most of each, of single blocks.
+    fn most(layouts: &[Layout]) -> ClassBytes {
+        let each = layouts.iter().map(|layout| ClassBytes::of(std::slice::from_ref(layout)));
+        each.fold(ClassBytes::default(), |one, other| ClassBytes {
+            parameters: one.parameters.max(other.parameters),
+            panels: one.panels.max(other.panels),
+            groups: one.groups.max(other.groups),
+            group_panels: one.group_panels.max(other.group_panels),
+            classes: one.classes.max(other.classes),
+        })
+    }
+
+    /// Shapes of groups, sums of their losses; of panels what they learn, and a gradient of biases.
+    pub(super) fn tables(&self) -> usize {
+        let group = GROUP_WORDS * size_of::<i32>() + LANES * size_of::<f64>();
+        self.groups * group + self.panels * (size_of::<i32>() + LANE_BYTES)
+    }
+
+    /// Panels whose logits of so many rows are worked on at once.
+    fn panels_at_once(&self, rows: usize, logits_bytes: usize) -> usize {
+        let fits = logits_bytes / (rows * LANE_BYTES).max(1);
+        fits.clamp(self.group_panels, self.panels.max(self.group_panels))
+    }
+
+    /// Logits, their slopes in the same place, and losses.
+    pub(super) fn logits(&self, rows: usize, logits_bytes: usize) -> usize {
+        let panels = self.panels_at_once(rows, logits_bytes);
+        let losses = rows * panels.min(self.groups) * LANE_BYTES;
+        rows.next_multiple_of(4) * panels * LANE_BYTES + losses
+    }
+
+    /// W' of the panels that are worked on at once.
+    pub(super) fn turned(&self, rows: usize, width: usize, logits_bytes: usize) -> usize {
+        self.panels_at_once(rows, logits_bytes) * LANE_BYTES * width.next_multiple_of(LANES)
+    }
+}
+
+/// The shared layers.
+#[derive(Default)]
+pub(super) struct SharedBytes {
+    /// Whether there are any.
+    pub(super) any: bool,
+    /// Weights, and what features are standardised by.
+    pub(super) network: usize,
+    /// Weights turned for the way back.
+    turned: usize,
+    /// A gradient.
+    gradient: usize,
+    /// Of a row on its way through those that take videos' vectors.
+    tape: usize,
+    widest: usize,
+    /// Of models of frames.
+    frames: Option<FrameBytes>,
+}
+
+/// The frame network and pooling.
+struct FrameBytes {
+    /// Bytes of a frame as it comes, and whose it is.
+    sent: usize,
+    /// Of a frame on its way, there and back.
+    frame: usize,
+    /// Of what a row is pooled to.
+    pooled: usize,
+}
+
+/// Numbers that a row, or a frame, leaves in these layers for its way back.
+fn tape_of(places: &[LayerPlace]) -> usize {
+    let gated = |place: &LayerPlace| match place.layer {
+        Layer::Dense { .. } => stride_of(place.outputs),
+        Layer::Gating | Layer::Residual => 2 * stride_of(place.outputs),
+    };
+    places.iter().map(gated).sum()
+}
+
+fn widest(places: &[LayerPlace]) -> usize {
+    let widths = places.iter().map(|place| place.inputs.max(place.outputs));
+    stride_of(widths.max().unwrap_or(0))
+}
+
+impl SharedBytes {
+    fn new(shape: &Shape) -> SharedBytes {
+        let layers = shape.shared_layers();
+        let (places, video, network) =
+            (&layers.places, layers.video_network(), layers.frame_network());
+        // The first layer that takes features needs no way back through its product.
+        let turned = places.iter().skip(1);
+        let turned = turned.map(|place| stride_of(place.outputs) * stride_of(place.inputs));
+        let standard = match shape.normalize {
+            Normalize::Standardise => 2 * shape.features(),
+            _ => 0,
+        };
+        let (features, pooled) = (stride_of(shape.features()), stride_of(layers.pooled()));
+        let frames = shape.pooling.map(|_| FrameBytes {
+            sent: shape.features() + size_of::<i32>(),
+            frame: (features + tape_of(network) + pooled + 2 * widest(network)) * FLOAT,
+            pooled: pooled * FLOAT + 2 * FLOAT + size_of::<i32>(),
+        });
+        SharedBytes {
+            any: !places.is_empty(),
+            network: (layers.parameters() + standard) * FLOAT,
+            turned: turned.sum::<usize>() * FLOAT,
+            gradient: layers.parameters() * FLOAT,
+            tape: (pooled + tape_of(video)) * FLOAT,
+            widest: widest(video),
+            frames,
+        }
+    }
+
+    /// Rows of frames, so many a row, while they pass the frame network in tiles, there or back.
+    fn frames(&self, rows: usize, each: usize) -> usize {
+        let Some(bytes) = &self.frames else { return 0 };
+        let tile = (rows * each).min(VISIT_ROWS.max(each));
+        rows * (each * bytes.sent + bytes.pooled) + tile * bytes.frame + FLOAT
+    }
+}
+
+/// All sizes of one rank.
+pub(super) struct Sizes {
+    pub(super) width: usize,
+    stride: usize,
+    threads: usize,
+    /// Frames of a row that pretraining draws; 0: all.
+    frames_drawn: usize,
+    /// Own class blocks while pretraining and in the expert step.
+    pub(super) own: [ClassBytes; 2],
+    /// The largest class block of any rank.
+    pub(super) visitor: ClassBytes,
+    pub(super) shared: SharedBytes,
+    /// Rows of a mini-batch of pretraining, of all ranks and of this one, which come in groups.
+    pub(super) pretrain_rows: usize,
+    pub(super) pretrain_own: (usize, usize),
+    pub(super) window_rows: usize,
+    pub(super) batch_rows: usize,
+    /// This rank's rows, the longest row block, and the rank's number of row blocks.
+    rows: usize,
+    pub(super) row_block: usize,
+    pub(super) row_blocks: usize,
+    /// This rank's validation rows that are scored at once.
+    pub(super) scored_rows: usize,
+}
+
+impl Sizes {
+    pub(super) fn new(
+        job: &Job,
+        shape: &Shape,
+        experts: &[usize],
+        (ranks, rank): (&Ranks, usize),
+    ) -> Sizes {
+        let width = shape.outputs();
+        let layouts = |experts: &[usize]| layouts(experts, shape.dummy, width, shape.class_blocks);
+        let all = [layouts(&vec![job.pretrain.experts; shape.class_count]), layouts(experts)];
+        let own =
+            |layouts: &Vec<Layout>| ClassBytes::of(&layouts[(ranks.deal)(layouts.len()).run(rank)]);
+        let train = ranks.train;
+        let rows = train.blocks.items();
+        let row_block = (0..train.blocks.len()).map(|block| train.blocks.block(block).len()).max();
+        let window_rows = job.experts.window_rows().min(rows);
+        let groups = Groups::new(job, train.blocks);
+        let own_groups = (ranks.deal)(groups.shares.len()).run(rank);
+        let validation = ranks.validation.map_or(0, |rows| rows.items(rank));
+        Sizes {
+            width,
+            stride: stride_of(width),
+            threads: job.run.threads.max(1),
+            frames_drawn: job.pretrain.frames,
+            own: [own(&all[0]), own(&all[1])],
+            visitor: ClassBytes::most(&all.concat()),
+            shared: SharedBytes::new(shape),
+            pretrain_rows: groups.shares.iter().sum(),
+            pretrain_own: (groups.shares[own_groups.clone()].iter().sum(), own_groups.len()),
+            window_rows,
+            batch_rows: match job.experts.solver {
+                Solver::MiniBatch(_) => job.experts.batch.min(window_rows),
+                Solver::FullBatch(_) => PASS_ROWS.min(window_rows),
+            },
+            row_block: row_block.unwrap_or(0),
+            rows: train.items(rank),
+            row_blocks: train.owners.run(rank).len(),
+            scored_rows: validation.min(VISIT_ROWS),
+        }
+    }
+
+    /// Where a model with so many experts of each class scores the rows of a rank, on so many
+    /// threads: nothing is learned.
+    pub(super) fn of_scoring(
+        shape: &Shape,
+        experts: &[usize],
+        threads: usize,
+        (rows, rank): (OwnedBlocks, usize),
+    ) -> Sizes {
+        let width = shape.outputs();
+        let layouts = layouts(experts, shape.dummy, width, shape.class_blocks);
+        let row_block = (0..rows.blocks.len()).map(|block| rows.blocks.block(block).len()).max();
+        Sizes {
+            width,
+            stride: stride_of(width),
+            threads,
+            frames_drawn: 0,
+            own: Default::default(),
+            visitor: ClassBytes::most(&layouts),
+            shared: SharedBytes::new(shape),
+            pretrain_rows: 0,
+            pretrain_own: (0, 0),
+            window_rows: 0,
+            batch_rows: 0,
+            row_block: row_block.unwrap_or(0),
+            rows: rows.items(rank),
+            row_blocks: rows.owners.run(rank).len(),
+            scored_rows: rows.items(rank).min(VISIT_ROWS),
+        }
+    }
+
+    /// Activations row by row and turned, and labels.
+    pub(super) fn in_order(&self, rows: usize) -> usize {
+        self.turned(rows) + rows * self.stride * FLOAT
+    }
+
+    /// The same without those row by row.
+    fn turned(&self, rows: usize) -> usize {
+        self.width * rows.next_multiple_of(4) * FLOAT + rows * LABEL_BYTES + FLOAT
+    }
+
+    /// Numbers as they came, and where each row begins.
+    pub(super) fn as_it_came(&self, rows: usize, (sealed, dropout): (bool, bool)) -> usize {
+        let stream = if dropout { 2 * size_of::<u32>() } else { 0 };
+        let numbers = (self.stride + usize::from(sealed)) * FLOAT;
+        rows * (numbers + size_of::<i64>() + stream)
+    }
+
+    /// Rows that are drawn of a mini-batch, and what they count.
+    pub(super) fn drawn(&self, rows: usize) -> usize {
+        self.in_order(rows) + rows * (size_of::<i64>() + FLOAT)
+    }
+
+    /// dL/dv of so many rows.
+    pub(super) fn slopes(&self, rows: usize) -> usize {
+        rows * self.stride * FLOAT
+    }
+
+    /// Rows that pass the shared layers at once.
+    fn piece(&self) -> usize {
+        let most = match self.shared.frames {
+            Some(_) => FRAME_ROWS_AT_ONCE,
+            None => ROWS_AT_ONCE,
+        };
+        self.row_block.min(most)
+    }
+
+    /// Rows on their way to activations that rest or travel.
+    pub(super) fn forward(&self) -> usize {
+        let piece = self.piece();
+        self.shared.network
+            + self.threads * piece * self.shared.tape
+            + self.shared.frames(piece, FRAMES_MAX)
+    }
+
+    /// A piece of frames on its way, there or back.
+    pub(super) fn frames(&self) -> usize {
+        self.shared.frames(self.piece(), FRAMES_MAX)
+    }
+
+    /// The same of so many rows of pretraining, which may draw some of their frames.
+    pub(super) fn drawn_frames(&self, rows: usize) -> usize {
+        let each = if self.frames_drawn > 0 { self.frames_drawn } else { FRAMES_MAX };
+        self.shared.frames(rows, each)
+    }
+
+    /// Rows of so many row blocks.
+    pub(super) fn rows_of(&self, blocks: usize) -> usize {
+        (blocks * self.row_block).min(self.rows)
+    }
+
+    /// Rows of so many row blocks, or groups, on their way: tapes, dL/dv, losses.
+    pub(super) fn wave(&self, rows: usize, blocks: usize) -> usize {
+        let losses = size_of::<f64>() + size_of::<i32>();
+        let ends = rows.div_ceil(VISIT_ROWS) * size_of::<i32>();
+        rows * self.shared.tape + self.slopes(rows) + blocks * losses + ends
+    }
+
+    /// What visits of those rows take besides: turned rows, labels, sums of losses.
+    pub(super) fn visited(&self, rows: usize, blocks: usize) -> usize {
+        // Each segment has its rows filled up to four.
+        let filling = 4 * rows.div_ceil(VISIT_ROWS) * (self.width + 1) * FLOAT;
+        self.turned(rows) + filling + blocks * self.visitor.groups * LANES * size_of::<f64>()
+    }
+
+    /// What row blocks of so many rows work in on their way back.
+    pub(super) fn way_back(&self, rows: usize) -> usize {
+        2 * rows * self.shared.widest * FLOAT + self.shared.gradient + self.shared.turned
+    }
+
+    /// What class blocks that visit work in, so many rows at once.
+    pub(super) fn visit(&self, rows: usize, logits_bytes: usize) -> usize {
+        let block = &self.visitor;
+        block.logits(rows, logits_bytes) + block.turned(rows, self.width, logits_bytes)
+    }
+
+    /// A class block that scores so many rows at once, those rows and their scores.
+    pub(super) fn scores(&self, rows: usize, logits_bytes: usize) -> usize {
+        let block = &self.visitor;
+        block.parameters
+            + block.tables()
+            + block.logits(rows, logits_bytes)
+            + self.in_order(rows)
+            + rows * (size_of::<i64>() + block.classes * FLOAT + size_of::<f64>())
+    }
+}
+
+/// The groups of row blocks that give their shares to a mini-batch of pretraining.
+struct Groups {
+    /// The largest of each.
+    shares: Vec<usize>,
+}
+
+impl Groups {
+    fn new(job: &Job, rows: &Blocks) -> Groups {
+        let count = (job.pretrain.batch / GROUP_SHARE).clamp(1, GROUPS_MAX);
+        let groups = Blocks::even(rows.len(), count);
+        let steps = rows.items().div_ceil(job.pretrain.batch.max(1)).max(1);
+        let share = |group| rows.run(groups.block(group)).len().div_ceil(steps);
+        Groups { shares: (0..groups.len()).map(share).collect() }
+    }
+}
