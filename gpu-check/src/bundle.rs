@@ -147,7 +147,7 @@ pub fn run(asked: &Asked, queue: Queue, seconds: &rates::Seconds) -> Result<bool
 /// Kernels beside the processor's, and their rates.
 fn kernels(asked: &Asked, queue: &Queue, seconds: &rates::Seconds, found: &mut Found) {
     let mut compared = Compared::default();
-    let count = if asked.small { 2 } else { 40 };
+    let count = if asked.small { 4 } else { 40 };
     found.part("kernels", |_| cases::all(queue, count, 1, &mut compared));
     if !asked.small {
         found.part("a large block", |_| rates::large(queue, &mut compared));
