@@ -103,7 +103,11 @@ impl RankDevice {
         let limit = gpu.queue().limit();
         if let Some(plan) = setting.plan_device(Some(limit))? {
             let [peak, limit] = [plan.peak(), limit].map(|bytes| human::bytes(bytes as u64));
-            log::info!("device memory planned {peak} of {limit}");
+            let come = match plan.streams {
+                true => ", class blocks come and go with each window",
+                false => "",
+            };
+            log::info!("device memory planned {peak} of {limit}{come}");
             gpu.keep_to(plan.room);
         }
         Ok(RankDevice::Gpu(gpu))

@@ -1,12 +1,14 @@
 //! What a rank takes of its device's memory, planned before anything is computed: bytes of each
 //! phase, part by part (`device_sizes.rs` has the sizes).
 //!
-//! Own class blocks lie there whole, with what their solver keeps. Logits take what is left, up to
-//! `LOGITS_BYTES` at once, but at least those of one group of classes; then waves of the shared
-//! step, at least a row block, and rows at rest while they are scored. Labels are counted as six a
-//! row; where rows have more a window is larger than it was planned.
+//! Own class blocks lie there whole, with what their solver keeps, or come and go where they don't
+//! fit (`device/gpu/cut.rs`). Logits take what is left, up to `LOGITS_BYTES` at once, but at least
+//! those of one group of classes; then waves of the shared step, at least a row block, and rows at
+//! rest while they are scored. Labels are counted as six a row; where rows have more a window is
+//! larger than it was planned.
 
 use super::budget::GIB;
+use super::device_classes::HeldBytes;
 use super::device_sizes::Sizes;
 use super::memory::Ranks;
 use crate::device::gpu::{Bounds, LOGITS_BYTES, VISIT_ROWS};
@@ -41,7 +43,18 @@ pub struct DevicePlan {
     pub room: Bounds,
     /// Row blocks of a wave of the shared step for which it has room.
     pub wave: usize,
+    /// Whether own class blocks come and go.
+    pub streams: bool,
     pub phases: Vec<DevicePhase>,
+}
+
+/// How memory is divided while phases are weighed: bytes of logits, row blocks of a wave, bytes of
+/// own class blocks.
+#[derive(Clone, Copy)]
+struct Division {
+    logits: usize,
+    wave: usize,
+    blocks: usize,
 }
 
 /// A job, and sizes of a rank.
@@ -52,56 +65,73 @@ struct Needs<'a> {
 }
 
 impl Needs<'_> {
-    fn pretrain(&self, logits: usize) -> DevicePhase {
-        let (sizes, own) = (&self.sizes, &self.sizes.own[0]);
+    /// Numbers for each parameter of own class blocks in pretraining (0), of its solver, gradient
+    /// and average, and in the expert step (1).
+    fn numbers(&self, step: usize) -> [usize; 3] {
+        let job = &self.job.experts;
+        match (step, job.solver) {
+            (0, _) => [2, 1, 0],
+            (_, Solver::MiniBatch(solver)) => {
+                [solver.numbers(), 0, usize::from(job.averaging > 0.0)]
+            }
+            (_, Solver::FullBatch(_)) => [0, 1, 0],
+        }
+    }
+
+    /// Own class blocks as they lie, and what they take.
+    fn held(&self, step: usize, room: usize) -> Option<(HeldBytes, Vec<(&'static str, usize)>)> {
+        let [state, gradient, average] = self.numbers(step);
+        let held = self.sizes.held(step, 1 + state + gradient + average, room)?;
+        let numbers = held.parameters();
+        let parts = vec![
+            ("weights", numbers),
+            ("the solver's state", state * numbers),
+            ("average", average * numbers),
+            ("gradient", gradient * numbers),
+            ("tables", held.tables()),
+        ];
+        Some((held, parts))
+    }
+
+    fn pretrain(&self, Division { logits, blocks, .. }: Division) -> Option<DevicePhase> {
+        let (own, mut parts) = self.held(0, blocks)?;
+        let sizes = &self.sizes;
         let (rows, (own_rows, groups)) = (sizes.pretrain_rows, sizes.pretrain_own);
         let slopes = |bytes: usize| if sizes.shared.any { bytes } else { 0 };
-        let turned = own.turned(rows, sizes.width, logits);
+        let turned = own.most(|part| part.turned(rows, sizes.width, logits));
         let mini_batch = sizes.in_order(rows) + sizes.as_it_came(rows, (false, false));
-        let mut parts = vec![
-            ("weights", own.parameters),
-            ("the solver's state", 2 * own.parameters),
-            ("gradient", own.parameters),
-            ("tables", own.tables()),
-            ("logits", own.logits(rows, logits)),
+        parts.extend([
+            ("logits", own.most(|part| part.logits(rows, logits))),
             ("turned weights", slopes(turned)),
             ("dL/dv", slopes(sizes.slopes(rows))),
-        ];
+        ]);
         // On the way back the mini-batch has passed the class blocks.
         let wave = sizes.shared.network + sizes.wave(own_rows, groups);
         let way_back = sizes.way_back(own_rows) + sizes.drawn_frames(own_rows);
         let scores = sizes.forward().max(sizes.scores(sizes.scored_rows, logits));
         let scores = if self.validated { scores } else { 0 };
         parts.push(("mini-batch, or scoring", (wave + mini_batch.max(way_back)).max(scores)));
-        DevicePhase { name: "pretraining", parts }
+        Some(DevicePhase { name: "pretraining", parts })
     }
 
-    fn expert_step(&self, logits: usize) -> DevicePhase {
-        let (job, sizes, own) = (&self.job.experts, &self.sizes, &self.sizes.own[1]);
+    fn expert_step(&self, Division { logits, blocks, .. }: Division) -> Option<DevicePhase> {
+        let (own, mut parts) = self.held(1, blocks)?;
+        let (job, sizes) = (&self.job.experts, &self.sizes);
         let rows = sizes.window_rows;
-        let (state, gradient) = match job.solver {
-            Solver::MiniBatch(solver) => (solver.numbers(), 0),
-            Solver::FullBatch(_) => (0, 1),
-        };
         let arriving = sizes.as_it_came(rows, (true, job.dropout > 0.0));
         let drawn = if job.negatives < 1.0 { sizes.drawn(sizes.batch_rows) } else { 0 };
         let watched = self.validated && job.watched();
         let scores = sizes.forward().max(sizes.scores(sizes.scored_rows, logits));
         let scores = if watched { scores } else { sizes.forward() };
-        let parts = vec![
-            ("weights", own.parameters),
-            ("the solver's state", state * own.parameters),
-            ("average", usize::from(job.averaging > 0.0) * own.parameters),
-            ("gradient", gradient * own.parameters),
-            ("tables", own.tables()),
-            ("logits", own.logits(sizes.batch_rows, logits)),
+        parts.extend([
+            ("logits", own.most(|part| part.logits(sizes.batch_rows, logits))),
             ("window", sizes.in_order(rows)),
             ("window as it came, rows that are drawn, or scoring", arriving.max(drawn).max(scores)),
-        ];
-        DevicePhase { name: "expert step", parts }
+        ]);
+        Some(DevicePhase { name: "expert step", parts })
     }
 
-    fn shared_step(&self, logits: usize, wave: usize) -> DevicePhase {
+    fn shared_step(&self, Division { logits, wave, .. }: Division) -> DevicePhase {
         let sizes = &self.sizes;
         let blocks = wave.min(sizes.row_blocks);
         let rows = sizes.rows_of(blocks);
@@ -118,28 +148,24 @@ impl Needs<'_> {
         DevicePhase { name: "shared step", parts }
     }
 
-    fn scoring(&self, logits: usize) -> DevicePhase {
-        scoring(&self.sizes, logits)
-    }
-
-    /// All phases with waves of so many row blocks.
-    fn phases(&self, logits: usize, wave: usize) -> Vec<DevicePhase> {
+    /// All phases; None: the largest own class block doesn't fit.
+    fn phases(&self, division: Division) -> Option<Vec<DevicePhase>> {
         let job = self.job;
         let rounds = job.rounds.count > 0;
         let mut phases = Vec::new();
         if job.pretrain.epochs > 0 {
-            phases.push(self.pretrain(logits));
+            phases.push(self.pretrain(division)?);
         }
         if rounds {
-            phases.push(self.expert_step(logits));
+            phases.push(self.expert_step(division)?);
         }
         if self.shared() {
-            phases.push(self.shared_step(logits, wave));
+            phases.push(self.shared_step(division));
         }
         if self.validated && (rounds || job.pretrain.epochs > 0) {
-            phases.push(self.scoring(logits));
+            phases.push(scoring(&self.sizes, division.logits));
         }
-        phases
+        Some(phases)
     }
 
     fn shared(&self) -> bool {
@@ -147,10 +173,36 @@ impl Needs<'_> {
         job.rounds.count > 0 && job.shared.iterations > 0 && self.sizes.shared.any
     }
 
-    /// What it comes to within so many bytes, with logits of at most so many; None: it doesn't.
-    fn within(&self, limit: usize, logits: usize) -> Option<DevicePlan> {
-        let least = peak(&self.phases(logits, 1));
-        if least > limit {
+    /// What phases take beside own class blocks, at most.
+    fn beside_blocks(&self, logits: usize) -> usize {
+        let beside = [0, 1].map(|step| {
+            let division = Division { logits, wave: 1, blocks: usize::MAX };
+            let phase =
+                if step == 0 { self.pretrain(division) } else { self.expert_step(division) };
+            let own = self.held(step, usize::MAX).map(|(_, parts)| parts);
+            let own = own.into_iter().flatten().map(|part| part.1).sum::<usize>();
+            phase.map_or(0, |phase| phase.bytes()) - own
+        });
+        beside[0].max(beside[1])
+    }
+
+    /// The least that works, as far as class blocks are concerned.
+    fn least(&self) -> Vec<DevicePhase> {
+        let largest = [0, 1]
+            .map(|step| self.sizes.largest(step, 1 + self.numbers(step).iter().sum::<usize>()));
+        let blocks = largest[0].max(largest[1]);
+        self.phases(Division { logits: 0, wave: 1, blocks }).expect("room for the largest")
+    }
+
+    /// What it comes to within so many bytes, with logits of at most so many, where class blocks
+    /// may come and go or not; None: it doesn't.
+    fn within(&self, limit: usize, logits: usize, come: bool) -> Option<DevicePlan> {
+        let blocks = match come {
+            true => limit.checked_sub(self.beside_blocks(logits))?,
+            false => usize::MAX,
+        };
+        let with = |wave| self.phases(Division { logits, wave, blocks });
+        if peak(&with(1)?) > limit {
             return None;
         }
         let most = self.sizes.row_blocks.max(1);
@@ -158,17 +210,18 @@ impl Needs<'_> {
         let (mut fits, mut over) = (1, most + 1);
         while self.shared() && over - fits > 1 {
             let wave = (fits + over) / 2;
-            match peak(&self.phases(logits, wave)) <= limit {
+            match peak(&with(wave)?) <= limit {
                 true => fits = wave,
                 false => over = wave,
             }
         }
         let wave = if self.shared() && fits < most { fits } else { usize::MAX };
-        let phases = self.phases(logits, wave);
+        let phases = with(wave)?;
         let others = phases.iter().filter(|phase| phase.name != "shared step");
         let others = others.map(DevicePhase::bytes).max().unwrap_or(0);
-        let room = Bounds { logits_bytes: logits, rest_bytes: limit - others };
-        Some(DevicePlan { room, wave, phases })
+        let room =
+            Bounds { logits_bytes: logits, blocks_bytes: blocks, rest_bytes: limit - others };
+        Some(DevicePlan { room, wave, streams: come, phases })
     }
 }
 
@@ -200,7 +253,7 @@ pub(crate) fn room_for_scoring_on_device(
     let sizes = Sizes::of_scoring(shape, experts, threads, rows);
     let fitting = logits_tried().find_map(|logits_bytes| {
         let rest_bytes = limit.checked_sub(scoring(&sizes, logits_bytes).bytes())?;
-        Some(Bounds { logits_bytes, rest_bytes })
+        Some(Bounds { logits_bytes, blocks_bytes: 0, rest_bytes })
     });
     fitting.ok_or_else(|| {
         too_little("--device-memory-gib", (told, limit), &[scoring(&sizes, 0)])
@@ -231,10 +284,13 @@ impl DevicePlan {
     ) -> Result<DevicePlan> {
         let sizes = Sizes::new(job, shape, experts, ranks);
         let needs = Needs { job, sizes, validated: ranks.0.validation.is_some() };
-        let fitting = logits_tried().find_map(|logits| needs.within(limit, logits));
+        // All class blocks there, if that can be; else they come and go, with fair logits.
+        let whole = logits_tried().find_map(|logits| needs.within(limit, logits, false));
+        let fair = || logits_tried().filter(|logits| *logits <= LOGITS_BYTES / 16);
+        let fitting = whole.or_else(|| fair().find_map(|logits| needs.within(limit, logits, true)));
         fitting.ok_or_else(|| {
             let told = (job.run.device_memory_gib, limit);
-            too_little("run.device_memory_gib", told, &needs.phases(0, 1)).hint(HINT)
+            too_little("run.device_memory_gib", told, &needs.least()).hint(HINT)
         })
     }
 

@@ -1,12 +1,13 @@
 //! Sizes that the plan of a device's memory is made of (`device_memory.rs`).
 
+use super::device_classes::{ClassBytes, HeldBytes};
 use super::memory::Ranks;
+use crate::device::gpu::cut::{Cut, block_bytes, cut};
 use crate::device::gpu::{PASS_ROWS, VISIT_ROWS};
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, ROWS_AT_ONCE};
 use crate::job::Job;
 use crate::kernel::matrix::stride_of;
 use crate::kernel::mixture::layout::Layout;
-use crate::kernel::text::sweeps::GROUP_WORDS;
 use crate::kernel::vector::LANES;
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
@@ -18,70 +19,9 @@ use crate::partition::{Blocks, GROUP_SHARE, GROUPS_MAX, OwnedBlocks};
 
 pub(super) const FLOAT: usize = size_of::<f32>();
 /// Of a panel's column of sixteen, for each row.
-const LANE_BYTES: usize = LANES * FLOAT;
+pub(super) const LANE_BYTES: usize = LANES * FLOAT;
 /// Labels of a row, six of them, and where they begin.
 const LABEL_BYTES: usize = 7 * size_of::<u32>();
-
-/// Some class blocks, all of one width.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ClassBytes {
-    /// Bytes of one number for each parameter.
-    pub(super) parameters: usize,
-    panels: usize,
-    groups: usize,
-    /// Panels of the largest group.
-    group_panels: usize,
-    classes: usize,
-}
-
-impl ClassBytes {
-    pub(super) fn of(layouts: &[Layout]) -> ClassBytes {
-        let groups = || layouts.iter().flat_map(|layout| &layout.groups);
-        ClassBytes {
-            parameters: layouts.iter().map(Layout::parameters).sum::<usize>() * FLOAT,
-            panels: layouts.iter().map(|layout| layout.panels).sum(),
-            groups: groups().count(),
-            group_panels: groups().map(|group| group.gates + group.experts).max().unwrap_or(0),
-            classes: layouts.iter().map(|layout| layout.classes.len()).sum(),
-        }
-    }
-
-    /// The most of each, of single blocks.
-    fn most(layouts: &[Layout]) -> ClassBytes {
-        let each = layouts.iter().map(|layout| ClassBytes::of(std::slice::from_ref(layout)));
-        each.fold(ClassBytes::default(), |one, other| ClassBytes {
-            parameters: one.parameters.max(other.parameters),
-            panels: one.panels.max(other.panels),
-            groups: one.groups.max(other.groups),
-            group_panels: one.group_panels.max(other.group_panels),
-            classes: one.classes.max(other.classes),
-        })
-    }
-
-    /// Shapes of groups, sums of their losses; of panels what they learn, and a gradient of biases.
-    pub(super) fn tables(&self) -> usize {
-        let group = GROUP_WORDS * size_of::<i32>() + LANES * size_of::<f64>();
-        self.groups * group + self.panels * (size_of::<i32>() + LANE_BYTES)
-    }
-
-    /// Panels whose logits of so many rows are worked on at once.
-    fn panels_at_once(&self, rows: usize, logits_bytes: usize) -> usize {
-        let fits = logits_bytes / (rows * LANE_BYTES).max(1);
-        fits.clamp(self.group_panels, self.panels.max(self.group_panels))
-    }
-
-    /// Logits, their slopes in the same place, and losses.
-    pub(super) fn logits(&self, rows: usize, logits_bytes: usize) -> usize {
-        let panels = self.panels_at_once(rows, logits_bytes);
-        let losses = rows * panels.min(self.groups) * LANE_BYTES;
-        rows.next_multiple_of(4) * panels * LANE_BYTES + losses
-    }
-
-    /// W' of the panels that are worked on at once.
-    pub(super) fn turned(&self, rows: usize, width: usize, logits_bytes: usize) -> usize {
-        self.panels_at_once(rows, logits_bytes) * LANE_BYTES * width.next_multiple_of(LANES)
-    }
-}
 
 /// The shared layers.
 #[derive(Default)]
@@ -170,7 +110,7 @@ pub(super) struct Sizes {
     /// Frames of a row that pretraining draws; 0: all.
     frames_drawn: usize,
     /// Own class blocks while pretraining and in the expert step.
-    pub(super) own: [ClassBytes; 2],
+    own: [Vec<Layout>; 2],
     /// The largest class block of any rank.
     pub(super) visitor: ClassBytes,
     pub(super) shared: SharedBytes,
@@ -197,8 +137,7 @@ impl Sizes {
         let width = shape.outputs();
         let layouts = |experts: &[usize]| layouts(experts, shape.dummy, width, shape.class_blocks);
         let all = [layouts(&vec![job.pretrain.experts; shape.class_count]), layouts(experts)];
-        let own =
-            |layouts: &Vec<Layout>| ClassBytes::of(&layouts[(ranks.deal)(layouts.len()).run(rank)]);
+        let own = |layouts: &Vec<Layout>| layouts[(ranks.deal)(layouts.len()).run(rank)].to_vec();
         let train = ranks.train;
         let rows = train.blocks.items();
         let row_block = (0..train.blocks.len()).map(|block| train.blocks.block(block).len()).max();
@@ -256,6 +195,21 @@ impl Sizes {
             row_blocks: rows.owners.run(rank).len(),
             scored_rows: rows.items(rank).min(VISIT_ROWS),
         }
+    }
+
+    /// Own class blocks of pretraining (0) or the expert step (1), with so many numbers for each
+    /// parameter, as they lie in so many bytes; None: the largest doesn't fit.
+    pub(super) fn held(&self, step: usize, numbers: usize, room: usize) -> Option<HeldBytes> {
+        let layouts = &self.own[step];
+        let bytes: Vec<usize> = layouts.iter().map(|layout| block_bytes(layout, numbers)).collect();
+        let Cut { stay, come } = cut(&bytes, room)?;
+        Some(HeldBytes::of(layouts, &bytes, &stay, &come))
+    }
+
+    /// Bytes of the largest of them.
+    pub(super) fn largest(&self, step: usize, numbers: usize) -> usize {
+        let bytes = self.own[step].iter().map(|layout| block_bytes(layout, numbers));
+        bytes.max().unwrap_or(0)
     }
 
     /// Activations row by row and turned, and labels.

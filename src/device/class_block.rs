@@ -21,6 +21,9 @@ pub struct ClassBlock<S> {
 /// What a class block learns with: one type for each way to learn, so that a device is asked only
 /// for what there is.
 pub trait Solving: Send + Sync {
+    /// Whether a block's gradient outlasts the call that begins it.
+    const GRADIENT_LASTS: bool;
+
     /// Writes what a checkpoint holds of it, one item.
     ///
     /// # Errors
@@ -66,7 +69,18 @@ impl Joint {
     }
 }
 
+/// Nothing: the block is there for its gradient alone.
+impl Solving for () {
+    const GRADIENT_LASTS: bool = true;
+
+    fn put(&self, _: &mut dyn io::Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Solving for Joint {
+    const GRADIENT_LASTS: bool = true;
+
     fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
         packed::put(to, &self.0)
     }

@@ -59,6 +59,8 @@ impl FullBatches {
 }
 
 impl Solving for FullBatches {
+    const GRADIENT_LASTS: bool = true;
+
     fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
         packed::put(to, &self.classes)
     }

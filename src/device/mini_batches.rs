@@ -120,6 +120,8 @@ impl MiniBatches {
 }
 
 impl Solving for MiniBatches {
+    const GRADIENT_LASTS: bool = false;
+
     fn put(&self, to: &mut dyn io::Write) -> io::Result<()> {
         packed::put(to, self)
     }

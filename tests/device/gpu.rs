@@ -127,6 +127,20 @@ pub fn device_of(job: &Job, limit: usize) -> Gpu {
     Gpu::new(Host::detected(1, epsilon), queue, epsilon)
 }
 
+/// A device that is lost at a launch, and how many there have been.
+pub fn device_that_is_lost(job: &Job, launch: usize) -> (Gpu, Rc<Cell<usize>>) {
+    let mut launcher = Watched::new();
+    launcher.lost_at = launch;
+    let launches = launcher.launches.clone();
+    (launcher.device(job), launches)
+}
+
+/// A device that tells its rank to stop at a launch.
+pub fn device_that_stops(mut launcher: Watched, job: &Job, (comm, launch): (&Comm, usize)) -> Gpu {
+    launcher.stops = Some((launch, comm.stop_flag().clone()));
+    launcher.device(job)
+}
+
 /// Whether there is no device; a test says then that it skips.
 pub fn missing() -> bool {
     let missing = devices(Kinds::Any).map_or(true, |devices| devices.is_empty());

@@ -14,6 +14,7 @@ mod rows;
 mod scores;
 mod stops;
 mod storage;
+mod stream;
 mod textbook;
 mod visits;
 

@@ -35,19 +35,28 @@ const OTHERS: &[(&str, &str)] = &[
 ];
 
 /// What a rank had planned, the most bytes that its device has held, and the model's hash.
-struct Measured {
-    plan: DevicePlan,
+pub struct Measured {
+    pub plan: DevicePlan,
     most: usize,
-    model: String,
+    pub model: String,
 }
 
 /// Trains on ranks whose devices take at most `share` of what the job takes where it is free to.
-/// Their queues are bounded by the plan.
 fn measured(job: &Job, ranks: usize, share: f64) -> Result<Vec<Measured>> {
+    measured_within(job, ranks, |_, free| (free as f64 * share) as usize)
+}
+
+/// Trains on ranks whose devices take at most what `limit` makes of what the job takes where it is
+/// free to. Their queues are bounded by that.
+pub fn measured_within(
+    job: &Job,
+    ranks: usize,
+    limit: impl Fn(&mut Setting, usize) -> usize + Sync,
+) -> Result<Vec<Measured>> {
     run_threads(ranks, |comm| {
         let mut setting = Setting::new(comm, job, Data::open(comm, job)?)?;
         let free = setting.plan_device(Some(usize::MAX))?.expect("a device").peak();
-        let limit = (free as f64 * share) as usize;
+        let limit = limit(&mut setting, free);
         let plan = setting.plan_device(Some(limit))?.expect("a device");
         assert!(plan.peak() <= limit, "{} bytes planned of {limit}", plan.peak());
         let mut device = device_of(job, limit);

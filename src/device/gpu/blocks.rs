@@ -1,201 +1,369 @@
-//! Own class blocks on a device: batch by batch, each launch over as many blocks as it can be.
+//! This rank's own class blocks: those that fit lie on the device; the others lie on the host and
+//! come to the device whenever rows pass them, in runs, of which one at a time is there.
 //!
-//! Parameters, what solvers keep of each of them and sums of losses lie on the device. On the host
-//! are layouts and the rest of the blocks' state, with nothing in the place of what lies there.
+//! Class blocks learn independently of each other, so nothing of that can be seen in the bits. What
+//! needs no rows the host does itself for blocks that lie there.
 
-use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use super::held::{Held, Vector};
-use super::queue::{Memory, Queue};
-use crate::device::{ByEpoch, ClassBlock, Solving};
+use super::Bounds;
+use super::cut::{Cut, block_bytes, cut};
+use super::part::{Part, runs};
+use super::queue::Queue;
+use super::rows::Rows;
+use crate::device::host::HeldBlocks;
+use crate::device::{
+    ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Pace, Solving,
+    VARIABLES,
+};
+use crate::error::Error;
+use crate::kernel::mixture::Kernel;
+use crate::optim::Offered;
+use crate::team::Team;
 
 /// Class blocks that learn in the way S.
 pub struct Blocks<S> {
-    /// None where there are no blocks.
-    pub(super) held: Option<Held>,
-    pub(super) own: RefCell<Vec<Own<S>>>,
-    /// Of a mini-batch or a pass, as long as the parameters; made when first wanted.
-    pub(super) gradient: Option<Vector>,
-    /// Whether the next rows of a pass begin its sums.
-    pub(super) begins: bool,
-    /// dL/dv of a mini-batch.
-    pub(super) slopes: Option<Memory>,
+    pub(super) queue: Queue,
+    pub(super) epsilon: f32,
+    pub(super) logits_bytes: usize,
+    places: Vec<Place<S>>,
+    /// The first block of each place, and the end.
+    firsts: Vec<usize>,
 }
 
-/// One of them, less what the device has.
-pub(super) struct Own<S> {
-    pub(crate) block: ClassBlock<S>,
-    /// Weights as somebody still holds them, while the device has the same.
-    weights: Weak<Vec<f32>>,
-    /// The same of the average.
-    average: Weak<Vec<f32>>,
+/// Where some consecutive blocks lie.
+pub(super) enum Place<S> {
+    Here(Box<Part<S>>),
+    Home(HeldBlocks<S>),
 }
 
-impl<S> Own<S> {
-    /// Weights and average have changed places.
-    pub(super) fn swap(&mut self) {
-        std::mem::swap(&mut self.weights, &mut self.average);
-    }
-
-    /// The weights that anybody holds aren't the device's any more.
-    pub(super) fn changed(&mut self) {
-        (self.weights, self.average) = (Weak::new(), Weak::new());
-    }
-}
+type Told<T> = Result<T, String>;
 
 impl<S: Solving> Blocks<S> {
-    pub(crate) fn new(
-        (queue, logits_bytes): (&Queue, usize),
-        epsilon: f32,
-        blocks: Vec<ClassBlock<S>>,
-    ) -> Result<Blocks<S>, String> {
-        let layouts: Vec<_> = blocks.iter().map(|block| block.layout.clone()).collect();
-        let (mut held, mut own) = (None, Vec::new());
-        for (index, mut block) in blocks.into_iter().enumerate() {
+    pub(super) fn new(
+        queue: &Queue,
+        (room, epsilon): (Bounds, f32),
+        mut blocks: Vec<ClassBlock<S>>,
+    ) -> Told<Blocks<S>> {
+        let bytes = |block: &mut ClassBlock<S>| {
             let vectors = block.state.take_vectors();
-            if held.is_none() {
-                let (layouts, count) = (layouts.clone(), vectors.len());
-                held = Some(Held::new(queue, layouts, epsilon, count, logits_bytes)?);
-            }
-            let held = held.as_ref().expect("just made");
-            held.write(held.parameters(), index, &block.weights)?;
-            assert_eq!(vectors.len(), held.vectors().len(), "blocks that learn alike");
-            for (to, numbers) in held.vectors().iter().zip(vectors) {
-                held.write(to, index, &numbers)?;
-            }
-            if let Some(losses) = block.state.sums() {
-                held.set_losses(index, losses)?;
-            }
-            let weights = Arc::downgrade(&std::mem::take(&mut block.weights));
-            own.push(Own { block, weights, average: Weak::new() });
+            let numbers = 1 + vectors.len() + usize::from(S::GRADIENT_LASTS);
+            block.state.put_vectors(vectors);
+            block_bytes(&block.layout, numbers)
+        };
+        let bytes: Vec<usize> = blocks.iter_mut().map(bytes).collect();
+        let Some(Cut { stay, come }) = cut(&bytes, room.blocks_bytes) else {
+            let most = bytes.iter().max().copied().unwrap_or(0);
+            return Err(format!("a class block of {most} bytes exceeds {}", room.blocks_bytes));
+        };
+        let firsts = [stay.start].into_iter().chain(come.iter().map(|run| run.start));
+        let firsts = firsts.chain([blocks.len()]).collect();
+        let mut places: Vec<Place<S>> = Vec::new();
+        for run in come.into_iter().rev() {
+            places.push(Place::Home(HeldBlocks::new(blocks.split_off(run.start))));
         }
-        let own = RefCell::new(own);
-        Ok(Blocks { held, own, gradient: None, begins: true, slopes: None })
+        let part = Part::new((queue, room.logits_bytes), epsilon, blocks)?;
+        places.push(Place::Here(Box::new(part)));
+        places.reverse();
+        let (queue, logits_bytes) = (queue.clone(), room.logits_bytes);
+        Ok(Blocks { queue, epsilon, logits_bytes, places, firsts })
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.own.borrow().len()
+    /// Whether some blocks come and go.
+    fn streams(&self) -> bool {
+        self.places.len() > 1
     }
 
-    pub(super) fn held(&self) -> &Held {
-        self.held.as_ref().expect("a block")
+    /// Where a block lies, and which of those there it is.
+    fn place(&self, index: usize) -> (usize, usize) {
+        let place = self.firsts.partition_point(|first| *first <= index) - 1;
+        (place, index - self.firsts[place])
     }
 
-    /// What the device does next, with a gradient's room.
-    pub(super) fn parts(&mut self) -> Result<(&mut Held, &Vector), String> {
-        let held = self.held.as_mut().expect("a block");
-        if self.gradient.is_none() {
-            self.gradient = Some(held.zeros()?);
-        }
-        Ok((held, self.gradient.as_ref().expect("just made")))
+    fn at(&self, index: usize) -> (&Place<S>, usize) {
+        let (place, own) = self.place(index);
+        (&self.places[place], own)
+    }
+
+    pub(super) fn at_mut(&mut self, index: usize) -> (&mut Place<S>, usize) {
+        let (place, own) = self.place(index);
+        (&mut self.places[place], own)
     }
 
     /// A block's weights: the same as long as somebody holds them and they don't change.
-    pub(crate) fn weights(&self, index: usize) -> Result<Arc<Vec<f32>>, String> {
-        if let Some(weights) = self.own.borrow()[index].weights.upgrade() {
-            return Ok(weights);
+    pub(super) fn weights(&self, index: usize) -> Told<Arc<Vec<f32>>> {
+        self.queue.alive()?;
+        match self.at(index) {
+            (Place::Here(part), own) => part.weights(own),
+            (Place::Home(home), own) => Ok(home.of(own).weights.clone()),
         }
-        let held = self.held();
-        let weights = Arc::new(held.read(held.parameters(), index)?);
-        self.own.borrow_mut()[index].weights = Arc::downgrade(&weights);
-        Ok(weights)
     }
 
     /// Shows a block with all that it has.
-    pub(crate) fn read(
-        &self,
-        index: usize,
-        look: &mut dyn FnMut(&ClassBlock<S>),
-    ) -> Result<(), String> {
-        let held = self.held();
-        let weights = self.weights(index)?;
-        let vectors = held.vectors().iter().map(|vector| held.read(vector, index));
-        let vectors = vectors.collect::<Result<Vec<_>, _>>()?;
-        self.bring_losses(index)?;
-        let mut own = self.own.borrow_mut();
-        let block = &mut own[index].block;
-        block.weights = weights;
-        block.state.put_vectors(vectors);
-        look(block);
-        block.state.take_vectors();
-        block.weights = Arc::default();
+    pub(super) fn read(&self, index: usize, look: &mut dyn FnMut(&ClassBlock<S>)) -> Told<()> {
+        self.queue.alive()?;
+        match self.at(index) {
+            (Place::Here(part), own) => part.read(own, look)?,
+            (Place::Home(home), own) => look(home.of(own)),
+        }
         Ok(())
     }
 
     /// Has somebody else change a block's weights.
-    pub(crate) fn change(
-        &mut self,
-        index: usize,
-        with: &mut dyn FnMut(&mut [f32]),
-    ) -> Result<(), String> {
-        self.rewrite(index, |_, weights| with(weights))
-    }
-
-    /// Changes a block's weights on the host.
-    pub(super) fn rewrite(
-        &mut self,
-        index: usize,
-        with: impl FnOnce(&mut ClassBlock<S>, &mut [f32]),
-    ) -> Result<(), String> {
-        let mut weights = Arc::unwrap_or_clone(self.weights(index)?);
-        let own = &mut self.own.get_mut()[index];
-        with(&mut own.block, &mut weights);
-        own.weights = Weak::new();
-        let held = self.held();
-        held.write(held.parameters(), index, &weights)
-    }
-
-    /// Brings the sums of a block's losses to its state, where they belong there.
-    fn bring_losses(&self, index: usize) -> Result<(), String> {
-        if let Some(losses) = self.own.borrow_mut()[index].block.state.sums() {
-            *losses = self.held().losses(index)?;
+    pub(super) fn change(&mut self, index: usize, with: &mut dyn FnMut(&mut [f32])) -> Told<()> {
+        self.queue.alive()?;
+        match self.at_mut(index) {
+            (Place::Here(part), own) => part.rewrite(own, |_, weights| with(weights))?,
+            (Place::Home(home), own) => {
+                with(Arc::<Vec<f32>>::make_mut(&mut home.of_mut(own).weights))
+            }
         }
         Ok(())
     }
 }
 
 impl<S: ByEpoch> Blocks<S> {
-    pub(crate) fn class_losses(&self) -> Result<Vec<Vec<f64>>, String> {
-        let losses = (0..self.count()).map(|index| {
-            self.bring_losses(index)?;
-            Ok(self.own.borrow()[index].block.state.losses())
-        });
-        losses.collect()
+    pub(super) fn class_losses(&self) -> Told<Vec<Vec<f64>>> {
+        self.queue.alive()?;
+        let mut losses = Vec::new();
+        for place in &self.places {
+            match place {
+                Place::Here(part) => losses.extend(part.class_losses()?),
+                Place::Home(home) => losses.extend(home.all().map(|block| block.state.losses())),
+            }
+        }
+        Ok(losses)
     }
 
     /// Number of blocks that still learn.
-    pub(crate) fn left(&self) -> usize {
-        self.own.borrow().iter().filter(|own| !own.block.state.converged()).count()
+    pub(super) fn left(&self) -> usize {
+        let left = self.places.iter().map(|place| match place {
+            Place::Here(part) => part.left(),
+            Place::Home(home) => home.all().filter(|block| !block.state.converged()).count(),
+        });
+        left.sum()
     }
 
     /// Ends the learning of classes that have stopped, at where the weights stand.
-    pub(crate) fn end(&mut self, index: usize, stopped: &[bool]) -> Result<(), String> {
-        let weights = self.weights(index)?;
-        let ClassBlock { layout, state, .. } = &mut self.own.get_mut()[index].block;
-        state.end(layout, &weights, stopped);
+    pub(super) fn end(&mut self, index: usize, stopped: &[bool]) -> Told<()> {
+        self.queue.alive()?;
+        match self.at_mut(index) {
+            (Place::Here(part), own) => part.end(own, stopped)?,
+            (Place::Home(home), own) => {
+                let ClassBlock { layout, weights, state } = home.of_mut(own);
+                state.end(layout, weights, stopped);
+            }
+        }
         Ok(())
-    }
-
-    /// Neighbouring blocks that still learn, as runs.
-    pub(super) fn learning(&mut self) -> Vec<Range<usize>> {
-        let own = self.own.get_mut().iter().enumerate();
-        runs(own.filter(|(_, own)| !own.block.state.converged()).map(|(index, _)| (index, ())))
-            .into_iter()
-            .map(|(run, ())| run)
-            .collect()
     }
 }
 
-/// Neighbours that have the same to do, in runs.
-pub(super) fn runs<K: PartialEq>(all: impl Iterator<Item = (usize, K)>) -> Vec<(Range<usize>, K)> {
-    let mut runs: Vec<(Range<usize>, K)> = Vec::new();
-    for (index, kind) in all {
-        match runs.last_mut() {
-            Some((run, same)) if run.end == index && *same == kind => run.end += 1,
-            _ => runs.push((index..index + 1, kind)),
+impl Blocks<MiniBatches> {
+    /// Takes every block that still learns through the mini-batches of the window that it hasn't
+    /// seen.
+    pub(super) fn learn(&mut self, rows: &Rows, how: &Learn, pace: &mut Pace) -> Told<()> {
+        let (queue, streams) = (self.queue.clone(), self.streams());
+        let (logits, epsilon) = (self.logits_bytes, self.epsilon);
+        for place in &mut self.places {
+            match place {
+                Place::Here(part) => {
+                    part.learn(&queue, rows, how, pace)?;
+                    if streams {
+                        part.make_way();
+                    }
+                }
+                Place::Home(home) => {
+                    let end = rows.first + rows.count();
+                    if pace.stopped() || !home.all().any(|block| block.state.wants(end)) {
+                        continue;
+                    }
+                    let mut part = Part::new((&queue, logits), epsilon, home.take())?;
+                    part.learn(&queue, rows, how, pace)?;
+                    *home = HeldBlocks::new(part.take_home()?);
+                }
+            }
         }
+        Ok(())
     }
-    runs
+
+    /// Exchanges weights and their averages, where there are any.
+    pub(super) fn swap_averages(&mut self) {
+        self.places.iter_mut().for_each(|place| match place {
+            Place::Here(part) => part.swap_averages(),
+            Place::Home(home) => home.swap_averages(),
+        });
+    }
+
+    /// Ends an epoch: the sums of losses of blocks that still learn begin again.
+    pub(super) fn end_epoch(&mut self, tolerance: f64) -> Told<()> {
+        self.queue.alive()?;
+        for place in &mut self.places {
+            match place {
+                Place::Here(part) => part.end_epoch(tolerance)?,
+                Place::Home(home) => home.end_epoch(tolerance),
+            }
+        }
+        Ok(())
+    }
+
+    /// The blocks that are to learn from the mini-batch that ends before row `end` of the epoch.
+    pub(super) fn wanting(&self, end: usize) -> Vec<usize> {
+        let mut wanting = Vec::new();
+        for (place, first) in self.places.iter().zip(&self.firsts) {
+            match place {
+                Place::Here(part) => {
+                    wanting.extend(part.wanting(end).into_iter().map(|own| first + own));
+                }
+                Place::Home(home) => {
+                    let all = home.all().enumerate();
+                    let wants = all.filter(|(_, block)| block.state.wants(end));
+                    wanting.extend(wants.map(|(own, _)| first + own));
+                }
+            }
+        }
+        wanting
+    }
+}
+
+impl Blocks<FullBatches> {
+    /// Adds what a window's rows give to every class's value and gradient.
+    pub(super) fn evaluate(&mut self, rows: &Rows, pace: &mut Pace) -> Told<()> {
+        let (queue, streams) = (self.queue.clone(), self.streams());
+        let (logits, epsilon) = (self.logits_bytes, self.epsilon);
+        for place in &mut self.places {
+            match place {
+                Place::Here(part) => {
+                    let learning = part.learning();
+                    part.evaluate(&queue, &learning, rows, pace)?;
+                    if streams {
+                        part.make_way();
+                    }
+                }
+                Place::Home(home) => {
+                    let learning = still_learning(home);
+                    if pace.stopped() || learning.is_empty() {
+                        continue;
+                    }
+                    let mut part = Part::new((&queue, logits), epsilon, frozen(home))?;
+                    part.bring_sums(home)?;
+                    part.evaluate(&queue, &learning, rows, pace)?;
+                    part.take_sums(home)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every search its value and gradient, and puts its class at the next trial.
+    pub(super) fn advance(
+        &mut self,
+        kernels: &mut [Kernel],
+        rows: usize,
+        l2: f64,
+        offered: &Offered,
+    ) -> Told<()> {
+        for place in &mut self.places {
+            let team = Team::new(kernels);
+            match place {
+                Place::Here(part) => part.advance(team, rows, l2, offered)?,
+                Place::Home(home) => home.advance(team, rows, l2, offered),
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out what a pass has given so far.
+    pub(super) fn forget(&mut self) {
+        self.places.iter_mut().for_each(|place| match place {
+            Place::Here(part) => part.forget(),
+            Place::Home(home) => home.forget(),
+        });
+    }
+
+    /// Puts every class at its last accepted point.
+    pub(super) fn settle(&mut self) -> Told<()> {
+        self.queue.alive()?;
+        for place in &mut self.places {
+            match place {
+                Place::Here(part) => part.settle()?,
+                Place::Home(home) => home.settle(),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Blocks<Joint> {
+    /// Both gradients of a mini-batch: with respect to the weights, which stay with them, and each
+    /// block's part of dL/dv as a leaf, where that is wanted. Gives each block's losses by class.
+    pub(super) fn gradients(
+        &mut self,
+        rows: &Rows,
+        mut slopes: Option<&mut (dyn Leaves + '_)>,
+        failed: &dyn Fn(String) -> Error,
+    ) -> Result<Vec<Vec<f64>>, Error> {
+        let (queue, streams) = (self.queue.clone(), self.streams());
+        let (logits, epsilon) = (self.logits_bytes, self.epsilon);
+        let mut losses = Vec::new();
+        for place in &mut self.places {
+            // Each place has the leaves for as long as it is worked on.
+            let leaves = slopes.as_mut().map(|leaves| &mut **leaves as &mut dyn Leaves);
+            match place {
+                Place::Here(part) => {
+                    losses.extend(part.gradients(&queue, rows, leaves)?);
+                    if streams {
+                        part.make_way();
+                    }
+                }
+                Place::Home(home) => {
+                    let part = Part::new((&queue, logits), epsilon, frozen(home));
+                    let mut part = part.map_err(failed)?;
+                    losses.extend(part.gradients(&queue, rows, leaves)?);
+                    part.take_sums(home).map_err(failed)?;
+                }
+            }
+        }
+        Ok(losses)
+    }
+
+    /// Squared norms of those gradients, by variable.
+    pub(super) fn squares(&self) -> Told<Vec<[f64; VARIABLES]>> {
+        self.queue.alive()?;
+        let mut squares = Vec::new();
+        for place in &self.places {
+            match place {
+                Place::Here(part) => squares.extend(part.squares()?),
+                Place::Home(home) => squares.extend(home.squares()),
+            }
+        }
+        Ok(squares)
+    }
+
+    /// Adam's step of every block by its gradient.
+    pub(super) fn step(&mut self, kernels: &mut [Kernel], step: &JointStep) -> Told<()> {
+        self.queue.alive()?;
+        for place in &mut self.places {
+            match place {
+                Place::Here(part) => part.step(step)?,
+                Place::Home(home) => home.step(Team::new(kernels), step),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Neighbours that still learn, as runs.
+fn still_learning<S: ByEpoch>(home: &HeldBlocks<S>) -> Vec<Range<usize>> {
+    let learn = home.all().enumerate().filter(|(_, block)| !block.state.converged());
+    runs(learn.map(|(index, _)| (index, ()))).into_iter().map(|run| run.0).collect()
+}
+
+/// Blocks as they come for a gradient alone: what they learn with stays at home.
+fn frozen<S>(home: &HeldBlocks<S>) -> Vec<ClassBlock<()>> {
+    let frozen = |block: &ClassBlock<S>| {
+        let (layout, weights) = (block.layout.clone(), block.weights.clone());
+        ClassBlock { layout, weights, state: () }
+    };
+    home.all().map(frozen).collect()
 }

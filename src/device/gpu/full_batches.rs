@@ -1,15 +1,16 @@
 //! Class blocks on a device whose classes search by themselves: values and gradients are the
 //! device's, searches the host's.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::blocks::Blocks;
 use super::mixture::Sums;
+use super::part::Part;
 use super::queue::Queue;
 use super::rows::Rows;
 use super::wait;
 use crate::device::host::{Pass, advance_classes};
-use crate::device::{ByEpoch, FullBatches, Pace};
+use crate::device::{ByEpoch, FullBatches, Pace, Solving};
 use crate::kernel::mixture::Kernel;
 use crate::optim::Offered;
 use crate::team::Team;
@@ -17,23 +18,24 @@ use crate::team::Team;
 /// Rows whose logits are made at once.
 pub(crate) const ROWS: usize = 2048;
 
-impl Blocks<FullBatches> {
-    /// Adds what a window's rows give to every class's value and gradient.
+impl<S: Solving> Part<S> {
+    /// Adds what a window's rows give to the value and the gradient of every class of the blocks
+    /// that are `learning`.
     pub(crate) fn evaluate(
         &mut self,
         queue: &Queue,
+        learning: &[Range<usize>],
         rows: &Rows,
         pace: &mut Pace,
     ) -> Result<(), String> {
-        let learning = self.learning();
         for from in (0..rows.count()).step_by(ROWS) {
-            if pace.stopped() {
+            if pace.stopped() || learning.is_empty() {
                 return Ok(());
             }
             let own = from..(from + ROWS).min(rows.count());
             let sums = self.go_on()?;
             let (held, gradient) = self.parts()?;
-            for run in &learning {
+            for run in learning {
                 held.expert_gradient(&rows.window, own.clone(), run.clone(), gradient, sums)?;
             }
             queue.mark()?;
@@ -53,7 +55,9 @@ impl Blocks<FullBatches> {
         }
         Ok(Sums::Begin)
     }
+}
 
+impl Part<FullBatches> {
     /// Gives every search its value and gradient, and puts its class at the next trial.
     pub(crate) fn advance(
         &mut self,

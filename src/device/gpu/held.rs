@@ -172,13 +172,25 @@ impl Held {
     /// # Errors
     /// The device is lost, or a launch has failed.
     pub(crate) fn read(&self, from: &Vector, block: usize) -> Result<Vec<f32>, String> {
-        let panels = self.panels(&(block..block + 1));
-        let layout = &self.layouts[block];
-        let mut numbers = vec![0.0; layout.parameters()];
-        let (weights, biases) = numbers.split_at_mut(layout.biases());
-        from.weights.read_into(panels.start * self.width * LANES, weights)?;
-        from.biases.read_into(panels.start * LANES, biases)?;
+        let mut numbers = vec![0.0; self.layouts[block].parameters()];
+        self.read_into(from, block, &mut numbers)?;
         Ok(numbers)
+    }
+
+    /// Reads a block's numbers, in the order of its layout.
+    ///
+    /// # Errors
+    /// The device is lost, or a launch has failed.
+    pub(super) fn read_into(
+        &self,
+        from: &Vector,
+        block: usize,
+        numbers: &mut [f32],
+    ) -> Result<(), String> {
+        let panels = self.panels(&(block..block + 1));
+        let (weights, biases) = numbers.split_at_mut(self.layouts[block].biases());
+        from.weights.read_into(panels.start * self.width * LANES, weights)?;
+        from.biases.read_into(panels.start * LANES, biases)
     }
 
     /// A block's biases of a vector.

@@ -1,18 +1,18 @@
 //! Class blocks on a device in pretraining, where everything learns jointly.
 
-use super::blocks::{Blocks, runs};
 use super::failure;
 use super::mixture::Sums;
+use super::part::{Part, runs};
 use super::queue::Queue;
 use super::rows::Rows;
 use crate::device::host::squares_of_panels;
-use crate::device::{Joint, JointStep, Leaves, VARIABLES};
+use crate::device::{Joint, JointStep, Leaves, Solving, VARIABLES};
 use crate::error::Result;
 use crate::kernel::text::calls::{Rates, Stepper};
 use crate::model::stride_of;
 use crate::optim::MiniBatch;
 
-impl Blocks<Joint> {
+impl<S: Solving> Part<S> {
     /// Both gradients of a mini-batch: with respect to the weights, which stay, and each block's
     /// part of dL/dv as a leaf, where that is wanted. Gives each block's losses by class.
     pub(crate) fn gradients(
@@ -54,7 +54,9 @@ impl Blocks<Joint> {
         }
         (0..blocks).map(|block| self.held().losses(block).map_err(&failed)).collect()
     }
+}
 
+impl Part<Joint> {
     /// Squared norms of those gradients, by variable.
     pub(crate) fn squares(&self) -> std::result::Result<Vec<[f64; VARIABLES]>, String> {
         // Without gradients, which a stop may have left out, there is nothing to step by, either.

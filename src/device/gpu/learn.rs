@@ -2,14 +2,13 @@
 
 use std::ops::Range;
 
-use super::blocks::{Blocks, runs};
 use super::mixture::Sums;
+use super::part::{Part, runs};
 use super::queue::Queue;
 use super::rows::Rows;
+use super::wait;
 use super::window::Window;
-use super::{failure, wait};
-use crate::device::{Between, ByEpoch, Learn, MiniBatches, Pace, Turn};
-use crate::error::Result;
+use crate::device::{ByEpoch, Learn, MiniBatches, Pace};
 use crate::kernel::text::calls::{Rates, Stepper};
 use crate::kernel::vector::Instructions;
 use crate::optim::Step;
@@ -20,13 +19,13 @@ const QUEUED: usize = 2;
 
 /// What some blocks' next step is taken with.
 #[derive(Clone, Copy, PartialEq)]
-struct Next {
+pub(super) struct Next {
     rate: f32,
     /// How much of the way their averages go; None: there are none.
     share: Option<f32>,
 }
 
-impl Blocks<MiniBatches> {
+impl Part<MiniBatches> {
     /// Takes every block that still learns through the mini-batches of the window that it hasn't
     /// seen, one mini-batch of all blocks after another.
     pub(crate) fn learn(
@@ -35,7 +34,7 @@ impl Blocks<MiniBatches> {
         rows: &Rows,
         how: &Learn,
         pace: &mut Pace,
-    ) -> std::result::Result<(), String> {
+    ) -> Result<(), String> {
         for from in (0..rows.count()).step_by(how.batch) {
             let batch = from..(from + how.batch).min(rows.count());
             let wanting = self.wanting(rows.first + batch.end);
@@ -68,49 +67,6 @@ impl Blocks<MiniBatches> {
         Ok(())
     }
 
-    /// The same where something stands between gradient and step.
-    pub(crate) fn learn_in_turns(
-        &mut self,
-        queue: &Queue,
-        rows: &Rows,
-        how: &Learn,
-        between: &mut dyn Between,
-        pace: &mut Pace,
-    ) -> Result<()> {
-        let failed = failure(queue);
-        for from in (0..rows.count()).step_by(how.batch) {
-            let batch = from..(from + how.batch).min(rows.count());
-            let mut under_way: Option<(Turn, Vec<f64>)> = None;
-            let wanting = self.wanting(rows.first + batch.end).into_iter();
-            for block in wanting.map(Some).chain([None]) {
-                let mut next = None;
-                if let Some(block) = block {
-                    let turn = Turn { block, rows: batch.clone() };
-                    let losses = self.held().losses(block).map_err(&failed)?;
-                    let gradient = self.gradient(queue, rows, how, &turn).map_err(&failed)?;
-                    pace.poll();
-                    between.give(&turn, gradient, pace.stopped())?;
-                    next = Some((turn, losses));
-                }
-                let Some((turn, losses)) = std::mem::replace(&mut under_way, next) else {
-                    continue;
-                };
-                let Some(gradient) = between.summed(&turn, pace)? else {
-                    self.held().set_losses(turn.block, &losses).map_err(&failed)?;
-                    if let Some((turn, losses)) = under_way {
-                        between.summed(&turn, pace)?;
-                        self.held().set_losses(turn.block, &losses).map_err(&failed)?;
-                    }
-                    return Ok(());
-                };
-                let next = self.next(turn.block, how);
-                let (block, what) = (turn.block, (how, rows.first, turn.rows));
-                self.step_by(block, &gradient, next, what).map_err(&failed)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Exchanges weights and their averages, where there are any.
     pub(crate) fn swap_averages(&mut self) {
         let own = self.own.get_mut();
@@ -122,7 +78,7 @@ impl Blocks<MiniBatches> {
     }
 
     /// Ends an epoch: the sums of losses of blocks that still learn begin again.
-    pub(crate) fn end_epoch(&mut self, tolerance: f64) -> std::result::Result<(), String> {
+    pub(crate) fn end_epoch(&mut self, tolerance: f64) -> Result<(), String> {
         self.class_losses()?;
         for index in 0..self.count() {
             let state = &mut self.own.get_mut()[index].block.state;
@@ -134,13 +90,13 @@ impl Blocks<MiniBatches> {
     }
 
     /// The blocks that are to learn from the mini-batch that ends before row `end` of the epoch.
-    fn wanting(&self, end: usize) -> Vec<usize> {
+    pub(super) fn wanting(&self, end: usize) -> Vec<usize> {
         let own = self.own.borrow();
         (0..own.len()).filter(|block| own[*block].block.state.wants(end)).collect()
     }
 
     /// What a block's next step is taken with, which is counted.
-    fn next(&mut self, block: usize, how: &Learn) -> Next {
+    pub(super) fn next(&mut self, block: usize, how: &Learn) -> Next {
         let state = &mut self.own.get_mut()[block].block.state;
         let rate = state.solver.rate(how.learning_rate);
         Next { rate, share: state.average.as_mut().map(|average| average.share()) }
@@ -157,7 +113,7 @@ impl Blocks<MiniBatches> {
         run: Range<usize>,
         next: Next,
         what: (&Learn, usize, Range<usize>),
-    ) -> std::result::Result<(), String> {
+    ) -> Result<(), String> {
         let Some(stepper) = self.stepper() else {
             for block in run {
                 let (held, gradient) = self.parts()?;
@@ -175,13 +131,13 @@ impl Blocks<MiniBatches> {
     }
 
     /// A block's step by a gradient that the host has.
-    fn step_by(
+    pub(super) fn step_by(
         &mut self,
         block: usize,
         gradient: &[f32],
         next: Next,
         what: (&Learn, usize, Range<usize>),
-    ) -> std::result::Result<(), String> {
+    ) -> Result<(), String> {
         match self.stepper() {
             Some(stepper) => {
                 let rates = rates(next, &what);
@@ -213,7 +169,7 @@ impl Blocks<MiniBatches> {
         run: Range<usize>,
         next: Next,
         (_, first, batch): (&Learn, usize, Range<usize>),
-    ) -> std::result::Result<(), String> {
+    ) -> Result<(), String> {
         if let Some(share) = next.share {
             let held = self.held();
             held.average(run.clone(), share, held.vectors().last().expect("an average"))?;
@@ -223,31 +179,6 @@ impl Blocks<MiniBatches> {
             own.changed();
         }
         Ok(())
-    }
-
-    /// The gradient of a turn, on the host.
-    fn gradient(
-        &mut self,
-        queue: &Queue,
-        rows: &Rows,
-        how: &Learn,
-        turn: &Turn,
-    ) -> std::result::Result<Vec<f32>, String> {
-        let (block, run) = (turn.block, turn.block..turn.block + 1);
-        let drawn = match how.negatives {
-            Some(negatives) => {
-                let layout = &self.held().layouts[block];
-                Some(rows.draw(queue, negatives, layout, turn.rows.clone())?)
-            }
-            None => None,
-        };
-        let (window, own) = match &drawn {
-            Some(drawn) => (drawn, 0..drawn.rows()),
-            None => (&rows.window, turn.rows.clone()),
-        };
-        let (held, gradient) = self.parts()?;
-        held.expert_gradient(window, own, run, gradient, Sums::Begin)?;
-        held.read(gradient, block)
     }
 }
 

@@ -4,9 +4,11 @@
 //! lie on it. The host steps the shared layers by what ranks have summed.
 
 mod blocks;
+mod bounds;
 mod check;
 pub(crate) mod choice;
 pub(crate) mod cuda;
+pub(crate) mod cut;
 pub(crate) mod frames;
 pub(crate) mod frozen;
 mod full_batches;
@@ -19,9 +21,11 @@ pub(crate) mod look;
 pub(crate) mod mixture;
 mod network;
 pub mod opencl;
+mod part;
 pub mod queue;
 mod rows;
 mod scores;
+mod turns;
 mod wave;
 pub(crate) mod window;
 
@@ -30,6 +34,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 pub(crate) use self::blocks::Blocks;
+pub use self::bounds::Bounds;
 pub(crate) use self::full_batches::ROWS as PASS_ROWS;
 pub(crate) use self::network::Network;
 use self::queue::Queue;
@@ -77,15 +82,6 @@ pub struct Gpu {
     room: Bounds,
 }
 
-/// How the device's memory is divided.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bounds {
-    /// Bytes that logits may take at once, unless those of one group of classes are more.
-    pub(crate) logits_bytes: usize,
-    /// Bytes that rows at rest may take while they are scored.
-    pub(crate) rest_bytes: usize,
-}
-
 /// What an error of a device is to a run.
 fn failure(queue: &Queue) -> impl Fn(String) -> Error + use<> {
     let queue = queue.clone();
@@ -117,8 +113,7 @@ fn wait(queue: &Queue, pace: &mut Pace, left: usize) -> std::result::Result<(), 
 impl Gpu {
     /// `epsilon` is eps of the loss.
     pub fn new(host: Host, queue: Queue, epsilon: f32) -> Gpu {
-        let room = Bounds { logits_bytes: LOGITS_BYTES, rest_bytes: usize::MAX };
-        Gpu { host, queue, epsilon, run: ROWS, tile: Some(ROWS), room }
+        Gpu { host, queue, epsilon, run: ROWS, tile: Some(ROWS), room: Bounds::default() }
     }
 
     /// The same where class blocks visit and score other runs of rows, and other runs of frames
@@ -276,8 +271,7 @@ impl Device for Gpu {
     }
 
     fn hold<S: Solving>(&mut self, blocks: Vec<ClassBlock<S>>) -> Result<Blocks<S>> {
-        let room = (&self.queue, self.room.logits_bytes);
-        self.told(Blocks::new(room, self.epsilon, blocks))
+        self.told(Blocks::new(&self.queue, (self.room, self.epsilon), blocks))
     }
 
     fn read<S: Solving>(
@@ -329,8 +323,11 @@ impl Device for Gpu {
         pace: &mut Pace,
     ) -> Result<()> {
         match between {
-            Some(between) => blocks.learn_in_turns(&self.queue, rows, how, between, pace),
-            None => self.told(blocks.learn(&self.queue, rows, how, pace)),
+            Some(between) => {
+                self.told(self.queue.alive())?;
+                blocks.learn_in_turns(rows, how, between, pace)
+            }
+            None => self.told(self.queue.alive().and_then(|()| blocks.learn(rows, how, pace))),
         }
     }
 
@@ -350,7 +347,7 @@ impl Device for Gpu {
         rows: &Rows,
         pace: &mut Pace,
     ) -> Result<()> {
-        self.told(blocks.evaluate(&self.queue, rows, pace))
+        self.told(self.queue.alive().and_then(|()| blocks.evaluate(rows, pace)))
     }
 
     fn advance(
@@ -361,7 +358,7 @@ impl Device for Gpu {
         offered: &Offered,
     ) -> Result<()> {
         let failed = failure(&self.queue);
-        blocks.advance(self.host()?.team(), rows, l2, offered).map_err(failed)
+        blocks.advance(self.host()?.kernels_mut(), rows, l2, offered).map_err(failed)
     }
 
     fn forget(&mut self, blocks: &mut Blocks<FullBatches>) -> Result<()> {
@@ -380,14 +377,16 @@ impl Device for Gpu {
         rows: &Rows,
         slopes: Option<&mut dyn Leaves>,
     ) -> Result<Vec<Vec<f64>>> {
-        blocks.gradients(&self.queue, rows, slopes)
+        self.told(self.queue.alive())?;
+        blocks.gradients(rows, slopes, &failure(&self.queue))
     }
 
     fn squares(&self, blocks: &Blocks<Joint>) -> Result<Vec<[f64; VARIABLES]>> {
-        self.told(self.queue.alive().and_then(|()| blocks.squares()))
+        self.told(blocks.squares())
     }
 
     fn step(&mut self, blocks: &mut Blocks<Joint>, step: &JointStep) -> Result<()> {
-        self.told(self.queue.alive().and_then(|()| blocks.step(step)))
+        let failed = failure(&self.queue);
+        blocks.step(self.host()?.kernels_mut(), step).map_err(failed)
     }
 }

@@ -93,6 +93,18 @@ impl<S> HeldBlocks<S> {
     pub(crate) fn all(&self) -> impl Iterator<Item = &ClassBlock<S>> {
         self.blocks.iter().map(|own| &own.block)
     }
+
+    /// All of them, which are no longer here.
+    pub(crate) fn take(&mut self) -> Vec<ClassBlock<S>> {
+        self.blocks.drain(..).map(|own| own.block).collect()
+    }
+
+    /// A block's gradient and losses of the pass or the mini-batch under way.
+    pub(crate) fn sums(&mut self, index: usize) -> (&mut Vec<f32>, &mut Vec<f64>) {
+        let own = &mut self.blocks[index];
+        own.make_room();
+        (&mut own.gradient, &mut own.losses)
+    }
 }
 
 impl HeldBlocks<MiniBatches> {
@@ -223,9 +235,9 @@ impl ClassBlock<MiniBatches> {
 
     /// The step by a mini-batch's gradient, which is the sum over its rows. The window's first row
     /// is the `first` of the epoch.
-    fn step(
+    pub(crate) fn step<T: Send>(
         &mut self,
-        team: &mut Team<KernelAndGradient>,
+        team: &mut Team<T>,
         instructions: Instructions,
         how: &Learn,
         (first, batch): (usize, Range<usize>),

@@ -69,6 +69,11 @@ impl Host {
         self.instructions
     }
 
+    /// One for each thread.
+    pub(crate) fn kernels_mut(&mut self) -> &mut [Kernel] {
+        &mut self.kernels
+    }
+
     pub(crate) fn team(&mut self) -> Team<'_, Kernel> {
         Team::new(&mut self.kernels)
     }
