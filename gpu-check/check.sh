@@ -114,9 +114,11 @@ ptx() {
   run 0 "PTX" "$program" inspect
   sed 's/mul\.rn\.f32/mul.f32/' ../src/kernel/text/device.ptx >"$folder/changed"
   run 1 "control: PTX that may be contracted" "$program" inspect --ptx "$folder/changed"
-  if [ -z "${NVRTC_LIBRARY:-}" ] && timeout 300 python3 -m pip install --quiet \
-    --disable-pip-version-check --target "$nvrtc" nvidia-cuda-nvrtc==13.0.88 >"$found" 2>&1; then
-    export NVRTC_LIBRARY=$nvrtc/nvidia/cu13/lib/libnvrtc.so.13
+  if [ -z "${NVRTC_LIBRARY:-}" ]; then
+    [ -e "$nvrtc/nvidia/cu13/lib/libnvrtc.so.13" ] ||
+      timeout 300 python3 -m pip install --quiet --disable-pip-version-check \
+        --target "$nvrtc" nvidia-cuda-nvrtc==13.0.88 >"$found" 2>&1 || rm -rf "$nvrtc"
+    [ -e "$nvrtc" ] && export NVRTC_LIBRARY=$nvrtc/nvidia/cu13/lib/libnvrtc.so.13
   fi
   run 0 "PTX is the text's" python3 $make --check
   run 1 "control: PTX of another text" python3 $make --check \
