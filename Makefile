@@ -119,7 +119,7 @@ bench: build
 
 # The kernels for GPUs beside the processor's, bit by bit, as plain C++ and on PoCL, with controls that
 # must differ; no GPU is needed (gpu-check/README.md).
-gpu-check: PACKAGES = g++ pocl-opencl-icd ocl-icd-libopencl1 python3
+gpu-check: PACKAGES = $(GPU_PACKAGES)
 gpu-check: install-deps
 	cd gpu-check && cargo fmt --check && cargo build --release
 	gpu-check/check.sh

@@ -9,6 +9,7 @@ use crate::device::gpu::layers::{Back, Layers, Scaling};
 use crate::device::gpu::queue::Queue;
 use crate::kernel::dense::Activation;
 use crate::kernel::normalise::normalise_l2;
+use crate::kernel::pooling::Pooling;
 use crate::kernel::product::Workspace;
 use crate::kernel::standardise::standardise;
 use crate::kernel::text::calls::Start;
@@ -82,7 +83,9 @@ pub fn case(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outc
     let inputs = size(stream, &[1, 7, 16, 31, 64, 100]);
     let rows = size(stream, &[0, 1, 2, 13, 37, 64, 130]);
     let own = layers(stream);
-    let shared = SharedLayers::new(inputs, &own);
+    // Where there is a network of frames the processor gives dL/d of what the others take, too.
+    let pooling = Some(Pooling::Average);
+    let shared = SharedLayers::on_frames(inputs, &[Layer::Gating], pooling, &own);
     // The last saturates what can be.
     let most = [0.5, 2.0, 50.0][stream.below(3) as usize];
     let weights = weights(stream, &shared, most);
@@ -97,7 +100,8 @@ pub fn case(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outc
     let (normalize, standard) = scaling(stream, inputs);
     let case = format!("{rows} x {inputs}, {own:?}, {normalize:?}, weights {most}");
 
-    let places = (inputs, &shared.places[..]);
+    let places = (inputs, shared.video_network());
+    let first = places.1.first().map_or(weights.len(), |place| place.start);
     let scaling = Scaling::of(queue, normalize, Some(&standard))?;
     let device_weights = Rc::new(queue.upload(&weights)?);
     let back = [Back::Nothing, Back::Slopes][stream.below(2) as usize];
@@ -122,8 +126,12 @@ pub fn case(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outc
             part
         };
         let tape = shared.forward(&mut gemm, &weights, part(&features));
-        shared.backward(&mut gemm, &turned, tape, part(&dv), &mut host);
-        compared.floats("gradient of shared layers", &case, &host, &found);
+        let dx = shared.backward(&mut gemm, &turned, tape, part(&dv), &mut host);
+        compared.floats("gradient of shared layers", &case, &host[first..], &found[first..]);
+        if back == Back::Slopes && !shared.video_network().is_empty() {
+            let found = room.0[0].read(0, dx.data.len())?;
+            compared.floats("slopes of shared layers", &case, &dx.data, &found);
+        }
     }
     Ok(())
 }

@@ -27,8 +27,13 @@ pub(crate) struct DeviceArgs {
     device: String,
     /// Memory of its device that a rank may take, in GiB, as run.device_memory_gib; 0: its share of
     /// what is free.
-    #[arg(long, default_value_t = 0.0, global = true)]
+    #[arg(long, default_value_t = 0.0, global = true, value_parser = gib)]
     device_memory_gib: f64,
+}
+
+fn gib(text: &str) -> std::result::Result<f64, String> {
+    let found = text.parse::<f64>().ok().filter(|gib| (0.0..=1e6).contains(gib));
+    found.ok_or_else(|| "expected GiB: 0 to 1000000".into())
 }
 
 /// What a rank is told to compute with.
@@ -45,10 +50,10 @@ impl DeviceArgs {
         Told { by: "--device", name: &self.device, memory_gib: self.device_memory_gib }
     }
 
-    /// As `announce`, but not of the processor where nobody has named one.
+    /// Says what ranks compute with, unless it is the processor and nobody has named that.
     pub(crate) fn announce(&self, device: &RankDevice, line: &str) {
         if self.device != "auto" || matches!(device, RankDevice::Gpu(_)) {
-            announce(device, line);
+            log::info!("device: {line}");
         }
     }
 
@@ -143,48 +148,48 @@ pub(crate) fn chosen(
     epsilon: f32,
 ) -> Result<(RankDevice, String)> {
     let (rank, ranks) = comm.on_node();
-    let chosen = named(told.name).and_then(|name| {
+    let chosen = named(told.by, told.name).and_then(|(by, name)| {
         let opened = choose(&name, OnNode { rank, ranks });
-        let by = told.by;
         opened.map_err(|text| Error::new(Exit::Launch, format!("{by} = {name:?}: {text}")))
     });
+    // Drivers that were asked, or compiled something, may have taken signals for themselves.
+    signals::look_again();
     let both = chosen.and_then(|chosen| Ok((chosen, host?)));
     let (chosen, host) = comm.agree(both)?;
     let own = chosen.describe();
     let line = summary(&comm.all_gather_any(own.as_bytes()));
     let device = match chosen {
         Chosen::Host { .. } => Ok(RankDevice::Host(host)),
-        Chosen::Device(opened) => {
-            // What compiles for it may have taken signals for itself.
-            signals::look_again();
-            match opened.bounded((told.memory_gib * GIB) as usize) {
-                Ok(queue) => Ok(RankDevice::Gpu(Gpu::new(host, queue, epsilon))),
-                Err(text) => Err(Error::new(Exit::Resources, text)),
-            }
-        }
+        Chosen::Device(opened) => match opened.bounded((told.memory_gib * GIB) as usize) {
+            Ok(queue) => Ok(RankDevice::Gpu(Gpu::new(host, queue, epsilon))),
+            Err(text) => Err(Error::new(Exit::Resources, text)),
+        },
     };
     // Nobody takes memory before all have seen what is free.
     Ok((comm.agree(device)?, line))
 }
 
-/// Says what ranks compute with, and what of it stays on the processor.
+/// Says what ranks train with, and what of training stays on the processor.
 pub(crate) fn announce(device: &RankDevice, line: &str) {
     log::info!("device: {line}");
-    if let (RankDevice::Gpu(_), Some(what)) = (device, STAYS_ON_HOST) {
-        log::info!("device: {what} still run on the processor");
+    if let RankDevice::Gpu(_) = device {
+        log::info!("device: {STAYS_ON_HOST} run on the processor");
     }
 }
 
-/// What this rank is told to compute with.
-fn named(name: &str) -> Result<String> {
+/// What this rank is told to compute with, and what says so: `by`, or a variable in its place.
+///
+/// # Errors
+/// Exit 3: the variable has no device's name.
+pub(crate) fn named<'a>(by: &'a str, name: &str) -> Result<(&'a str, String)> {
     match std::env::var(VARIABLE) {
-        Ok(name) if DEVICE_NAMES.contains(&name.as_str()) => Ok(name),
+        Ok(name) if DEVICE_NAMES.contains(&name.as_str()) => Ok((VARIABLE, name)),
         Ok(name) => {
             let expected = DEVICE_NAMES.join(", ");
             let text = format!("{VARIABLE}: found {name:?}, expected one of {expected}");
             Err(Error::new(Exit::Launch, text))
         }
-        Err(std::env::VarError::NotPresent) => Ok(name.into()),
+        Err(std::env::VarError::NotPresent) => Ok((by, name.into())),
         Err(_) => Err(Error::new(Exit::Launch, format!("{VARIABLE}: found no text"))),
     }
 }

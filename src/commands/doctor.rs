@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use serde::{Deserialize, Serialize};
 
+use super::device;
 use super::find_devices;
 use super::out::{self, For};
 use super::program;
 use crate::comm::{Comm, library_version};
 use crate::device::gpu::choice::OnNode;
-use crate::device::gpu::look::{Found, missing};
+use crate::device::gpu::look::{Found, Way, missing};
 use crate::device::host::Instructions;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
@@ -86,7 +87,11 @@ fn look(scratch: PathBuf, device: &str, place: OnNode) -> Rank {
         problems.push(text.into());
     }
     problems.extend(launch::signal_trap());
-    let devices = devices(device, place, &mut problems);
+    let (by, device) = device::named("run.device", device).unwrap_or_else(|error| {
+        problems.push(error.text);
+        ("run.device", device.into())
+    });
+    let devices = devices(by, &device, place, &mut problems);
     Rank {
         host: machine.host,
         processor: machine.processor,
@@ -100,24 +105,31 @@ fn look(scratch: PathBuf, device: &str, place: OnNode) -> Rank {
 }
 
 /// What devices a rank at this place finds, a line for each, and what is wrong with the one that it
-/// is told to use.
-fn devices(device: &str, place: OnNode, problems: &mut Vec<String>) -> Vec<String> {
+/// is told to use, and `by` what.
+fn devices(by: &str, device: &str, place: OnNode, problems: &mut Vec<String>) -> Vec<String> {
     let ways = match find_devices::find(device) {
         Ok(ways) => ways,
         Err(text) => {
-            // Who names none can do without.
+            // Who names none asks for none (`choice.rs`).
             problems.extend((device != "auto").then(|| format!("devices: {text}")));
             return vec![text];
         }
     };
     let lacks = missing(device, &ways, place);
-    problems.extend(lacks.map(|text| format!("run.device = {device:?}: {text}")));
+    problems.extend(lacks.map(|text| format!("{by} = {device:?}: {text}")));
     let lines = ways.iter().flat_map(|way| match &way.devices {
         Ok(devices) if devices.is_empty() => vec![format!("{}: no GPU found", way.name)],
         Ok(devices) => devices.iter().map(describe_device).collect(),
         Err(text) => vec![text.clone()],
     });
-    lines.collect()
+    let mut lines: Vec<String> = lines.collect();
+    let ready = |way: &Way| way.devices.iter().flatten().any(|found| found.outcome.is_ok());
+    if device == "auto" && ways.iter().any(ready) {
+        lines.push(
+            "a run takes none before it is named: run.device = \"cuda\" or \"opencl\"".into(),
+        );
+    }
+    lines
 }
 
 fn describe_device(found: &Found) -> String {

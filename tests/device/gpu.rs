@@ -49,7 +49,11 @@ impl Watched {
     }
 
     fn device(self, job: &Job) -> Gpu {
-        let (epsilon, queue) = (job.model.epsilon, Queue::new(Box::new(self), BYTES_MAX));
+        self.of_bytes(job, BYTES_MAX)
+    }
+
+    fn of_bytes(self, job: &Job, most: usize) -> Gpu {
+        let (epsilon, queue) = (job.model.epsilon, Queue::new(Box::new(self), most));
         Gpu::new(Host::detected(1, epsilon), queue, epsilon)
     }
 }
@@ -203,16 +207,16 @@ fn jobs_come_to_their_literals_on_opencl_and_launch_every_kernel() {
     assert_eq!(unused, ["functions", "product_turned", "unpool_l2"]);
 }
 
-/// How a rank ends whose device is lost at a launch, and its launches; the other has the host's
-/// arithmetic, but ends alike.
-fn outcomes(job: &Job, lost_at: usize) -> Vec<(Result<()>, usize)> {
+/// How ranks end of which one has a device that is lost at a launch, and has so many bytes; and
+/// each one's launches.
+fn outcomes(job: &Job, lost_at: usize, bytes: usize) -> Vec<(Result<()>, usize)> {
     let outcomes = run_threads(2, |comm| {
-        let mut launcher = Watched::new();
+        let (mut launcher, mut own) = (Watched::new(), BYTES_MAX);
         if comm.rank() == 1 {
-            launcher.lost_at = lost_at;
+            (launcher.lost_at, own) = (lost_at, bytes);
         }
         let launches = launcher.launches.clone();
-        let device = launcher.device(job);
+        let device = launcher.of_bytes(job, own);
         let (queue, data) = (device.queue().clone(), Data::open(comm, job)?);
         let mut report = Report::new(None);
         let setting = Setting::new(comm, job, data)?;
@@ -233,16 +237,37 @@ fn where_the_device_is_lost_both_ranks_end() {
     shards(folder.path(), 0);
     let (name, own) = VIDEOS.iter().find(|job| job.0.contains("averaging-adam")).unwrap();
     let job = job(folder.path(), name, own);
-    let whole = outcomes(&job, usize::MAX);
+    let whole = outcomes(&job, usize::MAX, BYTES_MAX);
     assert!(whole.iter().all(|rank| rank.0.is_ok()), "{name}");
     let launches = whole[1].1;
     assert!(launches > 100, "{launches} launches");
     for lost_at in (0..launches).step_by(launches / 12 + 1) {
-        for (outcome, _) in outcomes(&job, lost_at) {
+        for (outcome, _) in outcomes(&job, lost_at, BYTES_MAX) {
             let error = outcome.unwrap_err();
             assert_eq!(error.exit, Exit::Resources, "{name}, launch {lost_at}: {error}");
             assert!(error.text.contains("is lost"), "{name}, launch {lost_at}: {error}");
         }
+    }
+}
+
+/// Wherever it is full, of videos and of frames, both ranks end and all memory is given back.
+#[test]
+fn where_the_device_is_full_both_ranks_end() {
+    if missing() {
+        return;
+    }
+    for (jobs, frames) in [(VIDEOS, 0), (FRAMES, 6)] {
+        let folder = tempfile::tempdir().unwrap();
+        shards(folder.path(), frames);
+        let (name, own) = jobs.first().unwrap();
+        let job = job(folder.path(), name, own);
+        let (mut bytes, mut full) = (1 << 12, 0);
+        while let Err(error) = &outcomes(&job, usize::MAX, bytes)[1].0 {
+            assert_eq!(error.exit, Exit::Resources, "{name}, {bytes} bytes: {error}");
+            assert!(error.text.contains("exceed"), "{name}, {bytes} bytes: {error}");
+            (bytes, full) = (bytes * 3 / 2, full + 1);
+        }
+        assert!(full > 4 && bytes < BYTES_MAX, "{name}: full {full} times, {bytes} bytes");
     }
 }
 

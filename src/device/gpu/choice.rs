@@ -43,6 +43,10 @@ pub(crate) enum Chosen {
 /// What is named isn't there or doesn't give the processor's bits.
 pub(crate) fn choose(name: &str, place: OnNode) -> Result<Chosen, String> {
     match name {
+        // No driver is asked for what nobody would take.
+        "auto" if !AUTO_TAKES_GPUS => {
+            Ok(Chosen::Host { why: "auto takes no GPU yet: one has to be named".into() })
+        }
         "auto" => Ok(auto(place)),
         "host" => Ok(Chosen::Host { why: "as told".into() }),
         "cuda" => cuda(place).map(Chosen::Device),
@@ -59,7 +63,6 @@ fn auto(place: OnNode) -> Chosen {
         count if count < place.ranks => {
             Err(format!("{count} for the {} ranks of this node", place.ranks))
         }
-        count if !AUTO_TAKES_GPUS => Err(format!("{count}, taken only where they are named")),
         count => Ok(count),
     };
     for (kind, count) in [("CUDA", cuda_devices), ("OpenCL", opencl_gpus())] {

@@ -72,7 +72,7 @@ pub(crate) struct Tape {
 }
 
 impl Tape {
-    /// The activations v [rows][stride of d].
+    /// What the last layer made of the rows, [rows][stride].
     pub(crate) fn output(&self) -> &Rc<Memory> {
         &self.values[self.values.len() - 1]
     }
@@ -80,7 +80,7 @@ impl Tape {
 
 /// What the way back works in: [rows][stride of the widest layer], twice, one layer's slopes and
 /// those of the one before.
-pub(crate) struct Room([Memory; 2]);
+pub(crate) struct Room(pub(crate) [Memory; 2]);
 
 impl Layers {
     /// `places` on `inputs` numbers of each row; `weights` are those of all shared layers.
@@ -100,7 +100,7 @@ impl Layers {
         self.inputs
     }
 
-    /// Width d of the activations.
+    /// Width of what the last layer makes of them.
     pub(crate) fn outputs(&self) -> usize {
         self.places.last().map_or(self.inputs, |place| place.outputs)
     }

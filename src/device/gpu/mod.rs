@@ -63,8 +63,8 @@ pub(crate) const LOGITS_BYTES: usize = 1 << 30;
 const ROWS: usize = 8192;
 pub(crate) const VISIT_ROWS: usize = ROWS;
 
-/// What the host still computes beside it, as log lines say it; none once everything is here.
-pub(crate) const STAYS_ON_HOST: Option<&str> = Some("solvers of the shared layers");
+/// What the host computes beside it when a model is trained, as log lines say it.
+pub(crate) const STAYS_ON_HOST: &str = "the shared layers' solvers and searches of L-BFGS";
 
 /// How long to look away from a device that works.
 const MOMENT: Duration = Duration::from_micros(50);

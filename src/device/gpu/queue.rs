@@ -136,7 +136,6 @@ impl Queue {
     ///
     /// # Errors
     /// The device is lost, or a launch has failed.
-    #[allow(dead_code, reason = "gpu-check compares it with the processor's")]
     pub(crate) fn finish(&self) -> Result<(), String> {
         self.asked(|inner| inner.launcher.finish())
     }

@@ -79,6 +79,9 @@ impl<'a> Rest<'a> {
         let kept = if numbers * size_of::<f32>() <= self.bytes_max.min(queue.left() / 2) {
             let memory = queue.make(rows * stride * size_of::<f32>()).map_err(&failed)?;
             for from in (0..rows).step_by(self.run) {
+                if pace.stopped() {
+                    return Ok(None);
+                }
                 let Resting { activations, rows, .. } =
                     self.rows.run(from..(from + self.run).min(rows))?;
                 memory.write(from * stride, activations.run(rows)).map_err(&failed)?;

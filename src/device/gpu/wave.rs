@@ -1,5 +1,5 @@
-//! Row blocks on their way through the model, end to end on the device; of models of frames the
-//! host takes them through the shared layers, there and back.
+//! Row blocks on their way through the model, end to end on the device; where the host takes rows
+//! through the shared layers it does so there and back.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -78,7 +78,7 @@ impl Visitor {
 }
 
 impl Segment {
-    /// Row blocks of so many rows each, with their labels; without those nobody can visit them.
+    /// Row blocks of so many rows each, with their labels.
     pub(super) fn new(
         queue: &Queue,
         activations: Rc<Memory>,

@@ -7,17 +7,17 @@ const THREADS: usize = 128;
 
 /// Videos whose frames lie end to end: `[frames][stride]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Videos {
-    pub rows: usize,
-    pub stride: usize,
+pub(crate) struct Videos {
+    pub(crate) rows: usize,
+    pub(crate) stride: usize,
     /// Row r has the frames `offsets[r]..offsets[r + 1]` (32 bits each).
-    pub offsets: Buffer,
-    pub frames: Buffer,
+    pub(crate) offsets: Buffer,
+    pub(crate) frames: Buffer,
 }
 
 /// The numbers of `frames` frames from `first` on, `[frames][stride]`, of `bytes` `[..][width]`.
 /// `rows` says whose frame each is (32 bits), `scaling` each row's scale and offset.
-pub fn from_bytes(
+pub(crate) fn from_bytes(
     (first, frames): (usize, usize),
     (width, stride): (usize, usize),
     [bytes, rows, scaling]: [Buffer; 3],
@@ -30,13 +30,13 @@ pub fn from_bytes(
 }
 
 /// What the videos are pooled to by `kernel`, `[rows][stride]` from number `at` of `pooled` on.
-pub fn pool(kernel: &'static str, videos: Videos, pooled: Buffer, at: usize) -> Launch {
+pub(crate) fn pool(kernel: &'static str, videos: Videos, pooled: Buffer, at: usize) -> Launch {
     launch(kernel, videos, [Argument::Buffer(pooled), long(at)])
 }
 
 /// dL/d of every frame to `to` by `kernel`, of dL/d of what they are pooled to, which begins at
 /// number `at` of `slopes`.
-pub fn unpool(
+pub(crate) fn unpool(
     kernel: &'static str,
     videos: Videos,
     (slopes, at): (Buffer, usize),

@@ -5,7 +5,7 @@
 //! names them all. Its PTX for CUDA (`device.ptx`) is made by `ptx.py`. device/gpu/ launches it.
 
 pub mod calls;
-pub mod frames;
+pub(crate) mod frames;
 pub mod inspect;
 pub(crate) mod layers;
 pub mod sweeps;

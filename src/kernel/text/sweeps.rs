@@ -1,8 +1,9 @@
-//! How the kernels of `mixture.h` are called: sweeps over logits, and the sums that follow them.
+//! How the kernels of `mixture/device.h` are called: sweeps over logits, and the sums that follow
+//! them.
 
 use super::calls::{Argument, Buffer, LANES, Launch, int, long};
 
-/// Words that `mixture.h` takes of each group.
+/// Words that `mixture/device.h` takes of each group.
 pub(crate) const GROUP_WORDS: usize = 5;
 
 /// The groups that a sweep is over, and the logits of their panels alone.
@@ -14,7 +15,7 @@ pub struct Groups {
     pub count: usize,
     /// Panels of these groups.
     pub panels: usize,
-    /// Dummy as `mixture.h` numbers it.
+    /// Dummy as `mixture/device.h` numbers it.
     pub dummy: i32,
 }
 
@@ -103,7 +104,7 @@ pub fn class_losses(rows: usize, groups: Groups, losses: Buffer, sums: Buffer) -
 
 /// Row blocks of which some rows are among those of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Runs {
+pub(crate) struct Runs {
     /// First row of each row block, and the end (32 bits).
     pub bounds: Buffer,
     /// Those that are looked at: the first, and how many.
