@@ -11,6 +11,7 @@ use crate::device::gpu::{Gpu, STAYS_ON_HOST};
 use crate::error::{Error, Exit, Result};
 use crate::human;
 use crate::job::{DEVICE_NAMES, Job};
+use crate::report;
 use crate::signals;
 use crate::train::Setting;
 
@@ -158,9 +159,13 @@ pub(crate) fn chosen(
     let (chosen, host) = comm.agree(both)?;
     let own = chosen.describe();
     let line = summary(&comm.all_gather_any(own.as_bytes()));
+    // Ranks that have the same device share its memory, however many devices each one sees.
+    let own = format!("{}: {}", report::host(), chosen.identity());
+    let all = comm.all_gather_any(own.as_bytes());
+    let sharing = all.iter().filter(|other| **other == own.as_bytes()).count();
     let device = match chosen {
         Chosen::Host { .. } => Ok(RankDevice::Host(host)),
-        Chosen::Device(opened) => match opened.bounded((told.memory_gib * GIB) as usize) {
+        Chosen::Device(opened) => match opened.bounded((told.memory_gib * GIB) as usize, sharing) {
             Ok(queue) => Ok(RankDevice::Gpu(Gpu::new(host, queue, epsilon))),
             Err(text) => Err(Error::new(Exit::Resources, text)),
         },

@@ -1,7 +1,7 @@
 //! Which device a rank computes with: what its job names, or a GPU where there is one for it.
 
 use super::check::check;
-use super::cuda::Cuda;
+use super::cuda::{self, Cuda};
 use super::launcher::Launcher;
 use super::opencl::{Kinds, OpenCl, devices};
 use super::queue::Queue;
@@ -23,8 +23,8 @@ pub(crate) struct OnNode {
 /// A device that has passed the check, whose memory nobody has bounded yet.
 pub(crate) struct Opened {
     launcher: Box<dyn Launcher>,
-    /// Ranks that share it.
-    sharing: usize,
+    /// What tells it from others of its node, however many a rank sees.
+    identity: String,
     /// Numbers that the check compared.
     compared: usize,
 }
@@ -88,29 +88,28 @@ pub(super) fn opencl_gpus() -> Result<usize, String> {
 }
 
 fn cuda(place: OnNode) -> Result<Opened, String> {
-    let ordinal = spread(Cuda::count()?, place, "CUDA: no GPU found")?;
-    checked(Box::new(Cuda::new(ordinal.0 as i32, PTX)?), ordinal.1)
+    let ordinal = spread(Cuda::count()?, place, "CUDA: no GPU found")? as i32;
+    let opened = checked(Box::new(Cuda::new(ordinal, PTX)?))?;
+    Ok(Opened { identity: cuda::identity(ordinal)?, ..opened })
 }
 
 fn opencl(place: OnNode, kinds: Kinds) -> Result<Opened, String> {
     let all = devices(kinds)?;
-    let (ordinal, sharing) = spread(all.len(), place, "OpenCL: no device found")?;
-    checked(Box::new(OpenCl::of(all[ordinal], &whole(), OPENCL_OPTIONS)?), sharing)
+    let ordinal = spread(all.len(), place, "OpenCL: no device found")?;
+    let opened = checked(Box::new(OpenCl::of(all[ordinal], &whole(), OPENCL_OPTIONS)?))?;
+    Ok(Opened { identity: format!("OpenCL {ordinal}"), ..opened })
 }
 
-/// The device of a rank, of so many, and how many ranks of the node share it.
-pub(super) fn spread(devices: usize, place: OnNode, none: &str) -> Result<(usize, usize), String> {
-    if devices == 0 {
-        return Err(none.into());
-    }
-    let ordinal = place.rank % devices;
-    Ok((ordinal, (place.ranks - ordinal).div_ceil(devices)))
+/// The device of a rank, of so many.
+pub(super) fn spread(devices: usize, place: OnNode, none: &str) -> Result<usize, String> {
+    if devices == 0 { Err(none.into()) } else { Ok(place.rank % devices) }
 }
 
-pub(super) fn checked(launcher: Box<dyn Launcher>, sharing: usize) -> Result<Opened, String> {
+/// A device that nobody has told from others.
+pub(super) fn checked(launcher: Box<dyn Launcher>) -> Result<Opened, String> {
     let queue = Queue::new(launcher, usize::MAX);
     let compared = check(&queue).map_err(|text| format!("{}: {text}", queue.describe()))?;
-    Ok(Opened { launcher: queue.into_launcher(), sharing, compared })
+    Ok(Opened { launcher: queue.into_launcher(), identity: String::new(), compared })
 }
 
 impl Opened {
@@ -120,13 +119,13 @@ impl Opened {
     }
 
     /// The device with at most `limit` bytes of its memory; 0: this rank's share of what is free,
-    /// once all ranks that share it have opened it.
+    /// once all `sharing` ranks that have it have opened it.
     ///
     /// # Errors
     /// The device is lost.
-    pub(crate) fn bounded(mut self, limit: usize) -> Result<Queue, String> {
+    pub(crate) fn bounded(mut self, limit: usize, sharing: usize) -> Result<Queue, String> {
         let limit = match limit {
-            0 => self.launcher.free_bytes()? / self.sharing,
+            0 => self.launcher.free_bytes()? / sharing,
             limit => limit,
         };
         Ok(Queue::new(self.launcher, limit))
@@ -134,6 +133,14 @@ impl Opened {
 }
 
 impl Chosen {
+    /// What tells it from others of its node: the same of ranks that share a device.
+    pub(crate) fn identity(&self) -> &str {
+        match self {
+            Chosen::Host { .. } => "host",
+            Chosen::Device(opened) => &opened.identity,
+        }
+    }
+
     /// For people: what it is, and why.
     pub(crate) fn describe(&self) -> String {
         match self {
@@ -153,11 +160,8 @@ mod tests {
     #[test]
     fn ranks_of_a_node_are_spread_over_its_devices() {
         let spread = |rank, ranks, devices| spread(devices, OnNode { rank, ranks }, "none");
-        assert_eq!(spread(0, 4, 4), Ok((0, 1)));
-        assert_eq!(
-            (0..5).map(|rank| spread(rank, 5, 2).unwrap()).collect::<Vec<_>>(),
-            [(0, 3), (1, 2), (0, 3), (1, 2), (0, 3)]
-        );
+        assert_eq!([0, 1, 2, 3].map(|rank| spread(rank, 4, 4)), [0, 1, 2, 3].map(Ok));
+        assert_eq!([0, 1, 2, 3, 4].map(|rank| spread(rank, 5, 2)), [0, 1, 0, 1, 0].map(Ok));
         assert_eq!(spread(0, 1, 0), Err("none".into()));
     }
 }

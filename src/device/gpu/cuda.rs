@@ -101,6 +101,15 @@ pub(super) fn introduce(ordinal: i32) -> Result<(String, u64), String> {
     Ok((describe(device), bytes as u64))
 }
 
+/// What tells GPU number `ordinal` from all others, whatever of them a process sees.
+///
+/// # Errors
+/// It doesn't tell.
+pub(super) fn identity(ordinal: i32) -> Result<String, String> {
+    let uuid = result::device::get_uuid(device_of(ordinal)?).map_err(told("UUID"))?;
+    Ok(uuid.bytes.iter().map(|byte| format!("{:02x}", *byte as u8)).collect())
+}
+
 fn describe(device: sys::CUdevice) -> String {
     let name = result::device::get_name(device).unwrap_or_default();
     let mut version = 0;

@@ -58,7 +58,7 @@ pub(crate) fn missing(name: &str, ways: &[Way], place: OnNode) -> Option<String>
         Err(text) => return Some(text.clone()),
     };
     match spread(devices.len(), place, "no device found") {
-        Ok((ordinal, _)) => devices[ordinal].outcome.as_ref().err().cloned(),
+        Ok(ordinal) => devices[ordinal].outcome.as_ref().err().cloned(),
         Err(text) => Some(text),
     }
 }
@@ -66,7 +66,7 @@ pub(crate) fn missing(name: &str, ways: &[Way], place: OnNode) -> Option<String>
 fn cuda_devices() -> Result<Vec<Found>, String> {
     let found = (0..Cuda::count()? as i32).map(|ordinal| {
         let (name, memory_bytes) = cuda::introduce(ordinal)?;
-        let opened = Cuda::new(ordinal, PTX).and_then(|device| checked(Box::new(device), 1));
+        let opened = Cuda::new(ordinal, PTX).and_then(|device| checked(Box::new(device)));
         let outcome = opened.map(|opened| opened.compared());
         Ok(Found { name, memory_bytes, outcome })
     });
@@ -77,7 +77,7 @@ fn opencl_devices(kinds: Kinds) -> Result<Vec<Found>, String> {
     let found = opencl::devices(kinds)?.into_iter().map(|device| {
         let (name, memory_bytes) = opencl::introduce(&device)?;
         let opened = OpenCl::of(device, &whole(), OPENCL_OPTIONS)
-            .and_then(|device| checked(Box::new(device), 1));
+            .and_then(|device| checked(Box::new(device)));
         let outcome = opened.map(|opened| opened.compared());
         Ok(Found { name, memory_bytes, outcome })
     });

@@ -60,8 +60,7 @@ pub(crate) const LOGITS_BYTES: usize = 1 << 30;
 
 /// Rows that a class block visits or scores at once, and frames of a tile; fewer than about 2,000
 /// leave a GPU idle.
-const ROWS: usize = 8192;
-pub(crate) const VISIT_ROWS: usize = ROWS;
+pub(crate) const VISIT_ROWS: usize = 8192;
 
 /// What the host computes beside it when a model is trained, as log lines say it.
 pub(crate) const STAYS_ON_HOST: &str = "the shared layers' solvers and searches of L-BFGS";
@@ -113,7 +112,14 @@ fn wait(queue: &Queue, pace: &mut Pace, left: usize) -> std::result::Result<(), 
 impl Gpu {
     /// `epsilon` is eps of the loss.
     pub fn new(host: Host, queue: Queue, epsilon: f32) -> Gpu {
-        Gpu { host, queue, epsilon, run: ROWS, tile: Some(ROWS), room: Bounds::default() }
+        Gpu {
+            host,
+            queue,
+            epsilon,
+            run: VISIT_ROWS,
+            tile: Some(VISIT_ROWS),
+            room: Bounds::default(),
+        }
     }
 
     /// The same where class blocks visit and score other runs of rows, and other runs of frames
