@@ -1,5 +1,7 @@
 //! Class blocks that don't fit on a device come and go: the same bits, within the plan.
 
+use std::path::Path;
+
 use reelscale::internals::report::Report;
 use reelscale::internals::train::{Data, Run, Setting, host_of};
 use reelscale::{Exit, Job, Result, run_threads};
@@ -23,6 +25,16 @@ fn least(setting: &mut Setting, free: usize) -> usize {
         }
     }
     of(works)
+}
+
+/// A job that learns by mini-batches and one by full batches, and their shards in the folder.
+fn with_both_solvers(folder: &Path) -> Vec<(&'static str, Job)> {
+    shards(folder, 0);
+    let names = ["class-patience-averaging-adam-no-dummy", "features-class-patience-lbfgs-exact"];
+    let jobs = VIDEOS.iter().filter(|(name, _)| names.contains(name));
+    let jobs: Vec<_> = jobs.map(|(name, own)| (*name, job(folder, name, own))).collect();
+    assert_eq!(jobs.len(), names.len());
+    jobs
 }
 
 /// Whole jobs, with one class block there at a time, and with some that stay, on one rank and on
@@ -62,11 +74,7 @@ fn a_run_stops_while_class_blocks_come_and_go() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    shards(folder.path(), 0);
-    for wanted in ["class-patience-averaging-adam-no-dummy", "features-class-patience-lbfgs-exact"]
-    {
-        let (name, own) = VIDEOS.iter().find(|job| job.0 == wanted).unwrap();
-        let job: Job = job(folder.path(), name, own);
+    for (name, job) in with_both_solvers(folder.path()) {
         let found = measured_within(&job, 1, least).unwrap().swap_remove(0);
         assert!(found.plan.streams, "{name}");
         let (mut launch, mut stopped) = (1, 0);
@@ -95,11 +103,7 @@ fn a_device_may_be_lost_while_class_blocks_come_and_go() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    shards(folder.path(), 0);
-    for wanted in ["class-patience-averaging-adam-no-dummy", "features-class-patience-lbfgs-exact"]
-    {
-        let (name, own) = VIDEOS.iter().find(|job| job.0 == wanted).unwrap();
-        let job: Job = job(folder.path(), name, own);
+    for (name, job) in with_both_solvers(folder.path()) {
         let room = measured_within(&job, 1, least).unwrap().swap_remove(0).plan.room;
         let run = |lost_at: usize| -> (Result<()>, usize) {
             let outcomes = run_threads(1, |comm| {
