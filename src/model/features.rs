@@ -172,7 +172,7 @@ impl Frames {
 
     /// The frames of some rows as numbers [frames][D].
     pub fn numbers(&self, instructions: Instructions, rows: &Range<usize>) -> Matrix {
-        let frames = self.offsets[rows.end] - self.offsets[rows.start];
+        let frames = self.within(rows).len();
         let mut numbers = Matrix::zeros(frames, self.width);
         let stride = stride_of(self.width);
         let mut places = numbers.data.chunks_exact_mut(stride);

@@ -4,12 +4,11 @@
 //! Class blocks learn independently of each other, so nothing of that can be seen in the bits. What
 //! needs no rows the host does itself for blocks that lie there.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::Bounds;
 use super::cut::{Cut, block_bytes, cut};
-use super::part::{Part, runs};
+use super::part::{Part, still_learning};
 use super::queue::Queue;
 use super::rows::Rows;
 use crate::device::host::HeldBlocks;
@@ -241,7 +240,7 @@ impl Blocks<FullBatches> {
                     }
                 }
                 Place::Home(home) => {
-                    let learning = still_learning(home);
+                    let learning = still_learning(home.all());
                     if pace.stopped() || learning.is_empty() {
                         continue;
                     }
@@ -351,12 +350,6 @@ impl Blocks<Joint> {
         }
         Ok(())
     }
-}
-
-/// Neighbours that still learn, as runs.
-fn still_learning<S: ByEpoch>(home: &HeldBlocks<S>) -> Vec<Range<usize>> {
-    let learn = home.all().enumerate().filter(|(_, block)| !block.state.converged());
-    runs(learn.map(|(index, _)| (index, ()))).into_iter().map(|run| run.0).collect()
 }
 
 /// Blocks as they come for a gradient alone: what they learn with stays at home.

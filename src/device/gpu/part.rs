@@ -110,18 +110,24 @@ impl<S: Solving> Part<S> {
         index: usize,
         look: &mut dyn FnMut(&ClassBlock<S>),
     ) -> Result<(), String> {
+        self.make_whole(index)?;
+        let block = &mut self.own.borrow_mut()[index].block;
+        look(block);
+        block.state.take_vectors();
+        block.weights = Arc::default();
+        Ok(())
+    }
+
+    /// Brings the host's block all that the device has of it.
+    fn make_whole(&self, index: usize) -> Result<(), String> {
         let held = self.held();
         let weights = self.weights(index)?;
         let vectors = held.vectors().iter().map(|vector| held.read(vector, index));
         let vectors = vectors.collect::<Result<Vec<_>, _>>()?;
         self.bring_losses(index)?;
-        let mut own = self.own.borrow_mut();
-        let block = &mut own[index].block;
+        let block = &mut self.own.borrow_mut()[index].block;
         block.weights = weights;
         block.state.put_vectors(vectors);
-        look(block);
-        block.state.take_vectors();
-        block.weights = Arc::default();
         Ok(())
     }
 
@@ -149,16 +155,7 @@ impl<S: Solving> Part<S> {
 
     /// The blocks with all that they have, once the device has come to where they are.
     pub(super) fn take_home(self) -> Result<Vec<ClassBlock<S>>, String> {
-        for index in 0..self.count() {
-            let held = self.held();
-            let weights = self.weights(index)?;
-            let vectors = held.vectors().iter().map(|vector| held.read(vector, index));
-            let vectors = vectors.collect::<Result<Vec<_>, _>>()?;
-            self.bring_losses(index)?;
-            let block = &mut self.own.borrow_mut()[index].block;
-            block.weights = weights;
-            block.state.put_vectors(vectors);
-        }
+        (0..self.count()).try_for_each(|index| self.make_whole(index))?;
         Ok(self.own.into_inner().into_iter().map(|own| own.block).collect())
     }
 
@@ -218,12 +215,16 @@ impl<S: ByEpoch> Part<S> {
 
     /// Neighbouring blocks that still learn, as runs.
     pub(super) fn learning(&mut self) -> Vec<Range<usize>> {
-        let own = self.own.get_mut().iter().enumerate();
-        runs(own.filter(|(_, own)| !own.block.state.converged()).map(|(index, _)| (index, ())))
-            .into_iter()
-            .map(|(run, ())| run)
-            .collect()
+        still_learning(self.own.get_mut().iter().map(|own| &own.block))
     }
+}
+
+/// Neighbours that still learn, as runs.
+pub(super) fn still_learning<'a, S: ByEpoch + 'a>(
+    blocks: impl Iterator<Item = &'a ClassBlock<S>>,
+) -> Vec<Range<usize>> {
+    let learning = blocks.enumerate().filter(|(_, block)| !block.state.converged());
+    runs(learning.map(|(index, _)| (index, ()))).into_iter().map(|run| run.0).collect()
 }
 
 /// Neighbours that have the same to do, in runs.

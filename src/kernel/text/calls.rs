@@ -143,6 +143,16 @@ pub(super) fn long(number: usize) -> Argument {
     Argument::Long(number as i64)
 }
 
+/// A kernel with a thread for each of so many, in groups of `threads`.
+pub(super) fn each(
+    kernel: &'static str,
+    threads: usize,
+    count: usize,
+    arguments: Vec<Argument>,
+) -> Launch {
+    Launch { kernel, groups: [count.div_ceil(threads), 1], threads, arguments }
+}
+
 fn product_arguments(size: Size, left: Rows, right: Panels, out: Panels) -> Vec<Argument> {
     use Argument::Buffer as At;
     vec![
@@ -245,14 +255,14 @@ pub fn step(
             "adam"
         }
     };
-    Launch { kernel, groups: [count.div_ceil(128), 1], threads: 128, arguments }
+    each(kernel, 128, count, arguments)
 }
 
 /// mean += share (weights - mean), of `count` numbers from `from` on.
 pub fn average((from, count): (usize, usize), share: f32, weights: Buffer, mean: Buffer) -> Launch {
     use Argument::Buffer as At;
     let arguments = vec![long(count), Argument::Float(share), long(from), At(weights), At(mean)];
-    Launch { kernel: "average", groups: [count.div_ceil(128), 1], threads: 128, arguments }
+    each("average", 128, count, arguments)
 }
 
 /// Dropout as kernel/dropout/ has it: of `bound` / 256 of the numbers.
@@ -290,7 +300,7 @@ pub fn order_rows(
         Argument::Float(scale),
     ];
     let items = rows * (stride / LANES);
-    Launch { kernel: "order_rows", groups: [items.div_ceil(64), 1], threads: 64, arguments }
+    each("order_rows", 64, items, arguments)
 }
 
 /// `to` `[width][to_row]` = the rows turned.
@@ -326,5 +336,5 @@ pub fn turn_panels(
 pub fn functions(count: usize, x: Buffer, found: Buffer) -> Launch {
     use Argument::Buffer as At;
     let arguments = vec![long(count), At(x), At(found)];
-    Launch { kernel: "functions", groups: [count.div_ceil(64), 1], threads: 64, arguments }
+    each("functions", 64, count, arguments)
 }

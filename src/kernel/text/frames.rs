@@ -1,6 +1,6 @@
 //! How the device text's kernels of frames are called.
 
-use super::calls::{Argument, Buffer, Launch, int, long};
+use super::calls::{Argument, Buffer, Launch, each, int, long};
 
 /// Threads of a group, each with one number.
 const THREADS: usize = 128;
@@ -26,7 +26,7 @@ pub(crate) fn from_bytes(
     use Argument::Buffer as At;
     let mut arguments = vec![int(frames), int(width), int(stride), long(first)];
     arguments.extend([bytes, rows, scaling, numbers].map(At));
-    Launch { kernel: "from_bytes", groups: groups(frames * stride), threads: THREADS, arguments }
+    each("from_bytes", THREADS, frames * stride, arguments)
 }
 
 /// What the videos are pooled to by `kernel`, `[rows][stride]` from number `at` of `pooled` on.
@@ -50,9 +50,5 @@ fn launch<const N: usize>(kernel: &'static str, videos: Videos, rest: [Argument;
     let mut arguments = vec![int(rows), int(stride)];
     arguments.extend([offsets, frames].map(Argument::Buffer));
     arguments.extend(rest);
-    Launch { kernel, groups: groups(rows * stride), threads: THREADS, arguments }
-}
-
-fn groups(numbers: usize) -> [usize; 2] {
-    [numbers.div_ceil(THREADS), 1]
+    each(kernel, THREADS, rows * stride, arguments)
 }

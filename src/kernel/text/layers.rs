@@ -1,6 +1,6 @@
 //! How the kernels around the shared layers' products are called.
 
-use super::calls::{Argument, Buffer, LANES, Launch, Start, int, long};
+use super::calls::{Argument, Buffer, LANES, Launch, Start, each, int, long};
 use crate::kernel::dense::Activation;
 
 /// Numbers in a buffer, from one on.
@@ -29,16 +29,10 @@ impl Extent {
     }
 }
 
-/// One thread for each number.
-fn each(kernel: &'static str, count: usize, arguments: Vec<Argument>) -> Launch {
-    Launch { kernel, groups: [count.div_ceil(128), 1], threads: 128, arguments }
-}
-
 /// Scales rows to length 1.
 pub(crate) fn normalise(extent: Extent, numbers: Buffer) -> Launch {
     let arguments = vec![int(extent.rows), int(extent.stride()), Argument::Buffer(numbers)];
-    let groups = [extent.rows.div_ceil(32), 1];
-    Launch { kernel: "normalise_rows", groups, threads: 32, arguments }
+    each("normalise_rows", 32, extent.rows, arguments)
 }
 
 /// Shifts and scales columns.
@@ -46,7 +40,7 @@ pub(crate) fn standardise(extent: Extent, [means, scales]: [Buffer; 2], numbers:
     let Extent { rows, width } = extent;
     let mut arguments = vec![int(rows), int(extent.stride()), int(width)];
     arguments.extend([means, scales, numbers].map(Argument::Buffer));
-    each("standardise", rows * width, arguments)
+    each("standardise", 128, rows * width, arguments)
 }
 
 fn number_of(activation: Activation) -> Argument {
@@ -64,7 +58,7 @@ pub(crate) fn activate(extent: Extent, activation: Activation, y: Buffer) -> Lau
     let count = extent.count();
     let mut arguments = vec![long(count), int(extent.stride()), int(extent.width)];
     arguments.extend([number_of(activation), Argument::Buffer(y)]);
-    each("activate", count, arguments)
+    each("activate", 128, count, arguments)
 }
 
 /// dL/dz = dL/dy f'(z), in place.
@@ -77,7 +71,7 @@ pub(crate) fn activation_slopes(
     let count = extent.count();
     let mut arguments = vec![long(count), number_of(activation)];
     arguments.extend([y, slopes].into_iter().flat_map(place));
-    each("activation_slopes", count, arguments)
+    each("activation_slopes", 128, count, arguments)
 }
 
 /// The sum of each column, filling included, from zero or from what is there.
@@ -90,8 +84,7 @@ pub(crate) fn column_sums(extent: Extent, numbers: Place, sums: Place, start: St
         Start::Out => Argument::Int(1),
         Start::Bias(..) => panic!("sums begin with zero or with what is there"),
     });
-    let groups = [columns.div_ceil(64), 1];
-    Launch { kernel: "column_sums", groups, threads: 64, arguments }
+    each("column_sums", 64, columns, arguments)
 }
 
 /// Of W x + b the gate s, in place, and y = s x.
@@ -99,7 +92,7 @@ pub(crate) fn gating(extent: Extent, x: Buffer, gate: Buffer, y: Buffer) -> Laun
     let count = extent.count();
     let mut arguments = vec![long(count), int(extent.stride()), int(extent.width)];
     arguments.extend([x, gate, y].map(Argument::Buffer));
-    each("gating", count, arguments)
+    each("gating", 128, count, arguments)
 }
 
 /// Of dL/dy dL/d(W x + b), in place, and what passes by the product. x and s begin at number
@@ -114,14 +107,14 @@ pub(crate) fn gating_slopes(
     let mut arguments = vec![long(extent.count()), At(x), At(gate), long(from)];
     arguments.extend(place(slopes));
     arguments.push(At(dx));
-    each("gating_slopes", extent.count(), arguments)
+    each("gating_slopes", 128, extent.count(), arguments)
 }
 
 /// Of W x + b what is added, in place, and y.
 pub(crate) fn residual(extent: Extent, x: Buffer, added: Buffer, y: Buffer) -> Launch {
     let mut arguments = vec![long(extent.count())];
     arguments.extend([x, added, y].map(Argument::Buffer));
-    each("residual", extent.count(), arguments)
+    each("residual", 128, extent.count(), arguments)
 }
 
 /// Of dL/dy dL/d(W x + b), in place, and what passes by the product.
@@ -129,7 +122,7 @@ pub(crate) fn residual_slopes(extent: Extent, added: Place, slopes: Place, dx: B
     let mut arguments = vec![long(extent.count())];
     arguments.extend([added, slopes].into_iter().flat_map(place));
     arguments.push(Argument::Buffer(dx));
-    each("residual_slopes", extent.count(), arguments)
+    each("residual_slopes", 128, extent.count(), arguments)
 }
 
 fn place(Place { buffer, from }: Place) -> [Argument; 2] {

@@ -1,7 +1,7 @@
 //! How the kernels of `mixture/device.h` are called: sweeps over logits, and the sums that follow
 //! them.
 
-use super::calls::{Argument, Buffer, LANES, Launch, int, long};
+use super::calls::{Argument, Buffer, LANES, Launch, each, int, long};
 
 /// Words that `mixture/device.h` takes of each group.
 pub(crate) const GROUP_WORDS: usize = 5;
@@ -90,7 +90,7 @@ pub fn sweep(
         int(class_from),
     ];
     let items = rows * groups.count * LANES;
-    Launch { kernel: "sweep", groups: [items.div_ceil(128), 1], threads: 128, arguments }
+    each("sweep", 128, items, arguments)
 }
 
 /// Adds the losses `[rows][groups][16]` to the sums in float64 of these groups' classes.
@@ -99,7 +99,7 @@ pub fn class_losses(rows: usize, groups: Groups, losses: Buffer, sums: Buffer) -
     let lanes = groups.count * LANES;
     let first = int(groups.first * LANES);
     let arguments = vec![int(rows), int(lanes), At(losses), At(sums), first];
-    Launch { kernel: "class_losses", groups: [lanes.div_ceil(32), 1], threads: 32, arguments }
+    each("class_losses", 32, lanes, arguments)
 }
 
 /// Row blocks of which some rows are among those of a run.
@@ -136,21 +136,21 @@ pub(crate) fn block_losses(
         int(groups.first * LANES),
     ];
     let items = runs.count * lanes;
-    Launch { kernel: "block_losses", groups: [items.div_ceil(32), 1], threads: 32, arguments }
+    each("block_losses", 32, items, arguments)
 }
 
 /// Adds the sums [row blocks][lanes], one after the other, to the row blocks' losses.
 pub(crate) fn add_losses(blocks: usize, lanes: usize, sums: Buffer, losses: Buffer) -> Launch {
     use Argument::Buffer as At;
     let arguments = vec![int(blocks), int(lanes), At(sums), At(losses)];
-    Launch { kernel: "add_losses", groups: [blocks.div_ceil(32), 1], threads: 32, arguments }
+    each("add_losses", 32, blocks, arguments)
 }
 
 /// Adds each row's losses `[rows][groups][16]` to its sum in float64.
 pub fn row_losses(rows: usize, groups: usize, losses: Buffer, sums: Buffer) -> Launch {
     use Argument::Buffer as At;
     let arguments = vec![int(rows), int(groups), At(losses), At(sums)];
-    Launch { kernel: "row_losses", groups: [rows.div_ceil(32), 1], threads: 32, arguments }
+    each("row_losses", 32, rows, arguments)
 }
 
 /// Gradients of the biases of panels from `first` on, whose slopes are [rows][16 panels].
@@ -172,8 +172,7 @@ pub fn bias_gradient(
         At(gradient),
         Argument::Int(i32::from(add)),
     ];
-    let groups = [(panels * LANES).div_ceil(64), 1];
-    Launch { kernel: "bias_gradient", groups, threads: 64, arguments }
+    each("bias_gradient", 64, panels * LANES, arguments)
 }
 
 /// The sum of squares in float64 of each of `panels` panels from `first` on, of `numbers` numbers.
@@ -185,7 +184,7 @@ pub fn panel_squares(
 ) -> Launch {
     use Argument::Buffer as At;
     let arguments = vec![int(panels), int(numbers), long(first), At(gradient), At(squares)];
-    Launch { kernel: "panel_squares", groups: [panels.div_ceil(32), 1], threads: 32, arguments }
+    each("panel_squares", 32, panels, arguments)
 }
 
 /// Multiplies each of `panels` panels from `first` on, of `numbers` numbers, by the first of
@@ -202,5 +201,5 @@ pub fn scale_panels(
     let mut arguments = vec![long(count), int(numbers), long(first), At(learned)];
     arguments.extend(factors.map(Argument::Float));
     arguments.push(At(gradient));
-    Launch { kernel: "scale_panels", groups: [count.div_ceil(128), 1], threads: 128, arguments }
+    each("scale_panels", 128, count, arguments)
 }
