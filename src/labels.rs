@@ -33,6 +33,13 @@ impl Labels {
         (0..other.rows()).for_each(|row| self.push(other.row(row)));
     }
 
+    /// Those of some rows, in this order.
+    pub(crate) fn of(&self, rows: impl IntoIterator<Item = usize>) -> Labels {
+        let mut own = Labels::new();
+        rows.into_iter().for_each(|row| own.push(self.row(row)));
+        own
+    }
+
     pub fn rows(&self) -> usize {
         self.offsets.len() - 1
     }

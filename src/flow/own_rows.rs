@@ -148,8 +148,7 @@ impl AtRest for OwnRows {
         let mut activations = Matrix::zeros(0, self.width);
         self.sealed.copy(rows, false, &mut activations.data)?;
         activations.resize(rows.len());
-        let mut labels = Labels::new();
-        rows.iter().for_each(|row| labels.push(self.labels.row(*row)));
+        let labels = self.labels.of(rows.iter().copied());
         let rows = 0..rows.len();
         Ok(Resting { activations: Cow::Owned(activations), labels: Cow::Owned(labels), rows })
     }
@@ -164,8 +163,7 @@ impl AtRest for OwnRows {
         };
         let mut activations = Matrix::zeros(rows.len(), self.width);
         self.sealed.read(file, rows.start, &mut activations.data)?;
-        let mut labels = Labels::new();
-        rows.clone().for_each(|row| labels.push(self.labels.row(row)));
+        let labels = self.labels.of(rows.clone());
         let rows = 0..rows.len();
         Ok(Resting { activations: Cow::Owned(activations), labels: Cow::Owned(labels), rows })
     }

@@ -111,9 +111,8 @@ fn pieces<'a>(
         let run = from..(from + PIECE_ROWS).min(rows);
         let mut features = Matrix::zeros(run.len(), activations.width());
         features.data.copy_from_slice(activations.run(run.clone()));
-        let mut own = Labels::new();
-        run.clone().for_each(|row| own.push(labels.row(row)));
-        Ok(Piece { features: Features::Videos(features), labels: own, last: run.end == rows })
+        let (features, own) = (Features::Videos(features), labels.of(run.clone()));
+        Ok(Piece { features, labels: own, last: run.end == rows })
     })
 }
 

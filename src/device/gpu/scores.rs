@@ -11,7 +11,6 @@ use super::window::{Source, Window};
 use super::{failure, wait};
 use crate::device::{AtRest, Pace, Resting, Scores, Which};
 use crate::error::Result;
-use crate::labels::Labels;
 use crate::model::stride_of;
 
 /// Rows at rest.
@@ -105,8 +104,8 @@ impl<'a> Rest<'a> {
     ) -> Result<Window> {
         let failed = failure(queue);
         if let (Some(all), Which::Single(rows)) = (kept, which) {
-            let (rows, mut labels) = (&rows[run.clone()], Labels::new());
-            rows.iter().for_each(|row| labels.push(self.rows.labels().row(*row)));
+            let rows = &rows[run.clone()];
+            let labels = self.rows.labels().of(rows.iter().copied());
             let places: Vec<i64> = rows.iter().map(|row| (row * stride_of(width)) as i64).collect();
             let numbers = all.activations();
             let source = Source { numbers, places: &places, width, dropout: None };
@@ -116,8 +115,7 @@ impl<'a> Rest<'a> {
             Which::Run(first, _) => self.rows.run(first + run.start..first + run.end)?,
             Which::Single(rows) => self.rows.gathered(&rows[run.clone()])?,
         };
-        let mut own = Labels::new();
-        rows.clone().for_each(|row| own.push(labels.row(row)));
+        let own = labels.of(rows.clone());
         let numbers = queue.upload(activations.run(rows)).map_err(&failed)?;
         Window::of(queue, (Rc::new(numbers), width), &own, &[]).map_err(failed)
     }
