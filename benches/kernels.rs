@@ -1,14 +1,15 @@
 //! The kernels in criterion: matrix products beside the best libraries of Rust at the shapes of the
-//! mixture kernel, and its sweep. `cargo bench --bench kernels`
+//! mixture kernel, its sweep, and random numbers of rows. `cargo bench --bench kernels`
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use reelscale::internals::kernel::mixture::layout::Layout;
 use reelscale::internals::kernel::product::{Left, Output, Panels, Size, Workspace};
 use reelscale::internals::kernel::sweep::{Tile, gradients};
 use reelscale::internals::kernel::vector::{Instructions, LANES};
+use reelscale::internals::kernel::{dropout, permutation};
 use reelscale::internals::labels::Labels;
 use reelscale::internals::model::spec::Dummy;
-use reelscale::internals::rng::{Purpose, Stream};
+use reelscale::internals::rng::{Permutation, Purpose, Stream};
 
 /// rows x depth times depth x columns: logits, the experts' gradient, the activations' gradient.
 const SHAPES: [(&str, usize, usize, usize); 3] =
@@ -95,9 +96,48 @@ fn sweep(criterion: &mut Criterion) {
     }
 }
 
+/// What a row costs before it is worked on: its place in the epoch's order, and dropout of its
+/// numbers, by the vector code and one word after the other.
+fn draws(criterion: &mut Criterion) {
+    let places = 0..4096;
+    let permutation = Permutation::new(7, Purpose::RowOrder, 0, 5_786_881);
+    let mut items = vec![0; places.len()];
+    let mut group = criterion.benchmark_group("permutation/a place");
+    group.throughput(Throughput::Elements(places.len() as u64));
+    for instructions in Instructions::available() {
+        group.bench_function(instructions.name(), |bencher| {
+            bencher.iter(|| permutation::items(instructions, &permutation, 0, &mut items));
+        });
+    }
+    group.bench_function("definition", |bencher| {
+        bencher.iter(|| places.clone().map(|place| permutation.at(place)).max());
+    });
+    group.finish();
+
+    let (mut numbers, bound) = (random(1024), dropout::bound(0.5));
+    let mut group = criterion.benchmark_group("dropout/a row of 1,024");
+    let stream = || Stream::new(7, Purpose::Dropout, 77);
+    for instructions in Instructions::available() {
+        group.bench_function(instructions.name(), |bencher| {
+            bencher.iter(|| dropout::drop_out(instructions, &mut numbers, bound, &stream()));
+        });
+    }
+    group.bench_function("definition", |bencher| {
+        bencher.iter(|| {
+            let mut stream = stream();
+            for numbers in numbers.chunks_mut(4) {
+                let bytes = stream.next_u32().to_le_bytes();
+                let pairs = numbers.iter_mut().zip(bytes);
+                pairs.for_each(|(x, byte)| *x = dropout::definition::number(*x, byte, bound));
+            }
+        });
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = kernels;
     config = Criterion::default().sample_size(20).without_plots();
-    targets = products, sweep
+    targets = products, sweep, draws
 }
 criterion_main!(kernels);

@@ -20,6 +20,14 @@ pub enum Purpose {
     Negatives = 10,
 }
 
+/// Where a stream begins: what kernels make its words of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) key: [u32; 2],
+    /// Of its first block; the first word counts blocks.
+    pub(crate) counter: [u32; 4],
+}
+
 /// A stream of random numbers, told apart from all others by its seed, purpose and index.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -38,6 +46,12 @@ impl Stream {
         let key = [seed as u32, (seed >> 32) as u32];
         let counter = [0, purpose as u32 | ((index >> 32) as u32) << 16, index as u32, 0x5eed];
         Stream { key, counter, block: [0; 4], used: 4 }
+    }
+
+    /// Where it began, whatever has been drawn since.
+    pub(crate) fn start(&self) -> Start {
+        let [_, second, third, fourth] = self.counter;
+        Start { key: self.key, counter: [0, second, third, fourth] }
     }
 
     /// Uniform over all 32-bit words.
@@ -114,8 +128,23 @@ impl Permutation {
         Permutation { count: count as u64, half_bits: bits.div_ceil(2), keys }
     }
 
+    /// n.
+    pub(crate) fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Bits of each half of a value that goes through the rounds; at most 32.
+    pub(crate) fn half_bits(&self) -> u32 {
+        self.half_bits
+    }
+
+    /// What each round is keyed by.
+    pub(crate) fn keys(&self) -> [u32; 6] {
+        self.keys
+    }
+
     /// The item at `position`. Both are below `count`.
-    pub(crate) fn at(&self, position: usize) -> usize {
+    pub fn at(&self, position: usize) -> usize {
         let mut value = position as u64;
         assert!(value < self.count, "position {position} is outside the permutation");
         loop {

@@ -1,7 +1,8 @@
 //! Dropout of activations, the same wherever a row runs.
 
-use crate::kernel::dropout::{bound, drop_out};
+use crate::kernel::dropout::{bound, drop_out, scale};
 use crate::kernel::text::calls;
+use crate::kernel::vector::Instructions;
 use crate::rng::{Purpose, Stream};
 
 /// Dropout of activations (Srivastava et al. 2014): each is 0 with probability `share` and else
@@ -22,14 +23,14 @@ impl Dropout {
 
     /// Leaves out some of row `row`'s numbers, or of a gradient with respect to them.
     pub(crate) fn apply(self, row: usize, numbers: &mut [f32]) {
-        let (bound, mut stream) = self.draw(row);
-        drop_out(numbers, bound, || stream.next_u32());
+        let (bound, stream) = self.draw(row);
+        drop_out(Instructions::detect(), numbers, bound, &stream);
     }
 
     /// As kernels of devices take it, which are told each row's stream.
     pub(crate) fn on_device(self) -> calls::Dropout {
         let bound = bound(self.share);
-        calls::Dropout { seed: self.seed, bound, scale: 256.0 / (256 - bound) as f32 }
+        calls::Dropout { seed: self.seed, bound, scale: scale(bound) }
     }
 
     /// The stream that row `row` draws from.

@@ -2,11 +2,13 @@
 //! with the best instructions of this machine, whatever the device.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::kernel::vector::Instructions;
-use crate::kernel::{finite, functions};
+use crate::kernel::{finite, functions, permutation};
 use crate::model::Matrix;
 use crate::model::features::Features;
+use crate::rng::Permutation;
 
 /// Whether all values are numbers, and not infinite.
 pub(crate) fn all_finite(values: &[f32]) -> bool {
@@ -21,6 +23,13 @@ pub(crate) fn square(values: &[f32]) -> f64 {
 /// The natural logarithm that losses are made of: the same bits everywhere.
 pub(crate) fn log(x: f32) -> f32 {
     functions::log(x)
+}
+
+/// The items at these places of a permutation.
+pub(crate) fn permuted(permutation: &Permutation, places: Range<usize>) -> Vec<usize> {
+    let mut items = vec![0; places.len()];
+    permutation::items(Instructions::detect(), permutation, places.start, &mut items);
+    items
 }
 
 /// Features as numbers, one after the other: of videos `[rows][D]`, of frames `[all frames][D]`.

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::own_rows::{OwnRows, seal_of, sealed_stride};
 use crate::comm::{Announced, Comm, Exchange};
-use crate::device::{self, Device, Dropout, Pace};
+use crate::device::{self, Device, Dropout, Pace, host_arithmetic};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
 use crate::rng::Permutation;
@@ -31,10 +31,11 @@ pub enum Order {
 }
 
 impl Order {
-    fn row(&self, position: usize) -> usize {
+    /// The rows at these positions.
+    fn rows(&self, positions: Range<usize>) -> Vec<usize> {
         match self {
-            Order::Natural => position,
-            Order::Shuffled(permutation) => permutation.at(position),
+            Order::Natural => positions.collect(),
+            Order::Shuffled(permutation) => host_arithmetic::permuted(permutation, positions),
         }
     }
 }
@@ -55,6 +56,8 @@ pub struct Travel<'a> {
 /// Whose rows make up a window.
 struct Parts {
     positions: Range<usize>,
+    /// The row at each position, of all ranks' rows.
+    rows: Vec<usize>,
     /// Numbers of each rank's part.
     counts: Vec<usize>,
     /// The rank that holds the row at each position of the window.
@@ -134,8 +137,8 @@ impl Travel<'_> {
         let stride = sealed_stride(self.own.width());
         let (mut holders, mut label_words) = (Vec::with_capacity(positions.len()), Vec::new());
         let mut counts = vec![0; self.runs.len()];
-        for position in positions.clone() {
-            let row = self.order.row(position);
+        let rows = self.order.rows(positions.clone());
+        for row in rows.iter().copied() {
             let holder = self.runs.partition_point(|run| run.end <= row);
             holders.push(holder);
             counts[holder] += stride;
@@ -146,7 +149,7 @@ impl Travel<'_> {
             }
         }
         let labels = self.comm.start_all_gather_any(label_words);
-        Coming { parts: Parts { positions, counts, holders }, labels }
+        Coming { parts: Parts { positions, rows, counts, holders }, labels }
     }
 
     fn mine(&self, spans: Vec<Range<usize>>) -> Mine<'_> {
@@ -154,7 +157,7 @@ impl Travel<'_> {
         let (order, own) = (self.order.clone(), self.own.rows.clone());
         let mut spans = spans.into_iter();
         Mine::Scratch(Ahead::new(0, move || {
-            let rows = rows_within(&order, spans.next()?, &own);
+            let rows = rows_within(order.rows(spans.next()?), &own);
             let mut part = Vec::new();
             Some(scratch.copy_sealed(&rows, &mut part).map(|()| part))
         }))
@@ -181,15 +184,13 @@ impl Travel<'_> {
         let Arrived { parts, rows, labels } = window;
         let from = parts.places(sealed_stride(self.own.width()));
         self.prove(parts, &from, rows);
-        let drawn_by = parts.positions.clone().filter(|_| self.dropout.is_some());
-        let drawn_by: Vec<usize> = drawn_by.map(|position| self.order.row(position)).collect();
         let arrived = device::Arrived {
             first: parts.positions.start,
             width: self.own.width(),
             numbers: rows,
             from: &from,
             labels: std::mem::take(labels),
-            dropout: self.dropout.map(|dropout| (dropout, &drawn_by[..])),
+            dropout: self.dropout.map(|dropout| (dropout, &parts.rows[..])),
         };
         device.bring(arrived, before)
     }
@@ -218,7 +219,7 @@ impl Travel<'_> {
         for (at, found, seal) in Team::new(&mut threads).map(pieces, damaged).concat() {
             let (holder, from) = rows[at];
             arrived[from..from + stride - 1].fill(0.0);
-            let what = format!("activations of row {}", self.order.row(parts.positions.start + at));
+            let what = format!("activations of row {}", parts.rows[at]);
             self.comm.keep_damage(self.comm.damaged(holder, what, found, seal));
         }
     }
@@ -267,7 +268,7 @@ impl<D: Device> Windows<'_, D> {
     /// Starts the window that is coming, and announces the one after it.
     fn start(&mut self) -> Result<()> {
         let Some(Coming { parts, labels }) = self.coming.take() else { return Ok(()) };
-        let (part, read) = match self.mine.next(self.travel, &parts.positions) {
+        let (part, read) = match self.mine.next(&parts.rows) {
             Ok(part) => (part, Ok(())),
             Err(error) => (self.travel.nothing(&parts), Err(error)),
         };
@@ -296,10 +297,11 @@ impl<D: Device> Drop for Windows<'_, D> {
 }
 
 impl Mine<'_> {
-    fn next(&mut self, travel: &Travel, span: &Range<usize>) -> Result<Vec<f32>> {
+    /// Those of the window that has these `rows`.
+    fn next(&mut self, rows: &[usize]) -> Result<Vec<f32>> {
         match self {
             Mine::Memory(own) => {
-                let rows = rows_within(&travel.order, span.clone(), &own.rows);
+                let rows = rows_within(rows.iter().copied(), &own.rows);
                 let mut part = Vec::with_capacity(rows.len() * sealed_stride(own.width()));
                 own.copy_sealed(&rows, &mut part).map(|()| part)
             }
@@ -315,9 +317,9 @@ impl Mine<'_> {
     }
 }
 
-/// Those rows at the positions `span` that are among `own`, counted from its first.
-fn rows_within(order: &Order, span: Range<usize>, own: &Range<usize>) -> Vec<usize> {
-    let rows = span.map(|position| order.row(position)).filter(|row| own.contains(row));
+/// Those of `rows` that are among `own`, counted from its first.
+fn rows_within(rows: impl IntoIterator<Item = usize>, own: &Range<usize>) -> Vec<usize> {
+    let rows = rows.into_iter().filter(|row| own.contains(row));
     rows.map(|row| row - own.start).collect()
 }
 

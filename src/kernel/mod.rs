@@ -15,6 +15,8 @@ pub mod irprop;
 pub mod matrix;
 pub mod mixture;
 pub mod normalise;
+pub mod permutation;
+pub mod philox;
 pub mod pooling;
 pub mod product;
 pub mod residual;

@@ -6,8 +6,10 @@ use reelscale::internals::kernel::irprop::{Bounds, Memory};
 use reelscale::internals::kernel::normalise::normalise_l2;
 use reelscale::internals::kernel::standardise::standardise;
 use reelscale::internals::kernel::{
-    adagrad, adam, average, dequantise, dropout, finite, irprop, normalise, standardise as columns,
+    adagrad, adam, average, dequantise, dropout, finite, irprop, normalise, permutation, philox,
+    standardise as columns,
 };
+use reelscale::internals::rng::{Permutation, Purpose, Stream};
 
 use super::draws::Draws;
 use super::{cases, kernels, same};
@@ -57,26 +59,46 @@ fn rows_are_scaled_by_definition() {
 }
 
 #[test]
-fn numbers_are_left_out_by_definition() {
+fn words_and_what_they_leave_out_are_those_of_the_stream() {
     for case in 0..cases(60) {
         let mut draws = Draws::new(case);
-        let numbers = draws.numbers(draws_count(case), 10.0);
-        let bound = draws.below(256) as u32;
-        let bytes: Vec<u8> = (0..numbers.len().next_multiple_of(4)).map(|_| draws.byte()).collect();
-        let mut found = numbers.clone();
-        let mut words = bytes.as_chunks::<4>().0.iter();
-        dropout::drop_out(&mut found, bound, || u32::from_le_bytes(*words.next().unwrap()));
-        let expected: Vec<f32> = numbers
-            .iter()
-            .zip(&bytes)
-            .map(|(x, byte)| dropout::definition::number(*x, *byte, bound))
+        let count = draws.far(500);
+        let numbers = draws.numbers(count, 10.0);
+        let bound = draws.one_of(&[0, 1, 64, 128, 255, 256]);
+        let index = draws.one_of(&[0, 77, u32::MAX as usize, (1 << 48) - 1]);
+        let mut stream = Stream::new(case << 31, Purpose::Dropout, index as u64);
+        let expected: Vec<u32> =
+            (0..numbers.len().div_ceil(4)).map(|_| stream.next_u32()).collect();
+        let bytes = expected.iter().flat_map(|word| word.to_le_bytes());
+        let left: Vec<f32> = (numbers.iter().zip(bytes))
+            .map(|(x, byte)| dropout::definition::number(*x, byte, bound))
             .collect();
-        same(&found, &expected, &|| format!("case {case}"));
+        for kernel in kernels() {
+            let (mut words, mut found) = (vec![7; expected.len()], numbers.clone());
+            philox::fill(kernel, &stream, &mut words);
+            assert_eq!(words, expected, "case {case} on {kernel:?}");
+            dropout::drop_out(kernel, &mut found, bound, &stream);
+            same(&found, &left, &|| format!("case {case} on {kernel:?}"));
+        }
     }
 }
 
-fn draws_count(case: u64) -> usize {
-    Draws::new(case + 1000).far(500)
+#[test]
+fn items_of_many_places_are_those_of_each_place() {
+    for case in 0..cases(60) {
+        let mut draws = Draws::new(case);
+        let (some, large) = (draws.some(), draws.one_of(&[1 << 10, 1 << 20, 1 << 32, 1 << 40]));
+        let count = draws.one_of(&[some, 1000, large - 1, large, large + 1]);
+        let permutation = Permutation::new(case, Purpose::RowOrder, 1, count);
+        let first = draws.below(count);
+        let places = first..count.min(first + draws.far(1200));
+        let expected: Vec<usize> = places.clone().map(|place| permutation.at(place)).collect();
+        for kernel in kernels() {
+            let mut found = vec![7; expected.len()];
+            permutation::items(kernel, &permutation, first, &mut found);
+            assert_eq!(found, expected, "places {places:?} of {count} on {kernel:?}");
+        }
+    }
 }
 
 /// Weights, a gradient, two vectors of state that aren't negative, and what steps are told.
@@ -202,7 +224,8 @@ fn what_is_below_a_bound_is_told_by_definition() {
     let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -f32::MAX];
     for case in 0..cases(200) {
         let mut draws = Draws::new(case);
-        let mut numbers = draws.numbers(draws_count(case), 1.0);
+        let count = draws.far(500);
+        let mut numbers = draws.numbers(count, 1.0);
         if !numbers.is_empty() && draws.below(2) == 0 {
             let at = draws.below(numbers.len());
             numbers[at] = draws.one_of(&odd);

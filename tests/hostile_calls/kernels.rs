@@ -10,8 +10,9 @@ use reelscale::internals::kernel::product::{Left, Output, Panels, Size, Workspac
 use reelscale::internals::kernel::vector::{self, Instructions};
 use reelscale::internals::kernel::{
     adagrad, adam, average, dense, dequantise, dropout, finite, functions, gating, irprop,
-    normalise, pooling, product, residual, standardise,
+    normalise, permutation, philox, pooling, product, residual, standardise,
 };
+use reelscale::internals::rng::{Permutation, Purpose, Stream};
 
 use super::Calls;
 use super::draws::Draws;
@@ -240,7 +241,17 @@ fn elements(draws: &mut Draws, calls: &mut Calls) {
     });
     let bound = draws.one_of(&[0, 1, 255, 256, 257, u32::MAX]);
     calls.make("kernel::dropout::bound", || dropout::bound(slope));
-    calls.make("kernel::dropout::drop_out", || dropout::drop_out(&mut values, bound, || 77));
+    calls.make("kernel::dropout::drop_out", || {
+        dropout::drop_out(kernel, &mut values, bound, &Stream::new(77, Purpose::Dropout, 7));
+    });
+    calls.make("kernel::philox::fill", || {
+        philox::fill(kernel, &Stream::new(77, Purpose::Dropout, 7), &mut [0; 70][..width.min(70)]);
+    });
+    let places = draws.one_of(&[0, 1, 2, 70, usize::MAX]);
+    calls.make("kernel::permutation::items", || {
+        let permutation = Permutation::new(77, Purpose::RowOrder, 7, places);
+        permutation::items(kernel, &permutation, width, &mut [0; 3]);
+    });
     calls.make("kernel::dropout::definition::number", || {
         dropout::definition::number(slope, 77, bound)
     });
