@@ -22,13 +22,15 @@ use reelscale::{Comm, Exit, Host, Job, Result, run_threads};
 use super::common::pinned_jobs::{FRAMES, VIDEOS, job, shards};
 use super::common::pins::{Literals, Pin};
 use super::common::stopped::train;
+use super::declared::{declared, given};
 
 /// Bytes that a device of these jobs holds at most: more would be a leak.
 const BYTES_MAX: usize = 16 << 20;
 
-/// A launcher that can be lost at a launch, or tells a run to stop at one.
+/// A launcher that can be lost at a launch, or tells a run to stop at one. Each launch has the
+/// arguments that the PTX declares.
 pub struct Watched {
-    inner: OpenCl,
+    inner: Box<dyn Launcher>,
     pub launches: Rc<Cell<usize>>,
     /// Kernels that were launched.
     kernels: Arc<Mutex<BTreeSet<&'static str>>>,
@@ -39,16 +41,19 @@ pub struct Watched {
 impl Watched {
     fn of(text: &str, options: &str) -> std::result::Result<Watched, String> {
         let device = *devices(Kinds::Any)?.first().ok_or("no OpenCL device")?;
-        let (inner, launches) = (OpenCl::of(device, text, options)?, Rc::default());
-        let kernels = Arc::default();
-        Ok(Watched { inner, launches, kernels, lost_at: usize::MAX, stops: None })
+        Ok(Watched::around(Box::new(OpenCl::of(device, text, options)?)))
+    }
+
+    pub fn around(inner: Box<dyn Launcher>) -> Watched {
+        let (launches, kernels) = (Rc::default(), Arc::default());
+        Watched { inner, launches, kernels, lost_at: usize::MAX, stops: None }
     }
 
     pub fn new() -> Watched {
         Watched::of(&whole(), OPENCL_OPTIONS).unwrap()
     }
 
-    fn device(self, job: &Job) -> Gpu {
+    pub fn device(self, job: &Job) -> Gpu {
         self.of_bytes(job, BYTES_MAX)
     }
 
@@ -100,6 +105,7 @@ impl Launcher for Watched {
         let launches = self.launches.get() + 1;
         self.launches.set(launches);
         self.kernels.lock().unwrap().insert(launch.kernel);
+        assert_eq!(given(launch), declared(launch.kernel), "arguments of {}", launch.kernel);
         if let Some((_, flag)) = self.stops.as_ref().filter(|stops| stops.0 == launches) {
             flag.store(true, Relaxed);
         }
@@ -162,13 +168,26 @@ fn kernels() -> BTreeSet<&'static str> {
     names.map(|name| name.split(')').next().unwrap()).collect()
 }
 
+/// What jobs run on.
+pub struct Ground<'a> {
+    pub name: &'a str,
+    /// A launcher for a rank of so many.
+    pub launcher: &'a (dyn Fn(usize) -> Watched + Sync),
+}
+
 /// Every job on one, two and three ranks. Gives the kernels that none of them launched.
-fn check(literals: &str, jobs: &[(&str, &str)], frames: usize) -> Vec<&'static str> {
+fn check(
+    ground: &Ground,
+    literals: &str,
+    jobs: &[(&str, &str)],
+    frames: usize,
+) -> Vec<&'static str> {
     let mut unused = kernels();
     assert!(unused.len() > 30, "{unused:?}");
     let (folder, launched) = (tempfile::tempdir().unwrap(), Arc::default());
     shards(folder.path(), frames);
     let mut literals = Literals::read(literals);
+    let watched = |ranks: usize| (ground.launcher)(ranks);
     for (name, own) in jobs {
         let job = job(folder.path(), name, own);
         // A run that holds all rows, and some that end within row blocks of 20 rows; of those of 30
@@ -176,14 +195,15 @@ fn check(literals: &str, jobs: &[(&str, &str)], frames: usize) -> Vec<&'static s
         for (ranks, run) in [(1, 8192), (2, 48), (3, 30)] {
             let device = |_: &_| {
                 let kernels = Arc::clone(&launched);
-                Ok(Watched { kernels, ..Watched::new() }.device(&job).in_runs_of(run))
+                Ok(Watched { kernels, ..watched(ranks) }.device(&job).in_runs_of(run))
             };
             let pin = Pin::of_run_on(&job, &vec![1; ranks], device);
-            literals.check(name, &format!("OpenCL, {ranks} ranks"), pin);
+            literals.check(name, &format!("{}, {ranks} ranks", ground.name), pin);
         }
         if frames > 0 {
-            let device = |_: &_| Ok(Watched::new().device(&job).frames_on_host());
-            literals.check(name, "OpenCL, frames on the host", Pin::of_run_on(&job, &[1], device));
+            let device = |_: &_| Ok(watched(1).device(&job).frames_on_host());
+            let what = format!("{}, frames on the host", ground.name);
+            literals.check(name, &what, Pin::of_run_on(&job, &[1], device));
         }
     }
     literals.finish();
@@ -192,19 +212,23 @@ fn check(literals: &str, jobs: &[(&str, &str)], frames: usize) -> Vec<&'static s
     unused.into_iter().collect()
 }
 
-#[test]
-fn jobs_come_to_their_literals_on_opencl_and_launch_every_kernel() {
-    if missing() {
-        return;
-    }
+/// All jobs come to their literals and launch every kernel.
+pub fn check_all(ground: &Ground) {
     let (mut unused, by_frames) = thread::scope(|scope| {
-        let frames = scope.spawn(|| check("frames.txt", FRAMES, 6));
-        (check("videos.txt", VIDEOS, 0), frames.join().unwrap())
+        let frames = scope.spawn(|| check(ground, "frames.txt", FRAMES, 6));
+        (check(ground, "videos.txt", VIDEOS, 0), frames.join().unwrap())
     });
     unused.retain(|kernel| by_frames.contains(kernel));
     // These are for the check of a device, for sizes that no job has, and for the way back of a
     // pooling that has no frame network here; gpu-check has them all.
     assert_eq!(unused, ["functions", "product_turned", "unpool_l2"]);
+}
+
+#[test]
+fn jobs_come_to_their_literals_on_opencl_and_launch_every_kernel() {
+    if !missing() {
+        check_all(&Ground { name: "OpenCL", launcher: &|_| Watched::new() });
+    }
 }
 
 /// How ranks end of which one has a device that is lost at a launch, and has so many bytes; and

@@ -5,6 +5,8 @@ mod blocks;
 mod calls;
 #[path = "../common/mod.rs"]
 mod common;
+mod cuda;
+mod declared;
 mod doctor;
 mod gpu;
 mod memory;
@@ -12,6 +14,7 @@ mod network;
 mod program;
 mod rows;
 mod scores;
+mod stand_in;
 mod stops;
 mod storage;
 mod stream;

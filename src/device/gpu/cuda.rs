@@ -13,7 +13,7 @@ use crate::kernel::text::calls::{Buffer, Launch};
 const CAPABILITY: i32 = 8;
 
 /// One GPU with the device text's kernels.
-pub(crate) struct Cuda {
+pub struct Cuda {
     device: sys::CUdevice,
     module: sys::CUmodule,
     /// Everything of this launcher, in order: others of the process have streams of their own.
@@ -50,7 +50,7 @@ impl Cuda {
     /// # Errors
     /// There is no driver, no such GPU, the GPU lacks what the kernels need, or the driver doesn't
     /// take the PTX.
-    pub(crate) fn new(ordinal: i32, ptx: &str) -> Result<Cuda, String> {
+    pub fn new(ordinal: i32, ptx: &str) -> Result<Cuda, String> {
         let device = device_of(ordinal)?;
         lacks(device)?;
         // SAFETY: `device` is one that the driver gave.
@@ -101,12 +101,15 @@ pub(super) fn introduce(ordinal: i32) -> Result<(String, u64), String> {
     Ok((describe(device), bytes as u64))
 }
 
-/// What tells GPU number `ordinal` from all others, whatever of them a process sees.
+/// What tells GPU number `ordinal` from all others, whatever of them a process sees; a part of a
+/// GPU that stands for itself (MIG) from the other parts.
 ///
 /// # Errors
 /// It doesn't tell.
 pub(super) fn identity(ordinal: i32) -> Result<String, String> {
-    let uuid = result::device::get_uuid(device_of(ordinal)?).map_err(told("UUID"))?;
+    let (device, mut uuid) = (device_of(ordinal)?, sys::CUuuid { bytes: [0; 16] });
+    // SAFETY: `device` is one that the driver gave, and `uuid` a place for what it tells.
+    unsafe { sys::cuDeviceGetUuid_v2(&mut uuid, device) }.result().map_err(told("UUID"))?;
     Ok(uuid.bytes.iter().map(|byte| format!("{:02x}", *byte as u8)).collect())
 }
 

@@ -7,7 +7,7 @@ mod blocks;
 mod bounds;
 mod check;
 pub(crate) mod choice;
-pub(crate) mod cuda;
+pub mod cuda;
 pub(crate) mod cut;
 pub(crate) mod frames;
 pub(crate) mod frozen;
