@@ -108,6 +108,27 @@ API int cuMemGetInfo_v2(size_t *free, size_t *total) {
     return SUCCESS;
 }
 
+// A device has one pool, which is known by its context.
+API int cuDeviceGetDefaultMemPool(void **pool, int device) {
+    Lock lock(everything);
+    Context *context;
+    if (Result failed = enter(context)) return failed;
+    if (context->device != device) fault("cuDeviceGetDefaultMemPool: of another device");
+    if (!settings().pools) return INVALID_VALUE;
+    *pool = context;
+    return SUCCESS;
+}
+
+// How much a pool keeps of what is given back can't be seen here.
+API int cuMemPoolSetAttribute(void *pool, int which, void *value) {
+    Lock lock(everything);
+    Context *context;
+    if (Result failed = enter(context)) return failed;
+    if (pool != context) fault("cuMemPoolSetAttribute: no pool of this context");
+    if (which != 4) fault("cuMemPoolSetAttribute: attribute %d", which);
+    return value ? SUCCESS : INVALID_VALUE;
+}
+
 API int cuMemAllocAsync(Address *at, size_t bytes, void *stream) {
     Lock lock(everything);
     Context *context;

@@ -12,11 +12,13 @@ pub mod gpu {
     pub mod frames;
     pub mod frozen;
     pub mod held;
+    pub mod lanes;
     pub mod launcher;
     pub mod layers;
     pub mod mixture;
     pub mod opencl;
     pub mod queue;
+    pub mod staging;
     pub mod window;
 }
 #[path = "../../src/device/negatives.rs"]

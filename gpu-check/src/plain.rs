@@ -1,11 +1,12 @@
 //! Launches of the device text compiled as plain C++: what tests compare without any driver.
 
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::ops::Range;
 use std::path::Path;
 
 use libloading::Library;
 
-use crate::device::gpu::launcher::{Launcher, SLACK, Slots};
+use crate::device::gpu::launcher::{Lane, Launcher, Mark, SLACK, Slots, Stage};
 use crate::kernel::text::calls::{Buffer, Launch};
 
 /// As `plain_run` of plain.cpp.
@@ -35,6 +36,8 @@ pub struct Plain {
     /// The barrier that is left out, as a control.
     left_out: Option<usize>,
     memory: Slots<Vec<u64>>,
+    /// What copies go through.
+    stages: Slots<Vec<u8>>,
     /// What `run` is a function of.
     _library: Library,
 }
@@ -57,7 +60,8 @@ impl Plain {
         let loaded = unsafe { Library::new(library) }.map_err(told)?;
         // SAFETY: plain.cpp declares it so.
         let run = unsafe { loaded.get::<Run>("plain_run") }.map(|run| *run).map_err(told)?;
-        Ok(Plain { run, order, left_out, memory: Slots::default(), _library: loaded })
+        let (memory, stages) = (Slots::default(), Slots::default());
+        Ok(Plain { run, order, left_out, memory, stages, _library: loaded })
     }
 
     /// How many barriers the text of such a library has.
@@ -79,7 +83,7 @@ impl Plain {
     }
 
     fn memory(&mut self, buffer: Buffer) -> &mut [u8] {
-        bytemuck::cast_slice_mut(self.memory.of_mut(buffer))
+        bytemuck::cast_slice_mut(self.memory.of_mut(buffer.0))
     }
 }
 
@@ -92,27 +96,21 @@ impl Launcher for Plain {
         Ok(usize::MAX)
     }
 
+    fn largest(&mut self) -> Result<usize, String> {
+        Ok(usize::MAX)
+    }
+
     fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
         // What isn't written is no number.
-        Ok(self.memory.put(vec![u64::MAX; (bytes + SLACK).div_ceil(8)]))
+        Ok(Buffer(self.memory.put(vec![u64::MAX; (bytes + SLACK).div_ceil(8)])))
     }
 
     fn free(&mut self, buffer: Buffer) {
-        self.memory.take(buffer);
+        self.memory.take(buffer.0);
     }
 
     fn fill(&mut self, buffer: Buffer, at: usize, bytes: usize, with: u8) -> Result<(), String> {
         self.memory(buffer)[at..at + bytes].fill(with);
-        Ok(())
-    }
-
-    fn write(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Result<(), String> {
-        self.memory(buffer)[at..at + bytes.len()].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn read(&mut self, buffer: Buffer, at: usize, bytes: &mut [u8]) -> Result<(), String> {
-        bytes.copy_from_slice(&self.memory(buffer)[at..at + bytes.len()]);
         Ok(())
     }
 
@@ -136,15 +134,58 @@ impl Launcher for Plain {
         (code == 0).then_some(()).ok_or_else(|| format!("no kernel {}", launch.kernel))
     }
 
-    fn mark(&mut self) -> Result<(), String> {
+    fn stage(&mut self, bytes: usize) -> Result<Stage, String> {
+        Ok(Stage(self.stages.put(vec![0; bytes])))
+    }
+
+    fn unstage(&mut self, stage: Stage) {
+        self.stages.take(stage.0);
+    }
+
+    fn staged(&mut self, stage: Stage, bytes: Range<usize>) -> &mut [u8] {
+        &mut self.stages.of_mut(stage.0)[bytes]
+    }
+
+    // Everything is done at once, so every lane has come to every mark.
+
+    fn send(
+        &mut self,
+        _: Lane,
+        (stage, bytes): (Stage, Range<usize>),
+        (buffer, at): (Buffer, usize),
+    ) -> Result<(), String> {
+        let to: &mut [u8] = bytemuck::cast_slice_mut(self.memory.of_mut(buffer.0));
+        to[at..at + bytes.len()].copy_from_slice(&self.stages.of(stage.0)[bytes]);
         Ok(())
     }
 
-    fn marks_left(&mut self) -> Result<usize, String> {
-        Ok(0)
-    }
-
-    fn finish(&mut self) -> Result<(), String> {
+    fn fetch(
+        &mut self,
+        _: Lane,
+        (buffer, at): (Buffer, usize),
+        (stage, bytes): (Stage, Range<usize>),
+    ) -> Result<(), String> {
+        let from: &[u8] = bytemuck::cast_slice(self.memory.of(buffer.0));
+        let bytes = &mut self.stages.of_mut(stage.0)[bytes];
+        bytes.copy_from_slice(&from[at..at + bytes.len()]);
         Ok(())
     }
+
+    fn mark(&mut self, _: Lane) -> Result<Mark, String> {
+        Ok(Mark(0))
+    }
+
+    fn follow(&mut self, _: Lane, _: Mark) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn passed(&mut self, _: Mark) -> Result<bool, String> {
+        Ok(true)
+    }
+
+    fn wait(&mut self, _: Mark) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn forget(&mut self, _: Mark) {}
 }

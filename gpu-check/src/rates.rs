@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::compared::Compared;
 use crate::device::gpu::frozen::BlockLosses;
 use crate::device::gpu::held::Held;
-use crate::device::gpu::launcher::Launcher;
+use crate::device::gpu::launcher::{Lane, Launcher, Mark, SLACK, Stage};
 use crate::device::gpu::queue::Queue;
 use crate::kernel::mixture::Passing;
 use crate::kernel::text::calls::{
@@ -49,6 +50,16 @@ pub struct Timed {
 /// Seconds of each kernel, where they are wanted.
 pub type Seconds = Rc<RefCell<Option<BTreeMap<&'static str, f64>>>>;
 
+impl Timed {
+    /// Waits for all work so far.
+    fn finish(&mut self) -> Outcome {
+        let mark = self.inner.mark(Lane::Work)?;
+        self.inner.wait(mark)?;
+        self.inner.forget(mark);
+        Ok(())
+    }
+}
+
 impl Launcher for Timed {
     fn describe(&self) -> String {
         self.inner.describe()
@@ -56,8 +67,14 @@ impl Launcher for Timed {
     fn free_bytes(&mut self) -> Result<usize, String> {
         self.inner.free_bytes()
     }
+    fn largest(&mut self) -> Result<usize, String> {
+        self.inner.largest()
+    }
     fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
-        self.inner.make(bytes)
+        // What nobody has written is no number, neither in 32 nor in 64 bits.
+        let buffer = self.inner.make(bytes)?;
+        self.inner.fill(buffer, 0, bytes + SLACK, 0xff)?;
+        Ok(buffer)
     }
     fn free(&mut self, buffer: Buffer) {
         self.inner.free(buffer);
@@ -65,30 +82,48 @@ impl Launcher for Timed {
     fn fill(&mut self, buffer: Buffer, at: usize, bytes: usize, with: u8) -> Outcome {
         self.inner.fill(buffer, at, bytes, with)
     }
-    fn write(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Outcome {
-        self.inner.write(buffer, at, bytes)
-    }
-    fn read(&mut self, buffer: Buffer, at: usize, bytes: &mut [u8]) -> Outcome {
-        self.inner.read(buffer, at, bytes)
-    }
     fn launch(&mut self, launch: &Launch) -> Outcome {
-        let mut seconds = self.seconds.borrow_mut();
-        let Some(seconds) = &mut *seconds else { return self.inner.launch(launch) };
-        self.inner.finish()?;
+        if self.seconds.borrow().is_none() {
+            return self.inner.launch(launch);
+        }
+        self.finish()?;
         let start = Instant::now();
         self.inner.launch(launch)?;
-        self.inner.finish()?;
-        *seconds.entry(launch.kernel).or_default() += start.elapsed().as_secs_f64();
+        self.finish()?;
+        let mut seconds = self.seconds.borrow_mut();
+        let seconds = seconds.get_or_insert_default().entry(launch.kernel).or_default();
+        *seconds += start.elapsed().as_secs_f64();
         Ok(())
     }
-    fn mark(&mut self) -> Outcome {
-        self.inner.mark()
+    fn stage(&mut self, bytes: usize) -> Result<Stage, String> {
+        self.inner.stage(bytes)
     }
-    fn marks_left(&mut self) -> Result<usize, String> {
-        self.inner.marks_left()
+    fn unstage(&mut self, stage: Stage) {
+        self.inner.unstage(stage);
     }
-    fn finish(&mut self) -> Outcome {
-        self.inner.finish()
+    fn staged(&mut self, stage: Stage, bytes: Range<usize>) -> &mut [u8] {
+        self.inner.staged(stage, bytes)
+    }
+    fn send(&mut self, lane: Lane, from: (Stage, Range<usize>), to: (Buffer, usize)) -> Outcome {
+        self.inner.send(lane, from, to)
+    }
+    fn fetch(&mut self, lane: Lane, from: (Buffer, usize), to: (Stage, Range<usize>)) -> Outcome {
+        self.inner.fetch(lane, from, to)
+    }
+    fn mark(&mut self, lane: Lane) -> Result<Mark, String> {
+        self.inner.mark(lane)
+    }
+    fn follow(&mut self, lane: Lane, mark: Mark) -> Outcome {
+        self.inner.follow(lane, mark)
+    }
+    fn passed(&mut self, mark: Mark) -> Result<bool, String> {
+        self.inner.passed(mark)
+    }
+    fn wait(&mut self, mark: Mark) -> Outcome {
+        self.inner.wait(mark)
+    }
+    fn forget(&mut self, mark: Mark) {
+        self.inner.forget(mark);
     }
 }
 

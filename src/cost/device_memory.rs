@@ -99,7 +99,8 @@ impl Needs<'_> {
         let (rows, (own_rows, groups)) = (sizes.pretrain_rows, sizes.pretrain_own);
         let slopes = |bytes: usize| if sizes.shared.any { bytes } else { 0 };
         let turned = own.most(|part| part.turned(rows, sizes.width, logits));
-        let mini_batch = sizes.in_order(rows) + sizes.as_it_came(rows, (false, false));
+        let mini_batch =
+            sizes.in_order(rows) + sizes.arrived(rows, false) + sizes.places(rows, false);
         parts.extend([
             ("logits", own.most(|part| part.logits(rows, logits))),
             ("turned weights", slopes(turned)),
@@ -118,7 +119,7 @@ impl Needs<'_> {
         let (own, mut parts) = self.held(1, blocks)?;
         let (job, sizes) = (&self.job.experts, &self.sizes);
         let rows = sizes.window_rows;
-        let arriving = sizes.as_it_came(rows, (true, job.dropout > 0.0));
+        let places = sizes.places(rows, job.dropout > 0.0);
         let drawn = if job.negatives < 1.0 { sizes.drawn(sizes.batch_rows) } else { 0 };
         let watched = self.validated && job.watched();
         let scores = sizes.forward().max(sizes.scores(sizes.scored_rows, logits));
@@ -126,7 +127,9 @@ impl Needs<'_> {
         parts.extend([
             ("logits", own.most(|part| part.logits(sizes.batch_rows, logits))),
             ("window", sizes.in_order(rows)),
-            ("window as it came, rows that are drawn, or scoring", arriving.max(drawn).max(scores)),
+            // The next one arrives in the same place while this one is worked on.
+            ("window as it came", sizes.arrived(rows, true)),
+            ("where its rows are, rows that are drawn, or scoring", places.max(drawn).max(scores)),
         ]);
         Some(DevicePhase { name: "expert step", parts })
     }

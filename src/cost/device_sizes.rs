@@ -222,11 +222,15 @@ impl Sizes {
         self.width * rows.next_multiple_of(4) * FLOAT + rows * LABEL_BYTES + FLOAT
     }
 
-    /// Numbers as they came, and where each row begins.
-    pub(super) fn as_it_came(&self, rows: usize, (sealed, dropout): (bool, bool)) -> usize {
+    /// Numbers of rows as they came, which may be sealed.
+    pub(super) fn arrived(&self, rows: usize, sealed: bool) -> usize {
+        rows * (self.stride + usize::from(sealed)) * FLOAT
+    }
+
+    /// Where each of them begins, and what dropout draws from.
+    pub(super) fn places(&self, rows: usize, dropout: bool) -> usize {
         let stream = if dropout { 2 * size_of::<u32>() } else { 0 };
-        let numbers = (self.stride + usize::from(sealed)) * FLOAT;
-        rows * (numbers + size_of::<i64>() + stream)
+        rows * (size_of::<i64>() + stream)
     }
 
     /// Rows that are drawn of a mini-batch, and what they count.

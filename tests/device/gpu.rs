@@ -4,13 +4,14 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use reelscale::internals::device::gpu::Gpu;
-use reelscale::internals::device::gpu::launcher::Launcher;
+use reelscale::internals::device::gpu::launcher::{Lane, Launcher, Mark, Stage};
 use reelscale::internals::device::gpu::opencl::{Kinds, OpenCl, devices};
 use reelscale::internals::device::gpu::queue::Queue;
 use reelscale::internals::kernel::text::calls::{Buffer, Launch};
@@ -63,45 +64,36 @@ impl Watched {
     }
 }
 
+type Told<T> = std::result::Result<T, String>;
+
+/// Memory that nobody has written holds no number, neither in 32 nor in 64 bits.
+pub fn make_unwritten(launcher: &mut dyn Launcher, bytes: usize) -> Told<Buffer> {
+    const SLACK: usize = 16;
+    let buffer = launcher.make(bytes)?;
+    launcher.fill(buffer, 0, bytes + SLACK, 0xff)?;
+    Ok(buffer)
+}
+
 impl Launcher for Watched {
     fn describe(&self) -> String {
         self.inner.describe()
     }
-    fn free_bytes(&mut self) -> std::result::Result<usize, String> {
+    fn free_bytes(&mut self) -> Told<usize> {
         self.inner.free_bytes()
     }
-    fn make(&mut self, bytes: usize) -> std::result::Result<Buffer, String> {
-        self.inner.make(bytes)
+    fn largest(&mut self) -> Told<usize> {
+        self.inner.largest()
+    }
+    fn make(&mut self, bytes: usize) -> Told<Buffer> {
+        make_unwritten(&mut *self.inner, bytes)
     }
     fn free(&mut self, buffer: Buffer) {
         self.inner.free(buffer);
     }
-    fn fill(
-        &mut self,
-        buffer: Buffer,
-        at: usize,
-        bytes: usize,
-        with: u8,
-    ) -> std::result::Result<(), String> {
+    fn fill(&mut self, buffer: Buffer, at: usize, bytes: usize, with: u8) -> Told<()> {
         self.inner.fill(buffer, at, bytes, with)
     }
-    fn write(
-        &mut self,
-        buffer: Buffer,
-        at: usize,
-        bytes: &[u8],
-    ) -> std::result::Result<(), String> {
-        self.inner.write(buffer, at, bytes)
-    }
-    fn read(
-        &mut self,
-        buffer: Buffer,
-        at: usize,
-        bytes: &mut [u8],
-    ) -> std::result::Result<(), String> {
-        self.inner.read(buffer, at, bytes)
-    }
-    fn launch(&mut self, launch: &Launch) -> std::result::Result<(), String> {
+    fn launch(&mut self, launch: &Launch) -> Told<()> {
         let launches = self.launches.get() + 1;
         self.launches.set(launches);
         self.kernels.lock().unwrap().insert(launch.kernel);
@@ -114,14 +106,35 @@ impl Launcher for Watched {
             false => self.inner.launch(launch),
         }
     }
-    fn mark(&mut self) -> std::result::Result<(), String> {
-        self.inner.mark()
+    fn stage(&mut self, bytes: usize) -> Told<Stage> {
+        self.inner.stage(bytes)
     }
-    fn marks_left(&mut self) -> std::result::Result<usize, String> {
-        self.inner.marks_left()
+    fn unstage(&mut self, stage: Stage) {
+        self.inner.unstage(stage);
     }
-    fn finish(&mut self) -> std::result::Result<(), String> {
-        self.inner.finish()
+    fn staged(&mut self, stage: Stage, bytes: Range<usize>) -> &mut [u8] {
+        self.inner.staged(stage, bytes)
+    }
+    fn send(&mut self, lane: Lane, from: (Stage, Range<usize>), to: (Buffer, usize)) -> Told<()> {
+        self.inner.send(lane, from, to)
+    }
+    fn fetch(&mut self, lane: Lane, from: (Buffer, usize), to: (Stage, Range<usize>)) -> Told<()> {
+        self.inner.fetch(lane, from, to)
+    }
+    fn mark(&mut self, lane: Lane) -> Told<Mark> {
+        self.inner.mark(lane)
+    }
+    fn follow(&mut self, lane: Lane, mark: Mark) -> Told<()> {
+        self.inner.follow(lane, mark)
+    }
+    fn passed(&mut self, mark: Mark) -> Told<bool> {
+        self.inner.passed(mark)
+    }
+    fn wait(&mut self, mark: Mark) -> Told<()> {
+        self.inner.wait(mark)
+    }
+    fn forget(&mut self, mark: Mark) {
+        self.inner.forget(mark);
     }
 }
 

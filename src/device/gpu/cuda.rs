@@ -1,12 +1,14 @@
 //! Launches on NVIDIA GPUs through CUDA's driver, which is loaded at run time: no toolkit is needed
 //! where the program is built or run.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ffi::{CString, c_void};
+use std::ops::Range;
+use std::{ptr, slice};
 
 use cudarc::driver::{DriverError, result, sys};
 
-use super::launcher::{Launcher, SLACK, Slots, UNWRITTEN};
+use super::launcher::{Lane, Launcher, Mark, SLACK, Slots, Stage};
 use crate::kernel::text::calls::{Buffer, Launch};
 
 /// The compute capability that the PTX is made for; later ones take it, too.
@@ -14,13 +16,25 @@ const CAPABILITY: i32 = 8;
 
 /// One GPU with the device text's kernels.
 pub struct Cuda {
-    device: sys::CUdevice,
-    module: sys::CUmodule,
-    /// Everything of this launcher, in order: others of the process have streams of their own.
-    stream: sys::CUstream,
     functions: HashMap<&'static str, sys::CUfunction>,
     memory: Slots<sys::CUdeviceptr>,
-    marks: VecDeque<sys::CUevent>,
+    stages: Slots<Pinned>,
+    marks: Slots<sys::CUevent>,
+    opened: Opened,
+}
+
+/// What the driver gave, which goes back when it is dropped, also where not all of it could be had.
+struct Opened {
+    device: sys::CUdevice,
+    module: Option<sys::CUmodule>,
+    /// Those of the lanes: others of the process have streams of their own.
+    streams: Vec<sys::CUstream>,
+}
+
+/// Memory of the host that stays where it is.
+struct Pinned {
+    place: *mut c_void,
+    bytes: usize,
 }
 
 fn told(what: &str) -> impl FnOnce(DriverError) -> String + '_ {
@@ -55,26 +69,47 @@ impl Cuda {
         lacks(device)?;
         // SAFETY: `device` is one that the driver gave.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(told("context"))?;
+        let mut opened = Opened { device, module: None, streams: Vec::new() };
         // SAFETY: `context` was just retained.
         unsafe { result::ctx::set_current(context) }.map_err(told("context"))?;
+        keep_freed_memory(device)?;
         let image = CString::new(ptx).map_err(|_| "CUDA: PTX with a zero byte".to_string())?;
         // SAFETY: the image is a text that ends with a zero byte and outlives the call.
         let module = unsafe { result::module::load_data(image.as_ptr().cast()) };
-        let module = module.map_err(|error| match error {
+        opened.module = Some(module.map_err(|error| match error {
             DriverError(sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION) => {
                 "CUDA: the driver is too old for the kernels: 580 or later takes them".into()
             }
             error => told("PTX")(error),
-        })?;
-        let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
-        let stream = stream.map_err(told("stream"))?;
-        let (functions, memory, marks) = (HashMap::new(), Slots::default(), VecDeque::new());
-        Ok(Cuda { device, module, stream, functions, memory, marks })
+        })?);
+        for _ in Lane::ALL {
+            let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
+            opened.streams.push(stream.map_err(told("stream"))?);
+        }
+        let (functions, memory) = (HashMap::new(), Slots::default());
+        let (stages, marks) = (Slots::default(), Slots::default());
+        Ok(Cuda { functions, memory, stages, marks, opened })
     }
 
     fn place(&self, buffer: Buffer) -> sys::CUdeviceptr {
-        *self.memory.of(buffer)
+        *self.memory.of(buffer.0)
     }
+
+    fn stream(&self, lane: Lane) -> sys::CUstream {
+        self.opened.streams[lane as usize]
+    }
+}
+
+/// Has the device's pool keep memory that is freed, for what is made next: else each wait gives it
+/// back to the driver, which has to map it anew.
+fn keep_freed_memory(device: sys::CUdevice) -> Result<(), String> {
+    let (which, mut all) = (sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX);
+    // SAFETY: `device` is one that the driver gave, and the attribute is a number of 64 bits.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(device).map_err(told("memory pool"))?;
+        result::mem_pool::set_attribute(pool, which, ptr::from_mut(&mut all).cast())
+    }
+    .map_err(told("memory pool"))
 }
 
 /// GPU number `ordinal`.
@@ -145,49 +180,35 @@ fn lacks(device: sys::CUdevice) -> Result<(), String> {
 
 impl Launcher for Cuda {
     fn describe(&self) -> String {
-        describe(self.device)
+        describe(self.opened.device)
     }
 
     fn free_bytes(&mut self) -> Result<usize, String> {
         result::mem_get_info().map(|(free, _)| free).map_err(told("memory"))
     }
 
+    fn largest(&mut self) -> Result<usize, String> {
+        Ok(usize::MAX)
+    }
+
     fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
         // SAFETY: the driver is up and the context current.
-        let place = unsafe { result::malloc_async(self.stream, bytes + SLACK) };
+        let place = unsafe { result::malloc_async(self.stream(Lane::Work), bytes + SLACK) };
         let place = place.map_err(told(&format!("{bytes} bytes of memory")))?;
-        let buffer = self.memory.put(place);
-        self.fill(buffer, 0, bytes + SLACK, UNWRITTEN)?;
-        Ok(buffer)
+        Ok(Buffer(self.memory.put(place)))
     }
 
     fn free(&mut self, buffer: Buffer) {
-        let place = self.memory.take(buffer);
+        let place = self.memory.take(buffer.0);
         // SAFETY: the place came from `make` and is forgotten here. An error is a lost device, of
         // which the next call tells.
-        let _ = unsafe { result::free_async(place, self.stream) };
+        let _ = unsafe { result::free_async(place, self.stream(Lane::Work)) };
     }
 
     fn fill(&mut self, buffer: Buffer, at: usize, bytes: usize, with: u8) -> Result<(), String> {
+        let (place, work) = (self.place(buffer) + at as u64, self.stream(Lane::Work));
         // SAFETY: the caller keeps within what it made.
-        unsafe { result::memset_d8_async(self.place(buffer) + at as u64, with, bytes, self.stream) }
-            .map_err(told("filling memory"))
-    }
-
-    fn write(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Result<(), String> {
-        let to = self.place(buffer) + at as u64;
-        // SAFETY: the caller keeps within what it made, and the bytes outlive the wait.
-        unsafe { result::memcpy_htod_async(to, bytes, self.stream) }
-            .map_err(told("copy to the device"))?;
-        self.finish()
-    }
-
-    fn read(&mut self, buffer: Buffer, at: usize, bytes: &mut [u8]) -> Result<(), String> {
-        let from = self.place(buffer) + at as u64;
-        // SAFETY: the caller keeps within what it made, and the bytes outlive the wait.
-        unsafe { result::memcpy_dtoh_async(bytes, from, self.stream) }
-            .map_err(told("copy from the device"))?;
-        self.finish()
+        unsafe { result::memset_d8_async(place, with, bytes, work) }.map_err(told("filling memory"))
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<(), String> {
@@ -198,8 +219,9 @@ impl Launcher for Cuda {
             Some(function) => *function,
             None => {
                 let name = CString::new(launch.kernel).expect("a name without zero bytes");
+                let module = self.opened.module.expect("loaded");
                 // SAFETY: the module was loaded and lives as long as this.
-                let function = unsafe { result::module::get_function(self.module, name) };
+                let function = unsafe { result::module::get_function(module, name) };
                 let function = function.map_err(told(launch.kernel))?;
                 self.functions.insert(launch.kernel, function);
                 function
@@ -214,49 +236,129 @@ impl Launcher for Cuda {
         // call.
         unsafe {
             let group = (threads, 1, 1);
-            result::launch_kernel(function, (x, y, 1), group, 0, self.stream, &mut places)
+            let work = self.stream(Lane::Work);
+            result::launch_kernel(function, (x, y, 1), group, 0, work, &mut places)
         }
         .map_err(told(launch.kernel))
     }
 
-    fn mark(&mut self) -> Result<(), String> {
+    fn stage(&mut self, bytes: usize) -> Result<Stage, String> {
+        // SAFETY: the driver is up and the context current.
+        let place = unsafe { result::malloc_host(bytes, 0) }.map_err(told("pinned memory"))?;
+        Ok(Stage(self.stages.put(Pinned { place, bytes })))
+    }
+
+    fn unstage(&mut self, stage: Stage) {
+        let Pinned { place, .. } = self.stages.take(stage.0);
+        // SAFETY: the place came from `stage`, and no copy of it is under way.
+        let _ = unsafe { result::free_host(place) };
+    }
+
+    fn staged(&mut self, stage: Stage, bytes: Range<usize>) -> &mut [u8] {
+        let stage = self.stages.of_mut(stage.0);
+        // SAFETY: there are so many bytes, which nobody else has: no copy is at those that are
+        // asked for.
+        unsafe { &mut slice::from_raw_parts_mut(stage.place.cast::<u8>(), stage.bytes)[bytes] }
+    }
+
+    fn send(
+        &mut self,
+        lane: Lane,
+        (stage, bytes): (Stage, Range<usize>),
+        (buffer, at): (Buffer, usize),
+    ) -> Result<(), String> {
+        let (to, stage) = (self.place(buffer) + at as u64, self.stages.of(stage.0));
+        // SAFETY: there are so many bytes, which stay until all copies are through; the caller
+        // keeps within what it made.
+        unsafe {
+            let all = slice::from_raw_parts(stage.place.cast::<u8>(), stage.bytes);
+            result::memcpy_htod_async(to, &all[bytes], self.stream(lane))
+        }
+        .map_err(told("copy to the device"))
+    }
+
+    fn fetch(
+        &mut self,
+        lane: Lane,
+        (buffer, at): (Buffer, usize),
+        (stage, bytes): (Stage, Range<usize>),
+    ) -> Result<(), String> {
+        let (from, stage) = (self.place(buffer) + at as u64, self.stages.of(stage.0));
+        // SAFETY: as in `send`.
+        unsafe {
+            let all = slice::from_raw_parts_mut(stage.place.cast::<u8>(), stage.bytes);
+            result::memcpy_dtoh_async(&mut all[bytes], from, self.stream(lane))
+        }
+        .map_err(told("copy from the device"))
+    }
+
+    fn mark(&mut self, lane: Lane) -> Result<Mark, String> {
         let mark = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
         let mark = mark.map_err(told("a mark"))?;
-        self.marks.push_back(mark);
+        let number = Mark(self.marks.put(mark));
         // SAFETY: the event was just made, and the stream lives as long as this.
-        unsafe { result::event::record(mark, self.stream) }.map_err(told("a mark"))
+        unsafe { result::event::record(mark, self.stream(lane)) }.map_err(told("a mark"))?;
+        Ok(number)
     }
 
-    fn marks_left(&mut self) -> Result<usize, String> {
-        while let Some(mark) = self.marks.front() {
-            // SAFETY: the event is one that `mark` made and that nobody has destroyed.
-            match unsafe { result::event::query(*mark) } {
-                Ok(()) => {}
-                Err(DriverError(sys::CUresult::CUDA_ERROR_NOT_READY)) => break,
-                Err(error) => return Err(told("a kernel")(error)),
-            }
-            // SAFETY: as above; it is forgotten here.
-            unsafe { result::event::destroy(*mark) }.map_err(told("a mark"))?;
-            self.marks.pop_front();
+    fn follow(&mut self, lane: Lane, mark: Mark) -> Result<(), String> {
+        let (event, flags) =
+            (*self.marks.of(mark.0), sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT);
+        // SAFETY: the event is one that `mark` made and that nobody has destroyed.
+        unsafe { result::stream::wait_event(self.stream(lane), event, flags) }
+            .map_err(told("a mark"))
+    }
+
+    fn passed(&mut self, mark: Mark) -> Result<bool, String> {
+        // SAFETY: as in `follow`.
+        match unsafe { result::event::query(*self.marks.of(mark.0)) } {
+            Ok(()) => Ok(true),
+            Err(DriverError(sys::CUresult::CUDA_ERROR_NOT_READY)) => Ok(false),
+            Err(error) => Err(told("a kernel or a copy")(error)),
         }
-        Ok(self.marks.len())
     }
 
-    fn finish(&mut self) -> Result<(), String> {
-        // SAFETY: the stream lives as long as this.
-        unsafe { result::stream::synchronize(self.stream) }.map_err(told("a kernel"))
+    fn wait(&mut self, mark: Mark) -> Result<(), String> {
+        // SAFETY: as in `follow`.
+        unsafe { result::event::synchronize(*self.marks.of(mark.0)) }
+            .map_err(told("a kernel or a copy"))
+    }
+
+    fn forget(&mut self, mark: Mark) {
+        // SAFETY: as in `follow`; it is forgotten here. Lanes that follow it go on doing so.
+        let _ = unsafe { result::event::destroy(self.marks.take(mark.0)) };
     }
 }
 
 impl Drop for Cuda {
-    /// What is still under way ends by itself; a lost device has nothing to give back.
+    /// Copies under way end before their memory goes back; a lost device has nothing to give back.
     fn drop(&mut self) {
-        // SAFETY: nobody uses the stream, the module or the context of this launcher after it; each
-        // was made once in `new`.
+        // SAFETY: streams, events and pinned memory came from the driver and are used no more.
         unsafe {
-            let _ = result::stream::synchronize(self.stream);
-            let _ = result::stream::destroy(self.stream);
-            let _ = result::module::unload(self.module);
+            for stream in &self.opened.streams {
+                let _ = result::stream::synchronize(*stream);
+            }
+            self.marks.drain().for_each(|mark| {
+                let _ = result::event::destroy(mark);
+            });
+            self.stages.drain().for_each(|stage| {
+                let _ = result::free_host(stage.place);
+            });
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // SAFETY: nobody uses the streams, the module or the context of this launcher after it;
+        // each was made once in `new`.
+        unsafe {
+            for stream in &self.streams {
+                let _ = result::stream::destroy(*stream);
+            }
+            if let Some(module) = self.module {
+                let _ = result::module::unload(module);
+            }
             let _ = result::primary_ctx::release(self.device);
         }
     }

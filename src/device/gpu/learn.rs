@@ -14,7 +14,7 @@ use crate::kernel::vector::Instructions;
 use crate::optim::Step;
 use crate::team::Team;
 
-/// Mini-batches that the device may not have come to yet.
+/// Mini-batches, or of drawn rows blocks in one, that the device may not have come to yet.
 const QUEUED: usize = 2;
 
 /// What some blocks' next step is taken with.
@@ -57,7 +57,9 @@ impl Part<MiniBatches> {
                         let next = self.next(block, how);
                         let (run, own) = (block..block + 1, (&drawn, 0..drawn.rows()));
                         self.step(own, run, next, (how, rows.first, batch.clone()))?;
-                        pace.poll();
+                        // Rows of the next block are drawn and go up while those two are learned.
+                        queue.mark()?;
+                        wait(queue, pace, QUEUED)?;
                     }
                 }
             }

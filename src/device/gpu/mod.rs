@@ -14,6 +14,7 @@ pub(crate) mod frozen;
 mod full_batches;
 pub(crate) mod held;
 mod joint;
+pub(crate) mod lanes;
 pub mod launcher;
 mod layers;
 mod learn;
@@ -25,6 +26,7 @@ mod part;
 pub mod queue;
 mod rows;
 mod scores;
+pub(crate) mod staging;
 mod turns;
 mod wave;
 pub(crate) mod window;
@@ -272,8 +274,7 @@ impl Device for Gpu {
     }
 
     fn bring(&mut self, arrived: Arrived, before: Option<Rows>) -> Result<Rows> {
-        drop(before);
-        self.told(Rows::new(&self.queue, arrived))
+        self.told(Rows::new(&self.queue, arrived, before))
     }
 
     fn hold<S: Solving>(&mut self, blocks: Vec<ClassBlock<S>>) -> Result<Blocks<S>> {

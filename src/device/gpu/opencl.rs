@@ -1,7 +1,10 @@
 //! Launches through OpenCL, whose loader is looked for at run time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::ops::Range;
 use std::ptr;
+use std::slice;
 use std::sync::Mutex;
 
 use opencl3::command_queue::CommandQueue;
@@ -10,11 +13,13 @@ use opencl3::device::{CL_DEVICE_TYPE_ALL, CL_DEVICE_TYPE_GPU, Device, get_all_de
 use opencl3::error_codes::ClError;
 use opencl3::event::{CL_COMPLETE, Event};
 use opencl3::kernel::Kernel;
-use opencl3::memory::{Buffer as Memory, CL_MEM_READ_WRITE};
+use opencl3::memory::{
+    Buffer as Memory, CL_MAP_READ, CL_MAP_WRITE, CL_MEM_ALLOC_HOST_PTR, CL_MEM_READ_WRITE, ClMem,
+};
 use opencl3::program::Program;
-use opencl3::types::CL_BLOCKING;
+use opencl3::types::{CL_BLOCKING, CL_NON_BLOCKING};
 
-use super::launcher::{Launcher, SLACK, Slots, UNWRITTEN};
+use super::launcher::{Lane, Launcher, Mark, SLACK, Slots, Stage};
 use crate::kernel::text::calls::{Argument, Buffer, Launch};
 
 /// Which devices are meant.
@@ -45,11 +50,29 @@ pub fn devices(kinds: Kinds) -> Result<Vec<Device>, String> {
 pub struct OpenCl {
     device: Device,
     context: Context,
-    queue: CommandQueue,
+    /// Those of the lanes, and one that maps memory of the host at once.
+    queues: [CommandQueue; 3],
+    maps: CommandQueue,
     program: Program,
     kernels: HashMap<&'static str, Kernel>,
     memory: Slots<Memory<u8>>,
-    marks: VecDeque<Event>,
+    stages: Slots<Mapped>,
+    marks: Slots<Marked>,
+    /// Copies of each lane since its last mark.
+    copies: [Vec<Event>; 3],
+}
+
+/// Memory of the host, mapped for as long as it is there.
+struct Mapped {
+    memory: Memory<u8>,
+    place: *mut c_void,
+    bytes: usize,
+}
+
+/// A mark, and the copies before it: what of those has failed its own event need not say.
+struct Marked {
+    event: Event,
+    copies: Vec<Event>,
 }
 
 fn told(what: &str) -> impl FnOnce(ClError) -> String + '_ {
@@ -64,12 +87,37 @@ impl OpenCl {
     pub fn of(device: Device, text: &str, options: &str) -> Result<OpenCl, String> {
         lacks(&device)?;
         let context = Context::from_device(&device).map_err(told("context"))?;
-        #[allow(deprecated)]
-        let queue = CommandQueue::create_default(&context, 0).map_err(told("queue"))?;
+        let queue = || {
+            #[allow(deprecated)]
+            CommandQueue::create_default(&context, 0).map_err(told("queue"))
+        };
+        let (queues, maps) = ([queue()?, queue()?, queue()?], queue()?);
         let program = Program::create_and_build_from_source(&context, text, options)
             .map_err(|log| format!("OpenCL: the device text: {log}"))?;
-        let (kernels, memory, marks) = (HashMap::new(), Slots::default(), VecDeque::new());
-        Ok(OpenCl { device, context, queue, program, kernels, memory, marks })
+        Ok(OpenCl {
+            device,
+            context,
+            queues,
+            maps,
+            program,
+            kernels: HashMap::new(),
+            memory: Slots::default(),
+            stages: Slots::default(),
+            marks: Slots::default(),
+            copies: Default::default(),
+        })
+    }
+
+    fn queue(&self, lane: Lane) -> &CommandQueue {
+        &self.queues[lane as usize]
+    }
+
+    /// Gives memory of the host back, of which no copy is under way.
+    fn unmap(&self, stage: Mapped) {
+        let Mapped { memory, place, .. } = stage;
+        // SAFETY: it is mapped there. An error is a lost device, of which the next call tells.
+        let _ = unsafe { self.maps.enqueue_unmap_mem_object(memory.get(), place, &[]) };
+        let _ = self.maps.finish();
     }
 }
 
@@ -119,44 +167,31 @@ impl Launcher for OpenCl {
         usize::try_from(bytes).map_err(|_| "OpenCL: a device of another world".into())
     }
 
+    fn largest(&mut self) -> Result<usize, String> {
+        let bytes = self.device.max_mem_alloc_size().map_err(told("device"))?;
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX).saturating_sub(SLACK))
+    }
+
     fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
         // SAFETY: no memory of the host is given.
         let memory = unsafe {
             Memory::create(&self.context, CL_MEM_READ_WRITE, bytes + SLACK, ptr::null_mut())
         };
         let memory = memory.map_err(told(&format!("{bytes} bytes of memory")))?;
-        let buffer = self.memory.put(memory);
-        self.fill(buffer, 0, bytes + SLACK, UNWRITTEN)?;
-        Ok(buffer)
+        Ok(Buffer(self.memory.put(memory)))
     }
 
     fn free(&mut self, buffer: Buffer) {
-        self.memory.take(buffer);
+        self.memory.take(buffer.0);
     }
 
     fn fill(&mut self, buffer: Buffer, at: usize, bytes: usize, with: u8) -> Result<(), String> {
-        let memory = self.memory.of_mut(buffer);
+        let memory = self.memory.of_mut(buffer.0);
+        let work = &self.queues[Lane::Work as usize];
         // SAFETY: the caller keeps within what it made, and the pattern is copied at once.
-        unsafe { self.queue.enqueue_fill_buffer(memory, &[with], at, bytes, &[]) }
+        unsafe { work.enqueue_fill_buffer(memory, &[with], at, bytes, &[]) }
             .map(|_| ())
             .map_err(told("filling memory"))
-    }
-
-    fn write(&mut self, buffer: Buffer, at: usize, bytes: &[u8]) -> Result<(), String> {
-        let memory = self.memory.of_mut(buffer);
-        // SAFETY: the call blocks, so the bytes outlive it.
-        unsafe { self.queue.enqueue_write_buffer(memory, CL_BLOCKING, at, bytes, &[]) }
-            .map(|_| ())
-            .map_err(told("copy to the device"))
-    }
-
-    fn read(&mut self, buffer: Buffer, at: usize, bytes: &mut [u8]) -> Result<(), String> {
-        self.finish()?;
-        let memory = self.memory.of(buffer);
-        // SAFETY: the call blocks, so the bytes outlive it.
-        unsafe { self.queue.enqueue_read_buffer(memory, CL_BLOCKING, at, bytes, &[]) }
-            .map(|_| ())
-            .map_err(told("copy from the device"))
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<(), String> {
@@ -178,7 +213,7 @@ impl Launcher for OpenCl {
                     Argument::Word(number) => kernel.set_arg(index, number),
                     Argument::Long(number) => kernel.set_arg(index, number),
                     Argument::Float(number) => kernel.set_arg(index, number),
-                    Argument::Buffer(buffer) => kernel.set_arg(index, self.memory.of(*buffer)),
+                    Argument::Buffer(buffer) => kernel.set_arg(index, self.memory.of(buffer.0)),
                 }
             };
             set.map_err(told(launch.kernel))?;
@@ -187,7 +222,7 @@ impl Launcher for OpenCl {
         let group = [launch.threads, 1];
         // SAFETY: sizes are two numbers each, as said, and the memory outlives the queue's work.
         unsafe {
-            self.queue.enqueue_nd_range_kernel(
+            self.queue(Lane::Work).enqueue_nd_range_kernel(
                 kernel.get(),
                 2,
                 ptr::null(),
@@ -200,29 +235,124 @@ impl Launcher for OpenCl {
         .map_err(told(launch.kernel))
     }
 
-    fn mark(&mut self) -> Result<(), String> {
-        // SAFETY: it waits for no event.
-        let mark = unsafe { self.queue.enqueue_marker_with_wait_list(&[]) };
-        self.marks.push_back(mark.map_err(told("a mark"))?);
-        self.queue.flush().map_err(told("a mark"))
-    }
-
-    fn marks_left(&mut self) -> Result<usize, String> {
-        while let Some(mark) = self.marks.front() {
-            let status = mark.command_execution_status().map_err(told("a mark"))?.0;
-            if status < 0 {
-                return Err(format!("OpenCL: a kernel: {}", ClError(status)));
-            }
-            if status != CL_COMPLETE {
-                break;
-            }
-            self.marks.pop_front();
+    fn stage(&mut self, bytes: usize) -> Result<Stage, String> {
+        let flags = CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR;
+        let failed = || told("pinned memory");
+        // SAFETY: no memory of the host is given.
+        let memory = unsafe { Memory::create(&self.context, flags, bytes, ptr::null_mut()) };
+        let (memory, mut place) = (memory.map_err(failed())?, ptr::null_mut());
+        let how = CL_MAP_READ | CL_MAP_WRITE;
+        // SAFETY: all of it is mapped, and the call blocks until it is.
+        unsafe {
+            self.maps.enqueue_map_buffer(&memory, CL_BLOCKING, how, 0, bytes, &mut place, &[])
         }
-        Ok(self.marks.len())
+        .map_err(failed())?;
+        Ok(Stage(self.stages.put(Mapped { memory, place, bytes })))
     }
 
-    fn finish(&mut self) -> Result<(), String> {
-        self.queue.finish().map_err(told("a kernel"))
+    fn unstage(&mut self, stage: Stage) {
+        let stage = self.stages.take(stage.0);
+        self.unmap(stage);
+    }
+
+    fn staged(&mut self, stage: Stage, bytes: Range<usize>) -> &mut [u8] {
+        let stage = self.stages.of_mut(stage.0);
+        // SAFETY: so many bytes are mapped there, which nobody else has: no copy is at those that
+        // are asked for.
+        unsafe { &mut slice::from_raw_parts_mut(stage.place.cast::<u8>(), stage.bytes)[bytes] }
+    }
+
+    fn send(
+        &mut self,
+        lane: Lane,
+        (stage, bytes): (Stage, Range<usize>),
+        (buffer, at): (Buffer, usize),
+    ) -> Result<(), String> {
+        let (queue, memory) = (&self.queues[lane as usize], self.memory.of_mut(buffer.0));
+        let stage = self.stages.of(stage.0);
+        // SAFETY: so many bytes are mapped there, and stay until all copies are through; the
+        // caller keeps within what it made.
+        let copy = unsafe {
+            let all = slice::from_raw_parts(stage.place.cast::<u8>(), stage.bytes);
+            queue.enqueue_write_buffer(memory, CL_NON_BLOCKING, at, &all[bytes], &[])
+        };
+        self.copies[lane as usize].push(copy.map_err(told("copy to the device"))?);
+        Ok(())
+    }
+
+    fn fetch(
+        &mut self,
+        lane: Lane,
+        (buffer, at): (Buffer, usize),
+        (stage, bytes): (Stage, Range<usize>),
+    ) -> Result<(), String> {
+        let (queue, memory) = (&self.queues[lane as usize], self.memory.of(buffer.0));
+        let stage = self.stages.of(stage.0);
+        // SAFETY: as in `send`.
+        let copy = unsafe {
+            let all = slice::from_raw_parts_mut(stage.place.cast::<u8>(), stage.bytes);
+            queue.enqueue_read_buffer(memory, CL_NON_BLOCKING, at, &mut all[bytes], &[])
+        };
+        self.copies[lane as usize].push(copy.map_err(told("copy from the device"))?);
+        Ok(())
+    }
+
+    fn mark(&mut self, lane: Lane) -> Result<Mark, String> {
+        let queue = self.queue(lane);
+        // SAFETY: it waits for no event.
+        let event = unsafe { queue.enqueue_marker_with_wait_list(&[]) }.map_err(told("a mark"))?;
+        queue.flush().map_err(told("a mark"))?;
+        let copies = std::mem::take(&mut self.copies[lane as usize]);
+        Ok(Mark(self.marks.put(Marked { event, copies })))
+    }
+
+    fn follow(&mut self, lane: Lane, mark: Mark) -> Result<(), String> {
+        let events = [self.marks.of(mark.0).event.get()];
+        // SAFETY: the event lives as long as the mark.
+        unsafe { self.queue(lane).enqueue_barrier_with_wait_list(&events) }
+            .map(|_| ())
+            .map_err(told("a mark"))
+    }
+
+    fn passed(&mut self, mark: Mark) -> Result<bool, String> {
+        let Marked { event, copies } = self.marks.of(mark.0);
+        let passed = status(event, "a kernel")? == CL_COMPLETE;
+        if passed {
+            copies.iter().try_for_each(|copy| status(copy, "a copy").map(|_| ()))?;
+        }
+        Ok(passed)
+    }
+
+    fn wait(&mut self, mark: Mark) -> Result<(), String> {
+        self.marks.of(mark.0).event.wait().map_err(told("a kernel or a copy"))?;
+        self.passed(mark).map(|_| ())
+    }
+
+    fn forget(&mut self, mark: Mark) {
+        self.marks.take(mark.0);
+    }
+}
+
+/// How far something has come.
+///
+/// # Errors
+/// It has failed.
+fn status(event: &Event, what: &str) -> Result<i32, String> {
+    let status = event.command_execution_status().map_err(told(what))?.0;
+    match status < 0 {
+        true => Err(format!("OpenCL: {what}: {}", ClError(status))),
+        false => Ok(status),
+    }
+}
+
+impl Drop for OpenCl {
+    /// Memory of the host goes back once no copy is under way.
+    fn drop(&mut self) {
+        for queue in &self.queues {
+            let _ = queue.finish();
+        }
+        let stages: Vec<Mapped> = self.stages.drain().collect();
+        stages.into_iter().for_each(|stage| self.unmap(stage));
     }
 }
 

@@ -1,19 +1,27 @@
 //! A device's launches in order and its memory, which is counted and given back by itself.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytemuck::{NoUninit, Pod};
 
-use super::launcher::Launcher;
-use crate::kernel::text::calls::{Buffer, Launch};
+use super::lanes::Lanes;
+use super::launcher::{Lane, Launcher};
+use super::staging::{PIECE_BYTES, Staging};
+use crate::kernel::text::calls::{Argument, Buffer, Launch};
 
-/// Launches and copies, one after another. Clones are the same one.
+/// Launches and copies. All take effect in the order in which they come, whichever of them go on
+/// beside each other. Clones are the same one.
 #[derive(Clone)]
 pub struct Queue(Rc<RefCell<Inner>>);
 
 struct Inner {
     launcher: Box<dyn Launcher>,
+    lanes: Lanes,
+    staging: Staging,
+    /// Places in the work that `mark` was asked for and that the device may not have come to.
+    marks: VecDeque<u64>,
     /// Bytes of memory at most.
     limit: usize,
     held: usize,
@@ -29,16 +37,39 @@ pub(crate) struct Memory {
     bytes: usize,
 }
 
+/// Bytes that come down while others work.
+pub(crate) struct Fetch {
+    queue: Queue,
+    lane: Lane,
+    /// The piece of staging memory that they come through.
+    piece: usize,
+    bytes: usize,
+}
+
 impl Queue {
     /// Of memory, `limit` bytes at most are taken.
     pub fn new(launcher: Box<dyn Launcher>, limit: usize) -> Queue {
-        Queue(Rc::new(RefCell::new(Inner { launcher, limit, held: 0, peak: 0, lost: None })))
+        Queue::in_pieces_of(PIECE_BYTES, launcher, limit)
+    }
+
+    /// The same where copies go in pieces of so many bytes, a multiple of 64: tests copy little.
+    #[doc(hidden)]
+    pub fn in_pieces_of(piece: usize, launcher: Box<dyn Launcher>, limit: usize) -> Queue {
+        let (lanes, staging) = (Lanes::default(), Staging::new(piece));
+        let (marks, lost) = (VecDeque::new(), None);
+        let (held, peak) = (0, 0);
+        let inner = Inner { launcher, lanes, staging, marks, limit, held, peak, lost };
+        Queue(Rc::new(RefCell::new(inner)))
     }
 
     /// The launcher, once nobody else has the queue or memory of it.
     pub(crate) fn into_launcher(self) -> Box<dyn Launcher> {
         let inner = Rc::into_inner(self.0).expect("the last one that has it");
-        inner.into_inner().launcher
+        let Inner { mut launcher, mut lanes, mut staging, .. } = inner.into_inner();
+        if lanes.finish(&mut *launcher).is_ok() {
+            staging.give_back(&mut *launcher);
+        }
+        launcher
     }
 
     pub(crate) fn describe(&self) -> String {
@@ -70,7 +101,7 @@ impl Queue {
         inner.limit - inner.held
     }
 
-    /// Memory of so many bytes, of which none is a number yet.
+    /// Memory of so many bytes, which hold anything.
     ///
     /// # Errors
     /// The device is full or lost.
@@ -81,6 +112,7 @@ impl Queue {
                 return Err(format!("{bytes} bytes more than the {held} held exceed {limit}"));
             }
             let buffer = inner.launcher.make(bytes)?;
+            inner.lanes.made(buffer);
             inner.held += bytes;
             inner.peak = inner.peak.max(inner.held);
             Ok(buffer)
@@ -113,7 +145,17 @@ impl Queue {
     /// # Errors
     /// The device is lost or refuses it.
     pub(crate) fn launch(&self, launch: &Launch) -> Result<(), String> {
-        self.asked(|inner| inner.launcher.launch(launch))
+        if launch.groups.contains(&0) {
+            return Ok(());
+        }
+        let buffers = launch.arguments.iter().filter_map(|argument| match argument {
+            Argument::Buffer(buffer) => Some(*buffer),
+            _ => None,
+        });
+        self.asked(|Inner { launcher, lanes, .. }| {
+            lanes.begin(&mut **launcher, Lane::Work, buffers)?;
+            launcher.launch(launch)
+        })
     }
 
     /// Marks a place after all launches so far.
@@ -121,23 +163,34 @@ impl Queue {
     /// # Errors
     /// The device is lost.
     pub(crate) fn mark(&self) -> Result<(), String> {
-        self.asked(|inner| inner.launcher.mark())
+        self.asked(|Inner { launcher, lanes, marks, .. }| {
+            marks.push_back(lanes.mark(&mut **launcher, Lane::Work)?);
+            Ok(())
+        })
     }
 
     /// Marks that the device hasn't come to yet.
     ///
     /// # Errors
-    /// The device is lost, or a launch has failed.
+    /// The device is lost, or a launch or a copy has failed.
     pub(crate) fn marks_left(&self) -> Result<usize, String> {
-        self.asked(|inner| inner.launcher.marks_left())
+        self.asked(|Inner { launcher, lanes, marks, .. }| {
+            while let Some(place) = marks.front() {
+                if !lanes.passed(&mut **launcher, (Lane::Work, *place))? {
+                    break;
+                }
+                marks.pop_front();
+            }
+            Ok(marks.len())
+        })
     }
 
-    /// Waits for all launches so far.
+    /// Waits for all launches and copies so far.
     ///
     /// # Errors
-    /// The device is lost, or a launch has failed.
+    /// The device is lost, or one of them has failed.
     pub(crate) fn finish(&self) -> Result<(), String> {
-        self.asked(|inner| inner.launcher.finish())
+        self.asked(|Inner { launcher, lanes, .. }| lanes.finish(&mut **launcher))
     }
 
     /// Asks the launcher, unless the device is lost; what it can't do it is lost by.
@@ -162,17 +215,49 @@ impl Memory {
         bytes <= self.bytes
     }
 
-    /// Copies numbers to it, from number `at` on.
+    /// Copies numbers to it, from number `at` on. They may change at once.
     ///
     /// # Errors
     /// The device is lost.
     pub(crate) fn write<T: NoUninit>(&self, at: usize, numbers: &[T]) -> Result<(), String> {
-        let (at, bytes) = self.stretch::<T>(at, numbers.len());
-        let content = bytemuck::cast_slice(numbers);
-        assert_eq!(content.len(), bytes);
-        self.queue.asked(|inner| match content {
-            [] => Ok(()),
-            content => inner.launcher.write(self.buffer, at, content),
+        self.write_all(Lane::Work, at, numbers)
+    }
+
+    /// The same beside launches that don't use this memory, if no launch before does.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub(crate) fn write_beside<T: NoUninit>(&self, at: usize, numbers: &[T]) -> Result<(), String> {
+        self.write_all(Lane::Up, at, numbers)
+    }
+
+    fn write_all<T: NoUninit>(&self, lane: Lane, at: usize, numbers: &[T]) -> Result<(), String> {
+        let (at, bytes) = (at * size_of::<T>(), bytemuck::cast_slice(numbers));
+        let mut done = 0;
+        while done < bytes.len() {
+            done += self.write_piece(lane, at + done, &bytes[done..], true)?;
+        }
+        Ok(())
+    }
+
+    fn write_piece(
+        &self,
+        lane: Lane,
+        at: usize,
+        bytes: &[u8],
+        waits: bool,
+    ) -> Result<usize, String> {
+        self.proves(at, bytes.len());
+        self.queue.asked(|Inner { launcher, lanes, staging, .. }| {
+            let launcher = &mut **launcher;
+            let room = staging.fill((launcher, lanes), lane, bytes, waits)?;
+            let Some((stage, from, count)) = room else { return Ok(0) };
+            let place = lanes.begin(launcher, lane, [self.buffer].into_iter())?;
+            launcher.send(lane, (stage, from..from + count), (self.buffer, at))?;
+            if staging.sent(lane, place) {
+                lanes.mark(launcher, lane)?;
+            }
+            Ok(count)
         })
     }
 
@@ -191,10 +276,46 @@ impl Memory {
     /// # Errors
     /// The device is lost, or a launch before has failed.
     pub(crate) fn read_into<T: Pod>(&self, at: usize, numbers: &mut [T]) -> Result<(), String> {
-        let (at, _) = self.stretch::<T>(at, numbers.len());
-        self.queue.asked(|inner| match bytemuck::cast_slice_mut(numbers) {
-            [] => Ok(()),
-            content => inner.launcher.read(self.buffer, at, content),
+        let at = at * size_of::<T>();
+        let mut left = bytemuck::cast_slice_mut::<T, u8>(numbers);
+        let (mut asked, mut fetches) = (0, VecDeque::new());
+        while !left.is_empty() {
+            let more = left.len() - fetches.iter().map(Fetch::bytes).sum::<usize>();
+            let fetch = match more {
+                0 => None,
+                more => self.fetch_piece(Lane::Work, at + asked, more, fetches.is_empty())?,
+            };
+            if let Some(fetch) = fetch {
+                asked += fetch.bytes;
+                fetches.push_back(fetch);
+                continue;
+            }
+            let fetch = fetches.pop_front().expect("one at least is under way");
+            let (own, after) = left.split_at_mut(fetch.bytes);
+            fetch.wait(own)?;
+            left = after;
+        }
+        Ok(())
+    }
+
+    fn fetch_piece(
+        &self,
+        lane: Lane,
+        at: usize,
+        bytes: usize,
+        waits: bool,
+    ) -> Result<Option<Fetch>, String> {
+        self.proves(at, bytes);
+        self.queue.asked(|Inner { launcher, lanes, staging, .. }| {
+            let launcher = &mut **launcher;
+            let room = staging.take((launcher, lanes), lane, waits)?;
+            let Some((piece, stage, most)) = room else { return Ok(None) };
+            let bytes = bytes.min(most);
+            let place = lanes.begin(launcher, lane, [self.buffer].into_iter())?;
+            launcher.fetch(lane, (self.buffer, at), (stage, 0..bytes))?;
+            staging.fetched((lane, piece), place);
+            lanes.mark(launcher, lane)?;
+            Ok(Some(Fetch { queue: self.queue.clone(), lane, piece, bytes }))
         })
     }
 
@@ -205,22 +326,52 @@ impl Memory {
     pub(crate) fn clear(&self) -> Result<(), String> {
         match self.bytes {
             0 => Ok(()),
-            bytes => self.queue.asked(|inner| inner.launcher.fill(self.buffer, 0, bytes, 0)),
+            bytes => self.queue.asked(|Inner { launcher, lanes, .. }| {
+                lanes.begin(&mut **launcher, Lane::Work, [self.buffer].into_iter())?;
+                launcher.fill(self.buffer, 0, bytes, 0)
+            }),
         }
     }
 
-    /// First byte and bytes of some numbers in it.
-    fn stretch<T>(&self, at: usize, count: usize) -> (usize, usize) {
-        let (at, bytes) = (at * size_of::<T>(), count * size_of::<T>());
-        assert!(at + bytes <= self.bytes, "numbers beyond a device's memory");
-        (at, bytes)
+    fn proves(&self, at: usize, bytes: usize) {
+        assert!(at + bytes <= self.bytes, "bytes beyond a device's memory");
+    }
+}
+
+impl Fetch {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Waits for them, and copies them to where they are wanted.
+    ///
+    /// # Errors
+    /// The device is lost, or what made them has failed.
+    pub(crate) fn wait(self, to: &mut [u8]) -> Result<(), String> {
+        self.queue.asked(|Inner { launcher, lanes, staging, .. }| {
+            let (stage, until) = staging.taken((self.lane, self.piece));
+            lanes.wait(&mut **launcher, (self.lane, until))?;
+            to.copy_from_slice(launcher.staged(stage, 0..self.bytes));
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.queue.0.borrow_mut().staging.leave((self.lane, self.piece));
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        let inner = &mut *self.queue.0.borrow_mut();
-        inner.held -= self.bytes;
-        inner.launcher.free(self.buffer);
+        let Inner { launcher, lanes, held, lost, .. } = &mut *self.queue.0.borrow_mut();
+        *held -= self.bytes;
+        // Work after this may be given the same memory, which copies may still be at.
+        let followed = lanes.begin(&mut **launcher, Lane::Work, [self.buffer].into_iter());
+        launcher.free(self.buffer);
+        if let Err(error) = followed {
+            lost.get_or_insert(error);
+        }
     }
 }

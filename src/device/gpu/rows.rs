@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::queue::Queue;
+use super::queue::{Memory, Queue};
 use super::window::{Source, Window};
 use crate::device::{Arrived, Negatives};
 use crate::labels::Labels;
@@ -15,12 +15,24 @@ pub struct Rows {
     width: usize,
     pub(crate) labels: Labels,
     pub(crate) window: Window,
+    /// What the rows arrived in, where the next window's can arrive while these are worked on.
+    arrived: Memory,
 }
 
 impl Rows {
-    pub(crate) fn new(queue: &Queue, arrived: Arrived) -> Result<Rows, String> {
+    /// The rows that arrived, in place of those `before`, which nobody needs any more.
+    pub(crate) fn new(
+        queue: &Queue,
+        arrived: Arrived,
+        before: Option<Rows>,
+    ) -> Result<Rows, String> {
         let Arrived { first, width, numbers, from, labels, dropout } = arrived;
-        let numbers = queue.upload(numbers)?;
+        let room = before.map(|before| before.arrived);
+        let arrived = match room.filter(|room| room.fits(size_of_val(numbers))) {
+            Some(room) => room,
+            None => queue.make(size_of_val(numbers))?,
+        };
+        arrived.write_beside(0, numbers)?;
         let places: Vec<i64> = from.iter().map(|place| *place as i64).collect();
         let streams: Option<Vec<u32>> = dropout.map(|(dropout, drawn_by)| {
             let streams = drawn_by.iter().map(|row| dropout.stream(*row));
@@ -28,9 +40,9 @@ impl Rows {
         });
         let dropout = dropout.map(|(dropout, _)| dropout.on_device());
         let dropout = dropout.zip(streams.as_deref());
-        let source = Source { numbers: &numbers, places: &places, width, dropout };
+        let source = Source { numbers: &arrived, places: &places, width, dropout };
         let window = Window::new(queue, source, &labels, &[])?;
-        Ok(Rows { first, width, labels, window })
+        Ok(Rows { first, width, labels, window, arrived })
     }
 
     pub(crate) fn count(&self) -> usize {

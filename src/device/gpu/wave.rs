@@ -179,11 +179,9 @@ impl Wave {
             self.segments = brought(queue, run, host)?;
         }
         let segments = &mut self.segments;
+        // The next one's weights go up behind the last run, which may still be under way.
         visitor.work(&mut self.scratch, |held| {
-            segments.iter_mut().try_for_each(|segment| segment.visit(queue, run, held, pace))?;
-            // A copy up waits for all launches before it, and moves no messages meanwhile.
-            queue.mark()?;
-            wait(queue, pace, 0)
+            segments.iter_mut().try_for_each(|segment| segment.visit(queue, run, held, pace))
         })
     }
 
