@@ -9,6 +9,7 @@
 //! its own errors; ranks agree on them above. After an error a device does nothing more and gives
 //! the same one again; so calls that only make something for later ones give none.
 
+mod at_rest;
 mod between;
 mod class_block;
 mod dropout;
@@ -20,9 +21,10 @@ mod mini_batches;
 mod negatives;
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 
+pub(crate) use self::at_rest::no_numbers;
+pub use self::at_rest::{AtRest, Resting, Scores, Which};
 pub use self::between::{Between, Turn};
 pub use self::class_block::{ByEpoch, ClassBlock, Joint, JointStep, Solving, VARIABLES};
 pub use self::dropout::Dropout;
@@ -32,6 +34,7 @@ pub use self::mini_batches::{Learn, MiniBatches};
 pub use self::negatives::Negatives;
 use crate::error::Result;
 use crate::labels::Labels;
+use crate::metrics::TopList;
 use crate::model::annotator::Annotator;
 use crate::model::features::Features;
 use crate::model::{Layout, Matrix};
@@ -154,6 +157,26 @@ pub trait Device {
         which: Which,
         pace: &mut Pace,
     ) -> Result<Scores>;
+
+    /// Offers those scores to the rows' lists, [rows]; `first_class` is the visitor's. No loss is
+    /// computed where a device can do without.
+    ///
+    /// # Errors
+    /// The first that reading the rows gives; exit 7: scores that are no numbers.
+    fn best(
+        &mut self,
+        (visitor, first_class): (&Self::Visitor, usize),
+        rest: &Self::Rest<'_>,
+        which: Which,
+        lists: &mut [TopList],
+        pace: &mut Pace,
+    ) -> Result<()> {
+        let found = self.scores(visitor, rest, which, pace)?;
+        let classes = found.scores.len() / lists.len().max(1);
+        let rows = lists.iter_mut().zip(found.scores.chunks(classes.max(1)));
+        let numbers = rows.fold(true, |all, (list, scores)| all & list.offer(first_class, scores));
+        if numbers { Ok(()) } else { Err(no_numbers(first_class)) }
+    }
 
     // Own class blocks, which learn from rows that come by.
 
@@ -298,49 +321,6 @@ pub trait FramesAgain {
 /// What `FramesAgain::reader` gives.
 pub type FrameReader<'a> = Box<dyn FnMut(usize, usize) -> Result<Cow<'a, Features>> + Send + 'a>;
 
-/// Rows of this rank at rest, in memory or in a file, counted from its first. Any thread reads
-/// them.
-pub trait AtRest: Sync {
-    fn labels(&self) -> &Labels;
-
-    /// Consecutive rows.
-    ///
-    /// # Errors
-    /// The file can't be read, or is damaged.
-    fn run(&self, rows: Range<usize>) -> Result<Resting<'_>>;
-
-    /// Single rows.
-    ///
-    /// # Errors
-    /// The file can't be read, or is damaged.
-    fn gathered(&self, rows: &[usize]) -> Result<Resting<'_>>;
-}
-
-/// Rows that were at rest: `rows` of `activations` `[..][d]` and `labels`.
-pub struct Resting<'a> {
-    pub activations: Cow<'a, Matrix>,
-    pub labels: Cow<'a, Labels>,
-    pub rows: Range<usize>,
-}
-
-/// Some of the rows at rest.
-#[derive(Clone, Copy)]
-pub enum Which<'a> {
-    /// From the first to before the second.
-    Run(usize, usize),
-    /// Single ones, in this order.
-    Single(&'a [usize]),
-}
-
-/// What a visitor makes of rows.
-#[derive(Default)]
-pub struct Scores {
-    /// p [rows][classes of the visitor].
-    pub scores: Vec<f32>,
-    /// Loss of each row over those classes.
-    pub losses: Vec<f64>,
-}
-
 /// Rows of a window or a mini-batch as they came, rank by rank.
 pub struct Arrived<'a> {
     /// Position of the first in its epoch.
@@ -382,14 +362,5 @@ impl<'a> Pace<'a> {
     /// What says so, on any thread.
     pub(crate) fn stopping(&self) -> &'a (dyn Fn() -> bool + Sync) {
         self.stopped
-    }
-}
-
-impl Which<'_> {
-    pub(crate) fn rows(&self) -> usize {
-        match self {
-            Which::Run(from, to) => to - from,
-            Which::Single(rows) => rows.len(),
-        }
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::class_losses::ClassLosses;
 use crate::comm::Comm;
-use crate::device::{Device, Pace, Scores, Which};
-use crate::error::{Error, Exit, Result};
+use crate::device::{Device, Pace, Scores, Which, no_numbers};
+use crate::error::Result;
 use crate::flow::experts_travel::visit_blocks;
 use crate::flow::home_rows::HomeRows;
 use crate::flow::own_rows::OwnRows;
@@ -148,8 +148,7 @@ fn positives(
     positives.collect()
 }
 
-/// Sees that scores [rows][classes] and losses of rows are numbers: finite weights and features
-/// can still be so large that what they make is none.
+/// Sees that scores [rows][classes] and losses of rows are numbers.
 fn are_numbers(classes: &Range<usize>, found: Scores) -> Result<Scores> {
     // The loop has no early exit, which makes it as fast as memory.
     let none = found.scores.iter().fold(false, |none, score| none | score.is_nan());
@@ -157,10 +156,7 @@ fn are_numbers(classes: &Range<usize>, found: Scores) -> Result<Scores> {
         return Ok(found);
     }
     let at = found.scores.iter().position(|score| score.is_nan()).unwrap_or(0);
-    let class = classes.start + at % classes.len();
-    let text = format!("scores from class {class} on: found NaN or infinity");
-    let hint = "the weights of the model or features are too large";
-    Err(Error::new(Exit::Numeric, text).hint(hint))
+    Err(no_numbers(classes.start + at % classes.len()))
 }
 
 /// One class block on its visit to this rank's rows.

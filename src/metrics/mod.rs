@@ -11,7 +11,7 @@ use serde::Serialize;
 pub(crate) use by_class::{ClassCount, class_counts, class_precisions};
 pub(crate) use exact_sum::ExactSum;
 pub(crate) use full::FullRanking;
-pub use top::TopLists;
+pub use top::{TopList, TopLists};
 
 use crate::labels::Labels;
 

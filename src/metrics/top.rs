@@ -42,27 +42,71 @@ impl TopLists {
         &self.entries[self.starts[row]..][..self.lengths[row] as usize]
     }
 
-    /// Offers scores of consecutive classes from `first_class` on to one row.
-    pub fn offer(&mut self, row: usize, first_class: usize, scores: &[f32]) {
-        for (index, score) in scores.iter().enumerate() {
-            self.offer_one(row, *score, (first_class + index) as u32);
-        }
+    /// Offers scores of consecutive classes from `first_class` on to one row. Whether all are
+    /// numbers.
+    pub fn offer(&mut self, row: usize, first_class: usize, scores: &[f32]) -> bool {
+        let list = &mut self.entries[self.starts[row]..self.starts[row + 1]];
+        TopList { list, length: &mut self.lengths[row] }.offer(first_class, scores)
     }
 
-    /// Offers one score.
-    pub(crate) fn offer_one(&mut self, row: usize, score: f32, class: u32) {
-        let length = self.lengths[row] as usize;
-        let list = &mut self.entries[self.starts[row]..self.starts[row + 1]];
-        let limit = list.len();
+    /// The list of each row, in order: different threads may fill them.
+    pub(crate) fn lists(&mut self) -> Vec<TopList<'_>> {
+        let mut rest = &mut self.entries[..];
+        let lengths = self.lengths.iter_mut().zip(self.starts.windows(2));
+        let list = |(length, ends): (_, &[usize])| {
+            let (list, after) = std::mem::take(&mut rest).split_at_mut(ends[1] - ends[0]);
+            rest = after;
+            TopList { list, length }
+        };
+        lengths.map(list).collect()
+    }
+}
+
+/// Scores that are compared at once with the last one of a list that is full.
+const AT_ONCE: usize = 16;
+
+/// The list of one row.
+pub struct TopList<'a> {
+    /// As many pairs as it has room for, of which `length` are there.
+    list: &'a mut [(f32, u32)],
+    length: &'a mut u32,
+}
+
+impl TopList<'_> {
+    /// Offers scores of consecutive classes from `first_class` on. Whether all are numbers.
+    pub(crate) fn offer(&mut self, first_class: usize, scores: &[f32]) -> bool {
+        let (limit, mut numbers) = (self.list.len(), true);
+        for (index, some) in scores.chunks(AT_ONCE).enumerate() {
+            if *self.length as usize == limit {
+                let least = self.list[limit - 1].0;
+                // Without an early exit, so that it is vector code.
+                if some.iter().fold(true, |below, score| below & (*score < least)) {
+                    continue;
+                }
+            }
+            let first = first_class + index * AT_ONCE;
+            for (class, score) in (first as u32..).zip(some) {
+                match score.is_nan() {
+                    true => numbers = false,
+                    false => self.offer_one(*score, class),
+                }
+            }
+        }
+        numbers
+    }
+
+    /// Offers one score, which is a number.
+    fn offer_one(&mut self, score: f32, class: u32) {
+        let (length, limit) = (*self.length as usize, self.list.len());
         let better = |entry: &(f32, u32)| entry.0 > score || entry.0 == score && entry.1 < class;
-        if length == limit && better(&list[length - 1]) {
+        if length == limit && better(&self.list[length - 1]) {
             return;
         }
-        let at = list[..length].partition_point(better);
+        let at = self.list[..length].partition_point(better);
         let end = (length + 1).min(limit);
-        list.copy_within(at..end - 1, at + 1);
-        list[at] = (score, class);
-        self.lengths[row] = end as u32;
+        self.list.copy_within(at..end - 1, at + 1);
+        self.list[at] = (score, class);
+        *self.length = end as u32;
     }
 }
 
@@ -78,13 +122,29 @@ mod tests {
         for (limit, blocks) in [(20, [0, 1, 2, 3]), (7, [3, 1, 0, 2]), (200, [2, 3, 1, 0])] {
             let mut top = TopLists::new(1, limit);
             for block in blocks {
-                top.offer(0, block * 25, &scores[block * 25..(block + 1) * 25]);
+                assert!(top.offer(0, block * 25, &scores[block * 25..(block + 1) * 25]));
             }
             assert_eq!(top.row(0), &expected[..limit.min(100)]);
         }
+        let mut two = TopLists::new(2, 3);
+        two.lists().iter_mut().for_each(|list| assert!(list.offer(0, &scores)));
+        assert_eq!((two.row(0), two.row(1)), (&expected[..3], &expected[..3]));
         let mut given: Vec<(f32, u32)> = scores.iter().copied().zip(0..).collect();
         given.reverse();
         let top = TopLists::of_all([&given[..3], &[], &given[..]].into_iter());
         assert_eq!((top.row(1).len(), top.row(2)), (0, &expected[..]));
+    }
+
+    #[test]
+    fn what_is_no_number_is_found_wherever_it_stands() {
+        for at in 0..40 {
+            let mut scores = [0.25; 40];
+            scores[0] = 0.5;
+            let mut top = TopLists::new(1, 2);
+            assert!(top.offer(0, 0, &scores), "before it");
+            scores[at] = f32::NAN;
+            assert!(!top.offer(0, 40, &scores), "at {at}");
+            assert!(top.row(0).iter().all(|pair| !pair.0.is_nan()));
+        }
     }
 }

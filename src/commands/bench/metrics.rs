@@ -35,7 +35,9 @@ pub(crate) fn run(_: &Measuring, args: &Args) -> Result<Vec<Value>> {
         own.sort_unstable();
         own.dedup();
         labels.push(&own);
-        best.iter().for_each(|class| top.offer_one(row, stream.uniform(), *class));
+        best.iter().for_each(|class| {
+            top.offer(row, *class as usize, &[stream.uniform()]);
+        });
     }
     let before = peak_mib();
     let ranked = Ranked { first_row: 0, top: &top, labels: &labels };

@@ -25,6 +25,7 @@ use crate::error::Result;
 use crate::kernel::mixture::Kernel;
 pub(crate) use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
+use crate::metrics::TopList;
 use crate::model::annotator::Annotator;
 use crate::model::features::Features;
 use crate::model::{Layout, Matrix};
@@ -181,6 +182,17 @@ impl Device for Host {
         pace: &mut Pace,
     ) -> Result<Scores> {
         visitor.scores(self.team(), *rest, which, pace)
+    }
+
+    fn best(
+        &mut self,
+        (visitor, _): (&Visitor, usize),
+        rest: &&dyn AtRest,
+        which: Which,
+        lists: &mut [TopList],
+        pace: &mut Pace,
+    ) -> Result<()> {
+        visitor.best(self.team(), *rest, which, lists, pace)
     }
 
     fn bring(&mut self, arrived: Arrived, before: Option<Rows>) -> Result<Rows> {

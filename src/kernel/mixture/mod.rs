@@ -8,6 +8,7 @@
 pub mod definition;
 pub mod layout;
 pub mod reference;
+mod scores;
 mod transpose;
 
 use std::ops::Range;
@@ -61,14 +62,18 @@ pub struct Passing<'a> {
     pub weights: &'a [f32],
 }
 
-/// What a pass of `rows` past a block relies on.
-fn check(Block { layout, parameters }: Block, passing: Passing, rows: &Range<usize>) {
-    let Passing { activations, labels, weights } = passing;
+/// What all work with a block and activations relies on.
+fn check_block(Block { layout, parameters }: Block, activations: &Matrix, rows: &Range<usize>) {
     assert!(layout.fits(parameters), "parameters of the layout");
     assert!(layout.panels > 0 && layout.width > 0, "classes and activations");
     assert_eq!(activations.width(), layout.width, "width of the activations");
-    let passes = rows.end <= activations.rows() && rows.end <= labels.rows();
-    assert!(passes || rows.is_empty(), "activations and labels of each row");
+    assert!(rows.end <= activations.rows() || rows.is_empty(), "activations of each row");
+}
+
+/// What a pass of `rows` past a block relies on.
+fn check(block: Block, Passing { activations, labels, weights }: Passing, rows: &Range<usize>) {
+    check_block(block, activations, rows);
+    assert!(rows.end <= labels.rows() || rows.is_empty(), "labels of each row");
     assert!(weights.is_empty() || weights.len() >= rows.end, "a weight for each row");
 }
 
@@ -87,33 +92,6 @@ impl Kernel {
     /// The instructions it runs on, and the product kernel that the shared layers use too.
     pub fn gemm(&mut self) -> &mut Workspace {
         &mut self.gemm
-    }
-
-    /// p of `rows` and all classes of the block into `scores` [rows][classes]; each row's loss over
-    /// these classes is added to `row_loss` [rows].
-    pub fn scores(
-        &mut self,
-        block: Block,
-        passing: Passing,
-        rows: Range<usize>,
-        scores: &mut [f32],
-        row_loss: &mut [f64],
-    ) {
-        check(block, passing, &rows);
-        let classes = block.layout.classes.len();
-        assert_eq!(scores.len(), rows.len() * classes, "a score for each row and class");
-        assert_eq!(row_loss.len(), rows.len(), "a loss for each row");
-        let mut swept = std::mem::take(&mut self.swept);
-        for tile in tiles(block.layout, rows.clone()) {
-            let (logits, _) = swept.of(block.layout, tile.len());
-            let own = tile.start - rows.start..tile.end - rows.start;
-            let to = own.start * classes..own.end * classes;
-            self.logits(block, passing, tile.clone(), logits);
-            let instructions = self.gemm.instructions();
-            let mut tile = self.tile(block.layout, passing, tile, logits);
-            sweep::scores(instructions, &mut tile, &mut scores[to], &mut row_loss[own]);
-        }
-        self.swept = swept;
     }
 
     /// Adds the gradient with respect to the activations of `rows` to `dv`, whose row 0 is

@@ -62,7 +62,7 @@ pub fn gradients(instructions: Instructions, tile: &mut Tile, losses: &mut [f32]
     assert_eq!(losses.len(), tile.rows.len() * lanes, "a loss for each row and lane");
     vectorised!(
         instructions,
-        |tile: &mut Tile, losses: &mut [f32]| rows::<true>(tile, losses, &mut []);
+        |tile: &mut Tile, losses: &mut [f32]| rows::<true, true>(tile, losses, &mut []);
         tile, losses
     );
 }
@@ -82,19 +82,39 @@ pub fn scores(
     vectorised!(
         instructions,
         |tile: &mut Tile, scores: &mut [f32], losses: &mut [f64]| {
-            rows::<false>(tile, scores, losses)
+            rows::<false, true>(tile, scores, losses)
         };
         tile, scores, row_losses
     );
 }
 
+/// As `scores`, of rows whose labels nobody looks at: the same p, without a loss.
+pub(crate) fn probabilities(instructions: Instructions, tile: &mut Tile, scores: &mut [f32]) {
+    let numbers = tile.layout.columns().checked_mul(tile.rows.len());
+    assert_eq!(numbers, Some(tile.logits.len()), "logits of each row");
+    let classes = tile.layout.classes.len();
+    assert_eq!(scores.len(), tile.rows.len() * classes, "a score for each row and class");
+    vectorised!(
+        instructions,
+        |tile: &mut Tile, scores: &mut [f32]| rows::<false, false>(tile, scores, &mut []);
+        tile, scores
+    );
+}
+
 /// `found` takes the losses of a gradient sweep or the scores of a score sweep.
 #[inline(always)]
-fn rows<const GRADIENTS: bool>(tile: &mut Tile, found: &mut [f32], row_losses: &mut [f64]) {
+fn rows<const GRADIENTS: bool, const LOSSES: bool>(
+    tile: &mut Tile,
+    found: &mut [f32],
+    row_losses: &mut [f64],
+) {
     let layout = tile.layout;
     let (columns, classes) = (layout.columns(), layout.classes.len());
     for row in 0..tile.rows.len() {
-        let mut positives = tile.labels.row_within(tile.rows.start + row, &layout.classes);
+        let mut positives = match LOSSES {
+            true => tile.labels.row_within(tile.rows.start + row, &layout.classes),
+            false => &[],
+        };
         let weight = tile.weights.get(tile.rows.start + row).copied();
         let logits = &mut tile.logits[row * columns..(row + 1) * columns];
         for (index, group) in layout.groups.iter().enumerate() {
@@ -103,14 +123,14 @@ fn rows<const GRADIENTS: bool>(tile: &mut Tile, found: &mut [f32], row_losses: &
             let next = layout.classes.start + (index + 1) * LANES;
             let here = positives.iter().take_while(|class| (**class as usize) < next).count();
             let mut state = if here == 0 {
-                mixture::<false>(logits, group, layout.dummy, tile.epsilon, [0.0; LANES])
+                mixture::<false, LOSSES>(logits, group, layout.dummy, tile.epsilon, [0.0; LANES])
             } else {
                 let mut y = [0.0; LANES];
                 for class in &positives[..here] {
                     y[*class as usize + LANES - next] = 1.0;
                 }
                 positives = &positives[here..];
-                mixture::<true>(logits, group, layout.dummy, tile.epsilon, y)
+                mixture::<true, LOSSES>(logits, group, layout.dummy, tile.epsilon, y)
             };
             if GRADIENTS && let Some(weight) = weight {
                 state.loss = map(state.loss, |loss| loss * weight);
@@ -121,7 +141,9 @@ fn rows<const GRADIENTS: bool>(tile: &mut Tile, found: &mut [f32], row_losses: &
                 store(found, (row * layout.groups.len() + index) * LANES, loss);
                 logit_gradients(logits, group, layout.dummy, &state);
             } else {
-                row_losses[row] += f64::from(sum(loss));
+                if LOSSES {
+                    row_losses[row] += f64::from(sum(loss));
+                }
                 let live = LANES.min(classes - index * LANES);
                 let to = row * classes + index * LANES;
                 found[to..to + live].copy_from_slice(&state.p[..live]);
@@ -145,7 +167,7 @@ struct Mixed {
 
 /// Gates become their e_h; experts become +-min(s, t), the sign telling which of both s is.
 #[inline(always)]
-fn mixture<const POSITIVES: bool>(
+fn mixture<const POSITIVES: bool, const LOSSES: bool>(
     logits: &mut [f32],
     group: &Group,
     dummy: Dummy,
@@ -218,8 +240,11 @@ fn mixture<const POSITIVES: bool>(
             truth[lane] = if y[lane] > 0.0 { p[lane] } else { q[lane] };
         }
     }
-    let mut loss = map(truth, |truth| -log(truth + epsilon));
-    if exact {
+    let mut loss = match LOSSES {
+        true => map(truth, |truth| -log(truth + epsilon)),
+        false => [0.0; LANES],
+    };
+    if LOSSES && exact {
         for lane in 0..LANES {
             let positive = POSITIVES && y[lane] > 0.0;
             loss[lane] += if positive { beyond_p[lane] } else { beyond_q[lane] };
