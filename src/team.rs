@@ -5,9 +5,9 @@ use std::panic::resume_unwind;
 use std::slice;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::progress::{Awaiting, tick, work_ahead};
 
@@ -177,9 +177,24 @@ impl<T: Send + 'static, E: Send + 'static> Ahead<T, E> {
         Ahead { items: Some(items), maker: Some(maker), wait_seconds: 0.0 }
     }
 
-    /// Seconds that `next` has waited so far.
+    /// Seconds that `next` and `within` have waited so far.
     pub(crate) fn wait_seconds(&self) -> f64 {
         self.wait_seconds
+    }
+
+    /// The next item, if there is one before so much time has passed: for who has to look after
+    /// something else meanwhile, and knows that there will be one. What the thread does counts only
+    /// while the caller holds an `Awaiting`.
+    pub(crate) fn within(&mut self, time: Duration) -> Option<Result<T, E>> {
+        let started = Instant::now();
+        let items = self.items.as_ref().expect("there until it is dropped");
+        let item = items.recv_timeout(time);
+        self.wait_seconds += started.elapsed().as_secs_f64();
+        match item {
+            // The thread has panicked.
+            Err(RecvTimeoutError::Disconnected) => self.next(),
+            item => item.ok(),
+        }
     }
 }
 

@@ -316,13 +316,13 @@ fn every_script_does_what_it_says() {
     assert_eq!(cluster.result(&cluster.path("on-host")), cluster.result(&run));
     assert_eq!(cluster.ranks(&cluster.path("on-host")), [4]);
 
-    // Shards annotated by an array of two tasks.
+    // Shards annotated by the ranks of one job.
     fs::copy(cluster.path("data/a.h5"), cluster.path("data/b.h5")).unwrap();
     fs::copy(cluster.path("data/a.h5"), cluster.path("data/c.h5")).unwrap();
     let (model, output) = (run.join("model"), cluster.path("annotations"));
     let shards = ["a", "b", "c"].map(|name| cluster.path(&format!("data/{name}.h5")));
     let arguments = [&*model, &*output, &*shards[0], &*shards[1], &*shards[2]];
-    cluster.submit(&["--array=0-1"], "annotate.sbatch", &arguments);
+    cluster.submit(&[], "annotate.sbatch", &arguments);
 
     // Settings swept by another.
     let settings = cluster.path("settings");
@@ -330,11 +330,12 @@ fn every_script_does_what_it_says() {
     let sweep = cluster.path("sweep");
     cluster.submit(&["--array=0-1"], "sweep.sbatch", &[&job, &sweep, &settings]);
     cluster.wait_for_all();
-    let csv =
-        |name: &str| fs::read(output.join(name)).unwrap_or_else(|_| panic!("{}", cluster.logs()));
-    assert!(
-        csv("a.csv").len() > 1000 && csv("a.csv") == csv("b.csv") && csv("b.csv") == csv("c.csv")
-    );
+    let part = |shard: usize| {
+        let name = format!("{shard:06}-0000000000.csv");
+        fs::read(output.join(name)).unwrap_or_else(|_| panic!("{}", cluster.logs()))
+    };
+    assert!(part(0).len() > 1000 && part(0) == part(1) && part(1) == part(2));
+    assert!(output.join("manifest.json").is_file(), "{}", cluster.logs());
     let results: Vec<String> =
         (0..3).map(|line| cluster.result(&sweep.join(line.to_string()))).collect();
     assert!(results[0] != results[1] && results[1] != results[2]);

@@ -106,6 +106,14 @@ fn save_cut(
 /// Exit 6 where the directory isn't a model, is damaged, is replaced while it is read, or is of a
 /// newer version; common to all ranks.
 pub fn load(comm: &Comm, path: &Path) -> Result<Annotator> {
+    load_hashed(comm, path).map(|loaded| loaded.0)
+}
+
+/// The same, and the model's content hash.
+///
+/// # Errors
+/// As `load`.
+pub(crate) fn load_hashed(comm: &Comm, path: &Path) -> Result<(Annotator, String)> {
     let model = ModelFolder::open_whole(comm, path)?;
     if comm.is_root() && !model.manifest.has_sums() {
         let creator = &model.manifest.creator;
@@ -124,7 +132,7 @@ pub fn load(comm: &Comm, path: &Path) -> Result<Annotator> {
             Error::run_directory(text).hint("it was changed, or replaced while it was read");
         return Err(Error { agreed: true, ..error });
     }
-    Ok(annotator)
+    Ok((annotator, found))
 }
 
 /// This rank's share of a model that is whole.

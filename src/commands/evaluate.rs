@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::annotate::read::{read_folder, read_hdf5};
 use super::device::RankDevice;
 use super::out::{self, For};
 use super::scoring::Scoring;
@@ -12,7 +13,7 @@ use crate::artifact;
 use crate::comm::{Comm, same_on_all};
 use crate::error::{Error, Exit, Result};
 use crate::flow::repeated_rows::warn_of_rows_measured_twice;
-use crate::formats::submission::{self, Both, Source, Video};
+use crate::formats::submission::{Both, Predictions, Source, Video};
 use crate::human::hex;
 use crate::inference::rankings::{Ranked, Visited, metrics};
 use crate::inference::scores::{TOP, evaluate};
@@ -28,7 +29,8 @@ pub(crate) struct Args {
     /// Shards: paths or globs.
     #[arg(long, num_args = 1.., requires = "model")]
     data: Vec<String>,
-    /// Predictions as `annotate` writes them: `VideoId,LabelConfidencePairs`.
+    /// Predictions as `annotate` writes them: a folder of parts of any format, FILE.h5, or a file
+    /// with `VideoId,LabelConfidencePairs`.
     #[arg(long, requires = "labels", conflicts_with = "model")]
     predictions: Option<PathBuf>,
     /// True labels: `VideoId,Labels`.
@@ -81,10 +83,8 @@ fn evaluate_model(
 /// that predicts nothing; a prediction without labels as a video that has none.
 fn evaluate_files(comm: &Comm, predictions: &Path, labels: &Path) -> Result<Metrics> {
     let read = || {
-        for path in [predictions, labels] {
-            readable(comm, path)?;
-        }
-        submission::read_both(Source::open(predictions)?, Source::open(labels)?)
+        readable(comm, labels)?;
+        predicted(comm, predictions)?.with_labels(Source::open(labels)?)
     };
     let Both { mut videos, unlabelled, unpredicted, cut } = comm.agree(read())?;
     same_on_all(comm, Exit::Input, "predictions and labels", &described(&videos))?;
@@ -107,6 +107,21 @@ fn evaluate_files(comm: &Comm, predictions: &Path, labels: &Path) -> Result<Metr
     own.iter().for_each(|video| own_labels.push(&video.labels));
     let ranked = Ranked { first_row: mine.start as u64, top: &top, labels: &own_labels };
     Ok(metrics(comm, &ranked, class_count, TOP, Visited::default()))
+}
+
+/// The predictions at `path`: a folder of parts, HDF5 by its name, or else the format of
+/// submissions.
+fn predicted(comm: &Comm, path: &Path) -> Result<Predictions> {
+    if path.is_dir() {
+        return read_folder(path);
+    }
+    readable(comm, path)?;
+    let mut found = Predictions::default();
+    match path.extension().is_some_and(|ending| ending == "h5") {
+        true => read_hdf5(path, &mut found)?,
+        false => found.read(Source::open(path)?)?,
+    }
+    Ok(found)
 }
 
 /// What ranks compare of the videos that each has read.

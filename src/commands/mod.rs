@@ -107,7 +107,7 @@ impl Arguments {
             return run_threads(size, run).map(drop);
         }
         // One that comes while MPI starts stops the run at its first boundary.
-        if let Command::Train(_) = self.command {
+        if let Command::Train(_) | Command::Annotate(_) = self.command {
             signals::take_signals()?;
         }
         let comm = if mpi { launch::in_turn(Comm::mpi())? } else { Comm::serial() };

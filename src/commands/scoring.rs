@@ -6,13 +6,17 @@ use super::device::{self, DeviceArgs, RankDevice};
 use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::room_for_scoring;
 use crate::cost::device_memory::room_for_scoring_on_device;
+use crate::cost::parts::{Annotating, Way, rows_at_once, way_to_annotate};
+use crate::data::Dataset;
 use crate::device::Host;
 use crate::error::{Exit, Result};
 use crate::flow::home_rows::HomeRows;
+use crate::flow::own_rows::Room;
 use crate::flow::verify::verify;
-use crate::inference::rows::open_rows;
+use crate::inference::rows::{open_dataset, open_rows};
 use crate::launch;
 use crate::model::annotator::Annotator;
+use crate::partition::OwnedBlocks;
 
 /// How rows are scored; nothing that is computed depends on it.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,6 +38,15 @@ pub(crate) struct Scoring {
     device: DeviceArgs,
 }
 
+/// What is needed to score rows part by part.
+pub(crate) struct ForParts {
+    pub(crate) dataset: Dataset,
+    pub(crate) device: RankDevice,
+    pub(crate) way: Way,
+    /// Where activations may lie that don't fit.
+    pub(crate) room: Room,
+}
+
 impl Scoring {
     /// The rows that `data` names, with room for what scoring makes of them, and the
     /// device to do it with.
@@ -47,11 +60,8 @@ impl Scoring {
         annotator: &Annotator,
         data: &[String],
     ) -> Result<(HomeRows, RankDevice)> {
-        let line = format!("--verify = {}\n", self.verify);
-        same_on_all(comm, Exit::Launch, "arguments", &line)?;
-        let (shape, threads) = (&annotator.shape, launch::threads(self.threads));
-        let host = Ok(Host::detected(threads, shape.epsilon));
-        let (mut device, line) = device::chosen(comm, self.device.told(), host, shape.epsilon)?;
+        let (mut device, line, threads) = self.device(comm, annotator)?;
+        let shape = &annotator.shape;
         let rows = open_rows(comm, annotator, "--data", data)?;
         if self.verify {
             verify(comm, &[rows.dataset()])?;
@@ -65,18 +75,85 @@ impl Scoring {
             room.scratch.clone_from(scratch);
         }
         *rows.room.borrow_mut() = room;
-        let planned = match &mut device {
-            RankDevice::Host(_) => Ok(()),
-            RankDevice::Gpu(gpu) => {
-                let memory = (self.device.memory_gib(), gpu.queue().limit());
-                let own = (rows.owned(), comm.rank());
-                let room = room_for_scoring_on_device(shape, &counts, threads, own, memory);
-                room.map(|room| gpu.keep_to(room))
-            }
-        };
-        comm.agree(planned)?;
+        let own = (rows.owned(), comm.rank());
+        comm.agree(self.keep_to_memory(&mut device, annotator, threads, own))?;
         comm.use_threads(threads);
         self.device.announce(&device, &line);
         Ok((rows, device))
     }
+
+    /// The same for rows that go part by part, `top` classes of each, in parts of `part_rows`.
+    ///
+    /// # Errors
+    /// As `prepare`.
+    pub(crate) fn prepare_parts(
+        &self,
+        comm: &Comm,
+        annotator: &Annotator,
+        data: &[String],
+        (top, part_rows): (usize, usize),
+    ) -> Result<ForParts> {
+        let (mut device, line, threads) = self.device(comm, annotator)?;
+        let (shape, counts) = (&annotator.shape, annotator.experts.counts());
+        let dataset = open_dataset(comm, annotator, "--data", data)?;
+        if self.verify {
+            verify(comm, &[&dataset])?;
+        }
+        let longest = dataset.shards().iter().map(|shard| shard.rows).max().unwrap_or(0);
+        let part_rows = part_rows.min(longest);
+        let annotating = Annotating { shape, experts: &counts, threads, top, part_rows };
+        let deal = |blocks: usize| comm.deal(blocks);
+        let way = comm.agree(way_to_annotate(&annotating, &deal, self.memory_gib))?;
+        // Ranks of fewer threads have more room, but all go the same way.
+        let way = common(comm, way);
+        let (blocks, owners) = rows_at_once(&annotating, way, comm.size());
+        let own = (OwnedBlocks { blocks: &blocks, owners: &owners }, comm.rank());
+        comm.agree(self.keep_to_memory(&mut device, annotator, threads, own))?;
+        comm.use_threads(threads);
+        self.device.announce(&device, &line);
+        let mut room = Room::unlimited();
+        if let Some(scratch) = &self.scratch {
+            room.scratch.clone_from(scratch);
+        }
+        Ok(ForParts { dataset, device, way, room })
+    }
+
+    /// The device of this rank, what is to be said of it, and the threads. Collective.
+    fn device(&self, comm: &Comm, annotator: &Annotator) -> Result<(RankDevice, String, usize)> {
+        let line = format!("--verify = {}\n", self.verify);
+        same_on_all(comm, Exit::Launch, "arguments", &line)?;
+        let (shape, threads) = (&annotator.shape, launch::threads(self.threads));
+        let host = Ok(Host::detected(threads, shape.epsilon));
+        let (device, line) = device::chosen(comm, self.device.told(), host, shape.epsilon)?;
+        Ok((device, line, threads))
+    }
+
+    /// Divides the memory of this rank's device.
+    fn keep_to_memory(
+        &self,
+        device: &mut RankDevice,
+        annotator: &Annotator,
+        threads: usize,
+        own: (OwnedBlocks, usize),
+    ) -> Result<()> {
+        let RankDevice::Gpu(gpu) = device else { return Ok(()) };
+        let memory = (self.device.memory_gib(), gpu.queue().limit());
+        let counts = annotator.experts.counts();
+        room_for_scoring_on_device(&annotator.shape, &counts, threads, own, memory)
+            .map(|room| gpu.keep_to(room))
+    }
+}
+
+/// What all ranks can do: waves where one has to, and the fewest parts.
+fn common(comm: &Comm, way: Way) -> Way {
+    let words = match way {
+        Way::Whole { .. } => [0, u64::MAX, 1],
+        Way::Waves { parts, in_memory } => [1, parts as u64, u64::from(in_memory)],
+    };
+    let all = comm.all_gather(&[words]);
+    if all.iter().all(|words| words[0] == 0) {
+        return way;
+    }
+    let parts = all.iter().map(|words| words[1]).min().expect("a rank") as usize;
+    Way::Waves { parts, in_memory: all.iter().all(|words| words[2] == 1) }
 }

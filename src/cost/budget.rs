@@ -29,12 +29,12 @@ pub struct Plan {
 }
 
 /// Bytes that a rank may take; 0 GiB stands for any.
-fn limit_of(memory_gib: f64) -> usize {
+pub(super) fn limit_of(memory_gib: f64) -> usize {
     if memory_gib > 0.0 { (memory_gib * GIB) as usize } else { usize::MAX }
 }
 
 /// A budget that can't be kept.
-fn too_little(name: &str, found: f64, least: usize) -> Error {
+pub(super) fn too_little(name: &str, found: f64, least: usize) -> Error {
     let least = (least as f64 / GIB * 1e6).ceil() / 1e6;
     let text = format!("{name}: found {found}, a rank of this job needs {least:.6} at least");
     Error::new(Exit::Resources, text)

@@ -184,14 +184,30 @@ impl Sizes {
     }
 
     /// Rows on their way to activations.
-    fn forward(&self) -> usize {
+    pub(super) fn forward(&self) -> usize {
         self.read_ahead(self.threads, self.row_block.min(self.piece).min(ROWS_AT_ONCE))
     }
 
     /// Logits and losses of a tile and packed numbers, on each thread.
-    fn kernels(&self) -> usize {
+    pub(super) fn kernels(&self) -> usize {
         let tile = (self.columns * 240).max(65_536);
         self.threads * ((tile + 120 * 384) * FLOAT + self.frame_tile)
+    }
+
+    /// The largest class block.
+    pub(super) fn block(&self) -> usize {
+        self.block
+    }
+
+    /// A row of a batch on its way past all class blocks: read, and as activations twice, as they
+    /// are put end to end.
+    pub(super) fn batch_row(&self) -> usize {
+        2 * self.features + 2 * self.activations
+    }
+
+    /// Scores of the rows of a tile, on each thread.
+    pub(super) fn scores_of_tiles(&self) -> usize {
+        self.threads * 256 * self.classes * FLOAT
     }
 
     /// What pretraining learns with, while rows pass and while it is validated.

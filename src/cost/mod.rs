@@ -9,4 +9,5 @@ pub mod device_memory;
 mod device_sizes;
 pub(crate) mod flops;
 pub mod memory;
+pub(crate) mod parts;
 pub mod traffic;

@@ -23,7 +23,7 @@ pub mod superblock;
 pub mod trailer;
 mod writer;
 
-pub(crate) use annotations::write_annotations;
+pub(crate) use annotations::Annotations;
 pub use dataset::Dataset;
 pub(crate) use dataset::Reader;
 pub(crate) use find::UNFINISHED;

@@ -53,3 +53,13 @@ pub fn visit_blocks(
         });
     }
 }
+
+/// The mixtures of all classes on every rank, each block passed on once by its owner; copies beside
+/// what its owner has. Ranks have to agree afterwards, as after `visit_blocks`.
+pub(crate) fn gather_blocks(comm: &Comm, experts: &Experts) -> Experts {
+    let mut parameters = Vec::with_capacity(experts.layouts.len());
+    visit_blocks(comm, experts, |_, weights, _| parameters.push(weights.clone()));
+    let layouts = experts.layouts.clone();
+    let owners = Comm::serial().deal(layouts.len());
+    Experts { layouts, owners, parameters }
+}

@@ -206,22 +206,30 @@ impl HomeRows {
     /// Sees whether activations of rows from `first` on are finite: scores that are made of
     /// infinite ones may look as if nothing were wrong.
     fn check(&self, first: usize, activations: &Matrix) -> Result<()> {
-        if host_arithmetic::all_finite(&activations.data) {
-            return Ok(());
-        }
-        let odd = |row: &usize| activations.row(*row).iter().any(|number| !number.is_finite());
-        let Some(row) = (0..activations.rows()).find(odd).map(|row| first + row) else {
-            return Ok(());
-        };
+        let Some(row) = odd_row(activations).map(|row| first + row) else { return Ok(()) };
         let block = self.own().find(|block| self.blocks.block(*block).contains(&row));
         let block = block.expect("an own row lies in an own block");
-        let text = format!("row {row}, row block {block}: activations: found NaN or infinity");
-        Err(Error::new(Exit::Numeric, text).hint("a smaller learning rate, or features scaled"))
+        Err(not_finite(format_args!("row {row}, row block {block}")))
     }
 }
 
+/// The first row that isn't finite.
+pub(crate) fn odd_row(activations: &Matrix) -> Option<usize> {
+    if host_arithmetic::all_finite(&activations.data) {
+        return None;
+    }
+    let odd = |row: &usize| activations.row(*row).iter().any(|number| !number.is_finite());
+    (0..activations.rows()).find(odd)
+}
+
+/// The error that the activations of `what` aren't finite.
+pub(crate) fn not_finite(what: impl std::fmt::Display) -> Error {
+    let text = format!("{what}: activations: found NaN or infinity");
+    Error::new(Exit::Numeric, text).hint("a smaller learning rate, or features scaled")
+}
+
 /// `rows` in runs of at most `rows_max`.
-fn cut(rows: Range<usize>, rows_max: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn cut(rows: Range<usize>, rows_max: usize) -> impl Iterator<Item = Range<usize>> {
     let end = rows.end;
     rows.step_by(rows_max).map(move |from| from..end.min(from.saturating_add(rows_max)))
 }

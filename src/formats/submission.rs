@@ -34,10 +34,42 @@ pub struct Video {
 
 /// Writes one line; the id in quotes where it must be.
 pub fn write_line(out: &mut dyn Write, id: &[u8], top: &[(f32, u32)]) -> std::io::Result<()> {
-    let pairs: Vec<String> =
-        top.iter().map(|(score, class)| format!("{class} {}", shortest(*score))).collect();
-    out.write_all(&field(id))?;
-    writeln!(out, ",{}", pairs.join(" "))
+    let mut line = field(id).into_owned();
+    line.push(b',');
+    for (index, (score, class)) in top.iter().enumerate() {
+        if index > 0 {
+            line.push(b' ');
+        }
+        write!(line, "{class} ")?;
+        push_shortest(&mut line, *score);
+    }
+    line.push(b'\n');
+    out.write_all(&line)
+}
+
+/// Scores from 0.0001 on are written by whole numbers: formatting exact decimals takes as long as a
+/// tenth of the arithmetic of a row on sixteen cores.
+fn push_shortest(line: &mut Vec<u8>, score: f32) {
+    let exact = f64::from(score);
+    let below_one = (0..4).find(|zeros| exact >= [0.1, 0.01, 0.001, 0.0001][*zeros]);
+    let (Some(zeros), true) = (below_one, exact < 1.0) else {
+        return line.extend(shortest(score).as_bytes());
+    };
+    // 24 bits times at most 10^9, which has 21 bits without its twos: nothing is rounded before.
+    let figures = (exact * [1e6, 1e7, 1e8, 1e9][zeros]).round_ties_even() as u32;
+    let (mut figures, zeros) = match (figures, zeros) {
+        (1_000_000, 0) => return line.push(b'1'),
+        (1_000_000, zeros) => (100_000, zeros - 1),
+        found => found,
+    };
+    line.extend(&b"0.000"[..2 + zeros]);
+    let mut digits = [0; 6];
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (figures % 10) as u8;
+        figures /= 10;
+    }
+    let length = digits.iter().rposition(|digit| *digit != b'0').map_or(1, |last| last + 1);
+    line.extend(&digits[..length]);
 }
 
 /// A number as C's `%g` prints it: six figures, no trailing zeros.
@@ -71,6 +103,25 @@ impl<'a> Source<'a> {
         Source { name: name.into(), from: Box::new(from) }
     }
 
+    /// What messages call it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Calls `take` with each line that says something.
+    ///
+    /// # Errors
+    /// The first of `take`; exit 4: it can't be read.
+    pub(super) fn each_line(mut self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut line = Vec::new();
+        let unread = |error| Error::input(format!("{}: {error}", self.name));
+        while self.from.read_until(b'\n', &mut line).map_err(unread)? > 0 {
+            take(line.trim_ascii())?;
+            line.clear();
+        }
+        Ok(())
+    }
+
     /// # Errors
     /// Exit 4 where the file can't be opened.
     pub(crate) fn open(path: &Path) -> Result<Source<'static>> {
@@ -92,47 +143,103 @@ pub struct Both {
     pub(crate) cut: Vec<String>,
 }
 
+/// Predictions of videos, each of which comes once, in their order.
+#[derive(Default)]
+pub(crate) struct Predictions {
+    videos: Vec<Video>,
+    places: BTreeMap<Vec<u8>, usize>,
+    /// Files whose last line has no end.
+    cut: Vec<String>,
+}
+
+impl Predictions {
+    /// Adds a video.
+    pub(crate) fn add(&mut self, id: &[u8], scores: Vec<(f32, u32)>) -> Read<()> {
+        if self.places.insert(id.to_vec(), self.videos.len()).is_some() {
+            return Err("found a second time".into());
+        }
+        self.videos.push(Video { id: id.to_vec(), scores, labels: Vec::new() });
+        Ok(())
+    }
+
+    /// Adds another score of the video that was added last, or the first one of another.
+    pub(crate) fn add_score(&mut self, id: &[u8], pair: (f32, u32)) -> Read<()> {
+        match self.videos.last_mut().filter(|video| video.id == id) {
+            Some(video) if video.scores.iter().any(|other| other.1 == pair.1) => {
+                Err(format!("found class {} twice", pair.1))
+            }
+            Some(video) => {
+                video.scores.push(pair);
+                Ok(())
+            }
+            None => self.add(id, vec![pair]),
+        }
+    }
+
+    /// Adds the videos of a file in the format of submissions.
+    ///
+    /// # Errors
+    /// Exit 4 with file, line and what was found.
+    pub(crate) fn read(&mut self, source: Source) -> Result<()> {
+        self.read_lines(source, HEADER, |own, fields| own.add(&fields[0], scores_of(&fields[1])?))
+    }
+
+    /// Adds those of a csv whose records `add` takes.
+    pub(super) fn read_lines(
+        &mut self,
+        source: Source,
+        header: &str,
+        add: impl Fn(&mut Predictions, &[Vec<u8>]) -> Read<()>,
+    ) -> Result<()> {
+        let name = source.name.clone();
+        if !lines(source, header, |fields| add(self, fields))? {
+            self.cut.push(name);
+        }
+        Ok(())
+    }
+
+    /// These videos and those of `labels`.
+    ///
+    /// # Errors
+    /// Exit 4 with file, line and what was found.
+    pub(crate) fn with_labels(self, labels: Source) -> Result<Both> {
+        let Predictions { mut videos, mut places, mut cut } = self;
+        let (name, predicted, mut labelled) = (labels.name.clone(), videos.len(), BTreeSet::new());
+        let whole = lines(labels, LABELS_HEADER, |fields| {
+            let id = &fields[0];
+            if !labelled.insert(id.clone()) {
+                return Err("found a second time".into());
+            }
+            let mut own = words(&fields[1]).map(class_of).collect::<Read<Vec<u32>>>()?;
+            own.sort_unstable();
+            own.dedup();
+            let place = *places.entry(id.clone()).or_insert_with(|| {
+                videos.push(Video { id: id.clone(), ..Video::default() });
+                videos.len() - 1
+            });
+            videos[place].labels = own;
+            Ok(())
+        })?;
+        if !whole {
+            cut.push(name);
+        }
+        let (unpredicted, unlabelled) = (videos.len() - predicted, videos.len() - labelled.len());
+        Ok(Both { videos, unlabelled, unpredicted, cut })
+    }
+}
+
 /// All videos of both files.
 ///
 /// # Errors
 /// Exit 4 with file, line and what was found.
 pub fn read_both(predictions: Source, labels: Source) -> Result<Both> {
-    let names = [predictions.name.clone(), labels.name.clone()];
-    let mut videos: Vec<Video> = Vec::new();
-    let mut places: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
-    let predictions_end = lines(predictions, HEADER, |id, rest| {
-        if places.insert(id.to_vec(), videos.len()).is_some() {
-            return Err("found a second time".into());
-        }
-        let scores = scores_of(rest)?;
-        videos.push(Video { id: id.to_vec(), scores, labels: Vec::new() });
-        Ok(())
-    })?;
-    let predicted = videos.len();
-    let mut labelled = BTreeSet::new();
-    let labels_end = lines(labels, LABELS_HEADER, |id, rest| {
-        if !labelled.insert(id.to_vec()) {
-            return Err("found a second time".into());
-        }
-        let mut own = words(rest).map(class_of).collect::<Read<Vec<u32>>>()?;
-        own.sort_unstable();
-        own.dedup();
-        let place = *places.entry(id.to_vec()).or_insert_with(|| {
-            videos.push(Video { id: id.to_vec(), ..Video::default() });
-            videos.len() - 1
-        });
-        videos[place].labels = own;
-        Ok(())
-    })?;
-    let unpredicted = videos.len() - predicted;
-    let unlabelled = videos.len() - labelled.len();
-    let ends = [predictions_end, labels_end];
-    let cut = names.into_iter().zip(ends).filter(|(_, end)| !end).map(|(name, _)| name).collect();
-    Ok(Both { videos, unlabelled, unpredicted, cut })
+    let mut found = Predictions::default();
+    found.read(predictions)?;
+    found.with_labels(labels)
 }
 
 /// What was found and what was expected; the caller adds where it was.
-type Read<T> = std::result::Result<T, String>;
+pub(super) type Read<T> = std::result::Result<T, String>;
 
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
@@ -142,7 +249,7 @@ fn number_of<T: std::str::FromStr>(word: &[u8]) -> Option<T> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-fn class_of(word: &[u8]) -> Read<u32> {
+pub(super) fn class_of(word: &[u8]) -> Read<u32> {
     number_of(word).filter(|class| *class <= CLASS_MAX).ok_or_else(|| {
         format!(
             "found the class {}, expected 0 to {CLASS_MAX}, with spaces between them",
@@ -151,16 +258,19 @@ fn class_of(word: &[u8]) -> Read<u32> {
     })
 }
 
+pub(super) fn score_of(class: u32, word: &[u8]) -> Read<f32> {
+    number_of(word)
+        .filter(|score: &f32| score.is_finite())
+        .ok_or_else(|| format!("class {class}: found the score {}, expected a number", shown(word)))
+}
+
 fn scores_of(text: &[u8]) -> Read<Vec<(f32, u32)>> {
     let mut scores: Vec<(f32, u32)> = Vec::new();
     let mut words = words(text);
     while let Some(word) = words.next() {
         let class = class_of(word)?;
         let word = words.next().ok_or_else(|| format!("found class {class} without a score"))?;
-        let score = number_of(word).filter(|score: &f32| score.is_finite()).ok_or_else(|| {
-            format!("class {class}: found the score {}, expected a number", shown(word))
-        })?;
-        scores.push((score, class));
+        scores.push((score_of(class, word)?, class));
     }
     let mut classes: Vec<u32> = scores.iter().map(|pair| pair.1).collect();
     classes.sort_unstable();
@@ -170,12 +280,12 @@ fn scores_of(text: &[u8]) -> Read<Vec<(f32, u32)>> {
     }
 }
 
-/// Calls `take` with id and rest of every record after the header. Whether the last one's line has
-/// an end.
+/// Calls `take` with the fields of every record after the header, as many as that has, the first of
+/// which is the id. Whether the last one's line has an end.
 fn lines(
     source: Source,
     header: &str,
-    mut take: impl FnMut(&[u8], &[u8]) -> Read<()>,
+    mut take: impl FnMut(&[Vec<u8>]) -> Read<()>,
 ) -> Result<bool> {
     let name = source.name;
     let wrong =
@@ -188,14 +298,15 @@ fn lines(
     if found != header.as_bytes() {
         return Err(wrong((line, format!("found {}, expected {header:?}", shown(&found)))));
     }
+    let width = fields.len();
     while let Some(Record { line, fields }) = records.next().map_err(wrong)? {
-        let [id, rest] = &fields[..] else {
+        if fields.len() != width {
             let (count, expected) = (fields.len(), header.replace(',', " and "));
             let found = shown(&fields.join(&b','));
-            let text = format!("found {found}, {count} fields, expected 2, {expected}");
+            let text = format!("found {found}, {count} fields, expected {width}, {expected}");
             return Err(wrong((line, text)));
-        };
-        take(id, rest).map_err(|text| wrong((line, format!("{}: {text}", named(id)))))?;
+        }
+        take(&fields).map_err(|text| wrong((line, format!("{}: {text}", named(&fields[0])))))?;
     }
     Ok(records.ends_with_a_line())
 }
@@ -229,6 +340,20 @@ mod tests {
         ];
         for (score, expected) in table {
             assert_eq!(shortest(score), expected);
+        }
+    }
+
+    #[test]
+    fn whole_numbers_give_what_exact_decimals_give() {
+        // Ties at the sixth figure, both sides of each power of ten, and numbers of all sizes.
+        let ties = (0..=1 << 15).map(|whole| whole as f32 / (1 << 15) as f32);
+        let powers = [1.0f32, 0.1, 0.01, 1e-3, 1e-4, 1e-5].map(f32::to_bits);
+        let near = powers.iter().flat_map(|bits| bits - 300..bits + 300).map(f32::from_bits);
+        let others = (0..200_000u32).map(|step| f32::from_bits(0x3800_0000 + step * 671));
+        for score in ties.chain(near).chain(others) {
+            let mut line = Vec::new();
+            push_shortest(&mut line, score);
+            assert_eq!(String::from_utf8(line).unwrap(), shortest(score), "{score:e}");
         }
     }
 }

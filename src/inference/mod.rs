@@ -1,6 +1,8 @@
 //! Scores of a model's rows and their metrics: nothing of training.
 
+pub(crate) mod best;
 mod class_losses;
+pub(crate) mod parts;
 pub mod rankings;
 pub(crate) mod rows;
 pub mod scores;

@@ -1,7 +1,7 @@
 //! The rows that a model scores.
 
 use crate::comm::Comm;
-use crate::data::{Kind, ReadBefore};
+use crate::data::{Dataset, Kind, ReadBefore};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::flow::home_rows::HomeRows;
@@ -23,6 +23,22 @@ pub fn open_rows(
     list: &str,
     patterns: &[String],
 ) -> Result<HomeRows> {
+    let dataset = open_dataset(comm, annotator, list, patterns)?;
+    let rows = HomeRows::new(comm, dataset, ROW_BLOCKS);
+    see(comm, rows.dataset(), &rows.own_rows())?;
+    Ok(rows)
+}
+
+/// The same rows, of which any rank may read any. Collective.
+///
+/// # Errors
+/// As `open_rows`.
+pub(crate) fn open_dataset(
+    comm: &Comm,
+    annotator: &Annotator,
+    list: &str,
+    patterns: &[String],
+) -> Result<Dataset> {
     let dataset = open(comm, list, patterns, &ReadBefore::default())?;
     warn_of_unproven(comm, &[&dataset]);
     let shape = &annotator.shape;
@@ -46,8 +62,5 @@ pub fn open_rows(
         )))
     };
     comm.agree(fits)?;
-    let dataset = dataset.scaled_by(shape.normalize, shape.standard.as_ref());
-    let rows = HomeRows::new(comm, dataset, ROW_BLOCKS);
-    see(comm, rows.dataset(), &rows.own_rows())?;
-    Ok(rows)
+    Ok(dataset.scaled_by(shape.normalize, shape.standard.as_ref()))
 }

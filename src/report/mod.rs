@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::progress::set_phase;
 
 pub use events::Events;
-pub(crate) use lock::HeldDirectory;
+pub(crate) use lock::{HeldDirectory, LOCK, Lock};
 pub(crate) use log_lines::{install, thread_is};
 pub use run_directory::{EarlierRun, RunDirectory};
 pub(crate) use run_directory::{Finished, SHARDS_READ, Unfinished};

@@ -107,7 +107,19 @@ fn evaluate_and_annotate_name_their_device() {
         );
         let to = folder.join(format!("{device}.csv"));
         on("annotate", device).arg("--output").path(&to).stdout();
-        (String::from_utf8(evaluated.stdout).unwrap(), fs::read_to_string(to).unwrap())
+        // In parts, by whole models and in waves.
+        let parts = ["whole", "waves"].map(|way| {
+            let to = folder.join(format!("{device}-{way}/"));
+            let command = on("annotate --part-rows 100 --threads 1", device);
+            let command = command.arg("--format").arg("long").arg("--output").path(&to);
+            let limited =
+                ["--memory-gib", "0.0015"].into_iter().take(if way == "waves" { 2 } else { 0 });
+            limited.fold(command, |command, word| command.arg(word)).stdout();
+            fs::read_to_string(to.join("manifest.json")).unwrap()
+        });
+        assert!(parts[0] == parts[1] && parts[0].contains("000000-0000000100.csv"));
+        let text = fs::read_to_string(to).unwrap();
+        (String::from_utf8(evaluated.stdout).unwrap(), text, parts)
     });
     assert!(found[0].0.contains("gap_at_20") && found[0].1.lines().count() > 300);
     assert_eq!(found[0], found[1]);

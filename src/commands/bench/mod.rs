@@ -1,5 +1,6 @@
 //! `reelscale bench`: how fast the parts are on this machine, each beside its measured limit.
 
+mod annotate;
 mod gemm;
 mod input;
 mod metrics;
@@ -52,6 +53,7 @@ enum Format {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Benchmark {
+    Annotate(annotate::Args),
     Gemm(gemm::Args),
     Input(input::Args),
     Mixture(mixture::Args),
@@ -86,6 +88,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     };
     let name = device.name();
     let mut rows = match args.benchmark {
+        Benchmark::Annotate(args) => annotate::run(&measuring, &args)?,
         Benchmark::Gemm(args) => gemm::run(&measuring, &args, &device)?,
         Benchmark::Input(args) => input::run(&measuring, &args)?,
         Benchmark::Mixture(args) => mixture::run(&measuring, &args, device)?,

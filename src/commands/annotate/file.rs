@@ -1,38 +1,22 @@
-//! `reelscale annotate`.
+//! Annotations as one file: what fits. All rows pass the class blocks at once and go to rank 0.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::device::RankDevice;
-use super::out::{self, For};
-use super::scoring::Scoring;
-use crate::artifact;
-use crate::comm::{Comm, same_on_all};
-use crate::data::write_annotations;
+use super::Args;
+use crate::comm::Comm;
+use crate::commands::device::RankDevice;
+use crate::commands::out::{self, For};
+use crate::data::Annotations;
+use crate::device::Device;
 use crate::disk::{Disk, own_temporary, there};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
+use crate::flow::home_rows::HomeRows;
 use crate::formats::{csv, submission};
-use crate::inference::scores::score;
+use crate::inference::best::best_of_own;
+use crate::model::annotator::Annotator;
 
-/// Writes each video's best classes.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Directory of the model.
-    #[arg(long)]
-    model: PathBuf,
-    /// Shards: paths or globs.
-    #[arg(long, num_args = 1.., required = true)]
-    data: Vec<String>,
-    /// FILE.csv in the format of submissions, or FILE.h5; it must not exist.
-    #[arg(long)]
-    output: PathBuf,
-    /// Classes of a video.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    top: u32,
-    #[command(flatten)]
-    scoring: Scoring,
-    #[command(flatten)]
-    pub(crate) patience: super::Patience,
-}
+/// More rows are parts.
+const ROWS_MAX: usize = 1_000_000;
 
 /// One rank's rows on their way to rank 0.
 struct RankRows {
@@ -42,32 +26,51 @@ struct RankRows {
     classes: Vec<u32>,
 }
 
-/// The arguments that must be the same on all ranks.
-fn shared_by_ranks(args: &Args) -> String {
-    let Args { model: _, data: _, output, top, scoring: _, patience: _ } = args;
-    format!("--output = {output:?}\n--top = {top}\n")
-}
-
-pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
-    same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
+/// Annotates into the file `args.output`.
+///
+/// # Errors
+/// Those of the command, common to all ranks.
+pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
     let (disk, name) = (Disk::default(), args.output.display());
     comm.agree(if comm.is_root() { check_output(&disk, &args.output) } else { Ok(()) })?;
-    let annotator = artifact::load(comm, &args.model)?;
+    let annotator = crate::artifact::load(comm, &args.model)?;
     let (rows, device) = args.scoring.prepare(comm, &annotator, &args.data)?;
+    comm.agree(few(rows.rows()))?;
     let top = (args.top as usize).min(annotator.shape.class_count);
-    let scored = match device {
-        RankDevice::Host(mut host) => score(comm, &annotator, &rows, &mut host, top)?,
-        RankDevice::Gpu(mut gpu) => score(comm, &annotator, &rows, &mut gpu, top)?,
+    let own = match device {
+        RankDevice::Host(mut host) => own_rows(comm, &annotator, &rows, &mut host, top)?,
+        RankDevice::Gpu(mut gpu) => own_rows(comm, &annotator, &rows, &mut gpu, top)?,
     };
-    let ids = comm.agree(rows.dataset().reader().ids(rows.own_rows()))?;
-    let lists = (0..ids.len()).flat_map(|row| &scored.top.row(row)[..top]);
-    let (scores, classes) = lists.copied().unzip();
-    let by_rank = gather(comm, RankRows { ids, scores, classes }, top);
-    let outcome = if comm.is_root() { write(&disk, &args.output, &by_rank, top) } else { Ok(()) };
+    let by_rank = gather(comm, own, top);
+    let outcome = if comm.is_root() { write(&disk, &args.output, by_rank, top) } else { Ok(()) };
     comm.agree(outcome)?;
     out::print(comm, For::Keeping, || {
         format!("{name}: {} videos, {top} classes each\n", rows.rows())
     })
+}
+
+/// Sees that a file holds so many rows.
+fn few(rows: usize) -> Result<()> {
+    if rows <= ROWS_MAX {
+        return Ok(());
+    }
+    let text = format!("--output: found {rows} videos, a file takes {ROWS_MAX}");
+    Err(Error::usage(text).hint("--output DIR/ writes them in parts"))
+}
+
+/// This rank's rows with their best classes.
+fn own_rows<D: Device>(
+    comm: &Comm,
+    annotator: &Annotator,
+    rows: &HomeRows,
+    device: &mut D,
+    top: usize,
+) -> Result<RankRows> {
+    let own = comm.agree(rows.activations(annotator, device))?;
+    let best = best_of_own(comm, annotator, &own, device, top)?;
+    let ids = comm.agree(rows.dataset().reader().ids(rows.own_rows()))?;
+    let (scores, classes) = (0..ids.len()).flat_map(|row| best.row(row)).copied().unzip();
+    Ok(RankRows { ids, scores, classes })
 }
 
 /// Every rank's rows on rank 0 (`top` pairs a row: small beside the features).
@@ -122,19 +125,20 @@ fn check_output(disk: &Disk, path: &Path) -> Result<()> {
     disk.create(&trial).and_then(|_| disk.remove_file(&trial)).map_err(refused)
 }
 
-fn write(disk: &Disk, path: &Path, by_rank: &[RankRows], top: usize) -> Result<()> {
+fn write(disk: &Disk, path: &Path, by_rank: Vec<RankRows>, top: usize) -> Result<()> {
     if is_hdf5(path) {
-        let ids: Vec<Vec<u8>> = by_rank.iter().flat_map(|rows| rows.ids.iter().cloned()).collect();
-        let scores: Vec<f32> =
-            by_rank.iter().flat_map(|rows| rows.scores.iter().copied()).collect();
-        let classes: Vec<u32> =
-            by_rank.iter().flat_map(|rows| rows.classes.iter().copied()).collect();
-        return write_annotations(path, &ids, &classes, &scores, top);
+        let mut all = Annotations { top, ..Annotations::default() };
+        for RankRows { ids, scores, classes } in by_rank {
+            all.ids.extend(ids);
+            all.scores.extend(scores);
+            all.classes.extend(classes);
+        }
+        return all.write_new(disk, path);
     }
-    warn_of_repeated_ids(by_rank);
+    warn_of_repeated_ids(&by_rank);
     let written = disk.write_new(path, |out| {
         writeln!(out, "{}", submission::HEADER)?;
-        for rows in by_rank {
+        for rows in &by_rank {
             let pairs: Vec<(f32, u32)> =
                 rows.scores.iter().copied().zip(rows.classes.iter().copied()).collect();
             for (id, pairs) in rows.ids.iter().zip(pairs.chunks(top)) {
@@ -164,17 +168,20 @@ fn warn_of_repeated_ids(by_rank: &[RankRows]) {
 mod tests {
     use super::*;
     use crate::disk::FaultKind;
+    use crate::error::Exit;
 
     #[test]
     fn a_call_that_fails_leaves_nothing_under_the_final_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.csv");
-        let (ids, scores, classes) = (vec![b"a,b".to_vec()], vec![0.5], vec![3]);
-        let by_rank = [RankRows { ids, scores, classes }];
+        let by_rank = || {
+            let (ids, scores, classes) = (vec![b"a,b".to_vec()], vec![0.5], vec![3]);
+            vec![RankRows { ids, scores, classes }]
+        };
         for calls in 0.. {
             let disk = Disk::failing_after(calls, FaultKind::Once);
             let outcome =
-                check_output(&disk, &path).and_then(|()| write(&disk, &path, &by_rank, 1));
+                check_output(&disk, &path).and_then(|()| write(&disk, &path, by_rank(), 1));
             if !disk.has_failed() {
                 outcome.unwrap();
                 break;

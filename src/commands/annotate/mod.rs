@@ -1,0 +1,91 @@
+//! `reelscale annotate`: each video's best classes, in one file, or part by part in a folder.
+
+mod file;
+mod folder;
+mod journal;
+#[cfg(test)]
+mod lost_power;
+mod parts;
+pub(crate) mod read;
+mod waves;
+mod whole;
+mod writer;
+
+pub(crate) use parts::annotate_all;
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::PossibleValuesParser;
+
+use super::scoring::Scoring;
+use crate::comm::{Comm, same_on_all};
+use crate::error::{Error, Exit, Result};
+use crate::formats::predictions::WrittenAs;
+use crate::signals;
+
+/// Writes each video's best classes.
+///
+/// Into a folder videos go part by part, divided over ranks as these get free. A run that was told
+/// to stop (SIGUSR1, SIGUSR2, SIGTERM, SIGINT to any rank) leaves with exit code 75; the same
+/// command goes on, on any number of ranks, and leaves the same files.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Directory of the model.
+    #[arg(long)]
+    model: PathBuf,
+    /// Shards: paths or globs.
+    #[arg(long, num_args = 1.., required = true)]
+    data: Vec<String>,
+    /// DIR/, a folder of parts: new, empty, or that of the same command. Or FILE.csv in the format
+    /// of submissions, or FILE.h5, for at most a million videos; it must not exist.
+    #[arg(long)]
+    output: PathBuf,
+    /// How parts are written.
+    #[arg(long, value_parser = PossibleValuesParser::new(WrittenAs::NAMES))]
+    format: Option<String>,
+    /// Classes of a video.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    top: u32,
+    /// Goes on where the file system gives no locks. Then nothing keeps two runs with the same DIR
+    /// apart.
+    #[arg(long)]
+    no_lock: bool,
+    /// Rows of a part, for tests.
+    #[arg(long, hide = true, default_value_t = parts::PART_ROWS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    part_rows: u32,
+    #[command(flatten)]
+    scoring: Scoring,
+    #[command(flatten)]
+    pub(crate) patience: super::Patience,
+}
+
+/// The arguments that must be the same on all ranks.
+fn shared_by_ranks(args: &Args) -> String {
+    let Args { output, format, top, no_lock: _, part_rows, model: _, data: _, scoring: _, .. } =
+        args;
+    format!(
+        "--output = {output:?}\n--format = {format:?}\n--top = {top}\n--part-rows = {part_rows}\n"
+    )
+}
+
+pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
+    comm.agree(signals::set_on_signals(comm.stop_flag()))?;
+    same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
+    if names_a_folder(&args.output) {
+        return parts::run(comm, &args);
+    }
+    if args.format.is_some() {
+        let text = format!("--format: {} is a file", args.output.display());
+        let error = Error::usage(text).hint("--output DIR/ writes parts, in any format");
+        return comm.agree(Err(error));
+    }
+    file::run(comm, &args)
+}
+
+/// Whether this is `DIR/`, or a folder that is there; not where it is called like a file.
+fn names_a_folder(path: &Path) -> bool {
+    let text = path.as_os_str().as_encoded_bytes();
+    let called_a_file = path.extension().is_some_and(|ending| ending == "csv" || ending == "h5");
+    text.ends_with(b"/") || !called_a_file && path.is_dir()
+}
