@@ -248,6 +248,29 @@ fn never_waits(socket: OwnedFd) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
+/// Whether who asks for the shared library of this name is given one, as the system's loader looks:
+/// in what LD_LIBRARY_PATH names, in its list, in its own folders. Nothing is loaded.
+#[cfg(target_os = "linux")]
+pub(crate) fn loads(name: &str) -> bool {
+    let names = [name.to_string(), format!("{name}.1")];
+    let told = std::env::var_os("LD_LIBRARY_PATH").filter(|told| !told.is_empty());
+    let own = ["/lib", "/usr/lib", "/lib64", "/usr/lib64"].map(PathBuf::from);
+    let mut folders = told.iter().flat_map(std::env::split_paths).chain(own);
+    let listed = || {
+        let list = fs::read("/etc/ld.so.cache").unwrap_or_default();
+        let ends = names.each_ref().map(|name| format!("/{name}"));
+        let is = |text: &[u8]| ends.iter().any(|end| text.ends_with(end.as_bytes()));
+        list.split(|byte| *byte == 0).any(is)
+    };
+    folders.any(|folder| names.iter().any(|name| folder.join(name).exists())) || listed()
+}
+
+/// Whether who asks for the shared library of this name is given one: here none is a GPU's.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn loads(_name: &str) -> bool {
+    false
+}
+
 /// OpenCL's drivers that are registered here, as the loader finds them, by what their files say.
 #[cfg(target_os = "linux")]
 pub(crate) fn opencl_drivers() -> Vec<String> {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use clap::builder::PossibleValuesParser;
 
+use super::auto::{Has, Node, together};
 use crate::comm::Comm;
 use crate::device::Host;
-use crate::device::gpu::choice::{Chosen, OnNode, choose};
+use crate::device::gpu::choice::{Chosen, NO_DRIVER, OnNode, choose};
 use crate::device::gpu::{Gpu, STAYS_ON_HOST};
 use crate::error::{Error, Exit, Result};
 use crate::human;
 use crate::job::{DEVICE_NAMES, Job};
-use crate::report;
 use crate::signals;
 use crate::train::Setting;
 
@@ -51,9 +51,12 @@ impl DeviceArgs {
         Told { by: "--device", name: &self.device, memory_gib: self.device_memory_gib }
     }
 
-    /// Says what ranks compute with, unless it is the processor and nobody has named that.
-    pub(crate) fn announce(&self, device: &RankDevice, line: &str) {
-        if self.device != "auto" || matches!(device, RankDevice::Gpu(_)) {
+    /// Says what ranks compute with, unless it is the processor, nobody has named that, and there
+    /// was nothing to choose from.
+    pub(crate) fn announce(&self, given: &Given) {
+        let line = given.line();
+        let nothing = Chosen::Host { why: NO_DRIVER.into() }.describe();
+        if self.device != "auto" || line != nothing {
             log::info!("device: {line}");
         }
     }
@@ -136,50 +139,102 @@ impl RankDevice {
     }
 }
 
-/// The device of this rank, of which `host` is the processor's part, and one line that says what
-/// all ranks have. `epsilon` is eps of the loss. Collective.
+/// What a rank computes with, and what all of them have.
+pub(crate) struct Given {
+    pub(crate) device: RankDevice,
+    ranks: Vec<Has>,
+    own: usize,
+}
+
+impl Given {
+    /// One line that says what all ranks have.
+    pub(crate) fn line(&self) -> String {
+        summary(&self.ranks)
+    }
+
+    /// The same, but where a rank took a GPU by itself that `fits` refuses, it and the others of
+    /// its node that did so take the processor. Collective.
+    pub(crate) fn where_it_fits(
+        mut self,
+        comm: &Comm,
+        fits: impl FnOnce(&Gpu) -> Result<()>,
+    ) -> Given {
+        let by_itself = |has: &Has| has.auto && has.identity.is_some();
+        if !self.ranks.iter().any(by_itself) {
+            return self;
+        }
+        let refused = match &self.device {
+            RankDevice::Gpu(gpu) if by_itself(&self.ranks[self.own]) => fits(gpu).err(),
+            _ => None,
+        };
+        let reasons = comm.all_gather_any(refused.map_or(String::new(), |e| e.text).as_bytes());
+        for (has, why) in self.ranks.iter_mut().zip(&reasons).filter(|(_, why)| !why.is_empty()) {
+            has.gives_up(String::from_utf8_lossy(why).into_owned());
+        }
+        together(&mut self.ranks);
+        self.device = match self.device {
+            RankDevice::Gpu(gpu) if self.ranks[self.own].identity.is_none() => {
+                RankDevice::Host(gpu.into_host())
+            }
+            device => device,
+        };
+        self
+    }
+
+    /// The same as a run takes its memory. Says what ranks train with, and what of training stays
+    /// on the processor. Collective.
+    ///
+    /// # Errors
+    /// Exit 9, common to all ranks: the memory of a device that was named doesn't suffice.
+    pub(crate) fn planned(self, setting: &mut Setting) -> Result<Given> {
+        let fits = |gpu: &Gpu| setting.fits(gpu.queue().limit());
+        let given = self.where_it_fits(setting.comm, fits);
+        log::info!("device: {}", given.line());
+        if let RankDevice::Gpu(_) = given.device {
+            log::info!("device: {STAYS_ON_HOST} run on the processor");
+        }
+        Ok(Given { device: given.device.planned(setting)?, ..given })
+    }
+}
+
+/// The device of this rank, of which `host` is the processor's part, and what all ranks have.
+/// `epsilon` is eps of the loss. Collective.
 ///
 /// # Errors
 /// Exit 3, common to all ranks: what is named isn't there, or doesn't give the processor's bits.
 /// Exit 9: it is lost. What making the host gave.
-pub(crate) fn chosen(
-    comm: &Comm,
-    told: Told,
-    host: Result<Host>,
-    epsilon: f32,
-) -> Result<(RankDevice, String)> {
+pub(crate) fn chosen(comm: &Comm, told: Told, host: Result<Host>, epsilon: f32) -> Result<Given> {
     let (rank, ranks) = comm.on_node();
-    let chosen = named(told.by, told.name).and_then(|(by, name)| {
-        let opened = choose(&name, OnNode { rank, ranks });
-        opened.map_err(|text| Error::new(Exit::Launch, format!("{by} = {name:?}: {text}")))
+    let place = OnNode { rank, ranks };
+    let named = named(told.by, told.name);
+    let name = named.as_ref().map_or("host", |(_, name)| name).to_string();
+    let node = Node::look(comm, &name, place);
+    let chosen = named.and_then(|(by, name)| match &*name {
+        "auto" => Ok(node.open()),
+        name => choose(name, place)
+            .map_err(|text| Error::new(Exit::Launch, format!("{by} = {name:?}: {text}"))),
     });
     // Drivers that were asked, or compiled something, may have taken signals for themselves.
     signals::look_again();
     let both = chosen.and_then(|chosen| Ok((chosen, host?)));
     let (chosen, host) = comm.agree(both)?;
-    let own = chosen.describe();
-    let line = summary(&comm.all_gather_any(own.as_bytes()));
+    let mut ranks = Has::all(comm, &chosen, name == "auto");
+    together(&mut ranks);
+    let own = &ranks[comm.rank()];
     // Ranks that have the same device share its memory, however many devices each one sees.
-    let own = format!("{}: {}", report::host(), chosen.identity());
-    let all = comm.all_gather_any(own.as_bytes());
-    let sharing = all.iter().filter(|other| **other == own.as_bytes()).count();
+    let same = |other: &&Has| (&other.node, &other.identity) == (&own.node, &own.identity);
+    let sharing = ranks.iter().filter(same).count();
     let device = match chosen {
-        Chosen::Host { .. } => Ok(RankDevice::Host(host)),
-        Chosen::Device(opened) => match opened.bounded((told.memory_gib * GIB) as usize, sharing) {
-            Ok(queue) => Ok(RankDevice::Gpu(Gpu::new(host, queue, epsilon))),
-            Err(text) => Err(Error::new(Exit::Resources, text)),
-        },
+        Chosen::Device(opened) if own.identity.is_some() => {
+            match opened.bounded((told.memory_gib * GIB) as usize, sharing) {
+                Ok(queue) => Ok(RankDevice::Gpu(Gpu::new(host, queue, epsilon))),
+                Err(text) => Err(Error::new(Exit::Resources, text)),
+            }
+        }
+        _ => Ok(RankDevice::Host(host)),
     };
     // Nobody takes memory before all have seen what is free.
-    Ok((comm.agree(device)?, line))
-}
-
-/// Says what ranks train with, and what of training stays on the processor.
-pub(crate) fn announce(device: &RankDevice, line: &str) {
-    log::info!("device: {line}");
-    if let RankDevice::Gpu(_) = device {
-        log::info!("device: {STAYS_ON_HOST} run on the processor");
-    }
+    Ok(Given { device: comm.agree(device)?, ranks, own: comm.rank() })
 }
 
 /// What this rank is told to compute with, and what says so: `by`, or a variable in its place.
@@ -200,15 +255,12 @@ pub(crate) fn named<'a>(by: &'a str, name: &str) -> Result<(&'a str, String)> {
 }
 
 /// Which devices there are, and how many ranks have one like it.
-fn summary(ranks: &[Vec<u8>]) -> String {
-    let mut counts: BTreeMap<&[u8], usize> = BTreeMap::new();
-    ranks.iter().for_each(|device| *counts.entry(device).or_default() += 1);
-    let lines = counts.iter().map(|(device, count)| {
-        let device = String::from_utf8_lossy(device);
-        match *count == ranks.len() {
-            true => device.into_owned(),
-            false => format!("{device} on {count} of {} ranks", ranks.len()),
-        }
+fn summary(ranks: &[Has]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    ranks.iter().for_each(|has| *counts.entry(&has.line).or_default() += 1);
+    let lines = counts.iter().map(|(line, count)| match *count == ranks.len() {
+        true => line.to_string(),
+        false => format!("{line} on {count} of {} ranks", ranks.len()),
     });
     lines.collect::<Vec<_>>().join("; ")
 }

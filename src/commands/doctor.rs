@@ -5,13 +5,10 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use serde::{Deserialize, Serialize};
 
-use super::device;
-use super::find_devices;
+use super::doctor_devices;
 use super::out::{self, For};
 use super::program;
 use crate::comm::{Comm, library_version};
-use crate::device::gpu::choice::OnNode;
-use crate::device::gpu::look::{Found, Way, missing};
 use crate::device::host::Instructions;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
@@ -49,8 +46,7 @@ struct Rank {
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let scratch = args.scratch.unwrap_or_else(std::env::temp_dir);
-    let (rank, ranks) = comm.on_node();
-    let found = look(scratch.clone(), &args.device, OnNode { rank, ranks });
+    let found = look(scratch.clone(), doctor_devices::look(comm, &args.device));
     let text = serde_json::to_vec(&found).expect("plain data");
     let all = comm.all_gather_any(&text);
     let ranks: Vec<Rank> =
@@ -76,7 +72,8 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     }
 }
 
-fn look(scratch: PathBuf, device: &str, place: OnNode) -> Rank {
+/// What this rank finds, with its devices and what is wrong with them.
+fn look(scratch: PathBuf, (devices, wrong): (Vec<String>, Vec<String>)) -> Rank {
     let (machine, cores) = (Machine::here(launch::cores()), launch::cores());
     let mut problems = Vec::new();
     if let Err(error) = (Room { scratch, ..Room::unlimited() }).check() {
@@ -87,11 +84,7 @@ fn look(scratch: PathBuf, device: &str, place: OnNode) -> Rank {
         problems.push(text.into());
     }
     problems.extend(launch::signal_trap());
-    let (by, device) = device::named("run.device", device).unwrap_or_else(|error| {
-        problems.push(error.text);
-        ("run.device", device.into())
-    });
-    let devices = devices(by, &device, place, &mut problems);
+    problems.extend(wrong);
     Rank {
         host: machine.host,
         processor: machine.processor,
@@ -102,42 +95,6 @@ fn look(scratch: PathBuf, device: &str, place: OnNode) -> Rank {
         devices,
         problems,
     }
-}
-
-/// What devices a rank at this place finds, a line for each, and what is wrong with the one that it
-/// is told to use, and `by` what.
-fn devices(by: &str, device: &str, place: OnNode, problems: &mut Vec<String>) -> Vec<String> {
-    let ways = match find_devices::find(device) {
-        Ok(ways) => ways,
-        Err(text) => {
-            // Who names none asks for none (`choice.rs`).
-            problems.extend((device != "auto").then(|| format!("devices: {text}")));
-            return vec![text];
-        }
-    };
-    let lacks = missing(device, &ways, place);
-    problems.extend(lacks.map(|text| format!("{by} = {device:?}: {text}")));
-    let lines = ways.iter().flat_map(|way| match &way.devices {
-        Ok(devices) if devices.is_empty() => vec![format!("{}: no GPU found", way.name)],
-        Ok(devices) => devices.iter().map(describe_device).collect(),
-        Err(text) => vec![text.clone()],
-    });
-    let mut lines: Vec<String> = lines.collect();
-    let ready = |way: &Way| way.devices.iter().flatten().any(|found| found.outcome.is_ok());
-    if device == "auto" && ways.iter().any(ready) {
-        lines.push(
-            "a run takes none before it is named: run.device = \"cuda\" or \"opencl\"".into(),
-        );
-    }
-    lines
-}
-
-fn describe_device(found: &Found) -> String {
-    let outcome = match &found.outcome {
-        Ok(compared) => format!("gives the processor's bits ({compared} numbers compared)"),
-        Err(text) => format!("refused: {text}"),
-    };
-    format!("{}, {}: {outcome}", found.name, human::bytes(found.memory_bytes))
 }
 
 /// The lines of all ranks' devices, each once.

@@ -3,10 +3,12 @@
 
 mod allocator;
 mod annotate;
+mod auto;
 mod bench;
 mod convert;
 mod device;
 mod doctor;
+mod doctor_devices;
 mod evaluate;
 mod find_devices;
 mod inspect;

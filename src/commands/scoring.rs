@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::device::{self, DeviceArgs, RankDevice};
+use super::device::{self, DeviceArgs, Given, RankDevice};
 use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::room_for_scoring;
 use crate::cost::device_memory::room_for_scoring_on_device;
 use crate::cost::parts::{Annotating, Way, rows_at_once, way_to_annotate};
 use crate::data::Dataset;
 use crate::device::Host;
+use crate::device::gpu::Gpu;
 use crate::error::{Exit, Result};
 use crate::flow::home_rows::HomeRows;
 use crate::flow::own_rows::Room;
@@ -60,7 +61,7 @@ impl Scoring {
         annotator: &Annotator,
         data: &[String],
     ) -> Result<(HomeRows, RankDevice)> {
-        let (mut device, line, threads) = self.device(comm, annotator)?;
+        let (given, threads) = self.device(comm, annotator)?;
         let shape = &annotator.shape;
         let rows = open_rows(comm, annotator, "--data", data)?;
         if self.verify {
@@ -76,9 +77,8 @@ impl Scoring {
         }
         *rows.room.borrow_mut() = room;
         let own = (rows.owned(), comm.rank());
-        comm.agree(self.keep_to_memory(&mut device, annotator, threads, own))?;
+        let device = self.keep_to_memory(comm, given, annotator, (threads, own))?;
         comm.use_threads(threads);
-        self.device.announce(&device, &line);
         Ok((rows, device))
     }
 
@@ -93,7 +93,7 @@ impl Scoring {
         data: &[String],
         (top, part_rows): (usize, usize),
     ) -> Result<ForParts> {
-        let (mut device, line, threads) = self.device(comm, annotator)?;
+        let (given, threads) = self.device(comm, annotator)?;
         let (shape, counts) = (&annotator.shape, annotator.experts.counts());
         let dataset = open_dataset(comm, annotator, "--data", data)?;
         if self.verify {
@@ -108,9 +108,8 @@ impl Scoring {
         let way = common(comm, way);
         let (blocks, owners) = rows_at_once(&annotating, way, comm.size());
         let own = (OwnedBlocks { blocks: &blocks, owners: &owners }, comm.rank());
-        comm.agree(self.keep_to_memory(&mut device, annotator, threads, own))?;
+        let device = self.keep_to_memory(comm, given, annotator, (threads, own))?;
         comm.use_threads(threads);
-        self.device.announce(&device, &line);
         let mut room = Room::unlimited();
         if let Some(scratch) = &self.scratch {
             room.scratch.clone_from(scratch);
@@ -118,29 +117,36 @@ impl Scoring {
         Ok(ForParts { dataset, device, way, room })
     }
 
-    /// The device of this rank, what is to be said of it, and the threads. Collective.
-    fn device(&self, comm: &Comm, annotator: &Annotator) -> Result<(RankDevice, String, usize)> {
+    /// The device of this rank, and its threads. Collective.
+    fn device(&self, comm: &Comm, annotator: &Annotator) -> Result<(Given, usize)> {
         let line = format!("--verify = {}\n", self.verify);
         same_on_all(comm, Exit::Launch, "arguments", &line)?;
         let (shape, threads) = (&annotator.shape, launch::threads(self.threads));
         let host = Ok(Host::detected(threads, shape.epsilon));
-        let (device, line) = device::chosen(comm, self.device.told(), host, shape.epsilon)?;
-        Ok((device, line, threads))
+        Ok((device::chosen(comm, self.device.told(), host, shape.epsilon)?, threads))
     }
 
-    /// Divides the memory of this rank's device.
+    /// The device of this rank, its memory divided, which it says. Collective.
     fn keep_to_memory(
         &self,
-        device: &mut RankDevice,
+        comm: &Comm,
+        given: Given,
         annotator: &Annotator,
-        threads: usize,
-        own: (OwnedBlocks, usize),
-    ) -> Result<()> {
-        let RankDevice::Gpu(gpu) = device else { return Ok(()) };
-        let memory = (self.device.memory_gib(), gpu.queue().limit());
+        (threads, own): (usize, (OwnedBlocks, usize)),
+    ) -> Result<RankDevice> {
         let counts = annotator.experts.counts();
-        room_for_scoring_on_device(&annotator.shape, &counts, threads, own, memory)
-            .map(|room| gpu.keep_to(room))
+        let room = |gpu: &Gpu| {
+            let memory = (self.device.memory_gib(), gpu.queue().limit());
+            room_for_scoring_on_device(&annotator.shape, &counts, threads, own, memory)
+        };
+        let mut given = given.where_it_fits(comm, |gpu| room(gpu).map(drop));
+        let divided = match &mut given.device {
+            RankDevice::Host(_) => Ok(()),
+            RankDevice::Gpu(gpu) => room(gpu).map(|room| gpu.keep_to(room)),
+        };
+        comm.agree(divided)?;
+        self.device.announce(&given);
+        Ok(given.device)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use self::output::{finished, in_utf8, read_before};
 use self::result::Ending;
 use self::session::{shared_by_ranks, tries};
-use super::device::{self, RankDevice, Told, chosen};
+use super::device::{RankDevice, Told, chosen};
 use crate::checkpoint::Store;
 use crate::clock::Clock;
 use crate::comm::{Comm, same_on_all};
@@ -127,8 +127,8 @@ impl Start<'_> {
         }
         job.run.threads = launch::threads(job.run.threads);
         let host = host_of(&job);
-        let (device, devices) = chosen(comm, Told::by_job(&job), host, job.model.epsilon)?;
-        let kernel = device.kernel();
+        let given = chosen(comm, Told::by_job(&job), host, job.model.epsilon)?;
+        let kernel = given.device.kernel();
         let before = read_before(&args.output.join(SHARDS_READ));
         let data = match opened(comm, &job, &before, args.verify) {
             Err(error) if error.is_stop() => {
@@ -137,11 +137,10 @@ impl Start<'_> {
             data => data?,
         };
         announce(comm, &job, &data, kernel);
-        device::announce(&device, &devices);
         let shards = data.read_in_full();
         // A run that can't begin leaves no directory behind.
         let mut setting = Setting::new(comm, &job, data)?;
-        let device = device.planned(&mut setting)?;
+        let given = given.planned(&mut setting)?;
         if !there && self.take(&whole_job)?.is_none() {
             return Ok(());
         }
@@ -152,8 +151,9 @@ impl Start<'_> {
             false => Ok(()),
         };
         comm.agree(directory.map_or(Ok(()), write_shards))?;
+        let devices = given.line();
         let versions = (kernel, devices.as_str());
-        match device {
+        match given.device {
             RankDevice::Host(host) => self.compute(setting, &whole_job, versions, host),
             RankDevice::Gpu(gpu) => self.compute(setting, &whole_job, versions, gpu),
         }

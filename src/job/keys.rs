@@ -193,7 +193,8 @@ keys! {
         row_blocks: usize = 256, BLOCKS, "blocks", Result;
         /// Class blocks; 0: at most 256, none narrower than 256 columns. Part of what is computed.
         class_blocks: usize = 0, Integer(0, 1 << 20), "blocks", Result;
-        /// What ranks compute with; auto: the processor (host), and says which GPUs there are.
+        /// What ranks compute with; auto: a GPU each where a node has one for every rank, else the
+        /// processor (host).
         /// REELSCALE_DEVICE says so for one rank. All give the same bits.
         device: String = "auto", DEVICES, "", Execution;
         /// Memory of its device that a rank may take, in GiB; 0: its share of what is free.

@@ -103,6 +103,14 @@ impl<'a> Setting<'a> {
         Ok(Setting { comm, job, data, plan, shape })
     }
 
+    /// Sees whether this rank's device suffices, which may take `limit` bytes of its memory.
+    ///
+    /// # Errors
+    /// Exit 9: it doesn't.
+    pub(crate) fn fits(&self, limit: usize) -> Result<()> {
+        device_plan(self.comm, self.job, &self.data, limit).map(drop)
+    }
+
     /// Plans the memory of this rank's device, which may take `limit` bytes of it, if it has one.
     /// Waves of the shared step become as short as the device with least room needs. Collective.
     ///

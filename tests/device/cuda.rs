@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reelscale::internals::device::gpu::cuda::Cuda;
 use reelscale::internals::kernel::text::PTX;
@@ -18,8 +18,8 @@ use super::gpu::{Ground, Watched, check_all};
 use super::stand_in::{build, launcher, order, with, with_driver};
 
 /// What it says of itself when nothing was left behind.
-const NOTHING_LEFT: &str = "left 0 contexts, 0 pieces of memory (0 bytes), 0 streams, 0 events, \
-                            0 modules, 0 bytes pinned";
+pub const NOTHING_LEFT: &str = "left 0 contexts, 0 pieces of memory (0 bytes), 0 streams, 0 \
+                                events, 0 modules, 0 bytes pinned";
 
 #[test]
 fn jobs_come_to_their_literals_on_cuda_and_launch_every_kernel() {
@@ -53,7 +53,7 @@ fn a_kernel_that_is_missing_ends_the_run() {
 }
 
 /// A pinned job as a file, and what it is to come to.
-fn pinned(folder: &Path, number: usize) -> Pin {
+pub fn pinned(folder: &Path, number: usize) -> Pin {
     shards(folder, 0);
     let (name, own) = VIDEOS[number];
     let text: String = sets(own).map(|line| format!("{line}\n")).collect();
@@ -65,10 +65,18 @@ fn pinned(folder: &Path, number: usize) -> Pin {
     Pin::of_run(&job(folder, name, own), 1)
 }
 
-fn train(folder: &Path, run: &str, device: &str) -> TestCommand {
+pub fn train(folder: &Path, run: &str, device: &str) -> TestCommand {
     let command = reelscale("train").path(&folder.join("job.toml"));
     let command = command.arg("--output").path(&folder.join(run));
     command.arg("--set").arg(format!("run.device={device:?}"))
+}
+
+/// The program, after a line of a shell.
+pub fn script(folder: &Path, name: &str, line: &str) -> PathBuf {
+    let (path, program) = (folder.join(name), env!("CARGO_BIN_EXE_reelscale"));
+    fs::write(&path, format!("#!/bin/sh\n{line}\nexec {program} \"$@\"\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
 }
 
 /// One process, thread ranks and ranks of MPI, of which one may be the processor's, name CUDA.
@@ -94,15 +102,8 @@ fn whole_runs_on_cuda_come_to_the_pinned_weights() {
     assert!(three.starts_with(whole) && !three.contains("ranks"), "{three}");
 
     needs_mpi!();
-    let script = folder.join("mixed.sh");
-    let text = format!(
-        "#!/bin/sh\n[ \"$OMPI_COMM_WORLD_RANK\" = 1 ] && export REELSCALE_DEVICE=host\n\
-         exec {} \"$@\"\n",
-        env!("CARGO_BIN_EXE_reelscale")
-    );
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let mixed = train(folder, "mixed", "cuda").program(script).ranks(3);
+    let line = "[ $OMPI_COMM_WORLD_RANK = 1 ] && export REELSCALE_DEVICE=host";
+    let mixed = train(folder, "mixed", "cuda").program(script(folder, "mixed.sh", line)).ranks(3);
     let mixed = ends(mixed, "mixed", "now");
     assert!(mixed.contains("CUDA: ") && mixed.contains("host (as told) on 1 of 3"), "{mixed}");
 }
@@ -127,4 +128,72 @@ fn a_sign_that_is_flipped_is_seen() {
     with_driver(train(folder, "flipped-run", "cuda"), &flipped, &[]).stdout();
     let found = Pin::of_directory(&folder.join("flipped-run"));
     assert_ne!(found.weights, expected.weights);
+}
+
+/// A device that is lost or full in the middle of a run ends all ranks with 9, and says which it
+/// is, what it held and in which phase.
+#[test]
+fn a_device_that_fails_in_a_run_ends_it_with_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    pinned(folder, 0);
+    let (failed, full) = ("CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_ERROR_OUT_OF_MEMORY");
+    for (ranks, variable, value, error) in [
+        (1, "FAILS_AT", "400", failed),
+        (3, "FAILS_AT", "900", failed),
+        (1, "FULL_AT", "1500000", full),
+        (3, "FULL_AT", "1500000", full),
+    ] {
+        let run = format!("{variable}-{ranks}");
+        let command = train(folder, &run, "cuda").arg("--comm").arg(format!("threads={ranks}"));
+        let command = command.arg("--set").arg("experts.count=200");
+        let told = with(command, &[(variable, value), ("ORDER", "late")]).fails_with(9);
+        assert!(told.starts_with("reelscale: CUDA: stand-in of plain C++, driver"), "{told}");
+        let (what, held) = told.split_once("; it held ").unwrap();
+        let (held, phase) = held.split_once(" bytes (").unwrap();
+        assert!(what.contains(error) && held.parse::<usize>().unwrap() > 0, "{told}");
+        let phases = ["pretrain", "experts", "shared", "round "];
+        assert!(phases.iter().any(|name| phase.contains(name)), "{told}");
+    }
+}
+
+/// Commands beside train name it, and choose it by themselves.
+#[test]
+fn evaluate_annotate_and_bench_run_on_cuda() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    pinned(folder, 0);
+    train(folder, "host", "host").stdout();
+    let on = |command: &str, device: &str| {
+        let command = reelscale(command).arg("--model").path(&folder.join("host/model"));
+        let data = format!("{}/train-*.h5", folder.display());
+        with(command.arg("--data").arg(data).arg("--device").arg(device), &[("LEAKS", "1")])
+    };
+    let found = ["host", "cuda", "auto"].map(|device| {
+        let evaluated = on("evaluate --format json", device).output();
+        let log = String::from_utf8_lossy(&evaluated.stderr);
+        assert!(evaluated.status.success(), "{evaluated:?}");
+        assert_eq!(log.contains("device: CUDA: stand-in"), device != "host", "{log}");
+        assert_eq!(log.contains(NOTHING_LEFT), device != "host", "{log}");
+        let to = folder.join(format!("{device}.csv"));
+        on("annotate", device).arg("--output").path(&to).stdout();
+        (String::from_utf8(evaluated.stdout).unwrap(), fs::read_to_string(to).unwrap())
+    });
+    assert!(found[0].0.contains("gap_at_20") && found[0].1.lines().count() > 100);
+    assert!(found[1] == found[0] && found[2] == found[0]);
+    // Where it is too small who has named it is told, and who hasn't has the processor.
+    let tight = |device: &str| on("evaluate", device).arg("--device-memory-gib").arg("0.000001");
+    let told = tight("cuda").fails_with(9);
+    let found = "--device-memory-gib: found 0.000001, this needs";
+    assert!(told.starts_with(&format!("reelscale: {found}")), "{told}");
+    let told = tight("auto").output();
+    let log = String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success() && log.contains(&format!("device: host ({found}")), "{log}");
+    for device in ["cuda", "auto"] {
+        let bench = reelscale("bench gemm --rows 30 --depth 20 --columns 40 --repeat 1");
+        let bench = bench.arg("--format").arg("json").arg("--device").arg(device);
+        let rows = with(bench, &[]).stdout();
+        let on_cuda = |row: &str| row.contains("\"device\":\"CUDA: stand-in of plain C++, ");
+        assert!(rows.lines().count() > 0 && rows.lines().all(on_cuda), "{rows}");
+    }
 }

@@ -1,44 +1,10 @@
 //! What `reelscale doctor` says of devices, and what the choice refuses for the same reason.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::common::{TestCommand, reelscale, shards};
+use super::common::{TestCommand, needs_mpi, reelscale, shards};
 use super::gpu::missing;
-
-/// Says that it is a driver of CUDA with one GPU, of this compute capability.
-const DRIVER: &str = r#"
-#include <stdlib.h>
-#include <string.h>
-int cuInit(unsigned flags) { if (CAPABILITY < 0) abort(); return 0; }
-int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
-int cuDeviceGetCount(int *count) { *count = 1; return 0; }
-int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return 0; }
-int cuDeviceGetName(char *name, int length, int device) {
-    strncpy(name, "an old GPU", length); return 0;
-}
-int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = 8ul << 30; return 0; }
-int cuDeviceGetAttribute(int *value, int which, int device) {
-    *value = which == 75 ? CAPABILITY / 10 : which == 76 ? CAPABILITY % 10 : POOLS; return 0;
-}
-"#;
-
-/// A folder that has such a driver.
-fn driver(folder: &Path, capability: i32, pools: i32) -> PathBuf {
-    let to = folder.join(format!("driver-{capability}-{pools}"));
-    fs::create_dir(&to).unwrap();
-    fs::write(to.join("driver.c"), DRIVER).unwrap();
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o", "libcuda.so", "driver.c"]).current_dir(&to);
-    compiler.arg(format!("-DCAPABILITY={capability}")).arg(format!("-DPOOLS={pools}"));
-    assert!(compiler.status().unwrap().success());
-    to
-}
-
-fn with_driver(command: TestCommand, driver: &Path) -> TestCommand {
-    command.env("LD_LIBRARY_PATH", driver.to_str().unwrap())
-}
+use super::stand_in::with;
 
 /// What a command that fails with 3 prints in all.
 fn refused(command: TestCommand) -> String {
@@ -58,7 +24,10 @@ fn the_doctor_compares_devices_with_the_processor() {
     assert!(device.contains("GiB") && device.contains("driver"), "{told}");
     // Nobody asks PoCL who isn't told to.
     let told = reelscale("doctor").stdout();
-    assert!(told.contains("device     opencl: no GPU found"), "{told}");
+    assert!(
+        told.contains("device     a run takes the processor: there is no GPU's driver here"),
+        "{told}"
+    );
     assert!(!reelscale("doctor --device host").stdout().contains("\ndevice"));
 }
 
@@ -83,30 +52,80 @@ fn a_device_that_lacks_something_is_refused_with_that_reason() {
     shards(&folder.join("data"), 60, 8, 6);
     let job = format!("[data]\ntrain = [\"{}/data/*.h5\"]\n", folder.display());
     fs::write(folder.join("job.toml"), job).unwrap();
-    for (capability, pools, reason) in [
-        (75, 1, "CUDA: the GPU has compute capability 7.5, the kernels need 8.0"),
-        (90, 0, "CUDA: the GPU has no memory pools"),
+    for (variable, value, reason) in [
+        ("CAPABILITY", "75", "the GPU has compute capability 7.5, the kernels need 8.0"),
+        ("POOLS", "0", "the GPU has no memory pools"),
+        (
+            "VERSION",
+            "12080",
+            "the driver is for CUDA 12.8: the kernels need one for CUDA 13.0 (580) or later",
+        ),
     ] {
-        let driver = driver(folder, capability, pools);
-        let told = with_driver(reelscale("doctor"), &driver).stdout();
-        let line = "device     CUDA: an old GPU, driver for CUDA 13.0, 8.00 GiB: refused: ";
-        assert!(told.contains(&format!("{line}{reason}\n")), "{told}");
-        let told = refused(with_driver(reelscale("doctor --device cuda"), &driver));
+        let with = |command: TestCommand| with(command, &[(variable, value)]);
+        let reason = format!("CUDA: {reason}");
+        let told = with(reelscale("doctor")).stdout();
+        assert!(
+            told.contains("device     CUDA: stand-in of plain C++, driver for CUDA "),
+            "{told}"
+        );
+        assert!(told.contains(&format!(", 8.00 GiB: refused: {reason}\n")), "{told}");
+        let takes = format!("device     a run takes the processor: GPUs by CUDA: {reason}; ");
+        assert!(told.contains(&takes), "{told}");
+        let told = refused(with(reelscale("doctor --device cuda")));
         assert!(told.contains(&format!("problem    rank 0: run.device = \"cuda\": {reason}")));
         let train = reelscale("train").path(&folder.join("job.toml")).arg("--set");
         let train = train.arg("run.device=\"cuda\"").arg("--output").path(&folder.join("run"));
-        let told = with_driver(train, &driver).fails_with(3);
+        let told = with(train).fails_with(3);
         assert_eq!(told, format!("reelscale: run.device = \"cuda\": {reason}"));
     }
 }
 
-/// It is another process that the driver ends.
+/// It is another process that the driver ends, or hangs in.
 #[test]
-fn a_driver_that_crashes_ends_no_doctor() {
-    let folder = tempfile::tempdir().unwrap();
-    let driver = driver(folder.path(), -1, 1);
-    let told = with_driver(reelscale("doctor"), &driver).stdout();
-    assert!(told.contains("signal: 6") && told.contains("healthy"), "{told}");
-    let told = refused(with_driver(reelscale("doctor --device cuda"), &driver));
-    assert!(told.contains("problem    rank 0: devices: looking for them ends with"), "{told}");
+fn a_driver_that_crashes_or_hangs_ends_no_doctor() {
+    for (when, fault, reason) in [
+        ("AT_START", "crash", "signal: 6"),
+        ("AT_CONTEXT", "crash", "signal: 6"),
+        ("AT_START", "hang", "drivers don't answer within 1 s"),
+        ("AT_CONTEXT", "hang", "drivers don't answer within 1 s"),
+    ] {
+        let with = |command: TestCommand| {
+            with(command, &[(when, fault)]).env("REELSCALE_DEVICE_SECONDS", "1")
+        };
+        let told = with(reelscale("doctor")).stdout();
+        assert!(told.contains(reason) && told.contains("healthy"), "{when}, {fault}: {told}");
+        let told = refused(with(reelscale("doctor --device cuda")));
+        assert!(told.contains("problem    rank 0: ") && told.contains(reason), "{told}");
+    }
+}
+
+/// Ranks that see the same GPUs have each compared once, though each may be one process's alone.
+#[test]
+fn the_doctor_lists_as_many_gpus_as_there_are() {
+    let locks = tempfile::tempdir().unwrap();
+    let locks = locks.path().to_str().unwrap();
+    let doctor = |gpus: &str, ranks: usize| {
+        let command = reelscale("doctor");
+        let command = if ranks > 1 { command.ranks(ranks) } else { command };
+        let told = with(command, &[("GPUS", gpus), ("EXCLUSIVE", locks)]).output();
+        assert!([Some(0), Some(3)].contains(&told.status.code()), "{told:?}");
+        String::from_utf8(told.stdout).unwrap()
+    };
+    let one = "CUDA: stand-in of plain C++, driver for CUDA 13.0, 8.00 GiB: gives the processor's \
+               bits (225761 numbers compared)";
+    let takes = "device     a run takes them: a GPU by cuda for each rank";
+    let told = doctor("0", 1);
+    let none = "a run takes the processor: GPUs by CUDA: none; GPUs by OpenCL: none";
+    assert!(told.contains("device     cuda: no GPU found") && told.contains(none), "{told}");
+    let told = doctor("1", 1);
+    assert!(told.contains(&format!("device     {one}\n")) && told.contains(takes), "{told}");
+    let told = doctor("4", 1);
+    assert!(told.contains(&format!("device     4 of {one}\n")) && told.contains(takes), "{told}");
+    needs_mpi!();
+    let told = doctor("4", 3);
+    assert!(told.contains(&format!("device     4 of {one}\n")) && told.contains(takes), "{told}");
+    let told = doctor("2", 3);
+    let few = "GPUs by CUDA: 2 for the 3 ranks of this node; GPUs by OpenCL: none";
+    assert!(told.contains(&format!("device     2 of {one}\n")), "{told}");
+    assert!(told.contains(&format!("device     a run takes the processor: {few}")), "{told}");
 }

@@ -1,5 +1,6 @@
 //! Two devices give the same bits: the pinned jobs on one that has nothing of the host's.
 
+mod auto;
 mod between;
 mod blocks;
 mod calls;

@@ -77,9 +77,9 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let device = match args.benchmark.threads() {
         Some(threads) => {
             let host = Ok(Host::new(args.kernel, threads, EPSILON));
-            let (device, line) = chosen(comm, args.device.told(), host, EPSILON)?;
-            args.device.announce(&device, &line);
-            device
+            let given = chosen(comm, args.device.told(), host, EPSILON)?;
+            args.device.announce(&given);
+            given.device
         }
         None => {
             comm.agree(args.device.unnamed("this benchmark"))?;

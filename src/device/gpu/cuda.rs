@@ -13,6 +13,10 @@ use crate::kernel::text::calls::{Buffer, Launch};
 
 /// The compute capability that the PTX is made for; later ones take it, too.
 const CAPABILITY: i32 = 8;
+/// The version of CUDA whose drivers first take the PTX, as they tell it.
+const VERSION: i32 = 13_000;
+/// What people are told where a driver doesn't take it.
+const TOO_OLD: &str = "the kernels need one for CUDA 13.0 (580) or later";
 
 /// One GPU with the device text's kernels.
 pub struct Cuda {
@@ -68,7 +72,13 @@ impl Cuda {
         let device = device_of(ordinal)?;
         lacks(device)?;
         // SAFETY: `device` is one that the driver gave.
-        let context = unsafe { result::primary_ctx::retain(device) }.map_err(told("context"))?;
+        let context = unsafe { result::primary_ctx::retain(device) };
+        let context = context.map_err(|error| match error {
+            DriverError(sys::CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE) => {
+                "CUDA: the GPU is in use: it is for one process alone, or for none".into()
+            }
+            error => told("context")(error),
+        })?;
         let mut opened = Opened { device, module: None, streams: Vec::new() };
         // SAFETY: `context` was just retained.
         unsafe { result::ctx::set_current(context) }.map_err(told("context"))?;
@@ -78,7 +88,7 @@ impl Cuda {
         let module = unsafe { result::module::load_data(image.as_ptr().cast()) };
         opened.module = Some(module.map_err(|error| match error {
             DriverError(sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION) => {
-                "CUDA: the driver is too old for the kernels: 580 or later takes them".into()
+                format!("CUDA: the driver is too old: {TOO_OLD}")
             }
             error => told("PTX")(error),
         })?);
@@ -150,16 +160,37 @@ pub(super) fn identity(ordinal: i32) -> Result<String, String> {
 
 fn describe(device: sys::CUdevice) -> String {
     let name = result::device::get_name(device).unwrap_or_default();
+    format!("CUDA: {name}, driver for CUDA {}", in_words(version()))
+}
+
+/// The version of CUDA that the driver is for, a thousand a version; 0 where it doesn't tell.
+fn version() -> i32 {
     let mut version = 0;
     // SAFETY: `version` is a place for the number.
     let _ = unsafe { sys::cuDriverGetVersion(&mut version) };
-    format!("CUDA: {name}, driver for CUDA {}.{}", version / 1000, version % 1000 / 10)
+    version
 }
 
-/// Refuses a GPU that the kernels aren't compiled for, or that lacks what the launcher needs. All
-/// others have float64, denormals, fused multiply-adds and correctly rounded division and root,
-/// which the PTX asks for by name.
+fn in_words(version: i32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}
+
+/// Refuses GPU number `ordinal` where it or its driver lacks what the kernels or the launcher need.
+///
+/// # Errors
+/// What is lacking; or it doesn't tell.
+pub(super) fn suffices(ordinal: i32) -> Result<(), String> {
+    lacks(device_of(ordinal)?)
+}
+
+/// Refuses a driver that doesn't know the PTX, and a GPU that the kernels aren't compiled for, or
+/// that lacks what the launcher needs. All others have float64, denormals, fused multiply-adds and
+/// correctly rounded division and root, which the PTX asks for by name.
 fn lacks(device: sys::CUdevice) -> Result<(), String> {
+    if version() < VERSION {
+        let own = in_words(version());
+        return Err(format!("CUDA: the driver is for CUDA {own}: {TOO_OLD}"));
+    }
     use sys::CUdevice_attribute as Of;
     let of = |which: Of| {
         // SAFETY: `device` is one that the driver gave.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::queue::{Memory, Queue};
-use crate::kernel::text::calls::{Buffer, Moments, Panels, Stepper};
+use crate::kernel::text::calls::{Buffer, Moments, PANELS_MAX, Panels, Stepper};
 use crate::kernel::text::sweeps::{GROUP_WORDS, Groups};
 use crate::model::LANES;
 use crate::model::Layout;
@@ -229,7 +229,8 @@ impl Held {
         let (row, groups) = (LANES * size_of::<f32>(), self.firsts.len() - 1);
         let largest = self.firsts.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
         let at_once = |rows: usize| {
-            (self.logits_bytes / (rows * row).max(1)).clamp(largest, self.firsts[groups])
+            let panels = (self.logits_bytes / (rows * row).max(1)).min(PANELS_MAX);
+            panels.clamp(largest, self.firsts[groups])
         };
         if let Some(Scratch { rows: room, panels, losses, .. }) = &self.scratch {
             let whole = losses.fits(room * groups.min(*panels) * row);

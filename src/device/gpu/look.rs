@@ -3,13 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::{OnNode, checked, opencl_gpus, spread};
+use super::choice::{OnNode, open, spread};
 use super::cuda::{self, Cuda};
-use super::opencl::{self, Kinds, OpenCl};
-use crate::kernel::text::{OPENCL_OPTIONS, PTX, whole};
+use super::opencl::{self, Kinds};
+use crate::system;
 
 /// A way to devices: CUDA's driver or OpenCL's loader.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Way {
     /// As `run.device` names it.
     pub(crate) name: String,
@@ -18,35 +18,46 @@ pub(crate) struct Way {
 }
 
 /// A device.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Found {
+    /// What tells it from others of its node, however many a process sees.
+    pub(crate) identity: String,
     /// Name, version and driver, in one line.
     pub(crate) name: String,
     pub(crate) memory_bytes: u64,
-    /// How many numbers of it were compared, all of which are the processor's; or what it lacks,
-    /// or what differs.
+    /// How many numbers of it were compared, all of which are the processor's: none where it was
+    /// only listed. Or what it lacks, or what differs.
     pub(crate) outcome: Result<usize, String>,
 }
 
-/// The devices that ranks may be given which are told to use the one of this name. As in the
-/// choice, nobody asks PoCL but for "opencl".
-pub(crate) fn look(name: &str) -> Vec<Way> {
+/// Whether something here may lead to a GPU. No driver is loaded for it. PoCL is a processor's.
+pub(crate) fn may_have_gpus() -> bool {
+    system::loads("libcuda.so") || other_than_pocl()
+}
+
+fn other_than_pocl() -> bool {
+    system::opencl_drivers().iter().any(|driver| !driver.contains("pocl"))
+}
+
+/// The devices that ranks may be given which are told to use the one of this name. None is opened.
+/// Nobody asks PoCL but for "opencl".
+pub(crate) fn list(name: &str) -> Vec<Way> {
     let way = |name: &str, devices| Way { name: name.into(), devices };
+    let gpus = || if other_than_pocl() { opencl(Kinds::Gpus) } else { Ok(Vec::new()) };
     match name {
-        "auto" => vec![
-            way("cuda", cuda_devices()),
-            way(
-                "opencl",
-                opencl_gpus().and_then(|count| match count {
-                    0 => Ok(Vec::new()),
-                    _ => opencl_devices(Kinds::Gpus),
-                }),
-            ),
-        ],
-        "cuda" => vec![way(name, cuda_devices())],
-        "opencl" => vec![way(name, opencl_devices(Kinds::Any))],
+        "auto" => vec![way("cuda", cuda()), way("opencl", gpus())],
+        "cuda" => vec![way(name, cuda())],
+        "opencl" => vec![way(name, opencl(Kinds::Any))],
         _ => Vec::new(),
     }
+}
+
+/// Opens the device of this number that a way leads to, and compares it with the processor.
+///
+/// # Errors
+/// What it lacks, or what differs.
+pub(crate) fn compare(way: &str, ordinal: usize) -> Result<usize, String> {
+    open(way, ordinal, Kinds::Any).map(|opened| opened.compared())
 }
 
 /// Why a rank at this place of its node can't have the device that it is told to use; `auto` has
@@ -63,25 +74,36 @@ pub(crate) fn missing(name: &str, ways: &[Way], place: OnNode) -> Option<String>
     }
 }
 
-fn cuda_devices() -> Result<Vec<Found>, String> {
-    let found = (0..Cuda::count()? as i32).map(|ordinal| {
-        let (name, memory_bytes) = cuda::introduce(ordinal)?;
-        let opened = Cuda::new(ordinal, PTX).and_then(|device| checked(Box::new(device)));
-        let outcome = opened.map(|opened| opened.compared());
-        Ok(Found { name, memory_bytes, outcome })
-    });
-    found.collect()
+fn cuda() -> Result<Vec<Found>, String> {
+    let found = |ordinal: i32| {
+        // What doesn't suffice isn't asked for more.
+        let suffices = cuda::suffices(ordinal);
+        let identity = suffices.clone().and_then(|()| cuda::identity(ordinal));
+        described(cuda::introduce(ordinal), identity, format!("CUDA: GPU {ordinal}"))
+    };
+    Ok((0..Cuda::count()? as i32).map(found).collect())
 }
 
-fn opencl_devices(kinds: Kinds) -> Result<Vec<Found>, String> {
-    let found = opencl::devices(kinds)?.into_iter().map(|device| {
-        let (name, memory_bytes) = opencl::introduce(&device)?;
-        let opened = OpenCl::of(device, &whole(), OPENCL_OPTIONS)
-            .and_then(|device| checked(Box::new(device)));
-        let outcome = opened.map(|opened| opened.compared());
-        Ok(Found { name, memory_bytes, outcome })
-    });
-    found.collect()
+fn opencl(kinds: Kinds) -> Result<Vec<Found>, String> {
+    let found = |(ordinal, device)| {
+        let identity = opencl::lacks(&device).map(|()| format!("OpenCL {ordinal}"));
+        described(opencl::introduce(&device), identity, format!("OpenCL: device {ordinal}"))
+    };
+    Ok(opencl::devices(kinds)?.into_iter().enumerate().map(found).collect())
+}
+
+/// A device by what it says of itself, and what tells it from others or what it lacks. One that
+/// says nothing hides no other.
+fn described(
+    told: Result<(String, u64), String>,
+    identity: Result<String, String>,
+    number: String,
+) -> Found {
+    let outcome =
+        told.as_ref().map_err(String::clone).and(identity.as_ref().map_err(String::clone));
+    let outcome = outcome.map(|_| 0);
+    let (name, memory_bytes) = told.unwrap_or((number.clone(), 0));
+    Found { identity: identity.unwrap_or(number), name, memory_bytes, outcome }
 }
 
 #[cfg(test)]
@@ -91,6 +113,7 @@ mod tests {
     #[test]
     fn what_a_rank_cannot_have_is_missing() {
         let found = |outcome: Result<usize, &str>| Found {
+            identity: "one".into(),
             name: "a device".into(),
             memory_bytes: 1 << 30,
             outcome: outcome.map_err(String::from),

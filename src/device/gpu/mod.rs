@@ -87,7 +87,8 @@ pub struct Gpu {
 fn failure(queue: &Queue) -> impl Fn(String) -> Error + use<> {
     let queue = queue.clone();
     move |text| {
-        let (held, _) = queue.held();
+        // Since then some may have gone back.
+        let held = queue.held_at_last();
         let (device, phase) = (queue.describe(), phase());
         let text = format!("{device}: {text}; it held {held} bytes ({phase})");
         Error::new(Exit::Resources, text)
@@ -114,14 +115,8 @@ fn wait(queue: &Queue, pace: &mut Pace, left: usize) -> std::result::Result<(), 
 impl Gpu {
     /// `epsilon` is eps of the loss.
     pub fn new(host: Host, queue: Queue, epsilon: f32) -> Gpu {
-        Gpu {
-            host,
-            queue,
-            epsilon,
-            run: VISIT_ROWS,
-            tile: Some(VISIT_ROWS),
-            room: Bounds::default(),
-        }
+        let (run, tile, room) = (VISIT_ROWS, Some(VISIT_ROWS), Bounds::default());
+        Gpu { host, queue, epsilon, run, tile, room }
     }
 
     /// The same where class blocks visit and score other runs of rows, and other runs of frames
@@ -141,6 +136,11 @@ impl Gpu {
     /// From now on its memory is divided so.
     pub fn keep_to(&mut self, room: Bounds) {
         self.room = room;
+    }
+
+    /// The host beside it, which gives the device back.
+    pub(crate) fn into_host(self) -> Host {
+        self.host
     }
 
     /// The instructions of the host beside it.

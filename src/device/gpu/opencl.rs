@@ -133,7 +133,7 @@ pub(super) fn introduce(device: &Device) -> Result<(String, u64), String> {
 }
 
 /// Refuses a device that lacks what the bits need, or that can't be used.
-fn lacks(device: &Device) -> Result<(), String> {
+pub(super) fn lacks(device: &Device) -> Result<(), String> {
     let single = device.single_fp_config().map_err(told("device"))?;
     let double = device.double_fp_config().unwrap_or(0);
     let compiles = device.compiler_available().unwrap_or(false);

@@ -26,8 +26,8 @@ struct Inner {
     limit: usize,
     held: usize,
     peak: usize,
-    /// Why the device does nothing more.
-    lost: Option<String>,
+    /// Why the device does nothing more, and the bytes that it held then.
+    lost: Option<(String, usize)>,
 }
 
 /// Memory of a device, which goes back when nobody has it any more.
@@ -93,6 +93,12 @@ impl Queue {
     pub fn held(&self) -> (usize, usize) {
         let inner = self.0.borrow();
         (inner.held, inner.peak)
+    }
+
+    /// Bytes of memory held when the device was lost; now where it isn't.
+    pub(crate) fn held_at_last(&self) -> usize {
+        let inner = self.0.borrow();
+        inner.lost.as_ref().map_or(inner.held, |(_, held)| *held)
     }
 
     /// Bytes of memory that may still be taken.
@@ -196,11 +202,11 @@ impl Queue {
     /// Asks the launcher, unless the device is lost; what it can't do it is lost by.
     fn asked<T>(&self, ask: impl FnOnce(&mut Inner) -> Result<T, String>) -> Result<T, String> {
         let inner = &mut *self.0.borrow_mut();
-        if let Some(lost) = &inner.lost {
+        if let Some((lost, _)) = &inner.lost {
             return Err(lost.clone());
         }
         let outcome = ask(inner);
-        inner.lost = outcome.as_ref().err().cloned();
+        inner.lost = outcome.as_ref().err().map(|text| (text.clone(), inner.held));
         outcome
     }
 }
@@ -371,7 +377,7 @@ impl Drop for Memory {
         let followed = lanes.begin(&mut **launcher, Lane::Work, [self.buffer].into_iter());
         launcher.free(self.buffer);
         if let Err(error) = followed {
-            lost.get_or_insert(error);
+            lost.get_or_insert((error, *held));
         }
     }
 }

@@ -89,6 +89,10 @@ pub enum Form {
     Gradient,
 }
 
+/// Panels of columns that a product takes at most: CUDA has 65,535 groups in a grid's second
+/// direction, and each makes 128 columns, or 64 of sizes of which there are few.
+pub(crate) const PANELS_MAX: usize = 65_535 * 128 / LANES;
+
 /// Tiles of `Form::Turned` below which smaller ones are faster, about as many as a large GPU has
 /// multiprocessors. Nothing of it can be seen in the bits.
 const FEW_TILES: usize = 128;
@@ -337,4 +341,28 @@ pub fn functions(count: usize, x: Buffer, found: Buffer) -> Launch {
     use Argument::Buffer as At;
     let arguments = vec![long(count), At(x), At(found)];
     each("functions", 64, count, arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wider ones are cut (device/gpu/held.rs): CUDA refuses more than 65,535 groups there.
+    #[test]
+    fn the_widest_product_is_a_grid_that_cuda_takes() {
+        let buffer = Buffer(0);
+        let columns = PANELS_MAX * LANES;
+        let left = Rows { buffer, from: 0, row: 4 };
+        let out = Panels { buffer, from: 0, row: LANES, panel: LANES };
+        for (rows, form) in [
+            (1, Form::turned(Size { rows: 1, depth: 1, columns })),
+            (1, Form::TurnedOut),
+            (1, Form::Straight),
+            (129, Form::Gradient),
+        ] {
+            let size = Size { rows, depth: 1, columns };
+            let launch = product(form, size, left, out, out, Start::Zero);
+            assert_eq!(launch.groups[1], 65_535, "{form:?}");
+        }
+    }
 }
