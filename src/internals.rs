@@ -80,7 +80,7 @@ pub(crate) mod progress;
 pub mod rng;
 #[path = "system.rs"]
 pub(crate) mod system;
-#[path = "team.rs"]
+#[path = "team/mod.rs"]
 pub mod team;
 #[path = "tell.rs"]
 pub(crate) mod tell;

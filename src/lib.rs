@@ -35,7 +35,8 @@ pub use crate::example::FeaturePart;
 pub use crate::flow::home_rows::HomeRows;
 pub use crate::inference::rows::open_rows;
 pub use crate::job::{
-    CheckpointJob, DataJob, ExpertsJob, Job, ModelJob, PretrainJob, RoundsJob, RunJob, SharedJob,
+    CheckpointJob, DataJob, ExpertsJob, Job, ModelJob, PlanJob, PretrainJob, RoundsJob, RunJob,
+    SharedJob,
 };
 pub use crate::metrics::Metrics;
 pub use crate::model::annotator::{Annotator, Shape};

@@ -91,6 +91,12 @@ pub(crate) fn own_processor_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
+/// Seconds that a processor has worked for the calling thread so far.
+pub(crate) fn own_thread_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 /// The control groups of this process, as /proc/self/cgroup lists them; nothing where there are
 /// none.
 pub(crate) fn control_groups() -> String {

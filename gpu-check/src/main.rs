@@ -45,7 +45,7 @@ pub mod progress;
 #[path = "../../src/rng.rs"]
 pub mod rng;
 #[allow(dead_code)]
-#[path = "../../src/team.rs"]
+#[path = "../../src/team/mod.rs"]
 pub mod team;
 
 #[allow(dead_code)]

@@ -28,6 +28,21 @@ pub enum Call {
     AllToAll { to: Vec<usize>, from: Vec<usize> },
 }
 
+/// What others send in the call that is started next, for a backend that has to make it because
+/// they aren't there (`reelscale bench rank`). Where nothing is said each rank's part is as this
+/// rank's own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cargo<'a> {
+    /// Numbers, each rank's part ending with its seal in so many bytes; an empty one has none.
+    Numbers { seal_bytes: usize },
+    /// Rows of activations, each of so many numbers, the last of which is its seal.
+    Rows { stride: usize },
+    /// How long the labels of those ranks' rows are, which have so many `numbers`, `stride` each.
+    Labels { numbers: &'a [usize], stride: usize },
+    /// The parts whose lengths were told last.
+    Announced,
+}
+
 /// Memory that belongs to an exchange while it is under way: numbers of any kind, seen as bytes.
 ///
 /// Implemented here alone, since MPI writes to it: its bytes stay where they are.
@@ -80,6 +95,8 @@ pub trait Backend {
     fn size(&self) -> usize;
     /// Largest number of bytes in one call: `i32::MAX` for MPI.
     fn count_max(&self) -> usize;
+    /// Says what travels in the collective that is started next.
+    fn carries(&self, _cargo: Cargo) {}
     /// Starts a collective, and waits for nobody.
     fn start(&self, call: Call, buffers: Buffers) -> Box<dyn Pending>;
     /// The group of the ranks `members`, in this order; this rank is one of them. All ranks call it

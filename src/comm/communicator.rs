@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::activity::Activity;
-use super::backend::Backend;
+use super::backend::{Backend, Cargo};
 #[cfg(feature = "mpi")]
 use super::mpi;
 use super::serial::Serial;
@@ -174,6 +174,11 @@ impl Comm {
     #[doc(hidden)]
     pub fn traffic(&self) -> Traffic {
         if self.is_of_all() { self.own.traffic.get() } else { self.traffic.get() }
+    }
+
+    /// Says what travels in the exchange that is started next (`Cargo`).
+    pub(crate) fn carries(&self, cargo: Cargo) {
+        self.backend.carries(cargo);
     }
 
     /// Whether this rank waits for others, and since when.

@@ -41,10 +41,11 @@ use std::ops::Range;
 
 pub(crate) use activity::Activity;
 pub(crate) use agreement::{odd_ranks, same_on_all};
-pub use backend::{Backend, Buffers, Call, Pending};
+pub use backend::{Backend, Buffers, Call, Cargo, Pending};
 pub use communicator::Comm;
 pub(crate) use ending::{begin as begin_ending, leave, stand_aside};
 pub use exchange::Exchange;
+pub(crate) use lengths::chain_segment;
 pub use ordered_sum::OrderedSum;
 use process::mpi_ends;
 pub(crate) use process::{abort_all, library_version, own_rank};

@@ -6,7 +6,7 @@ use std::panic::Location;
 use bytemuck::Pod;
 
 use super::Comm;
-use super::backend::{Buffer, Buffers, Call};
+use super::backend::{Buffer, Buffers, Call, Cargo};
 use super::collectives::Message;
 use super::exchange::Exchange;
 use super::lengths::{offsets, sealed};
@@ -32,6 +32,7 @@ impl<'a, T: Pod> Announced<'a, T> {
         let heads = heads.wait();
         let counts: Vec<usize> = heads.iter().map(|head| head[0] as usize).collect();
         let all = vec![T::zeroed(); counts.iter().sum()];
+        comm.carries(Cargo::Announced);
         let started = comm.start_all_gather_unsealed(mine, &counts, all).into_started();
         let lengths = counts.clone();
         let exchange = Exchange::new(started, move |comm, buffer| {
@@ -73,6 +74,7 @@ impl Comm {
             self.put_seal(&mut data, length);
         }
         let buffers = Buffers { send: nothing(), receive: Box::new(data) };
+        self.carries(Cargo::Numbers { seal_bytes: seal_numbers::<T>() * size_of::<T>() });
         let started = self.start(Call::Broadcast { root }, buffers, 0);
         Exchange::new(started, move |comm, buffer| {
             let mut data = numbers(buffer);
@@ -130,6 +132,7 @@ impl Comm {
         self.put_seal(&mut mine, length);
         let sealed: Vec<usize> = counts.iter().map(|count| count + seal).collect();
         let all = vec![T::zeroed(); sealed.iter().sum()];
+        self.carries(Cargo::Numbers { seal_bytes: seal * size_of::<T>() });
         let started = self.start_all_gather_unsealed(mine, &sealed, all).into_started();
         let counts = counts.to_vec();
         Exchange::new(started, move |comm, buffer| {
@@ -208,6 +211,7 @@ impl Comm {
         }
         let receive: Box<dyn Buffer> = Box::new(vec![0u8; from.iter().sum()]);
         let buffers = Buffers { send: Box::new(out), receive };
+        self.carries(Cargo::Numbers { seal_bytes: SEAL });
         self.start(Call::AllToAll { to, from }, buffers, longest * size_of::<T>() + SEAL)
     }
 

@@ -2,6 +2,7 @@
 //! much, where Rust would end one process with a signal.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed, Ordering::SeqCst};
 
 use crate::comm::{abort_all, leave, own_rank};
 use crate::error::Exit;
@@ -12,10 +13,48 @@ use crate::tell;
 /// To be the program's `#[global_allocator]`.
 pub struct Allocator;
 
+/// Whether bytes are counted, how many there are more than when that began, and the most so far.
+static COUNTS: AtomicBool = AtomicBool::new(false);
+static BYTES: AtomicIsize = AtomicIsize::new(0);
+static PEAK: AtomicIsize = AtomicIsize::new(0);
+
+/// The memory of this process as it is taken and given back.
+pub(crate) struct Counted(());
+
+/// Counts bytes from now on.
+pub(crate) fn counted_from_here() -> Counted {
+    BYTES.store(0, Relaxed);
+    PEAK.store(0, Relaxed);
+    COUNTS.store(true, Relaxed);
+    Counted(())
+}
+
+impl Counted {
+    /// The most bytes at a time since then, beyond those that were there; none where another
+    /// allocator serves this process.
+    pub(crate) fn peak(&self) -> Option<usize> {
+        usize::try_from(PEAK.load(Relaxed)).ok().filter(|peak| *peak > 0)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        COUNTS.store(false, Relaxed);
+    }
+}
+
+fn count(change: isize) {
+    if COUNTS.load(Relaxed) {
+        let now = BYTES.fetch_add(change, Relaxed) + change;
+        PEAK.fetch_max(now, Relaxed);
+    }
+}
+
 fn given(place: *mut u8, bytes: usize) -> *mut u8 {
     if place.is_null() && bytes > 0 {
         refuse(bytes);
     }
+    count(bytes as isize);
     place
 }
 
@@ -23,8 +62,8 @@ fn given(place: *mut u8, bytes: usize) -> *mut u8 {
 fn refuse(bytes: usize) -> ! {
     // Printing needs a little memory itself; if even that can't be had, this function is called
     // again.
-    static ONCE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-    if !ONCE.swap(true, std::sync::atomic::Ordering::SeqCst) {
+    static ONCE: AtomicBool = AtomicBool::new(false);
+    if !ONCE.swap(true, SeqCst) {
         let text = format!(
             "out of memory: {bytes} bytes wanted in {}; hint: run.memory_gib, more ranks or fewer \
              on a node",
@@ -51,10 +90,13 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         // SAFETY: passed on as it came.
-        given(unsafe { System.realloc(place, layout, bytes) }, bytes)
+        let place = given(unsafe { System.realloc(place, layout, bytes) }, bytes);
+        count(-(layout.size() as isize));
+        place
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
         // SAFETY: passed on as it came.
         unsafe { System.dealloc(place, layout) }
     }

@@ -36,6 +36,7 @@ use crate::report::failure;
 use crate::{launch, report, signals, tell};
 
 pub use allocator::Allocator;
+pub use bench::rank::{Pool, among_stand_ins};
 pub use read_shards::read_shards_by_this_program;
 
 /// Trains video annotators too large for one machine.

@@ -9,5 +9,13 @@ pub mod device_memory;
 mod device_sizes;
 pub(crate) mod flops;
 pub mod memory;
+pub mod network;
 pub(crate) mod parts;
 pub mod traffic;
+
+use crate::partition::Owners;
+
+/// Who owns which of so many blocks on ranks that are not there, as those that are deal them.
+pub(crate) fn owners(blocks: usize, ranks: usize) -> Owners {
+    Owners::even(blocks, ranks, 0)
+}

@@ -11,6 +11,7 @@ mod find;
 mod fletcher;
 mod hyperslab;
 mod items;
+mod planned;
 pub(crate) mod proof;
 pub(crate) mod prove;
 mod read_back;

@@ -46,6 +46,8 @@ impl Room {
 /// What activations at rest lie in.
 enum Medium {
     Memory(Matrix),
+    /// Some rows that stand for all, over and over, where a rank is measured that has no more.
+    Repeated(Matrix),
     /// [rows][stride] numbers as this machine has them. The file has no name any more: it goes
     /// with the process, however that ends.
     Scratch(File),
@@ -94,6 +96,29 @@ impl OwnRows {
         Ok(OwnRows { rows, labels: Labels::new(), width, sealed, waited_nanoseconds })
     }
 
+    /// Rows whose activations and labels are `some` over and over. They are in memory as often as
+    /// they are there where that is `held`, else once.
+    pub(crate) fn repeated(
+        rows: Range<usize>,
+        (some, labels): (&Matrix, &Labels),
+        held: bool,
+    ) -> OwnRows {
+        let mut own = OwnRows::new(0..0, some.width(), &Room::unlimited()).expect("in memory");
+        let (count, sealed) = (rows.len(), Arc::get_mut(&mut own.sealed).expect("it is new"));
+        sealed.medium = match held {
+            true => Medium::Memory(Matrix::zeros(count, some.width())),
+            false => Medium::Repeated(some.clone()),
+        };
+        own.rows = rows;
+        for from in (0..count).step_by(some.rows()) {
+            let here = some.rows().min(count - from);
+            let mut part = some.clone();
+            part.resize(here);
+            own.push(&part, &labels.of(0..here)).expect("in memory");
+        }
+        own
+    }
+
     /// Width d of the activations.
     pub(crate) fn width(&self) -> usize {
         self.width
@@ -133,7 +158,7 @@ impl OwnRows {
     /// The scratch file, if the activations lie in one, for a thread that reads ahead.
     pub(crate) fn scratch(&self) -> Option<ScratchRows> {
         match self.sealed.medium {
-            Medium::Memory(_) => None,
+            Medium::Memory(_) | Medium::Repeated(_) => None,
             Medium::Scratch(_) => Some(ScratchRows(self.sealed.clone())),
         }
     }
@@ -159,6 +184,7 @@ impl AtRest for OwnRows {
                 let (activations, labels) = (Cow::Borrowed(all), Cow::Borrowed(&self.labels));
                 return Ok(Resting { activations, labels, rows });
             }
+            Medium::Repeated(_) => return self.gathered(&rows.collect::<Vec<_>>()),
             Medium::Scratch(file) => file,
         };
         let mut activations = Matrix::zeros(rows.len(), self.width);
@@ -198,6 +224,7 @@ impl SealedRows {
                 all.data[at * stride..(at + rows) * stride].copy_from_slice(&activations.data);
                 Ok(())
             }
+            Medium::Repeated(_) => Ok(()),
             Medium::Scratch(file) => {
                 let bytes = bytemuck::cast_slice(&activations.data);
                 let written = file.write_all_at(bytes, (at * stride * size_of::<f32>()) as u64);
@@ -220,6 +247,7 @@ impl SealedRows {
             let (numbers, seal) = place.split_at_mut(self.stride);
             match &self.medium {
                 Medium::Memory(all) => numbers.copy_from_slice(all.row(row)),
+                Medium::Repeated(some) => numbers.copy_from_slice(some.row(row % some.rows())),
                 Medium::Scratch(file) => self.read(file, row, numbers)?,
             }
             seal.fill(f32::from_bits(self.seals[row]));

@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::own_rows::{OwnRows, seal_of, sealed_stride};
-use crate::comm::{Announced, Comm, Exchange};
+use crate::comm::{Announced, Cargo, Comm, Exchange};
 use crate::device::{self, Device, Dropout, Pace, host_arithmetic};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
@@ -148,6 +148,7 @@ impl Travel<'_> {
                 label_words.extend_from_slice(labels);
             }
         }
+        self.comm.carries(Cargo::Labels { numbers: &counts, stride });
         let labels = self.comm.start_all_gather_any(label_words);
         Coming { parts: Parts { positions, rows, counts, holders }, labels }
     }
@@ -275,7 +276,9 @@ impl<D: Device> Windows<'_, D> {
         let (labels, label_counts) = labels.start();
         let mut room = std::mem::take(&mut self.spare);
         room.resize(parts.counts.iter().sum(), 0.0);
-        let rows = self.travel.comm.start_all_gather_unsealed(part, &parts.counts, room);
+        let comm = self.travel.comm;
+        comm.carries(Cargo::Rows { stride: sealed_stride(self.travel.own.width()) });
+        let rows = comm.start_all_gather_unsealed(part, &parts.counts, room);
         self.arriving = Some(Arriving { parts, rows, labels, label_counts });
         self.coming = self.spans.next().map(|span| self.travel.announce(span));
         read

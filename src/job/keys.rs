@@ -202,4 +202,22 @@ keys! {
         /// Vector instructions; auto: the widest that the processor has. All give the same bits.
         kernel: String = "auto", KERNELS, "", Execution;
     }
+
+    /// How large the data are that this job is for, where they aren't here: `reelscale bench rank`
+    /// goes by it. Training doesn't look at it.
+    plan: PlanJob {
+        /// Rows to train on; 0: the job has no plan.
+        rows: usize = 0, Integer(0, 1 << 48), "rows", Execution;
+        /// Features of a row, or of each of its frames.
+        features: usize = 1024, Integer(1, 65536), "features", Execution;
+        /// Classes.
+        classes: usize = 1000, Integer(1, 10000000), "classes", Execution;
+        /// Frames of each row; 0: video-level features.
+        frames: usize = 0, Integer(0, 300), "frames", Execution;
+        /// Labels of a row, on average.
+        labels_per_row: f64 = 3.0, Number(0.0, 1000.0), "labels", Execution;
+        /// Positives of class k go with 1 / k to the power of this; 0: all classes have as many.
+        /// Adaptive mixtures follow from them.
+        zipf: f64 = 0.0, Number(0.0, 10.0), "", Execution;
+    }
 }

@@ -17,8 +17,8 @@ use std::path::Path;
 pub use checked::Validation;
 pub use documented::documented;
 pub use keys::{
-    ACTIVATIONS, CheckpointJob, DataJob, ExpertsJob, Job, KEYS, ModelJob, PretrainJob, RoundsJob,
-    RunJob, SharedJob,
+    ACTIVATIONS, CheckpointJob, DataJob, ExpertsJob, Job, KEYS, ModelJob, PlanJob, PretrainJob,
+    RoundsJob, RunJob, SharedJob,
 };
 pub(crate) use keys::{DEVICE_NAMES, STALL_SECONDS_MIN};
 pub(crate) use recorded::Changes;

@@ -4,6 +4,7 @@
 //! A step's state is complete whenever it returns, also when the run is told to stop in the middle
 //! of it; so one place writes the last checkpoint of a stop, whatever was going on.
 
+pub(crate) mod alone;
 mod block_sums;
 mod boundary;
 mod checkpoint_record;

@@ -10,11 +10,8 @@ use std::ffi::c_int;
 
 use mpi::ffi;
 
-/// Bytes of a segment, at least, and a broadcast is a chain where it is longer than two. Longer
-/// than what networks send before it is asked for: what a rank hasn't asked for stays where it is.
-const SEGMENT: usize = 1 << 16;
-/// Segments of a message, at most.
-const SEGMENTS: usize = 256;
+use crate::comm::chain_segment;
+
 /// Tags of chains that are open at once: MPI has at least 32,767 (MPI-4.0, section 9.1.2).
 const TAGS: usize = 1 << 14;
 const FIRST_TAG: usize = 1 << 10;
@@ -45,13 +42,11 @@ impl Chain {
         root: usize,
         bytes: usize,
     ) -> Option<Chain> {
-        if size == 1 || bytes <= 2 * SEGMENT {
-            return None;
-        }
+        let segment = chain_segment(bytes).filter(|_| size > 1)?;
         let neighbour = |rank: usize| Some((rank % size) as c_int);
         let before = if rank == root { None } else { neighbour(rank + size - 1) };
         let after = if (rank + 1) % size == root { None } else { neighbour(rank + 1) };
-        let (tag, segment) = (FIRST_TAG + number % TAGS, bytes.div_ceil(SEGMENTS).max(SEGMENT));
+        let tag = FIRST_TAG + number % TAGS;
         let (receives, sends) = (Vec::new(), Vec::new());
         let (tag, on, here, gone) = (tag as c_int, None, 0, 0);
         Some(Chain { before, after, tag, bytes, segment, on, receives, here, sends, gone })

@@ -49,6 +49,8 @@ pub(crate) struct Args {
     seed: u64,
 }
 
+/// Rows of a rate.
+const RATE_ROWS: usize = 2048;
 /// Rows that a thread takes at once in stage 2.
 const ROWS: usize = 240;
 
@@ -90,6 +92,37 @@ pub(crate) fn run(measuring: &Measuring, args: &Args, device: RankDevice) -> Res
         "rows_per_second": rows as f64 / seconds, "gflops": flop / seconds / 1e9,
         "peak_mib": peak_mib(), "loss": loss / rows as f64,
     })])
+}
+
+/// Floating-point operations a second of one core in the gradient of stage `stage` of these class
+/// blocks, by `clock`: the best of `repeat` runs.
+pub(super) fn rate_of_core(
+    kernel: Instructions,
+    stage: u8,
+    experts: &Experts,
+    repeat: usize,
+    clock: &dyn Fn() -> f64,
+) -> f64 {
+    let classes = experts.layouts.last().map_or(0, |layout| layout.classes.end);
+    let width = experts.layouts.first().map_or(0, |layout| layout.width);
+    let args = Args::of([classes, 0, width], RATE_ROWS, stage, 1);
+    let (activations, labels) = some_rows(&args);
+    let passing = Passing { activations: &activations, labels: &labels, weights: &[] };
+    let kernels = &mut [Kernel::new(kernel, EPSILON)];
+    let mut run = || match stage {
+        1 => stage_1(kernels, experts, passing),
+        _ => stage_2(kernels, experts, passing),
+    };
+    run();
+    let seconds = (0..repeat).map(|_| {
+        let before = clock();
+        black_box(run());
+        clock() - before
+    });
+    let best = seconds.fold(f64::INFINITY, f64::min);
+    let counts = experts.layouts.iter().flat_map(|layout| &layout.experts);
+    let columns = counts.map(|count| flops::columns(1, *count)).sum();
+    flops::logits_and_gradient(RATE_ROWS, width, columns) / best
 }
 
 /// Median seconds of one gradient on the processor, and the loss of all rows.

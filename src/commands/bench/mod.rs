@@ -7,6 +7,7 @@ mod metrics;
 mod mixture;
 mod on_device;
 mod overlap;
+pub(super) mod rank;
 mod sum;
 mod train;
 
@@ -60,6 +61,7 @@ enum Benchmark {
     Sum(sum::Args),
     Metrics(metrics::Args),
     Overlap(overlap::Args),
+    Rank(rank::Args),
     Train(train::Args),
 }
 
@@ -73,6 +75,7 @@ pub(crate) struct Measuring {
 }
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
+    let format = args.format;
     let measuring = Measuring { repeat: args.repeat.max(1), kernel: args.kernel };
     let device = match args.benchmark.threads() {
         Some(threads) => {
@@ -95,10 +98,11 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
         Benchmark::Sum(args) => sum::run(&measuring, &args)?,
         Benchmark::Metrics(args) => metrics::run(&measuring, &args)?,
         Benchmark::Overlap(args) => overlap::run(comm, &measuring, &args)?,
+        Benchmark::Rank(args) => return rank::run(comm, &measuring, &args, format),
         Benchmark::Train(args) => train::run(comm, &measuring, &args, device)?,
     };
     rows.iter_mut().for_each(|row| row["device"] = name.as_str().into());
-    out::print(comm, For::Reading, || match args.format {
+    out::print(comm, For::Reading, || match format {
         Format::Json => rows.iter().map(|row| format!("{row}\n")).collect(),
         Format::Text => table(&rows),
     })

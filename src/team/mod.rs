@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::progress::{Awaiting, tick, work_ahead};
 
+pub(crate) mod replay;
+
 /// Threads that work together: one for each member, which is what that thread alone uses meanwhile
 /// (a kernel, scratch memory, a reader). The calling thread takes part; the others come from
 /// rayon's pool, where they stand ready: items may be as short as some tens of microseconds.
@@ -61,6 +63,9 @@ impl<'a, S: Send> Team<'a, S> {
         work: impl Fn(&mut S, I) + Sync,
     ) {
         let items = items.into_iter();
+        if let Some(turn) = replay::Turn::begin(self.members.len()) {
+            return self.replayed(turn, items, work);
+        }
         let (own, others) = self.members.split_first_mut().expect("at least one member");
         let most = items.size_hint().1.unwrap_or(usize::MAX);
         let helpers = others.len().min(most.saturating_sub(1));
@@ -98,6 +103,25 @@ impl<'a, S: Send> Team<'a, S> {
             }
             lead();
         });
+    }
+
+    /// The same on the calling thread, in the place of all.
+    fn replayed<I>(
+        &mut self,
+        mut turn: replay::Turn,
+        items: impl Iterator<Item = I>,
+        work: impl Fn(&mut S, I),
+    ) {
+        for item in items {
+            let member = turn.free();
+            turn.item(member, || work(&mut self.members[member], item));
+            tick();
+            if member == 0 {
+                turn.between(|| self.poll());
+            }
+        }
+        turn.end();
+        self.poll();
     }
 
     /// What `work` makes of each of `items`, in their order.

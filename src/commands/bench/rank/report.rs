@@ -1,0 +1,216 @@
+//! What `reelscale bench rank` found, as JSON and for people, with what it rests on.
+
+use serde_json::{Value, json};
+
+use super::Args;
+use super::meter::Taken;
+use crate::comm::Comm;
+use crate::commands::bench::{Format, table};
+use crate::commands::out::{self, For};
+use crate::cost::flops;
+use crate::error::{Error, Exit, Result};
+use crate::human;
+
+/// A step at full scale.
+pub(super) struct Measured {
+    pub(super) step: &'static str,
+    /// What a piece of the sample is, and what the step's seconds are of.
+    pub(super) piece: &'static str,
+    pub(super) of: &'static str,
+    /// The sample.
+    pub(super) taken: Taken,
+    /// How many times as much the whole is.
+    pub(super) times: f64,
+    /// Floating-point operations of 1 / P of it.
+    pub(super) flop: f64,
+    /// Of one core, a second, in the kernel alone.
+    pub(super) rate: f64,
+}
+
+/// A rank, measured.
+pub(super) struct Found {
+    pub(super) ranks: usize,
+    pub(super) rank: usize,
+    pub(super) fullest: usize,
+    /// Whether the others are there.
+    pub(super) here: bool,
+    /// Until the threads of a team have begun.
+    pub(super) team_seconds: f64,
+    /// Bytes of rows that others stand for.
+    pub(super) missing: usize,
+    pub(super) peak_bytes: Option<usize>,
+    pub(super) steps: Vec<Measured>,
+}
+
+impl Measured {
+    /// The share of the threads' time in which they would do the flop at the kernel's rate.
+    ///
+    /// # Errors
+    /// Exit 70: it is above 1.
+    fn efficiency(&self, threads: usize) -> Result<f64> {
+        let seconds = self.taken.seconds * self.times;
+        let efficiency = self.flop / (threads as f64 * self.rate) / seconds;
+        match efficiency <= 1.0 {
+            true => Ok(efficiency),
+            false => {
+                let text =
+                    format!("{} step: efficiency: found {efficiency:.3}, above 1", self.step);
+                Err(Error::new(Exit::Bug, text).hint("--seconds 120 measures more of it"))
+            }
+        }
+    }
+
+    fn json(&self, threads: usize, counts: bool) -> Result<Value> {
+        let (taken, times) = (&self.taken, self.times);
+        let host = taken.seconds - taken.arithmetic - taken.waited;
+        let efficiency = if counts { Some(self.efficiency(threads)?) } else { None };
+        Ok(json!({
+            "step": self.step,
+            "of": self.of,
+            "seconds": taken.seconds * times,
+            "arithmetic_seconds": taken.arithmetic * times,
+            "host_seconds": host * times,
+            "waiting_seconds": taken.waited * times,
+            "bytes_received": (taken.received as f64 * times).round() as u64,
+            "efficiency": efficiency,
+            // Of the host's work that of one thread, which more of them don't make shorter.
+            "host_alone_seconds": taken.alone * times,
+            // What one thread would take for all that threads share.
+            "arithmetic_core_seconds": taken.core_arithmetic * times,
+            "host_core_seconds": taken.core_host * times,
+            "core_gflops": self.rate / 1e9,
+            "sample": {
+                "pieces": taken.pieces,
+                "piece": self.piece,
+                "rows": taken.rows,
+                "seconds": taken.seconds,
+                "bytes_received": taken.received,
+                "processor_seconds_here": taken.processor,
+            },
+        }))
+    }
+}
+
+impl Found {
+    /// As JSON.
+    ///
+    /// # Errors
+    /// Exit 70: an efficiency above 1.
+    pub(super) fn json(&self, args: &Args, name: &str) -> Result<Value> {
+        let counts = self.rank == self.fullest;
+        let steps = self.steps.iter().map(|step| step.json(args.threads, counts));
+        Ok(json!({
+            "job": name,
+            "ranks": self.ranks,
+            "threads": args.threads,
+            "rank": self.rank,
+            "fullest": self.fullest,
+            "network": match self.here {
+                true => "the one that is here".to_string(),
+                false => format!(
+                    "{}GB/s,{}us",
+                    args.network.bytes_per_second / 1e9,
+                    args.network.message_seconds * 1e6
+                ),
+            },
+            "steps": steps.collect::<Result<Vec<_>>>()?,
+            "peak_bytes": self.peak_bytes,
+            "assumptions": self.assumptions(args),
+        }))
+    }
+
+    /// What it rests on beside what was measured.
+    fn assumptions(&self, args: &Args) -> Vec<String> {
+        let mut lines = vec![
+            "features, activations and labels are made up; nothing validates, no checkpoint is \
+             written"
+                .to_string(),
+            "the first window of an epoch and its end (loss, weights looked through) are left out"
+                .to_string(),
+        ];
+        if let Some(rate) = args.rest {
+            lines.push(format!("nothing is computed: it rests, a core of {rate} GFLOP/s"));
+        }
+        if self.missing > 0 {
+            lines.push(format!(
+                "{} of activations at rest aren't here but are counted",
+                human::bytes(self.missing as u64)
+            ));
+        }
+        if self.here {
+            return lines;
+        }
+        lines.extend([
+            "others are in step with this rank; each rank has one link, and messages move without \
+             being polled for"
+                .to_string(),
+            format!(
+                "{} threads: each item of work was timed on one core here and given to the thread \
+                 that is free first; they share no cache and no memory bandwidth",
+                args.threads
+            ),
+            format!("a team of all threads begins in {:.1} us", self.team_seconds * 1e6),
+            "buffers of MPI aren't in peak_bytes".to_string(),
+        ]);
+        lines
+    }
+}
+
+/// Rank 0 prints what rank `chosen` has found. Collective.
+///
+/// # Errors
+/// What a rank's figures give; exit 5: nobody takes it.
+pub(super) fn print(
+    comm: &Comm,
+    found: Result<Value>,
+    chosen: usize,
+    format: Format,
+) -> Result<()> {
+    let found = comm.agree(found)?;
+    let all = comm.all_gather_any(found.to_string().as_bytes());
+    let found: Value = serde_json::from_slice(&all[chosen]).expect("what that rank has made");
+    out::print(comm, For::Reading, || match format {
+        Format::Json => format!("{found}\n"),
+        Format::Text => text(&found),
+    })
+}
+
+/// For people.
+fn text(found: &Value) -> String {
+    let keys = ["ranks", "threads", "rank", "fullest"].map(|key| format!("{key} {}", found[key]));
+    let network = found["network"].as_str().expect("a text");
+    let mut text = format!("{}, network {network}\n", keys.join(", "));
+    let columns = [
+        "step",
+        "of",
+        "seconds",
+        "arithmetic_seconds",
+        "host_seconds",
+        "host_alone_seconds",
+        "waiting_seconds",
+        "bytes_received",
+        "efficiency",
+    ];
+    let steps = found["steps"].as_array().expect("steps").iter();
+    let rows: Vec<Value> = steps
+        .map(|step| {
+            let cells = columns.iter().map(|key| (key.to_string(), step[key].clone()));
+            Value::Object(cells.collect())
+        })
+        .collect();
+    text += &table(&rows);
+    if let Some(peak) = found["peak_bytes"].as_u64() {
+        text += &format!("peak {}\n", human::bytes(peak));
+    }
+    let assumptions = found["assumptions"].as_array().expect("assumptions").iter();
+    for line in assumptions.filter_map(Value::as_str) {
+        text += &format!("assumed: {line}\n");
+    }
+    text
+}
+
+/// Floating-point operations of an epoch of the expert step on all ranks.
+pub(super) fn flop_of_an_epoch(rows: usize, width: usize, experts: &[usize]) -> f64 {
+    let columns = experts.iter().map(|count| flops::columns(1, *count)).sum();
+    flops::logits_and_gradient(rows, width, columns)
+}

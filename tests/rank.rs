@@ -1,0 +1,186 @@
+//! `reelscale bench rank`: what stand-ins send is what real ranks send, to the byte, and comes when
+//! a network would bring it.
+
+mod common;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use common::reelscale;
+use reelscale::internals::comm::OrderedSum;
+use reelscale::internals::commands::{Pool, among_stand_ins};
+use reelscale::internals::cost::network::Network;
+use reelscale::internals::cost::traffic::{Moved, Share, experts_travel, ordered_sum, rows_travel};
+use reelscale::internals::device::Host;
+use reelscale::internals::flow::experts_travel::visit_blocks;
+use reelscale::internals::flow::own_rows::{OwnRows, Room};
+use reelscale::internals::flow::rows_travel::{Order, Travel};
+use reelscale::internals::job::Job;
+use reelscale::internals::kernel::matrix::Matrix;
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::experts::{Experts, layouts};
+use reelscale::internals::model::spec::Dummy;
+use reelscale::internals::partition::Owners;
+use reelscale::internals::rng::{Permutation, Purpose};
+use serde_json::Value;
+
+const WIDTH: usize = 24;
+const LABELS: usize = 2;
+
+/// A job for `rows` rows with two labels each, and further lines.
+fn job(rows: usize, more: &str) -> String {
+    format!(
+        "[data]\ntrain = [\"nowhere/*.h5\"]\n[model]\nshared = [{{ dense = {WIDTH} }}]\n\
+         [experts]\ncount = 2\nbatch = 64\nwindow = 256\nepochs = 2\n{more}\n\
+         [plan]\nrows = {rows}\nfeatures = 40\nclasses = 200\nlabels_per_row = {LABELS}\n"
+    )
+}
+
+fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+/// What `bench rank` prints of the expert step.
+fn found(before: &str, job: &PathBuf, arguments: &str) -> Value {
+    let line = format!("{before} bench rank {} --format json {arguments}", job.display());
+    serde_json::from_str(&reelscale(line.trim()).stdout()).expect("an object")
+}
+
+#[test]
+fn a_rank_among_stand_ins_gets_what_it_gets_among_ranks() {
+    for more in ["", "dropout = 0.5", "solver = \"adam\"\naveraging = 0.9", "negatives = 0.25"] {
+        let (_folder, job) = written(&job(3000, more));
+        for ranks in [2, 3] {
+            for rank in 0..ranks {
+                let arguments = format!("--windows 3 --threads 1 --rank {rank}");
+                let real = found(&format!("--comm threads={ranks}"), &job, &arguments);
+                let alone = found("", &job, &format!("--ranks {ranks} {arguments}"));
+                let samples = [&real, &alone].map(|found| &found["steps"][0]["sample"]);
+                for key in ["pieces", "rows", "bytes_received"] {
+                    assert!(samples[0][key].as_u64().unwrap() > 0, "{real}");
+                    assert_eq!(samples[0][key], samples[1][key], "{key}: {real}\n{alone}");
+                }
+                assert_eq!(real["fullest"], alone["fullest"]);
+                assert!(alone["peak_bytes"].as_u64().unwrap() > 100_000, "{alone}");
+            }
+        }
+    }
+}
+
+/// At any scale: a flow on one rank among stand-ins moves what the formulas say.
+#[test]
+fn stand_ins_of_a_thousand_ranks_move_what_formulas_say() {
+    let plan = Job::parse(&job(9000, ""), "job", &[]).unwrap().plan;
+    let pool = Rc::new(Pool::new(&plan, WIDTH));
+    let network: Network = "10GB/s,2us".parse().unwrap();
+    for (ranks, rank) in [(1, 0), (2, 1), (5, 3), (1024, 0), (1024, 700)] {
+        let runs: Vec<Range<usize>> = Owners::even(9000, ranks, 0).runs();
+        let counts = vec![1; 3200];
+        let layouts = layouts(&counts, Dummy::Learned, WIDTH, 150);
+        let parameters: Vec<usize> = layouts.iter().map(|one| one.parameters()).collect();
+        let [rows, blocks, sum] = among_stand_ins((rank, ranks), network, &pool, 0.0, |comm, _| {
+            let mut before = Moved::default();
+            let mut moved = || {
+                let (now, then) = (comm.traffic(), before);
+                before = Moved {
+                    sent: now.bytes_sent as usize,
+                    received: now.bytes_received as usize,
+                    calls: now.messages as usize,
+                };
+                let of = |now: usize, then: usize| now - then;
+                Moved {
+                    sent: of(before.sent, then.sent),
+                    received: of(before.received, then.received),
+                    calls: of(before.calls, then.calls),
+                }
+            };
+            let own = runs[rank].clone();
+            let mut rest = OwnRows::new(own.clone(), WIDTH, &Room::unlimited()).unwrap();
+            let mut labels = Labels::new();
+            own.clone().for_each(|_| labels.push(&[3, 7]));
+            rest.push(&Matrix::zeros(own.len(), WIDTH), &labels).unwrap();
+            let order = Order::Shuffled(Permutation::new(1, Purpose::RowOrder, 0, 9000));
+            let travel =
+                Travel { comm, own: &rest, runs: &runs, order, window: 700, dropout: None };
+            let device = &mut Host::detected(3, 0.0);
+            {
+                let mut windows = travel.windows(0).unwrap();
+                while windows.pass(device, |_, _, _| Ok(())).unwrap().is_some() {}
+            }
+            let rows = moved();
+            let owners = comm.deal(layouts.len());
+            let weights = layouts[owners.own()].iter().map(|one| one.empty_parameters().into());
+            let experts =
+                Experts { parameters: weights.collect(), owners, layouts: layouts.clone() };
+            let mut visited = 0;
+            visit_blocks(comm, &experts, |_, weights, _| {
+                visited += usize::from(weights.iter().all(|weight| weight.is_finite()));
+            });
+            assert_eq!(visited, layouts.len());
+            let blocks = moved();
+            let leaves = Owners::even(300, ranks, rank);
+            let mut sum = OrderedSum::new(comm, "numbers", leaves.runs(), 5000);
+            leaves.own().for_each(|_| sum.add(vec![1.0f32; 5000]));
+            // What others would add is 0.
+            let total = sum.finish(comm);
+            let [from, to] = [rank, rank + 1].map(|rank| rank * 5000 / ranks);
+            assert!(total[from..to].iter().all(|sum| *sum == leaves.own().len() as f32));
+            let sum = moved();
+            // Nothing came damaged.
+            comm.agree(Ok(())).unwrap();
+            [rows, blocks, sum]
+        });
+        let share = |times: usize| Share { own: times * runs[rank].len(), all: times * 9000 };
+        let windows = 9000usize.div_ceil(700);
+        assert_eq!(rows, rows_travel(share(1), share(LABELS), WIDTH, windows, ranks), "{ranks}");
+        let owners = Owners::even(layouts.len(), ranks, rank);
+        assert_eq!(blocks, experts_travel(&parameters, &owners, rank), "{ranks}");
+        let owners = Owners::even(300, ranks, rank);
+        assert_eq!(sum, ordered_sum(5000, 4, &owners, rank), "{ranks}");
+    }
+}
+
+/// Where the network is slow its bytes decide: windows take as long as they are on their way.
+#[test]
+fn what_travels_takes_its_time() {
+    let (_folder, job) = written(&job(3000, ""));
+    let seconds = |network: &str| {
+        let arguments = format!("--ranks 4 --windows 4 --rest 1000 --network {network}");
+        let found = found("", &job, &arguments);
+        let sample = &found["steps"][0]["sample"];
+        let (seconds, bytes) = (&sample["seconds"], &sample["bytes_received"]);
+        (seconds.as_f64().unwrap(), bytes.as_f64().unwrap())
+    };
+    for (network, per_byte) in [("0.0001GB/s,1us", 1e-5), ("0.0002GB/s,1us", 5e-6)] {
+        let (seconds, bytes) = seconds(network);
+        // The fullest rank gives a little more or less than it gets.
+        let ratio = seconds / (bytes * per_byte);
+        assert!((0.97..1.1).contains(&ratio), "{network}: {seconds} s for {bytes} bytes");
+    }
+    // Three other ranks, three messages of 20 ms for each of four exchanges.
+    let (seconds, _) = seconds("100GB/s,20000us");
+    assert!((0.9 * 0.96..1.1 * 0.96).contains(&seconds), "{seconds} s");
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let (_folder, job) = written(&job(3000, ""));
+    let shown = job.display();
+    let text = reelscale(&format!("bench rank {shown} --set plan.rows=0")).fails_with(2);
+    assert!(text.contains("plan.rows: found 0"), "{text}");
+    let text = reelscale(&format!("bench rank {shown} --ranks 3 --rank 3")).fails_with(2);
+    assert!(text.contains("--rank: found 3, expected below 3"), "{text}");
+    let text = reelscale(&format!("bench rank {shown} --ranks 0")).fails_with(2);
+    assert!(text.contains("--ranks: found 0"), "{text}");
+    let text = reelscale(&format!("bench rank {shown} --set plan.rows=200 --set experts.epochs=1"))
+        .fails_with(2);
+    assert!(text.contains("found rows of one window"), "{text}");
+    assert_eq!(
+        reelscale(&format!("bench rank {shown} --network 10GB/s")).output().status.code(),
+        Some(2)
+    );
+}
