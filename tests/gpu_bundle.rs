@@ -52,11 +52,15 @@ fn script(path: &Path, text: &str) {
 
 /// Runs a bundle from another folder, with tools of a folder before all others.
 fn run(bundle: &Path, tools: &Path, out: &Path, options: &[&str]) -> Output {
+    command(bundle, tools, out, options).output().unwrap()
+}
+
+fn command(bundle: &Path, tools: &Path, out: &Path, options: &[&str]) -> Command {
     let path = std::env::var("PATH").unwrap();
     let mut command = Command::new(bundle.join("run.sh"));
     command.arg(out).args(options).current_dir(tools);
     command.env("PATH", format!("{}:{path}", tools.display()));
-    command.output().unwrap()
+    command
 }
 
 fn found(out: &Path) -> Value {
@@ -110,7 +114,23 @@ fn a_bundle_runs_from_its_folder_alone() {
     let tools_told = fs::read_to_string(tools.join("told")).unwrap();
     assert!(tools_told.contains("--tool racecheck --error-exitcode 99"), "{tools_told}");
 
-    // One job whose run on the device is another's, and errors under the tools.
+    // One job on the stand-in for CUDA's driver, which is what a bundle looks for by itself.
+    let mut jobs: Vec<_> =
+        fs::read_dir(bundle.join("jobs")).unwrap().map(|job| job.unwrap().path()).collect();
+    jobs.sort();
+    jobs.iter().skip(1).for_each(|job| fs::remove_file(job).unwrap());
+    let driver = folder.join("driver");
+    fs::create_dir(&driver).unwrap();
+    let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("gpu-check/driver/build.sh");
+    assert!(Command::new(build).arg(&driver).status().unwrap().success());
+    let mut command = command(&bundle, &tools, &folder.join("cuda"), &["--small"]);
+    let told = command.env("LD_LIBRARY_PATH", &driver).output().unwrap();
+    assert_eq!(told.status.code(), Some(0), "{told:?}");
+    let all = found(&folder.join("cuda"));
+    assert!(all["device"].as_str().unwrap().starts_with("CUDA: stand-in"), "{all}");
+    assert!(all["ended"].as_bool().unwrap() && hashes(&all)[0].len() > 30, "{all}");
+
+    // One whose run on the device is another's, and errors under the tools.
     let program = bundle.join("reelscale");
     fs::rename(&program, bundle.join("program")).unwrap();
     script(
@@ -119,10 +139,6 @@ fn a_bundle_runs_from_its_folder_alone() {
          exec \"$(dirname \"$0\")/program\" \"$@\"\n",
     );
     script(&tools.join("compute-sanitizer"), &SANITIZER.replace("FOUND", "3"));
-    let mut jobs: Vec<_> =
-        fs::read_dir(bundle.join("jobs")).unwrap().map(|job| job.unwrap().path()).collect();
-    jobs.sort();
-    jobs.iter().skip(1).for_each(|job| fs::remove_file(job).unwrap());
     let told = run(&bundle, &tools, &folder.join("other"), &small);
     assert_eq!(told.status.code(), Some(1), "{told:?}");
     let all = found(&folder.join("other"));

@@ -49,8 +49,23 @@ pub struct Found {
     /// What was to be done and has failed, or for which there was no time.
     failed: Vec<String>,
     left_out: Vec<String>,
+    /// Whether it came to its end.
+    ended: bool,
     #[serde(skip)]
     begun: Instant,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+/// What a bundle's run shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// All is as on the processor.
+    Equal,
+    /// Something isn't, or has failed.
+    Odd,
+    /// What there was time for is.
+    Part,
 }
 
 /// What is asked of a bundle.
@@ -65,7 +80,7 @@ pub struct Asked<'a> {
 
 impl Found {
     /// Nothing yet, of a device as it describes itself.
-    fn begin(described: &str) -> Found {
+    fn begin(described: &str, out: &Path) -> Found {
         let (device, driver) = described.split_once(", ").unwrap_or((described, ""));
         let kernel = fs::read_to_string("/sys/module/nvidia/version").unwrap_or_default();
         let of_kernel = if device.starts_with("CUDA") { kernel.trim() } else { "" };
@@ -78,7 +93,9 @@ impl Found {
             sanitizer: BTreeMap::new(),
             failed: Vec::new(),
             left_out: Vec::new(),
+            ended: false,
             begun: Instant::now(),
+            path: out.join("gpu.json"),
         }
     }
 
@@ -94,20 +111,35 @@ impl Found {
             println!("FAILED: {name}: {error}");
             self.failed.push(format!("{name}: {error}"));
         }
+        // What hangs later takes nothing with it.
+        if let Err(error) = self.write() {
+            println!("{error}");
+        }
     }
 
-    fn equal(&self) -> bool {
+    fn write(&self) -> Result<(), String> {
+        let text = serde_json::to_string_pretty(self).expect("plain data");
+        fs::write(&self.path, text + "\n")
+            .map_err(|error| format!("{}: {error}", self.path.display()))
+    }
+
+    fn shown(&self) -> Shown {
         let equal = |hashes: &Hashes| hashes.host == hashes.device;
-        !self.hashes.is_empty() && self.hashes.values().all(equal) && self.failed.is_empty()
+        let equal = !self.hashes.is_empty() && self.hashes.values().all(equal);
+        match (equal && self.failed.is_empty(), self.left_out.is_empty()) {
+            (true, true) => Shown::Equal,
+            (true, false) => Shown::Part,
+            (false, _) => Shown::Odd,
+        }
     }
 }
 
-/// Compares and measures all; whether everything is as on the processor.
+/// Compares and measures all.
 ///
 /// # Errors
 /// Results can't be written.
-pub fn run(asked: &Asked, queue: Queue, seconds: &rates::Seconds) -> Result<bool, String> {
-    let mut found = Found::begin(&queue.describe());
+pub fn run(asked: &Asked, queue: Queue, seconds: &rates::Seconds) -> Result<Shown, String> {
+    let mut found = Found::begin(&queue.describe(), asked.out);
     kernels(asked, &queue, seconds, &mut found);
     // What it held is free for the ranks.
     drop(queue);
@@ -129,9 +161,8 @@ pub fn run(asked: &Asked, queue: Queue, seconds: &rates::Seconds) -> Result<bool
             });
         }
     }
-    let path = asked.out.join("gpu.json");
-    let text = serde_json::to_string_pretty(&found).expect("plain data");
-    fs::write(&path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))?;
+    found.ended = true;
+    found.write()?;
     let odd = found.hashes.values().filter(|hashes| hashes.host != hashes.device).count();
     println!(
         "{} hashes, {odd} differ; {} failed, {} left out; {:.0} s; {}",
@@ -139,9 +170,9 @@ pub fn run(asked: &Asked, queue: Queue, seconds: &rates::Seconds) -> Result<bool
         found.failed.len(),
         found.left_out.len(),
         found.begun.elapsed().as_secs_f64(),
-        path.display()
+        found.path.display()
     );
-    Ok(found.equal())
+    Ok(found.shown())
 }
 
 /// Kernels beside the processor's, and their rates.

@@ -66,6 +66,7 @@ mod visits;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bundle::Shown;
 use compared::Compared;
 use device::gpu::cuda::Cuda;
 use device::gpu::launcher::Launcher;
@@ -180,8 +181,9 @@ fn of_bundle(arguments: &Arguments) -> ExitCode {
         bundle::run(&asked, queue, &seconds)
     });
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+        Ok(Shown::Equal) => ExitCode::SUCCESS,
+        Ok(Shown::Odd) => ExitCode::from(1),
+        Ok(Shown::Part) => ExitCode::from(2),
         Err(error) => told(1, error),
     }
 }
