@@ -12,16 +12,21 @@ import json
 import subprocess
 import sys
 
-# The activations are 1,024 wide in all of them, so that columns can be compared.
-NARROW = "model.shared=[{ dense = 1024 }, { gating = true }]"
+# Videos, not frames, and 1,024 activations in all of them, so that columns can be compared.
+VIDEOS = ["plan.frames=0", "model.frames=[]"]
+NARROW = [*VIDEOS, "model.shared=[{ dense = 1024 }, { gating = true }]"]
 UNIFORM = ["experts.positives_per_expert=0"]
 JOBS = [
-    ("E = 2", "jobs/youtube8m.toml", [NARROW, "experts.count=2", *UNIFORM]),
-    ("E = 16", "jobs/youtube8m.toml", [NARROW, "experts.count=16", *UNIFORM]),
-    ("Sports-1M, E = 200", "jobs/sports1m.toml", [NARROW]),
-    ("x100, E = 64", "jobs/youtube8m-x100.toml", []),
+    ("E = 2", "jobs/youtube8m.toml", [*NARROW, "experts.count=2", *UNIFORM]),
+    ("E = 16", "jobs/youtube8m.toml", [*NARROW, "experts.count=16", *UNIFORM]),
+    ("Sports-1M, E = 200", "jobs/sports1m.toml", NARROW),
+    ("x100, E = 64", "jobs/youtube8m-x100.toml", VIDEOS),
 ]
-STEPS = {"experts": "Stage 1, an epoch"}
+STEPS = {
+    "experts": "Stage 1, an epoch",
+    "shared": "Stage 2, an iteration",
+    "pretrain": "Pretraining, an epoch",
+}
 
 
 def measure(arguments, job, overrides, ranks):

@@ -50,25 +50,60 @@ fn found(before: &str, job: &PathBuf, arguments: &str) -> Value {
     serde_json::from_str(&reelscale(line.trim()).stdout()).expect("an object")
 }
 
+/// Whatever a sample of these ranks counts is the same among stand-ins.
+fn compare(job: &PathBuf, ranks: usize, rank: usize, arguments: &str) {
+    let arguments = format!("--windows 3 --threads 1 --rank {rank} {arguments}");
+    let real = found(&format!("--comm threads={ranks}"), job, &arguments);
+    let alone = found("", job, &format!("--ranks {ranks} {arguments}"));
+    let steps = [&real, &alone].map(|found| &found["steps"][0]);
+    for key in ["pieces", "rows", "bytes_received"] {
+        let samples = steps.map(|step| step["sample"][key].as_u64().unwrap());
+        assert!(samples[0] > 0 && samples[0] == samples[1], "{key}: {real}\n{alone}");
+    }
+    assert_eq!(steps[0]["fullest"], steps[1]["fullest"]);
+    assert!(alone["peak_bytes"].as_u64().unwrap() > 100_000, "{alone}");
+}
+
 #[test]
 fn a_rank_among_stand_ins_gets_what_it_gets_among_ranks() {
     for more in ["", "dropout = 0.5", "solver = \"adam\"\naveraging = 0.9", "negatives = 0.25"] {
         let (_folder, job) = written(&job(3000, more));
-        for ranks in [2, 3] {
-            for rank in 0..ranks {
-                let arguments = format!("--windows 3 --threads 1 --rank {rank}");
-                let real = found(&format!("--comm threads={ranks}"), &job, &arguments);
-                let alone = found("", &job, &format!("--ranks {ranks} {arguments}"));
-                let samples = [&real, &alone].map(|found| &found["steps"][0]["sample"]);
-                for key in ["pieces", "rows", "bytes_received"] {
-                    assert!(samples[0][key].as_u64().unwrap() > 0, "{real}");
-                    assert_eq!(samples[0][key], samples[1][key], "{key}: {real}\n{alone}");
-                }
-                assert_eq!(real["fullest"], alone["fullest"]);
-                assert!(alone["peak_bytes"].as_u64().unwrap() > 100_000, "{alone}");
+        for (ranks, rank) in [(2, 0), (2, 1), (3, 2)] {
+            compare(&job, ranks, rank, "--steps experts");
+        }
+    }
+}
+
+#[test]
+fn so_it_does_in_the_shared_step_and_in_pretraining() {
+    let row_blocks = "[run]\nrow_blocks = 12\n[pretrain]\nbatch = 200";
+    for features in ["", "--set plan.frames=5 --set model.frames=[{dense=16}]"] {
+        let (_folder, job) = written(&job(3000, row_blocks));
+        for (ranks, rank) in [(2, 1), (3, 0), (7, 6)] {
+            for step in ["shared", "pretrain"] {
+                compare(&job, ranks, rank, &format!("--steps {step} {features}"));
             }
         }
     }
+}
+
+/// One row in twenty, whose time counts twenty times, takes the shared step as long as all rows.
+#[test]
+fn a_sample_of_rows_stands_for_all() {
+    let more = "[run]\nrow_blocks = 8";
+    let (_folder, job) = written(&job(3840, more));
+    let arithmetic = |seconds: f64| {
+        let arguments = format!("--ranks 4 --threads 2 --steps shared --seconds {seconds}");
+        let found = found("", &job, &arguments);
+        let lines = found["assumptions"].as_array().unwrap().iter();
+        let said = |line: &Value| line.as_str().unwrap().contains("one row in 20.0");
+        let sampled = lines.clone().any(said);
+        (found["steps"][0]["arithmetic_seconds"].as_f64().unwrap(), sampled)
+    };
+    let (part, all) = (arithmetic(1e-6), arithmetic(1e6));
+    assert!(part.1 && !all.1);
+    let ratio = part.0 / all.0;
+    assert!((0.3..4.0).contains(&ratio), "{part:?} {all:?}");
 }
 
 /// At any scale: a flow on one rank among stand-ins moves what the formulas say.

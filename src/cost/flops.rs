@@ -18,6 +18,17 @@ pub(crate) fn logits_and_gradient(rows: usize, activations: usize, columns: usiz
     2.0 * product(rows, activations, columns)
 }
 
+/// `rows` rows past so many columns in pretraining: their logits, and both gradients.
+pub(crate) fn logits_and_both(rows: usize, activations: usize, columns: usize) -> f64 {
+    3.0 * product(rows, activations, columns)
+}
+
+/// `rows` rows forward through layers of so many weights, and back: the gradients of the weights
+/// and of what came in.
+pub(crate) fn forward_and_back(rows: usize, weights: usize) -> f64 {
+    3.0 * product(rows, weights, 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::planned::PlannedRows;
 use super::reader::ShardReader;
 use super::schema::{Kind, ShardInfo};
 use crate::error::{Error, Result};
@@ -36,6 +37,8 @@ pub struct Dataset {
     rows: usize,
     /// How large features may be.
     bounds: Arc<FeatureBounds>,
+    /// What stands for rows that aren't here.
+    pub(super) planned: Option<Arc<PlannedRows>>,
 }
 
 impl Dataset {
@@ -67,8 +70,13 @@ impl Dataset {
         }
         Error::all(errors)?;
         let bounds = Arc::new(FeatureBounds::none());
-        let mut dataset =
-            Dataset { segments: Vec::new(), rows: 0, shards: Arc::new(shards), bounds };
+        let mut dataset = Dataset {
+            segments: Vec::new(),
+            rows: 0,
+            shards: Arc::new(shards),
+            bounds,
+            planned: None,
+        };
         for shard in 0..dataset.shards.len() {
             dataset.append(shard, 0, dataset.shards[shard].rows);
         }
@@ -91,8 +99,7 @@ impl Dataset {
 
     /// The rows of `ranges` of this dataset, in that order, as a dataset.
     pub fn subset(&self, ranges: &[Range<usize>]) -> Dataset {
-        let (shards, bounds) = (self.shards.clone(), self.bounds.clone());
-        let mut subset = Dataset { segments: Vec::new(), rows: 0, shards, bounds };
+        let mut subset = Dataset { segments: Vec::new(), rows: 0, ..self.clone() };
         for range in ranges {
             self.pieces(range)
                 .for_each(|(shard, rows)| subset.append(shard, rows.start, rows.len()));
@@ -214,6 +221,10 @@ impl Reader {
     ) -> Result<()> {
         let width = self.dataset.width();
         assert_eq!(features.len(), rows.len() * width);
+        if let Some(planned) = &self.dataset.planned {
+            planned.read(rows.clone(), features, width);
+            return self.labels(rows, labels);
+        }
         let mut at = 0;
         self.each(&rows, |shard, rows| {
             let end = at + rows.len() * width;
@@ -233,6 +244,10 @@ impl Reader {
         frames: &mut Frames,
         labels: &mut Labels,
     ) -> Result<()> {
+        if let Some(planned) = &self.dataset.planned {
+            planned.read_frames(rows.clone(), frames);
+            return self.labels(rows, labels);
+        }
         self.each(&rows, |shard, rows| {
             for row in rows.clone() {
                 let bytes = shard.frames(row)?;
@@ -249,6 +264,10 @@ impl Reader {
 
     /// Appends the labels of `rows` to `labels`.
     pub fn labels(&mut self, rows: Range<usize>, labels: &mut Labels) -> Result<()> {
+        if let Some(planned) = &self.dataset.planned {
+            planned.read_labels(rows, labels);
+            return Ok(());
+        }
         self.each(&rows, |shard, rows| shard.labels(rows, labels))
     }
 

@@ -29,6 +29,7 @@ pub use dataset::Dataset;
 pub(crate) use dataset::Reader;
 pub(crate) use find::UNFINISHED;
 pub use find::find;
+pub(crate) use planned::PlannedRows;
 pub use prove::prove;
 pub(crate) use prove::prove_to_seal;
 pub use reader::ShardReader;

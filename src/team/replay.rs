@@ -19,6 +19,8 @@ struct State {
     begin: f64,
     /// Seconds that it takes to tell the time.
     telling: f64,
+    /// How many times as long items are taken to be.
+    stretch: f64,
     totals: Totals,
     /// Whether an item is worked on: teams within it are its member alone.
     within: bool,
@@ -50,8 +52,9 @@ impl Replaying {
         let telling = fastest(|| {
             clock();
         });
-        let (begin, totals, within) = (team_seconds, Totals::default(), false);
-        let state = State { clock, ahead: -clock(), begin, telling, totals, within };
+        let (begin, totals, ahead) = (team_seconds, Totals::default(), -clock());
+        let (stretch, within) = (1.0, false);
+        let state = State { clock, ahead, begin, telling, stretch, totals, within };
         assert!(STATE.replace(Some(state)).is_none(), "a thread replays once");
         Replaying(())
     }
@@ -125,19 +128,32 @@ pub(crate) fn outside<R>(work: impl FnOnce() -> R) -> R {
     made
 }
 
+/// Work whose items stand for so many times their own: of rows, say, that are here in part.
+pub(crate) fn stretched<R>(times: f64, work: impl FnOnce() -> R) -> R {
+    let before = state().stretch;
+    change(|state| state.stretch = times);
+    let made = work();
+    change(|state| state.stretch = before);
+    made
+}
+
 /// A team that is replayed.
 pub(super) struct Turn {
     /// When it began, and for how long each member has worked since.
     began: f64,
     worked: Vec<f64>,
+    /// Until its threads had begun.
+    begin: f64,
 }
 
 impl Turn {
     /// One of so many members, where this thread replays and isn't within another one's item.
     pub(super) fn begin(members: usize) -> Option<Turn> {
-        let state = STATE.get().filter(|state| members > 1 && !state.within)?;
+        let several = |state: &State| members > 1 || state.stretch != 1.0;
+        let state = STATE.get().filter(|state| several(state) && !state.within)?;
         change(|state| state.within = true);
-        Some(Turn { began: now() + state.begin, worked: vec![0.0; members] })
+        let begin = if members > 1 { state.begin } else { 0.0 };
+        Some(Turn { began: now() + begin, begin, worked: vec![0.0; members] })
     }
 
     /// The member that is free first.
@@ -151,11 +167,11 @@ impl Turn {
 
     /// An item of a member.
     pub(super) fn item(&mut self, member: usize, work: impl FnOnce()) {
-        let State { clock, telling, .. } = state();
+        let State { clock, telling, stretch, .. } = state();
         let before = clock();
         work();
         let seconds = clock() - before - telling;
-        self.worked[member] += seconds.max(0.0);
+        self.worked[member] += stretch * seconds.max(0.0);
     }
 
     /// What the first member does between its items.
@@ -172,7 +188,7 @@ impl Turn {
         change(|state| {
             state.within = false;
             state.totals.items += self.worked.iter().sum::<f64>();
-            state.totals.teams += longest + state.begin;
+            state.totals.teams += longest + self.begin;
         });
     }
 }
@@ -211,8 +227,9 @@ mod tests {
             assert_eq!((now() - before, members.iter().sum::<usize>()), (expected, 6));
             assert!(polls.is_sorted() && polls.last() == Some(&expected), "{polls:?}");
         }
+        // A member alone is no team, but those within its items are.
         let Totals { items, teams } = totals();
-        assert_eq!((items, teams), (18.0, 7.5));
+        assert_eq!((items, teams), (6.0 + 18.0, 6.0 + 7.5));
     }
 
     #[test]
@@ -221,6 +238,18 @@ mod tests {
         let lengths = [5.0, 1.0, 1.0, 1.0, 4.0];
         Team::new(&mut [(); 2]).for_each(lengths, |(), length| work(length));
         assert_eq!(now(), 7.0);
+    }
+
+    #[test]
+    fn stretched_items_count_several_times_and_what_is_alone_once() {
+        let _replaying = begin(0.5);
+        stretched(3.0, || {
+            work(1.0);
+            Team::new(&mut [(); 2]).for_each(0..2, |(), _| work(2.0));
+        });
+        assert_eq!((now(), totals().items), (1.0 + 0.5 + 6.0, 12.0));
+        Team::new(&mut [(); 2]).for_each(0..2, |(), _| work(2.0));
+        assert_eq!(now(), 10.0);
     }
 
     #[test]

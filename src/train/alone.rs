@@ -1,14 +1,18 @@
 //! One step of a run by itself, for a measure of one rank: without what comes before it and after.
+//! Each ends when it is through, or told to stop.
 
 use super::data::Data;
 use super::experts::{ExpertStep, ExpertsCourse};
+use super::pretrain::{Pretrain, PretrainCourse, RowGroups};
 use super::setting::{Setting, plan, shape_of};
+use super::shared::{self, SharedCourse};
 use super::state::State;
 use crate::comm::Comm;
 use crate::device::Device;
 use crate::error::Result;
 use crate::flow::own_rows::OwnRows;
 use crate::job::Job;
+use crate::model::annotator::Annotator;
 use crate::report::Report;
 
 impl<'a> Setting<'a> {
@@ -23,8 +27,7 @@ impl<'a> Setting<'a> {
     }
 }
 
-/// The expert step of the first round on these rows of this rank, until it ends or is told to stop.
-/// Collective.
+/// The expert step of the first round on these rows of this rank. Collective.
 ///
 /// # Errors
 /// What the step gives; exit 75 when told to stop.
@@ -32,15 +35,51 @@ pub(crate) fn expert_step<D: Device>(setting: Setting, device: D, own: &OwnRows)
     let (comm, job, data) = (setting.comm, setting.job, setting.data.clone());
     let report = &mut Report::silent();
     let mut state = State::new(setting, device, report, None);
-    let mut model = state.setting.initial();
-    // What pretraining has left is kept beside the new mixtures, as in a run.
-    state.best.keep(&model, f64::NEG_INFINITY);
-    state.standing.round = 1;
-    model.experts = state.setting.new_experts(&data.experts, 1);
+    let mut model = state.large_mixtures();
     let new = ExpertsCourse::new(&mut state.device, &job.experts, &model.experts);
     let mut course = comm.agree(new)?;
     let runs = data.train.row_runs();
     let step =
         ExpertStep { comm, job: &job.experts, seed: job.run.seed, round: 1, own, runs: &runs };
     step.run(&mut state, &mut model, &mut course)
+}
+
+/// The shared step of the first round. Collective.
+///
+/// # Errors
+/// As `expert_step`.
+pub(crate) fn shared_step<D: Device>(setting: Setting, device: D) -> Result<()> {
+    let report = &mut Report::silent();
+    let mut state = State::new(setting, device, report, None);
+    let mut model = state.large_mixtures();
+    let mut course = SharedCourse::new(&state.setting.job.shared, &model.shared);
+    shared::run(&mut state, &mut model, &mut course)
+}
+
+/// Pretraining. Collective.
+///
+/// # Errors
+/// As `expert_step`.
+pub(crate) fn pretraining<D: Device>(setting: Setting, device: D) -> Result<()> {
+    let (comm, job, rows) = (setting.comm, setting.job, setting.data.train.clone());
+    let report = &mut Report::silent();
+    let mut state = State::new(setting, device, report, None);
+    let mut model = state.setting.initial();
+    let new = PretrainCourse::new(&mut state.device, &model);
+    let mut course = comm.agree(new)?;
+    let (seed, job) = (job.run.seed, &job.pretrain);
+    let groups = RowGroups::new(comm, job, seed, &rows);
+    Pretrain { comm, job, seed, groups }.run(&mut state, &mut model, &mut course)
+}
+
+impl<D> State<'_, D> {
+    /// The model with its large mixtures, new; what pretraining has left is kept beside them, as in
+    /// a run.
+    fn large_mixtures(&mut self) -> Annotator {
+        let mut model = self.setting.initial();
+        self.best.keep(&model, f64::NEG_INFINITY);
+        self.standing.round = 1;
+        model.experts = self.setting.new_experts(&self.setting.data.experts, 1);
+        model
+    }
 }

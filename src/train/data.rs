@@ -104,7 +104,7 @@ impl Data {
     /// Rows that are planned and not here, `positives` of each class: no two of them repeat, none
     /// validates, and features have mean 0 and spread 1.
     pub(crate) fn planned(comm: &Comm, job: &Job, dataset: Dataset, positives: &[u64]) -> Data {
-        let (rows, width) = (dataset.rows(), dataset.width());
+        let (rows, width) = (job.plan.rows, dataset.width());
         let by_frequency = job.model.initial_biases == InitialBiases::Frequency;
         let biases = positives.iter().filter(|_| by_frequency);
         let biases = biases.map(|count| initial::log_odds(*count, rows)).collect();

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::mini_batches::Batch;
 use super::odd_rows::{Stepped, odd_group};
 use super::{Pretrain, PretrainCourse, variables_of};
-use crate::comm::OrderedSum;
+use crate::comm::{Cargo, OrderedSum};
 use crate::device::host_arithmetic::{all_finite, square};
 use crate::device::{
     Arrived, Device, Dropout, FrameReader, FramesAgain, JointStep, Leaves, Piece, VARIABLES,
@@ -127,6 +127,7 @@ impl Pretrain<'_> {
                 words.extend_from_slice(labels.row(row));
             }
         }
+        self.comm.carries(Cargo::Labels { numbers: &counts, stride });
         let words = self.comm.all_gather_any(&words).concat();
         let (mut labels, mut at) = (Labels::new(), 0);
         while at < words.len() {

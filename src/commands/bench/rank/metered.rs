@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::meter::Meter;
+use super::steps::columns;
 use crate::cost::flops;
 use crate::device::{
     Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Host, Joint,
@@ -15,6 +16,7 @@ use crate::model::features::Features;
 use crate::model::{Layout, Matrix};
 use crate::optim::adam::Adam;
 use crate::optim::{Offered, SharedState, Step};
+use crate::team::replay;
 
 /// Polls of a rest in the place of the work on one window.
 const POLLS: usize = 64;
@@ -23,14 +25,24 @@ const POLLS: usize = 64;
 pub(super) struct Metered<'a> {
     pub(super) host: Host,
     pub(super) meter: &'a Meter<'a>,
-    /// Floating-point operations a second that it rests by, where it doesn't compute.
+    /// Floating-point operations a second that it rests by in the expert step, where it doesn't
+    /// compute.
     pub(super) rests: Option<f64>,
+    /// How many times as many rows of the shared step there are as are here.
+    pub(super) stretch: f64,
+    /// Rows of the mini-batch of pretraining that is under way.
+    pub(super) batch: usize,
 }
 
-/// Columns of these blocks' logits, as `cost::flops` counts them.
-pub(super) fn columns<'a>(layouts: impl Iterator<Item = &'a Layout>) -> usize {
-    let experts = layouts.flat_map(|layout| &layout.experts);
-    experts.map(|count| flops::columns(1, *count)).sum()
+impl Metered<'_> {
+    /// Arithmetic on rows that are here in part.
+    fn stretched<R>(&mut self, work: impl FnOnce(&mut Host) -> R) -> R {
+        let (meter, stretch, host) = (self.meter, self.stretch, &mut self.host);
+        meter.arithmetic(|| match stretch == 1.0 {
+            true => work(host),
+            false => replay::stretched(stretch, || work(host)),
+        })
+    }
 }
 
 impl Device for Metered<'_> {
@@ -86,7 +98,7 @@ impl Device for Metered<'_> {
         network: &Self::Network<'_>,
         pieces: &mut dyn Iterator<Item = Result<Piece>>,
     ) -> Result<Self::Wave> {
-        self.host.forward(network, pieces)
+        self.stretched(|host| host.forward(network, pieces))
     }
 
     fn outputs(&mut self, wave: &Self::Wave, to: &mut Vec<f32>) -> Result<()> {
@@ -108,7 +120,7 @@ impl Device for Metered<'_> {
         frames: &dyn FramesAgain,
         leaves: &mut dyn Leaves,
     ) -> Result<()> {
-        self.host.backward(network, wave, frames, leaves)
+        self.stretched(|host| host.backward(network, wave, frames, leaves))
     }
 
     fn step_shared(
@@ -118,7 +130,7 @@ impl Device for Metered<'_> {
         gradient: &[f32],
         step: Step,
     ) -> Result<()> {
-        self.host.step_shared(weights, adam, gradient, step)
+        self.meter.arithmetic(|| self.host.step_shared(weights, adam, gradient, step))
     }
 
     fn advance_shared(
@@ -128,7 +140,10 @@ impl Device for Metered<'_> {
         found: (f64, &[f32]),
         offered: &Offered,
     ) -> Result<()> {
-        self.host.advance_shared(weights, solver, found, offered)
+        let stepped =
+            self.meter.arithmetic(|| self.host.advance_shared(weights, solver, found, offered));
+        self.meter.piece(1);
+        stepped
     }
 
     fn visitor(&mut self, layout: &Layout, weights: Arc<Vec<f32>>) -> Self::Visitor {
@@ -141,7 +156,7 @@ impl Device for Metered<'_> {
         wave: &mut Self::Wave,
         pace: &mut Pace,
     ) -> Result<()> {
-        self.host.visit(visitor, wave, pace)
+        self.stretched(|host| host.visit(visitor, wave, pace))
     }
 
     fn rest<'a>(&mut self, rows: &'a dyn AtRest) -> Self::Rest<'a> {
@@ -246,14 +261,17 @@ impl Device for Metered<'_> {
         rows: &Self::Rows,
         slopes: Option<&mut dyn Leaves>,
     ) -> Result<Vec<Vec<f64>>> {
-        self.host.gradients(blocks, rows, slopes)
+        self.batch = rows.labels().rows();
+        self.meter.arithmetic(|| self.host.gradients(blocks, rows, slopes))
     }
 
     fn squares(&self, blocks: &Self::Blocks<Joint>) -> Result<Vec<[f64; VARIABLES]>> {
-        self.host.squares(blocks)
+        self.meter.arithmetic(|| self.host.squares(blocks))
     }
 
     fn step(&mut self, blocks: &mut Self::Blocks<Joint>, step: &JointStep) -> Result<()> {
-        self.host.step(blocks, step)
+        let stepped = self.meter.arithmetic(|| self.host.step(blocks, step));
+        self.meter.piece(self.batch);
+        stepped
     }
 }

@@ -7,17 +7,18 @@ mod planned;
 mod pool;
 mod report;
 mod stand_ins;
+mod steps;
 
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
-pub use self::pool::Pool;
-use self::stand_ins::StandIns;
-
 use self::meter::{Clock, Meter, Sample, Taken};
-use self::metered::{Metered, columns};
+use self::metered::Metered;
+pub use self::pool::Pool;
 use self::report::{Found, Measured};
+use self::stand_ins::StandIns;
+use self::steps::{Missing, Step, Whole, columns};
 use super::mixture::rate_of_core;
 use super::{Format, Measuring, at_least_one};
 use crate::comm::{Comm, StopFlag};
@@ -31,7 +32,7 @@ use crate::model::Layout;
 use crate::model::experts::Experts;
 use crate::system;
 use crate::team::replay::{self, Replaying};
-use crate::train::{Setting, alone, shape_of};
+use crate::train::{Setting, alone};
 
 /// One rank of many: its real share of a job at the size that the job plans, while stand-ins send
 /// what other ranks would. Under mpirun, or with --comm threads=N, the ranks that are there.
@@ -68,11 +69,6 @@ pub(crate) struct Args {
     overrides: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Step {
-    Experts,
-}
-
 /// Runs of the kernel alone, before and after.
 const RATE_RUNS: usize = 3;
 /// Columns of the class blocks that they take, about.
@@ -87,51 +83,170 @@ pub(super) fn run(comm: &Comm, measuring: &Measuring, args: &Args, format: Forma
     let name = args.job.display().to_string();
     let job = Job::read(&args.job, &args.overrides)?;
     let job = planned::without_validation(job, &name, args.threads)?;
-    let found = match comm.size() {
-        1 => one_of_many(measuring, args, &job),
-        _ => one_that_is_here(comm, measuring, args, &job),
-    };
-    let chosen = match (&found, args.rank) {
-        (Ok(found), asked) if found.here => asked.unwrap_or(found.fullest),
-        _ => 0,
-    };
+    let found = Measure { measuring, args, job: &job }.found(comm);
     let found = found.and_then(|found| found.json(args, &name));
-    report::print(comm, found, chosen, format)
+    report::print(comm, found, args.rank, format)
 }
 
-/// A rank whose others are stand-ins.
-fn one_of_many(measuring: &Measuring, args: &Args, job: &Job) -> Result<Found> {
-    let ranks = args.ranks;
-    let team_seconds = replay::team_seconds(args.threads);
-    let (layouts, owners, width, counts) = {
-        let data = planned::data(&Comm::serial(), job);
-        let shape = shape_of(job, &data);
-        let (layouts, owners) = planned::class_blocks(&shape, &data, ranks);
-        (layouts, owners, shape.outputs(), data.experts)
-    };
-    let fullest = planned::fullest(&layouts, &owners);
-    let rank = args.rank.unwrap_or(fullest);
-    if rank >= ranks {
-        return Err(Error::usage(format!("--rank: found {rank}, expected below {ranks}")));
+/// How a rank of a job is measured.
+struct Measure<'a> {
+    measuring: &'a Measuring,
+    args: &'a Args,
+    job: &'a Job,
+}
+
+impl Measure<'_> {
+    /// All steps, of one rank of many or of those that are there.
+    fn found(&self, comm: &Comm) -> Result<Found> {
+        let here = comm.size() > 1;
+        if here && self.args.steps.len() > 1 {
+            let text = "--steps: found several, expected one of ranks that are there";
+            return Err(Error::usage(text));
+        }
+        let ranks = if here { comm.size() } else { self.args.ranks };
+        if let Some(rank) = self.args.rank.filter(|rank| *rank >= ranks) {
+            return Err(Error::usage(format!("--rank: found {rank}, expected below {ranks}")));
+        }
+        let pool = Rc::new(Pool::new(&self.job.plan, planned::width(self.job)));
+        let data = planned::data(&Comm::serial(), self.job, &pool, self.job.plan.rows);
+        let whole = Whole::new(self.job, &data, ranks);
+        let team_seconds = if here { 0.0 } else { replay::team_seconds(self.args.threads) };
+        let steps = self.args.steps.iter().map(|step| match here {
+            true => self.here(comm, &whole, *step, &pool),
+            false => self.among_stand_ins(&whole, *step, &pool, team_seconds),
+        });
+        let steps = steps.collect::<Result<Vec<_>>>()?;
+        Ok(Found { ranks, here, team_seconds, steps })
     }
-    let pool = Rc::new(Pool::new(&job.plan, width));
-    let rate = || rate(measuring, &layouts[owners.run(fullest)], &system::own_thread_seconds);
-    let before = rate();
-    let memory = counted_from_here();
-    let place = (rank, ranks);
-    let (taken, missing) =
-        among_stand_ins(place, args.network, &pool, team_seconds, |comm, waited| {
-            let sample = match args.windows {
-                Some(windows) => Sample::Pieces(windows),
-                None => Sample::Seconds(args.seconds),
-            };
-            let meter = Meter::new(comm, Clock::Replayed(waited), sample);
-            let missing = experts(comm, measuring, args, job, &meter, &pool)?;
-            Ok((taken(&meter)?, missing))
-        })?;
-    let peak_bytes = memory.peak().map(|peak| peak + missing);
-    let steps = vec![epoch(job, &counts, width, taken, ranks, before.max(rate()))];
-    Ok(Found { ranks, rank, fullest, here: false, team_seconds, missing, peak_bytes, steps })
+
+    /// A rank whose others are stand-ins.
+    fn among_stand_ins(
+        &self,
+        whole: &Whole,
+        step: Step,
+        pool: &Rc<Pool>,
+        team_seconds: f64,
+    ) -> Result<Measured> {
+        let (ranks, fullest) = (whole.ranks, whole.fullest(step));
+        let rank = self.args.rank.unwrap_or(fullest);
+        let rate = || self.rate(step, whole.some(step, fullest), &system::own_thread_seconds);
+        let before = rate();
+        let memory = counted_from_here();
+        let place = (rank, ranks);
+        let sample = match self.args.windows {
+            Some(windows) => Sample::Pieces(windows),
+            None => Sample::Seconds(self.args.seconds),
+        };
+        let (taken, missing) =
+            among_stand_ins(place, self.args.network, pool, team_seconds, |comm, waited| {
+                let meter = Meter::new(comm, Clock::Replayed(waited), sample);
+                let missing = self.step(comm, whole, (step, true), &meter, pool)?;
+                Ok((taken(&meter)?, missing))
+            })?;
+        let peak_bytes = memory.peak().map(|peak| peak + missing.bytes);
+        Ok(self.measured(
+            whole,
+            step,
+            (rank, fullest),
+            taken,
+            (missing, peak_bytes),
+            before.max(rate()),
+        ))
+    }
+
+    /// A rank among those that are there.
+    fn here(&self, comm: &Comm, whole: &Whole, step: Step, pool: &Pool) -> Result<Measured> {
+        let fullest = whole.fullest(step);
+        let rate = || self.rate(step, whole.some(step, fullest), &system::own_thread_seconds);
+        let before = rate();
+        let memory = counted_from_here();
+        let sample = Sample::Pieces(self.args.windows.unwrap_or(WINDOWS));
+        let meter = Meter::new(comm, Clock::Wall(Instant::now()), sample);
+        comm.barrier();
+        let missing = self.step(comm, whole, (step, false), &meter, pool)?;
+        let (taken, peak) = (comm.agree(taken(&meter))?, memory.peak());
+        // Threads share one process, whose memory that is.
+        let peak = peak.filter(|_| comm.kind() != "threads of one process");
+        let peak = peak.map(|peak| peak + missing.bytes);
+        let place = (comm.rank(), fullest);
+        Ok(self.measured(whole, step, place, taken, (missing, peak), before.max(rate())))
+    }
+
+    fn measured(
+        &self,
+        whole: &Whole,
+        step: Step,
+        (rank, fullest): (usize, usize),
+        taken: Taken,
+        (missing, peak_bytes): (Missing, Option<usize>),
+        rate: f64,
+    ) -> Measured {
+        let all = if step == Step::Shared { 1 } else { self.job.plan.rows };
+        let waves = missing.waves.map_or(1.0, |waves| waves.times);
+        let times = waves * all as f64 / taken.rows as f64;
+        let flop = whole.flop(step) / whole.ranks as f64;
+        Measured { step, rank, fullest, taken, times, flop, rate, missing, peak_bytes }
+    }
+
+    /// Runs a step, of the shared step perhaps a sample of its rows, and gives what of it isn't
+    /// here.
+    fn step(
+        &self,
+        comm: &Comm,
+        whole: &Whole,
+        (step, sampled): (Step, bool),
+        meter: &Meter,
+        pool: &Pool,
+    ) -> Result<Missing> {
+        let mut job = self.job.clone();
+        job.shared.iterations = self.args.windows.unwrap_or(1) + 1;
+        let data = planned::data(comm, &job, pool, job.plan.rows);
+        let setting = Setting::measured(comm, &job, data)?;
+        let host = Host::new(self.measuring.kernel, self.args.threads, job.model.epsilon);
+        let rests = self.args.rest.map(|rate| rate * 1e9 * self.args.threads as f64);
+        let mut device = Metered { host, meter, rests, stretch: 1.0, batch: 0 };
+        let mut missing = Missing::default();
+        let outcome = match step {
+            Step::Pretrain => alone::pretraining(setting, device),
+            Step::Experts => {
+                let most = launch::memory().unwrap_or(u64::MAX) / RESTING_SHARE;
+                let (own, bytes) = planned::rows_at_rest(&setting.data, pool, most as usize);
+                missing.bytes = bytes;
+                alone::expert_step(setting, device, &own)
+            }
+            Step::Shared if sampled => {
+                let (seconds, threads) = (self.args.seconds, self.args.threads);
+                let waves = whole.sample(comm.rank(), seconds, threads, setting.plan.wave);
+                missing = Missing { bytes: waves.bytes, waves: Some(waves) };
+                device.stretch = waves.stretch;
+                let mut sample = job.clone();
+                sample.run.row_blocks = waves.row_blocks;
+                let data = planned::data(comm, &sample, pool, waves.rows);
+                let plan = setting.plan;
+                let setting = Setting { plan, ..Setting::measured(comm, &sample, data)? };
+                alone::shared_step(setting, device)
+            }
+            Step::Shared => alone::shared_step(setting, device),
+        };
+        match outcome {
+            Err(error) if !error.is_stop() => Err(error),
+            _ => Ok(missing),
+        }
+    }
+
+    /// What one core does in a second on some of these class blocks.
+    fn rate(&self, step: Step, layouts: &[Layout], clock: &dyn Fn() -> f64) -> f64 {
+        let mut sum = 0;
+        let some = layouts.iter().take_while(|layout| {
+            let wanted = sum == 0 || sum < RATE_COLUMNS;
+            sum += columns(std::iter::once(*layout));
+            wanted
+        });
+        let some: Vec<Layout> = some.cloned().collect();
+        let owners = Comm::serial().deal(some.len());
+        let experts = Experts::new(some, owners, 7, 0);
+        rate_of_core(self.measuring.kernel, step.stage(), &experts, RATE_RUNS, clock)
+    }
 }
 
 /// What `body` makes on rank `place.0` of `place.1`, whose others are stand-ins that send what is
@@ -148,83 +263,6 @@ pub fn among_stand_ins<R>(
     let others = StandIns::new(place, network, pool.clone());
     let waited = Box::new(others.waited());
     body(&Comm::with_stop(Box::new(others), StopFlag::default()), waited)
-}
-
-/// A rank among those that are there.
-fn one_that_is_here(comm: &Comm, measuring: &Measuring, args: &Args, job: &Job) -> Result<Found> {
-    let data = planned::data(comm, job);
-    let shape = shape_of(job, &data);
-    let (layouts, owners) = planned::class_blocks(&shape, &data, comm.size());
-    let fullest = planned::fullest(&layouts, &owners);
-    let pool = Pool::new(&job.plan, shape.outputs());
-    let rate = || rate(measuring, &layouts[owners.run(fullest)], &system::own_thread_seconds);
-    let before = rate();
-    let memory = counted_from_here();
-    let sample = Sample::Pieces(args.windows.unwrap_or(WINDOWS));
-    let meter = Meter::new(comm, Clock::Wall(Instant::now()), sample);
-    comm.barrier();
-    let missing = experts(comm, measuring, args, job, &meter, &pool)?;
-    let (taken, peak) = (comm.agree(taken(&meter))?, memory.peak());
-    let rate = before.max(rate());
-    let (counts, width) = (&data.experts, shape.outputs());
-    let steps = vec![epoch(job, counts, width, taken, comm.size(), rate)];
-    // Threads share one process, whose memory that is.
-    let peak_bytes = peak.filter(|_| comm.kind() != "threads of one process");
-    let (ranks, rank, team_seconds) = (comm.size(), comm.rank(), 0.0);
-    Ok(Found { ranks, rank, fullest, here: true, team_seconds, missing, peak_bytes, steps })
-}
-
-/// An epoch of the expert step, of a sample of its windows.
-fn epoch(
-    job: &Job,
-    experts: &[usize],
-    width: usize,
-    taken: Taken,
-    ranks: usize,
-    rate: f64,
-) -> Measured {
-    let rows = job.plan.rows;
-    // A class block learns from some of the rows without its labels.
-    let learned = f64::from(job.experts.negatives);
-    let flop = learned * report::flop_of_an_epoch(rows, width, experts) / ranks as f64;
-    let times = rows as f64 / taken.rows as f64;
-    Measured { step: "experts", piece: "window", of: "epoch", taken, times, flop, rate }
-}
-
-/// Runs the expert step, and gives the bytes of rows that aren't here.
-fn experts(
-    comm: &Comm,
-    measuring: &Measuring,
-    args: &Args,
-    job: &Job,
-    meter: &Meter,
-    pool: &Pool,
-) -> Result<usize> {
-    let bytes_max = launch::memory().unwrap_or(u64::MAX) / RESTING_SHARE;
-    let data = planned::data(comm, job);
-    let (own, missing) = planned::rows_at_rest(&data, pool, bytes_max as usize);
-    let setting = Setting::measured(comm, job, data)?;
-    let host = Host::new(measuring.kernel, args.threads, job.model.epsilon);
-    let rests = args.rest.map(|rate| rate * 1e9 * args.threads as f64);
-    let device = Metered { host, meter, rests };
-    match alone::expert_step(setting, device, &own) {
-        Err(error) if !error.is_stop() => Err(error),
-        _ => Ok(missing),
-    }
-}
-
-/// What one core does in a second on some of these class blocks.
-fn rate(measuring: &Measuring, layouts: &[Layout], clock: &dyn Fn() -> f64) -> f64 {
-    let mut sum = 0;
-    let some = layouts.iter().take_while(|layout| {
-        let wanted = sum == 0 || sum < RATE_COLUMNS;
-        sum += columns(std::iter::once(*layout));
-        wanted
-    });
-    let some: Vec<Layout> = some.cloned().collect();
-    let owners = Comm::serial().deal(some.len());
-    let experts = Experts::new(some, owners, 7, 0);
-    rate_of_core(measuring.kernel, 1, &experts, RATE_RUNS, clock)
 }
 
 fn taken(meter: &Meter) -> Result<Taken> {

@@ -1,20 +1,18 @@
-//! The data that a job plans, and which rank has most of what a step does there.
-
-use std::ops::Range;
+//! The data that a job plans.
 
 use super::pool::{Pool, shares};
 use crate::comm::Comm;
-use crate::cost;
-use crate::data::{Dataset, Kind, ShardHeader};
+use crate::data::{Dataset, Kind, PlannedRows, ShardHeader};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::flow::own_rows::OwnRows;
 use crate::job::{Job, PlanJob};
-use crate::model::Layout;
-use crate::model::annotator::Shape;
-use crate::model::experts::layouts;
-use crate::partition::Owners;
+use crate::model::spec::Layer;
+use crate::rng::{Purpose, Stream};
 use crate::train::Data;
+
+/// Rows whose features are made; they stand for all.
+const ROWS: usize = 64;
 
 /// The job with so many threads a rank, as a measure of one rank takes it: nothing validates, so
 /// that nothing stops by that.
@@ -26,36 +24,51 @@ pub(super) fn without_validation(mut job: Job, name: &str, threads: usize) -> Re
         let text = format!("{name}: plan.rows: found 0, expected the rows that the job is for");
         return Err(Error::usage(text).hint("--set plan.rows=4000000 and the other keys of [plan]"));
     }
+    if job.plan.frames == 0 && !job.model.frames.is_empty() {
+        let text = format!("{name}: model.frames: found layers, but plan.frames is 0");
+        return Err(Error::usage(text).hint("--set model.frames=[]"));
+    }
     job.run.threads = threads;
-    (job.experts.patience, job.experts.class_patience) = (0, 0);
+    (job.experts.patience, job.experts.class_patience, job.pretrain.patience) = (0, 0, 0);
     Ok(job)
 }
 
-/// The rows of all ranks. Collective.
-pub(super) fn data(comm: &Comm, job: &Job) -> Data {
-    let PlanJob { rows, features, classes, frames, labels_per_row, .. } = job.plan;
+/// `rows` rows of all ranks, the positives of whose classes are those of the rows that are planned.
+/// Collective.
+pub(super) fn data(comm: &Comm, job: &Job, pool: &Pool, rows: usize) -> Data {
+    let PlanJob { features, classes, frames, labels_per_row, .. } = job.plan;
     let parts = vec![FeaturePart { name: "planned".into(), size: features }];
     let kind = if frames > 0 { Kind::Frames } else { Kind::Video };
     let header = ShardHeader { parts, class_count: classes, kind, source: "plan".into() };
-    let labels = rows as f64 * labels_per_row;
+    let labels = job.plan.rows as f64 * labels_per_row;
     let positives = shares(&job.plan).into_iter().map(|share| (share * labels) as u64);
-    let positives: Vec<u64> = positives.map(|count| count.min(rows as u64)).collect();
-    Data::planned(comm, job, Dataset::planned(header, rows), &positives)
+    let positives: Vec<u64> = positives.map(|count| count.min(job.plan.rows as u64)).collect();
+    let planned = PlannedRows {
+        videos: if frames == 0 { videos(features) } else { Vec::new() },
+        frames: (0..ROWS).filter(|_| frames > 0).map(|row| bytes(row, frames * features)).collect(),
+        labels: pool.labels.clone(),
+    };
+    Data::planned(comm, job, Dataset::planned(header, rows, planned), &positives)
 }
 
-/// The class blocks of the expert step, and which of them each rank has.
-pub(super) fn class_blocks(shape: &Shape, data: &Data, ranks: usize) -> (Vec<Layout>, Owners) {
-    let layouts = layouts(&data.experts, shape.dummy, shape.outputs(), shape.class_blocks);
-    let owners = cost::owners(layouts.len(), ranks);
-    (layouts, owners)
+/// Width of the activations.
+pub(super) fn width(job: &Job) -> usize {
+    let layers = job.model.frames.iter().chain(&job.model.shared);
+    layers.fold(job.plan.features, |width, layer| match layer {
+        Layer::Dense { units, .. } => *units,
+        Layer::Gating | Layer::Residual => width,
+    })
 }
 
-/// The rank whose blocks have most weights, the first of them.
-pub(super) fn fullest(layouts: &[Layout], owners: &Owners) -> usize {
-    let weights = |run: Range<usize>| layouts[run].iter().map(Layout::parameters).sum::<usize>();
-    let weights: Vec<usize> = owners.runs().into_iter().map(weights).collect();
-    let most = weights.iter().max().expect("a rank");
-    weights.iter().position(|own| own == most).expect("the most is one of them")
+fn videos(features: usize) -> Vec<f32> {
+    let mut stream = Stream::new(7, Purpose::PlantedRows, 0);
+    (0..ROWS * features).map(|_| 2.0 * stream.uniform() - 1.0).collect()
+}
+
+fn bytes(row: usize, count: usize) -> Vec<u8> {
+    let mut stream = Stream::new(7, Purpose::PlantedFrames, row as u64);
+    let words = (0..count.div_ceil(4)).flat_map(|_| stream.next_u32().to_le_bytes());
+    words.take(count).collect()
 }
 
 /// This rank's rows with activations, and bytes of them that aren't here since they take more than

@@ -4,19 +4,18 @@ use serde_json::{Value, json};
 
 use super::Args;
 use super::meter::Taken;
+use super::steps::{Missing, Step, Waves};
 use crate::comm::Comm;
 use crate::commands::bench::{Format, table};
 use crate::commands::out::{self, For};
-use crate::cost::flops;
 use crate::error::{Error, Exit, Result};
 use crate::human;
 
-/// A step at full scale.
+/// A step of a rank, measured.
 pub(super) struct Measured {
-    pub(super) step: &'static str,
-    /// What a piece of the sample is, and what the step's seconds are of.
-    pub(super) piece: &'static str,
-    pub(super) of: &'static str,
+    pub(super) step: Step,
+    pub(super) rank: usize,
+    pub(super) fullest: usize,
     /// The sample.
     pub(super) taken: Taken,
     /// How many times as much the whole is.
@@ -25,20 +24,17 @@ pub(super) struct Measured {
     pub(super) flop: f64,
     /// Of one core, a second, in the kernel alone.
     pub(super) rate: f64,
+    pub(super) missing: Missing,
+    pub(super) peak_bytes: Option<usize>,
 }
 
 /// A rank, measured.
 pub(super) struct Found {
     pub(super) ranks: usize,
-    pub(super) rank: usize,
-    pub(super) fullest: usize,
     /// Whether the others are there.
     pub(super) here: bool,
     /// Until the threads of a team have begun.
     pub(super) team_seconds: f64,
-    /// Bytes of rows that others stand for.
-    pub(super) missing: usize,
-    pub(super) peak_bytes: Option<usize>,
     pub(super) steps: Vec<Measured>,
 }
 
@@ -53,20 +49,24 @@ impl Measured {
         match efficiency <= 1.0 {
             true => Ok(efficiency),
             false => {
-                let text =
-                    format!("{} step: efficiency: found {efficiency:.3}, above 1", self.step);
+                let name = self.step.name();
+                let text = format!("{name} step: efficiency: found {efficiency:.3}, above 1");
                 Err(Error::new(Exit::Bug, text).hint("--seconds 120 measures more of it"))
             }
         }
     }
 
-    fn json(&self, threads: usize, counts: bool) -> Result<Value> {
+    fn json(&self, threads: usize) -> Result<Value> {
         let (taken, times) = (&self.taken, self.times);
         let host = taken.seconds - taken.arithmetic - taken.waited;
+        let counts = self.rank == self.fullest;
         let efficiency = if counts { Some(self.efficiency(threads)?) } else { None };
+        let [piece, of] = self.step.pieces();
         Ok(json!({
-            "step": self.step,
-            "of": self.of,
+            "step": self.step.name(),
+            "of": of,
+            "rank": self.rank,
+            "fullest": self.fullest,
             "seconds": taken.seconds * times,
             "arithmetic_seconds": taken.arithmetic * times,
             "host_seconds": host * times,
@@ -79,15 +79,30 @@ impl Measured {
             "arithmetic_core_seconds": taken.core_arithmetic * times,
             "host_core_seconds": taken.core_host * times,
             "core_gflops": self.rate / 1e9,
+            "peak_bytes": self.peak_bytes,
             "sample": {
                 "pieces": taken.pieces,
-                "piece": self.piece,
+                "piece": piece,
                 "rows": taken.rows,
                 "seconds": taken.seconds,
                 "bytes_received": taken.received,
                 "processor_seconds_here": taken.processor,
             },
         }))
+    }
+
+    /// What it rests on by itself.
+    fn assumption(&self) -> Option<String> {
+        let (name, missing) = (self.step.name(), human::bytes(self.missing.bytes as u64));
+        let waves = self.missing.waves.filter(|waves| waves.stretch * waves.times > 1.0);
+        match (waves, self.missing.bytes) {
+            (Some(Waves { stretch, times, .. }), _) => Some(format!(
+                "{name}: one row in {stretch:.1} of a row block was computed, and teams count as \
+                 often; one in {times:.1} of the waves; {missing} of other rows are in peak_bytes"
+            )),
+            (None, 0) => None,
+            _ => Some(format!("{name}: {missing} of activations at rest aren't here but counted")),
+        }
     }
 }
 
@@ -97,14 +112,11 @@ impl Found {
     /// # Errors
     /// Exit 70: an efficiency above 1.
     pub(super) fn json(&self, args: &Args, name: &str) -> Result<Value> {
-        let counts = self.rank == self.fullest;
-        let steps = self.steps.iter().map(|step| step.json(args.threads, counts));
+        let steps = self.steps.iter().map(|step| step.json(args.threads));
         Ok(json!({
             "job": name,
             "ranks": self.ranks,
             "threads": args.threads,
-            "rank": self.rank,
-            "fullest": self.fullest,
             "network": match self.here {
                 true => "the one that is here".to_string(),
                 false => format!(
@@ -114,7 +126,7 @@ impl Found {
                 ),
             },
             "steps": steps.collect::<Result<Vec<_>>>()?,
-            "peak_bytes": self.peak_bytes,
+            "peak_bytes": self.steps.iter().filter_map(|step| step.peak_bytes).max(),
             "assumptions": self.assumptions(args),
         }))
     }
@@ -122,21 +134,15 @@ impl Found {
     /// What it rests on beside what was measured.
     fn assumptions(&self, args: &Args) -> Vec<String> {
         let mut lines = vec![
-            "features, activations and labels are made up; nothing validates, no checkpoint is \
-             written"
+            "features, activations and labels are made up, reading them is a copy; nothing \
+             validates, no checkpoint is written"
                 .to_string(),
-            "the first window of an epoch and its end (loss, weights looked through) are left out"
-                .to_string(),
+            "the first window or mini-batch of an epoch and its end are left out".to_string(),
         ];
         if let Some(rate) = args.rest {
             lines.push(format!("nothing is computed: it rests, a core of {rate} GFLOP/s"));
         }
-        if self.missing > 0 {
-            lines.push(format!(
-                "{} of activations at rest aren't here but are counted",
-                human::bytes(self.missing as u64)
-            ));
-        }
+        lines.extend(self.steps.iter().filter_map(Measured::assumption));
         if self.here {
             return lines;
         }
@@ -156,18 +162,21 @@ impl Found {
     }
 }
 
-/// Rank 0 prints what rank `chosen` has found. Collective.
+/// Rank 0 prints what rank `chosen` has found, or of ranks that are there without it the fullest.
+/// Collective.
 ///
 /// # Errors
 /// What a rank's figures give; exit 5: nobody takes it.
 pub(super) fn print(
     comm: &Comm,
     found: Result<Value>,
-    chosen: usize,
+    chosen: Option<usize>,
     format: Format,
 ) -> Result<()> {
     let found = comm.agree(found)?;
     let all = comm.all_gather_any(found.to_string().as_bytes());
+    let fullest = found["steps"][0]["fullest"].as_u64().expect("a rank") as usize;
+    let chosen = if all.len() == 1 { 0 } else { chosen.unwrap_or(fullest) };
     let found: Value = serde_json::from_slice(&all[chosen]).expect("what that rank has made");
     out::print(comm, For::Reading, || match format {
         Format::Json => format!("{found}\n"),
@@ -177,12 +186,13 @@ pub(super) fn print(
 
 /// For people.
 fn text(found: &Value) -> String {
-    let keys = ["ranks", "threads", "rank", "fullest"].map(|key| format!("{key} {}", found[key]));
+    let keys = ["ranks", "threads"].map(|key| format!("{key} {}", found[key]));
     let network = found["network"].as_str().expect("a text");
     let mut text = format!("{}, network {network}\n", keys.join(", "));
     let columns = [
         "step",
         "of",
+        "rank",
         "seconds",
         "arithmetic_seconds",
         "host_seconds",
@@ -207,10 +217,4 @@ fn text(found: &Value) -> String {
         text += &format!("assumed: {line}\n");
     }
     text
-}
-
-/// Floating-point operations of an epoch of the expert step on all ranks.
-pub(super) fn flop_of_an_epoch(rows: usize, width: usize, experts: &[usize]) -> f64 {
-    let columns = experts.iter().map(|count| flops::columns(1, *count)).sum();
-    flops::logits_and_gradient(rows, width, columns)
 }

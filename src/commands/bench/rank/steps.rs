@@ -1,0 +1,218 @@
+//! The steps that are measured: which rank has most to do, and what all of it is.
+
+use std::ops::Range;
+
+use crate::cost::{self, flops};
+use crate::flow::home_rows::FRAME_ROWS_AT_ONCE;
+use crate::job::Job;
+use crate::model::annotator::Shape;
+use crate::model::experts::layouts;
+use crate::model::{Layout, stride_of};
+use crate::partition::{Blocks, GROUP_SHARE, GROUPS_MAX};
+use crate::train::{Data, shape_of};
+
+/// A step of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Step {
+    Pretrain,
+    Experts,
+    Shared,
+}
+
+/// Rows of a row block in a sample of the shared step: so many make the kernels' tiles, and fewer
+/// than so few say nothing.
+const SAMPLE_MOST: usize = 480;
+const SAMPLE_LEAST: usize = 24;
+/// Pieces of frames that a thread is given at once.
+const PIECES: usize = 4;
+/// What a core does in a second, about.
+const CORE_FLOP_PER_SECOND: f64 = 80e9;
+
+impl Step {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Step::Pretrain => "pretrain",
+            Step::Experts => "experts",
+            Step::Shared => "shared",
+        }
+    }
+
+    /// What a piece of a sample is, and what a step's figures are of.
+    pub(super) fn pieces(self) -> [&'static str; 2] {
+        match self {
+            Step::Pretrain => ["mini-batch", "epoch"],
+            Step::Experts => ["window", "epoch"],
+            Step::Shared => ["iteration", "iteration"],
+        }
+    }
+
+    /// The gradient in whose rate a core is measured: of weights, or of activations.
+    pub(super) fn stage(self) -> u8 {
+        if self == Step::Shared { 2 } else { 1 }
+    }
+}
+
+/// A job on so many ranks.
+pub(super) struct Whole<'a> {
+    pub(super) job: &'a Job,
+    pub(super) shape: Shape,
+    pub(super) ranks: usize,
+    /// Class blocks while pretraining, and later.
+    small: Vec<Layout>,
+    large: Vec<Layout>,
+}
+
+impl Whole<'_> {
+    pub(super) fn new<'a>(job: &'a Job, data: &Data, ranks: usize) -> Whole<'a> {
+        let shape = shape_of(job, data);
+        let cut =
+            |counts: &[usize]| layouts(counts, shape.dummy, shape.outputs(), shape.class_blocks);
+        let small = cut(&vec![job.pretrain.experts; shape.class_count]);
+        let large = cut(&data.experts);
+        Whole { job, shape, ranks, small, large }
+    }
+
+    fn blocks(&self, step: Step) -> &[Layout] {
+        if step == Step::Pretrain { &self.small } else { &self.large }
+    }
+
+    /// The class blocks that a rank has.
+    pub(super) fn own(&self, step: Step, rank: usize) -> &[Layout] {
+        let blocks = self.blocks(step);
+        &blocks[cost::owners(blocks.len(), self.ranks).run(rank)]
+    }
+
+    /// Class blocks to measure a core with: those of this rank, or where it has none any.
+    pub(super) fn some(&self, step: Step, rank: usize) -> &[Layout] {
+        let own = self.own(step, rank);
+        if own.is_empty() { self.blocks(step) } else { own }
+    }
+
+    /// Row blocks of a rank.
+    pub(super) fn row_blocks(&self, rank: usize) -> Range<usize> {
+        let blocks = Blocks::even(self.job.plan.rows, self.job.run.row_blocks);
+        cost::owners(blocks.len(), self.ranks).run(rank)
+    }
+
+    /// Share of the groups of a mini-batch of pretraining that a rank runs.
+    fn share_of_groups(&self, rank: usize) -> f64 {
+        let rows = Blocks::even(self.job.plan.rows, self.job.run.row_blocks);
+        let count = (self.job.pretrain.batch / GROUP_SHARE).clamp(1, GROUPS_MAX);
+        let groups = Blocks::even(rows.len(), count).len();
+        cost::owners(groups, self.ranks).run(rank).len() as f64 / groups as f64
+    }
+
+    /// The rank that has most to do, the first of them.
+    pub(super) fn fullest(&self, step: Step) -> usize {
+        let work = |rank: usize| match step {
+            Step::Experts => {
+                self.own(step, rank).iter().map(Layout::parameters).sum::<usize>() as f64
+            }
+            Step::Shared => self.row_blocks(rank).len() as f64,
+            Step::Pretrain => {
+                let blocks = self.flop_of_blocks(step, self.own(step, rank), 1);
+                blocks + self.share_of_groups(rank) * self.flop_of_layers(step, 1)
+            }
+        };
+        let work: Vec<f64> = (0..self.ranks).map(work).collect();
+        let most = work.iter().copied().fold(0.0, f64::max);
+        work.iter().position(|own| *own == most).expect("the most is one of them")
+    }
+
+    fn flop_of_blocks(&self, step: Step, blocks: &[Layout], rows: usize) -> f64 {
+        let (width, columns) = (self.shape.outputs(), columns(blocks.iter()));
+        match step {
+            Step::Pretrain => flops::logits_and_both(rows, width, columns),
+            _ => flops::logits_and_gradient(rows, width, columns),
+        }
+    }
+
+    /// Of the shared layers, which frames pass each by itself.
+    fn flop_of_layers(&self, step: Step, rows: usize) -> f64 {
+        let layers = self.shape.shared_layers();
+        let frames = match (self.job.plan.frames, self.job.pretrain.frames, step) {
+            (0, ..) => 0,
+            (_, drawn @ 1.., Step::Pretrain) => drawn,
+            (all, ..) => all,
+        };
+        let weights = layers.places.iter().enumerate().map(|(index, place)| {
+            let of_frames = index < layers.frame_network().len();
+            let times = if of_frames { frames } else { 1 };
+            times * place.inputs * place.outputs
+        });
+        match step {
+            Step::Experts => 0.0,
+            _ => flops::forward_and_back(rows, weights.sum()),
+        }
+    }
+
+    /// Floating-point operations of a step's epoch or iteration on all ranks.
+    pub(super) fn flop(&self, step: Step) -> f64 {
+        let rows = self.job.plan.rows;
+        let blocks = self.flop_of_blocks(step, self.blocks(step), rows);
+        // A class block learns from some of the rows without its labels.
+        let learned = if step == Step::Experts { self.job.experts.negatives } else { 1.0 };
+        f64::from(learned) * blocks + self.flop_of_layers(step, rows)
+    }
+
+    /// The sample of a pass of the shared step, of about so many seconds: at most one wave of a
+    /// rank's row blocks, and of each block some rows.
+    pub(super) fn sample(&self, rank: usize, seconds: f64, threads: usize, wave: usize) -> Waves {
+        let (all, own) = (self.job.run.row_blocks.min(self.job.plan.rows), self.row_blocks(rank));
+        let longest = self.job.plan.rows.div_ceil(all);
+        let waiting = own.len().clamp(1, wave);
+        let row = self.flop_of_blocks(Step::Shared, &self.large, 1)
+            + self.flop_of_layers(Step::Shared, 1);
+        // Two iterations, of which the second one counts.
+        let fit = seconds * CORE_FLOP_PER_SECOND / (2.0 * row * waiting as f64);
+        let fit = (fit as usize).clamp(SAMPLE_LEAST, SAMPLE_MOST) / 12 * 12;
+        // Of frames each thread has to get its pieces.
+        let pieces = match self.job.plan.frames {
+            0 => 0,
+            _ => (PIECES * threads).div_ceil(waiting) * FRAME_ROWS_AT_ONCE,
+        };
+        let rows = fit.max(pieces).min(longest);
+        let row_blocks = if waiting < own.len() { waiting * self.ranks } else { all };
+        let layers = self.shape.shared_layers();
+        let numbers = layers.tape_width() + stride_of(layers.outputs());
+        Waves {
+            row_blocks,
+            rows: if rows == longest && row_blocks == all {
+                self.job.plan.rows
+            } else {
+                rows * row_blocks
+            },
+            stretch: longest as f64 / rows as f64,
+            times: own.len().max(1) as f64 / waiting as f64,
+            bytes: waiting * (longest - rows) * numbers * size_of::<f32>(),
+        }
+    }
+}
+
+/// A sample of a pass of the shared step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waves {
+    /// Row blocks and rows of all ranks that pass.
+    pub(super) row_blocks: usize,
+    pub(super) rows: usize,
+    /// How many times as many rows a row block has, and a rank waves.
+    pub(super) stretch: f64,
+    pub(super) times: f64,
+    /// Of the rows of a wave that are left out.
+    pub(super) bytes: usize,
+}
+
+/// What a measure goes without.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Missing {
+    /// Bytes of rows that others stand for.
+    pub(super) bytes: usize,
+    /// Of the shared step.
+    pub(super) waves: Option<Waves>,
+}
+
+/// Columns of these blocks' logits, as `cost::flops` counts them.
+pub(super) fn columns<'a>(layouts: impl Iterator<Item = &'a Layout>) -> usize {
+    let experts = layouts.flat_map(|layout| &layout.experts);
+    experts.map(|count| flops::columns(1, *count)).sum()
+}
