@@ -9,6 +9,8 @@ mod dropout;
 pub mod gpu {
     pub mod check;
     pub mod cuda;
+    pub mod cut;
+    pub mod fetch;
     pub mod frames;
     pub mod frozen;
     pub mod held;

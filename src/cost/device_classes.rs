@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::device_sizes::{FLOAT, LANE_BYTES};
+use crate::device::gpu::cut::{Cut, Extent};
 use crate::kernel::mixture::layout::Layout;
 use crate::kernel::text::sweeps::GROUP_WORDS;
 use crate::kernel::vector::LANES;
@@ -70,35 +71,33 @@ impl ClassBytes {
 
 /// Own class blocks as they lie on the device.
 pub(super) struct HeldBytes {
-    /// Those that stay, and the most that are there beside them for a while.
+    /// Those that stay, and the slots of those that come and go.
     stay: ClassBytes,
-    there: ClassBytes,
+    slot: ClassBytes,
+    slots: usize,
     /// Each part of them.
     parts: Vec<ClassBytes>,
 }
 
 impl HeldBytes {
-    /// Of blocks of so many bytes each, those that stay and those that come in runs.
-    pub(super) fn of(
-        layouts: &[Layout],
-        bytes: &[usize],
-        stay: &Range<usize>,
-        come: &[Range<usize>],
-    ) -> HeldBytes {
+    /// Of blocks of these layouts, cut so.
+    pub(super) fn of(layouts: &[Layout], cut: &Cut) -> HeldBytes {
         let of = |run: &Range<usize>| ClassBytes::of(&layouts[run.clone()]);
-        let largest = |run: &&Range<usize>| bytes[(*run).clone()].iter().sum::<usize>();
-        let there = come.iter().max_by_key(largest).map_or(ClassBytes::default(), of);
-        let parts = std::iter::once(stay).chain(come).map(of).collect();
-        HeldBytes { stay: of(stay), there, parts }
+        let width = layouts.first().map_or(0, |layout| layout.width);
+        let Extent { panels, groups } = cut.slot;
+        let parameters = panels * (width + 1) * LANE_BYTES;
+        let slot = ClassBytes { parameters, panels, groups, ..ClassBytes::default() };
+        let parts = std::iter::once(&cut.stay).chain(&cut.come).map(of).collect();
+        HeldBytes { stay: of(&cut.stay), slot, slots: cut.slots, parts }
     }
 
     /// Bytes of one number for each parameter.
     pub(super) fn parameters(&self) -> usize {
-        self.stay.parameters + self.there.parameters
+        self.stay.parameters + self.slots * self.slot.parameters
     }
 
     pub(super) fn tables(&self) -> usize {
-        self.stay.tables() + self.there.tables()
+        self.stay.tables() + self.slots * self.slot.tables()
     }
 
     /// The most of any part.

@@ -2,7 +2,7 @@
 
 use super::device_classes::{ClassBytes, HeldBytes};
 use super::memory::Ranks;
-use crate::device::gpu::cut::{Cut, block_bytes, cut};
+use crate::device::gpu::cut::{Extent, bytes_of, cut, largest};
 use crate::device::gpu::{PASS_ROWS, VISIT_ROWS};
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, ROWS_AT_ONCE};
 use crate::job::Job;
@@ -201,15 +201,17 @@ impl Sizes {
     /// parameter, as they lie in so many bytes; None: the largest doesn't fit.
     pub(super) fn held(&self, step: usize, numbers: usize, room: usize) -> Option<HeldBytes> {
         let layouts = &self.own[step];
-        let bytes: Vec<usize> = layouts.iter().map(|layout| block_bytes(layout, numbers)).collect();
-        let Cut { stay, come } = cut(&bytes, room)?;
-        Some(HeldBytes::of(layouts, &bytes, &stay, &come))
+        let cut = cut(&self.extents(step), bytes_of(self.width, numbers), room)?;
+        Some(HeldBytes::of(layouts, &cut))
     }
 
-    /// Bytes of the largest of them.
+    fn extents(&self, step: usize) -> Vec<Extent> {
+        self.own[step].iter().map(Extent::of).collect()
+    }
+
+    /// Bytes that have room for any of them.
     pub(super) fn largest(&self, step: usize, numbers: usize) -> usize {
-        let bytes = self.own[step].iter().map(|layout| block_bytes(layout, numbers));
-        bytes.max().unwrap_or(0)
+        bytes_of(self.width, numbers)(largest(&self.extents(step)))
     }
 
     /// Activations row by row and turned, and labels.

@@ -15,6 +15,7 @@ use super::common::pins::{Pin, weights};
 use super::deferred::When::{AtLast, AtOnce};
 use super::deferred::{Deferred, Fault, When};
 use super::gpu::missing;
+use super::stream::share_of;
 
 /// Bytes of a piece that copies go in: less than most of them have.
 const PIECE: usize = 1024;
@@ -38,10 +39,14 @@ fn jobs() -> Vec<(&'static str, Job, tempfile::TempDir)> {
     JOBS.map(of).into()
 }
 
-/// Trains on ranks whose devices do their copies then: each one's hash of the model; what it has
-/// followed is added up.
+/// Of the memory between the least that a job can do with and the most that it takes, what devices
+/// have where class blocks come and go: one at a time, or two.
+const SHARES: [f64; 2] = [0.0, 0.5];
+
+/// Trains on ranks whose devices do their copies then, and have a share of the memory: each one's
+/// hash of the model; what it has followed is added up.
 fn trained(
-    job: &Job,
+    (job, share): (&Job, f64),
     ranks: usize,
     (when, fault): ([When; 2], Fault),
     follows: &Mutex<[[usize; 3]; 3]>,
@@ -49,10 +54,15 @@ fn trained(
     let outcomes = run_threads(ranks, |comm| {
         let launcher = Deferred::new(when, fault);
         let followed = launcher.follows.clone();
-        let queue = Queue::in_pieces_of(PIECE, Box::new(launcher), 16 << 20);
+        let mut setting = Setting::new(comm, job, Data::open(comm, job)?)?;
+        let free = setting.plan_device(Some(usize::MAX))?.expect("a device").peak();
+        let limit = share_of(&mut setting, free, share);
+        let plan = setting.plan_device(Some(limit))?.expect("a device");
+        let queue = Queue::in_pieces_of(PIECE, Box::new(launcher), limit);
         let epsilon = job.model.epsilon;
-        let device = Gpu::new(Host::detected(1, epsilon), queue.clone(), epsilon).in_runs_of(48);
-        let setting = Setting::new(comm, job, Data::open(comm, job)?)?;
+        let device = Gpu::new(Host::detected(1, epsilon), queue.clone(), epsilon);
+        let mut device = device.in_runs_of(48);
+        device.keep_to(plan.room);
         let mut report = Report::new(None);
         let run = Run::begin(setting, device, &mut report, None);
         let trained = run.and_then(|run| run.finish());
@@ -82,13 +92,20 @@ fn copies_take_place_whenever_they_may_and_the_bits_are_the_same() {
     for (name, job, _folder) in jobs() {
         let expected = Pin::of_run(&job, 1).weights;
         for (ranks, when) in ALL.into_iter().map(|when| (1, when)).chain([(3, ALL[0])]) {
-            for found in trained(&job, ranks, (when, Fault::Nothing), &follows) {
-                assert_eq!(found.unwrap(), expected, "{name}, {ranks} ranks, {when:?}");
+            let all = if ranks == 1 { &[0.0, 0.5, 1.0][..] } else { &SHARES[1..] };
+            for share in all.iter().copied() {
+                for found in trained((&job, share), ranks, (when, Fault::Nothing), &follows) {
+                    assert_eq!(
+                        found.unwrap(),
+                        expected,
+                        "{name}, {ranks} ranks, {when:?}, {share}"
+                    );
+                }
             }
         }
     }
     println!("lanes that follow others: {:?}", pairs(&follows));
-    assert!(pairs(&follows).len() > 1);
+    assert!(pairs(&follows).len() > 2);
 }
 
 /// Controls: without the waits of one lane for another, or of the host for any, bits are others.
@@ -103,8 +120,8 @@ fn without_its_waits_copies_give_other_bits() {
     let differs = |fault: Fault, follows: &Mutex<_>| {
         let wrong = |when: [When; 2]| {
             all.iter().zip(&expected).any(|((_, job, _), expected)| {
-                let found = trained(job, 1, (when, fault), follows).swap_remove(0);
-                found.ok().as_ref() != Some(expected)
+                let of = |share| trained((job, share), 1, (when, fault), follows).swap_remove(0);
+                SHARES.into_iter().any(|share| of(share).ok().as_ref() != Some(expected))
             })
         };
         ALL.into_iter().find(|when| wrong(*when))
@@ -128,7 +145,8 @@ fn a_copy_that_fails_ends_the_run() {
     for (name, job, _folder) in jobs() {
         let (mut copies, mut failed) = (0, 0);
         loop {
-            let all = trained(&job, 2, (ALL[0], Fault::Fails(copies)), &follows);
+            let when = (ALL[failed % 4], Fault::Fails(copies));
+            let all = trained((&job, SHARES[failed / 4 % 2]), 2, when, &follows);
             if all.iter().all(|found| found.is_ok()) {
                 break;
             }

@@ -27,6 +27,12 @@ fn least(setting: &mut Setting, free: usize) -> usize {
     of(works)
 }
 
+/// So much of what lies between that and the most.
+pub fn share_of(setting: &mut Setting, free: usize, share: f64) -> usize {
+    let least = least(setting, free);
+    least + ((free - least) as f64 * share) as usize
+}
+
 /// A job that learns by mini-batches and one by full batches, and their shards in the folder.
 fn with_both_solvers(folder: &Path) -> Vec<(&'static str, Job)> {
     shards(folder, 0);
@@ -51,18 +57,15 @@ fn class_blocks_that_come_and_go_learn_the_same() {
         for (name, own) in jobs {
             let job = job(folder.path(), name, own);
             let expected = Pin::of_run(&job, 1).weights;
-            for (ranks, share) in [(1, 0.0), (1, 0.3), (3, 0.0)] {
-                let within = |setting: &mut Setting, free: usize| {
-                    let least = least(setting, free);
-                    least + ((free - least) as f64 * share) as usize
-                };
+            for (ranks, share) in [(1, 0.0), (1, 0.3), (1, 0.5), (3, 0.0)] {
+                let within = |setting: &mut Setting, free| share_of(setting, free, share);
                 for rank in measured_within(&job, ranks, within).unwrap() {
                     assert_eq!(rank.model, expected, "{name}, {ranks} ranks, {share}");
                     streamed += usize::from(rank.plan.streams);
                 }
             }
         }
-        println!("{streamed} ranks streamed, of 5 each of {} jobs", jobs.len());
+        println!("{streamed} ranks streamed, of 6 each of {} jobs", jobs.len());
         assert!(streamed >= jobs.len(), "{streamed} of {} jobs", jobs.len());
     }
 }

@@ -1,16 +1,20 @@
 //! This rank's own class blocks: those that fit lie on the device; the others lie on the host and
-//! come to the device whenever rows pass them, in runs, of which one at a time is there.
+//! come to the device whenever rows pass them, in runs, of which a few at a time are there.
 //!
 //! Class blocks learn independently of each other, so nothing of that can be seen in the bits. What
 //! needs no rows the host does itself for blocks that lie there.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Bounds;
-use super::cut::{Cut, block_bytes, cut};
+use super::cut::{Cut, Extent, bytes_of, cut};
+use super::in_turn::{Beside, Whose, in_turn};
 use super::part::{Part, still_learning};
 use super::queue::Queue;
 use super::rows::Rows;
+use super::shuttle::Rooms;
 use crate::device::host::HeldBlocks;
 use crate::device::{
     ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Pace, Solving,
@@ -24,20 +28,29 @@ use crate::team::Team;
 /// Class blocks that learn in the way S.
 pub struct Blocks<S> {
     pub(super) queue: Queue,
-    pub(super) epsilon: f32,
-    pub(super) logits_bytes: usize,
-    places: Vec<Place<S>>,
+    /// The first are those that stay.
+    pub(super) places: Vec<Place<S>>,
     /// The first block of each place, and the end.
     firsts: Vec<usize>,
+    /// Memory for those that come and go; none where all stay.
+    pub(super) rooms: Option<Rooms>,
 }
 
 /// Where some consecutive blocks lie.
 pub(super) enum Place<S> {
+    /// On the device: for good, or until others want their memory.
     Here(Box<Part<S>>),
     Home(HeldBlocks<S>),
 }
 
 type Told<T> = Result<T, String>;
+
+impl<S> Place<S> {
+    /// In place of blocks that are on their way.
+    pub(super) fn nobody() -> Place<S> {
+        Place::Home(HeldBlocks::new(Vec::new()))
+    }
+}
 
 impl<S: Solving> Blocks<S> {
     pub(super) fn new(
@@ -45,17 +58,26 @@ impl<S: Solving> Blocks<S> {
         (room, epsilon): (Bounds, f32),
         mut blocks: Vec<ClassBlock<S>>,
     ) -> Told<Blocks<S>> {
-        let bytes = |block: &mut ClassBlock<S>| {
+        let vectors = blocks.first_mut().map_or(0, |block| {
             let vectors = block.state.take_vectors();
-            let numbers = 1 + vectors.len() + usize::from(S::GRADIENT_LASTS);
+            let count = vectors.len();
             block.state.put_vectors(vectors);
-            block_bytes(&block.layout, numbers)
-        };
-        let bytes: Vec<usize> = blocks.iter_mut().map(bytes).collect();
-        let Some(Cut { stay, come }) = cut(&bytes, room.blocks_bytes) else {
-            let most = bytes.iter().max().copied().unwrap_or(0);
+            count
+        });
+        let like = blocks.first().map(|block| (block.layout.width, block.layout.dummy));
+        let width = like.map_or(0, |like| like.0);
+        let bytes = bytes_of(width, 1 + vectors + usize::from(S::GRADIENT_LASTS));
+        let extents: Vec<Extent> = blocks.iter().map(|block| Extent::of(&block.layout)).collect();
+        let Some(Cut { stay, come, slots, slot }) = cut(&extents, bytes, room.blocks_bytes) else {
+            let most = bytes(super::cut::largest(&extents));
             return Err(format!("a class block of {most} bytes exceeds {}", room.blocks_bytes));
         };
+        let rooms = like.filter(|_| slots > 0).map(|like| {
+            // What lasts comes for a gradient alone.
+            let vectors = if S::GRADIENT_LASTS { 0 } else { vectors };
+            let sizes = (epsilon, vectors, room.logits_bytes);
+            Rooms::new(queue, (slots, slot), like, sizes, S::GRADIENT_LASTS)
+        });
         let firsts = [stay.start].into_iter().chain(come.iter().map(|run| run.start));
         let firsts = firsts.chain([blocks.len()]).collect();
         let mut places: Vec<Place<S>> = Vec::new();
@@ -65,13 +87,7 @@ impl<S: Solving> Blocks<S> {
         let part = Part::new((queue, room.logits_bytes), epsilon, blocks)?;
         places.push(Place::Here(Box::new(part)));
         places.reverse();
-        let (queue, logits_bytes) = (queue.clone(), room.logits_bytes);
-        Ok(Blocks { queue, epsilon, logits_bytes, places, firsts })
-    }
-
-    /// Whether some blocks come and go.
-    fn streams(&self) -> bool {
-        self.places.len() > 1
+        Ok(Blocks { queue: queue.clone(), places, firsts, rooms })
     }
 
     /// Where a block lies, and which of those there it is.
@@ -160,30 +176,28 @@ impl<S: ByEpoch> Blocks<S> {
 
 impl Blocks<MiniBatches> {
     /// Takes every block that still learns through the mini-batches of the window that it hasn't
-    /// seen.
+    /// seen. Runs that are there begin; the last ones stay for the next window.
     pub(super) fn learn(&mut self, rows: &Rows, how: &Learn, pace: &mut Pace) -> Told<()> {
-        let (queue, streams) = (self.queue.clone(), self.streams());
-        let (logits, epsilon) = (self.logits_bytes, self.epsilon);
-        for place in &mut self.places {
+        let end = rows.first + rows.count();
+        let mut next = VecDeque::new();
+        for (index, place) in self.places.iter().enumerate().skip(1) {
             match place {
-                Place::Here(part) => {
-                    part.learn(&queue, rows, how, pace)?;
-                    if streams {
-                        part.make_way();
-                    }
+                Place::Home(home) if home.all().any(|block| block.state.wants(end)) => {
+                    next.push_back(index);
                 }
-                Place::Home(home) => {
-                    let end = rows.first + rows.count();
-                    if pace.stopped() || !home.all().any(|block| block.state.wants(end)) {
-                        continue;
-                    }
-                    let mut part = Part::new((&queue, logits), epsilon, home.take())?;
-                    part.learn(&queue, rows, how, pace)?;
-                    *home = HeldBlocks::new(part.take_home()?);
-                }
+                _ => {}
             }
         }
-        Ok(())
+        let work = &mut |_, part: Whose<MiniBatches>, pace: &mut Pace, beside: Beside| match part {
+            Whose::Own(part) | Whose::Guest(part) => part.learn(rows, how, pace, beside),
+        };
+        in_turn(self, next, false, (pace, &|error| error), work)
+    }
+
+    /// Has all that come and go go home.
+    pub(super) fn send_home(&mut self, pace: &mut Pace) -> Told<()> {
+        let nothing = &mut |_, _: Whose<_>, _: &mut Pace, _: Beside| Ok(());
+        in_turn(self, VecDeque::new(), true, (pace, &|error| error), nothing)
     }
 
     /// Exchanges weights and their averages, where there are any.
@@ -228,30 +242,21 @@ impl Blocks<MiniBatches> {
 impl Blocks<FullBatches> {
     /// Adds what a window's rows give to every class's value and gradient.
     pub(super) fn evaluate(&mut self, rows: &Rows, pace: &mut Pace) -> Told<()> {
-        let (queue, streams) = (self.queue.clone(), self.streams());
-        let (logits, epsilon) = (self.logits_bytes, self.epsilon);
-        for place in &mut self.places {
-            match place {
-                Place::Here(part) => {
-                    let learning = part.learning();
-                    part.evaluate(&queue, &learning, rows, pace)?;
-                    if streams {
-                        part.make_way();
-                    }
-                }
-                Place::Home(home) => {
-                    let learning = still_learning(home.all());
-                    if pace.stopped() || learning.is_empty() {
-                        continue;
-                    }
-                    let mut part = Part::new((&queue, logits), epsilon, frozen(home))?;
-                    part.bring_sums(home)?;
-                    part.evaluate(&queue, &learning, rows, pace)?;
-                    part.take_sums(home)?;
-                }
+        let learning = |place: &mut Place<FullBatches>| match place {
+            Place::Here(part) => part.learning(),
+            Place::Home(home) => still_learning(home.all()),
+        };
+        let learning: Vec<Vec<Range<usize>>> = self.places.iter_mut().map(learning).collect();
+        let next = (1..learning.len()).filter(|index| !learning[*index].is_empty()).collect();
+        let work = &mut |index: usize, part: Whose<_>, pace: &mut Pace, beside: Beside| match part {
+            Whose::Own(part) => part.evaluate(&learning[index], rows, pace, beside),
+            Whose::Guest(part) => {
+                // Its sums came with it.
+                part.begins = false;
+                part.evaluate(&learning[index], rows, pace, beside)
             }
-        }
-        Ok(())
+        };
+        in_turn(self, next, true, (pace, &|error| error), work)
     }
 
     /// Gives every search its value and gradient, and puts its class at the next trial.
@@ -302,25 +307,22 @@ impl Blocks<Joint> {
         mut slopes: Option<&mut (dyn Leaves + '_)>,
         failed: &dyn Fn(String) -> Error,
     ) -> Result<Vec<Vec<f64>>, Error> {
-        let (queue, streams) = (self.queue.clone(), self.streams());
-        let (logits, epsilon) = (self.logits_bytes, self.epsilon);
-        let mut losses = Vec::new();
-        for place in &mut self.places {
+        let work = &mut |_, part: Whose<_>, _: &mut Pace, beside: Beside| {
             // Each place has the leaves for as long as it is worked on.
             let leaves = slopes.as_mut().map(|leaves| &mut **leaves as &mut dyn Leaves);
+            match part {
+                Whose::Own(part) => part.gradients(rows, leaves, beside),
+                Whose::Guest(part) => part.gradients(rows, leaves, beside),
+            }
+        };
+        let (mut poll, next) = (|| (), (1..self.places.len()).collect());
+        let pace = &mut Pace::new(&mut poll, &|| false);
+        in_turn(self, next, true, (pace, failed), work)?;
+        let mut losses = Vec::new();
+        for place in &mut self.places {
             match place {
-                Place::Here(part) => {
-                    losses.extend(part.gradients(&queue, rows, leaves)?);
-                    if streams {
-                        part.make_way();
-                    }
-                }
-                Place::Home(home) => {
-                    let part = Part::new((&queue, logits), epsilon, frozen(home));
-                    let mut part = part.map_err(failed)?;
-                    losses.extend(part.gradients(&queue, rows, leaves)?);
-                    part.take_sums(home).map_err(failed)?;
-                }
+                Place::Here(part) => losses.extend(part.losses().map_err(failed)?),
+                Place::Home(home) => losses.extend(home.losses()),
             }
         }
         Ok(losses)
@@ -350,13 +352,4 @@ impl Blocks<Joint> {
         }
         Ok(())
     }
-}
-
-/// Blocks as they come for a gradient alone: what they learn with stays at home.
-fn frozen<S>(home: &HeldBlocks<S>) -> Vec<ClassBlock<()>> {
-    let frozen = |block: &ClassBlock<S>| {
-        let (layout, weights) = (block.layout.clone(), block.weights.clone());
-        ClassBlock { layout, weights, state: () }
-    };
-    home.all().map(frozen).collect()
 }

@@ -4,11 +4,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::in_turn::Beside;
 use super::mixture::Sums;
 use super::part::Part;
-use super::queue::Queue;
 use super::rows::Rows;
-use super::wait;
+use super::waiting::wait_beside;
 use crate::device::host::{Pass, advance_classes};
 use crate::device::{ByEpoch, FullBatches, Pace, Solving};
 use crate::kernel::mixture::Kernel;
@@ -21,12 +21,12 @@ pub(crate) const ROWS: usize = 2048;
 impl<S: Solving> Part<S> {
     /// Adds what a window's rows give to the value and the gradient of every class of the blocks
     /// that are `learning`.
-    pub(crate) fn evaluate(
+    pub(super) fn evaluate(
         &mut self,
-        queue: &Queue,
         learning: &[Range<usize>],
         rows: &Rows,
         pace: &mut Pace,
+        beside: Beside,
     ) -> Result<(), String> {
         for from in (0..rows.count()).step_by(ROWS) {
             if pace.stopped() || learning.is_empty() {
@@ -38,8 +38,9 @@ impl<S: Solving> Part<S> {
             for run in learning {
                 held.expert_gradient(&rows.window, own.clone(), run.clone(), gradient, sums)?;
             }
+            let queue = &self.held().queue;
             queue.mark()?;
-            wait(queue, pace, 1)?;
+            wait_beside(queue, pace, 1, beside)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::cut::Extent;
 use super::queue::{Memory, Queue};
 use crate::kernel::text::calls::{Buffer, Moments, PANELS_MAX, Panels, Stepper};
 use crate::kernel::text::sweeps::{GROUP_WORDS, Groups};
@@ -43,13 +44,15 @@ pub(crate) struct Held {
     pub(super) width: usize,
     dummy: i32,
     pub(super) epsilon: f32,
+    /// The most that there is memory for.
+    room: Extent,
     /// First panel of each group, and the end.
     firsts: Vec<usize>,
     /// First group of each block, and the end.
     group_firsts: Vec<usize>,
     /// Bytes that logits may take, unless those of one group are more.
     logits_bytes: usize,
-    shapes: Memory,
+    pub(super) shapes: Memory,
     /// 1 for each panel of experts, whose biases are learned.
     pub(super) learned: Memory,
     pub(super) parameters: Vector,
@@ -60,6 +63,14 @@ pub(crate) struct Held {
     /// [groups][16] in float64.
     pub(super) class_losses: Memory,
     scratch: Option<Scratch>,
+}
+
+/// What lies on the device of blocks' layouts.
+pub(super) struct Tables {
+    /// [groups][GROUP_WORDS]
+    pub(super) shapes: Vec<i32>,
+    /// [panels]
+    pub(super) learned: Vec<i32>,
 }
 
 impl Held {
@@ -75,6 +86,63 @@ impl Held {
         vectors: usize,
         logits_bytes: usize,
     ) -> Result<Held, String> {
+        let (panels, groups) = (
+            layouts.iter().map(|layout| layout.panels).sum(),
+            layouts.iter().map(|layout| layout.groups.len()).sum(),
+        );
+        let (room, like) = (Extent { panels, groups }, (layouts[0].width, layouts[0].dummy));
+        let mut held = Held::with_room(queue, room, like, (epsilon, vectors, logits_bytes))?;
+        let Tables { shapes, learned } = held.renew(layouts);
+        held.shapes.write(0, &shapes)?;
+        held.learned.write(0, &learned)?;
+        held.class_losses.clear()?;
+        Ok(held)
+    }
+
+    /// The same for blocks that are yet to come, of this width and dummy and no more than the room.
+    ///
+    /// # Errors
+    /// The device is full or lost.
+    pub(super) fn with_room(
+        queue: &Queue,
+        room: Extent,
+        (width, dummy): (usize, Dummy),
+        (epsilon, vectors, logits_bytes): (f32, usize, usize),
+    ) -> Result<Held, String> {
+        let Extent { panels, groups } = room;
+        let vector = || Held::vector(queue, width, panels);
+        Ok(Held {
+            queue: queue.clone(),
+            layouts: Vec::new(),
+            width,
+            dummy: match dummy {
+                Dummy::Learned => 0,
+                Dummy::Zero => 1,
+                Dummy::None => 2,
+            },
+            epsilon,
+            room,
+            firsts: vec![0],
+            group_firsts: vec![0],
+            logits_bytes,
+            shapes: queue.make(groups * GROUP_WORDS * size_of::<i32>())?,
+            learned: queue.make(panels * size_of::<i32>())?,
+            parameters: vector()?,
+            vectors: (0..vectors).map(|_| vector()).collect::<Result<_, _>>()?,
+            bias_gradient: queue.make(panels * LANES * size_of::<f32>())?,
+            class_losses: queue.make(groups * LANES * size_of::<f64>())?,
+            scratch: None,
+        })
+    }
+
+    fn vector(queue: &Queue, width: usize, panels: usize) -> Result<Vector, String> {
+        let weights = queue.make(panels * width * LANES * size_of::<f32>())?;
+        Ok(Vector { weights, biases: queue.make(panels * LANES * size_of::<f32>())? })
+    }
+
+    /// From now on it is that of blocks of these layouts, in the same memory, to which the tables
+    /// and all numbers of the blocks are yet to be copied.
+    pub(super) fn renew(&mut self, layouts: Vec<Layout>) -> Tables {
         let (width, dummy) = (layouts[0].width, layouts[0].dummy);
         assert!(layouts.iter().all(|one| one.width == width && one.dummy == dummy), "like blocks");
         let (mut shapes, mut learned) = (Vec::<i32>::new(), Vec::<i32>::new());
@@ -93,32 +161,10 @@ impl Held {
         }
         let words = shapes.chunks(GROUP_WORDS).map(|words| words[0] as usize);
         let firsts: Vec<usize> = words.chain([learned.len()]).collect();
-        let (panels, groups) = (learned.len(), shapes.len() / GROUP_WORDS);
-        let vector = || -> Result<Vector, String> {
-            let weights = queue.make(panels * width * LANES * size_of::<f32>())?;
-            Ok(Vector { weights, biases: queue.make(panels * LANES * size_of::<f32>())? })
-        };
-        Ok(Held {
-            queue: queue.clone(),
-            width,
-            dummy: match dummy {
-                Dummy::Learned => 0,
-                Dummy::Zero => 1,
-                Dummy::None => 2,
-            },
-            epsilon,
-            learned: queue.upload(&learned)?,
-            parameters: vector()?,
-            vectors: (0..vectors).map(|_| vector()).collect::<Result<_, _>>()?,
-            bias_gradient: queue.make(panels * LANES * size_of::<f32>())?,
-            class_losses: queue.zeros(groups * LANES * size_of::<f64>())?,
-            shapes: queue.upload(&shapes)?,
-            scratch: None,
-            layouts,
-            firsts,
-            group_firsts,
-            logits_bytes,
-        })
+        let own = Extent { panels: learned.len(), groups: shapes.len() / GROUP_WORDS };
+        assert!(width == self.width && own.within(self.room), "blocks that the memory is for");
+        (self.layouts, self.firsts, self.group_firsts) = (layouts, firsts, group_firsts);
+        Tables { shapes, learned }
     }
 
     /// One more vector, of zeros.
@@ -126,9 +172,10 @@ impl Held {
     /// # Errors
     /// The device is full or lost.
     pub(crate) fn zeros(&self) -> Result<Vector, String> {
-        let panels = self.firsts[self.firsts.len() - 1];
-        let weights = self.queue.zeros(panels * self.width * LANES * size_of::<f32>())?;
-        Ok(Vector { weights, biases: self.queue.zeros(panels * LANES * size_of::<f32>())? })
+        let vector = Held::vector(&self.queue, self.width, self.room.panels)?;
+        vector.weights.clear()?;
+        vector.biases.clear()?;
+        Ok(vector)
     }
 
     pub(crate) fn parameters(&self) -> &Vector {
@@ -153,6 +200,17 @@ impl Held {
     pub(super) fn panels(&self, blocks: &Range<usize>) -> Range<usize> {
         let [from, to] = [blocks.start, blocks.end].map(|block| self.group_firsts[block]);
         self.firsts[from]..self.firsts[to]
+    }
+
+    /// Where a block's weights and biases begin in a vector.
+    pub(super) fn places(&self, block: usize) -> [usize; 2] {
+        let panels = self.panels(&(block..block + 1));
+        [panels.start * self.width * LANES, panels.start * LANES]
+    }
+
+    /// Where the losses of a block's classes begin.
+    pub(super) fn losses_from(&self, block: usize) -> usize {
+        self.group_firsts[block] * LANES
     }
 
     /// Writes a block's numbers, in the order of its layout.

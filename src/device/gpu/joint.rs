@@ -1,9 +1,9 @@
 //! Class blocks on a device in pretraining, where everything learns jointly.
 
 use super::failure;
+use super::in_turn::Beside;
 use super::mixture::Sums;
 use super::part::{Part, runs};
-use super::queue::Queue;
 use super::rows::Rows;
 use crate::device::host::squares_of_panels;
 use crate::device::{Joint, JointStep, Leaves, Solving, VARIABLES};
@@ -14,15 +14,16 @@ use crate::optim::MiniBatch;
 
 impl<S: Solving> Part<S> {
     /// Both gradients of a mini-batch: with respect to the weights, which stay, and each block's
-    /// part of dL/dv as a leaf, where that is wanted. Gives each block's losses by class.
-    pub(crate) fn gradients(
+    /// part of dL/dv as a leaf, where that is wanted. Losses are those of this mini-batch.
+    pub(super) fn gradients(
         &mut self,
-        queue: &Queue,
         rows: &Rows,
         slopes: Option<&mut dyn Leaves>,
-    ) -> Result<Vec<Vec<f64>>> {
+        beside: Beside,
+    ) -> Result<()> {
+        let Some(held) = &self.held else { return Ok(()) };
+        let queue = &held.queue.clone();
         let failed = failure(queue);
-        let Some(held) = &self.held else { return Ok(Vec::new()) };
         held.class_losses.clear().map_err(&failed)?;
         let (all, blocks) = (0..rows.count(), self.count());
         match slopes {
@@ -38,6 +39,7 @@ impl<S: Solving> Part<S> {
                     None => queue.make(bytes).map_err(&failed)?,
                 };
                 for block in 0..blocks {
+                    beside().map_err(&failed)?;
                     let mut leaf = slopes.room()?;
                     let (held, gradient) = self.parts().map_err(&failed)?;
                     let one = block..block + 1;
@@ -52,7 +54,7 @@ impl<S: Solving> Part<S> {
                 self.slopes = Some(dv);
             }
         }
-        (0..blocks).map(|block| self.held().losses(block).map_err(&failed)).collect()
+        Ok(())
     }
 }
 

@@ -24,9 +24,17 @@ struct Asked {
     count: u64,
     /// Those known to be through.
     through: u64,
-    /// Marks, each after so many operations, that aren't known to have been passed.
-    marks: VecDeque<(u64, Mark)>,
+    /// Marks that aren't known to have been passed.
+    marks: VecDeque<Marked>,
     /// Those of each lane that all further ones here come after.
+    follows: [u64; 3],
+}
+
+/// A mark after so many operations, which come after those of each lane.
+#[derive(Clone, Copy)]
+struct Marked {
+    place: u64,
+    mark: Mark,
     follows: [u64; 3],
 }
 
@@ -74,23 +82,26 @@ impl Lanes {
         if used <= ahead.through {
             return Ok(());
         }
-        let first = ahead.marks.partition_point(|mark| mark.0 < used);
+        let first = ahead.marks.partition_point(|mark| mark.place < used);
         if first == ahead.marks.len() {
             self.mark(launcher, other)?;
         }
-        let (place, mark) = self.lanes[other as usize].marks[first];
+        let Marked { place, mark, follows } = self.lanes[other as usize].marks[first];
         launcher.follow(lane, mark)?;
-        self.lanes[lane as usize].follows[other as usize] = place;
+        let own = &mut self.lanes[lane as usize].follows;
+        own[other as usize] = place;
+        // Whatever that came after this comes after, too.
+        own.iter_mut().zip(follows).for_each(|(own, other)| *own = other.max(*own));
         Ok(())
     }
 
     /// Marks the place after all that has come to a lane, which it gives.
     pub(super) fn mark(&mut self, launcher: &mut dyn Launcher, lane: Lane) -> Result<u64, String> {
         let own = &mut self.lanes[lane as usize];
-        let marked = own.marks.back().map_or(own.through, |mark| mark.0);
+        let marked = own.marks.back().map_or(own.through, |mark| mark.place);
         if marked < own.count {
             let mark = launcher.mark(lane)?;
-            own.marks.push_back((own.count, mark));
+            own.marks.push_back(Marked { place: own.count, mark, follows: own.follows });
         }
         Ok(own.count)
     }
@@ -102,14 +113,14 @@ impl Lanes {
         (lane, place): (Lane, u64),
     ) -> Result<bool, String> {
         let own = &mut self.lanes[lane as usize];
-        while let Some((through, mark)) = own.marks.front().copied().filter(|_| own.through < place)
-        {
-            if !launcher.passed(mark)? {
+        while own.through < place {
+            let first = *own.marks.front().expect("a mark after that place");
+            if !launcher.passed(first.mark)? {
                 return Ok(false);
             }
-            own.leave_behind(launcher, through);
+            own.leave_behind(launcher, first.place);
         }
-        Ok(own.through >= place)
+        Ok(true)
     }
 
     /// Waits until it is.
@@ -122,10 +133,10 @@ impl Lanes {
         if own.through >= place {
             return Ok(());
         }
-        let first = own.marks.partition_point(|mark| mark.0 < place);
-        let (through, mark) = own.marks[first];
+        let first = own.marks.partition_point(|mark| mark.place < place);
+        let Marked { place, mark, .. } = own.marks[first];
         launcher.wait(mark)?;
-        own.leave_behind(launcher, through);
+        own.leave_behind(launcher, place);
         Ok(())
     }
 
@@ -143,8 +154,8 @@ impl Asked {
     /// All up to a place is known to be through.
     fn leave_behind(&mut self, launcher: &mut dyn Launcher, through: u64) {
         self.through = through;
-        while let Some((_, mark)) = self.marks.front().copied().filter(|mark| mark.0 <= through) {
-            launcher.forget(mark);
+        while let Some(first) = self.marks.front().filter(|mark| mark.place <= through) {
+            launcher.forget(first.mark);
             self.marks.pop_front();
         }
     }

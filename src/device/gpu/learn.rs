@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
+use super::in_turn::Beside;
 use super::mixture::Sums;
 use super::part::{Part, runs};
-use super::queue::Queue;
 use super::rows::Rows;
-use super::wait;
+use super::waiting::wait_beside;
 use super::window::Window;
 use crate::device::{ByEpoch, Learn, MiniBatches, Pace};
 use crate::kernel::text::calls::{Rates, Stepper};
@@ -28,13 +28,15 @@ pub(super) struct Next {
 impl Part<MiniBatches> {
     /// Takes every block that still learns through the mini-batches of the window that it hasn't
     /// seen, one mini-batch of all blocks after another.
-    pub(crate) fn learn(
+    pub(super) fn learn(
         &mut self,
-        queue: &Queue,
         rows: &Rows,
         how: &Learn,
         pace: &mut Pace,
+        beside: Beside,
     ) -> Result<(), String> {
+        let Some(held) = &self.held else { return Ok(()) };
+        let queue = &held.queue.clone();
         for from in (0..rows.count()).step_by(how.batch) {
             let batch = from..(from + how.batch).min(rows.count());
             let wanting = self.wanting(rows.first + batch.end);
@@ -59,12 +61,12 @@ impl Part<MiniBatches> {
                         self.step(own, run, next, (how, rows.first, batch.clone()))?;
                         // Rows of the next block are drawn and go up while those two are learned.
                         queue.mark()?;
-                        wait(queue, pace, QUEUED)?;
+                        wait_beside(queue, pace, QUEUED, beside)?;
                     }
                 }
             }
             queue.mark()?;
-            wait(queue, pace, QUEUED)?;
+            wait_beside(queue, pace, QUEUED, beside)?;
         }
         Ok(())
     }

@@ -9,16 +9,19 @@ mod check;
 pub(crate) mod choice;
 pub mod cuda;
 pub(crate) mod cut;
+pub(crate) mod fetch;
 pub(crate) mod frames;
 pub(crate) mod frozen;
 mod full_batches;
 pub(crate) mod held;
+mod in_turn;
 mod joint;
 pub(crate) mod lanes;
 pub mod launcher;
 mod layers;
 mod learn;
 pub(crate) mod look;
+mod luggage;
 pub(crate) mod mixture;
 mod network;
 pub mod opencl;
@@ -26,14 +29,14 @@ mod part;
 pub mod queue;
 mod rows;
 mod scores;
+mod shuttle;
 pub(crate) mod staging;
 mod turns;
+mod waiting;
 mod wave;
 pub(crate) mod window;
 
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::Duration;
 
 pub(crate) use self::blocks::Blocks;
 pub use self::bounds::Bounds;
@@ -55,7 +58,7 @@ use crate::model::features::Features;
 use crate::model::{Layout, Matrix};
 use crate::optim::adam::Adam;
 use crate::optim::{Offered, SharedState, Step};
-use crate::progress::{phase, tick};
+use crate::progress::phase;
 
 /// Bytes that the logits of a mini-batch may take; more of them gain nothing.
 pub(crate) const LOGITS_BYTES: usize = 1 << 30;
@@ -66,9 +69,6 @@ pub(crate) const VISIT_ROWS: usize = 8192;
 
 /// What the host computes beside it when a model is trained, as log lines say it.
 pub(crate) const STAYS_ON_HOST: &str = "the shared layers' solvers and searches of L-BFGS";
-
-/// How long to look away from a device that works.
-const MOMENT: Duration = Duration::from_micros(50);
 
 /// A device with the device text's kernels, and the host beside it.
 pub struct Gpu {
@@ -95,23 +95,6 @@ fn failure(queue: &Queue) -> impl Fn(String) -> Error + use<> {
     }
 }
 
-/// Waits until the device has come to all marks but `left`; messages move on meanwhile.
-fn wait(queue: &Queue, pace: &mut Pace, left: usize) -> std::result::Result<(), String> {
-    let mut before = usize::MAX;
-    loop {
-        let now = queue.marks_left()?;
-        if now < before {
-            tick();
-            before = now;
-        }
-        pace.poll();
-        if now <= left {
-            return Ok(());
-        }
-        sleep(MOMENT);
-    }
-}
-
 impl Gpu {
     /// `epsilon` is eps of the loss.
     pub fn new(host: Host, queue: Queue, epsilon: f32) -> Gpu {
@@ -131,6 +114,13 @@ impl Gpu {
     #[doc(hidden)]
     pub fn frames_on_host(self) -> Gpu {
         Gpu { tile: None, ..self }
+    }
+
+    /// The same where own class blocks have so many bytes of it.
+    #[doc(hidden)]
+    pub fn with_class_blocks_in(mut self, bytes: usize) -> Gpu {
+        self.room.blocks_bytes = bytes;
+        self
     }
 
     /// From now on its memory is divided so.

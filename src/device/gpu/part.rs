@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use super::held::{Held, Vector};
+use super::held::{Held, Scratch, Tables, Vector};
+use super::luggage::{Luggage, Trip, Which};
 use super::queue::{Memory, Queue};
-use crate::device::host::HeldBlocks;
 use crate::device::{ByEpoch, ClassBlock, Solving};
 
 /// Class blocks that learn in the way S.
@@ -23,7 +23,16 @@ pub(super) struct Part<S> {
     pub(super) begins: bool,
     /// dL/dv of a mini-batch.
     pub(super) slopes: Option<Memory>,
+    /// Of blocks that come and go what the host has of each.
+    pub(super) luggage: Vec<Luggage>,
 }
+
+/// What parts work in, one after the other.
+#[derive(Default)]
+pub(super) struct Lent(Option<Scratch>, Option<Memory>);
+
+/// Memory for blocks that come and go, and for a gradient of theirs once they had one.
+pub(super) struct Room(pub(super) Held, pub(super) Option<Vector>);
 
 /// One of them, less what the device has.
 pub(super) struct Own<S> {
@@ -72,8 +81,72 @@ impl<S: Solving> Part<S> {
             let weights = Arc::downgrade(&std::mem::take(&mut block.weights));
             own.push(Own { block, weights, average: Weak::new() });
         }
-        let own = RefCell::new(own);
-        Ok(Part { held, own, gradient: None, begins: true, slopes: None })
+        let (own, luggage) = (RefCell::new(own), Vec::new());
+        Ok(Part { held, own, gradient: None, begins: true, slopes: None, luggage })
+    }
+
+    /// Blocks that come, less what is in their luggage, in this memory; and their way there, with
+    /// `what` of each, during which nobody works on them.
+    pub(super) fn coming(
+        Room(mut held, gradient): Room,
+        blocks: Vec<(ClassBlock<S>, Luggage)>,
+        what: &[Which],
+    ) -> (Part<S>, Trip) {
+        let tables = held.renew(blocks.iter().map(|(block, _)| block.layout.clone()).collect());
+        let own = blocks.into_iter().map(|(block, luggage)| {
+            let weights = Arc::downgrade(&luggage.weights);
+            (Own { block, weights, average: Weak::new() }, luggage)
+        });
+        let (own, luggage): (Vec<_>, _) = own.unzip();
+        let each = (0..own.len()).flat_map(|block| what.iter().map(move |what| (block, *what)));
+        let trip = Trip::new(each, tables);
+        let (held, own) = (Some(held), RefCell::new(own));
+        (Part { held, own, gradient, begins: true, slopes: None, luggage }, trip)
+    }
+
+    /// The way home of `what` of each of those blocks, on which nobody works any more. Weights that
+    /// the host has as they are don't travel, nor does what else hasn't changed since they came.
+    pub(super) fn going(&mut self, what: &[Which]) -> Trip {
+        let mut numbers = Vec::new();
+        for (block, (own, luggage)) in
+            self.own.get_mut().iter_mut().zip(&mut self.luggage).enumerate()
+        {
+            let known = own.weights.upgrade();
+            let same = known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &luggage.weights));
+            own.changed();
+            let fresh = match known {
+                Some(known) => {
+                    luggage.weights = known;
+                    false
+                }
+                None => true,
+            };
+            for which in what {
+                let travels = match which {
+                    Which::Weights => fresh,
+                    Which::Vector(_) => !same,
+                    Which::Gradient | Which::Losses => true,
+                };
+                if travels {
+                    numbers.push((block, *which));
+                }
+            }
+            // Memory that nobody else holds is written again.
+            if fresh
+                && what.contains(&Which::Weights)
+                && Arc::get_mut(&mut luggage.weights).is_none()
+            {
+                luggage.weights = Arc::new(vec![0.0; luggage.weights.len()]);
+            }
+        }
+        Trip::new(numbers.into_iter(), Tables { shapes: Vec::new(), learned: Vec::new() })
+    }
+
+    /// The blocks with their luggage, and the memory that they were in.
+    pub(super) fn leave(self) -> (Vec<(ClassBlock<S>, Luggage)>, Room) {
+        let blocks = self.own.into_inner().into_iter().map(|own| own.block);
+        let room = Room(self.held.expect("blocks that came"), self.gradient);
+        (blocks.zip(self.luggage).collect(), room)
     }
 
     pub(super) fn count(&self) -> usize {
@@ -145,41 +218,17 @@ impl<S: Solving> Part<S> {
         held.write(held.parameters(), index, &weights)
     }
 
-    /// Gives back what the next mini-batch makes anew, so that others have room.
-    pub(super) fn make_way(&mut self) {
-        self.slopes = None;
+    /// Exchanges what it works in.
+    pub(super) fn lend(&mut self, lent: &mut Lent) {
         if let Some(held) = &mut self.held {
-            held.exchange(&mut None);
+            held.exchange(&mut lent.0);
+            std::mem::swap(&mut self.slopes, &mut lent.1);
         }
     }
 
-    /// The blocks with all that they have, once the device has come to where they are.
-    pub(super) fn take_home(self) -> Result<Vec<ClassBlock<S>>, String> {
-        (0..self.count()).try_for_each(|index| self.make_whole(index))?;
-        Ok(self.own.into_inner().into_iter().map(|own| own.block).collect())
-    }
-
-    /// Brings the sums of a pass as the host has them, which goes on.
-    pub(super) fn bring_sums<T>(&mut self, home: &mut HeldBlocks<T>) -> Result<(), String> {
-        for index in 0..self.count() {
-            let (gradient, losses) = home.sums(index);
-            let (held, room) = self.parts()?;
-            held.write(room, index, gradient)?;
-            held.set_losses(index, losses)?;
-        }
-        self.begins = false;
-        Ok(())
-    }
-
-    /// Takes the sums of a pass or a mini-batch to the host.
-    pub(super) fn take_sums<T>(&mut self, home: &mut HeldBlocks<T>) -> Result<(), String> {
-        for index in 0..self.count() {
-            let (gradient, losses) = home.sums(index);
-            let (held, room) = self.parts()?;
-            held.read_into(room, index, gradient)?;
-            *losses = held.losses(index)?;
-        }
-        Ok(())
+    /// Losses by class of each block, as the device has them.
+    pub(super) fn losses(&self) -> Result<Vec<Vec<f64>>, String> {
+        (0..self.count()).map(|block| self.held().losses(block)).collect()
     }
 
     /// Brings the sums of a block's losses to its state, where they belong there.

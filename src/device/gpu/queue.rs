@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use bytemuck::{NoUninit, Pod};
 
+use super::fetch::Fetch;
 use super::lanes::Lanes;
 use super::launcher::{Lane, Launcher};
 use super::staging::{PIECE_BYTES, Staging};
@@ -16,10 +17,10 @@ use crate::kernel::text::calls::{Argument, Buffer, Launch};
 #[derive(Clone)]
 pub struct Queue(Rc<RefCell<Inner>>);
 
-struct Inner {
-    launcher: Box<dyn Launcher>,
-    lanes: Lanes,
-    staging: Staging,
+pub(super) struct Inner {
+    pub(super) launcher: Box<dyn Launcher>,
+    pub(super) lanes: Lanes,
+    pub(super) staging: Staging,
     /// Places in the work that `mark` was asked for and that the device may not have come to.
     marks: VecDeque<u64>,
     /// Bytes of memory at most.
@@ -34,15 +35,6 @@ struct Inner {
 pub(crate) struct Memory {
     queue: Queue,
     buffer: Buffer,
-    bytes: usize,
-}
-
-/// Bytes that come down while others work.
-pub(crate) struct Fetch {
-    queue: Queue,
-    lane: Lane,
-    /// The piece of staging memory that they come through.
-    piece: usize,
     bytes: usize,
 }
 
@@ -199,8 +191,16 @@ impl Queue {
         self.asked(|Inner { launcher, lanes, .. }| lanes.finish(&mut **launcher))
     }
 
+    /// Gives back a piece of memory that something came down through.
+    pub(super) fn leave(&self, piece: (Lane, usize)) {
+        self.0.borrow_mut().staging.leave(piece);
+    }
+
     /// Asks the launcher, unless the device is lost; what it can't do it is lost by.
-    fn asked<T>(&self, ask: impl FnOnce(&mut Inner) -> Result<T, String>) -> Result<T, String> {
+    pub(super) fn asked<T>(
+        &self,
+        ask: impl FnOnce(&mut Inner) -> Result<T, String>,
+    ) -> Result<T, String> {
         let inner = &mut *self.0.borrow_mut();
         if let Some((lost, _)) = &inner.lost {
             return Err(lost.clone());
@@ -244,6 +244,14 @@ impl Memory {
             done += self.write_piece(lane, at + done, &bytes[done..], true)?;
         }
         Ok(())
+    }
+
+    /// As `write_beside`, of as many bytes as can be copied now without waiting; how many.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub(crate) fn write_some(&self, at: usize, bytes: &[u8]) -> Result<usize, String> {
+        self.write_piece(Lane::Up, at, bytes, false)
     }
 
     fn write_piece(
@@ -304,6 +312,15 @@ impl Memory {
         Ok(())
     }
 
+    /// Begins to fetch at most so many bytes, from byte `at` on, beside launches after this; none
+    /// where that would have to wait for others that are fetched.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub(crate) fn fetch_some(&self, at: usize, bytes: usize) -> Result<Option<Fetch>, String> {
+        self.fetch_piece(Lane::Down, at, bytes, false)
+    }
+
     fn fetch_piece(
         &self,
         lane: Lane,
@@ -321,7 +338,7 @@ impl Memory {
             launcher.fetch(lane, (self.buffer, at), (stage, 0..bytes))?;
             staging.fetched((lane, piece), place);
             lanes.mark(launcher, lane)?;
-            Ok(Some(Fetch { queue: self.queue.clone(), lane, piece, bytes }))
+            Ok(Some(Fetch { queue: self.queue.clone(), piece: (lane, piece), bytes }))
         })
     }
 
@@ -341,31 +358,6 @@ impl Memory {
 
     fn proves(&self, at: usize, bytes: usize) {
         assert!(at + bytes <= self.bytes, "bytes beyond a device's memory");
-    }
-}
-
-impl Fetch {
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Waits for them, and copies them to where they are wanted.
-    ///
-    /// # Errors
-    /// The device is lost, or what made them has failed.
-    pub(crate) fn wait(self, to: &mut [u8]) -> Result<(), String> {
-        self.queue.asked(|Inner { launcher, lanes, staging, .. }| {
-            let (stage, until) = staging.taken((self.lane, self.piece));
-            lanes.wait(&mut **launcher, (self.lane, until))?;
-            to.copy_from_slice(launcher.staged(stage, 0..self.bytes));
-            Ok(())
-        })
-    }
-}
-
-impl Drop for Fetch {
-    fn drop(&mut self) {
-        self.queue.0.borrow_mut().staging.leave((self.lane, self.piece));
     }
 }
 

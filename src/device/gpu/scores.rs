@@ -4,11 +4,12 @@ use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::failure;
 use super::held::{Held, Scratch};
 use super::queue::Queue;
+use super::waiting::wait;
 use super::wave::Visitor;
 use super::window::{Source, Window};
-use super::{failure, wait};
 use crate::device::{AtRest, Pace, Resting, Scores, Which};
 use crate::error::Result;
 use crate::model::stride_of;

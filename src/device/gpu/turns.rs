@@ -2,13 +2,17 @@
 //! the same on all ranks.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::thread::sleep;
 
 use super::blocks::{Blocks, Place};
 use super::failure;
+use super::luggage::{Luggage, Which};
 use super::mixture::Sums;
-use super::part::Part;
+use super::part::{Part, Room};
 use super::queue::Queue;
 use super::rows::Rows;
+use super::waiting::MOMENT;
 use crate::device::{Between, ClassBlock, Learn, MiniBatches, Pace, Solving, Turn};
 use crate::error::Result;
 use crate::kernel::vector::Instructions;
@@ -75,21 +79,46 @@ impl Blocks<MiniBatches> {
 
     /// The gradient of a turn, on the host; its losses are added to the epoch's.
     fn gradient_of(&mut self, rows: &Rows, how: &Learn, turn: &Turn) -> Told<Vec<f32>> {
-        let (queue, logits) = (self.queue.clone(), self.logits_bytes);
-        let (epsilon, batch) = (self.epsilon, turn.rows.clone());
-        match self.at_mut(turn.block) {
-            (Place::Here(part), own) => part.gradient(&queue, rows, how, (own, batch)),
-            (Place::Home(home), own) => {
+        let batch = turn.rows.clone();
+        let home = matches!(self.at_mut(turn.block), (Place::Home(_), _));
+        let room = if home { Some(self.room()?) } else { None };
+        let queue = self.queue.clone();
+        match (self.at_mut(turn.block), room) {
+            ((Place::Home(home), own), Some(room)) => {
                 let ClassBlock { layout, weights, state } = home.of_mut(own);
-                let (layout, weights) = (layout.clone(), weights.clone());
-                let one = vec![ClassBlock { layout, weights, state: () }];
-                let mut part = Part::new((&queue, logits), epsilon, one)?;
-                part.held().set_losses(0, &state.losses)?;
+                let block =
+                    ClassBlock { layout: layout.clone(), weights: Arc::default(), state: () };
+                let (weights, losses) = (weights.clone(), state.losses.clone());
+                let luggage = Luggage { weights, losses, ..Luggage::default() };
+                let what = [Which::Weights, Which::Losses];
+                let (mut part, mut trip) = Part::coming(room, vec![(block, luggage)], &what);
+                while !trip.over() {
+                    if !trip.up(&part)? {
+                        sleep(MOMENT);
+                    }
+                }
                 let gradient = part.gradient(&queue, rows, how, (0, batch))?;
                 state.losses = part.held().losses(0)?;
+                let (_, room) = part.leave();
+                self.rooms.as_mut().expect("where it came from").give(room);
                 Ok(gradient)
             }
+            ((Place::Here(part), own), _) => part.gradient(&queue, rows, how, (own, batch)),
+            _ => panic!("a room for those that come"),
         }
+    }
+
+    /// Memory for a block that comes for a turn; those that are there go home where there is none.
+    fn room(&mut self) -> Told<Room> {
+        let rooms = self.rooms.as_mut().expect("blocks that come and go");
+        if let Some(room) = rooms.take()? {
+            return Ok(room);
+        }
+        let mut poll = || ();
+        let pace = &mut Pace::new(&mut poll, &|| false);
+        self.send_home(pace)?;
+        let rooms = self.rooms.as_mut().expect("as before");
+        Ok(rooms.take()?.expect("all are free"))
     }
 
     /// The step of a turn by a gradient that the host has.

@@ -8,7 +8,7 @@ use super::frozen::BlockLosses;
 use super::held::{Held, Scratch};
 use super::layers::Tape;
 use super::queue::{Memory, Queue};
-use super::wait;
+use super::waiting::wait;
 use super::window::Window;
 use crate::device::Pace;
 use crate::device::host;

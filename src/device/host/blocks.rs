@@ -99,11 +99,21 @@ impl<S> HeldBlocks<S> {
         self.blocks.drain(..).map(|own| own.block).collect()
     }
 
-    /// A block's gradient and losses of the pass or the mini-batch under way.
-    pub(crate) fn sums(&mut self, index: usize) -> (&mut Vec<f32>, &mut Vec<f64>) {
+    /// Takes a block's gradient and losses of the pass or the mini-batch under way.
+    pub(crate) fn take_sums(&mut self, index: usize) -> (Vec<f32>, Vec<f64>) {
         let own = &mut self.blocks[index];
         own.make_room();
-        (&mut own.gradient, &mut own.losses)
+        (std::mem::take(&mut own.gradient), std::mem::take(&mut own.losses))
+    }
+
+    /// Puts them back, as they are now.
+    pub(crate) fn put_sums(&mut self, index: usize, (gradient, losses): (Vec<f32>, Vec<f64>)) {
+        (self.blocks[index].gradient, self.blocks[index].losses) = (gradient, losses);
+    }
+
+    /// Losses of each block, of the pass or the mini-batch under way.
+    pub(crate) fn losses(&self) -> impl Iterator<Item = Vec<f64>> {
+        self.blocks.iter().map(|own| own.losses.clone())
     }
 }
 
