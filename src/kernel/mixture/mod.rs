@@ -5,6 +5,7 @@
 //! asks for `expert_gradient`, stage 2 for `activation_gradient`, pretraining for both of one
 //! sweep. Where there are fewer blocks than threads, several threads, a team, share a block.
 
+mod cut;
 pub mod definition;
 pub mod layout;
 pub mod reference;
@@ -13,21 +14,15 @@ mod transpose;
 
 use std::ops::Range;
 
+use self::cut::{Part, cut, height, parts, tiles};
 use self::layout::Layout;
 pub use self::transpose::{transpose, transpose_into, transpose_panels};
 use crate::kernel::matrix::Matrix;
-use crate::kernel::product::{Left, Output, Panels, Size, Start, Workspace};
+use crate::kernel::product::{Apart, Left, Output, Panels, Size, Start, Workspace};
 use crate::kernel::sweep::{self, Tile};
 use crate::kernel::vector::{Instructions, LANES, load, map2, store};
 use crate::labels::Labels;
 use crate::team::Team;
-
-/// Numbers of logits of one tile: 256 KiB.
-const TILE_LOGITS: usize = 65_536;
-/// Rows of a tile at least, unless there are fewer: every tile passes over all weights of a block.
-const TILE_ROWS_MIN: usize = 240;
-/// And at most.
-const TILE_ROWS_MAX: usize = 480;
 
 /// One thread's room for the work on tiles, made once.
 pub struct Kernel {
@@ -108,7 +103,7 @@ impl Kernel {
     ) {
         check_losses(block, passing, &rows, class_loss);
         let mut swept = std::mem::take(&mut self.swept);
-        for tile in tiles(block.layout, rows.clone()) {
+        for tile in tiles(block.layout, rows.clone(), 1) {
             let dv = rows_of(dv, passing, tile.start - rows.start..tile.end - rows.start);
             let slopes = swept.gradients(&mut Team::alone(self), block, passing, tile, class_loss);
             self.add_activation_gradient(block.layout, transposed, slopes, dv);
@@ -141,30 +136,33 @@ impl Kernel {
         Tile { layout, logits, labels, weights, rows, epsilon: self.epsilon }
     }
 
-    /// dW += V' dZ (= from `Start::Zero`) of some panels from `first` on, and their db += column
-    /// sums of dZ.
+    /// dW += V' dZ (= from `Start::Zero`) of a rectangle, and db += column sums of dZ where it has
+    /// biases.
     fn add_expert_gradient(
         &mut self,
         layout: &Layout,
         (activations, rows): (&Matrix, Range<usize>),
         slopes: &[f32],
         start: Start,
-        (first, weights, biases): (usize, &mut [f32], &mut [f32]),
+        mut part: Part,
     ) {
         let (columns, stride) = (layout.columns(), activations.stride());
-        let panels = biases.len() / LANES;
-        let size = Size { rows: layout.width, depth: rows.len(), panels };
-        let turned = Left { data: activations.run(rows), row: 1, column: stride };
-        let own = Panels { data: &slopes[first * LANES..], row: columns, panel: LANES };
-        let mut sums = Output { data: weights, row: LANES, panel: layout.width * LANES };
+        let panels = part.weights.len();
+        let stretch = part.weights[0].len() / LANES;
+        let size = Size { rows: stretch, depth: rows.len(), panels };
+        let turned = &activations.run(rows)[part.from..];
+        let turned = Left { data: turned, row: 1, column: stride };
+        let own = Panels { data: &slopes[part.first * LANES..], row: columns, panel: LANES };
+        let sums = &mut Apart { panels: &mut part.weights };
         match start {
-            Start::Zero => self.gemm.multiply(size, turned, own, &mut sums),
-            Start::Output => self.gemm.accumulate(size, turned, own, &mut sums),
+            Start::Zero => self.gemm.multiply(size, turned, own, sums),
+            Start::Output => self.gemm.accumulate(size, turned, own, sums),
         }
+        let Some(biases) = part.biases else { return };
         for group in &layout.groups {
             let experts = group.first_panel + group.gates..group.end();
-            for panel in experts.start.max(first)..experts.end.min(first + panels) {
-                let at = (panel - first) * LANES;
+            for panel in experts.start.max(part.first)..experts.end.min(part.first + panels) {
+                let at = (panel - part.first) * LANES;
                 let add =
                     |sum, row: &[f32]| map2(sum, load(row, panel * LANES), |sum, dz| sum + dz);
                 let sum = slopes.chunks_exact(columns).fold(load(biases, at), add);
@@ -283,7 +281,7 @@ pub fn both_gradients<S: AsMut<Kernel> + Send>(
     gradients(team, block, passing, rows, (Start::Zero, gradient), Some(activations), class_loss);
 }
 
-/// A team sweeps its rows, then divides the panels of dW, and then the rows of dV.
+/// A team divides the rows of a tile's sweep, then dW, and then the rows of dV.
 fn gradients<S: AsMut<Kernel> + Send>(
     team: &mut Team<S>,
     block: Block,
@@ -304,18 +302,15 @@ fn gradients<S: AsMut<Kernel> + Send>(
         weights.fill(0.0);
     }
     let mut swept = std::mem::take(&mut team.own().as_mut().swept);
-    for tile in tiles(layout, rows.clone()) {
+    let cut = cut(layout.width, layout.panels, team.threads());
+    for tile in tiles(layout, rows.clone(), team.threads()) {
         let slopes = swept.gradients(team, block, passing, tile.clone(), class_loss);
         let start = if tile.start == rows.start { start } else { Start::Output };
-        let panels = layout.panels.div_ceil(team.threads());
-        let parts = weights.chunks_mut(panels * layout.width * LANES);
-        let parts = parts.zip(biases.chunks_mut(panels * LANES)).zip((0..).step_by(panels));
-        let add =
-            |member: &mut S, ((weights, biases), first): ((&mut [f32], &mut [f32]), usize)| {
-                let (left, part) = ((passing.activations, tile.clone()), (first, weights, biases));
-                member.as_mut().add_expert_gradient(layout, left, slopes, start, part);
-            };
-        team.for_each(parts, add);
+        let add = |member: &mut S, part: Part| {
+            let left = (passing.activations, tile.clone());
+            member.as_mut().add_expert_gradient(layout, left, slopes, start, part);
+        };
+        team.for_each(parts((&mut *weights, &mut *biases), layout.width, cut), add);
         if let Some((transposed, dv)) = &mut dv {
             let dv = rows_of(dv, passing, tile.start - rows.start..tile.end - rows.start);
             let height = height(tile.len(), team.threads());
@@ -330,22 +325,8 @@ fn gradients<S: AsMut<Kernel> + Send>(
     team.own().as_mut().swept = swept;
 }
 
-/// Rows of a tile that each member of a team takes, the last one perhaps fewer.
-fn height(rows: usize, team: usize) -> usize {
-    rows.div_ceil(team).next_multiple_of(4)
-}
-
 /// Some rows of [rows][stride of d].
 fn rows_of<'a>(numbers: &'a mut [f32], passing: Passing, rows: Range<usize>) -> &'a mut [f32] {
     let stride = passing.activations.stride();
     &mut numbers[rows.start * stride..rows.end * stride]
-}
-
-/// Cuts rows into about equal tiles whose logits stay in cache, whole register tiles but for the
-/// last.
-fn tiles(layout: &Layout, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
-    let most = (TILE_LOGITS / layout.columns()).clamp(TILE_ROWS_MIN, TILE_ROWS_MAX);
-    let count = rows.len().div_ceil(most).max(1);
-    let height = rows.len().div_ceil(count).next_multiple_of(12).max(12);
-    rows.clone().step_by(height).map(move |from| from..(from + height).min(rows.end))
 }

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Block, Kernel, Passing, check, check_block, tiles};
+use super::cut::tiles;
+use super::{Block, Kernel, Passing, check, check_block};
 use crate::kernel::matrix::Matrix;
 use crate::kernel::sweep;
 use crate::labels::Labels;
@@ -47,7 +48,7 @@ impl Kernel {
         let classes = block.layout.classes.len();
         assert_eq!(scores.len(), rows.len() * classes, "a score for each row and class");
         let mut swept = std::mem::take(&mut self.swept);
-        for tile in tiles(block.layout, rows.clone()) {
+        for tile in tiles(block.layout, rows.clone(), 1) {
             let (logits, _) = swept.of(block.layout, tile.len());
             let own = tile.start - rows.start..tile.end - rows.start;
             let scores = &mut scores[own.start * classes..own.end * classes];

@@ -6,9 +6,13 @@
 //! what lets ranks, threads and processors agree (ARCHITECTURE.md, "Same bits").
 
 pub mod definition;
+mod destination;
 mod pack;
 mod registers;
 
+pub(crate) use self::destination::Apart;
+use self::destination::Places;
+pub use self::destination::{Destination, Output};
 use self::pack::pack;
 #[cfg(target_arch = "aarch64")]
 use self::registers::Quarters;
@@ -30,13 +34,6 @@ pub struct Left<'a> {
 #[derive(Clone, Copy)]
 pub struct Panels<'a> {
     pub data: &'a [f32],
-    pub row: usize,
-    pub panel: usize,
-}
-
-/// C, by row and panel: sixteen numbers begin at `data[i * row + panel * panel_stride]`.
-pub struct Output<'a> {
-    pub data: &'a mut [f32],
     pub row: usize,
     pub panel: usize,
 }
@@ -80,52 +77,58 @@ impl Workspace {
     }
 
     /// C += A B. Padding lanes of a panel are treated as all others.
-    pub fn accumulate(&mut self, size: Size, a: Left, b: Panels, c: &mut Output) {
+    pub fn accumulate(&mut self, size: Size, a: Left, b: Panels, c: &mut impl Destination) {
         if size.depth > 0 {
             self.product(size, Start::Output, a, b, c);
         }
     }
 
     /// C = A B, whatever C held: 0 where there is no depth.
-    pub fn multiply(&mut self, size: Size, a: Left, b: Panels, c: &mut Output) {
+    pub fn multiply(&mut self, size: Size, a: Left, b: Panels, c: &mut impl Destination) {
         if size.depth > 0 {
             return self.product(size, Start::Zero, a, b, c);
         }
-        if size.rows > 0 && size.panels > 0 {
-            check_output(size, c);
+        if size.rows == 0 || size.panels == 0 {
+            return;
         }
-        for row in 0..size.rows {
-            for panel in 0..size.panels {
-                c.data[row * c.row + panel * c.panel..][..LANES].fill(0.0);
+        c.check(size);
+        let mut places = c.places();
+        for panel in 0..size.panels {
+            for row in 0..size.rows {
+                let place = places.of(panel).wrapping_add(row * places.row());
+                // SAFETY: `check` has passed, so sixteen numbers lie there.
+                unsafe { place.cast::<Lanes>().write_unaligned([0.0; LANES]) };
             }
         }
     }
 
-    fn product(&mut self, size: Size, start: Start, a: Left, b: Panels, c: &mut Output) {
+    fn product(&mut self, size: Size, start: Start, a: Left, b: Panels, c: &mut impl Destination) {
         if size.rows == 0 || size.panels == 0 {
             return;
         }
-        check(size, a, b, c);
+        check(size, a, b);
+        c.check(size);
+        let c = &mut c.places();
         let packed = &mut self.packed[..];
         match self.instructions.set() {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: the token says that the processor has them; `check` has bounded B and C.
+            // SAFETY: the token says that the processor has them; the checks have bounded B and C.
             Set::Avx512 => unsafe { avx512(size, start, a, b, c, packed) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Set::Avx2 => unsafe { avx2(size, start, a, b, c, packed) },
             #[cfg(target_arch = "aarch64")]
-            // SAFETY: 64-bit ARM has NEON; `check` has bounded B and C.
-            Set::Neon => unsafe { blocks::<Quarters, 6, 1>(size, start, a, b, c, packed) },
-            // SAFETY: every processor can; `check` has bounded B and C.
-            Set::Plain => unsafe { blocks::<Lanes, 6, 1>(size, start, a, b, c, packed) },
+            // SAFETY: 64-bit ARM has NEON; the checks have bounded B and C.
+            Set::Neon => unsafe { blocks::<Quarters, 6, 1, _>(size, start, a, b, c, packed) },
+            // SAFETY: every processor can; the checks have bounded B and C.
+            Set::Plain => unsafe { blocks::<Lanes, 6, 1, _>(size, start, a, b, c, packed) },
         }
     }
 }
 
 /// What arithmetic without bounds checks relies on: all numbers of a product, of which there is at
-/// least one, lie within A, B and C.
-fn check(size: Size, a: Left, b: Panels, c: &Output) {
+/// least one, lie within A and B. C has checks of its own.
+fn check(size: Size, a: Left, b: Panels) {
     let Size { rows, depth, panels } = size;
     assert!(within([(rows, a.row), (depth, a.column)], 1, a.data), "A is too short");
     assert!(within([(panels, b.panel), (depth, b.row)], LANES, b.data), "B is too short");
@@ -133,18 +136,6 @@ fn check(size: Size, a: Left, b: Panels, c: &Output) {
     assert!(end_to_end, "rows or columns of A lie end to end");
     let apart = (a.row > 0 || rows == 1) && (a.column > 0 || depth == 1);
     assert!(apart, "rows and columns of A lie apart");
-    check_output(size, c);
-}
-
-/// That all numbers of C lie within it, and each in a place of its own.
-fn check_output(Size { rows, panels, .. }: Size, c: &Output) {
-    assert!(within([(rows, c.row), (panels, c.panel)], LANES, c.data), "C is too short");
-    let apart = |outer: usize, stride: usize, inner: usize, step: usize| {
-        (outer == 1 || stride >= (inner - 1) * step + LANES) && (inner == 1 || step >= LANES)
-    };
-    let (by_row, by_panel) =
-        (apart(rows, c.row, panels, c.panel), apart(panels, c.panel, rows, c.row));
-    assert!(by_row || by_panel, "numbers of C lie on each other");
 }
 
 /// Whether the last of some blocks of `numbers`, both of their steps (how many, at least 1, and how
@@ -164,18 +155,32 @@ fn within(steps: [(usize, usize); 2], numbers: usize, data: &[f32]) -> bool {
 /// `check` has passed.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
-unsafe fn avx512(size: Size, start: Start, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
+unsafe fn avx512(
+    size: Size,
+    start: Start,
+    a: Left,
+    b: Panels,
+    c: &mut impl Places,
+    packed: &mut [f32],
+) {
     // SAFETY: this function's own instructions; `check` has passed.
-    unsafe { blocks::<Full, 12, 2>(size, start, a, b, c, packed) };
+    unsafe { blocks::<Full, 12, 2, _>(size, start, a, b, c, packed) };
 }
 
 /// # Safety
 /// `check` has passed.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(size: Size, start: Start, a: Left, b: Panels, c: &mut Output, packed: &mut [f32]) {
+unsafe fn avx2(
+    size: Size,
+    start: Start,
+    a: Left,
+    b: Panels,
+    c: &mut impl Places,
+    packed: &mut [f32],
+) {
     // SAFETY: this function's own instructions; `check` has passed.
-    unsafe { blocks::<Halves, 6, 1>(size, start, a, b, c, packed) };
+    unsafe { blocks::<Halves, 6, 1, _>(size, start, a, b, c, packed) };
 }
 
 /// The product in blocks of depth and rows, by register tiles of `ROWS` x (16 `PANELS`).
@@ -183,12 +188,12 @@ unsafe fn avx2(size: Size, start: Start, a: Left, b: Panels, c: &mut Output, pac
 /// # Safety
 /// The processor has the instructions of `V`, and `check` has passed.
 #[inline(always)]
-unsafe fn blocks<V: Vector, const ROWS: usize, const PANELS: usize>(
+unsafe fn blocks<V: Vector, const ROWS: usize, const PANELS: usize, C: Places>(
     size: Size,
     start: Start,
     a: Left,
     b: Panels,
-    c: &mut Output,
+    c: &mut C,
     packed: &mut [f32],
 ) {
     // Equal blocks: a short last one would pass over C for little.
@@ -204,15 +209,17 @@ unsafe fn blocks<V: Vector, const ROWS: usize, const PANELS: usize>(
             let mut panel = 0;
             while panel < size.panels {
                 let b_from = &b.data[panel * b.panel + depth_from * b.row..];
-                let c_from = row_from * c.row + panel * c.panel;
-                let b = Panels { data: b_from, ..b };
+                let (b, row) = (Panels { data: b_from, ..b }, c.row());
+                let mut place = |panel| c.of(panel).wrapping_add(row_from * row);
                 if panel + PANELS <= size.panels {
+                    let to = (std::array::from_fn(|next| place(panel + next)), row);
                     // SAFETY: these panels and rows are some of the product's.
-                    unsafe { strips::<V, ROWS, PANELS>(packed, rows, depth, start, b, c, c_from) };
+                    unsafe { strips::<V, ROWS, PANELS>(packed, rows, depth, start, b, to) };
                     panel += PANELS;
                 } else {
+                    let to = ([place(panel)], row);
                     // SAFETY: as above.
-                    unsafe { strips::<V, ROWS, 1>(packed, rows, depth, start, b, c, c_from) };
+                    unsafe { strips::<V, ROWS, 1>(packed, rows, depth, start, b, to) };
                     panel += 1;
                 }
             }
@@ -221,11 +228,11 @@ unsafe fn blocks<V: Vector, const ROWS: usize, const PANELS: usize>(
 }
 
 /// All rows of a packed block times some panels. The last strip takes the smallest tile that holds
-/// it.
+/// it. `to`: where each panel of C begins, and how far its rows are apart.
 ///
 /// # Safety
 /// The processor has the instructions of `V`; `PANELS` panels of `depth` lie within B from its
-/// beginning, and as many of `rows` rows within C from `c_from` on.
+/// beginning, and `rows` rows of C from each of `to` on.
 #[inline(always)]
 unsafe fn strips<V: Vector, const ROWS: usize, const PANELS: usize>(
     packed: &[f32],
@@ -233,20 +240,19 @@ unsafe fn strips<V: Vector, const ROWS: usize, const PANELS: usize>(
     depth: usize,
     start: Start,
     b: Panels,
-    c: &mut Output,
-    c_from: usize,
+    (to, row): ([*mut f32; PANELS], usize),
 ) {
     for (index, strip) in packed.chunks_exact(ROWS * depth).take(rows.div_ceil(ROWS)).enumerate() {
         let live = ROWS.min(rows - index * ROWS);
-        let c_at = c_from + index * ROWS * c.row;
+        let to = (to.map(|panel| panel.wrapping_add(index * ROWS * row)), row);
         // SAFETY: the strip's live rows are some of these rows, its depth is theirs.
         unsafe {
             if live > 2 * ROWS / 3 {
-                register_tile::<V, ROWS, ROWS, PANELS>(strip, live, start, b, c, c_at);
+                register_tile::<V, ROWS, ROWS, PANELS>(strip, live, start, b, to);
             } else if ROWS == 12 && live > 4 {
-                register_tile::<V, ROWS, 8, PANELS>(strip, live, start, b, c, c_at);
+                register_tile::<V, ROWS, 8, PANELS>(strip, live, start, b, to);
             } else {
-                register_tile::<V, ROWS, 4, PANELS>(strip, live, start, b, c, c_at);
+                register_tile::<V, ROWS, 4, PANELS>(strip, live, start, b, to);
             }
         }
     }
@@ -257,19 +263,17 @@ unsafe fn strips<V: Vector, const ROWS: usize, const PANELS: usize>(
 ///
 /// # Safety
 /// The processor has the instructions of `V`; `PANELS` panels of the strip's depth lie within B
-/// from its beginning, and as many of `live` rows within C from `c_at` on.
+/// from its beginning, and `live` rows of C from each of `to` on.
 #[inline(always)]
 unsafe fn register_tile<V: Vector, const ROWS: usize, const TILE: usize, const PANELS: usize>(
     strip: &[f32],
     live: usize,
     start: Start,
     b: Panels,
-    c: &mut Output,
-    c_at: usize,
+    (to, apart): ([*mut f32; PANELS], usize),
 ) {
-    let c_at = c.data[c_at..].as_mut_ptr();
     // SAFETY: within C for rows below `live`; no others are asked for.
-    let place = |row: usize, panel: usize| unsafe { c_at.add(row * c.row + panel * c.panel) };
+    let place = |row: usize, panel: usize| unsafe { to[panel].add(row * apart) };
     // SAFETY: the processor has the instructions.
     let zero = unsafe { V::splat(0.0) };
     let mut sums = [[zero; PANELS]; TILE];
