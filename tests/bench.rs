@@ -14,11 +14,15 @@ fn rows(arguments: &str) -> Vec<Value> {
 fn every_part_gives_its_figures() {
     let mixture = "mixture --classes 40 --experts 2 --rows 50 --activations 24 --threads 1";
     let mixture_keys = ["seconds", "rows_per_second", "gflops", "peak_mib"];
-    let table: [(&str, &[&str]); 8] = [
+    let table: [(&str, &[&str]); 9] = [
         ("gemm --rows 30 --depth 20 --columns 40", &["seconds", "gflops"]),
         (mixture, &mixture_keys),
         (&format!("{mixture} --stage 2"), &mixture_keys),
         (&format!("{mixture} --kernel plain"), &mixture_keys),
+        (
+            "annotate --rows 600 --classes 40 --activations 24 --threads 2",
+            &["rows_per_second", "share_of_product_by_core_time", "core_hours_per_billion"],
+        ),
         ("input --rows 300 --features 8 --classes 9", &["rows_per_second", "cores_fed"]),
         ("sum --leaves 9 --length 100 --ranks 3", &["ordered_seconds", "price_of_same_bits"]),
         ("metrics --rows 200 --classes 30", &["seconds", "peak_mib", "gap_at_20"]),

@@ -188,10 +188,14 @@ fn other_commands_are_watched_too() {
     let all = format!("{}/*.h5", scratch.path("more").display());
     let evaluate = reelscale("evaluate --model").path(&model).arg("--data").arg(&all);
     let annotate = reelscale("annotate --model").path(&model).arg("--data").arg(&all);
-    let annotate = annotate.arg("--output").path(&scratch.path("annotated.csv"));
+    let annotate = annotate.arg("--output");
+    let parts = annotate.clone().arg(format!("{}/", scratch.path("annotated").display()));
+    let annotate = annotate.path(&scratch.path("annotated.csv"));
     let convert = reelscale("convert --from svmlight --output").path(&scratch.path("converted"));
     let convert = convert.path(&scratch.path("rows.txt")).path(&scratch.path("again.txt"));
-    for (name, command) in [("evaluate", evaluate), ("annotate", annotate), ("convert", convert)] {
+    for (name, command) in
+        [("evaluate", evaluate), ("annotate", annotate), ("annotate", parts), ("convert", convert)]
+    {
         let run = command.arg("--stall-seconds").arg(STALL).ranks(2).within(90).spawn();
         let processes = watching(&run, 2);
         let line = stopped(run, &processes, &[1]);

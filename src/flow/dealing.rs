@@ -14,24 +14,25 @@ const EVERY: Duration = Duration::from_millis(50);
 
 /// What a rank says of itself. Counts never fall.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Standing {
+pub struct Standing {
     /// Rows that it has computed.
-    pub(crate) rows: u64,
+    pub rows: u64,
     /// Parts that it is through with, written and all.
-    pub(crate) finished: u64,
+    pub finished: u64,
     /// Rows that it wants to have at hand.
-    pub(crate) wanted: u64,
+    pub wanted: u64,
     /// Whether it goes no further: it has failed or is told to stop.
-    pub(crate) leaves: bool,
+    pub leaves: bool,
 }
 
 /// Parts that are dealt, as one rank sees them; all ranks see the same.
-pub(crate) struct Dealing<'a> {
+pub struct Dealing<'a> {
     comm: &'a Comm,
     table: Table,
     call: Option<Exchange<'a, [u64; 4]>>,
     /// When the last roll call ended.
     last: Option<Instant>,
+    every: Duration,
 }
 
 /// Who has got which parts, and how far all have come.
@@ -92,13 +93,18 @@ impl Table {
 impl<'a> Dealing<'a> {
     /// Of parts of so many rows each, to the ranks of `comm`, all of which begin it.
     pub(crate) fn new(comm: &'a Comm, rows: Vec<u64>) -> Dealing<'a> {
+        Dealing::within(comm, rows, EVERY)
+    }
+
+    /// The same with another time that a rank lets others wait at most.
+    pub fn within(comm: &'a Comm, rows: Vec<u64>, every: Duration) -> Dealing<'a> {
         let mut table = Table::new(rows, comm.size());
         table.over = table.rows.is_empty();
-        Dealing { comm, table, call: None, last: None }
+        Dealing { comm, table, call: None, last: None, every }
     }
 
     /// Whether all parts are finished, or a rank leaves: no roll call follows.
-    pub(crate) fn over(&self) -> bool {
+    pub fn over(&self) -> bool {
         self.table.over
     }
 
@@ -109,12 +115,12 @@ impl<'a> Dealing<'a> {
 
     /// Moves the roll call on, which this rank comes to if it is time, and gives the parts that
     /// have fallen to it. Waits for nobody.
-    pub(crate) fn poll(&mut self, own: Standing) -> Vec<usize> {
+    pub fn poll(&mut self, own: Standing) -> Vec<usize> {
         if self.over() {
             return Vec::new();
         }
-        if self.call.is_none() && self.is_due(own) {
-            self.call = Some(self.comm.start_all_gather(&[own.words()]));
+        if self.is_due(own) {
+            self.come(own);
         }
         match self.call.as_mut().is_some_and(Exchange::poll) {
             true => self.take(),
@@ -123,13 +129,18 @@ impl<'a> Dealing<'a> {
     }
 
     /// The same of a rank that has nothing else to do: waits for the others.
-    pub(crate) fn wait(&mut self, own: Standing) -> Vec<usize> {
+    pub fn wait(&mut self, own: Standing) -> Vec<usize> {
         if self.over() {
             return Vec::new();
         }
+        self.come(own);
+        self.take()
+    }
+
+    /// Comes to the roll call, unless this rank has.
+    fn come(&mut self, own: Standing) {
         let comm = self.comm;
         self.call.get_or_insert_with(|| comm.start_all_gather(&[own.words()]));
-        self.take()
     }
 
     fn is_due(&self, own: Standing) -> bool {
@@ -138,7 +149,7 @@ impl<'a> Dealing<'a> {
         let wants = table.got[self.comm.rank()].saturating_sub(own.rows) < own.wanted;
         let news = own.leaves || wants && table.dealt < table.rows.len();
         let is_last = table.dealt == table.rows.len() && own.finished > before.finished;
-        news || is_last || self.last.is_none_or(|last| last.elapsed() >= EVERY)
+        news || is_last || self.last.is_none_or(|last| last.elapsed() >= self.every)
     }
 
     /// Waits for the roll call.

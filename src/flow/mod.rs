@@ -1,6 +1,6 @@
 //! The two flows, and what they need of rows: what is frozen travels, what is learned stays home.
 
-pub(crate) mod dealing;
+pub mod dealing;
 pub mod experts_travel;
 pub mod home_rows;
 pub mod own_rows;

@@ -108,15 +108,23 @@ fn evaluate_and_annotate_name_their_device() {
         let to = folder.join(format!("{device}.csv"));
         on("annotate", device).arg("--output").path(&to).stdout();
         // In parts, by whole models and in waves.
-        let parts = ["whole", "waves"].map(|way| {
+        let part = |way: &str, gib: f64| {
             let to = folder.join(format!("{device}-{way}/"));
-            let command = on("annotate --part-rows 100 --threads 1", device);
-            let command = command.arg("--format").arg("long").arg("--output").path(&to);
-            let limited =
-                ["--memory-gib", "0.0015"].into_iter().take(if way == "waves" { 2 } else { 0 });
-            limited.fold(command, |command, word| command.arg(word)).stdout();
-            fs::read_to_string(to.join("manifest.json")).unwrap()
-        });
+            let command = on("annotate --part-rows 100 --threads 1 --format long", device);
+            let command = command.arg("--memory-gib").arg(format!("{gib}")).arg("--output");
+            (command.path(&to), to)
+        };
+        let least = part("none", 0.000_001).0.fails_with(9);
+        let least = least.split("needs ").nth(1).unwrap().split(' ').next().unwrap();
+        let least: f64 = least.parse().unwrap();
+        let parts =
+            [("whole", 0.0, false), ("waves", 1.001 * least, true)].map(|(way, gib, waves)| {
+                let (command, to) = part(way, gib);
+                let output = command.output();
+                let log = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success() && log.contains("rows in parts") == waves, "{log}");
+                fs::read_to_string(to.join("manifest.json")).unwrap()
+            });
         assert!(parts[0] == parts[1] && parts[0].contains("000000-0000000100.csv"));
         let text = fs::read_to_string(to).unwrap();
         (String::from_utf8(evaluated.stdout).unwrap(), text, parts)

@@ -6,6 +6,7 @@
 mod common;
 
 mod counts;
+mod dealing;
 mod draws;
 mod exchanges;
 mod expected;
@@ -66,6 +67,16 @@ fn random_exchanges_end() {
             panic!("seed {seed}: {text}");
         }
     }
+}
+
+/// Parts of rows that are annotated, dealt in worlds that a seed decides.
+#[test]
+fn parts_are_dealt_once_whoever_stops_or_fails() {
+    let whole: Vec<bool> = (0..150)
+        .map(|seed| dealing::run(seed).unwrap_or_else(|text| panic!("seed {seed}: {text}")))
+        .collect();
+    let all = whole.iter().filter(|all| **all).count();
+    assert!((40..140).contains(&all), "{all} of 150 undisturbed");
 }
 
 /// Schedules 1, 2, ... of `make simulate`; 200 in `make test`. SEED names one, whose points are

@@ -110,7 +110,8 @@ fn check_output(disk: &Disk, path: &Path) -> Result<()> {
     let name = path.display();
     let refused = |error| Error::storage(format!("{name}: {error}"));
     if !is_hdf5(path) && path.extension().is_none_or(|extension| extension != "csv") {
-        return Err(Error::usage(format!("{name}: expected a name that ends in .csv or .h5")));
+        return Err(Error::usage(format!("{name}: expected a name that ends in .csv or .h5"))
+            .hint("--output DIR/ names a folder"));
     }
     if is_hdf5(path) && path.to_str().is_none() {
         return Err(Error::usage(format!("{name}: expected UTF-8 in the path of an HDF5 file")));

@@ -72,7 +72,9 @@ fn shared_by_ranks(args: &Args) -> String {
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     comm.agree(signals::set_on_signals(comm.stop_flag()))?;
     same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
-    if names_a_folder(&args.output) {
+    // Ranks may see a folder that is new later than others: rank 0 says whether there is one.
+    let of_root = comm.all_gather(&[u8::from(names_a_folder(&args.output))])[0];
+    if of_root == 1 {
         return parts::run(comm, &args);
     }
     if args.format.is_some() {

@@ -24,6 +24,7 @@ use crate::model::experts::{Experts, layouts};
 use crate::model::spec::{Dummy, Normalize};
 use crate::progress::tick;
 use crate::rng::{Purpose, Stream};
+use crate::system;
 use crate::team::Team;
 
 /// Annotating as `annotate --output DIR/` does it on one rank, from shards on disk to parts on
@@ -64,37 +65,63 @@ pub(crate) fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
     let mut stream = Stream::new(7, Purpose::PlantedRows, 0);
     activations.data.iter_mut().for_each(|number| *number = stream.uniform());
 
-    let mut seconds = [Vec::new(), Vec::new()];
+    let (mut of_product, mut of_all) = (Times::default(), Times::default());
     for turn in 0..=measuring.repeat {
-        let started = Instant::now();
-        product(host.kernels_mut(), &annotator.experts, &activations);
-        let of_product = started.elapsed().as_secs_f64();
-        tick();
         let to = folder.0.join(format!("parts-{turn}"));
-        let started = Instant::now();
-        annotate_all(&dataset, &annotator, &mut host, args.top.min(k), &to)?;
-        let of_all = started.elapsed().as_secs_f64();
+        let product = timed(|| {
+            product(host.kernels_mut(), &annotator.experts, &activations);
+            Ok(())
+        })?;
+        let all = timed(|| annotate_all(&dataset, &annotator, &mut host, args.top.min(k), &to))?;
         // The first turn pays for fresh memory and a cold file cache.
         if turn > 0 {
-            seconds[0].push(of_product);
-            seconds[1].push(of_all);
+            of_product.add(product);
+            of_all.add(all);
         }
     }
-    let mut shares: Vec<f64> = seconds[0].iter().zip(&seconds[1]).map(|(a, b)| a / b).collect();
-    let [of_product, of_all] = seconds.map(median);
-    let flop = flops::product(rows, d, flops::columns(k, e));
-    shares.sort_by(f64::total_cmp);
+    let shares = |own: &[f64], all: &[f64]| median(own.iter().zip(all).map(|(a, b)| a / b));
+    let (flop, all) = (flops::product(rows, d, flops::columns(k, e)), of_all.medians());
+    let core_seconds = all[1] / rows as f64;
     Ok(vec![json!({
         "kernel": measuring.kernel.name(), "classes": k, "experts": e, "rows": rows,
-        "activations": d, "threads": threads, "seconds": of_all,
-        "rows_per_second": rows as f64 / of_all, "gflops": flop / of_all / 1e9,
-        "product_gflops": flop / of_product / 1e9, "share_of_product": shares[shares.len() / 2],
-        "core_hours_per_billion": 1e9 / (rows as f64 / of_all) * threads as f64 / 3600.0,
-        "peak_mib": peak_mib(),
+        "activations": d, "threads": threads, "seconds": all[0],
+        "rows_per_second": rows as f64 / all[0], "rows_per_core_second": 1.0 / core_seconds,
+        "gflops": flop / all[0] / 1e9, "product_gflops": flop / of_product.medians()[0] / 1e9,
+        "share_of_product": shares(&of_product.seconds, &of_all.seconds),
+        "share_of_product_by_core_time": shares(&of_product.core_seconds, &of_all.core_seconds),
+        "core_hours_per_billion": 1e9 * core_seconds / 3600.0, "peak_mib": peak_mib(),
     })])
 }
 
-fn median(mut numbers: Vec<f64>) -> f64 {
+/// What turns took.
+#[derive(Default)]
+struct Times {
+    seconds: Vec<f64>,
+    /// Of all threads, whatever else the machine did meanwhile.
+    core_seconds: Vec<f64>,
+}
+
+impl Times {
+    fn add(&mut self, [seconds, core_seconds]: [f64; 2]) {
+        self.seconds.push(seconds);
+        self.core_seconds.push(core_seconds);
+    }
+
+    fn medians(&self) -> [f64; 2] {
+        [&self.seconds, &self.core_seconds].map(|times| median(times.iter().copied()))
+    }
+}
+
+/// Seconds that `work` takes, and seconds of cores.
+fn timed(work: impl FnOnce() -> Result<()>) -> Result<[f64; 2]> {
+    let (started, cores) = (Instant::now(), system::own_processor_seconds());
+    work()?;
+    tick();
+    Ok([started.elapsed().as_secs_f64(), system::own_processor_seconds() - cores])
+}
+
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<f64> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]
 }
@@ -145,14 +172,18 @@ fn synthesize(args: &Args, folder: &Path) -> Result<Vec<PathBuf>> {
     starts.map(shard).collect()
 }
 
-/// All activations times all weights, block by block, whose logits nobody looks at.
+/// All activations times all weights, block by block, whose logits nobody looks at. Each thread has
+/// room for those of a tile, made once, as in the work that this is compared with.
 fn product(kernels: &mut [Kernel], experts: &Experts, activations: &Matrix) {
     let (rows, stride) = (activations.rows(), activations.stride());
+    let mut members: Vec<(&mut Kernel, Vec<f32>)> =
+        kernels.iter_mut().map(|kernel| (kernel, Vec::new())).collect();
     for (layout, weights) in experts.layouts.iter().zip(&experts.parameters) {
         let columns = layout.columns();
-        let work = |kernel: &mut Kernel, from: usize| {
+        let work = |(kernel, logits): &mut (&mut Kernel, Vec<f32>), from: usize| {
             let rows = from..(from + ROWS).min(rows);
-            let mut logits = vec![0.0; rows.len() * columns];
+            let numbers = rows.len() * columns;
+            logits.resize(logits.len().max(numbers), 0.0);
             kernel.gemm().accumulate(
                 Size { rows: rows.len(), depth: layout.width, panels: layout.panels },
                 Left { data: activations.run(rows), row: stride, column: 1 },
@@ -161,10 +192,10 @@ fn product(kernels: &mut [Kernel], experts: &Experts, activations: &Matrix) {
                     row: LANES,
                     panel: layout.width * LANES,
                 },
-                &mut Output { data: &mut logits, row: columns, panel: LANES },
+                &mut Output { data: &mut logits[..numbers], row: columns, panel: LANES },
             );
             black_box(&logits);
         };
-        Team::new(kernels).for_each((0..rows).step_by(ROWS), work);
+        Team::new(&mut members).for_each((0..rows).step_by(ROWS), work);
     }
 }
