@@ -88,7 +88,7 @@ sanitized() {
   done
   driver/build.sh "$folder/driver" ../src/kernel $options
   compare 0 "CUDA's stand-in under ASan and UBSan" env "LD_PRELOAD=$asan" \
-    "LD_LIBRARY_PATH=$folder/driver" STAND_IN_ORDER=7 "$program" cuda --cases 3
+    "LD_LIBRARY_PATH=$folder/driver" STAND_IN_ORDER=7 "$program" cuda --cases 5
   planted bound 'if (k < width) held' 'held'
   build bound "$folder/bound" $options
   run 99 "control: a bound left out" env "LD_PRELOAD=$asan" \
