@@ -98,7 +98,7 @@ fn passes(draws: &mut Draws, calls: &mut Calls, layout: &Layout) {
     });
     let mut scores = draws.numbers(count * layout.experts.len());
     let mut row_loss = draws.sums(count);
-    calls.make("kernel::mixture::scores", || {
+    calls.make("kernel::mixture::scores::scores", || {
         team.own().scores(block, passing, rows.clone(), &mut scores, &mut row_loss);
     });
     calls.make("kernel::mixture::transpose::transpose", || transpose(block));
