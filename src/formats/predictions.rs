@@ -128,6 +128,9 @@ fn write_json(out: &mut dyn Write, id: &[u8], best: &[(f32, u32)]) -> io::Result
     out.write_all(&line)
 }
 
+/// An id with its pairs.
+type IdAndScores = (Vec<u8>, Vec<(f32, u32)>);
+
 fn read_json(source: Source, found: &mut Predictions) -> Result<()> {
     let (name, mut number) = (source.name().to_string(), 0);
     source.each_line(|line| {
@@ -139,7 +142,7 @@ fn read_json(source: Source, found: &mut Predictions) -> Result<()> {
 }
 
 /// A video, as it is written in JSON.
-fn video_of(line: &[u8]) -> Read<(Vec<u8>, Vec<(f32, u32)>)> {
+fn video_of(line: &[u8]) -> Read<IdAndScores> {
     let video: JsonVideo = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let id = match (video.id, video.id_hex) {
         (Some(id), None) => id.into_bytes(),
@@ -181,11 +184,11 @@ mod tests {
 
     #[test]
     fn every_format_comes_back() {
-        let videos: [(&[u8], Vec<(f32, u32)>); 4] = [
-            (b"plain", vec![(0.9, 7), (0.123_456_79, 0)]),
-            (b"a,\"b\"\r\n", vec![(1.0, 3)]),
-            (b"caf\xe9", vec![(f32::MIN_POSITIVE, 9), (0.0, 1)]),
-            (b"", vec![(0.5, 2), (0.25, 1)]),
+        let videos: [(&[u8], &[(f32, u32)]); 4] = [
+            (b"plain", &[(0.9, 7), (0.123_456_79, 0)]),
+            (b"a,\"b\"\r\n", &[(1.0, 3)]),
+            (b"caf\xe9", &[(f32::MIN_POSITIVE, 9), (0.0, 1)]),
+            (b"", &[(0.5, 2), (0.25, 1)]),
         ];
         for name in WrittenAs::NAMES {
             let written_as = WrittenAs::named(name).unwrap();
@@ -209,7 +212,7 @@ mod tests {
                         .iter()
                         .map(|pair| (format!("{:.6e}", pair.0).parse().unwrap(), pair.1))
                         .collect(),
-                    _ => best.clone(),
+                    _ => best.to_vec(),
                 };
                 let close = |(a, b): (&(f32, u32), &(f32, u32))| {
                     a.1 == b.1 && (a.0 - b.0).abs() <= 5e-6 * b.0

@@ -88,7 +88,6 @@ fn activations<D: Device>(
         finite(work.dataset, first, &activations)?;
         own.push(&activations, &labels)
     })?;
-    drop(pieces);
     Ok((own, places))
 }
 

@@ -2,7 +2,7 @@
 //! part is made whole under a temporary name, synced, renamed, and then told to the journal.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread::JoinHandle;
@@ -233,7 +233,7 @@ impl Place {
         }
     }
 
-    fn write_hdf5(&self, all: &Annotations, temporary: &PathBuf, path: &PathBuf) -> Result<Sum> {
+    fn write_hdf5(&self, all: &Annotations, temporary: &Path, path: &Path) -> Result<Sum> {
         all.write_temporary(temporary)?;
         let failed = |error: io::Error| Error::file(path, &error);
         let bytes = read(temporary).map_err(failed)?;
