@@ -158,7 +158,7 @@ pub trait Device {
         pace: &mut Pace,
     ) -> Result<Scores>;
 
-    /// Offers those scores to the rows' lists, [rows]; `first_class` is the visitor's. No loss is
+    /// Offers those scores to the rows' lists, `[rows]`; `first_class` is the visitor's. No loss is
     /// computed where a device can do without.
     ///
     /// # Errors

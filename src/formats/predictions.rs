@@ -182,9 +182,12 @@ fn bytes_of(hex: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    /// A video's id, and its scores with their classes.
+    type Video<'a> = (&'a [u8], &'a [(f32, u32)]);
+
     #[test]
     fn every_format_comes_back() {
-        let videos: [(&[u8], &[(f32, u32)]); 4] = [
+        let videos: [Video; 4] = [
             (b"plain", &[(0.9, 7), (0.123_456_79, 0)]),
             (b"a,\"b\"\r\n", &[(1.0, 3)]),
             (b"caf\xe9", &[(f32::MIN_POSITIVE, 9), (0.0, 1)]),

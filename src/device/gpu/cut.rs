@@ -43,7 +43,7 @@ impl Extent {
 /// Bytes of class blocks `width` wide on a device that holds so many numbers for each of their
 /// parameters: those, shapes of groups and sums of their losses, of panels what they learn and a
 /// gradient of biases.
-pub(crate) fn bytes_of(width: usize, numbers: usize) -> impl Fn(Extent) -> usize + Clone + Copy {
+pub(crate) fn bytes_of(width: usize, numbers: usize) -> impl Fn(Extent) -> usize + Copy {
     move |Extent { panels, groups }| {
         let group = GROUP_WORDS * size_of::<i32>() + LANES * size_of::<f64>();
         let panel = size_of::<i32>() + LANES * size_of::<f32>();

@@ -75,11 +75,12 @@ impl StandIns {
         match call {
             Call::Barrier => {}
             Call::Broadcast { root } if *root == self.rank => {}
-            Call::Broadcast { .. } => match next {
-                Next::Numbers(seal_bytes) => self.link.pool.weights(receive, seal_bytes),
-                // As this rank's own, which lie there.
-                _ => {}
-            },
+            Call::Broadcast { .. } => {
+                // Others are as this rank's own, which lie there.
+                if let Next::Numbers(seal_bytes) = next {
+                    self.link.pool.weights(receive, seal_bytes);
+                }
+            }
             Call::AllGather { counts } => self.gather(counts, next, send, receive),
             Call::AllToAll { to, from } => {
                 let Next::Numbers(seal_bytes) = next else {
