@@ -4,7 +4,7 @@
 mod common;
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use common::reelscale;
@@ -45,7 +45,7 @@ fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
 }
 
 /// What `bench rank` prints of the expert step.
-fn found(before: &str, job: &PathBuf, arguments: &str) -> Value {
+fn found(before: &str, job: &Path, arguments: &str) -> Value {
     let line = format!("{before} bench rank {} --format json {arguments}", job.display());
     serde_json::from_str(&reelscale(line.trim()).stdout()).expect("an object")
 }
