@@ -51,7 +51,7 @@ fn found(before: &str, job: &Path, arguments: &str) -> Value {
 }
 
 /// Whatever a sample of these ranks counts is the same among stand-ins.
-fn compare(job: &PathBuf, ranks: usize, rank: usize, arguments: &str) {
+fn compare(job: &Path, ranks: usize, rank: usize, arguments: &str) {
     let arguments = format!("--windows 3 --threads 1 --rank {rank} {arguments}");
     let real = found(&format!("--comm threads={ranks}"), job, &arguments);
     let alone = found("", job, &format!("--ranks {ranks} {arguments}"));
