@@ -103,6 +103,12 @@ pub(crate) fn now() -> f64 {
     ahead + clock()
 }
 
+/// Whether this thread is at an item of a team that it replays: what that item's member does, it
+/// does alone.
+pub(super) fn within_an_item() -> bool {
+    STATE.get().is_some_and(|state| state.within)
+}
+
 /// What teams have worked since then.
 pub(crate) fn totals() -> Totals {
     state().totals
