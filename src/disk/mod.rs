@@ -220,6 +220,13 @@ impl Disk {
         self.replace_by(&temporary(path), path, write)
     }
 
+    /// Makes `path` a file of this text, which lasts from then on; errors are `write_atomic`'s.
+    pub(crate) fn write_text(&self, path: &Path, text: &str) -> io::Result<()> {
+        self.write_atomic(path, |to| to.write_all(text.as_bytes()))?;
+        self.lasts(path);
+        Ok(())
+    }
+
     /// The same by way of this temporary file, beside `path`, for one of several processes.
     ///
     /// # Errors

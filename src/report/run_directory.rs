@@ -196,11 +196,7 @@ impl RunDirectory {
     /// Writes the file `name`, whole or not at all.
     fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.path.join(name);
-        self.disk
-            .write_atomic(&path, |to| to.write_all(text.as_bytes()))
-            .map_err(|error| Error::file(&path, &error))?;
-        self.disk.lasts(&path);
-        Ok(())
+        self.disk.write_text(&path, text).map_err(|error| Error::file(&path, &error))
     }
 
     /// Removes the signs of life of ranks, which are of no more use.

@@ -2,7 +2,6 @@
 //! of them are finished, each by one rank, unless one fails or is told to stop; then all end alike.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,9 +16,9 @@ use super::held::Held;
 use super::plan::{Session, What, When};
 use super::plant::Plant;
 use super::ranks;
-use super::state::{Ending, State};
+use super::state::State;
 use super::trace::Trace;
-use super::world::{Ended, World};
+use super::world::World;
 
 /// Points of the longest schedules, about.
 const POINTS: usize = 600;
@@ -93,8 +92,7 @@ pub fn run(seed: u64) -> std::result::Result<bool, String> {
 fn one_rank(world: &Arc<World>, rank: usize, work: &Work, outcomes: &Mutex<Vec<u8>>) {
     let comm = ranks::comm(world, rank);
     world.enter(rank);
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        world.first_point(rank);
+    let deal = || {
         let mut code = 0;
         let settled = settled(&comm, |comm| {
             let outcome = comm.agree(parts(comm, work));
@@ -102,23 +100,11 @@ fn one_rank(world: &Arc<World>, rank: usize, work: &Work, outcomes: &Mutex<Vec<u
             Ok(())
         });
         settled.map(|()| code)
-    }));
-    let fault = match outcome {
-        Ok(Ok(code)) => {
-            outcomes.lock().expect("short").push(code);
-            None
-        }
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(panic) if panic.is::<Ended>() => None,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-            Some(format!("rank {rank} panicked: {}", text.unwrap_or_default()))
-        }
     };
-    if let Some(text) = fault {
-        let mut state = world.lock();
-        world.end(&mut state, Ending::Failure(text));
+    match world.unwound(rank, deal) {
+        Some(Ok(code)) => outcomes.lock().expect("short").push(code),
+        Some(Err(error)) => world.end_as_failure(error.to_string()),
+        None => {}
     }
     drop(comm);
     world.leave(rank);

@@ -4,7 +4,6 @@
 #[path = "../common/schedules.rs"]
 mod schedules;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use reelscale::internals::commands::settled;
@@ -16,9 +15,9 @@ use super::held::Held;
 use super::plan::{Session, What, When};
 use super::plant::Plant;
 use super::ranks;
-use super::state::{Ending, State};
+use super::state::State;
 use super::trace::Trace;
-use super::world::{Ended, World};
+use super::world::World;
 
 /// Points of the longest schedules, about.
 const POINTS: usize = 2000;
@@ -64,23 +63,9 @@ pub fn run(seed: u64) -> Result<(), String> {
 fn one_rank(world: &Arc<World>, rank: usize, seed: u64) {
     let comm = ranks::comm(world, rank);
     world.enter(rank);
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        world.first_point(rank);
-        settled(&comm, |comm| schedules::run(comm, seed, seed.is_multiple_of(3)))
-    }));
-    let fault = match outcome {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(panic) if panic.is::<Ended>() => None,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-            Some(format!("rank {rank} panicked: {}", text.unwrap_or_default()))
-        }
-    };
-    if let Some(text) = fault {
-        let mut state = world.lock();
-        world.end(&mut state, Ending::Failure(text));
+    let exchange = || settled(&comm, |comm| schedules::run(comm, seed, seed.is_multiple_of(3)));
+    if let Some(Err(error)) = world.unwound(rank, exchange) {
+        world.end_as_failure(error.to_string());
     }
     drop(comm);
     world.leave(rank);

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +24,7 @@ use super::ranks;
 use super::state::{Ending, State};
 use super::trace::Trace;
 use super::tree::{real_tree, write_tree};
-use super::world::{Ended, World};
+use super::world::World;
 
 /// Collectives that a rank may make after it was told to stop.
 const UNTIL_STOP_MAX: u64 = 200;
@@ -358,22 +357,8 @@ fn one_rank(world: &Arc<World>, rank: usize, args: Args) -> Outcome {
         clock: Clock::hooked(Arc::new(hooks::Clock)),
         simulated: true,
     };
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        world.first_point(rank);
-        settled(&comm, |comm| run_in(comm, args, &surroundings))
-    }));
-    let outcome = match outcome {
-        Ok(outcome) => Some(outcome),
-        Err(panic) if panic.is::<Ended>() => None,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-            let text = format!("rank {rank} panicked: {}", text.unwrap_or_default());
-            let mut state = world.lock();
-            world.end(&mut state, Ending::Failure(text));
-            None
-        }
-    };
+    let train = || settled(&comm, |comm| run_in(comm, args, &surroundings));
+    let outcome = world.unwound(rank, train);
     if let Some(Err(error)) = &outcome
         && !error.agreed
         && world.session.ranks > 1

@@ -2,7 +2,7 @@
 //! point, that is at each call of comm, disk and clock.
 
 use std::cell::RefCell;
-use std::panic::{Location, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Thread;
@@ -103,6 +103,32 @@ impl World {
         }
         let first = self.lock().next(&self.session, None);
         self.give(first.expect("all are ready"));
+    }
+
+    /// What a rank's thread does, from the first point on; nothing where the start has ended
+    /// meanwhile. A panic is a failure.
+    pub fn unwound<R>(&self, rank: usize, work: impl FnOnce() -> R) -> Option<R> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.first_point(rank);
+            work()
+        }));
+        match outcome {
+            Ok(outcome) => Some(outcome),
+            Err(panic) if panic.is::<Ended>() => None,
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text =
+                    text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+                self.end_as_failure(format!("rank {rank} panicked: {}", text.unwrap_or_default()));
+                None
+            }
+        }
+    }
+
+    /// Ends the start: what must hold doesn't.
+    pub fn end_as_failure(&self, text: String) {
+        let mut state = self.lock();
+        self.end(&mut state, Ending::Failure(text));
     }
 
     /// This thread's rank has come to its end.

@@ -249,11 +249,7 @@ impl Folder {
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.path.join(name);
-        self.disk
-            .write_atomic(&path, |to| to.write_all(text.as_bytes()))
-            .map_err(|error| Error::file(&path, &error))?;
-        self.disk.lasts(&path);
-        Ok(())
+        self.disk.write_text(&path, text).map_err(|error| Error::file(&path, &error))
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{EPSILON, Measuring, Scratch, at_least_one, peak_mib};
+use super::on_device::without_layers;
+use super::{EPSILON, Measuring, Scratch, at_least_one, median, peak_mib};
 use crate::comm::Comm;
 use crate::commands::annotate::annotate_all;
 use crate::cost::flops;
@@ -19,7 +20,7 @@ use crate::kernel::matrix::Matrix;
 use crate::kernel::mixture::Kernel;
 use crate::kernel::product::{Left, Output, Panels, Size};
 use crate::kernel::vector::LANES;
-use crate::model::annotator::{Annotator, Shape};
+use crate::model::annotator::Annotator;
 use crate::model::experts::{Experts, layouts};
 use crate::model::spec::{Dummy, Normalize};
 use crate::progress::tick;
@@ -120,31 +121,12 @@ fn timed(work: impl FnOnce() -> Result<()>) -> Result<[f64; 2]> {
     Ok([started.elapsed().as_secs_f64(), system::own_processor_seconds() - cores])
 }
 
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
-    let mut numbers: Vec<f64> = numbers.collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
-}
-
 fn annotator(args: &Args) -> Annotator {
-    let shape = Shape {
-        parts: vec![FeaturePart { name: "synthetic".into(), size: args.activations }],
-        class_count: args.classes,
-        normalize: Normalize::L2,
-        standard: None,
-        frames: Vec::new(),
-        pooling: None,
-        layers: Vec::new(),
-        dummy: Dummy::Learned,
-        epsilon: EPSILON,
-        class_blocks: 0,
-    };
-    let layers = shape.shared_layers();
     let experts = vec![args.experts; args.classes];
-    let layouts = layouts(&experts, shape.dummy, args.activations, shape.class_blocks);
+    let layouts = layouts(&experts, Dummy::Learned, args.activations, 0);
     let owners = Comm::serial().deal(layouts.len());
     let experts = Experts::new(layouts, owners, 7, 0);
-    Annotator { experts, shared: vec![0.0; layers.parameters()], layers, shape }
+    without_layers(experts, args.activations, ("synthetic", Normalize::L2))
 }
 
 /// Shards of uniform numbers with ids as long as YouTube-8M's.

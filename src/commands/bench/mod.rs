@@ -138,19 +138,22 @@ impl Measuring {
     /// The same of work that can't fail.
     fn seconds(&self, mut work: impl FnMut()) -> f64 {
         work();
-        let mut seconds: Vec<f64> = (0..self.repeat)
-            .map(|_| {
-                let started = Instant::now();
-                work();
-                let seconds = started.elapsed().as_secs_f64();
-                // A long measurement is no hang.
-                tick();
-                seconds
-            })
-            .collect();
-        seconds.sort_by(f64::total_cmp);
-        seconds[seconds.len() / 2]
+        median((0..self.repeat).map(|_| {
+            let started = Instant::now();
+            work();
+            let seconds = started.elapsed().as_secs_f64();
+            // A long measurement is no hang.
+            tick();
+            seconds
+        }))
     }
+}
+
+/// The upper one of the two in the middle where their count is even. There is one at least.
+fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<f64> = numbers.into_iter().collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
 }
 
 /// A folder of its own below the system's temporary one, gone with the value.

@@ -66,7 +66,7 @@ pub(super) fn shared_step<D: Device>(
     experts: Experts,
     (activations, labels): (&Matrix, &Labels),
 ) -> Result<(f64, f64)> {
-    let model = without_layers(experts, activations.width());
+    let model = without_layers(experts, activations.width(), ("bench", Normalize::None));
     let network = device.network(&model);
     let mut loss = 0.0;
     let seconds = measuring.seconds_of(|| {
@@ -83,13 +83,17 @@ pub(super) fn shared_step<D: Device>(
     Ok((seconds, loss))
 }
 
-/// A model whose activations are its features.
-fn without_layers(experts: Experts, width: usize) -> Annotator {
+/// A model whose activations are its features, of this name and scaled so.
+pub(super) fn without_layers(
+    experts: Experts,
+    width: usize,
+    (name, normalize): (&str, Normalize),
+) -> Annotator {
     let class_count = experts.layouts.last().map_or(0, |layout| layout.classes.end);
     let shape = Shape {
-        parts: vec![FeaturePart { name: "bench".into(), size: width }],
+        parts: vec![FeaturePart { name: name.into(), size: width }],
         class_count,
-        normalize: Normalize::None,
+        normalize,
         standard: None,
         frames: Vec::new(),
         pooling: None,

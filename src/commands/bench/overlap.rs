@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Measuring, at_least_one};
+use super::{Measuring, at_least_one, median};
 use crate::comm::Comm;
 use crate::cost::flops;
 use crate::cost::traffic::row_bytes;
@@ -91,7 +91,6 @@ pub(crate) fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec
             tick();
         }
         all.sort_by(|one, other| one[3].total_cmp(&other[3]));
-        processors.sort_by(f64::total_cmp);
         let [work, traffic, both, hidden] = all[all.len() / 2];
         found.push(json!({
             "flow": flow, "ranks": comm.size(), "pieces": args.pieces, "mib": args.mib,
@@ -99,7 +98,7 @@ pub(crate) fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec
             "both_seconds": both, "hidden": hidden, "hidden_least": all[0][3],
             "hidden_most": all[all.len() - 1][3],
             // What all ranks compute and ask while nothing but traffic goes on.
-            "traffic_processor_seconds": processors[processors.len() / 2],
+            "traffic_processor_seconds": median(processors),
         }));
     }
     Ok(found)

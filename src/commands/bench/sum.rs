@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{Measuring, at_least_one};
+use super::{Measuring, at_least_one, median};
 use crate::comm::{Comm, OrderedSum, run_threads};
 use crate::error::Result;
 
@@ -35,11 +35,7 @@ pub(crate) fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
                 seconds[way].push(started.elapsed().as_secs_f64());
             }
         }
-        Ok(seconds.map(|mut seconds| {
-            seconds.remove(0);
-            seconds.sort_by(f64::total_cmp);
-            seconds[seconds.len() / 2]
-        }))
+        Ok(seconds.map(|seconds| median(seconds.into_iter().skip(1))))
     })?;
     let [ordered, unordered] = found[0];
     Ok(vec![json!({

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{EPSILON, Measuring, Scratch, at_least_one, mixture, peak_mib};
+use super::{EPSILON, Measuring, Scratch, at_least_one, median, mixture, peak_mib};
 use crate::comm::Comm;
 use crate::commands::device::RankDevice;
 use crate::cost::flops;
@@ -151,11 +151,9 @@ fn synthesize(comm: &Comm, args: &Args, folder: &Path) -> Result<PathBuf> {
 fn median_seconds(events: &Path, step: &str, counter: &str) -> Result<f64> {
     let file = File::open(events).map_err(|error| Error::storage(error.to_string()))?;
     let events = BufReader::new(file).lines().map_while(std::io::Result::ok);
-    let mut seconds: Vec<f64> = events
+    let seconds = events
         .map(|line| serde_json::from_str::<Value>(&line).expect("events are JSON"))
         .filter(|event| event["step"] == step && event[counter].as_u64() > Some(1))
-        .map(|event| event["timing"]["seconds"].as_f64().expect("a time"))
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    Ok(seconds[seconds.len() / 2])
+        .map(|event| event["timing"]["seconds"].as_f64().expect("a time"));
+    Ok(median(seconds))
 }

@@ -29,11 +29,15 @@ pub(super) trait Travels: Solving + Sized {
     /// Blocks that set out, and what remains at home of them.
     fn set_out(home: &mut HeldBlocks<Self>) -> Vec<(ClassBlock<Self::Guest>, Luggage)>;
 
-    /// Blocks that are there for a while, of such a place.
-    fn guests(part: Box<Part<Self>>) -> Part<Self::Guest>;
+    /// Blocks that are there for a while, of such a place. Nobody asks where guests go home.
+    fn guests(_: Box<Part<Self>>) -> Part<Self::Guest> {
+        panic!("their guests go home")
+    }
 
     /// The same the other way round.
-    fn own(part: Part<Self::Guest>) -> Box<Part<Self>>;
+    fn own(_: Part<Self::Guest>) -> Box<Part<Self>> {
+        panic!("their guests go home")
+    }
 
     /// Blocks that are back.
     fn come_back(home: &mut HeldBlocks<Self>, blocks: Vec<(ClassBlock<Self::Guest>, Luggage)>);
@@ -285,14 +289,6 @@ impl Travels for MiniBatches {
 impl Travels for FullBatches {
     type Guest = ();
 
-    fn guests(_: Box<Part<FullBatches>>) -> Part<()> {
-        panic!("their guests go home")
-    }
-
-    fn own(_: Part<()>) -> Box<Part<FullBatches>> {
-        panic!("their guests go home")
-    }
-
     fn what(_: usize) -> [Vec<Which>; 2] {
         let sums = vec![Which::Gradient, Which::Losses];
         [[vec![Which::Weights], sums.clone()].concat(), sums]
@@ -309,14 +305,6 @@ impl Travels for FullBatches {
 
 impl Travels for Joint {
     type Guest = ();
-
-    fn guests(_: Box<Part<Joint>>) -> Part<()> {
-        panic!("their guests go home")
-    }
-
-    fn own(_: Part<()>) -> Box<Part<Joint>> {
-        panic!("their guests go home")
-    }
 
     fn what(_: usize) -> [Vec<Which>; 2] {
         [vec![Which::Weights], vec![Which::Gradient, Which::Losses]]
