@@ -84,3 +84,5 @@ pub(crate) mod system;
 pub mod team;
 #[path = "tell.rs"]
 pub(crate) mod tell;
+#[path = "tree.rs"]
+pub mod tree;

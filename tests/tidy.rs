@@ -16,7 +16,7 @@ const FLOORS: &[(&[&str], u8)] = &[
     (
         &[
             "error", "rng", "team", "human", "packed", "tell", "disk", "clock", "progress",
-            "labels", "example", "system", "apart",
+            "labels", "example", "system", "apart", "tree",
         ],
         0,
     ),
@@ -204,7 +204,7 @@ fn only_the_disk_changes_files_and_arithmetic_knows_none() {
             let named = text.match_indices(name).any(|(at, _)| !other(at));
             assert!(!named || STILL.contains(&&*path), "{path} names {name}");
         }
-        let small = ["labels", "example", "rng"];
+        let small = ["labels", "example", "rng", "tree"];
         let arithmetic =
             small.contains(&own) || floor_of(own).is_some_and(|floor| (1..=3).contains(&floor));
         let names = ["std::fs", "crate::disk", "File::", "crate::clock"];

@@ -1,64 +1,14 @@
 //! The ordered sum: leaves 0..n are added along one fixed binary tree, whoever owns them.
 //!
-//! Node (level l, index i) is the sum of the leaves i 2^l .. (i + 1) 2^l that exist: its left child
-//! plus its right child, or its left child alone. Aligned runs reduce at home as the leaves come,
-//! like the carries of a binary counter, so that a rank holds at most two partial sums per level;
-//! only those cross ranks, cut into one slice per rank, where they are added along the same tree.
+//! Aligned runs reduce at home as the leaves come (`tree.rs`); only what is left of them crosses
+//! ranks, cut into one slice per rank, where it is added along the same tree.
 
 use std::ops::{AddAssign, Range};
 
 use bytemuck::Pod;
 
 use super::{Comm, Runs};
-
-/// Where a partial sum stands in the tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Node {
-    level: u32,
-    index: usize,
-}
-
-impl Node {
-    /// The node of which `self` (left) and `right` are the children, if they are.
-    fn joined(self, right: Node) -> Option<Node> {
-        let siblings = self.level == right.level
-            && self.index.is_multiple_of(2)
-            && right.index == self.index + 1;
-        siblings.then_some(Node { level: self.level + 1, index: self.index / 2 })
-    }
-}
-
-/// Partial sums that aren't siblings of each other, left to right.
-struct Partials<V> {
-    nodes: Vec<(Node, V)>,
-}
-
-impl<V> Partials<V> {
-    /// Appends the next node to the right and joins siblings as long as there are any.
-    fn push(&mut self, mut node: Node, mut value: V, mut plus: impl FnMut(V, V) -> V) {
-        while let Some((parent, left)) = self.pop_sibling(node) {
-            (node, value) = (parent, plus(left, value));
-        }
-        self.nodes.push((node, value));
-    }
-
-    fn pop_sibling(&mut self, right: Node) -> Option<(Node, V)> {
-        let parent = self.nodes.last()?.0.joined(right)?;
-        Some((parent, self.nodes.pop()?.1))
-    }
-
-    /// The sum of all nodes: where a right subtree is incomplete it is joined as it is.
-    fn total(self, mut plus: impl FnMut(V, V) -> V) -> Option<V> {
-        self.nodes.into_iter().rev().map(|node| node.1).reduce(|right, left| plus(left, right))
-    }
-}
-
-/// The nodes that are left of a run of leaves once siblings have been joined.
-fn nodes_of(run: Range<usize>) -> Vec<Node> {
-    let mut partials = Partials { nodes: Vec::new() };
-    run.for_each(|leaf| partials.push(Node { level: 0, index: leaf }, (), |(), ()| ()));
-    partials.nodes.into_iter().map(|node| node.0).collect()
-}
+use crate::tree::{Node, Partials, nodes_of};
 
 fn add<T: Pod + AddAssign>(left: &mut [T], right: &[T]) {
     left.iter_mut().zip(right).for_each(|(left, right)| *left += *right);
@@ -94,7 +44,7 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
             runs.len() == comm.size() && runs.windows(2).all(|pair| pair[0].end == pair[1].start)
         );
         let Range { start: next, end } = runs[comm.rank()].clone();
-        let partials = Partials { nodes: Vec::new() };
+        let partials = Partials::default();
         OrderedSum { what, runs, next, end, length, partials, free: Vec::new() }
     }
 
@@ -116,7 +66,7 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
     pub fn add(&mut self, leaf: Vec<T>) {
         assert!(leaf.len() == self.length && self.next < self.end, "a leaf too many or too long");
         let free = &mut self.free;
-        self.partials.push(Node { level: 0, index: self.next }, leaf, |mut left, right| {
+        self.partials.push(Node::leaf(self.next), leaf, |mut left, right| {
             add(&mut left, &right);
             free.push(right);
             left
@@ -148,16 +98,14 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
         let nodes: Vec<Vec<Node>> = self.runs.iter().map(|run| nodes_of(run.clone())).collect();
         let mut send = Vec::new();
         for slice in slices {
-            self.partials
-                .nodes
-                .iter()
-                .for_each(|(_, sum)| send.extend_from_slice(&sum[slice.clone()]));
+            let sums = self.partials.sums();
+            sums.for_each(|sum| send.extend_from_slice(&sum[slice.clone()]));
         }
         let own = nodes[comm.rank()].len();
         let send_counts: Vec<usize> = slices.iter().map(|slice| own * slice.len()).collect();
         let received_counts: Vec<usize> = nodes.iter().map(|nodes| nodes.len() * mine).collect();
         let received = comm.exchange_numbers(self.what, (&send, &send_counts), &received_counts);
-        let mut partials = Partials { nodes: Vec::new() };
+        let mut partials = Partials::default();
         for (index, node) in nodes.iter().flatten().enumerate() {
             let part = received[index * mine..(index + 1) * mine].to_vec();
             partials.push(*node, part, plus);

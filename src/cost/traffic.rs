@@ -35,6 +35,7 @@ use std::ops::{Add, Mul, Range};
 use crate::comm::SEAL;
 use crate::kernel::matrix::stride_of;
 use crate::partition::Owners;
+use crate::tree::nodes_of;
 
 /// Bytes of a number of activations, weights and labels.
 const NUMBER: usize = 4;
@@ -144,19 +145,6 @@ pub fn experts_travel(parameters: &[usize], owners: &Owners, rank: usize) -> Mov
     Moved { calls: parameters.len(), ..blocks.to_all(1) }
 }
 
-/// Partial sums that are left of a run of leaves once aligned pairs have been joined: the fewest
-/// aligned powers of two that make it up (docs/method.md, section 8.4).
-pub(crate) fn partial_sums(run: Range<usize>) -> usize {
-    let (mut at, mut count) = (run.start, 0);
-    while at < run.end {
-        let aligned = if at == 0 { usize::MAX } else { 1 << at.trailing_zeros() };
-        let fits = 1 << (run.end - at).ilog2();
-        at += fits.min(aligned);
-        count += 1;
-    }
-    count
-}
-
 /// An ordered sum of vectors of `length` numbers of `number` bytes each, given to all ranks. The
 /// leaves lie with ranks as `owners` say.
 pub fn ordered_sum(length: usize, number: usize, owners: &Owners, rank: usize) -> Moved {
@@ -184,7 +172,7 @@ fn partials_home(
     owners: &Owners,
     rank: usize,
 ) -> Moved {
-    let partials: Vec<usize> = owners.runs().into_iter().map(partial_sums).collect();
+    let partials: Vec<usize> = owners.runs().into_iter().map(|run| nodes_of(run).len()).collect();
     let givers = partials.iter().filter(|count| **count > 0).count();
     let seals = Moved {
         sent: SEAL * takers * usize::from(partials[rank] > 0),
@@ -243,15 +231,6 @@ pub fn pretraining(epoch: &Pretraining, rank: usize) -> Moved {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_fewest_aligned_powers_of_two_make_up_a_run() {
-        for (run, expected) in
-            [(0..0, 0), (5..5, 0), (0..8, 1), (0..7, 3), (3..8, 2), (3..9, 3), (5..6, 1)]
-        {
-            assert_eq!(partial_sums(run.clone()), expected, "{run:?}");
-        }
-    }
 
     /// Of even runs on 4 ranks every one gives and takes twice three quarters of the vector, as in
     /// a ring, beside seals, a word, and what it keeps of its own partial sum.

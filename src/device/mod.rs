@@ -19,6 +19,7 @@ pub(crate) mod host;
 pub(crate) mod host_arithmetic;
 mod mini_batches;
 mod negatives;
+mod slices;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use self::full_batches::FullBatches;
 pub use self::host::Host;
 pub use self::mini_batches::{Learn, MiniBatches};
 pub use self::negatives::Negatives;
+pub use self::slices::{Batch, Slices, slice};
 use crate::error::Result;
 use crate::labels::Labels;
 use crate::metrics::TopList;
