@@ -55,7 +55,7 @@ pub mod synthetic;
 // floor 1: arithmetic, and how work is cut; neither knows a file, rank or clock
 #[path = "kernel/mod.rs"]
 pub mod kernel;
-#[path = "partition.rs"]
+#[path = "partition/mod.rs"]
 pub mod partition;
 // floor 0
 #[path = "apart.rs"]

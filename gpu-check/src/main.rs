@@ -36,7 +36,7 @@ pub mod optim;
 #[path = "../../src/packed.rs"]
 pub mod packed;
 #[allow(dead_code)]
-#[path = "../../src/partition.rs"]
+#[path = "../../src/partition/mod.rs"]
 pub mod partition;
 #[allow(dead_code)]
 #[path = "../../src/progress.rs"]

@@ -162,6 +162,11 @@ impl Comm {
         }
     }
 
+    /// How much each rank takes of what is dealt.
+    pub(crate) fn shares(&self) -> Vec<usize> {
+        self.shares.get().cloned().unwrap_or_else(|| vec![1; self.size()])
+    }
+
     /// Before anything is dealt: ranks take blocks in these shares, one for each rank and the same
     /// on all.
     #[doc(hidden)]

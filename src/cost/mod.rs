@@ -8,6 +8,7 @@ mod device_classes;
 pub mod device_memory;
 mod device_sizes;
 pub(crate) mod flops;
+pub mod grid;
 pub mod memory;
 pub mod network;
 pub(crate) mod parts;

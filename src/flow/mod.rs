@@ -2,6 +2,7 @@
 
 pub mod dealing;
 pub mod experts_travel;
+pub mod grid;
 pub mod home_rows;
 pub mod own_rows;
 pub(crate) mod repeated_rows;

@@ -4,7 +4,7 @@
 use super::data::Data;
 use super::experts::{ExpertStep, ExpertsCourse};
 use super::pretrain::{Pretrain, PretrainCourse, RowGroups};
-use super::setting::{Setting, plan, shape_of};
+use super::setting::{Setting, grid, plan, shape_of};
 use super::shared::{self, SharedCourse};
 use super::state::State;
 use crate::comm::Comm;
@@ -23,7 +23,8 @@ impl<'a> Setting<'a> {
     pub(crate) fn measured(comm: &'a Comm, job: &'a Job, data: Data) -> Result<Setting<'a>> {
         let (shape, plan) = (shape_of(job, &data), plan(comm, job, &data)?);
         comm.use_threads(job.run.threads);
-        Ok(Setting { comm, job, data, plan, shape })
+        let (grid, lanes) = grid(comm);
+        Ok(Setting { comm, job, data, plan, shape, grid, lanes })
     }
 }
 

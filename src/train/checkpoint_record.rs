@@ -13,9 +13,11 @@ use super::validation::Best;
 use crate::checkpoint::{Contents, Family, Loaded, SavedItems};
 use crate::comm::Comm;
 use crate::error::Result;
+use crate::model::Layout;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::{Experts, layouts};
 use crate::packed::{self, Numbers, put, take, take_numbers, unless};
+use crate::partition::Owners;
 
 /// The state of a step, beside the model.
 pub(crate) trait Resumable<D> {
@@ -212,17 +214,15 @@ pub(crate) struct ExpectedModels<'a> {
     pub(crate) shape: &'a Shape,
     pub(crate) experts: [&'a [usize]; 2],
     pub(crate) rounds: usize,
+    /// Who owns which of their class blocks.
+    pub(crate) owners: &'a dyn Fn(&[Layout]) -> Owners,
 }
 
 /// Reads what `with_contents` has written.
 ///
 /// # Errors
 /// Exit 6: the checkpoint holds something else, or what no run of the job comes to.
-pub(crate) fn restore(
-    comm: &Comm,
-    loaded: &mut Loaded,
-    expected: &ExpectedModels,
-) -> Result<Restored> {
+pub(crate) fn restore(loaded: &mut Loaded, expected: &ExpectedModels) -> Result<Restored> {
     let record = match loaded.version {
         1 => CheckpointRecord::without_names(&mut loaded.common)?,
         _ => loaded.common.take()?,
@@ -231,7 +231,7 @@ pub(crate) fn restore(
     if let Some(what) = standing.fault(expected.rounds) {
         return Err(loaded.common.refused(format!("standing: {what}")));
     }
-    let head = head(comm, &loaded.common, record.model, expected)?;
+    let head = head(&loaded.common, record.model, expected)?;
     let model = with_blocks(loaded, MODEL, head)?;
     let mut bests = BESTS.map(|_| Best::default());
     let records = [record.best, record.step_best];
@@ -245,7 +245,7 @@ pub(crate) fn restore(
             (BestIs::Nothing, None) => None,
             (BestIs::Same, None) => Some(model.clone()),
             (BestIs::Other, Some(record)) => {
-                let head = self::head(comm, &loaded.common, record, expected)?;
+                let head = self::head(&loaded.common, record, expected)?;
                 Some(with_blocks(loaded, name, head)?)
             }
             _ => {
@@ -281,12 +281,7 @@ impl CheckpointRecord<'_> {
 }
 
 /// A model without the weights of its class blocks.
-fn head(
-    comm: &Comm,
-    from: &SavedItems,
-    record: ModelRecord,
-    expected: &ExpectedModels,
-) -> Result<Annotator> {
+fn head(from: &SavedItems, record: ModelRecord, expected: &ExpectedModels) -> Result<Annotator> {
     let (counts, shared, shape) = (record.experts, record.shared.into_owned(), expected.shape);
     if !expected.experts.contains(&&counts[..]) {
         return Err(from.refused("model: found other numbers of experts than the job gives"));
@@ -301,7 +296,7 @@ fn head(
         return Err(from.refused(format!("model: layer {layer}: found NaN or infinity")));
     }
     let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
-    let owners = comm.deal(layouts.len());
+    let owners = (expected.owners)(&layouts);
     let experts = Experts { layouts, owners, parameters: Vec::new() };
     Ok(Annotator { shape: shape.clone(), layers, shared, experts })
 }

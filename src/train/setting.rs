@@ -10,13 +10,15 @@ use crate::cost::memory::Ranks;
 use crate::data::Kind;
 use crate::device::Host;
 use crate::error::{Error, Exit, Result};
+use crate::flow::grid::Lanes;
 use crate::flow::home_rows::HomeRows;
 use crate::flow::own_rows::Room;
 use crate::human;
 use crate::job::Job;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::{Experts, layouts};
-use crate::model::initial;
+use crate::model::{Layout, initial};
+use crate::partition::{Grid, Owners};
 
 /// The shape of the model of a job on these data.
 pub fn shape_of(job: &Job, data: &Data) -> Shape {
@@ -67,6 +69,13 @@ pub fn host_of(job: &Job) -> Result<Host> {
     })
 }
 
+/// The grid of the expert step: a column a rank, whose rows are all of a window. Collective.
+pub(super) fn grid(comm: &Comm) -> (Grid, Lanes<'_>) {
+    let grid = Grid::new((1, comm.size()), 1, comm.size(), comm.rank());
+    let lanes = Lanes::new(comm, &grid);
+    (grid, lanes)
+}
+
 /// What a run is.
 pub struct Setting<'a> {
     pub(crate) comm: &'a Comm,
@@ -75,6 +84,10 @@ pub struct Setting<'a> {
     /// What ranks keep in memory in each phase.
     pub(crate) plan: Plan,
     pub(crate) shape: Shape,
+    /// Who holds which class blocks in the expert step.
+    pub(crate) grid: Grid,
+    /// The groups that this rank is in there.
+    pub lanes: Lanes<'a>,
 }
 
 impl<'a> Setting<'a> {
@@ -100,7 +113,8 @@ impl<'a> Setting<'a> {
         comm.agree(if plan.scratch() { room.check() } else { Ok(()) })?;
         data.keep_activations(&plan, &room);
         comm.use_threads(job.run.threads);
-        Ok(Setting { comm, job, data, plan, shape })
+        let (grid, lanes) = grid(comm);
+        Ok(Setting { comm, job, data, plan, shape, grid, lanes })
     }
 
     /// Sees whether this rank's device suffices, which may take `limit` bytes of its memory.
@@ -146,11 +160,16 @@ impl<'a> Setting<'a> {
     pub(crate) fn new_experts(&self, counts: &[usize], generation: u64) -> Experts {
         let width = self.shape.shared_layers().outputs();
         let layouts = layouts(counts, self.shape.dummy, width, self.shape.class_blocks);
-        let owners = self.comm.deal(layouts.len());
+        let owners = self.owners(&layouts);
         let mut experts = Experts::new(layouts, owners, self.job.run.seed, generation);
         if !self.data.biases.is_empty() {
             experts.set_biases(&self.data.biases);
         }
         experts
+    }
+    /// Who owns which of these class blocks.
+    pub(crate) fn owners(&self, layouts: &[Layout]) -> Owners {
+        let costs: Vec<usize> = layouts.iter().map(Layout::parameters).collect();
+        self.grid.deal(&costs, &self.comm.shares()).owners
     }
 }

@@ -1,9 +1,14 @@
 //! Who owns what: row blocks and class blocks, cut once from the data and the model, never from the
 //! number of ranks, and then dealt to ranks as contiguous runs (ARCHITECTURE.md, "Same bits"). The
 //! run that a rank has stands in one table, `Owners`, which goes with what was cut: with rows, with
-//! mixtures. `Comm::deal` makes it; nothing else computes an owner.
+//! mixtures. `Comm::deal` makes it, and `Grid::deal` where ranks are a grid; nothing else computes
+//! an owner.
+
+mod grid;
 
 use std::ops::Range;
+
+pub use self::grid::{Columns, Grid, Place};
 
 /// Groups of row blocks at most that give their rows to a mini-batch of pretraining, and so ranks
 /// that it can use.

@@ -1,0 +1,205 @@
+//! Which grid of ranks the expert step runs on (docs/thousand-ranks.md, sections 0 and 3.13): the
+//! one whose fullest rank is modelled to take least time for a mini-batch. Machine and network are
+//! numbers of the model, not of where it runs, so that all ranks and starts find the same.
+//!
+//! A mini-batch of B rows in S slices, on a rank that holds blocks of p parameters in all on d
+//! activations, and takes s of the slices, on R x C ranks of T threads:
+//!
+//! ```text
+//! arithmetic     4 p B s / S flop: logits, and the gradient of the weights; twice in one half each
+//! host           1.5 us a row that comes here, R > 1: 1.6 ns a number of p, both over T threads
+//! rows           4 (d + 1) bytes of B / R rows
+//! exchange       R > 1: 8 p (R - 1) / R bytes, and 4 (R - 1) messages a part of a block
+//! ```
+//!
+//! Of two blocks or more a rank's exchange goes on behind the arithmetic of the next one; that of a
+//! lone one behind the second half of its own, part by part.
+
+use super::network::Network;
+use crate::kernel::matrix::stride_of;
+use crate::partition::Grid;
+
+/// Bytes of a number that travels.
+const NUMBER: f64 = 4.0;
+/// Core seconds of proving and placing a row that comes.
+const ROW_SECONDS: f64 = 1.5e-6;
+/// Core seconds of proving, adding, stepping and placing a number of a gradient.
+const NUMBER_SECONDS: f64 = 1.6e-9;
+/// Parts of a lone block, at most.
+const PARTS: usize = 4;
+/// Columns of a part, at least: sixteen panels.
+const PART_COLUMNS: usize = 256;
+
+/// What the model knows of the work.
+#[derive(Clone, Copy, Debug)]
+pub struct Work<'a> {
+    /// Parameters of each class block.
+    pub blocks: &'a [usize],
+    /// Activations d of a row.
+    pub width: usize,
+    /// Rows of a mini-batch.
+    pub batch: usize,
+    /// S.
+    pub slices: usize,
+}
+
+/// What the model knows of a rank.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    pub flop_per_second: f64,
+    /// Threads that share its work on the host.
+    pub threads: usize,
+}
+
+impl Machine {
+    /// A processor with so many threads.
+    pub fn host(threads: usize) -> Machine {
+        Machine { flop_per_second: 100e9 * threads as f64, threads }
+    }
+
+    /// A GPU beside so many threads.
+    pub fn gpu(threads: usize) -> Machine {
+        Machine { flop_per_second: 40e12, threads }
+    }
+}
+
+/// The links between ranks.
+pub const NETWORK: Network = Network { bytes_per_second: 10e9, message_seconds: 2e-6 };
+
+/// Parts into which the gradient of each block is cut, whose exchanges go on by themselves, where a
+/// column holds at most `held` blocks, of so many panels each at most.
+pub fn parts(held: usize, panels: usize) -> usize {
+    (PARTS / held.max(1)).min(panels * 16 / PART_COLUMNS).max(1)
+}
+
+/// Seconds of a mini-batch on the fullest rank of R x C of so many.
+pub fn seconds(
+    work: &Work,
+    ranks: usize,
+    (rows, columns): (usize, usize),
+    network: &Network,
+    machine: &Machine,
+) -> f64 {
+    let grid = Grid::new((rows, columns), work.slices, ranks, 0);
+    let dealt = grid.deal(work.blocks, &vec![1; ranks]).of_column;
+    let of = |column: usize| &work.blocks[dealt.run(column)];
+    let sum = |column: usize| of(column).iter().sum::<usize>();
+    let fullest = (0..columns).max_by_key(|column| sum(*column)).expect("a column");
+    let (blocks, parameters) = (of(fullest), sum(fullest) as f64);
+    let slices = (0..rows).map(|row| grid.slices().run(row).len()).max().expect("a row");
+    let (batch, rows, threads) = (work.batch as f64, rows as f64, machine.threads as f64);
+    let share = slices as f64 / work.slices as f64;
+    let arithmetic = 4.0 * parameters * batch * share / machine.flop_per_second;
+    let row_bytes = NUMBER * (stride_of(work.width) + 1) as f64 * batch / rows;
+    let rows_arrive = row_bytes / network.bytes_per_second;
+    let host = ROW_SECONDS * batch / rows / threads;
+    if rows == 1.0 {
+        return (arithmetic + host).max(rows_arrive);
+    }
+    let largest = blocks.iter().max().map_or(0, |largest| *largest);
+    let parts = parts(blocks.len(), largest / (work.width + 1) / 16);
+    let messages = 4.0 * (rows - 1.0) * (blocks.len() * parts) as f64;
+    let bytes = 2.0 * NUMBER * parameters * (rows - 1.0) / rows;
+    let exchange = messages * network.message_seconds + bytes / network.bytes_per_second;
+    let host = host + NUMBER_SECONDS * parameters / threads;
+    if blocks.len() > 1 {
+        return (arithmetic + host).max(rows_arrive + exchange);
+    }
+    // The first part's exchange begins once its share of the second half is there, and the last
+    // part's goes on by itself.
+    let (half, part) = (arithmetic / 2.0, 1.0 / parts as f64);
+    let together = half.max(exchange) * (1.0 - part);
+    let alone = half + (half + exchange) * part + together + host;
+    alone.max(rows_arrive + exchange)
+}
+
+/// R and C of so many ranks: least seconds, within what `fits`; of equal ones fewer rows. One row
+/// fits always: each rank is a column then, and nothing is exchanged.
+pub fn choose(
+    work: &Work,
+    ranks: usize,
+    network: &Network,
+    machine: &Machine,
+    fits: &dyn Fn((usize, usize)) -> bool,
+) -> (usize, usize) {
+    let shape = |rows: usize| match rows {
+        1 => (1, ranks),
+        _ => (rows, (ranks / rows).min(work.blocks.len())),
+    };
+    let shapes = (1..=work.slices.min(ranks)).map(shape);
+    let shapes = shapes.filter(|shape| shape.0 == 1 || shape.1 > 0 && fits(*shape));
+    let timed = shapes.map(|shape| (seconds(work, ranks, shape, network, machine), shape));
+    let best = timed.reduce(|best, next| if next.0 < best.0 { next } else { best });
+    best.expect("one row at least").1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Layout;
+    use crate::model::experts::layouts;
+    use crate::model::spec::Dummy;
+
+    const WIDTH: usize = 1024;
+    const SHAPES: [(usize, usize); 4] = [(3862, 2), (3862, 16), (487, 200), (16384, 64)];
+
+    fn blocks((classes, experts): (usize, usize)) -> Vec<usize> {
+        let layouts = layouts(&vec![experts; classes], Dummy::Learned, WIDTH, 0);
+        layouts.iter().map(Layout::parameters).collect()
+    }
+
+    /// The grid that is chosen on ranks of 16 threads, and its efficiency in percent: flop of a
+    /// share of the batch over what the fullest rank takes.
+    fn chosen(shape: (usize, usize), ranks: usize, batch: usize) -> ((usize, usize), usize) {
+        let blocks = blocks(shape);
+        let work = Work { blocks: &blocks, width: WIDTH, batch, slices: 64 };
+        let machine = Machine::host(16);
+        let grid = choose(&work, ranks, &NETWORK, &machine, &|_| true);
+        let found = seconds(&work, ranks, grid, &NETWORK, &machine);
+        let columns = (shape.0 * (2 * shape.1 + 1)) as f64;
+        let flop = 4.0 * WIDTH as f64 * columns * batch as f64 / ranks as f64;
+        (grid, (100.0 * flop / machine.flop_per_second / found).round() as usize)
+    }
+
+    /// YouTube-8M at E = 2 and 16, Sports-1M, a hundred times YouTube-8M: the table of
+    /// docs/thousand-ranks.md.
+    #[test]
+    fn the_shapes_that_the_program_is_for_get_these_grids() {
+        let (large, small) = (16_384, 2_048);
+        for (ranks, batch, expected) in [
+            (64, large, [((16, 4), 93), ((8, 8), 95), ((4, 16), 94), ((1, 64), 100)]),
+            (256, large, [((13, 19), 87), ((4, 64), 92), ((16, 16), 91), ((1, 256), 99)]),
+            (1024, large, [((26, 39), 65), ((8, 128), 89), ((32, 31), 66), ((8, 128), 98)]),
+            (1024, small, [((13, 75), 19), ((4, 242), 66), ((22, 31), 14), ((8, 128), 86)]),
+        ] {
+            let found = SHAPES.map(|shape| chosen(shape, ranks, batch));
+            assert_eq!(found, expected, "{ranks} ranks, mini-batches of {batch} rows");
+        }
+    }
+
+    #[test]
+    fn without_slices_or_room_each_rank_is_a_column() {
+        let blocks = blocks((3862, 2));
+        let work = Work { blocks: &blocks, width: WIDTH, batch: 2048, slices: 1 };
+        let choose = |work: &Work, ranks, fits: &dyn Fn((usize, usize)) -> bool| {
+            choose(work, ranks, &NETWORK, &Machine::host(16), fits)
+        };
+        assert_eq!(choose(&work, 1024, &|_| true), (1, 1024));
+        assert_eq!(choose(&Work { slices: 64, ..work }, 1, &|_| true), (1, 1));
+        assert_eq!(choose(&Work { slices: 64, ..work }, 1024, &|_| false), (1, 1024));
+        let narrow = choose(&Work { slices: 64, ..work }, 1024, &|grid| grid.0 <= 4);
+        assert!(narrow.0 <= 4 && narrow.1 <= 75, "{narrow:?}");
+    }
+
+    /// What is hidden behind a processor's arithmetic isn't behind that of a GPU, 25 times as
+    /// fast: exchanges and rows then weigh more than uneven blocks.
+    #[test]
+    fn gpus_get_a_choice_of_their_own() {
+        let blocks = blocks((3862, 16));
+        let work = Work { blocks: &blocks, width: WIDTH, batch: 16_384, slices: 64 };
+        let on = |machine| choose(&work, 256, &NETWORK, &machine, &|_| true);
+        assert_eq!([on(Machine::host(16)), on(Machine::gpu(16))], [(4, 64), (4, 64)]);
+        let time = |grid| seconds(&work, 256, grid, &NETWORK, &Machine::gpu(16));
+        assert!(time((4, 64)) < time((1, 256)) && time((4, 64)) < time((16, 16)));
+    }
+}

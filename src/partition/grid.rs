@@ -1,0 +1,255 @@
+//! Ranks as a grid for the expert step: who holds which class blocks, and who takes which slices of
+//! a mini-batch (docs/thousand-ranks.md, section 3.2).
+
+use super::Owners;
+
+/// Where a rank stands in a grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub row: usize,
+    pub column: usize,
+}
+
+/// Ranks as a grid of R rows and C columns for the expert step: a column holds class blocks, each
+/// of its ranks all of them, and a row of ranks takes a run of the slices of every mini-batch.
+/// Rank c R + r stands in row r of column c; ranks from R C on are left over and hold rows only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grid {
+    rows: usize,
+    columns: usize,
+    /// Slices of a mini-batch over rows of the grid; behind them an empty run, where this rank is
+    /// left over.
+    slices: Owners,
+    ranks: usize,
+    rank: usize,
+}
+
+/// Which column holds which class blocks, and which rank of a column owns which of those: it shows
+/// and saves them, and takes them to the shared step. So what knows owners needs to know no grid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// Over C columns, and an empty run behind them, where this rank is left over.
+    pub of_column: Owners,
+    /// Over all ranks.
+    pub owners: Owners,
+}
+
+impl Grid {
+    /// R x C of the grid's ranks and slices, as `rank` of `ranks` sees it.
+    pub fn new((rows, columns): (usize, usize), slices: usize, ranks: usize, rank: usize) -> Grid {
+        assert!((1..=slices).contains(&rows), "{rows} rows of a grid take {slices} slices");
+        let needed = rows.checked_mul(columns).filter(|needed| (1..=ranks).contains(needed));
+        assert!(needed.is_some() && rank < ranks, "{rows} x {columns} of {ranks} ranks");
+        let place = if rank < rows * columns { rank % rows } else { rows };
+        let starts = (0..=rows).map(|row| row * slices / rows).chain([slices]).collect();
+        Grid { rows, columns, slices: Owners { starts, rank: place }, ranks, rank }
+    }
+
+    /// R.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// C.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Where `rank` stands; None where it is left over.
+    pub fn place(&self, rank: usize) -> Option<Place> {
+        assert!(rank < self.ranks, "rank {rank} of {}", self.ranks);
+        (rank < self.rows * self.columns)
+            .then(|| Place { row: rank % self.rows, column: rank / self.rows })
+    }
+
+    /// Where this rank stands.
+    pub fn own(&self) -> Option<Place> {
+        self.place(self.rank)
+    }
+
+    /// The rank that stands there.
+    pub fn rank(&self, place: Place) -> usize {
+        assert!(place.row < self.rows && place.column < self.columns, "{place:?} of {self:?}");
+        place.column * self.rows + place.row
+    }
+
+    /// Slices of a mini-batch over rows of the grid.
+    pub fn slices(&self) -> &Owners {
+        &self.slices
+    }
+
+    /// Deals class blocks of these costs to columns, and those of a column to its ranks. `shares`
+    /// say how much each rank takes; a column is as fast as its slowest rank. Where each rank is a
+    /// column, so that nothing is exchanged within one, blocks are dealt by their number, as
+    /// whatever else ranks share.
+    pub fn deal(&self, costs: &[usize], shares: &[usize]) -> Columns {
+        assert_eq!(shares.len(), self.ranks, "a share for each rank");
+        if self.rows == 1 && self.columns == self.ranks {
+            let owners = Owners::in_shares(costs.len(), shares, self.rank);
+            return Columns { of_column: owners.clone(), owners };
+        }
+        let ranks = &shares[..self.rows * self.columns];
+        let columns = ranks.chunks(self.rows);
+        let slowest = columns.map(|column| *column.iter().min().expect("a rank in each column"));
+        let starts = least_largest(costs, &slowest.collect::<Vec<_>>());
+        let own = self.own().map_or(self.columns, |place| place.column);
+        let mut owned = vec![0];
+        for column in starts.windows(2) {
+            let blocks = column[1] - column[0];
+            owned.extend((1..=self.rows).map(|row| column[0] + row * blocks / self.rows));
+        }
+        owned.resize(self.ranks + 1, costs.len());
+        let of_column =
+            Owners { starts: starts.into_iter().chain([costs.len()]).collect(), rank: own };
+        Columns { of_column, owners: Owners { starts: owned, rank: self.rank } }
+    }
+}
+
+/// Cuts items of these costs into one run for each of `shares`, of which one isn't 0, so that the
+/// largest cost for its share is as small as can be, and otherwise by the shares as nearly as that
+/// leaves room for. Where the i-th begins, and the end.
+fn least_largest(costs: &[usize], shares: &[usize]) -> Vec<usize> {
+    let sums: Vec<u128> = std::iter::once(0)
+        .chain(costs.iter().scan(0u128, |sum, cost| {
+            *sum += *cost as u128;
+            Some(*sum)
+        }))
+        .collect();
+    let (all, share_of_all) = (sums[costs.len()], shares.iter().sum::<usize>() as u128);
+    assert!(share_of_all > 0, "somebody takes something: {shares:?}");
+    // How far a run that begins at `from` gets with what a share may cost.
+    let end = |from: usize, share: usize, bound: u128| {
+        sums.partition_point(|sum| *sum <= sums[from] + bound * share as u128) - 1
+    };
+    let fits =
+        |bound: u128| shares.iter().fold(0, |from, share| end(from, *share, bound)) == costs.len();
+    // One share alone would suffice at the cost of all: the least bound lies below or there.
+    let (mut low, mut bound) = (0, all);
+    while low < bound {
+        let middle = low + (bound - low) / 2;
+        (low, bound) = if fits(middle) { (low, middle) } else { (middle + 1, bound) };
+    }
+    // From the right: where runs must begin at the latest for the rest to fit.
+    let mut latest = vec![costs.len(); shares.len() + 1];
+    for (index, share) in shares.iter().enumerate().rev() {
+        let end = latest[index + 1];
+        let most = sums[end].saturating_sub(bound * *share as u128);
+        latest[index] = sums.partition_point(|sum| *sum < most);
+    }
+    let mut starts = vec![0];
+    let mut so_far = 0;
+    for (index, share) in shares.iter().enumerate() {
+        so_far += *share as u128;
+        let from = starts[index];
+        let (least, most) = (latest[index + 1].max(from), end(from, *share, bound));
+        // Where the shares so far would end, between two items at the nearer one.
+        let due = all * so_far;
+        let at = sums.partition_point(|sum| sum * share_of_all < due);
+        let nearer = |at: usize| sums[at] * share_of_all - due > due - sums[at - 1] * share_of_all;
+        let at = if at > 0 && nearer(at) { at - 1 } else { at };
+        // A run of something has a block as long as there are enough for those behind it.
+        let behind = shares.len() - index - 1;
+        let room = costs.len().saturating_sub(behind).max(from);
+        let least = least.max((from + usize::from(*share > 0)).min(room).min(most));
+        starts.push(at.clamp(least, most.min(room).max(least)));
+    }
+    starts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest cost for its share of the best of all cuts, each tried, times 2520.
+    fn best(costs: &[usize], shares: &[usize]) -> Option<usize> {
+        let Some((share, rest)) = shares.split_first() else {
+            return costs.is_empty().then_some(0);
+        };
+        let cuts = (0..=costs.len()).filter_map(|cut| {
+            let own: usize = costs[..cut].iter().sum();
+            let own = if own == 0 { Some(0) } else { (own * 2520).checked_div(*share) }?;
+            best(&costs[cut..], rest).map(|others| others.max(own))
+        });
+        cuts.min()
+    }
+
+    #[test]
+    fn columns_are_cut_so_that_the_largest_is_least() {
+        let mut state = 1u64;
+        let mut draw = |below: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % below
+        };
+        for _ in 0..400 {
+            let blocks = 1 + draw(8) as usize;
+            // Costs of whole thousands, so that what whole bounds lose isn't seen.
+            let costs: Vec<usize> = (0..blocks).map(|_| 2520 * (1 + draw(9) as usize)).collect();
+            let mut shares: Vec<usize> = (0..1 + draw(4)).map(|_| draw(4) as usize).collect();
+            shares[0] = shares[0].max(1);
+            let starts = least_largest(&costs, &shares);
+            assert!(starts.windows(2).all(|pair| pair[0] <= pair[1]), "{starts:?}");
+            assert_eq!((starts[0], starts[shares.len()]), (0, blocks));
+            let run = |index: usize| costs[starts[index]..starts[index + 1]].iter().sum::<usize>();
+            let found = (0..shares.len()).map(|index| match run(index) {
+                0 => 0,
+                own => own * 2520 / shares[index],
+            });
+            let found = found.max().expect("a share");
+            assert_eq!(Some(found), best(&costs, &shares), "{costs:?} {shares:?}: {starts:?}");
+            if blocks >= shares.len() && shares.iter().all(|share| *share == 1) {
+                assert!(starts.windows(2).all(|pair| pair[0] < pair[1]), "{costs:?}: {starts:?}");
+            }
+        }
+        // YouTube-8M's 75 blocks of 3 and 4 groups: none of 8 columns has more than it must.
+        let costs: Vec<usize> = (0..75).map(|block| 3 + usize::from(block % 13 < 3)).collect();
+        let starts = least_largest(&costs, &[1; 8]);
+        let runs = starts.windows(2).map(|run| costs[run[0]..run[1]].iter().sum::<usize>());
+        assert_eq!(runs.max(), Some(32), "{} in all", costs.iter().sum::<usize>());
+    }
+
+    #[test]
+    fn every_place_of_a_grid_is_a_rank_and_every_block_has_one_owner_in_its_column() {
+        for (ranks, slices, blocks) in [(1, 1, 3), (4, 4, 9), (7, 12, 5), (8, 3, 2), (13, 64, 31)] {
+            for rows in 1..=slices.min(ranks) {
+                for columns in 1..=ranks / rows {
+                    let costs: Vec<usize> = (0..blocks).map(|block| 1 + block * 7 % 5).collect();
+                    let on = |rank| Grid::new((rows, columns), slices, ranks, rank);
+                    let grids: Vec<Grid> = (0..ranks).map(on).collect();
+                    for (rank, grid) in grids.iter().enumerate() {
+                        let Columns { of_column, owners } = grid.deal(&costs, &vec![1; ranks]);
+                        assert_eq!((owners.blocks(), owners.ranks()), (blocks, ranks));
+                        let place = grid.own();
+                        assert_eq!(place.map(|place| grid.rank(place)), place.map(|_| rank));
+                        assert_eq!(place.is_none(), rank >= rows * columns);
+                        assert_eq!(place.is_none(), grid.slices().own().is_empty());
+                        match place {
+                            Some(place) => {
+                                assert_eq!(of_column.own(), of_column.run(place.column));
+                                let own = owners.own();
+                                let held = of_column.own();
+                                let within = held.start <= own.start && own.end <= held.end;
+                                assert!(own.is_empty() || within, "{grid:?}");
+                            }
+                            None => assert!(of_column.own().is_empty() && owners.own().is_empty()),
+                        }
+                    }
+                    let slices_of = |grid: &Grid| grid.slices().own().len();
+                    let first_column = grids.iter().take(rows).map(slices_of).sum::<usize>();
+                    assert_eq!(first_column, slices);
+                }
+            }
+        }
+    }
+
+    /// What isn't exchanged within columns is dealt as ever.
+    #[test]
+    fn a_grid_of_one_row_owns_what_ranks_own_without_one() {
+        for (blocks, shares) in [(31, vec![1; 8]), (3, vec![1; 8]), (9, vec![5, 0, 1, 2])] {
+            for rank in 0..shares.len() {
+                let grid = Grid::new((1, shares.len()), 1, shares.len(), rank);
+                let dealt = grid.deal(&vec![7; blocks], &shares);
+                assert_eq!(dealt.owners, Owners::in_shares(blocks, &shares, rank));
+            }
+        }
+    }
+}
