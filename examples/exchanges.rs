@@ -30,9 +30,29 @@ fn chains(comm: &Comm) {
     }
 }
 
+/// All-gathers that just are and just aren't so short that they may go in rounds, all under way at
+/// once with others, waited for in any order.
+fn short(comm: &Comm) {
+    let lengths = [0, 1, 8, 1000, (1 << 16) / comm.size() - 4, (1 << 16) / comm.size() - 3];
+    let sent = |length, rank| (0..length).map(move |at| ((7 * at + 17 * rank) % 251) as u8);
+    let start = |length: &usize| {
+        let own: Vec<u8> = sent(*length, comm.rank()).collect();
+        comm.start_all_gather_v("numbers", own, &vec![*length; comm.size()])
+    };
+    let mut open: Vec<_> = lengths.iter().map(|length| (*length, start(length))).collect();
+    if comm.rank() % 2 == 1 {
+        open.reverse();
+    }
+    for (length, exchange) in open {
+        let expected: Vec<u8> = (0..comm.size()).flat_map(|rank| sent(length, rank)).collect();
+        assert!(exchange.wait() == expected, "{length} bytes of each rank");
+    }
+}
+
 fn run(comm: &Comm, seeds: std::ops::Range<u64>, how: &str) -> Result<()> {
     if how == "all" {
         chains(comm);
+        short(comm);
     }
     for seed in seeds {
         schedules::run(comm, seed, how != "all")?;

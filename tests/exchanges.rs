@@ -46,6 +46,10 @@ fn random_schedules_on_processes() {
         exchanges(ranks, 0..12, "all").stdout();
         exchanges(ranks, 12..18, "leaves").stdout();
     }
+    // Short all-gathers in rounds, as among many ranks.
+    for ranks in [2, 3, 5] {
+        exchanges(ranks, 18..24, "all").env("REELSCALE_MANY_RANKS", "2").stdout();
+    }
     assert!(exchanges(3, 0..1, "agreed").fails_with(4).contains("a file: no"));
     assert!(exchanges(3, 0..1, "error").fails_with(5).contains("a file: no space"));
     assert_eq!(exchanges(3, 0..1, "panic").output().status.code(), Some(Exit::Bug as i32));

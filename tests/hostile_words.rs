@@ -142,6 +142,7 @@ fn variables_that_say_nothing_are_refused() {
         ("REELSCALE_MPI_INIT_SECONDS", "5m", "whole seconds"),
         ("REELSCALE_KEEP_SECONDS", "-1", "whole seconds"),
         ("REELSCALE_PROGRESS_THREAD", "no", "0 or 1"),
+        ("REELSCALE_MANY_RANKS", "many", "a number of ranks"),
     ] {
         let told = doctor(name, value).fails_with(3);
         assert_eq!(told, format!("reelscale: {name}: found {value:?}, expected {expected}"));

@@ -1,5 +1,7 @@
 //! Parts that lie one after the other.
 
+use std::sync::OnceLock;
+
 use bytemuck::Pod;
 
 use super::seal::SEAL;
@@ -31,4 +33,24 @@ const SEGMENTS: usize = 256;
 /// Bytes of each segment of a broadcast of so many, where it goes along a chain.
 pub(crate) fn chain_segment(bytes: usize) -> Option<usize> {
     (bytes > 2 * SEGMENT).then(|| bytes.div_ceil(SEGMENTS).max(SEGMENT))
+}
+
+/// Bytes of all parts of an all-gather that goes in rounds (`mpi/short.rs`), at most, and ranks of
+/// such a one, at least: fewer are as fast with a message for each.
+const SHORT_MAX: usize = 1 << 16;
+const MANY_RANKS: usize = 65;
+
+/// Sets how many ranks are many, so that tests need only a few.
+const VARIABLE: &str = "REELSCALE_MANY_RANKS";
+
+/// Bytes of each part of an all-gather of parts of these lengths, where it goes in rounds.
+pub(crate) fn goes_in_rounds(counts: &[usize]) -> Option<usize> {
+    static MANY: OnceLock<usize> = OnceLock::new();
+    let many = *MANY.get_or_init(|| {
+        let set = std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
+        set.unwrap_or(MANY_RANKS)
+    });
+    let (part, equal) = (*counts.first()?, counts.windows(2).all(|pair| pair[0] == pair[1]));
+    let short = (1..=SHORT_MAX / counts.len()).contains(&part);
+    (equal && short && counts.len() >= many).then_some(part)
 }

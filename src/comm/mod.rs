@@ -45,7 +45,7 @@ pub use backend::{Backend, Buffers, Call, Cargo, Pending};
 pub use communicator::Comm;
 pub(crate) use ending::{begin as begin_ending, leave, stand_aside};
 pub use exchange::Exchange;
-pub(crate) use lengths::chain_segment;
+pub(crate) use lengths::{chain_segment, goes_in_rounds};
 pub use ordered_sum::OrderedSum;
 use process::mpi_ends;
 pub(crate) use process::{abort_all, library_version, own_rank};

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! barrier               log2 P rounds of a message (dissemination)
-//! all-gather            one round of P - 1 messages: own part to all, theirs to here
+//! all-gather            one round of P - 1 messages: own part to all, theirs to here; a short one
+//!                       among many ranks log2 P rounds, in which parts double
 //! all-to-all            one round of a message for each part that isn't empty
 //! broadcast             up to 128 KiB log2 P steps of the whole (a binomial tree), of which a rank
 //!                       has the way from the root; longer ones: a segment after the other from
@@ -15,7 +16,7 @@
 
 use std::str::FromStr;
 
-use crate::comm::{Call, chain_segment};
+use crate::comm::{Call, chain_segment, goes_in_rounds};
 
 /// A network, as the links of its ranks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,7 +91,11 @@ pub fn way(call: &Call, own: usize, rank: usize, size: usize) -> Way {
         Call::AllGather { counts } => {
             let others = counts.iter().sum::<usize>() - counts[rank];
             let bytes = others.max(own * (size - 1));
-            Way { messages: size - 1, bytes, ..Way::default() }
+            let messages = match goes_in_rounds(counts) {
+                Some(_) => doublings(size),
+                None => size - 1,
+            };
+            Way { messages, bytes, ..Way::default() }
         }
         Call::AllToAll { to, from } => {
             let others = |counts: &[usize]| {
@@ -144,6 +149,17 @@ mod tests {
         assert_eq!(way, Way { messages: 1023, bytes: 1023 * 32_800, before: 0, before_bytes: 0 });
         let seconds = NETWORK.link_seconds(&way);
         assert!((seconds - (2.046e-3 + 3.35544e-3)).abs() < 1e-6, "{seconds}");
+    }
+
+    /// A word of 12 bytes takes ten rounds among 1,024 ranks, and 63 messages among 64.
+    #[test]
+    fn a_short_gathering_among_many_ranks_goes_in_rounds() {
+        let of = |bytes: usize, ranks: usize| {
+            way(&Call::AllGather { counts: vec![bytes; ranks] }, bytes, 3, ranks)
+        };
+        assert_eq!(of(12, 1024), Way { messages: 10, bytes: 12 * 1023, ..Way::default() });
+        assert_eq!(of(12, 64).messages, 63);
+        assert_eq!((of(64, 1024).messages, of(65, 1024).messages), (10, 1023));
     }
 
     /// The last of 1,024 ranks has a block of 1 MiB after 1,022 segments and its own sixteen.

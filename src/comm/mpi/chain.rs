@@ -12,7 +12,8 @@ use mpi::ffi;
 
 use crate::comm::chain_segment;
 
-/// Tags of chains that are open at once: MPI has at least 32,767 (MPI-4.0, section 9.1.2).
+/// Tags of chains and rounds that are open at once: MPI has at least 32,767 (MPI-4.0, section
+/// 9.1.2).
 const TAGS: usize = 1 << 14;
 const FIRST_TAG: usize = 1 << 10;
 
@@ -46,9 +47,8 @@ impl Chain {
         let neighbour = |rank: usize| Some((rank % size) as c_int);
         let before = if rank == root { None } else { neighbour(rank + size - 1) };
         let after = if (rank + 1) % size == root { None } else { neighbour(rank + 1) };
-        let tag = FIRST_TAG + number % TAGS;
         let (receives, sends) = (Vec::new(), Vec::new());
-        let (tag, on, here, gone) = (tag as c_int, None, 0, 0);
+        let (tag, on, here, gone) = (tag_of(number), None, 0, 0);
         Some(Chain { before, after, tag, bytes, segment, on, receives, here, sends, gone })
     }
 
@@ -137,9 +137,14 @@ impl Chain {
     }
 }
 
-fn is_through(request: &mut ffi::MPI_Request) -> bool {
+/// The tag of what is made of point-to-point messages, as number `number` on its communicator.
+pub(crate) fn tag_of(number: usize) -> c_int {
+    (FIRST_TAG + number % TAGS) as c_int
+}
+
+pub(crate) fn is_through(request: &mut ffi::MPI_Request) -> bool {
     let mut flag = 0;
-    // SAFETY: it has been started, and is this chain's.
+    // SAFETY: it has been started, and is the caller's.
     let outcome = unsafe { ffi::MPI_Test(request, &mut flag, ffi::RSMPI_STATUS_IGNORE) };
     assert_eq!(outcome, 0, "MPI_Test");
     flag != 0

@@ -4,6 +4,7 @@
 mod chain;
 mod operation;
 mod progress;
+mod short;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

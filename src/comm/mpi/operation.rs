@@ -5,13 +5,15 @@ use std::ffi::{c_int, c_void};
 use mpi::ffi;
 
 use super::chain::Chain;
+use super::short::Short;
 use crate::comm::backend::{Buffers, Call};
 
 /// A collective, and all that MPI may read or write until it is complete (MPI-4.0, section 6.12).
 pub(crate) struct Operation {
-    /// That of a collective, where it isn't a chain.
+    /// That of a collective, where it isn't made of point-to-point messages.
     request: ffi::MPI_Request,
     chain: Option<Chain>,
+    short: Option<Short>,
     buffers: Buffers,
     /// Counts and places of what is sent and received, by rank.
     sent: (Vec<c_int>, Vec<c_int>),
@@ -84,8 +86,14 @@ impl Operation {
             }
             _ => None,
         };
+        let short = match call {
+            Call::AllGather { counts } => {
+                Short::new((rank, size), number, counts, buffers.send.bytes())
+            }
+            _ => None,
+        };
         let (complete, alone) = (false, false);
-        Operation { request, chain, buffers, sent, received, spare, complete, alone }
+        Operation { request, chain, short, buffers, sent, received, spare, complete, alone }
     }
 
     /// Starts it on a communicator.
@@ -94,6 +102,9 @@ impl Operation {
             // SAFETY: the bytes lie on the heap and stay with this operation until all of the chain
             // is complete, and nobody else touches them.
             return unsafe { chain.start(self.buffers.receive.bytes_mut().as_mut_ptr(), on) };
+        }
+        if let Some(short) = &mut self.short {
+            return short.start(on);
         }
         let Buffers { send, receive } = &mut self.buffers;
         let length = |bytes: &[u8]| c_int::try_from(bytes.len()).expect("messages are split");
@@ -145,6 +156,11 @@ impl Operation {
     pub(crate) fn test(&mut self) -> bool {
         if let Some(chain) = &mut self.chain {
             self.complete = chain.test();
+        } else if let Some(short) = self.short.as_mut().filter(|_| !self.complete) {
+            self.complete = short.test();
+            if self.complete {
+                short.finish(self.buffers.receive.bytes_mut());
+            }
         } else if !self.complete {
             let mut flag = 0;
             // SAFETY: the request is this operation's, which has been started.
