@@ -62,6 +62,19 @@ impl Labels {
         &labels[from..to]
     }
 
+    /// Makes rows of so many labels each, and gives the memory of those, row after row, to be
+    /// filled with what `push` would take.
+    pub(crate) fn sized(&mut self, counts: impl Iterator<Item = usize>) -> &mut [u32] {
+        self.offsets.truncate(1);
+        let ends = counts.scan(0, |end, count| {
+            *end += count;
+            Some(*end)
+        });
+        self.offsets.extend(ends);
+        self.classes.resize(self.offsets[self.offsets.len() - 1], 0);
+        &mut self.classes
+    }
+
     /// Number of labels of each row, as sent between ranks beside `classes`.
     pub(crate) fn counts(&self) -> Vec<u32> {
         self.offsets.windows(2).map(|pair| (pair[1] - pair[0]) as u32).collect()

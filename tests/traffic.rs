@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use common::shards;
 use reelscale::internals::comm::{Comm, OrderedSum, Traffic, run_threads};
 use reelscale::internals::cost::traffic::{
-    Moved, Pretraining, Share, experts_travel, ordered_sum, pretraining, rows_travel,
+    Moved, Pretraining, Share, experts_travel, ordered_sum, pretraining, windows_travel,
 };
 use reelscale::internals::data::Dataset;
 use reelscale::internals::device::Host;
 use reelscale::internals::flow::experts_travel::visit_blocks;
 use reelscale::internals::flow::own_rows::{OwnRows, Room};
-use reelscale::internals::flow::rows_travel::{Order, Travel};
+use reelscale::internals::flow::windows::{Order, Travel};
 use reelscale::internals::job::Job;
 use reelscale::internals::kernel::matrix::Matrix;
 use reelscale::internals::kernel::mixture::layout::Layout;
@@ -93,7 +93,8 @@ fn an_epoch_of_the_expert_step_moves_activations_only() {
             let rows = Share { own: runs[rank].len(), all: ROWS };
             let own = label_count(runs[rank].clone());
             let labels = Share { own, all: label_count(0..ROWS) };
-            rows_travel(rows, labels, WIDTH, ROWS.div_ceil(WINDOW), shares.len())
+            let numbers = Share { own: WIDTH * rows.own, all: WIDTH * rows.all };
+            windows_travel((rows, numbers, labels), ROWS.div_ceil(WINDOW), shares.len())
         });
     }
 }

@@ -31,16 +31,25 @@ pub enum Call {
 /// What others send in the call that is started next, for a backend that has to make it because
 /// they aren't there (`reelscale bench rank`). Where nothing is said each rank's part is as this
 /// rank's own.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone)]
 pub enum Cargo<'a> {
     /// Numbers, each rank's part ending with its seal in so many bytes; an empty one has none.
     Numbers { seal_bytes: usize },
-    /// Rows of activations, each of so many numbers, the last of which is its seal.
-    Rows { stride: usize },
+    /// What this makes of each rank's part.
+    Made(Rc<Made>),
     /// How long the labels of those ranks' rows are, which have so many `numbers`, `stride` each.
     Labels { numbers: &'a [usize], stride: usize },
     /// The parts whose lengths were told last.
     Announced,
+}
+
+/// Fills a rank's part with what it would give of rows that stand for its own.
+pub type Made = dyn Fn(usize, &dyn AnyRow, &mut [u8]);
+
+/// Rows that stand for those of all ranks.
+pub trait AnyRow {
+    /// Numbers and labels of a row.
+    fn row(&self, row: usize) -> (&[f32], &[u32]);
 }
 
 /// Memory that belongs to an exchange while it is under way: numbers of any kind, seen as bytes.

@@ -27,7 +27,7 @@ impl Comm {
         let mut bytes = own.to_vec();
         bytes.extend(self.seal_of(own).to_le_bytes());
         let buffers = Buffers { send: nothing(), receive: Box::new(bytes) };
-        let arrived = self.start(Call::Broadcast { root }, buffers, 0).wait();
+        let arrived = self.start(Call::Broadcast { root }, buffers, 0).wait().receive;
         let (arrived, seal) = arrived.bytes().split_at(arrived.bytes().len() - SEAL);
         self.undamaged(self.damage(root, &place, arrived, seal_in(seal)));
         bytemuck::cast_slice_mut(data).copy_from_slice(arrived);
@@ -89,7 +89,7 @@ impl Comm {
         let place = Message(Location::caller());
         let longest = self.longest(send_counts, received_counts);
         let started = self.start_parts((send, send_counts), received_counts, longest);
-        let arrived = started.wait();
+        let arrived = started.wait().receive;
         unseal(arrived.bytes(), received_counts, received, |rank, part, seal, _| {
             self.undamaged(self.damage(rank, &place, part, seal));
         });

@@ -9,6 +9,7 @@ use bytemuck::Pod;
 use super::Comm;
 use super::backend::{Buffer, Buffers, Call, Pending};
 use super::lengths::offsets;
+use super::started::numbers;
 use crate::progress::tick;
 
 /// Proves what has arrived, and gives its numbers.
@@ -47,7 +48,15 @@ impl<'a, T: Pod> Exchange<'a, T> {
     #[track_caller]
     pub fn wait(self) -> Vec<T> {
         let comm = self.started.comm;
-        (self.prove)(comm, self.started.wait())
+        (self.prove)(comm, self.started.wait().receive)
+    }
+
+    /// The same, and the memory of what was sent.
+    #[track_caller]
+    pub(crate) fn wait_both(self) -> (Vec<T>, Vec<T>) {
+        let comm = self.started.comm;
+        let Buffers { send, receive } = self.started.wait();
+        ((self.prove)(comm, receive), numbers(send))
     }
 }
 
@@ -68,7 +77,7 @@ struct Cut {
     from: Vec<usize>,
     /// Bytes of each rank's in a call.
     share: usize,
-    receive: Box<dyn Buffer>,
+    whole: Buffers,
 }
 
 /// What of `bytes` bytes goes into call `index`.
@@ -132,7 +141,7 @@ impl Comm {
                 let buffers = Buffers { send: Box::new(send), receive: Box::new(received) };
                 exchange.pending.push(self.give(call, buffers, counted));
             }
-            exchange.cut = Some(Cut { from, share, receive });
+            exchange.cut = Some(Cut { from, share, whole: Buffers { send, receive } });
         }
         self.count_wait(started.elapsed().as_secs_f64());
         exchange
@@ -184,32 +193,33 @@ impl Started<'_> {
         self.complete == self.pending.len()
     }
 
-    /// Waits until all has arrived, and gives what was received.
+    /// Waits until all has arrived, and gives the memory back.
     #[track_caller]
-    pub(super) fn wait(self) -> Box<dyn Buffer> {
+    pub(super) fn wait(self) -> Buffers {
         let Started { comm, bytes, pending, cut, .. } = self;
         let started = Instant::now();
         comm.own.activity.waits(Location::caller(), bytes);
-        let arrived = pending.into_iter().map(|pending| pending.wait().receive);
-        let received = match cut {
+        let arrived = pending.into_iter().map(|pending| pending.wait());
+        let buffers = match cut {
             None => arrived.last().expect("an exchange has at least one call"),
-            Some(Cut { from, share, mut receive }) => {
+            Some(Cut { from, share, mut whole }) => {
                 let at = offsets(&from);
-                for (index, buffer) in arrived.enumerate() {
-                    let mut rest = buffer.bytes();
+                for (index, buffers) in arrived.enumerate() {
+                    let mut rest = buffers.receive.bytes();
                     for (at, count) in at.iter().zip(&from) {
                         let place = piece(*count, share, index);
                         let (part, after) = rest.split_at(place.len());
-                        receive.bytes_mut()[at + place.start..at + place.end].copy_from_slice(part);
+                        let to = at + place.start..at + place.end;
+                        whole.receive.bytes_mut()[to].copy_from_slice(part);
                         rest = after;
                     }
                 }
-                receive
+                whole
             }
         };
         comm.own.activity.works();
         tick();
         comm.count_wait(started.elapsed().as_secs_f64());
-        received
+        buffers
     }
 }

@@ -41,7 +41,7 @@ use std::ops::Range;
 
 pub(crate) use activity::Activity;
 pub(crate) use agreement::{odd_ranks, same_on_all};
-pub use backend::{Backend, Buffers, Call, Cargo, Pending};
+pub use backend::{AnyRow, Backend, Buffers, Call, Cargo, Made, Pending};
 pub use communicator::Comm;
 pub(crate) use ending::{begin as begin_ending, leave, stand_aside};
 pub use exchange::Exchange;
@@ -50,7 +50,6 @@ pub use ordered_sum::OrderedSum;
 use process::mpi_ends;
 pub(crate) use process::{abort_all, library_version, own_rank};
 pub(crate) use seal::SEAL;
-pub(crate) use started::Announced;
 pub use stop::StopFlag;
 pub use threads::{run_threads, run_threads_limited, run_threads_through};
 pub use traffic::Traffic;

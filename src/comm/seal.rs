@@ -42,7 +42,7 @@ pub(crate) fn crc32c_by(threads: usize, bytes: &[u8]) -> u32 {
 #[doc(hidden)]
 impl Comm {
     /// Says how many threads this rank computes with: they help where large messages are proven.
-    pub(crate) fn use_threads(&self, threads: usize) {
+    pub fn use_threads(&self, threads: usize) {
         self.own.threads.set(threads.max(1));
     }
 
@@ -101,6 +101,11 @@ impl Comm {
     /// collective: `agree` makes it so.
     pub(crate) fn unless_damaged<T>(&self, outcome: Result<T>) -> Result<T> {
         self.own.damage.take().map_or(outcome, Err)
+    }
+
+    /// Ends the run where what rank `sender` sent has another seal.
+    pub(crate) fn prove(&self, sender: usize, what: &str, bytes: &[u8], seal: u32) {
+        self.undamaged(self.damage(sender, what, bytes, seal));
     }
 
     /// Ends the run: without what was damaged this rank doesn't know what to do next.

@@ -8,7 +8,8 @@
 //! pretrain     W (weights, two moments, gradient, best so far) + (7 + r + tree) S + B r
 //!              + rows of two batches read ahead + batch x d (2 + r + tree)
 //! expert step  W (new, kept from before, best epoch or best of classes, solver's state) + B r
-//!              + windows x d (3 and its own part) + activations at rest, or its part read ahead
+//!              + window x d + records of two windows and of its own part, where ranks are several
+//!              + activations at rest, or its part read ahead
 //! shared step  W (now, kept) + 4 B + (9 + r + tree) S + rows read ahead + wave x (t + d)
 //! scoring      W (now, kept, best epoch) + 3 B + rows x best lists + wave x scores of a block
 //!              + activations at rest, or one file of them
@@ -23,6 +24,7 @@
 //! exchanges, follows from the rank that has least room.
 
 use crate::comm::SEAL;
+use crate::device::Dropout;
 use crate::flow::experts_travel::AHEAD;
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, ROWS_AT_ONCE};
 use crate::flow::own_rows::SCORES_MAX;
@@ -40,6 +42,10 @@ use crate::partition::{GROUPS_MAX, OwnedBlocks, Owners};
 const FLOAT: usize = size_of::<f32>();
 /// Numbers of scores of a class block that are held at once under a limit: 4 MiB.
 const SCORES_LIMITED: usize = 1 << 20;
+/// Bytes of a record beside its numbers: its seal, what its part says of it, and some labels.
+const ROW_RECORD: usize = SEAL + 8 + 16;
+/// Bytes by which a row is planned in three windows, and found in one.
+const ROW_PLANS: usize = 3 * (8 + 4) + 12;
 
 /// Who owns what, on ranks that need not be there.
 #[derive(Clone, Copy)]
@@ -71,6 +77,8 @@ pub(super) struct Conditions {
 /// Sizes that the formulas are made of.
 pub(super) struct Sizes {
     threads: usize,
+    /// Whether there are several ranks.
+    several: bool,
     /// Weights of one rank's class blocks, in bytes: of the pretrained mixtures and the large ones.
     small: usize,
     pub(super) large: usize,
@@ -149,6 +157,7 @@ impl Sizes {
         };
         Sizes {
             threads: conditions.threads.max(1),
+            several: rows.owners.ranks() > 1,
             small: small.bytes(rank),
             large: large.bytes(rank),
             block: most(&Layout::parameters) * FLOAT,
@@ -249,6 +258,21 @@ impl Sizes {
         }
     }
 
+    /// A window in order, and where ranks are several one that has come and one that comes, as
+    /// records, with its own part of that; and what windows are planned with.
+    fn windows(&self, job: &Job) -> usize {
+        let (window, own) = (self.window(job), self.own_part(job));
+        let here = window * (self.activations + ROW_PLANS);
+        match self.several {
+            false => here + own * self.activations,
+            true => {
+                let numbers =
+                    Dropout::expected_words(job.experts.dropout, self.activations / FLOAT);
+                here + (2 * window + own) * (numbers * FLOAT + ROW_RECORD)
+            }
+        }
+    }
+
     fn expert_step(&self, job: &Job, kept: usize) -> usize {
         let copies = match job.experts.solver {
             Solver::FullBatch(_) => 0,
@@ -259,7 +283,7 @@ impl Sizes {
             true => self.threads * job.experts.batch.min(self.all_rows) * self.activations,
             false => 0,
         };
-        let windows = drawn + (3 * self.window(job) + self.own_part(job)) * self.activations;
+        let windows = drawn + self.windows(job);
         kept + self.kernels() + (learning + windows).max(self.large + self.forward())
     }
 

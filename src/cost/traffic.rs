@@ -6,8 +6,8 @@
 //! L numbers of 4 bytes; bytes that this rank contributes -> bytes that others give it, calls:
 //!
 //! ```text
-//! expert step, an epoch   4 (d + 1) n + 4 (n + m) + 20 W
-//!                      -> 4 (d + 1) (N - n) + 4 (N - n + l - m) + 20 W (P - 1)    3 W
+//! expert step, an epoch   4 (d + 3) n + 4 m + 8 W + 12
+//!                      -> 4 (d + 3) (N - n) + 4 (l - m) + (8 W + 12) (P - 1)      W + 1
 //! shared step, a pass     4 q + 4 c -> 4 (p - q) + 4 (C - c)                       C
 //! ordered sum             4 L a + 4 P + 12 + 4 L / P + 4
 //!                      -> 4 (L / P) A + 4 P + 12 (P - 1) + 4 (L - L / P) + 4 (P - 1)  3
@@ -17,17 +17,19 @@
 //!                         and S times three ordered sums, of 3 calls each
 //! ```
 //!
-//! d stands for the stride of d numbers. Four bytes of each part are its seal, the crc32c that
-//! proves it: of each row of a window, of each class block, of what each rank gives to each other
-//! one unless that is empty (4 P at most), and of every word or two that ranks tell each other (12
-//! for 8, 20 for 16, 5 for 1).
+//! d stands for the stride of d numbers; of a row of the expert step with dropout for those that
+//! are left, and a 32nd of all. Two words of a row of a window say how long it and its labels are,
+//! one of each part how long the next one is, which a seal follows. Four bytes of each part are its
+//! seal, the crc32c that proves it: of each row of a window, of each class block, of what each rank
+//! gives to each other one unless that is empty (4 P at most), and of every word or two that ranks
+//! tell each other (12 for 8, 20 for 16, 5 for 1).
 //!
-//! One rank alone makes no calls in ordered sums and in passes of the shared step. a is the number
-//! of partial sums that this rank is left with, A that of all ranks: 1 and P where P is a power of
-//! two and runs are even. (The part of the exchange that a rank keeps counts on both sides.) The
-//! ordered sums of each of pretraining's S mini-batches are the shared layers' gradient over groups
-//! of rows and, over class blocks, 3 squared norms and the loss in f64; its dL/dv, summed over
-//! class blocks, goes home without being given to all.
+//! One rank alone makes no calls in the expert step's windows, in ordered sums and in passes of the
+//! shared step. a is the number of partial sums that this rank is left with, A that of all ranks: 1
+//! and P where P is a power of two and runs are even. (The part of the exchange that a rank keeps
+//! counts on both sides.) The ordered sums of each of pretraining's S mini-batches are the shared
+//! layers' gradient over groups of rows and, over class blocks, 3 squared norms and the loss in
+//! f64; its dL/dv, summed over class blocks, goes home without being given to all.
 
 use std::iter::Sum;
 use std::ops::{Add, Mul, Range};
@@ -41,6 +43,10 @@ use crate::tree::nodes_of;
 const NUMBER: usize = 4;
 /// Bytes of the longest part that ranks tell each other before they exchange parts.
 const LENGTH: usize = 8;
+/// Bytes that say how long a row of a window and its labels are.
+const ROW_HEAD: usize = 8;
+/// Bytes of the part of a rank in a window beside its rows: how long its next one is, and a seal.
+const PART_HEAD: usize = 4 + SEAL;
 /// Bytes of what ranks tell each other at a boundary: flags, and a digest of the shared layers.
 const BOUNDARY: usize = 8;
 /// Variables of a class block whose gradients are clipped each by itself: gates, experts, biases.
@@ -111,9 +117,10 @@ fn labels_to_all(rows: Share, labels: Share, times: usize, ranks: usize) -> Move
     word(2 * LENGTH, ranks) * times + parts
 }
 
-/// Bytes of a row of `width` activations on its way, with its seal; the labels go beside it.
+/// Bytes of a row of `width` activations on its way, without dropout, labels aside: its numbers,
+/// what its part says of it, and its seal.
 pub(crate) fn row_bytes(width: usize) -> usize {
-    NUMBER * stride_of(width) + SEAL
+    NUMBER * stride_of(width) + ROW_HEAD + SEAL
 }
 
 /// Bytes of a class block of so many parameters on its way, with its seal.
@@ -121,17 +128,20 @@ pub(crate) fn block_bytes(parameters: usize) -> usize {
     NUMBER * parameters + SEAL
 }
 
-/// An epoch of the expert step, or a pass of L-BFGS: all rows, of `width` activations, pass in so
-/// many windows. `rows` and `labels` are those of one rank and of all.
-pub fn rows_travel(
-    rows: Share,
-    labels: Share,
-    width: usize,
+/// An epoch of the expert step, or a pass of L-BFGS: all rows pass in so many windows. Rows, the
+/// numbers that travel of them (the stride of d of each, or what dropout leaves and a bit for each)
+/// and labels are those of one rank and of all.
+pub fn windows_travel(
+    (rows, numbers, labels): (Share, Share, Share),
     windows: usize,
     ranks: usize,
 ) -> Moved {
-    let numbers = Moved { calls: windows, ..rows.to_all(row_bytes(width)) };
-    labels_to_all(rows, labels, windows, ranks) + numbers
+    if ranks == 1 {
+        return Moved::default();
+    }
+    let heads = Share { own: windows, all: windows * ranks }.to_all(PART_HEAD);
+    let rows = rows.to_all(ROW_HEAD + SEAL) + numbers.to_all(NUMBER) + labels.to_all(NUMBER);
+    word(LENGTH, ranks) + Moved { calls: windows, ..rows + heads }
 }
 
 /// A pass of all class blocks past the rows: of a wave of the shared step, or of scoring, less what

@@ -1,6 +1,6 @@
 //! Dropout of activations, the same wherever a row runs.
 
-use crate::kernel::dropout::{bound, drop_out, scale};
+use crate::kernel::dropout::{bound, compress, drop_out, expand, left, mask_words, scale};
 use crate::kernel::text::calls;
 use crate::kernel::vector::Instructions;
 use crate::rng::{Purpose, Stream};
@@ -17,7 +17,7 @@ pub struct Dropout {
 
 impl Dropout {
     /// Dropout of this share of numbers, if any.
-    pub(crate) fn of(share: f32, seed: u64, first: u64) -> Option<Dropout> {
+    pub fn of(share: f32, seed: u64, first: u64) -> Option<Dropout> {
         (share > 0.0).then_some(Dropout { share, seed, first })
     }
 
@@ -27,7 +27,43 @@ impl Dropout {
         drop_out(Instructions::detect(), numbers, bound, &stream);
     }
 
+    /// Whether it takes fewer bytes to send what is left of numbers, and of each its sign.
+    pub(crate) fn saves(self) -> bool {
+        bound(self.share) > 256 / u32::BITS
+    }
+
+    /// Which of row `row`'s numbers, of which there are so many, are left: a bit each in `mask`.
+    /// Returns how many those are.
+    pub(crate) fn left(self, row: usize, numbers: usize, mask: &mut Vec<u32>) -> usize {
+        let (bound, stream) = self.draw(row);
+        mask.resize(mask_words(numbers), 0);
+        left(Instructions::detect(), numbers, bound, &stream, mask)
+    }
+
+    /// Words of what `compress` makes of so many numbers, of which so many are left.
+    pub(crate) fn compressed_words(numbers: usize, left: usize) -> usize {
+        left + mask_words(numbers)
+    }
+
+    /// Words in which so many numbers travel after dropout of a share of them, about.
+    pub(crate) fn expected_words(share: f32, numbers: usize) -> usize {
+        let dropout = Dropout { share, seed: 0, first: 0 };
+        let left = numbers - numbers * bound(share) as usize / 256;
+        if dropout.saves() { Dropout::compressed_words(numbers, left) } else { numbers }
+    }
+
+    /// Those of `numbers` that are left by `mask`, and the signs of the others.
+    pub(crate) fn compress(numbers: &[f32], mask: &[u32], to: &mut [u32]) {
+        compress(Instructions::detect(), numbers, mask, to);
+    }
+
+    /// What `apply` makes of numbers of which `from` is what `compress` made.
+    pub(crate) fn expand(self, from: &[u32], mask: &[u32], numbers: &mut [f32]) {
+        expand(Instructions::detect(), from, mask, bound(self.share), numbers);
+    }
+
     /// As kernels of devices take it, which are told each row's stream.
+    #[allow(dead_code, reason = "gpu-check compares that kernel's with the processor's")]
     pub(crate) fn on_device(self) -> calls::Dropout {
         let bound = bound(self.share);
         calls::Dropout { seed: self.seed, bound, scale: scale(bound) }

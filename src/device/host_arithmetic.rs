@@ -2,7 +2,6 @@
 //! with the best instructions of this machine, whatever the device.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use crate::kernel::vector::Instructions;
 use crate::kernel::{finite, functions, permutation};
@@ -25,11 +24,9 @@ pub(crate) fn log(x: f32) -> f32 {
     functions::log(x)
 }
 
-/// The items at these places of a permutation.
-pub(crate) fn permuted(permutation: &Permutation, places: Range<usize>) -> Vec<usize> {
-    let mut items = vec![0; places.len()];
-    permutation::items(Instructions::detect(), permutation, places.start, &mut items);
-    items
+/// The items at the places of a permutation from `first` on.
+pub(crate) fn permuted(permutation: &Permutation, first: usize, items: &mut [usize]) {
+    permutation::items(Instructions::detect(), permutation, first, items);
 }
 
 /// Features as numbers, one after the other: of videos `[rows][D]`, of frames `[all frames][D]`.

@@ -323,19 +323,16 @@ pub trait FramesAgain {
 /// What `FramesAgain::reader` gives.
 pub type FrameReader<'a> = Box<dyn FnMut(usize, usize) -> Result<Cow<'a, Features>> + Send + 'a>;
 
-/// Rows of a window or a mini-batch as they came, rank by rank.
+/// Rows of a window or a mini-batch that have come.
 pub struct Arrived<'a> {
     /// Position of the first in its epoch.
     pub first: usize,
+    pub rows: usize,
     /// Width d of the activations.
     pub width: usize,
-    /// Everybody's numbers.
-    pub numbers: &'a [f32],
-    /// Where the stride of d numbers of each row begin, in the order that the rows are to have.
-    pub from: &'a [usize],
-    pub labels: Labels,
-    /// What is left out of each row, if anything, and the number that each is drawn by.
-    pub dropout: Option<(Dropout, &'a [usize])>,
+    /// Puts activations, [rows][stride of d], and labels where the device wants them, whatever is
+    /// there. Called once.
+    pub put: &'a mut dyn FnMut(&mut [f32], &mut Labels),
 }
 
 /// How a device lets others live while it works.

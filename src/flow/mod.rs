@@ -6,6 +6,6 @@ pub mod grid;
 pub mod home_rows;
 pub mod own_rows;
 pub(crate) mod repeated_rows;
-pub mod rows_travel;
 pub(crate) mod shards;
 pub(crate) mod verify;
+pub mod windows;

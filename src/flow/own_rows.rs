@@ -146,13 +146,14 @@ impl OwnRows {
             .push(at, activations)
     }
 
-    /// Appends single rows, counted from this rank's first, to `to`: the numbers of each and its
-    /// seal (`sealed_stride`).
-    ///
-    /// # Errors
-    /// Exit 5: the scratch file can't be read, or is damaged.
-    pub(crate) fn copy_sealed(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
-        self.sealed.copy(rows, true, to)
+    /// A row, counted from this rank's first, and its seal, where activations lie in memory.
+    pub(super) fn in_memory(&self, row: usize) -> (&[f32], u32) {
+        let numbers = match &self.sealed.medium {
+            Medium::Memory(all) => all.row(row),
+            Medium::Repeated(some) => some.row(row % some.rows()),
+            Medium::Scratch(_) => unreachable!("rows of a scratch file are read ahead"),
+        };
+        (numbers, self.sealed.seals[row])
     }
 
     /// The scratch file, if the activations lie in one, for a thread that reads ahead.
@@ -196,18 +197,14 @@ impl AtRest for OwnRows {
 }
 
 impl ScratchRows {
-    /// As `OwnRows::copy_sealed`.
+    /// Appends single rows, counted from this rank's first, to `to`: the numbers of each and its
+    /// seal.
     ///
     /// # Errors
     /// Exit 5: the file can't be read, or is damaged.
     pub(crate) fn copy_sealed(&self, rows: &[usize], to: &mut Vec<f32>) -> Result<()> {
         self.0.copy(rows, true, to)
     }
-}
-
-/// Numbers of a row `width` wide with its seal.
-pub(crate) fn sealed_stride(width: usize) -> usize {
-    stride_of(width) + 1
 }
 
 /// The seal of a row's numbers.
@@ -310,7 +307,14 @@ mod tests {
             let mut own = OwnRows::new(7..27, 3, &room).unwrap();
             own.push(&matrix, &labels).unwrap();
             let mut copied = vec![1.0];
-            own.copy_sealed(&[5, 0, 19, 5], &mut copied).unwrap();
+            let some = [5, 0, 19, 5];
+            match own.scratch() {
+                Some(scratch) => scratch.copy_sealed(&some, &mut copied).unwrap(),
+                None => some.into_iter().map(|row| own.in_memory(row)).for_each(|row| {
+                    copied.extend_from_slice(row.0);
+                    copied.push(f32::from_bits(row.1));
+                }),
+            }
             let piece = own.run(4..9).unwrap();
             let rows = piece.rows.clone();
             let data = piece.activations.run(rows.clone()).to_vec();

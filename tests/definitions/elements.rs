@@ -69,16 +69,27 @@ fn words_and_what_they_leave_out_are_those_of_the_stream() {
         let mut stream = Stream::new(case << 31, Purpose::Dropout, index as u64);
         let expected: Vec<u32> =
             (0..numbers.len().div_ceil(4)).map(|_| stream.next_u32()).collect();
-        let bytes = expected.iter().flat_map(|word| word.to_le_bytes());
-        let left: Vec<f32> = (numbers.iter().zip(bytes))
-            .map(|(x, byte)| dropout::definition::number(*x, byte, bound))
-            .collect();
+        let bytes: Vec<u8> = expected.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let pairs = || numbers.iter().zip(&bytes);
+        let left: Vec<f32> =
+            pairs().map(|(x, byte)| dropout::definition::number(*x, *byte, bound)).collect();
+        let kept = pairs().filter(|(_, byte)| u32::from(**byte) >= bound);
+        let kept: Vec<u32> = kept.map(|(x, _)| x.to_bits()).collect();
         for kernel in kernels() {
             let (mut words, mut found) = (vec![7; expected.len()], numbers.clone());
             philox::fill(kernel, &stream, &mut words);
             assert_eq!(words, expected, "case {case} on {kernel:?}");
             dropout::drop_out(kernel, &mut found, bound, &stream);
             same(&found, &left, &|| format!("case {case} on {kernel:?}"));
+            // The same by way of what is sent.
+            let mut mask = vec![7; dropout::mask_words(count)];
+            assert_eq!(dropout::left(kernel, count, bound, &stream, &mut mask), kept.len());
+            let mut sent = vec![7; kept.len() + mask.len()];
+            dropout::compress(kernel, &numbers, &mask, &mut sent);
+            assert_eq!(sent[..kept.len()], kept, "case {case} on {kernel:?}");
+            let mut found = vec![7.0; count];
+            dropout::expand(kernel, &sent, &mask, bound, &mut found);
+            same(&found, &left, &|| format!("sent, case {case} on {kernel:?}"));
         }
     }
 }

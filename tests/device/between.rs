@@ -66,9 +66,11 @@ fn rows<D: Device>(device: &mut D) -> D::Rows {
         .map(|at| if at % stride < WIDTH { stream.uniform() - 0.5 } else { 0.0 })
         .collect();
     (0..ROWS as u32).for_each(|row| labels.push(&[row % 19, 20 + row % 17]));
-    let from: Vec<usize> = (0..ROWS).map(|row| row * stride).collect();
-    let (numbers, from) = (&numbers[..], &from[..]);
-    let arrived = Arrived { first: 0, width: WIDTH, numbers, from, labels, dropout: None };
+    let put = &mut |to: &mut [f32], to_labels: &mut Labels| {
+        to.copy_from_slice(&numbers);
+        to_labels.clone_from(&labels);
+    };
+    let arrived = Arrived { first: 0, rows: ROWS, width: WIDTH, put };
     device.bring(arrived, None).unwrap()
 }
 

@@ -25,6 +25,7 @@ mod storage;
 mod stream;
 mod textbook;
 mod visits;
+mod windows;
 
 use std::rc::Rc;
 

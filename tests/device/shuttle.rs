@@ -63,9 +63,11 @@ fn rows<D: Device>(device: &mut D, first: usize, before: Option<D::Rows>) -> D::
         .collect();
     let row = |row: u32| [row * 7 % 90, 90 + row * 11 % 100];
     (0..ROWS as u32).for_each(|at| labels.push(&row(at)));
-    let from: Vec<usize> = (0..ROWS).map(|row| row * stride).collect();
-    let (numbers, from) = (&numbers[..], &from[..]);
-    let arrived = Arrived { first, width: WIDTH, numbers, from, labels, dropout: None };
+    let put = &mut |to: &mut [f32], to_labels: &mut Labels| {
+        to.copy_from_slice(&numbers);
+        to_labels.clone_from(&labels);
+    };
+    let arrived = Arrived { first, rows: ROWS, width: WIDTH, put };
     device.bring(arrived, before).unwrap()
 }
 

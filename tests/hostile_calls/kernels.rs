@@ -244,6 +244,19 @@ fn elements(draws: &mut Draws, calls: &mut Calls) {
     calls.make("kernel::dropout::drop_out", || {
         dropout::drop_out(kernel, &mut values, bound, &Stream::new(77, Purpose::Dropout, 7));
     });
+    let (mut mask, mut words) = (vec![u32::MAX; draws.below(4)], vec![7; draws.below(90)]);
+    let count = draws.one_of(&[0, 1, width, usize::MAX]);
+    calls.make("kernel::dropout::mask_words", || dropout::mask_words(count));
+    calls.make("kernel::dropout::left", || {
+        let stream = Stream::new(77, Purpose::Dropout, 7);
+        dropout::left(kernel, count.min(width), bound, &stream, &mut mask)
+    });
+    calls.make("kernel::dropout::compress", || {
+        dropout::compress(kernel, &values, &mask, &mut words);
+    });
+    calls.make("kernel::dropout::expand", || {
+        dropout::expand(kernel, &words, &mask, bound, &mut values);
+    });
     calls.make("kernel::philox::fill", || {
         philox::fill(kernel, &Stream::new(77, Purpose::Dropout, 7), &mut [0; 70][..width.min(70)]);
     });

@@ -37,18 +37,14 @@ pub(super) fn expert_step<D: Device>(
     };
     let mut blocks = device.hold(own.map(block).collect())?;
     let rows = labels.rows();
-    let from: Vec<usize> = (0..rows).map(|row| row * activations.stride()).collect();
     let how = Learn { batch: rows, learning_rate: 0.0, l2: 0.0, negatives: None };
     let (mut before, mut loss) = (None, 0.0);
     let seconds = measuring.seconds_of(|| {
-        let arrived = Arrived {
-            first: 0,
-            width: activations.width(),
-            numbers: &activations.data,
-            from: &from,
-            labels: labels.clone(),
-            dropout: None,
+        let put = &mut |to: &mut [f32], to_labels: &mut Labels| {
+            to.copy_from_slice(&activations.data);
+            *to_labels = labels.clone();
         };
+        let arrived = Arrived { first: 0, rows, width: activations.width(), put };
         let here = device.bring(arrived, before.take())?;
         device.learn(&mut blocks, &here, &how, None, &mut Pace::new(&mut || (), &|| false))?;
         loss = device.class_losses(&blocks)?.iter().flatten().sum();

@@ -13,7 +13,7 @@ use crate::device::Host;
 use crate::error::Result;
 use crate::flow::experts_travel::visit_blocks;
 use crate::flow::own_rows::{OwnRows, Room};
-use crate::flow::rows_travel::{Order, Travel};
+use crate::flow::windows::{Order, Travel};
 use crate::labels::Labels;
 use crate::model::Matrix;
 use crate::model::experts::{Experts, layouts};

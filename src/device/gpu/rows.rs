@@ -1,6 +1,7 @@
 //! Rows that came by, in order in a device's memory.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::queue::{Memory, Queue};
 use super::window::{Source, Window};
@@ -15,8 +16,11 @@ pub struct Rows {
     width: usize,
     pub(crate) labels: Labels,
     pub(crate) window: Window,
-    /// What the rows arrived in, where the next window's can arrive while these are worked on.
-    arrived: Memory,
+    /// The activations on the host, where the next window's are put.
+    numbers: Vec<f32>,
+    /// What those of the window before lay in, where the next window's can come while these are
+    /// worked on.
+    spare: Option<Rc<Memory>>,
 }
 
 impl Rows {
@@ -26,23 +30,22 @@ impl Rows {
         arrived: Arrived,
         before: Option<Rows>,
     ) -> Result<Rows, String> {
-        let Arrived { first, width, numbers, from, labels, dropout } = arrived;
-        let room = before.map(|before| before.arrived);
-        let arrived = match room.filter(|room| room.fits(size_of_val(numbers))) {
-            Some(room) => room,
-            None => queue.make(size_of_val(numbers))?,
+        let Arrived { first, rows, width, put } = arrived;
+        let (mut numbers, mut labels, room, spare) = match before {
+            Some(Rows { numbers, labels, window, spare, .. }) => {
+                (numbers, labels, spare, Some(window.into_activations()))
+            }
+            None => (Vec::new(), Labels::new(), None, None),
         };
-        arrived.write_beside(0, numbers)?;
-        let places: Vec<i64> = from.iter().map(|place| *place as i64).collect();
-        let streams: Option<Vec<u32>> = dropout.map(|(dropout, drawn_by)| {
-            let streams = drawn_by.iter().map(|row| dropout.stream(*row));
-            streams.flat_map(|stream| [stream as u32, (stream >> 32) as u32]).collect()
-        });
-        let dropout = dropout.map(|(dropout, _)| dropout.on_device());
-        let dropout = dropout.zip(streams.as_deref());
-        let source = Source { numbers: &arrived, places: &places, width, dropout };
-        let window = Window::new(queue, source, &labels, &[])?;
-        Ok(Rows { first, width, labels, window, arrived })
+        numbers.resize(rows * stride_of(width), 0.0);
+        put(&mut numbers, &mut labels);
+        let room = match room.filter(|room| room.fits(size_of_val(&numbers[..]))) {
+            Some(room) => room,
+            None => Rc::new(queue.make(size_of_val(&numbers[..]))?),
+        };
+        room.write_beside(0, &numbers)?;
+        let window = Window::of(queue, (room, width), &labels, &[])?;
+        Ok(Rows { first, width, labels, window, numbers, spare })
     }
 
     pub(crate) fn count(&self) -> usize {

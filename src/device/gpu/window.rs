@@ -90,6 +90,11 @@ impl Window {
         Ok(Window { rows, width, activations, turned, truth })
     }
 
+    /// What the activations lie in.
+    pub(crate) fn into_activations(self) -> Rc<Memory> {
+        self.activations
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }

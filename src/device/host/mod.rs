@@ -196,7 +196,7 @@ impl Device for Host {
     }
 
     fn bring(&mut self, arrived: Arrived, before: Option<Rows>) -> Result<Rows> {
-        Ok(Rows::of(self.team(), arrived, before))
+        Ok(Rows::of(arrived, before))
     }
 
     fn hold<S: Solving>(&mut self, blocks: Vec<ClassBlock<S>>) -> Result<HeldBlocks<S>> {

@@ -19,7 +19,7 @@ use crate::comm::Comm;
 use crate::device::{ByEpoch, Device, Dropout, FullBatches, Learn, MiniBatches, Negatives, Pace};
 use crate::error::{Error, Result};
 use crate::flow::own_rows::OwnRows;
-use crate::flow::rows_travel::{Order, Travel};
+use crate::flow::windows::{Order, Travel};
 use crate::job::ExpertsJob;
 use crate::model::annotator::Annotator;
 use crate::rng::{Permutation, Purpose};

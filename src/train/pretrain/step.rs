@@ -135,9 +135,11 @@ impl Pretrain<'_> {
             labels.push(&words[at + 1..end]);
             at = end;
         }
-        let from: Vec<usize> = (0..batch.rows).map(|row| row * stride).collect();
-        let (numbers, from) = (&numbers[..], &from[..]);
-        device.bring(Arrived { first: 0, width, numbers, from, labels, dropout: None }, None)
+        let put = &mut |to: &mut [f32], to_labels: &mut Labels| {
+            to.copy_from_slice(&numbers);
+            *to_labels = std::mem::take(&mut labels);
+        };
+        device.bring(Arrived { first: 0, rows: batch.rows, width, put }, None)
     }
 
     /// The mini-batch passes all class blocks: their gradients stay here, dL/dv of this rank's rows

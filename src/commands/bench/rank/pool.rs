@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::stand_ins::seal;
+use crate::comm::AnyRow;
 use crate::job::PlanJob;
 use crate::labels::Labels;
 use crate::model::Matrix;
@@ -22,8 +23,6 @@ pub struct Pool {
     /// `[rows][d]`, none below 0 and each of length 1.
     pub(super) activations: Matrix,
     pub(super) labels: Labels,
-    /// The same rows, each with its seal.
-    sealed: Vec<u8>,
     weights: Vec<f32>,
 }
 
@@ -31,29 +30,16 @@ impl Pool {
     /// Rows of activations `width` wide with labels as planned.
     pub fn new(plan: &PlanJob, width: usize) -> Pool {
         let mut activations = Matrix::zeros(ROWS, width);
-        let stride = activations.stride();
-        let mut sealed = Vec::with_capacity(ROWS * (stride + 1) * size_of::<f32>());
         for row in 0..ROWS {
             let mut stream = Stream::new(SEED, Purpose::PlantedRows, row as u64);
             let numbers = &mut activations.row_mut(row)[..width];
             numbers.iter_mut().for_each(|number| *number = stream.normal().max(0.0));
             let length = numbers.iter().map(|number| number * number).sum::<f32>().sqrt();
             numbers.iter_mut().for_each(|number| *number /= length.max(f32::MIN_POSITIVE));
-            let at = sealed.len();
-            sealed.extend_from_slice(bytemuck::cast_slice(activations.row(row)));
-            sealed.extend([0; size_of::<u32>()]);
-            seal(&mut sealed[at..], size_of::<u32>());
         }
         let mut stream = Stream::new(SEED, Purpose::Experts, 0);
         let weights = (0..WEIGHTS).map(|_| 0.02 * stream.normal()).collect();
-        Pool { activations, labels: labels(plan), sealed, weights }
-    }
-
-    /// Fills `bytes` with rows of `stride` numbers, seals included.
-    pub(super) fn rows(&self, bytes: &mut [u8], stride: usize) {
-        let row = self.activations.stride() + 1;
-        assert_eq!(stride, row, "rows of the width that was planned");
-        fill(bytes, &self.sealed);
+        Pool { activations, labels: labels(plan), weights }
     }
 
     /// Fills `bytes` with weights and their seal.
@@ -66,6 +52,12 @@ impl Pool {
     pub(super) fn label_words(&self, rows: usize) -> Vec<u32> {
         let rows = (0..rows).map(|row| self.labels.row(row % ROWS));
         rows.flat_map(|own| std::iter::once(own.len() as u32).chain(own.iter().copied())).collect()
+    }
+}
+
+impl AnyRow for Pool {
+    fn row(&self, row: usize) -> (&[f32], &[u32]) {
+        (self.activations.row(row % ROWS), self.labels.row(row % ROWS))
     }
 }
 

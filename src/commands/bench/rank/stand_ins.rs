@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::pool::Pool;
-use crate::comm::{Backend, Buffers, Call, Cargo, Pending, SEAL};
+use crate::comm::{Backend, Buffers, Call, Cargo, Made, Pending, SEAL};
 use crate::cost::network::{Network, way};
 use crate::team::replay;
 
@@ -25,12 +25,12 @@ struct Link {
 }
 
 /// A `Cargo` that is kept.
-#[derive(Clone, Default)]
+#[derive(Default)]
 enum Next {
     #[default]
     Alike,
     Numbers(usize),
-    Rows(usize),
+    Made(Rc<Made>),
     /// Rows of each rank.
     Labels(Vec<usize>),
     Announced,
@@ -123,7 +123,7 @@ impl StandIns {
             match (&labels, &next) {
                 _ if rank == self.rank => part.copy_from_slice(send),
                 (Some(labels), _) => part.copy_from_slice(bytemuck::cast_slice(&labels[rank])),
-                (None, Next::Rows(stride)) => pool.rows(part, *stride),
+                (None, Next::Made(make)) => make(rank, &**pool, part),
                 (None, Next::Numbers(seal_bytes)) => sealed_zeros(part, *seal_bytes),
                 _ => part.copy_from_slice(send),
             }
@@ -184,7 +184,7 @@ impl Backend for StandIns {
     fn carries(&self, cargo: Cargo) {
         let next = match cargo {
             Cargo::Numbers { seal_bytes } => Next::Numbers(seal_bytes),
-            Cargo::Rows { stride } => Next::Rows(stride),
+            Cargo::Made(make) => Next::Made(make),
             Cargo::Labels { numbers, stride } => {
                 Next::Labels(numbers.iter().map(|count| count / stride).collect())
             }
