@@ -130,7 +130,7 @@ impl Comm {
     }
 
     /// The number that rank `rank` of this group has among all.
-    pub(super) fn in_all(&self, rank: usize) -> usize {
+    pub(crate) fn in_all(&self, rank: usize) -> usize {
         self.members.as_ref().map_or(rank, |members| members[rank])
     }
 

@@ -192,6 +192,23 @@ impl Comm {
         })
     }
 
+    /// As `start_all_to_all_v`, into `received`, without seals: whoever calls proves what arrives.
+    #[track_caller]
+    pub(crate) fn start_all_to_all_unsealed<T: Pod>(
+        &self,
+        (send, send_counts): (Vec<T>, &[usize]),
+        (received, received_counts): (Vec<T>, &[usize]),
+        longest: usize,
+    ) -> Exchange<'_, T> {
+        assert_eq!(send.len(), send_counts.iter().sum::<usize>(), "what an all-to-all sends");
+        assert_eq!(received.len(), received_counts.iter().sum::<usize>(), "what it receives");
+        let bytes = |counts: &[usize]| counts.iter().map(|count| count * size_of::<T>()).collect();
+        let (to, from) = (bytes(send_counts), bytes(received_counts));
+        let buffers = Buffers { send: Box::new(send), receive: Box::new(received) };
+        let started = self.start(Call::AllToAll { to, from }, buffers, longest * size_of::<T>());
+        Exchange::new(started, |_, buffer| numbers(buffer))
+    }
+
     /// What each rank sends here in rank order, each part followed by its seal unless it is empty.
     #[track_caller]
     pub(super) fn start_parts<T: Pod>(

@@ -11,18 +11,21 @@
 //! shared step, a pass     4 q + 4 c -> 4 (p - q) + 4 (C - c)                       C
 //! ordered sum             4 L a + 4 P + 12 + 4 L / P + 4
 //!                      -> 4 (L / P) A + 4 P + 12 (P - 1) + 4 (L - L / P) + 4 (P - 1)  3
+//! a column's turn, part   4 a p + 4 R + 4 p / R + 16
+//!                      -> 4 A p / R + (4 R + 8) (R - 1) + 4 (p - p / R) + 8 (R - 1)  4
 //! pretraining, an epoch   4 d n + 4 (n + m) + 4 d N a + 48 S + 4 S P + 10
 //!                      -> 4 d (N - n) + 4 (N - n + l - m) + 4 d n A
 //!                         + 48 S (P - 1) + 4 S P + 10 (P - 1)                      6 S + 2
 //!                         and S times three ordered sums, of 3 calls each
 //! ```
 //!
-//! d stands for the stride of d numbers; of a row of the expert step with dropout for those that
-//! are left, and a 32nd of all. Two words of a row of a window say how long it and its labels are,
-//! one of each part how long the next one is, which a seal follows. Four bytes of each part are its
-//! seal, the crc32c that proves it: of each row of a window, of each class block, of what each rank
-//! gives to each other one unless that is empty (4 P at most), and of every word or two that ranks
-//! tell each other (12 for 8, 20 for 16, 5 for 1).
+//! A column has R ranks, each with a nodes of its slices, A in all; a part of a block's gradient
+//! has p numbers, of which a rank steps p / R. d stands for the stride of d numbers; of a row of
+//! the expert step with dropout for those that are left, and a 32nd of all. Two words of a row of a
+//! window say how long it and its labels are, one of each part how long the next one is, which a
+//! seal follows. Four bytes of each part are its seal, the crc32c that proves it: of each row of a
+//! window, of each class block, of what each rank gives to each other one unless that is empty (4 P
+//! at most), and of every word or two that ranks tell each other (12 for 8, 20 for 16, 5 for 1).
 //!
 //! One rank alone makes no calls in the expert step's windows, in ordered sums and in passes of the
 //! shared step. a is the number of partial sums that this rank is left with, A that of all ranks: 1
@@ -36,6 +39,7 @@ use std::ops::{Add, Mul, Range};
 
 use crate::comm::SEAL;
 use crate::kernel::matrix::stride_of;
+use crate::kernel::vector::LANES;
 use crate::partition::Owners;
 use crate::tree::nodes_of;
 
@@ -195,6 +199,25 @@ fn partials_home(
         calls: 0,
     };
     (word(LENGTH, owners.ranks()) + seals) * times + parts
+}
+
+/// A turn of a class block in a column of two ranks or more: its gradient, cut into parts of so
+/// many numbers, to weights that have been stepped. `slices` are those of the column's ranks.
+pub fn turn(parts: &[usize], slices: &Owners) -> Moved {
+    let (ranks, rank) = (slices.ranks(), slices.rank());
+    let nodes: Vec<usize> = slices.runs().into_iter().map(|run| nodes_of(run).len()).collect();
+    let of_part = |numbers: &usize| {
+        let start = |rank: usize| LANES * (rank * (numbers / LANES) / ranks);
+        let stretch = Share { own: start(rank + 1) - start(rank), all: *numbers };
+        let sums = Moved {
+            sent: NUMBER * nodes[rank] * stretch.all,
+            received: NUMBER * nodes.iter().sum::<usize>() * stretch.own,
+            calls: 1,
+        };
+        let weights = Moved { calls: 1, ..stretch.to_all(NUMBER) };
+        sums + word(NUMBER * (1 + ranks), ranks) + weights + word(NUMBER, ranks)
+    };
+    parts.iter().map(of_part).sum()
 }
 
 /// An epoch of pretraining.

@@ -7,7 +7,10 @@ use crate::kernel::vector::Instructions;
 use crate::kernel::{finite, functions, permutation};
 use crate::model::Matrix;
 use crate::model::features::Features;
+use crate::optim::average::Average;
+use crate::optim::{MiniBatchState, Step};
 use crate::rng::Permutation;
+use crate::team::Team;
 
 /// Whether all values are numbers, and not infinite.
 pub(crate) fn all_finite(values: &[f32]) -> bool {
@@ -36,5 +39,20 @@ pub(crate) fn features_as_numbers(features: &Features) -> Cow<'_, Matrix> {
         Features::Frames(frames) => {
             Cow::Owned(frames.numbers(Instructions::detect(), &(0..frames.rows())))
         }
+    }
+}
+
+/// One step of a stretch of weights by its gradient, and of their average, if there is one.
+pub(crate) fn step_stretch(
+    team: &mut Team<()>,
+    (solver, average): (&mut MiniBatchState, Option<&mut Average>),
+    weights: &mut [f32],
+    gradient: &[f32],
+    step: Step,
+) {
+    let instructions = Instructions::detect();
+    solver.step(team, instructions, weights, gradient, step);
+    if let Some(average) = average {
+        average.step(team, instructions, weights);
     }
 }

@@ -1,5 +1,6 @@
 //! The two flows, and what they need of rows: what is frozen travels, what is learned stays home.
 
+pub mod column;
 pub mod dealing;
 pub mod experts_travel;
 pub mod grid;

@@ -23,7 +23,7 @@ pub struct Average {
 
 impl Average {
     /// `decay` is what stays of the average at a step, from 0 to below 1.
-    pub(crate) fn new(parameters: usize, decay: f32) -> Average {
+    pub fn new(parameters: usize, decay: f32) -> Average {
         Average { weights: Arc::new(vec![0.0; parameters]), decay, steps: 0 }
     }
 

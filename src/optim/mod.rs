@@ -7,7 +7,7 @@
 
 pub(crate) mod adagrad;
 pub mod adam;
-pub(crate) mod average;
+pub mod average;
 pub(crate) mod irprop;
 pub(crate) mod lbfgs;
 mod tables;

@@ -40,9 +40,9 @@ impl Grid {
         assert!((1..=slices).contains(&rows), "{rows} rows of a grid take {slices} slices");
         let needed = rows.checked_mul(columns).filter(|needed| (1..=ranks).contains(needed));
         assert!(needed.is_some() && rank < ranks, "{rows} x {columns} of {ranks} ranks");
-        let place = if rank < rows * columns { rank % rows } else { rows };
-        let starts = (0..=rows).map(|row| row * slices / rows).chain([slices]).collect();
-        Grid { rows, columns, slices: Owners { starts, rank: place }, ranks, rank }
+        let starts = (0..=rows).map(|row| row * slices / rows).collect();
+        let place = (rank < rows * columns).then_some(rank % rows);
+        Grid { rows, columns, slices: with_left_over(starts, place), ranks, rank }
     }
 
     /// R.
@@ -92,17 +92,25 @@ impl Grid {
         let columns = ranks.chunks(self.rows);
         let slowest = columns.map(|column| *column.iter().min().expect("a rank in each column"));
         let starts = least_largest(costs, &slowest.collect::<Vec<_>>());
-        let own = self.own().map_or(self.columns, |place| place.column);
         let mut owned = vec![0];
         for column in starts.windows(2) {
             let blocks = column[1] - column[0];
             owned.extend((1..=self.rows).map(|row| column[0] + row * blocks / self.rows));
         }
         owned.resize(self.ranks + 1, costs.len());
-        let of_column =
-            Owners { starts: starts.into_iter().chain([costs.len()]).collect(), rank: own };
+        let of_column = with_left_over(starts, self.own().map(|place| place.column));
         Columns { of_column, owners: Owners { starts: owned, rank: self.rank } }
     }
+}
+
+/// Runs from one start to the next, as whoever has the run `own` sees them; None: an empty one is
+/// behind them for whoever is left over.
+fn with_left_over(mut starts: Vec<usize>, own: Option<usize>) -> Owners {
+    let runs = starts.len() - 1;
+    if own.is_none() {
+        starts.push(starts[runs]);
+    }
+    Owners { starts, rank: own.unwrap_or(runs) }
 }
 
 /// Cuts items of these costs into one run for each of `shares`, of which one isn't 0, so that the

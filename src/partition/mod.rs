@@ -108,6 +108,11 @@ impl Owners {
         self.starts.len() - 1
     }
 
+    /// The rank whose table this is.
+    pub(crate) fn rank(&self) -> usize {
+        self.rank
+    }
+
     /// Number of blocks of all ranks.
     pub(crate) fn blocks(&self) -> usize {
         self.starts[self.ranks()]

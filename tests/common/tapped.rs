@@ -16,7 +16,7 @@ pub trait Tap: Send + Sync {
 }
 
 struct Tapped {
-    backend: Box<dyn Backend>,
+    backend: Rc<dyn Backend>,
     tap: Arc<dyn Tap>,
 }
 
@@ -83,7 +83,7 @@ impl Backend for Tapped {
     }
 
     fn group(&self, members: &[usize]) -> Rc<dyn Backend> {
-        self.backend.group(members)
+        Rc::new(Tapped { backend: self.backend.group(members), tap: self.tap.clone() })
     }
 
     fn kind(&self) -> &'static str {
@@ -105,6 +105,8 @@ pub fn run_tapped<T: Send>(
     tap: Arc<dyn Tap>,
     body: impl Fn(&Comm) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
-    let wrap = |backend| Box::new(Tapped { backend, tap: tap.clone() }) as Box<dyn Backend>;
+    let wrap = |backend: Box<dyn Backend>| {
+        Box::new(Tapped { backend: backend.into(), tap: tap.clone() }) as Box<dyn Backend>
+    };
     run_threads_through(size, 1 << 20, wrap, body)
 }

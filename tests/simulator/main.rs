@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod columns;
 mod counts;
 mod dealing;
 mod draws;
@@ -77,6 +78,17 @@ fn parts_are_dealt_once_whoever_stops_or_fails() {
         .collect();
     let all = whole.iter().filter(|all| **all).count();
     assert!((40..140).contains(&all), "{all} of 150 undisturbed");
+}
+
+/// Turns of a column of ranks, in worlds that a seed decides; and with a rank that leaves by
+/// itself.
+#[test]
+fn a_column_leaves_at_the_same_turn_on_all_ranks() {
+    let whole = |seed| columns::run(seed, false).unwrap_or_else(|text| panic!("{seed}: {text}"));
+    let all = (0..100).filter(|seed| whole(*seed)).count();
+    assert!((30..95).contains(&all), "{all} of 100 undisturbed");
+    let found = (0..UNTIL_FOUND).any(|seed| columns::run(seed, true).is_err());
+    assert!(found, "a rank that leaves a column by itself");
 }
 
 /// Schedules 1, 2, ... of `make simulate`; 200 in `make test`. SEED names one, whose points are

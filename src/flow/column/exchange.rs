@@ -1,0 +1,197 @@
+//! How one part of a block's gradient becomes weights, between the ranks of a column: two
+//! exchanges, each with words beside it that prove what has come.
+//!
+//! ```text
+//! sums      all-to-all: of each node of its own slices a rank gives every rank that one's stretch
+//!           words: its vote, and of what it gives each rank the crc32c
+//! weights   all-gather: the stretch that a rank has stepped; in order they are the part
+//!           words: the crc32c of that
+//! ```
+//!
+//! Each kind travels in a group of its own, since gradients are given in one order, but weights get
+//! ready at other moments on each rank: in each group all ranks start the same in the same order.
+
+use std::ops::Range;
+
+use super::Vote;
+use crate::comm::{Comm, Exchange};
+use crate::flow::grid::ColumnLanes;
+use crate::team::Team;
+use crate::tree::{Node, Partials};
+
+/// Numbers of a sum that a thread adds at once.
+const PIECE: usize = 1 << 14;
+
+/// Partial sums of a part on their way to the homes of their stretches.
+pub(super) struct Sums<'a> {
+    numbers: Exchange<'a, f32>,
+    words: Exchange<'a, u32>,
+}
+
+/// Weights of a part on their way to all ranks of the column.
+pub(super) struct Weights<'a> {
+    numbers: Exchange<'a, f32>,
+    words: Exchange<'a, u32>,
+}
+
+/// What has come of a part's sums: stretches of all ranks' nodes, and all ranks' words.
+pub(super) struct Come {
+    numbers: Vec<f32>,
+    words: Vec<u32>,
+    ranks: usize,
+}
+
+fn crc(numbers: &[f32]) -> u32 {
+    crc32c::crc32c(bytemuck::cast_slice(numbers))
+}
+
+/// The crc32c of each of consecutive parts of `numbers`, by all threads of the rank.
+fn crcs(comm: &Comm, numbers: &[f32], counts: &[usize]) -> Vec<u32> {
+    let mut rest = numbers;
+    let parts: Vec<&[f32]> = counts
+        .iter()
+        .map(|count| {
+            let (part, after) = rest.split_at(*count);
+            rest = after;
+            part
+        })
+        .collect();
+    Team::new(&mut vec![(); comm.threads()]).map(parts, |_, part| crc(part))
+}
+
+/// Makes zeros of the parts that didn't come as they were sent, and keeps the damage until ranks
+/// agree: `seals[r]` is the crc32c of rank r's part, `counts[r]` its length.
+fn prove(comm: &Comm, what: &str, numbers: &mut [f32], counts: &[usize], seals: &[u32]) {
+    let found = crcs(comm, numbers, counts);
+    let mut at = 0;
+    for (rank, count) in counts.iter().enumerate() {
+        // What a rank sends itself doesn't travel.
+        if rank != comm.rank() && found[rank] != seals[rank] {
+            numbers[at..at + count].fill(0.0);
+            comm.keep_damage(comm.damaged(rank, what, found[rank], seals[rank]));
+        }
+        at += count;
+    }
+}
+
+/// Starts the sums of a part: `nodes` are those of the own slices, each as long as the part, which
+/// is cut into `stretches`, one a rank; `held[r]` are rank r's nodes.
+pub(super) fn start_sums<'a>(
+    lanes: &'a ColumnLanes,
+    mut nodes: Vec<Vec<f32>>,
+    (stretches, held): (&[Range<usize>], &[Vec<Node>]),
+    vote: Vote,
+) -> Sums<'a> {
+    let comm = &lanes.sums;
+    let own = held[comm.rank()].len();
+    assert_eq!(nodes.len(), own, "a sum for each node of the own slices");
+    let send_counts: Vec<usize> = stretches.iter().map(|stretch| own * stretch.len()).collect();
+    let send = match nodes.len() {
+        // As it lies.
+        1 => nodes.pop().expect("one node"),
+        _ => {
+            let mut send = Vec::with_capacity(send_counts.iter().sum());
+            for stretch in stretches {
+                nodes.iter().for_each(|node| send.extend_from_slice(&node[stretch.clone()]));
+            }
+            send
+        }
+    };
+    let mine = stretches[comm.rank()].len();
+    let counts: Vec<usize> = held.iter().map(|nodes| nodes.len() * mine).collect();
+    let longest = stretches.iter().map(Range::len).max().unwrap_or(0);
+    let longest = longest * held.iter().map(Vec::len).max().unwrap_or(0);
+    let mut words = vec![vote as u32];
+    words.extend(crcs(comm, &send, &send_counts));
+    let room = vec![0.0; counts.iter().sum()];
+    let numbers = comm.start_all_to_all_unsealed((send, &send_counts), (room, &counts), longest);
+    Sums { numbers, words: comm.start_all_gather(&words) }
+}
+
+impl Sums<'_> {
+    /// Whether all of it has come. Never waits.
+    pub(super) fn poll(&mut self) -> bool {
+        self.words.poll() && self.numbers.poll()
+    }
+
+    /// Waits until it has.
+    pub(super) fn wait(self, lanes: &ColumnLanes) -> Come {
+        let words = self.words.wait();
+        Come { numbers: self.numbers.wait(), words, ranks: lanes.sums.size() }
+    }
+}
+
+impl Come {
+    /// Whether all ranks go on.
+    pub(super) fn all_go_on(&self) -> bool {
+        self.words.chunks(1 + self.ranks).all(|words| words[0] == Vote::GoOn as u32)
+    }
+
+    /// The sum of all slices' chains along the tree, over the own stretch of so many numbers;
+    /// `what` it is. What came damaged is zeros.
+    pub(super) fn sum(
+        mut self,
+        comm: &Comm,
+        what: &str,
+        held: &[Vec<Node>],
+        length: usize,
+    ) -> Vec<f32> {
+        let counts: Vec<usize> = held.iter().map(|nodes| nodes.len() * length).collect();
+        let words = self.words.chunks(1 + self.ranks);
+        let seals: Vec<u32> = words.map(|words| words[1 + comm.rank()]).collect();
+        prove(comm, what, &mut self.numbers, &counts, &seals);
+        let nodes: Vec<Node> = held.iter().flatten().copied().collect();
+        let numbers = &self.numbers;
+        let pieces = (0..length).step_by(PIECE).map(|at| at..(at + PIECE).min(length));
+        let add = |_: &mut (), piece: Range<usize>| {
+            let mut partials = Partials::default();
+            for (index, node) in nodes.iter().enumerate() {
+                let at = index * length;
+                let part = numbers[at + piece.start..at + piece.end].to_vec();
+                partials.push(*node, part, plus);
+            }
+            partials.total(plus).expect("a node of every column")
+        };
+        Team::new(&mut vec![(); comm.threads()]).map(pieces.collect::<Vec<_>>(), add).concat()
+    }
+}
+
+fn plus(mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
+    left.iter_mut().zip(right).for_each(|(left, right)| *left += right);
+    left
+}
+
+/// Starts to give all ranks the own stretch of a part, which takes the place of `room`.
+pub(super) fn start_weights<'a>(
+    lanes: &'a ColumnLanes,
+    mine: Vec<f32>,
+    stretches: &[Range<usize>],
+    mut room: Vec<f32>,
+) -> Weights<'a> {
+    let comm = &lanes.weights;
+    let counts: Vec<usize> = stretches.iter().map(Range::len).collect();
+    room.resize(counts.iter().sum(), 0.0);
+    let seal = crc(&mine);
+    let numbers = comm.start_all_gather_unsealed(mine, &counts, room);
+    Weights { numbers, words: comm.start_all_gather(&[seal]) }
+}
+
+impl Weights<'_> {
+    /// Whether all of it has come. Never waits.
+    pub(super) fn poll(&mut self) -> bool {
+        self.words.poll() && self.numbers.poll()
+    }
+
+    /// Waits for the part, which is `what`. Stretches that came damaged are zeros.
+    pub(super) fn wait(
+        self,
+        lanes: &ColumnLanes,
+        what: &str,
+        stretches: &[Range<usize>],
+    ) -> Vec<f32> {
+        let (seals, mut numbers) = (self.words.wait(), self.numbers.wait());
+        let counts: Vec<usize> = stretches.iter().map(Range::len).collect();
+        prove(&lanes.weights, what, &mut numbers, &counts, &seals);
+        numbers
+    }
+}
