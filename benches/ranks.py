@@ -2,6 +2,7 @@
 """Makes the tables of BENCHMARKS.md for more ranks than are here, by `reelscale bench rank`.
 
     python3 benches/ranks.py [--program target/release/reelscale] [--seconds 20] [--set KEY=VALUE ...]
+    python3 benches/ranks.py --steps shared --jobs "E = 2" "E = 16"   # some steps of some jobs
 
 A row for each number of ranks, a column for each job. In each cell the efficiency of the fullest
 rank, and how its time divides: arithmetic, host work (of which one thread alone), waiting.
@@ -62,13 +63,15 @@ def main():
     parser.add_argument("--network", default="10GB/s,2us")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS)
+    parser.add_argument("--jobs", nargs="+", default=[name for name, _, _ in JOBS])
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     arguments = parser.parse_args()
     found = {}
+    jobs = [job for job in JOBS if job[0] in arguments.jobs]
     for ranks in arguments.ranks:
-        for name, job, overrides in JOBS:
+        for name, job, overrides in jobs:
             found[ranks, name] = measure(arguments, job, overrides, ranks)
-    names = [name for name, _, _ in JOBS]
+    names = [name for name, _, _ in jobs]
     for step in arguments.steps:
         print(f"\n{STEPS[step]}:\n\n| ranks | " + " | ".join(names) + " |")
         print("|---" * (1 + len(names)) + "|")

@@ -16,6 +16,7 @@ use reelscale::internals::model::shared::reference as shared_reference;
 use reelscale::internals::model::spec::{Activation, Dummy, Layer, Normalize, Pooling};
 use reelscale::internals::partition::Owners;
 use reelscale::internals::rng::{Purpose, Stream};
+use reelscale::internals::team::Team;
 
 const WIDTH: usize = 7;
 const SCALING: [f32; 2] = [4.0 / 255.0, 4.0 / 512.0 - 2.0];
@@ -102,10 +103,13 @@ fn frames_forward_and_back_agree_with_finite_differences() {
                 let dv = Matrix::from_rows(&slopes, outputs);
                 let transposed = model.layers.transpose(&model.shared);
                 let mut gradient = vec![7.0; model.layers.parameters()];
-                let dx = model.layers.backward(&mut gemm, &transposed, tape, dv, &mut gradient);
+                let mut team: Vec<Workspace> =
+                    (0..3).map(|_| Workspace::new(instructions)).collect();
+                let team = &mut Team::new(&mut team);
+                let dx = model.layers.backward(team, &transposed, tape, dv, &mut gradient);
                 if !network.is_empty() {
                     let way = (&transposed, &frames, &dx);
-                    model.frame_gradient(&mut gemm, way.0, way.1, way.2, 0, &mut gradient);
+                    model.frame_gradient(team, way.0, way.1, way.2, 0, &mut gradient);
                 }
                 same.push(gradient);
             }

@@ -8,7 +8,7 @@ use reelscale::internals::kernel::matrix::Matrix;
 use reelscale::internals::kernel::mixture::layout::Layout;
 use reelscale::internals::kernel::mixture::reference as mixture_reference;
 use reelscale::internals::kernel::mixture::{
-    Block, Kernel, Passing, both_gradients, expert_gradient, transpose,
+    Block, Kernel, Passing, activation_gradient, both_gradients, expert_gradient, transpose,
 };
 use reelscale::internals::kernel::vector::Instructions;
 use reelscale::internals::labels::Labels;
@@ -159,8 +159,8 @@ fn kernel(case: &Case, epsilon: f32, instructions: Instructions) -> Found {
     let mut losses = found.loss.clone();
     let (gradient, loss) = (&mut found.parameters, &mut found.loss);
     expert_gradient(&mut Team::alone(&mut team[0]), block, passing, rows.clone(), gradient, loss);
-    let kernel = &mut team[0];
-    kernel.activation_gradient(
+    activation_gradient(
+        &mut Team::alone(&mut team[0]),
         block,
         &turned,
         passing,
@@ -170,7 +170,7 @@ fn kernel(case: &Case, epsilon: f32, instructions: Instructions) -> Found {
     );
     assert_eq!(losses, found.loss);
     let mut row_losses = vec![0.0; rows.len()];
-    kernel.scores(block, passing, rows.clone(), &mut found.scores, &mut row_losses);
+    team[0].scores(block, passing, rows.clone(), &mut found.scores, &mut row_losses);
     let (by_row, by_class) = (row_losses.iter().sum::<f64>(), losses.iter().sum::<f64>());
     assert!((by_row - by_class).abs() <= 1e-6 * by_class, "{by_row} {by_class}");
     for members in 1..=team.len() {
@@ -259,7 +259,8 @@ proptest! {
         }
         for instructions in Instructions::available() {
             let mut gemm = reelscale::internals::kernel::product::Workspace::new(instructions);
-            let tape = layers.forward(&mut gemm, &parameters, Matrix::from_rows(&x, inputs));
+            let team = &mut Team::alone(&mut gemm);
+            let tape = layers.forward(team, &parameters, Matrix::from_rows(&x, inputs));
             let v: Vec<f64> =
                 (0..rows)
                     .flat_map(|row| wide(&tape.output().row(row)[..layers.outputs()]))
@@ -268,7 +269,7 @@ proptest! {
             let mut gradient = vec![0.0; parameters.len()];
             let transposed = layers.transpose(&parameters);
             let dv = Matrix::from_rows(&dv, layers.outputs());
-            layers.backward(&mut gemm, &transposed, tape, dv, &mut gradient);
+            layers.backward(team, &transposed, tape, dv, &mut gradient);
             let vanishes = exact.iter().all(|x| x.abs() < 1e-9);
             prop_assert!(vanishes || distance(&wide(&gradient), &exact) < 1e-4);
         }

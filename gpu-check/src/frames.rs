@@ -20,6 +20,7 @@ use crate::model::shared::SharedLayers;
 use crate::model::{Matrix, stride_of};
 use crate::rng::Stream;
 use crate::shared_layers;
+use crate::team::Team;
 
 type Outcome = Result<(), String>;
 
@@ -121,13 +122,14 @@ pub fn network(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> O
     for rows in given.tiles() {
         let (mut x, counts) = (given.numbers(instructions, &rows), given.counts(&rows));
         shared_layers::scale(&mut x, normalize, &standard);
-        let tape = shared.forward_frames(&mut gemm, &weights, x);
+        let team = &mut Team::alone(&mut gemm);
+        let tape = shared.forward_frames(team, &weights, x);
         let to = pooled.run_mut(rows.clone());
         pooling::pool(instructions, pooling, tape.output(), &counts, to);
         if tape.output().rows() > 0 {
             let own = slopes.run(rows);
             let dy = pooling::unpool(instructions, pooling, tape.output(), &counts, own);
-            shared.backward_frames(&mut gemm, &turned, tape, dy, &mut host);
+            shared.backward_frames(team, &turned, tape, dy, &mut host);
         }
     }
     let scaling = Scaling::of(queue, normalize, Some(&standard))?;

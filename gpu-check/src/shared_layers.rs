@@ -19,6 +19,7 @@ use crate::model::Matrix;
 use crate::model::shared::SharedLayers;
 use crate::model::spec::{Layer, Normalize, Standard};
 use crate::rng::Stream;
+use crate::team::Team;
 
 type Outcome = Result<(), String>;
 
@@ -109,7 +110,8 @@ pub fn case(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outc
     let tape = device.forward(rows, queue.upload(&features.data)?)?;
     scale(&mut features, normalize, &standard);
     let mut gemm = Workspace::new(Instructions::detect());
-    let host = shared.forward(&mut gemm, &weights, features.clone()).into_output().data;
+    let team = &mut Team::alone(&mut gemm);
+    let host = shared.forward(team, &weights, features.clone()).into_output().data;
     compared.floats("activations", &case, &host, &tape.output().read(0, host.len())?);
 
     let (slopes, room) = (queue.upload(&dv.data)?, device.room(rows)?);
@@ -125,8 +127,8 @@ pub fn case(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outc
             part.data.copy_from_slice(all.run(own.clone()));
             part
         };
-        let tape = shared.forward(&mut gemm, &weights, part(&features));
-        let dx = shared.backward(&mut gemm, &turned, tape, part(&dv), &mut host);
+        let tape = shared.forward(team, &weights, part(&features));
+        let dx = shared.backward(team, &turned, tape, part(&dv), &mut host);
         compared.floats("gradient of shared layers", &case, &host[first..], &found[first..]);
         if back == Back::Slopes && !shared.video_network().is_empty() {
             let found = room.0[0].read(0, dx.data.len())?;

@@ -3,10 +3,11 @@
 use crate::compared::Compared;
 use crate::device::gpu::frozen::BlockLosses;
 use crate::device::gpu::queue::Queue;
-use crate::kernel::mixture::transpose;
+use crate::kernel::mixture::{activation_gradient, transpose};
 use crate::mixtures::{World, kernels};
 use crate::rng::Stream;
 use crate::shared_layers::bounds;
+use crate::team::Team;
 
 type Outcome = Result<(), String>;
 
@@ -46,7 +47,8 @@ pub fn visits(
             let own = ends[0]..ends[1];
             let mut sums = vec![0.0; block.layout.groups.len() * 16];
             let dv = &mut dv[own.start * stride..own.end * stride];
-            kernel.activation_gradient(block, &turned, passing, own, dv, &mut sums);
+            let team = &mut Team::alone(&mut *kernel);
+            activation_gradient(team, block, &turned, passing, own, dv, &mut sums);
             *loss += sums.iter().sum::<f64>();
         }
     }

@@ -77,6 +77,18 @@ impl Matrix {
         &self.data[rows.start * self.stride()..rows.end * self.stride()]
     }
 
+    /// Runs of `height` rows, the last one perhaps of fewer, with their numbers.
+    pub(crate) fn runs_mut(
+        &mut self,
+        height: usize,
+    ) -> impl Iterator<Item = (Range<usize>, &mut [f32])> + Send {
+        let stride = self.stride();
+        self.data.chunks_mut(height * stride).enumerate().map(move |(index, numbers)| {
+            let from = index * height;
+            (from..from + numbers.len() / stride, numbers)
+        })
+    }
+
     /// As `run`.
     pub fn run_mut(&mut self, rows: Range<usize>) -> &mut [f32] {
         let stride = self.stride();

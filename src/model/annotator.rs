@@ -14,6 +14,7 @@ use crate::kernel::normalise::normalise_l2;
 use crate::kernel::pooling::{pool, unpool};
 use crate::kernel::product::Workspace;
 use crate::kernel::standardise::standardise;
+use crate::team::Team;
 
 /// Features are fewer than this, as in shards.
 pub(crate) const FEATURES_END: usize = 1 << 24;
@@ -149,7 +150,7 @@ impl Annotator {
     /// Takes the features of some rows to activations.
     pub fn forward(&self, gemm: &mut Workspace, features: Features) -> Tape {
         let input = self.input(gemm, features);
-        self.layers.forward(gemm, &self.shared, input)
+        self.layers.forward(&mut Team::alone(gemm), &self.shared, input)
     }
 
     /// What the video network takes: features `[rows][D]` scaled as the model wants them, or pooled
@@ -173,10 +174,11 @@ impl Annotator {
 
     /// Adds the gradient of the frame network to `gradient`, given dL/d of what the rows of
     /// `frames` were pooled to, which `dv` has from row `from` on. Frames pass the frame network
-    /// once more, which is cheaper than keeping what they were in it.
-    pub fn frame_gradient(
+    /// once more, which is cheaper than keeping what they were in it: a tile for each member of the
+    /// team, whose gradients then go one after another.
+    pub fn frame_gradient<S: AsMut<Workspace> + Send>(
         &self,
-        gemm: &mut Workspace,
+        team: &mut Team<S>,
         transposed: &[Vec<f32>],
         frames: &Frames,
         dv: &Matrix,
@@ -184,22 +186,28 @@ impl Annotator {
         gradient: &mut [f32],
     ) {
         let pooling = self.layers.pooling.expect("a model of frames");
-        for rows in frames.tiles() {
-            let counts = frames.counts(&rows);
-            if counts.iter().all(|count| *count == 0) {
-                continue;
+        let tiles = frames.tiles_of(frames.tile_for(team.threads()));
+        let tiles: Vec<Range<usize>> =
+            tiles.filter(|rows| !frames.within(rows).is_empty()).collect();
+        for turn in tiles.chunks(team.threads()) {
+            let made = team.map(turn, |member, rows| {
+                let gemm = member.as_mut();
+                let tape = self.frame_tape(gemm, frames, rows);
+                let slopes = dv.run(from + rows.start..from + rows.end);
+                let counts = frames.counts(rows);
+                let dy = unpool(gemm.instructions(), pooling, tape.output(), &counts, slopes);
+                (tape, dy)
+            });
+            for (tape, dy) in made {
+                self.layers.backward_frames(team, transposed, tape, dy, gradient);
             }
-            let tape = self.frame_tape(gemm, frames, &rows);
-            let slopes = dv.run(from + rows.start..from + rows.end);
-            let dy = unpool(gemm.instructions(), pooling, tape.output(), &counts, slopes);
-            self.layers.backward_frames(gemm, transposed, tape, dy, gradient);
         }
     }
 
     fn frame_tape(&self, gemm: &mut Workspace, frames: &Frames, rows: &Range<usize>) -> Tape {
         let numbers = frames.numbers(gemm.instructions(), rows);
         let numbers = self.scaled(gemm, numbers);
-        self.layers.forward_frames(gemm, &self.shared, numbers)
+        self.layers.forward_frames(&mut Team::alone(gemm), &self.shared, numbers)
     }
 
     fn scaled(&self, gemm: &Workspace, mut values: Matrix) -> Matrix {

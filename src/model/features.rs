@@ -158,6 +158,15 @@ impl Frames {
         self.tiles_of(TILE_FRAMES)
     }
 
+    /// The most frames of a tile, such that so many threads get about as many tiles as each other.
+    pub(crate) fn tile_for(&self, threads: usize) -> usize {
+        let all = self.within(&(0..self.rows())).len();
+        match threads {
+            1 => TILE_FRAMES,
+            _ => all.div_ceil(all.div_ceil(TILE_FRAMES).max(1).next_multiple_of(threads)),
+        }
+    }
+
     /// The same of at most so many frames.
     pub(crate) fn tiles_of(&self, most: usize) -> impl Iterator<Item = Range<usize>> + use<'_> {
         let mut from = 0;

@@ -40,6 +40,11 @@ impl<'a, S: Send> Team<'a, S> {
         Team { members: self.members, poll: Some(poll) }
     }
 
+    /// The same team, for some of its work.
+    fn again(&mut self) -> Team<'_, S> {
+        Team { members: self.members, poll: reborrowed(&mut self.poll) }
+    }
+
     /// Number of threads.
     pub(crate) fn threads(&self) -> usize {
         self.members.len()
@@ -136,11 +141,7 @@ impl<'a, S: Send> Team<'a, S> {
         let mut made: Vec<Vec<(usize, R)>> = Vec::new();
         made.resize_with(self.members.len(), Vec::new);
         let mut members: Vec<_> = self.members.iter_mut().zip(&mut made).collect();
-        let mut team = Team::new(&mut members);
-        team.poll = match &mut self.poll {
-            Some(poll) => Some(&mut **poll),
-            None => None,
-        };
+        let mut team = Team { members: &mut members, poll: reborrowed(&mut self.poll) };
         team.for_each(items.into_iter().enumerate(), |(member, made), (place, item)| {
             made.push((place, work(member, item)));
         });
@@ -149,21 +150,33 @@ impl<'a, S: Send> Team<'a, S> {
         made.into_iter().map(|one| one.1).collect()
     }
 
-    /// As `for_each`, for items that several threads can also share: whole rounds of one item a
-    /// thread, and then all threads together at each of the items that are left, so that no thread
-    /// is idle where there are few items. `work` is given the team of the item.
-    pub(crate) fn together<I: Send>(
+    /// As `map`, for items that several threads can also share: whole rounds of one item a thread,
+    /// and then all threads together at each of the items that are left, so that no thread is idle
+    /// where there are few items. `work` is given the team of the item.
+    pub(crate) fn together<I: Send, R: Send>(
         &mut self,
         mut items: Vec<I>,
-        work: impl Fn(&mut Team<S>, I) + Sync,
-    ) {
+        work: impl Fn(&mut Team<S>, I) -> R + Sync,
+    ) -> Vec<R> {
         let left = items.split_off(items.len() / self.threads() * self.threads());
-        self.for_each(items, |member, item| work(&mut Team::alone(member), item));
+        let mut made = match items.is_empty() {
+            true => Vec::new(),
+            false => self.map(items, |member, item| work(&mut Team::alone(member), item)),
+        };
         for item in left {
-            work(&mut Team::new(self.members), item);
+            made.push(work(&mut self.again(), item));
             tick();
             self.poll();
         }
+        made
+    }
+}
+
+/// What polls, for a team that works for another one.
+fn reborrowed<'a>(poll: &'a mut Option<&mut dyn FnMut()>) -> Option<&'a mut dyn FnMut()> {
+    match poll {
+        Some(poll) => Some(&mut **poll),
+        None => None,
     }
 }
 
@@ -314,8 +327,12 @@ mod tests {
     #[test]
     fn items_that_are_left_are_shared_by_all_threads() {
         let done = Mutex::new(vec![]);
-        let work = |team: &mut Team<()>, item| done.lock().unwrap().push((item, team.threads()));
-        Team::new(&mut [(); 3]).together((0..8).collect(), work);
+        let work = |team: &mut Team<()>, item| {
+            done.lock().unwrap().push((item, team.threads()));
+            item
+        };
+        let made = Team::new(&mut [(); 3]).together((0..8).collect(), work);
+        assert!(made.into_iter().eq(0..8), "in their order");
         let mut done = done.into_inner().unwrap();
         done.sort_unstable();
         assert!(done.iter().copied().eq((0..8).map(|item| (item, if item < 6 { 1 } else { 3 }))));

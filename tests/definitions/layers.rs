@@ -4,10 +4,11 @@ use reelscale::internals::kernel::dense::{self, Activation, Back, Gradient, Weig
 use reelscale::internals::kernel::matrix::Matrix;
 use reelscale::internals::kernel::mixture::transpose_panels;
 use reelscale::internals::kernel::product::Workspace;
-use reelscale::internals::kernel::vector::LANES;
+use reelscale::internals::kernel::vector::{Instructions, LANES};
 use reelscale::internals::kernel::{gating, residual};
 use reelscale::internals::model::shared::{LayerPlace, SharedLayers};
 use reelscale::internals::model::spec::Layer;
+use reelscale::internals::team::Team;
 
 use super::draws::Draws;
 use super::{cases, kernels, same};
@@ -72,6 +73,16 @@ fn some_parameters(draws: &mut Draws, layers: &SharedLayers, size: f32) -> Vec<f
     parameters
 }
 
+/// All instructions, each with a thread alone and with teams of two, three and up to seventeen.
+fn kernels_and_teams(case: u64) -> impl Iterator<Item = (Instructions, usize)> {
+    let teams = [1, 2, 3, 4 + case as usize % 14];
+    kernels().into_iter().flat_map(move |kernel| teams.map(|members| (kernel, members)))
+}
+
+fn members_of(kernel: Instructions, members: usize) -> Vec<Workspace> {
+    (0..members).map(|_| Workspace::new(kernel)).collect()
+}
+
 #[test]
 fn single_layers_are_their_definition() {
     for case in 0..cases(150) {
@@ -87,15 +98,18 @@ fn single_layers_are_their_definition() {
         let dy = draws.matrix(rows, place.outputs, 1.0);
         let before = draws.numbers(parameters.len(), 1.0);
         let turned = transpose_panels(weights.weights, inputs, weights.panels());
-        for kernel in kernels() {
-            let what = || format!("case {case}: {layer:?} of {inputs}, {rows} rows, {kernel:?}");
-            let gemm = &mut Workspace::new(kernel);
+        for (kernel, members) in kernels_and_teams(case) {
+            let what = || {
+                format!("case {case}: {layer:?} of {inputs}, {rows} rows, {kernel:?} x {members}")
+            };
+            let mut team = members_of(kernel, members);
+            let team = &mut Team::new(&mut team);
             let (y, kept) = match layer {
                 Layer::Dense { activation, .. } => {
-                    (dense::forward(gemm, weights, activation, &x), Matrix::default())
+                    (dense::forward(team, weights, activation, &x), Matrix::default())
                 }
-                Layer::Gating => gating::forward(gemm, weights, &x),
-                Layer::Residual => residual::forward(gemm, weights, &x),
+                Layer::Gating => gating::forward(team, weights, &x),
+                Layer::Residual => residual::forward(team, weights, &x),
             };
             for whole in [true, false] {
                 let mut gradient = before.clone();
@@ -106,10 +120,10 @@ fn single_layers_are_their_definition() {
                 };
                 let dx = match layer {
                     Layer::Dense { activation, .. } => {
-                        dense::backward(gemm, activation, &x, &y, dy.clone(), back)
+                        dense::backward(team, activation, &x, &y, dy.clone(), back)
                     }
-                    Layer::Gating => gating::backward(gemm, &x, &kept, dy.clone(), back),
-                    Layer::Residual => residual::backward(gemm, &x, &kept, dy.clone(), back),
+                    Layer::Gating => gating::backward(team, &x, &kept, dy.clone(), back),
+                    Layer::Residual => residual::backward(team, &x, &kept, dy.clone(), back),
                 };
                 let mut expected = before.clone();
                 for row in 0..rows {
@@ -169,14 +183,17 @@ fn networks_are_their_definition() {
                 v
             })
             .collect();
-        for kernel in kernels() {
-            let what = || format!("case {case}: {choice:?} of {inputs}, {rows} rows, {kernel:?}");
-            let gemm = &mut Workspace::new(kernel);
-            let tape = layers.forward(gemm, &parameters, x.clone());
+        for (kernel, members) in kernels_and_teams(case) {
+            let what = || {
+                format!("case {case}: {choice:?} of {inputs}, {rows} rows, {kernel:?} x {members}")
+            };
+            let mut team = members_of(kernel, members);
+            let team = &mut Team::new(&mut team);
+            let tape = layers.forward(team, &parameters, x.clone());
             same(&tape.output().data, &outputs.concat(), &|| format!("v, {}", what()));
             let transposed = layers.transpose(&parameters);
             let mut gradient = vec![7.0; parameters.len()];
-            layers.backward(gemm, &transposed, tape, dv.clone(), &mut gradient);
+            layers.backward(team, &transposed, tape, dv.clone(), &mut gradient);
             same(&gradient, &expected, &|| format!("gradient, {}", what()));
         }
         assert!(parameters.len().is_multiple_of(LANES));

@@ -1,6 +1,6 @@
 //! Every vector kernel equals its definition bit for bit: on all instructions that this processor
 //! has, on random shapes (0, 1, primes), on numbers that are denormal, -0 or huge, by teams of one
-//! to three threads.
+//! to seventeen threads.
 //!
 //! `REELSCALE_KERNELS=plain,avx2` chooses instructions, `REELSCALE_CASES=4` how many shapes.
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 use reelscale::internals::kernel::matrix::Matrix;
 use reelscale::internals::kernel::mixture::layout::{Dummy, Layout, Role};
 use reelscale::internals::kernel::mixture::{
-    Block, Kernel, Passing, both_gradients, definition, expert_gradient, fresh_expert_gradient,
-    transpose,
+    Block, Kernel, Passing, activation_gradient, both_gradients, definition, expert_gradient,
+    fresh_expert_gradient, transpose,
 };
 use reelscale::internals::kernel::vector::{Instructions, LANES};
 use reelscale::internals::labels::Labels;
@@ -143,8 +143,9 @@ fn class_blocks_are_their_definition() {
         let (added, fresh) = (case.defined(false), case.defined(true));
         let turned = transpose(block);
         for kernel in kernels() {
-            let mut team: Vec<Kernel> = (0..3).map(|_| Kernel::new(kernel, case.epsilon)).collect();
-            for members in 1..=team.len() {
+            let mut team: Vec<Kernel> =
+                (0..17).map(|_| Kernel::new(kernel, case.epsilon)).collect();
+            for members in [1, 2, 3, 4 + number as usize % 14] {
                 let team = &mut Team::new(&mut team[..members]);
                 let what = || case.name(number, kernel, members);
                 let mut sums = case.before.clone();
@@ -166,14 +167,17 @@ fn class_blocks_are_their_definition() {
                 same(&sums.gradient, &fresh.gradient, &|| format!("both, {}", what()));
                 same(&sums.dv, &fresh.dv, &|| format!("dv of both, {}", what()));
                 same_sums(&sums.class_loss, &fresh.class_loss, &what);
+
+                let mut sums = case.before.clone();
+                let Sums { dv, class_loss, .. } = &mut sums;
+                activation_gradient(team, block, &turned, passing, rows(), dv, class_loss);
+                same(&sums.dv, &added.dv, &|| format!("dv, {}", what()));
+                same_sums(&sums.class_loss, &added.class_loss, &what);
             }
             let (kernel_of, what) = (&mut team[0], || case.name(number, kernel, 1));
             let mut sums = case.before.clone();
-            let Sums { dv, class_loss, scores, row_loss, .. } = &mut sums;
-            kernel_of.activation_gradient(block, &turned, passing, rows(), dv, class_loss);
+            let Sums { scores, row_loss, .. } = &mut sums;
             kernel_of.scores(block, passing, rows(), scores, row_loss);
-            same(&sums.dv, &added.dv, &|| format!("dv, {}", what()));
-            same_sums(&sums.class_loss, &added.class_loss, &what);
             same(&sums.scores, &added.scores, &|| format!("scores, {}", what()));
             same_sums(&sums.row_loss, &added.row_loss, &what);
         }

@@ -13,6 +13,7 @@ use reelscale::internals::kernel::{
     normalise, permutation, philox, pooling, product, residual, standardise,
 };
 use reelscale::internals::rng::{Permutation, Purpose, Stream};
+use reelscale::internals::team::Team;
 
 use super::Calls;
 use super::draws::Draws;
@@ -140,27 +141,30 @@ fn layers(draws: &mut Draws, calls: &mut Calls) {
     let activation = draws.activation();
     let [x, y, gate] = [inputs, outputs, outputs].map(|width| draws.matrix(rows, width));
     let dy: [Matrix; 3] = std::array::from_fn(|_| draws.matrix(rows, outputs));
-    let gemm = &mut Workspace::new(draws.instructions());
+    let kernel = draws.instructions();
+    let mut team: Vec<Workspace> =
+        (0..1 + draws.below(3)).map(|_| Workspace::new(kernel)).collect();
+    let team = &mut Team::new(&mut team);
     let (from, to) = (draws.near(inputs / 2), draws.near(outputs / 2));
     calls.make("kernel::dense::panels", || layer.panels());
     calls.make("kernel::dense::place", || layer.place(from, to));
     calls.make("kernel::dense::place", || dense::place(layer.inputs, from, to));
-    calls.make("kernel::dense::forward", || dense::forward(gemm, layer, activation, &x));
-    calls.make("kernel::gating::forward", || gating::forward(gemm, layer, &x));
-    calls.make("kernel::residual::forward", || residual::forward(gemm, layer, &x));
+    calls.make("kernel::dense::forward", || dense::forward(team, layer, activation, &x));
+    calls.make("kernel::gating::forward", || gating::forward(team, layer, &x));
+    calls.make("kernel::residual::forward", || residual::forward(team, layer, &x));
     let (mut weights, mut biases) = (draws.numbers(columns * inputs), draws.numbers(columns));
     let turned = draws.numbers(inputs.next_multiple_of(16) * columns);
     let turned = (draws.below(2) == 0).then_some(&turned[..]);
     let [first, second, third] = dy;
     calls.make("kernel::dense::backward", || {
         let back = back(&mut weights, &mut biases, turned);
-        dense::backward(gemm, activation, &x, &y, first, back)
+        dense::backward(team, activation, &x, &y, first, back)
     });
     calls.make("kernel::gating::backward", || {
-        gating::backward(gemm, &x, &gate, second, back(&mut weights, &mut biases, turned))
+        gating::backward(team, &x, &gate, second, back(&mut weights, &mut biases, turned))
     });
     calls.make("kernel::residual::backward", || {
-        residual::backward(gemm, &x, &gate, third, back(&mut weights, &mut biases, turned))
+        residual::backward(team, &x, &gate, third, back(&mut weights, &mut biases, turned))
     });
     layer_definitions(draws, calls, layer, [&mut weights, &mut biases]);
 }

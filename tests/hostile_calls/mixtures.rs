@@ -2,8 +2,8 @@
 
 use reelscale::internals::kernel::mixture::layout::{Layout, Role};
 use reelscale::internals::kernel::mixture::{
-    Block, Kernel, Passing, both_gradients, definition, expert_gradient, fresh_expert_gradient,
-    reference, transpose, transpose_into, transpose_panels,
+    Block, Kernel, Passing, activation_gradient, both_gradients, definition, expert_gradient,
+    fresh_expert_gradient, reference, transpose, transpose_into, transpose_panels,
 };
 use reelscale::internals::kernel::sweep::definition::{Given, class};
 use reelscale::internals::kernel::sweep::{self, Tile};
@@ -92,9 +92,9 @@ fn passes(draws: &mut Draws, calls: &mut Calls, layout: &Layout) {
         let way = (&turned[..], &mut dv[..]);
         both_gradients(&mut team, block, passing, rows.clone(), &mut gradient, way, &mut loss);
     });
-    calls.make("kernel::mixture::activation_gradient", || {
-        let own = team.own();
-        own.activation_gradient(block, &turned, passing, rows.clone(), &mut dv, &mut loss);
+    calls.make("kernel::mixture::visit::activation_gradient", || {
+        let (team, rows) = (&mut team, rows.clone());
+        activation_gradient(team, block, &turned, passing, rows, &mut dv, &mut loss);
     });
     let mut scores = draws.numbers(count * layout.experts.len());
     let mut row_loss = draws.sums(count);
@@ -103,7 +103,7 @@ fn passes(draws: &mut Draws, calls: &mut Calls, layout: &Layout) {
     });
     calls.make("kernel::mixture::transpose::transpose", || transpose(block));
     calls.make("kernel::mixture::transpose::transpose_into", || {
-        transpose_into(block, &mut vec![1.0; 3]);
+        transpose_into(&mut team, block, &mut vec![1.0; 3]);
     });
     let (depth, panels) = (draws.near(width), draws.near(columns / LANES));
     calls.make("kernel::mixture::transpose::transpose_panels", || {

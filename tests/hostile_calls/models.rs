@@ -15,6 +15,7 @@ use reelscale::internals::model::shared::{LayerPlace, SharedLayers, Tape, refere
 use reelscale::internals::model::spec::{Layer, Normalize, Standard};
 use reelscale::internals::partition::Owners;
 use reelscale::internals::rng::{Purpose, Stream};
+use reelscale::internals::team::Team;
 
 use super::Calls;
 use super::draws::Draws;
@@ -124,7 +125,10 @@ fn shared(draws: &mut Draws, calls: &mut Calls) {
     let (layers, parameters) = some_layers(draws);
     places(draws, calls, &layers, &parameters);
     let rows = draws.small();
-    let gemm = &mut Workspace::new(draws.instructions());
+    let kernel = draws.instructions();
+    let mut team: Vec<Workspace> =
+        (0..1 + draws.below(3)).map(|_| Workspace::new(kernel)).collect();
+    let team = &mut Team::new(&mut team);
     let turned: Vec<Vec<f32>> = layers
         .places
         .iter()
@@ -136,10 +140,10 @@ fn shared(draws: &mut Draws, calls: &mut Calls) {
     let [x, pooled] = widths.map(|width| draws.matrix(rows, width));
     let mut tapes = [Tape::default(), Tape::default()];
     calls.make("model::shared::forward_frames", || {
-        tapes[0] = layers.forward_frames(gemm, &parameters, x);
+        tapes[0] = layers.forward_frames(team, &parameters, x);
     });
     calls.make("model::shared::forward", || {
-        tapes[1] = layers.forward(gemm, &parameters, pooled);
+        tapes[1] = layers.forward(team, &parameters, pooled);
     });
     let [of_frames, of_videos] = tapes;
     calls.make("model::shared::output", || of_videos.output().rows());
@@ -148,10 +152,10 @@ fn shared(draws: &mut Draws, calls: &mut Calls) {
     let [dy, dv] = slopes.map(|width| draws.matrix(rows, width));
     let transposed = layers_turned(draws, &layers, &parameters, turned);
     calls.make("model::shared::backward", || {
-        layers.backward(gemm, &transposed, of_videos, dv, &mut gradient)
+        layers.backward(team, &transposed, of_videos, dv, &mut gradient)
     });
     calls.make("model::shared::backward_frames", || {
-        layers.backward_frames(gemm, &transposed, of_frames, dy, &mut gradient);
+        layers.backward_frames(team, &transposed, of_frames, dy, &mut gradient);
     });
     if layers.places.iter().all(|place| place.start < 1 << 16) {
         calls.make("model::initial::shared", || initial::shared(&layers, seed));
@@ -281,7 +285,10 @@ fn annotators(draws: &mut Draws, calls: &mut Calls) {
     let mut gradient = draws.numbers(shared.len());
     let dv = draws.matrix(rows, layers.pooled().min(99));
     let model = Annotator { shape, layers, shared, experts };
-    let gemm = &mut Workspace::new(draws.instructions());
+    let kernel = draws.instructions();
+    let mut team: Vec<Workspace> =
+        (0..1 + draws.below(3)).map(|_| Workspace::new(kernel)).collect();
+    let gemm = &mut team[0];
     let frames = some_frames(draws, rows, width.max(1));
     let videos: Matrix = draws.matrix(rows, model.layers.pooled().min(99));
     let features = [Features::Videos(videos), Features::Frames(frames.clone())];
@@ -291,6 +298,7 @@ fn annotators(draws: &mut Draws, calls: &mut Calls) {
     }
     let from = draws.near(0);
     calls.make("model::annotator::frame_gradient", || {
-        model.frame_gradient(gemm, &transposed, &frames, &dv, from, &mut gradient);
+        let team = &mut Team::new(&mut team);
+        model.frame_gradient(team, &transposed, &frames, &dv, from, &mut gradient);
     });
 }

@@ -11,7 +11,9 @@ use crate::cost::flops;
 use crate::device::host::KernelAndGradient;
 use crate::error::Result;
 use crate::kernel::matrix::Matrix;
-use crate::kernel::mixture::{Kernel, Passing, fresh_expert_gradient, transpose_into};
+use crate::kernel::mixture::{
+    Kernel, Passing, activation_gradient, fresh_expert_gradient, transpose_into,
+};
 use crate::kernel::normalise::normalise_l2;
 use crate::kernel::vector::{Instructions, LANES};
 use crate::labels::Labels;
@@ -190,14 +192,15 @@ fn stage_2(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
     let mut transposed = Vec::new();
     for block in experts.own() {
         let block = experts.block(block);
-        transpose_into(block, &mut transposed);
+        transpose_into(&mut Team::new(kernels), block, &mut transposed);
         let runs = dv.chunks_mut(ROWS * stride).zip(&mut losses).enumerate();
         Team::new(kernels).for_each(
             runs,
             |kernel, (run, (dv, loss)): (usize, (&mut [f32], &mut f64))| {
                 let rows = run * ROWS..run * ROWS + dv.len() / stride;
                 let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
-                kernel.activation_gradient(block, &transposed, passing, rows, dv, &mut class_loss);
+                let (team, losses) = (&mut Team::alone(kernel), &mut class_loss);
+                activation_gradient(team, block, &transposed, passing, rows, dv, losses);
                 *loss += class_loss.iter().sum::<f64>();
             },
         );

@@ -1,11 +1,12 @@
-//! Class blocks that visit rows of the host: a row block, or a run of rows, for each thread.
+//! Class blocks that visit rows of the host: a row block for each thread, or for all threads
+//! together where few are left; scores of a run of rows for each thread.
 
 use std::sync::Arc;
 
 use super::network::{BlockRows, Wave};
 use crate::device::{AtRest, Pace, Resting, Scores, Which, no_numbers};
 use crate::error::Result;
-use crate::kernel::mixture::{Block, Kernel, Passing, transpose_into};
+use crate::kernel::mixture::{Block, Kernel, Passing, activation_gradient, transpose_into};
 use crate::metrics::TopList;
 use crate::model::{LANES, Layout};
 use crate::team::Team;
@@ -33,18 +34,19 @@ impl Visitor {
 
     pub(crate) fn visit(&self, mut team: Team<Kernel>, wave: &mut Wave, pace: &mut Pace) {
         let (block, turned) = (self.block(), &mut wave.turned);
-        transpose_into(block, turned);
-        let work = |kernel: &mut Kernel, rows: &mut BlockRows| {
+        transpose_into(&mut team, block, turned);
+        let work = |team: &mut Team<Kernel>, rows: &mut BlockRows| {
             let mut losses = vec![0.0; block.layout.groups.len() * LANES];
             let labels = std::mem::take(&mut rows.labels);
             let (activations, slopes) = rows.sides();
             let passing = Passing { activations, labels: &labels, weights: &[] };
             let all = 0..labels.rows();
-            kernel.activation_gradient(block, turned, passing, all, &mut slopes.data, &mut losses);
+            let dv = &mut slopes.data;
+            activation_gradient(team, block, turned, passing, all, dv, &mut losses);
             rows.labels = labels;
             rows.loss += losses.iter().sum::<f64>();
         };
-        team.polling(pace.poll).for_each(&mut wave.blocks, work);
+        team.polling(pace.poll).together(wave.blocks.iter_mut().collect(), work);
     }
 
     pub(crate) fn scores(

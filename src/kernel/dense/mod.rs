@@ -1,14 +1,19 @@
 //! A dense layer, y = f(W x + b), and its way back (docs/method.md, section 2.3); its product and
 //! what follows it serve gating and residual blocks too.
+//!
+//! A team divides the rows of y and dL/dx, and the gradient of the weights by inputs and outputs:
+//! chains over rows stay one thread's, so the bits don't depend on how many threads the team has.
 
 pub mod definition;
 
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::functions::{sigmoid_all, tanh_all};
-use crate::kernel::matrix::Matrix;
-use crate::kernel::product::{Left, Output, Panels, Size, Workspace};
+use crate::kernel::matrix::{Matrix, stride_of};
+use crate::kernel::product::rectangles::{Part, cut, parts, share};
+use crate::kernel::product::{Apart, Left, Output, Panels, Size, Workspace};
 use crate::kernel::vector::{Instructions, LANES};
+use crate::team::Team;
 
 /// What follows a dense layer's product and bias, element by element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +43,10 @@ impl Weights<'_> {
         self.outputs.div_ceil(LANES)
     }
 
-    /// That there are as many weights and biases as inputs and outputs say.
-    fn check(&self) {
+    /// That there are as many weights and biases as inputs and outputs say, and rows as wide.
+    pub(super) fn check(&self, x: &Matrix) {
         assert!(self.outputs > 0, "a layer of no outputs");
+        assert_eq!(x.width(), self.inputs, "rows as wide as the layer takes them");
         assert_eq!(self.panels().checked_mul(LANES), Some(self.biases.len()), "biases");
         let weights = self.biases.len().checked_mul(self.inputs);
         assert_eq!(weights, Some(self.weights.len()), "weights");
@@ -72,82 +78,128 @@ pub struct Back<'a> {
 }
 
 /// y of all rows of `x`.
-pub fn forward(gemm: &mut Workspace, layer: Weights, activation: Activation, x: &Matrix) -> Matrix {
-    let mut y = affine(gemm, layer, x);
-    activate(gemm.instructions(), activation, &mut y);
+pub fn forward<S: AsMut<Workspace> + Send>(
+    team: &mut Team<S>,
+    layer: Weights,
+    activation: Activation,
+    x: &Matrix,
+) -> Matrix {
+    layer.check(x);
+    let mut y = Matrix::zeros(x.rows(), layer.outputs);
+    team.for_each(y.runs_mut(share(x.rows(), team.threads())), |member, (rows, y)| {
+        affine(member.as_mut(), layer, x.run(rows), y);
+        activate(member.as_mut().instructions(), activation, layer.outputs, y);
+    });
     y
 }
 
 /// Adds the gradient of the layer, given x, y and dL/dy, which is used up. Returns dL/dx.
-pub fn backward(
-    gemm: &mut Workspace,
+pub fn backward<S: AsMut<Workspace> + Send>(
+    team: &mut Team<S>,
     activation: Activation,
     x: &Matrix,
     y: &Matrix,
     mut dy: Matrix,
-    back: Back,
+    Back { gradient, transposed }: Back,
 ) -> Matrix {
+    assert_eq!(y.data.len(), dy.data.len(), "a slope for each output");
+    gradient.check(x, &dy);
     let mut dx = Matrix::zeros(x.rows(), x.width());
-    through_activation(activation, y, &mut dy);
-    through_product(gemm, x, &dy, back, &mut dx);
+    let height = share(x.rows(), team.threads());
+    team.for_each(dy.runs_mut(height).zip(dx.runs_mut(height)), |member, ((rows, dy), (_, dx))| {
+        through_activation(activation, y.run(rows), dy);
+        through_weights(member.as_mut(), transposed, (dy, y.stride()), (dx, x.stride()));
+    });
+    gradient.add(team, x, &dy);
     dx
 }
 
-/// z = W x + b.
-pub(super) fn affine(gemm: &mut Workspace, layer: Weights, x: &Matrix) -> Matrix {
-    layer.check();
-    assert_eq!(x.width(), layer.inputs, "rows as wide as the layer takes them");
-    let mut z = Matrix::zeros(x.rows(), layer.outputs);
-    let stride = z.stride();
-    z.data.chunks_exact_mut(stride).for_each(|row| row.copy_from_slice(layer.biases));
+/// z = W x + b of some rows of x.
+pub(super) fn affine(gemm: &mut Workspace, layer: Weights, x: &[f32], z: &mut [f32]) {
+    let stride = layer.biases.len();
+    z.chunks_exact_mut(stride).for_each(|row| row.copy_from_slice(layer.biases));
     gemm.accumulate(
-        Size { rows: x.rows(), depth: layer.inputs, panels: layer.panels() },
-        Left { data: &x.data, row: x.stride(), column: 1 },
+        Size { rows: z.len() / stride, depth: layer.inputs, panels: layer.panels() },
+        Left { data: x, row: stride_of(layer.inputs), column: 1 },
         Panels { data: layer.weights, row: LANES, panel: layer.inputs * LANES },
-        &mut Output { data: &mut z.data, row: stride, panel: LANES },
+        &mut Output { data: z, row: stride, panel: LANES },
     );
-    z
 }
 
-/// Adds the gradient of weights and biases, given x and dL/dz, and, where it is wanted, W' dL/dz to
-/// `dx`.
-pub(super) fn through_product(
+/// Adds W' dL/dz of some rows to their `dx`, both with their strides, where it is wanted.
+pub(super) fn through_weights(
     gemm: &mut Workspace,
-    x: &Matrix,
-    dz: &Matrix,
-    back: Back,
-    dx: &mut Matrix,
+    transposed: Option<&[f32]>,
+    (dz, columns): (&[f32], usize),
+    (dx, stride): (&mut [f32], usize),
 ) {
-    assert_eq!(x.rows(), dz.rows(), "a slope for each row");
-    let (inputs, panels) = (x.width(), dz.stride() / LANES);
-    let Back { gradient: Gradient { weights, biases }, transposed } = back;
-    assert_eq!(biases.len(), dz.stride(), "a gradient for each bias");
-    assert_eq!(weights.len(), inputs * dz.stride(), "a gradient for each weight");
-    gemm.accumulate(
-        Size { rows: inputs, depth: x.rows(), panels },
-        Left { data: &x.data, row: 1, column: x.stride() },
-        Panels { data: &dz.data, row: dz.stride(), panel: LANES },
-        &mut Output { data: weights, row: LANES, panel: inputs * LANES },
-    );
-    for row in 0..dz.rows() {
-        biases.iter_mut().zip(dz.row(row)).for_each(|(sum, dz)| *sum += dz);
-    }
     let Some(transposed) = transposed else { return };
-    let (columns, row) = (panels * LANES, dx.stride());
     gemm.accumulate(
-        Size { rows: x.rows(), depth: columns, panels: inputs.div_ceil(LANES) },
-        Left { data: &dz.data, row: dz.stride(), column: 1 },
+        Size { rows: dx.len() / stride, depth: columns, panels: stride / LANES },
+        Left { data: dz, row: columns, column: 1 },
         Panels { data: transposed, row: LANES, panel: columns * LANES },
-        &mut Output { data: &mut dx.data, row, panel: LANES },
+        &mut Output { data: dx, row: stride, panel: LANES },
     );
 }
 
-/// y = f(z), in place. Filling beyond the width is set to zero.
-pub(super) fn activate(instructions: Instructions, activation: Activation, y: &mut Matrix) {
+impl Gradient<'_> {
+    /// That there is a place for what x and dL/dz give.
+    pub(super) fn check(&self, x: &Matrix, dz: &Matrix) {
+        assert_eq!(x.rows(), dz.rows(), "a slope for each row");
+        assert_eq!(self.biases.len(), dz.stride(), "a gradient for each bias");
+        let weights = x.width().checked_mul(dz.stride());
+        assert_eq!(Some(self.weights.len()), weights, "a gradient for each weight");
+    }
+
+    /// Adds the gradient of weights and biases, given x and dL/dz, which `check` has seen.
+    pub(super) fn add<S: AsMut<Workspace> + Send>(
+        self,
+        team: &mut Team<S>,
+        x: &Matrix,
+        dz: &Matrix,
+    ) {
+        if x.rows() == 0 {
+            return;
+        }
+        let cut = cut(x.width(), dz.stride() / LANES, team.threads());
+        team.for_each(parts((self.weights, self.biases), x.width(), cut), |member, mut part| {
+            let from = part.first * LANES;
+            add_part(member.as_mut(), (&x.data[part.from..], x.stride()), (dz, from), &mut part);
+        });
+    }
+}
+
+/// A rectangle of the same: inputs from the first number of `x` on, outputs from `from` on.
+fn add_part(
+    gemm: &mut Workspace,
+    (x, stride): (&[f32], usize),
+    (dz, from): (&Matrix, usize),
+    part: &mut Part,
+) {
+    let panels = part.weights.len();
+    gemm.accumulate(
+        Size { rows: part.weights[0].len() / LANES, depth: dz.rows(), panels },
+        Left { data: x, row: 1, column: stride },
+        Panels { data: &dz.data[from..], row: dz.stride(), panel: LANES },
+        &mut Apart { panels: &mut part.weights },
+    );
+    let Some(biases) = &mut part.biases else { return };
+    for row in 0..dz.rows() {
+        biases.iter_mut().zip(&dz.row(row)[from..]).for_each(|(sum, dz)| *sum += dz);
+    }
+}
+
+/// y = f(z) of rows of `width` outputs, in place. Filling beyond the width is set to zero.
+pub(super) fn activate(
+    instructions: Instructions,
+    activation: Activation,
+    width: usize,
+    y: &mut [f32],
+) {
     match activation {
         Activation::Identity => {}
-        Activation::Relu => y.data.iter_mut().for_each(|y| *y = if *y > 0.0 { *y } else { 0.0 }),
-        Activation::Relu6 => y.data.iter_mut().for_each(|y| {
+        Activation::Relu => y.iter_mut().for_each(|y| *y = if *y > 0.0 { *y } else { 0.0 }),
+        Activation::Relu6 => y.iter_mut().for_each(|y| {
             *y = if *y > 6.0 {
                 6.0
             } else if *y > 0.0 {
@@ -156,17 +208,17 @@ pub(super) fn activate(instructions: Instructions, activation: Activation, y: &m
                 0.0
             }
         }),
-        Activation::Sigmoid => sigmoid_all(instructions, &mut y.data),
-        Activation::Tanh => tanh_all(instructions, &mut y.data),
+        Activation::Sigmoid => sigmoid_all(instructions, y),
+        Activation::Tanh => tanh_all(instructions, y),
     }
-    let width = y.width();
-    if activation == Activation::Sigmoid && width < y.stride() {
-        (0..y.rows()).for_each(|row| y.row_mut(row)[width..].fill(0.0));
+    let stride = stride_of(width);
+    if activation == Activation::Sigmoid && width < stride {
+        y.chunks_exact_mut(stride).for_each(|row| row[width..].fill(0.0));
     }
 }
 
 /// dz = dy f'(z), f' from y = f(z).
-pub(super) fn through_activation(activation: Activation, y: &Matrix, dy: &mut Matrix) {
+pub(super) fn through_activation(activation: Activation, y: &[f32], dy: &mut [f32]) {
     let slope = |y: f32| match activation {
         Activation::Identity => 1.0,
         Activation::Relu => f32::from(y > 0.0),
@@ -174,6 +226,5 @@ pub(super) fn through_activation(activation: Activation, y: &Matrix, dy: &mut Ma
         Activation::Sigmoid => y * (1.0 - y),
         Activation::Tanh => 1.0 - y * y,
     };
-    assert_eq!(y.data.len(), dy.data.len(), "a slope for each output");
-    dy.data.iter_mut().zip(&y.data).for_each(|(dy, y)| *dy *= slope(*y));
+    dy.iter_mut().zip(y).for_each(|(dy, y)| *dy *= slope(*y));
 }

@@ -11,13 +11,16 @@ pub mod layout;
 pub mod reference;
 mod scores;
 mod transpose;
+mod visit;
 
 use std::ops::Range;
 
-use self::cut::{Part, cut, height, parts, tiles};
+use self::cut::{height, tiles};
 use self::layout::Layout;
 pub use self::transpose::{transpose, transpose_into, transpose_panels};
+pub use self::visit::activation_gradient;
 use crate::kernel::matrix::Matrix;
+use crate::kernel::product::rectangles::{Part, cut, parts};
 use crate::kernel::product::{Apart, Left, Output, Panels, Size, Start, Workspace};
 use crate::kernel::sweep::{self, Tile};
 use crate::kernel::vector::{Instructions, LANES, load, map2, store};
@@ -87,28 +90,6 @@ impl Kernel {
     /// The instructions it runs on, and the product kernel that the shared layers use too.
     pub fn gemm(&mut self) -> &mut Workspace {
         &mut self.gemm
-    }
-
-    /// Adds the gradient with respect to the activations of `rows` to `dv`, whose row 0 is
-    /// `rows.start`, [rows][stride of d], and the losses to `class_loss`. `transposed` is what
-    /// `transpose` makes of the block.
-    pub fn activation_gradient(
-        &mut self,
-        block: Block,
-        transposed: &[f32],
-        passing: Passing,
-        rows: Range<usize>,
-        dv: &mut [f32],
-        class_loss: &mut [f64],
-    ) {
-        check_losses(block, passing, &rows, class_loss);
-        let mut swept = std::mem::take(&mut self.swept);
-        for tile in tiles(block.layout, rows.clone(), 1) {
-            let dv = rows_of(dv, passing, tile.start - rows.start..tile.end - rows.start);
-            let slopes = swept.gradients(&mut Team::alone(self), block, passing, tile, class_loss);
-            self.add_activation_gradient(block.layout, transposed, slopes, dv);
-        }
-        self.swept = swept;
     }
 
     /// Z = V W + b of `rows`.
@@ -196,6 +177,12 @@ impl AsMut<Kernel> for Kernel {
     }
 }
 
+impl AsMut<Workspace> for Kernel {
+    fn as_mut(&mut self) -> &mut Workspace {
+        &mut self.gemm
+    }
+}
+
 impl Swept {
     /// Room for `rows` rows: logits and losses.
     fn of(&mut self, layout: &Layout, rows: usize) -> (&mut [f32], &mut [f32]) {
@@ -267,7 +254,7 @@ pub fn fresh_expert_gradient<S: AsMut<Kernel> + Send>(
     gradients(team, block, passing, rows, (Start::Zero, gradient), None, class_loss);
 }
 
-/// Both gradients of one sweep: as `fresh_expert_gradient`, and `Kernel::activation_gradient`,
+/// Both gradients of one sweep: as `fresh_expert_gradient`, and `activation_gradient`,
 /// whose `transposed` and `dv` are given together.
 pub fn both_gradients<S: AsMut<Kernel> + Send>(
     team: &mut Team<S>,

@@ -8,6 +8,7 @@
 pub mod definition;
 mod destination;
 mod pack;
+pub(crate) mod rectangles;
 mod registers;
 
 pub(crate) use self::destination::Apart;
@@ -65,6 +66,12 @@ const ROW_BLOCK: usize = 120;
 pub struct Workspace {
     instructions: Instructions,
     packed: Vec<f32>,
+}
+
+impl AsMut<Workspace> for Workspace {
+    fn as_mut(&mut self) -> &mut Workspace {
+        self
+    }
 }
 
 impl Workspace {

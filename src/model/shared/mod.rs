@@ -19,6 +19,7 @@ use crate::kernel::product::Workspace;
 use crate::kernel::vector::LANES;
 use crate::kernel::{gating, residual};
 use crate::model::spec::{Layer, Pooling};
+use crate::team::Team;
 
 /// One layer's sizes and where its weights lie.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,22 +179,32 @@ impl SharedLayers {
     }
 
     /// v of the rows whose features, or pooled frames, are `features`, and what the way back needs.
-    pub fn forward(&self, gemm: &mut Workspace, parameters: &[f32], features: Matrix) -> Tape {
-        forward(self.video_network(), gemm, parameters, features)
+    pub fn forward<S: AsMut<Workspace> + Send>(
+        &self,
+        team: &mut Team<S>,
+        parameters: &[f32],
+        features: Matrix,
+    ) -> Tape {
+        forward(self.video_network(), team, parameters, features)
     }
 
     /// What frames are before they are pooled, and what the way back needs.
-    pub fn forward_frames(&self, gemm: &mut Workspace, parameters: &[f32], frames: Matrix) -> Tape {
-        forward(self.frame_network(), gemm, parameters, frames)
+    pub fn forward_frames<S: AsMut<Workspace> + Send>(
+        &self,
+        team: &mut Team<S>,
+        parameters: &[f32],
+        frames: Matrix,
+    ) -> Tape {
+        forward(self.frame_network(), team, parameters, frames)
     }
 
     /// Writes the gradient of all parameters, given dL/dv of the tape's rows: that of the frame
     /// network is 0 until `backward_frames` adds to it. Uses up the tape. `transposed` is what
     /// `transpose` makes of the parameters. Returns the gradient of what was pooled; it is whole
     /// only where there is a frame network to take it.
-    pub fn backward(
+    pub fn backward<S: AsMut<Workspace> + Send>(
         &self,
-        gemm: &mut Workspace,
+        team: &mut Team<S>,
         transposed: &[Vec<f32>],
         tape: Tape,
         dv: Matrix,
@@ -204,20 +215,20 @@ impl SharedLayers {
             return Matrix::zeros(0, self.pooled());
         }
         let turned = &transposed[self.frame_layers..];
-        backward(self.video_network(), gemm, turned, tape, dv, self.frame_layers > 0, gradient)
+        backward(self.video_network(), team, turned, tape, dv, self.frame_layers > 0, gradient)
     }
 
     /// Adds the gradient of the frame network, given dL/d of each frame's output. There is at least
     /// one frame.
-    pub fn backward_frames(
+    pub fn backward_frames<S: AsMut<Workspace> + Send>(
         &self,
-        gemm: &mut Workspace,
+        team: &mut Team<S>,
         transposed: &[Vec<f32>],
         tape: Tape,
         dy: Matrix,
         gradient: &mut [f32],
     ) {
-        backward(self.frame_network(), gemm, transposed, tape, dy, false, gradient);
+        backward(self.frame_network(), team, transposed, tape, dy, false, gradient);
     }
 }
 
@@ -226,9 +237,9 @@ fn tape_width(inputs: usize, places: &[LayerPlace]) -> usize {
     inputs + places.iter().map(|place| gated(place) * place.outputs).sum::<usize>()
 }
 
-fn forward(
+fn forward<S: AsMut<Workspace> + Send>(
     places: &[LayerPlace],
-    gemm: &mut Workspace,
+    team: &mut Team<S>,
     parameters: &[f32],
     features: Matrix,
 ) -> Tape {
@@ -237,10 +248,10 @@ fn forward(
         let (layer, x) = (place.of(parameters), tape.output());
         let (y, gate) = match place.layer {
             Layer::Dense { activation, .. } => {
-                (dense::forward(gemm, layer, activation, x), Matrix::default())
+                (dense::forward(team, layer, activation, x), Matrix::default())
             }
-            Layer::Gating => gating::forward(gemm, layer, x),
-            Layer::Residual => residual::forward(gemm, layer, x),
+            Layer::Gating => gating::forward(team, layer, x),
+            Layer::Residual => residual::forward(team, layer, x),
         };
         tape.values.push(y);
         tape.gates.push(gate);
@@ -249,9 +260,9 @@ fn forward(
 }
 
 /// Adds the gradient of the parameters of `places` and returns that of their input, if `whole`.
-fn backward(
+fn backward<S: AsMut<Workspace> + Send>(
     places: &[LayerPlace],
-    gemm: &mut Workspace,
+    team: &mut Team<S>,
     transposed: &[Vec<f32>],
     mut tape: Tape,
     dv: Matrix,
@@ -268,9 +279,9 @@ fn backward(
         let transposed = (index > 0 || whole).then_some(&transposed[index][..]);
         let back = Back { gradient: Gradient { weights, biases }, transposed };
         dy = match place.layer {
-            Layer::Dense { activation, .. } => dense::backward(gemm, activation, x, &y, dy, back),
-            Layer::Gating => gating::backward(gemm, x, &gate, dy, back),
-            Layer::Residual => residual::backward(gemm, x, &gate, dy, back),
+            Layer::Dense { activation, .. } => dense::backward(team, activation, x, &y, dy, back),
+            Layer::Gating => gating::backward(team, x, &gate, dy, back),
+            Layer::Residual => residual::backward(team, x, &gate, dy, back),
         };
     }
     dy
