@@ -12,7 +12,7 @@ use reelscale::internals::comm::OrderedSum;
 use reelscale::internals::commands::{Pool, among_stand_ins};
 use reelscale::internals::cost::network::Network;
 use reelscale::internals::cost::traffic::{
-    Moved, Share, experts_travel, ordered_sum, windows_travel,
+    Moved, Share, experts_travel, ordered_sum, windows_travel, windows_travel_in_grid,
 };
 use reelscale::internals::device::Host;
 use reelscale::internals::flow::experts_travel::visit_blocks;
@@ -23,7 +23,7 @@ use reelscale::internals::kernel::matrix::{Matrix, stride_of};
 use reelscale::internals::labels::Labels;
 use reelscale::internals::model::experts::{Experts, layouts};
 use reelscale::internals::model::spec::Dummy;
-use reelscale::internals::partition::Owners;
+use reelscale::internals::partition::{Grid, Owners};
 use reelscale::internals::rng::{Permutation, Purpose};
 use serde_json::Value;
 
@@ -108,6 +108,12 @@ fn a_sample_of_rows_stands_for_all() {
     assert!((0.3..4.0).contains(&ratio), "{part:?} {all:?}");
 }
 
+/// Three rows of a grid, of six slices, where there are ranks enough; else one.
+fn in_grid((rank, ranks): (usize, usize)) -> Grid {
+    let (rows, slices) = if ranks > 3 { (3, 6) } else { (1, 1) };
+    Grid::new((rows, ranks / rows), slices, ranks, rank)
+}
+
 /// At any scale: a flow on one rank among stand-ins moves what the formulas say.
 #[test]
 fn stand_ins_of_a_thousand_ranks_move_what_formulas_say() {
@@ -119,62 +125,83 @@ fn stand_ins_of_a_thousand_ranks_move_what_formulas_say() {
         let counts = vec![1; 3200];
         let layouts = layouts(&counts, Dummy::Learned, WIDTH, 150);
         let parameters: Vec<usize> = layouts.iter().map(|one| one.parameters()).collect();
-        let [rows, blocks, sum] = among_stand_ins((rank, ranks), network, &pool, 0.0, |comm, _| {
-            let mut before = Moved::default();
-            let mut moved = || {
-                let (now, then) = (comm.traffic(), before);
-                before = Moved {
-                    sent: now.bytes_sent as usize,
-                    received: now.bytes_received as usize,
-                    calls: now.messages as usize,
+        let [rows, rows_in_grid, blocks, sum] =
+            among_stand_ins((rank, ranks), network, &pool, 0.0, |comm, _| {
+                let mut before = Moved::default();
+                let mut moved = || {
+                    let (now, then) = (comm.traffic(), before);
+                    before = Moved {
+                        sent: now.bytes_sent as usize,
+                        received: now.bytes_received as usize,
+                        calls: now.messages as usize,
+                    };
+                    let of = |now: usize, then: usize| now - then;
+                    Moved {
+                        sent: of(before.sent, then.sent),
+                        received: of(before.received, then.received),
+                        calls: of(before.calls, then.calls),
+                    }
                 };
-                let of = |now: usize, then: usize| now - then;
-                Moved {
-                    sent: of(before.sent, then.sent),
-                    received: of(before.received, then.received),
-                    calls: of(before.calls, then.calls),
+                let own = runs[rank].clone();
+                let mut rest = OwnRows::new(own.clone(), WIDTH, &Room::unlimited()).unwrap();
+                let mut labels = Labels::new();
+                own.clone().for_each(|_| labels.push(&[3, 7]));
+                rest.push(&Matrix::zeros(own.len(), WIDTH), &labels).unwrap();
+                let order = Order::Shuffled(Permutation::new(1, Purpose::RowOrder, 0, 9000));
+                let grid = &Grid::new((1, comm.size()), 1, comm.size(), comm.rank());
+                let (own, runs) = (&rest, &runs[..]);
+                let travel =
+                    Travel { comm, own, runs, order, grid, batch: 350, window: 700, dropout: None };
+                let device = &mut Host::detected(3, 0.0);
+                {
+                    let mut windows = travel.windows(0).unwrap();
+                    while windows.pass(device, |_, _, _| Ok(())).unwrap().is_some() {}
                 }
-            };
-            let own = runs[rank].clone();
-            let mut rest = OwnRows::new(own.clone(), WIDTH, &Room::unlimited()).unwrap();
-            let mut labels = Labels::new();
-            own.clone().for_each(|_| labels.push(&[3, 7]));
-            rest.push(&Matrix::zeros(own.len(), WIDTH), &labels).unwrap();
-            let order = Order::Shuffled(Permutation::new(1, Purpose::RowOrder, 0, 9000));
-            let travel =
-                Travel { comm, own: &rest, runs: &runs, order, window: 700, dropout: None };
-            let device = &mut Host::detected(3, 0.0);
-            {
-                let mut windows = travel.windows(0).unwrap();
-                while windows.pass(device, |_, _, _| Ok(())).unwrap().is_some() {}
-            }
-            let rows = moved();
-            let owners = comm.deal(layouts.len());
-            let weights = layouts[owners.own()].iter().map(|one| one.empty_parameters().into());
-            let experts =
-                Experts { parameters: weights.collect(), owners, layouts: layouts.clone() };
-            let mut visited = 0;
-            visit_blocks(comm, &experts, |_, weights, _| {
-                visited += usize::from(weights.iter().all(|weight| weight.is_finite()));
+                let rows = moved();
+                let grid = &in_grid((rank, ranks));
+                let travel = Travel { grid, ..travel };
+                {
+                    let mut windows = travel.windows(0).unwrap();
+                    while windows.pass(device, |_, _, _| Ok(())).unwrap().is_some() {}
+                }
+                let rows_in_grid = moved();
+                let owners = comm.deal(layouts.len());
+                let weights = layouts[owners.own()].iter().map(|one| one.empty_parameters().into());
+                let experts =
+                    Experts { parameters: weights.collect(), owners, layouts: layouts.clone() };
+                let mut visited = 0;
+                visit_blocks(comm, &experts, |_, weights, _| {
+                    visited += usize::from(weights.iter().all(|weight| weight.is_finite()));
+                });
+                assert_eq!(visited, layouts.len());
+                let blocks = moved();
+                let leaves = Owners::even(300, ranks, rank);
+                let mut sum = OrderedSum::new(comm, "numbers", leaves.runs(), 5000);
+                leaves.own().for_each(|_| sum.add(vec![1.0f32; 5000]));
+                // What others would add is 0.
+                let total = sum.finish(comm);
+                let [from, to] = [rank, rank + 1].map(|rank| rank * 5000 / ranks);
+                assert!(total[from..to].iter().all(|sum| *sum == leaves.own().len() as f32));
+                let sum = moved();
+                // Nothing came damaged.
+                comm.agree(Ok(())).unwrap();
+                [rows, rows_in_grid, blocks, sum]
             });
-            assert_eq!(visited, layouts.len());
-            let blocks = moved();
-            let leaves = Owners::even(300, ranks, rank);
-            let mut sum = OrderedSum::new(comm, "numbers", leaves.runs(), 5000);
-            leaves.own().for_each(|_| sum.add(vec![1.0f32; 5000]));
-            // What others would add is 0.
-            let total = sum.finish(comm);
-            let [from, to] = [rank, rank + 1].map(|rank| rank * 5000 / ranks);
-            assert!(total[from..to].iter().all(|sum| *sum == leaves.own().len() as f32));
-            let sum = moved();
-            // Nothing came damaged.
-            comm.agree(Ok(())).unwrap();
-            [rows, blocks, sum]
-        });
         let share = |times: usize| Share { own: times * runs[rank].len(), all: times * 9000 };
         let windows = 9000usize.div_ceil(700);
         let shares = (share(1), share(stride_of(WIDTH)), share(LABELS));
         assert_eq!(rows, windows_travel(shares, windows, ranks), "{ranks}");
+        if ranks > 3 {
+            let of = |rows: usize| [rows, stride_of(WIDTH) * rows, LABELS * rows];
+            // 25 mini-batches of 350 rows and one of 250, of which a row has two slices of six.
+            let grid = in_grid((rank, ranks));
+            let taken = grid.own().map(|_| of(25 * (700 / 6) + 250 / 3));
+            let found = windows_travel_in_grid((of(runs[rank].len()), taken), windows, ranks, 3);
+            assert_eq!(rows_in_grid.calls, found.calls, "{ranks}");
+            assert_eq!(rows_in_grid.sent, found.sent, "{ranks}");
+            let ratio = rows_in_grid.received as f64 / found.received as f64;
+            assert!((0.99..1.01).contains(&ratio), "{rows_in_grid:?} {found:?}");
+        }
         let owners = Owners::even(layouts.len(), ranks, rank);
         assert_eq!(blocks, experts_travel(&parameters, &owners, rank), "{ranks}");
         let owners = Owners::even(300, ranks, rank);

@@ -23,7 +23,7 @@ use reelscale::internals::kernel::mixture::layout::Layout;
 use reelscale::internals::labels::Labels;
 use reelscale::internals::model::experts::{Experts, layouts};
 use reelscale::internals::model::spec::Dummy;
-use reelscale::internals::partition::{Blocks, Owners};
+use reelscale::internals::partition::{Blocks, Grid, Owners};
 use reelscale::internals::report::Report;
 use reelscale::internals::rng::{Permutation, Purpose};
 use reelscale::internals::train::{Data, train};
@@ -82,8 +82,9 @@ fn an_epoch_of_the_expert_step_moves_activations_only() {
             rows.clone().for_each(|row| labels.push(&labels_of(row)));
             own.push(&Matrix::zeros(rows.len(), WIDTH), &labels).unwrap();
             let order = Order::Shuffled(Permutation::new(1, Purpose::RowOrder, 0, ROWS));
-            let travel =
-                Travel { comm, own: &own, runs: &runs, order, window: WINDOW, dropout: None };
+            let grid = &Grid::new((1, comm.size()), 1, comm.size(), comm.rank());
+            let (own, runs, window) = (&own, &runs[..], WINDOW);
+            let travel = Travel { comm, own, runs, order, grid, batch: 350, window, dropout: None };
             let device = &mut Host::detected(1, 0.0);
             let mut windows = travel.windows(0).unwrap();
             while windows.pass(device, |_, _, _| Ok(())).unwrap().is_some() {}

@@ -11,6 +11,7 @@ use reelscale::internals::flow::own_rows::{OwnRows, Room};
 use reelscale::internals::flow::windows::{Order, Travel};
 use reelscale::internals::labels::Labels;
 use reelscale::internals::model::Matrix;
+use reelscale::internals::partition::Grid;
 use reelscale::internals::rng::{Permutation, Purpose};
 
 const ROWS: usize = 20_000;
@@ -80,7 +81,9 @@ fn check(comm: &Comm, dropout: Option<Dropout>) {
     own.push(&Matrix::zeros(ROWS, WIDTH), &labels).unwrap();
     let runs = if comm.size() == 1 { vec![0..ROWS] } else { vec![0..ROWS, ROWS..ROWS] };
     let order = Order::Shuffled(Permutation::new(1, Purpose::RowOrder, 0, ROWS));
-    let travel = Travel { comm, own: &own, runs: &runs, order, window: WINDOW, dropout };
+    let grid = &Grid::new((1, comm.size()), 1, comm.size(), 0);
+    let (own, runs, window) = (&own, &runs[..], WINDOW);
+    let travel = Travel { comm, own, runs, order, grid, batch: window, window, dropout };
     let device = &mut Host::detected(1, 1e-5);
     let mut windows = travel.windows(0).unwrap();
     let mut pieces = Vec::new();

@@ -23,9 +23,9 @@ pub enum Call {
     Broadcast { root: usize },
     /// `receive` becomes every rank's `send`, in rank order (MPI_Iallgatherv, section 6.12.5).
     AllGather { counts: Vec<usize> },
-    /// Rank r receives, in rank order, what each rank has for it; `send` lies in rank order too
-    /// (MPI_Ialltoallv, section 6.12.6).
-    AllToAll { to: Vec<usize>, from: Vec<usize> },
+    /// Rank r receives, in rank order, what each rank has for it: `to[r]` bytes of `send` from
+    /// `at[r]` on, which other ranks may get, too (MPI_Ialltoallv, section 6.12.6).
+    AllToAll { to: Vec<usize>, at: Vec<usize>, from: Vec<usize> },
 }
 
 /// What others send in the call that is started next, for a backend that has to make it because

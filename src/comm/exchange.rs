@@ -85,10 +85,15 @@ fn piece(bytes: usize, share: usize, index: usize) -> std::ops::Range<usize> {
     (index * share).min(bytes)..(index * share).saturating_add(share).min(bytes)
 }
 
-/// Those pieces of the parts that lie one after the other in `all`.
-fn pieces(all: &[u8], counts: &[usize], share: usize, index: usize) -> Vec<u8> {
-    let parts = offsets(counts).into_iter().zip(counts);
-    let pieces = parts.map(|(at, count)| &all[at..at + count][piece(*count, share, index)]);
+/// Those pieces of the parts that lie at these places in `all`.
+fn pieces(
+    all: &[u8],
+    (places, counts): (&[usize], &[usize]),
+    share: usize,
+    index: usize,
+) -> Vec<u8> {
+    let parts = places.iter().zip(counts);
+    let pieces = parts.map(|(at, count)| &all[*at..at + count][piece(*count, share, index)]);
     pieces.collect::<Vec<_>>().concat()
 }
 
@@ -172,14 +177,19 @@ fn cut(
     match call {
         Call::Barrier => (Call::Barrier, Vec::new(), room),
         // The root's own bytes are what it sends.
-        Call::Broadcast { .. } => (call.clone(), Vec::new(), pieces(receive, from, share, index)),
+        Call::Broadcast { .. } => {
+            let own = pieces(receive, (&offsets(from), from), share, index);
+            (call.clone(), Vec::new(), own)
+        }
         Call::AllGather { .. } => {
             let send = send[piece(send.len(), share, index)].to_vec();
             (Call::AllGather { counts: from_now }, send, room)
         }
-        Call::AllToAll { to, .. } => {
-            let send = pieces(send, to, share, index);
-            (Call::AllToAll { to: lengths(to), from: from_now }, send, room)
+        Call::AllToAll { to, at, .. } => {
+            let send = pieces(send, (at, to), share, index);
+            let to = lengths(to);
+            let at = offsets(&to);
+            (Call::AllToAll { to, at, from: from_now }, send, room)
         }
     }
 }

@@ -203,9 +203,10 @@ impl Comm {
         assert_eq!(send.len(), send_counts.iter().sum::<usize>(), "what an all-to-all sends");
         assert_eq!(received.len(), received_counts.iter().sum::<usize>(), "what it receives");
         let bytes = |counts: &[usize]| counts.iter().map(|count| count * size_of::<T>()).collect();
-        let (to, from) = (bytes(send_counts), bytes(received_counts));
+        let (to, from): (Vec<usize>, _) = (bytes(send_counts), bytes(received_counts));
+        let (at, longest) = (offsets(&to), longest * size_of::<T>());
         let buffers = Buffers { send: Box::new(send), receive: Box::new(received) };
-        let started = self.start(Call::AllToAll { to, from }, buffers, longest * size_of::<T>());
+        let started = self.start(Call::AllToAll { to, at, from }, buffers, longest);
         Exchange::new(started, |_, buffer| numbers(buffer))
     }
 
@@ -229,7 +230,34 @@ impl Comm {
         let receive: Box<dyn Buffer> = Box::new(vec![0u8; from.iter().sum()]);
         let buffers = Buffers { send: Box::new(out), receive };
         self.carries(Cargo::Numbers { seal_bytes: SEAL });
-        self.start(Call::AllToAll { to, from }, buffers, longest * size_of::<T>() + SEAL)
+        let at = offsets(&to);
+        self.start(Call::AllToAll { to, at, from }, buffers, longest * size_of::<T>() + SEAL)
+    }
+
+    /// Starts to send each rank `shared[part_of[r]]`, if anything, which lie in this order in
+    /// `send`, and to receive `counts[r]` numbers from it into `all`, without seals: whoever calls
+    /// proves what arrives. No rank sends or receives more than `most` numbers, nor any one part of
+    /// more than `longest`; both are the same on all ranks.
+    #[track_caller]
+    pub(crate) fn start_shares_unsealed<T: Pod>(
+        &self,
+        (send, shares, share_of): (Vec<T>, &[usize], &[Option<usize>]),
+        (counts, all): (&[usize], Vec<T>),
+        (most, longest): (usize, usize),
+    ) -> Exchange<'_, T> {
+        assert_eq!(send.len(), shares.iter().sum::<usize>(), "what the shares add up to");
+        assert_eq!(all.len(), counts.iter().sum::<usize>(), "sum of an all-to-all's counts");
+        let bytes = |count: usize| count * size_of::<T>();
+        let places = offsets(shares);
+        let of = |share: &Option<usize>| share.map_or((0, 0), |at| (shares[at], places[at]));
+        let (to, at) = share_of.iter().map(of).map(|(to, at)| (bytes(to), bytes(at))).unzip();
+        let from = counts.iter().copied().map(bytes).collect();
+        let buffers = Buffers { send: Box::new(send), receive: Box::new(all) };
+        // At once, where everybody's is short enough for that.
+        let at_once = bytes(most) <= self.backend.count_max();
+        let longest = if at_once { 0 } else { bytes(longest) };
+        let started = self.start(Call::AllToAll { to, at, from }, buffers, longest);
+        Exchange::new(started, |_, buffer| numbers(buffer))
     }
 
     /// Seals the first `length` of `numbers`, which has room for that.

@@ -58,10 +58,11 @@ fn receive(call: &Call, rank: usize, brought: &Brought, received: &mut [u8]) {
         Call::AllGather { .. } => brought.iter().for_each(|(_, bytes)| take(bytes)),
         Call::AllToAll { from, .. } => {
             for ((theirs, bytes), count) in brought.iter().zip(from) {
-                let Call::AllToAll { to, .. } = theirs else { unreachable!("they go together") };
+                let Call::AllToAll { to, at, .. } = theirs else {
+                    unreachable!("they go together")
+                };
                 assert_eq!(to[rank], *count, "what is sent and what is expected");
-                let start: usize = to[..rank].iter().sum();
-                take(&bytes[start..start + count]);
+                take(&bytes[at[rank]..at[rank] + count]);
             }
         }
     }

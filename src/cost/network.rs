@@ -97,7 +97,7 @@ pub fn way(call: &Call, own: usize, rank: usize, size: usize) -> Way {
             };
             Way { messages, bytes, ..Way::default() }
         }
-        Call::AllToAll { to, from } => {
+        Call::AllToAll { to, from, .. } => {
             let others = |counts: &[usize]| {
                 let parts = counts.iter().enumerate().filter(|(other, _)| *other != rank);
                 let parts = parts.map(|(_, bytes)| *bytes).filter(|bytes| *bytes > 0);
@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn empty_parts_are_no_messages() {
-        let call = Call::AllToAll { to: vec![9, 0, 4, 0], from: vec![9, 8, 0, 8] };
+        let (to, at, from) = (vec![9, 0, 4, 0], vec![0, 9, 9, 13], vec![9, 8, 0, 8]);
+        let call = Call::AllToAll { to, at, from };
         assert_eq!(way(&call, 0, 0, 4), Way { messages: 2, bytes: 16, ..Way::default() });
     }
 }

@@ -148,6 +148,25 @@ pub fn windows_travel(
     word(LENGTH, ranks) + Moved { calls: windows, ..rows + heads }
 }
 
+/// The same in a grid of `grid_rows` rows, where not every rank takes all rows. Rows, their numbers
+/// and labels are those that this rank gives, and those that the row of the grid takes that it
+/// stands in, if it stands in one. What a rank gives to several others it contributes once; what
+/// it keeps counts on both sides.
+pub fn windows_travel_in_grid(
+    (given, taken): ([usize; 3], Option<[usize; 3]>),
+    windows: usize,
+    ranks: usize,
+    grid_rows: usize,
+) -> Moved {
+    let bytes = |[rows, numbers, labels]: [usize; 3]| {
+        (ROW_HEAD + SEAL) * rows + NUMBER * (numbers + labels)
+    };
+    let heads = |parts: usize| PART_HEAD * parts * windows;
+    let sent = bytes(given) + heads(grid_rows);
+    let received = taken.map_or(0, |taken| bytes(taken) + heads(ranks));
+    word(LENGTH * (grid_rows + 1), ranks) + Moved { sent, received, calls: windows }
+}
+
 /// A pass of all class blocks past the rows: of a wave of the shared step, or of scoring, less what
 /// ranks then agree on. `parameters` are those of each block, which lie with ranks as `owners` say.
 pub fn experts_travel(parameters: &[usize], owners: &Owners, rank: usize) -> Moved {

@@ -32,6 +32,11 @@ pub(crate) fn permuted(permutation: &Permutation, first: usize, items: &mut [usi
     permutation::items(Instructions::detect(), permutation, first, items);
 }
 
+/// The places of these items of a permutation, in their stead.
+pub(crate) fn places_of(permutation: &Permutation, items: &mut [usize]) {
+    permutation::places(Instructions::detect(), permutation, items);
+}
+
 /// Features as numbers, one after the other: of videos `[rows][D]`, of frames `[all frames][D]`.
 pub(crate) fn features_as_numbers(features: &Features) -> Cow<'_, Matrix> {
     match features {

@@ -55,6 +55,11 @@ impl Grid {
         self.columns
     }
 
+    /// Whether each rank is a column, so that all ranks take all rows.
+    pub(crate) fn all_take_all(&self) -> bool {
+        self.rows == 1 && self.columns == self.ranks
+    }
+
     /// Where `rank` stands; None where it is left over.
     pub fn place(&self, rank: usize) -> Option<Place> {
         assert!(rank < self.ranks, "rank {rank} of {}", self.ranks);

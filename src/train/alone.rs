@@ -34,14 +34,14 @@ impl<'a> Setting<'a> {
 /// What the step gives; exit 75 when told to stop.
 pub(crate) fn expert_step<D: Device>(setting: Setting, device: D, own: &OwnRows) -> Result<()> {
     let (comm, job, data) = (setting.comm, setting.job, setting.data.clone());
-    let report = &mut Report::silent();
+    let (report, grid) = (&mut Report::silent(), setting.grid.clone());
     let mut state = State::new(setting, device, report, None);
     let mut model = state.large_mixtures();
     let new = ExpertsCourse::new(&mut state.device, &job.experts, &model.experts);
     let mut course = comm.agree(new)?;
     let runs = data.train.row_runs();
-    let step =
-        ExpertStep { comm, job: &job.experts, seed: job.run.seed, round: 1, own, runs: &runs };
+    let (seed, runs, grid) = (job.run.seed, &runs[..], &grid);
+    let step = ExpertStep { comm, job: &job.experts, seed, round: 1, own, runs, grid };
     step.run(&mut state, &mut model, &mut course)
 }
 

@@ -92,7 +92,8 @@ impl<D: Device> State<'_, D> {
         let failed = outcome.is_err();
         let flags = [self.setting.comm.stop_asked(), due, failed];
         let flags = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit).sum::<u32>();
-        let words = self.setting.comm.all_gather(&[[flags, digest(&model.shared)]]);
+        let digest = digest(self.setting.comm.threads(), &model.shared);
+        let words = self.setting.comm.all_gather(&[[flags, digest]]);
         if words.iter().any(|word| word[0] & 4 == 4) {
             return self.setting.comm.agree(outcome);
         }

@@ -292,9 +292,8 @@ fn expert_step<D: Device>(
         Exit::Numeric => Error::new(error.exit, format!("expert step, round {round}: {error}")),
         _ => error,
     }))?;
-    let runs = train.row_runs();
-    let step =
-        ExpertStep { comm, job: &job.experts, seed: job.run.seed, round, own: &own, runs: &runs };
+    let (runs, grid, seed) = (&train.row_runs()[..], &state.setting.grid.clone(), job.run.seed);
+    let step = ExpertStep { comm, job: &job.experts, seed, round, own: &own, runs, grid };
     step.run(state, model, course)?;
     train.waited(own.wait_seconds());
     // Validation needs the memory that the activations take.

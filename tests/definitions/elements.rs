@@ -108,6 +108,8 @@ fn items_of_many_places_are_those_of_each_place() {
             let mut found = vec![7; expected.len()];
             permutation::items(kernel, &permutation, first, &mut found);
             assert_eq!(found, expected, "places {places:?} of {count} on {kernel:?}");
+            permutation::places(kernel, &permutation, &mut found);
+            assert!(found.into_iter().eq(places.clone()), "back of {count} on {kernel:?}");
         }
     }
 }

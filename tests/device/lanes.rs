@@ -73,7 +73,8 @@ fn trained(
         all.iter_mut().flatten().zip(own.iter().flatten()).for_each(|(all, own)| *all += own);
         Ok(trained)
     });
-    outcomes.unwrap()
+    // What is no number ends a run, too.
+    outcomes.unwrap_or_else(|error| vec![Err(error)])
 }
 
 /// The pairs of lanes of which the first ever followed the second.

@@ -7,13 +7,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use reelscale::internals::cost::traffic::{Moved, Share, windows_travel, windows_travel_in_grid};
 use reelscale::internals::device::Dropout;
 use reelscale::internals::flow::own_rows::{OwnRows, Room};
 use reelscale::internals::flow::windows::{Order, Travel};
 use reelscale::internals::kernel::dropout::definition;
 use reelscale::internals::labels::Labels;
 use reelscale::internals::model::{Matrix, stride_of};
-use reelscale::internals::partition::{Blocks, Owners};
+use reelscale::internals::partition::{Blocks, Grid, Owners};
 use reelscale::internals::rng::{Permutation, Purpose, Stream};
 use reelscale::{Comm, Error, Exit, Result};
 
@@ -29,6 +30,9 @@ struct Case {
     rows: usize,
     width: usize,
     shares: Vec<usize>,
+    /// Rows and columns of the grid, and slices of a mini-batch.
+    grid: (usize, usize, usize),
+    batch: usize,
     window: usize,
     /// Windows that have passed before.
     passed: usize,
@@ -39,8 +43,8 @@ struct Case {
     labels_max: u64,
 }
 
-/// What a rank was brought: the first position, numbers as bits, and labels.
-type Window = (usize, Vec<u32>, Labels);
+/// What a rank was brought: the first position, if there is one, numbers as bits, and labels.
+type Window = (Option<usize>, Vec<u32>, Labels);
 
 /// A row's numbers, among them zeros of both signs, numbers below normal ones, and large ones.
 fn numbers(row: usize, width: usize) -> Vec<f32> {
@@ -69,11 +73,20 @@ impl Case {
         let mut below = |bound: u64| stream.below(bound) as usize;
         let mut shares: Vec<usize> = (0..1 + below(5)).map(|_| below(4)).collect();
         shares[0] += usize::from(shares.iter().all(|share| *share == 0));
+        let rows = 1 + below(shares.len() as u64);
+        let grid = match below(3) {
+            0 => (1, shares.len(), 1),
+            1 => (rows, shares.len() / rows, rows + below(5)),
+            _ => (rows, 1 + below((shares.len() / rows) as u64), rows + below(5)),
+        };
+        let batch = 1 + below(60);
         Case {
+            grid,
+            batch,
             rows: 1 + below(400),
             width: 1 + below(100),
             shares,
-            window: 1 + below(150),
+            window: batch * (1 + below(5)),
             passed: below(2),
             share: [0.0, 0.01, 0.05, 0.5, 0.97][below(5)],
             shuffled: below(3) > 0,
@@ -91,12 +104,45 @@ impl Case {
         Permutation::new(9, Purpose::RowOrder, 3, self.rows)
     }
 
-    /// The model: at each position of each window the row of the order, each number by definition.
-    fn expected(&self) -> Vec<Window> {
+    fn grid(&self, rank: usize) -> Grid {
+        let (rows, columns, slices) = self.grid;
+        Grid::new((rows, columns), slices, self.shares.len(), rank)
+    }
+
+    /// The positions of the window from `first` on that a rank takes: its slices of each
+    /// mini-batch, or in the natural order a part of its slices of all rows.
+    fn positions(&self, first: usize, rank: usize) -> Vec<usize> {
+        let (rows, columns, slices) = self.grid;
+        if rank >= rows * columns {
+            return Vec::new();
+        }
+        let end = (first + self.window).min(self.rows);
+        let row = rank % rows;
+        let ends = [row, row + 1].map(|row| row * slices / rows);
+        let run = |count: usize| ends.map(|slice| slice * count / slices);
+        if rows > 1 && !self.shuffled {
+            let [from, to] = run(self.rows);
+            let windows = self.rows.div_ceil(self.window);
+            let at = |number: usize| from + number * (to - from) / windows;
+            return (at(first / self.window)..at(first / self.window + 1)).collect();
+        }
+        let batches = (first..end).step_by(self.batch);
+        let batches = batches.flat_map(|from| {
+            let [begin, end] = run(self.batch.min(end - from));
+            from + begin..from + end
+        });
+        batches.collect()
+    }
+
+    /// The model: at each position of each window that a rank takes the row of the order, each
+    /// number by definition.
+    fn expected(&self, rank: usize) -> Vec<Window> {
         let from = (self.passed * self.window).min(self.rows);
         let windows = (from..self.rows).step_by(self.window).map(|first| {
             let (mut bits, mut all) = (Vec::new(), Labels::new());
-            for position in first..(first + self.window).min(self.rows) {
+            let positions = self.positions(first, rank);
+            let first_taken = positions.first().copied();
+            for position in positions {
                 let row = if self.shuffled { self.permutation().at(position) } else { position };
                 let mut own = numbers(row, self.width);
                 own.resize(stride_of(self.width), 0.0);
@@ -110,7 +156,7 @@ impl Case {
                 bits.extend(own.iter().map(|number| number.to_bits()));
                 all.push(&labels(row, self.labels_max));
             }
-            (first, bits, all)
+            (first_taken, bits, all)
         });
         windows.collect()
     }
@@ -121,11 +167,60 @@ impl Case {
         owners.runs().into_iter().map(|run| blocks.run(run)).collect()
     }
 
-    /// What this rank is brought, until ranks agree that something is wrong.
-    fn found(&self, comm: &Comm) -> (Vec<Window>, Result<()>) {
+    /// Rows, numbers that travel of them, and labels.
+    fn sizes(&self, rows: impl Iterator<Item = usize>) -> [usize; 3] {
+        let stride = stride_of(self.width);
+        let sent = |row: usize| match self.dropout().map(|dropout| dropout.draw(row)) {
+            Some((bound, mut stream)) if bound > 8 => {
+                let bytes = (0..stride / 4).flat_map(|_| stream.next_u32().to_le_bytes());
+                bytes.filter(|byte| u32::from(*byte) >= bound).count() + stride.div_ceil(32)
+            }
+            _ => stride,
+        };
+        rows.fold([0; 3], |[rows, numbers, count], row| {
+            [rows + 1, numbers + sent(row), count + labels(row, self.labels_max).len()]
+        })
+    }
+
+    /// What a rank moves.
+    fn moved(&self, rank: usize) -> Moved {
+        let from = (self.passed * self.window).min(self.rows);
+        let windows: Vec<usize> = (from..self.rows).step_by(self.window).collect();
+        let ((rows, columns, _), ranks) = (self.grid, self.shares.len());
+        if windows.is_empty() || ranks == 1 {
+            return Moved::default();
+        }
+        let taken = |rank: usize| {
+            let positions = windows.iter().flat_map(|first| self.positions(*first, rank));
+            let row = |at: usize| if self.shuffled { self.permutation().at(at) } else { at };
+            positions.map(row).collect::<Vec<_>>()
+        };
+        let own = self.runs()[rank].clone();
+        // Each row of the grid takes rows that no other one takes.
+        let given = (0..rows).flat_map(taken).filter(|row| own.contains(row));
+        let given = self.sizes(given.collect::<Vec<_>>().into_iter());
+        if (rows, columns) == (1, ranks) {
+            let all = self.sizes(taken(0).into_iter());
+            let share = |at: usize| Share { own: given[at], all: all[at] };
+            return windows_travel((share(0), share(1), share(2)), windows.len(), ranks);
+        }
+        let taken = (rank < rows * columns).then(|| self.sizes(taken(rank).into_iter()));
+        windows_travel_in_grid((given, taken), windows.len(), ranks, rows)
+    }
+
+    /// What this rank is brought, until ranks agree that something is wrong, and what it moves.
+    fn found(&self, comm: &Comm) -> (Vec<Window>, Moved, Result<()>) {
         let found = RefCell::new(Vec::new());
         let outcome = self.pass(comm, &found);
-        (found.into_inner(), outcome)
+        let (traffic, words) = (comm.traffic(), found.borrow().len() as u64 + 1);
+        // Less the word that ranks agree by after each window.
+        let [sent, received] = [5, 5 * (comm.size() as u64 - 1)];
+        let moved = Moved {
+            sent: (traffic.bytes_sent - words * sent) as usize,
+            received: (traffic.bytes_received - words * received) as usize,
+            calls: (traffic.messages - words) as usize,
+        };
+        (found.into_inner(), moved, outcome)
     }
 
     fn pass(&self, comm: &Comm, found: &RefCell<Vec<Window>>) -> Result<()> {
@@ -143,15 +238,17 @@ impl Case {
         let order =
             if self.shuffled { Order::Shuffled(self.permutation()) } else { Order::Natural };
         comm.use_threads(self.threads);
+        let (own, runs, grid, batch) = (&own, &runs[..], &self.grid(comm.rank()), self.batch);
         let (window, dropout) = (self.window, self.dropout());
-        let travel = Travel { comm, own: &own, runs: &runs, order, window, dropout };
+        let travel = Travel { comm, own, runs, order, grid, batch, window, dropout };
         let mut device = Textbook::new(1e-5);
         let from = (self.passed * self.window).min(self.rows);
         let mut windows = travel.windows(from)?;
         loop {
             let passed = windows.pass(&mut device, |_, rows, pace| {
                 let bits = rows.activations.iter().map(|number| number.to_bits()).collect();
-                found.borrow_mut().push((rows.first, bits, rows.labels.clone()));
+                let first = Some(rows.first).filter(|_| rows.labels.rows() > 0);
+                found.borrow_mut().push((first, bits, rows.labels.clone()));
                 pace.poll();
                 Ok(())
             });
@@ -170,15 +267,15 @@ impl Tap for Untouched {}
 #[test]
 fn every_rank_is_brought_what_ten_lines_say() {
     let mut stream = Stream::new(13, Purpose::PlantedRows, 0);
-    for _ in 0..300 {
+    for _ in 0..600 {
         let case = Case::random(&mut stream);
-        let expected = case.expected();
         let found = run_tapped(case.shares.len(), Arc::new(Untouched), |comm| {
-            let (found, outcome) = case.found(comm);
-            outcome.map(|()| found)
+            let (found, moved, outcome) = case.found(comm);
+            outcome.map(|()| (found, moved))
         });
-        for (rank, found) in found.unwrap().into_iter().enumerate() {
-            assert!(found == expected, "rank {rank}: {case:?}");
+        for (rank, (found, moved)) in found.unwrap().into_iter().enumerate() {
+            assert!(found == case.expected(rank), "rank {rank}: {case:?}");
+            assert_eq!(moved, case.moved(rank), "rank {rank}: {case:?}");
         }
     }
 }
@@ -190,6 +287,8 @@ fn rows_with_dropout_come_to_their_literal() {
         rows: 300,
         width: 75,
         shares: vec![2, 0, 1],
+        grid: (1, 3, 1),
+        batch: 50,
         window: 100,
         passed: 0,
         share: 0.5,
@@ -199,7 +298,7 @@ fn rows_with_dropout_come_to_their_literal() {
         labels_max: 3,
     };
     let found = run_tapped(3, Arc::new(Untouched), |comm| Ok(case.found(comm))).unwrap();
-    for (windows, outcome) in found {
+    for (windows, _, outcome) in found {
         outcome.unwrap();
         let bits: Vec<u32> = windows.into_iter().flat_map(|window| window.1).collect();
         assert_eq!(crc32c::crc32c(bytemuck::cast_slice(&bits)), LITERAL);
@@ -236,6 +335,8 @@ fn a_flipped_bit_of_a_part_names_its_sender_and_zeros_stand_in() {
         rows: 14,
         width: 16,
         shares: vec![1, 1],
+        grid: (1, 2, 1),
+        batch: 8,
         window: 8,
         passed: 0,
         share: 0.5,
@@ -244,7 +345,7 @@ fn a_flipped_bit_of_a_part_names_its_sender_and_zeros_stand_in() {
         threads: 1,
         labels_max: 3,
     };
-    let expected = case.expected();
+    let expected = case.expected(0);
     let (mut of_rows, mut of_lengths) = (0, 0);
     // The first call tells lengths; then come a window, an agreement's word, a window.
     for call in [1, 2] {
@@ -272,7 +373,7 @@ fn a_flipped_bit_of_a_part_names_its_sender_and_zeros_stand_in() {
                 }
                 Ok(ranks) => {
                     let mut zeros = 0;
-                    for (windows, outcome) in ranks {
+                    for (windows, _, outcome) in ranks {
                         let found = outcome.expect_err(&what);
                         assert_eq!(found.exit, Exit::Peer, "{what}");
                         error(&found.text);

@@ -269,6 +269,10 @@ fn elements(draws: &mut Draws, calls: &mut Calls) {
         let permutation = Permutation::new(77, Purpose::RowOrder, 7, places);
         permutation::items(kernel, &permutation, width, &mut [0; 3]);
     });
+    calls.make("kernel::permutation::places", || {
+        let permutation = Permutation::new(77, Purpose::RowOrder, 7, places);
+        permutation::places(kernel, &permutation, &mut [width, 0, 3]);
+    });
     calls.make("kernel::dropout::definition::number", || {
         dropout::definition::number(slope, 77, bound)
     });

@@ -249,9 +249,10 @@ impl Backend for Rank {
                 let brought = Brought { bytes: send.to_vec(), ..Brought::default() };
                 (Call::AllGather { counts: counts.clone() }, brought)
             }
-            comm::Call::AllToAll { to, from } => {
-                let (to, from) = (to.clone(), from.clone());
-                (Call::AllToAll, Brought { bytes: send.to_vec(), to, from })
+            comm::Call::AllToAll { to, at, from } => {
+                let parts = at.iter().zip(to).flat_map(|(at, count)| &send[*at..at + count]);
+                let (bytes, to, from) = (parts.copied().collect(), to.clone(), from.clone());
+                (Call::AllToAll, Brought { bytes, to, from })
             }
         };
         let last = self.seat.rank + 1 == self.size;

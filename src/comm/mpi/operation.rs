@@ -29,9 +29,13 @@ pub(crate) struct Operation {
 // the buffers, which are vectors of plain numbers, other threads see the bytes only.
 unsafe impl Send for Operation {}
 
-fn counts_and_places(lengths: &[usize]) -> (Vec<c_int>, Vec<c_int>) {
+fn counts_of(lengths: &[usize]) -> Vec<c_int> {
     let count = |length: &usize| c_int::try_from(*length).expect("messages are split");
-    let counts: Vec<c_int> = lengths.iter().map(count).collect();
+    lengths.iter().map(count).collect()
+}
+
+fn counts_and_places(lengths: &[usize]) -> (Vec<c_int>, Vec<c_int>) {
+    let counts = counts_of(lengths);
     let places = counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count)));
     let places = places.collect();
     (counts, places)
@@ -66,7 +70,9 @@ impl Operation {
         let (mut sent, mut received) = match call {
             Call::Barrier | Call::Broadcast { .. } => (none(), none()),
             Call::AllGather { counts } => (none(), counts_and_places(counts)),
-            Call::AllToAll { to, from } => (counts_and_places(to), counts_and_places(from)),
+            Call::AllToAll { to, at, from } => {
+                ((counts_of(to), counts_of(at)), counts_and_places(from))
+            }
         };
         // Open MPI 4.1 (NBC_Schedule_request) gives no tag to an all-to-all in which a rank has
         // nothing to do, and the ranks that have something do use one: later ones get mixed up.

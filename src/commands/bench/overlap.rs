@@ -18,6 +18,7 @@ use crate::labels::Labels;
 use crate::model::Matrix;
 use crate::model::experts::{Experts, layouts};
 use crate::model::spec::Dummy;
+use crate::partition::Grid;
 use crate::progress::tick;
 use crate::rng::{Permutation, Purpose};
 use crate::system;
@@ -160,7 +161,8 @@ impl Rows {
         let total = self.runs.last().expect("a rank").end;
         let order = Order::Shuffled(Permutation::new(1, Purpose::RowOrder, 0, total));
         let (own, runs, window) = (&self.own, &self.runs[..], self.window);
-        let travel = Travel { comm, own, runs, order, window, dropout: None };
+        let grid = &Grid::new((1, comm.size()), 1, comm.size(), comm.rank());
+        let travel = Travel { comm, own, runs, order, grid, batch: window, window, dropout: None };
         let device = &mut Host::detected(1, 0.0);
         comm.barrier();
         let began = Instant::now();

@@ -87,23 +87,29 @@ impl Given<'_> {
 }
 
 impl Travel<'_> {
-    /// Writes this rank's part of a window, after which it has one of `next` words. Rows that have
-    /// changed at rest are zeros, and the next agreement gives an error.
+    /// Writes what this rank gives of a window to each row of the grid, one after the other; after
+    /// that it gives them `next` words. Rows that have changed at rest are zeros, and the next
+    /// agreement gives an error.
     pub(super) fn gather(
         &self,
         form: &Form,
-        (plan, next): (&Plan, usize),
+        (plan, next): (&Plan, &[usize]),
         source: Source,
-        part: &mut [u32],
+        parts: &mut [u32],
     ) {
-        let (head, records) = part.split_at_mut(head_words(plan.own.len()));
-        write_head(next, &plan.lengths, head);
-        let lengths = plan.lengths.chunks(ROWS_AT_ONCE);
-        let records = cut(records, lengths.clone().map(words));
-        let rows = plan.own.chunks(ROWS_AT_ONCE).zip(lengths);
-        let pieces = rows.zip(records).enumerate().map(|(piece, ((rows, lengths), records))| {
-            Given { first: piece * ROWS_AT_ONCE, rows, lengths, records }
-        });
+        let (mut pieces, mut first) = (Vec::new(), 0);
+        let parts = cut(parts, plan.share_words().into_iter()).into_iter();
+        for ((rows, lengths), (part, next)) in plan.shares().zip(parts.zip(next)) {
+            let (head, records) = part.split_at_mut(head_words(rows.len()));
+            write_head(*next, lengths, head);
+            let lengths = lengths.chunks(ROWS_AT_ONCE);
+            let records = cut(records, lengths.clone().map(words));
+            let all = rows.chunks(ROWS_AT_ONCE).zip(lengths).zip(records);
+            pieces.extend(all.map(|((rows, lengths), records)| {
+                first += rows.len();
+                Given { first: first - rows.len(), rows, lengths, records }
+            }));
+        }
         let own = self.own;
         let write = |mask: &mut Mask, piece: Given| piece.write(form, (own, source), mask);
         let mut threads = vec![Mask::new(); self.comm.threads()];

@@ -1,8 +1,9 @@
 //! What is frozen travels: rows (activations and labels) pass every rank, whose class blocks stay
 //! at home and learn.
 //!
-//! Expert step. Rows come in windows: every rank gives those it holds to all, and puts the window
-//! in the order that all agree on. No gradient crosses ranks.
+//! Expert step. Rows come in windows: every rank gives those it holds to all ranks that take them,
+//! and these put them in the order that all agree on. All ranks take all rows, or in a grid of
+//! several rows each of those its slices of every mini-batch (`takers.rs`).
 //!
 //! A window is one exchange. Each rank's part says how long its next one is, so nothing else has
 //! to travel before that (`record.rs`). Of what dropout leaves out nothing travels but signs. While
@@ -13,20 +14,24 @@ mod arrive;
 mod others;
 mod plan;
 mod record;
+mod takers;
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use self::arrive::{Parts, Place, Source};
 use self::others::Others;
 use self::plan::Plan;
-use self::record::Form;
+use self::record::{Form, head_words};
+use self::takers::Takers;
 use super::own_rows::{OwnRows, seal_of};
 use crate::comm::{Comm, Exchange};
 use crate::device::{Arrived, Device, Dropout, Pace, host_arithmetic};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
 use crate::model::stride_of;
+use crate::partition::Grid;
 use crate::rng::Permutation;
 use crate::team::Ahead;
 
@@ -61,7 +66,10 @@ pub struct Travel<'a> {
     /// The rows of each rank, one after the other from 0 to N.
     pub runs: &'a [Range<usize>],
     pub order: Order,
-    /// Rows of a window.
+    /// Which ranks take which slices of a mini-batch, of how many rows that is.
+    pub grid: &'a Grid,
+    pub batch: usize,
+    /// Rows of a window: some mini-batches.
     pub window: usize,
     /// What is left out of each row, if anything.
     pub dropout: Option<Dropout>,
@@ -112,6 +120,9 @@ struct Memory {
 pub struct Windows<'a, D: Device> {
     travel: &'a Travel<'a>,
     form: Form,
+    takers: Arc<Takers>,
+    /// Words of a record of any rank, at most; none are counted where all ranks take all rows.
+    longest: usize,
     spans: std::vec::IntoIter<Range<usize>>,
     mine: Mine<'a>,
     /// The window that starts next, and how many words of it each rank gives.
@@ -138,12 +149,18 @@ impl Travel<'_> {
             .map(|from| from..(from + self.window).min(total))
             .collect();
         let form = Form { stride: stride_of(self.own.width()), dropout: self.dropout };
-        let (mine, spans) = (self.mine(spans.clone()), spans.into_iter());
+        let (sizes, threads) = ([total, self.batch, self.window], self.comm.threads());
+        let takers = Takers::new((self.grid, &self.order), sizes, self.own.rows.clone(), threads);
+        let takers = Arc::new(takers);
+        let (mine, spans) = (self.mine(takers.clone(), spans.clone()), spans.into_iter());
         let (coming, arriving, here, before) = (None, None, None, None);
         let (counts, memory) = (Vec::new(), Memory::default());
+        let (travel, longest) = (self, 0);
         let mut windows = Windows {
-            travel: self,
+            travel,
             form,
+            takers,
+            longest,
             spans,
             mine,
             coming,
@@ -160,16 +177,20 @@ impl Travel<'_> {
         read.map(|()| windows)
     }
 
-    fn mine(&self, spans: Vec<Range<usize>>) -> Mine<'_> {
+    fn mine(&self, takers: Arc<Takers>, spans: Vec<Range<usize>>) -> Mine<'_> {
         let Some(scratch) = self.own.scratch() else { return Mine::Memory(self.own) };
         let (order, own) = (self.order.clone(), self.own.rows.clone());
         let mut spans = spans.into_iter();
         Mine::Scratch(Ahead::new(0, move || {
-            let span = spans.next()?;
-            let mut rows = vec![0; span.len()];
-            order.rows(span.start, &mut rows);
-            rows.retain(|row| own.contains(row));
-            rows.iter_mut().for_each(|row| *row -= own.start);
+            let (span, mut rows) = (spans.next()?, Vec::new());
+            if takers.all_take_all() {
+                rows.resize(span.len(), 0);
+                order.rows(span.start, &mut rows);
+                rows.retain(|row| own.contains(row));
+                rows.iter_mut().for_each(|row| *row -= own.start);
+            } else {
+                takers.own_rows(&span, &mut rows);
+            }
             let mut part = Vec::new();
             Some(scratch.copy_sealed(&rows, &mut part).map(|()| part))
         }))
@@ -212,17 +233,33 @@ impl<D: Device> Windows<'_, D> {
     fn plan(&mut self) -> Option<Rc<Plan>> {
         let positions = self.spans.next()?;
         let memory = self.memory.plans.pop().unwrap_or_default();
-        Some(Rc::new(Plan::new(self.travel, &self.form, positions, memory)))
+        Some(Rc::new(Plan::new(self.travel, (&self.takers, &self.form), positions, memory)))
     }
 
-    /// Ranks tell each other how long their parts of the first window are.
+    /// Ranks tell each other how long their parts of the first window are, and in a grid of several
+    /// rows their longest record.
     fn tell_first(&mut self) {
-        let (comm, Some(plan)) = (self.travel.comm, &self.coming) else { return };
-        if comm.size() > 1 {
-            comm.carries(Others::new(self.form, plan.clone(), None).counts());
-            let counts = comm.all_gather(&[plan.own_words() as u64]);
-            self.counts = counts.into_iter().map(|count| count as usize).collect();
+        let (travel, comm) = (self.travel, self.travel.comm);
+        let Some(plan) = self.coming.as_ref().filter(|_| comm.size() > 1) else { return };
+        let mut told: Vec<u64> = plan.share_words().into_iter().map(|words| words as u64).collect();
+        if !self.takers.all_take_all() {
+            let labels = &travel.own.labels;
+            let most = (0..labels.rows()).map(|row| labels.row(row).len()).max();
+            told.push(self.form.words_max(most.unwrap_or(0)) as u64);
         }
+        let others = Others::new(self.form, plan.clone(), None);
+        comm.carries(others.counts(told.clone(), self.row_here()));
+        let all = comm.all_gather(&told);
+        let each = all.chunks_exact(told.len());
+        let row = self.row_here();
+        let words = |told: &[u64]| row.map_or(0, |row| told[row] as usize);
+        self.counts = each.clone().map(words).collect();
+        self.longest = each.map(|told| told[told.len() - 1] as usize).max().unwrap_or(0);
+    }
+
+    /// The row of the grid that this rank stands in.
+    fn row_here(&self) -> Option<usize> {
+        self.takers.row_of(self.travel.comm.rank())
     }
 
     /// Starts the window that is coming.
@@ -245,17 +282,34 @@ impl<D: Device> Windows<'_, D> {
             (Mine::Memory(own), _) => Source::Memory(own),
             (Mine::Scratch(_), _) => Source::Read(&mine),
         };
-        let next = self.coming.as_ref().map_or(0, |next| next.own_words());
+        let (shares, none) = (plan.share_words(), || vec![0; self.takers.rows()]);
+        let next = self.coming.as_ref().map_or_else(none, |next| next.share_words());
         let mut part = std::mem::take(&mut self.memory.sent);
-        with_room(&mut part, plan.own_words());
-        travel.gather(&form, (&plan, next), source, &mut part);
+        with_room(&mut part, shares.iter().sum());
+        travel.gather(&form, (&plan, &next), source, &mut part);
         let counts = std::mem::take(&mut self.counts);
         let mut all = std::mem::take(&mut self.memory.received);
         with_room(&mut all, counts.iter().sum());
         travel.comm.carries(Others::new(form, plan.clone(), self.coming.clone()).parts());
-        let parts = travel.comm.start_all_gather_unsealed(part, &counts, all);
+        let parts = match self.takers.all_take_all() {
+            true => travel.comm.start_all_gather_unsealed(part, &counts, all),
+            false => {
+                let rows = (0..travel.comm.size()).map(|rank| self.takers.row_of(rank));
+                let (rows, given) = (rows.collect::<Vec<_>>(), plan.positions.len());
+                let most = self.words_max(given, travel.comm.size() + self.takers.rows());
+                let run = travel.runs.iter().map(Range::len).max().unwrap_or(0);
+                let limits = (most, self.words_max(given.min(run), 1));
+                let shares = (part, &shares[..], &rows[..]);
+                travel.comm.start_shares_unsealed(shares, (&counts, all), limits)
+            }
+        };
         self.arriving = Some(Arriving { plan, way: Way::Among(parts, counts) });
         read
+    }
+
+    /// Words of so many rows in so many parts, at most.
+    fn words_max(&self, rows: usize, parts: usize) -> usize {
+        rows * (self.longest + head_words(1) - head_words(0)) + parts * head_words(0)
     }
 
     /// Waits for the window that arrives.
@@ -267,7 +321,10 @@ impl<D: Device> Windows<'_, D> {
                     let (words, sent) = parts.wait_both();
                     self.memory.sent = sent;
                     let parts = Parts { words, counts };
-                    self.counts = parts.next_counts(self.travel.comm, &plan);
+                    self.counts = match self.row_here() {
+                        Some(_) => parts.next_counts(self.travel.comm, &plan),
+                        None => vec![0; parts.counts.len()],
+                    };
                     Came::Among(parts)
                 }
             };
@@ -292,8 +349,8 @@ impl<D: Device> Windows<'_, D> {
             }
         };
         let arrived = Arrived {
-            first: plan.positions.start,
-            rows: plan.positions.len(),
+            first: plan.first,
+            rows: plan.rows.len(),
             width: travel.own.width(),
             put: &mut put,
         };

@@ -24,13 +24,18 @@ impl Others {
         Others { form, plan, next, by_rank: OnceCell::new() }
     }
 
-    /// How many words each rank gives, as ranks tell each other: a number and its seal.
-    pub(super) fn counts(self) -> Cargo<'static> {
+    /// How many words each rank gives, as ranks tell each other: what this rank has `told`, where
+    /// in the place of its row of the grid that stands, and a seal.
+    pub(super) fn counts(self, told: Vec<u64>, row: Option<usize>) -> Cargo<'static> {
         Cargo::Made(Rc::new(move |rank, all, to: &mut [u8]| {
-            let (count, seal) = to.split_at_mut(size_of::<u64>());
-            let words = part_words(&self.lengths(self.rows(rank)[0], all)) as u64;
-            count.copy_from_slice(&words.to_le_bytes());
-            seal.copy_from_slice(&crc32c::crc32c(count).to_le_bytes());
+            let mut told = told.clone();
+            if let Some(row) = row {
+                told[row] = part_words(&self.lengths(self.rows(rank)[0], all)) as u64;
+            }
+            let told: &[u8] = bytemuck::cast_slice(&told);
+            let (counts, seal) = to.split_at_mut(told.len());
+            counts.copy_from_slice(told);
+            seal.copy_from_slice(&crc32c::crc32c(told).to_le_bytes());
         }))
     }
 
@@ -42,6 +47,9 @@ impl Others {
     }
 
     fn write(&self, rank: usize, all: &dyn AnyRow, to: &mut [u32]) {
+        if to.is_empty() {
+            return;
+        }
         let [rows, next] = self.rows(rank);
         let next = self.next.as_ref().map_or(0, |_| part_words(&self.lengths(next, all)));
         let (lengths, mut mask) = (self.lengths(rows, all), Mask::new());

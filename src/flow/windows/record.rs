@@ -75,6 +75,11 @@ impl Form {
         [numbers + labels + 1, labels].map(|words| u32::try_from(words).expect("a row's words"))
     }
 
+    /// Words of the record of a row with so many labels, at most.
+    pub(super) fn words_max(&self, labels: usize) -> usize {
+        Dropout::compressed_words(self.stride, self.stride) + labels + 1
+    }
+
     /// Writes the record of a row whose numbers have this seal at rest. Gives the seal that they
     /// have now, where that is another one; then the record has zeros.
     pub(super) fn write(

@@ -17,30 +17,44 @@ pub fn items(
 ) {
     let end = first.checked_add(items.len()).expect("a place is a number");
     assert!(end <= permutation.count(), "places up to {end} are outside the permutation");
+    items.iter_mut().zip(first..).for_each(|(item, place)| *item = place);
     vectorised!(
         instructions,
-        |permutation: &Permutation, first: usize, items: &mut [usize]| {
-            walk(permutation, first, items);
-        };
-        permutation, first, items
+        |permutation: &Permutation, items: &mut [usize]| walk(permutation, items, rounds);
+        permutation, items
     );
 }
 
-/// Takes each place along its cycle until it is an item. Those that aren't yet stay together, so
-/// that sixteen lanes have work until the last few.
+/// The places of these items, in their stead.
+pub fn places(instructions: Instructions, permutation: &Permutation, items: &mut [usize]) {
+    let count = permutation.count();
+    assert!(items.iter().all(|item| *item < count), "items outside the permutation of {count}");
+    vectorised!(
+        instructions,
+        |permutation: &Permutation, items: &mut [usize]| walk(permutation, items, rounds_back);
+        permutation, items
+    );
+}
+
+/// Takes each value along its cycle, or back along it, until it is within the permutation. Those
+/// that aren't yet stay together, so that sixteen lanes have work until the last few.
 #[inline(always)]
-fn walk(permutation: &Permutation, first: usize, items: &mut [usize]) {
+fn walk(
+    permutation: &Permutation,
+    items: &mut [usize],
+    step: impl Fn(&Permutation, &mut [u64; LANES]),
+) {
     let (mut values, mut places) = ([0u64; AT_ONCE], [0u32; AT_ONCE]);
-    for (piece, items) in items.chunks_mut(AT_ONCE).enumerate() {
+    for items in items.chunks_mut(AT_ONCE) {
         let mut left = items.len();
         for at in 0..left {
-            values[at] = (first + piece * AT_ONCE + at) as u64;
+            values[at] = items[at] as u64;
             places[at] = at as u32;
         }
         while left > 0 {
             // The last sixteen may have values of before beyond them, which nobody asks for.
             for sixteen in values[..left.next_multiple_of(LANES)].as_chunks_mut::<LANES>().0 {
-                rounds(permutation, sixteen);
+                step(permutation, sixteen);
             }
             let mut kept = 0;
             for at in 0..left {
@@ -51,6 +65,25 @@ fn walk(permutation: &Permutation, first: usize, items: &mut [usize]) {
             }
             left = kept;
         }
+    }
+}
+
+/// The Feistel rounds of sixteen values backwards.
+#[inline(always)]
+fn rounds_back(permutation: &Permutation, values: &mut [u64; LANES]) {
+    let half_bits = permutation.half_bits();
+    let mask = ((1u64 << half_bits) - 1) as u32;
+    let mut left = values.map(|value| (value >> half_bits) as u32);
+    let mut right = values.map(|value| value as u32 & mask);
+    for key in permutation.keys().into_iter().rev() {
+        let mixed = blocks([left, [0; LANES], [0; LANES], [0; LANES]], [key, 0])[0];
+        for lane in 0..LANES {
+            let swapped = right[lane] ^ mixed[lane] & mask;
+            (left[lane], right[lane]) = (swapped, left[lane]);
+        }
+    }
+    for lane in 0..LANES {
+        values[lane] = u64::from(left[lane]) << half_bits | u64::from(right[lane]);
     }
 }
 

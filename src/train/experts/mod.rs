@@ -22,6 +22,7 @@ use crate::flow::own_rows::OwnRows;
 use crate::flow::windows::{Order, Travel};
 use crate::job::ExpertsJob;
 use crate::model::annotator::Annotator;
+use crate::partition::Grid;
 use crate::rng::{Permutation, Purpose};
 
 /// What an expert step works on.
@@ -35,6 +36,8 @@ pub(crate) struct ExpertStep<'a> {
     pub(crate) own: &'a OwnRows,
     /// The rows of each rank.
     pub(crate) runs: &'a [Range<usize>],
+    /// Which ranks take which of them.
+    pub(crate) grid: &'a Grid,
 }
 
 impl ExpertStep<'_> {
@@ -97,8 +100,9 @@ impl ExpertStep<'_> {
     }
 
     fn travel(&self, order: Order, dropout: Option<Dropout>) -> Travel<'_> {
-        let window = self.job.window_rows();
-        Travel { comm: self.comm, own: self.own, runs: self.runs, order, window, dropout }
+        let ExpertStep { comm, job, own, runs, grid, .. } = *self;
+        let (batch, window) = (job.batch, job.window_rows());
+        Travel { comm, own, runs, order, grid, batch, window, dropout }
     }
 
     /// Number of rows that have passed before an epoch begins.

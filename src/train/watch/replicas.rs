@@ -1,10 +1,10 @@
 //! The shared layers, which every rank holds for itself and which must be the same on all.
 
-use crate::comm::odd_ranks;
+use crate::comm::{crc32c_by, odd_ranks};
 
-/// A digest of what must be the same on all ranks.
-pub(crate) fn digest(numbers: &[f32]) -> u32 {
-    crc32c::crc32c(bytemuck::cast_slice(numbers))
+/// A digest of what must be the same on all ranks, by so many threads.
+pub(crate) fn digest(threads: usize, numbers: &[f32]) -> u32 {
+    crc32c_by(threads, bytemuck::cast_slice(numbers))
 }
 
 /// What is wrong where digests differ: the ranks that differ from most of them, or where no digest
@@ -35,8 +35,8 @@ mod tests {
 
     #[test]
     fn the_rank_that_differs_is_found() {
-        let same = digest(&[1.0, 2.0]);
-        let other = digest(&[1.0, 2.0000002]);
+        let same = digest(1, &[1.0, 2.0]);
+        let other = digest(1, &[1.0, 2.0000002]);
         assert_ne!(same, other);
         assert_eq!(differing(&[same; 5]), None);
         assert_eq!(differing(&[same]), None);

@@ -82,16 +82,15 @@ impl StandIns {
                 }
             }
             Call::AllGather { counts } => self.gather(counts, next, send, receive),
-            Call::AllToAll { to, from } => {
-                let Next::Numbers(seal_bytes) = next else {
-                    panic!("an all-to-all says what travels")
-                };
-                let (mut at, before) = (0, to[..self.rank].iter().sum::<usize>());
+            Call::AllToAll { at: places, from, .. } => {
+                let (mut at, own) = (0, places[self.rank]);
                 for (rank, count) in from.iter().enumerate() {
                     let part = &mut receive[at..at + count];
-                    match rank == self.rank {
-                        true => part.copy_from_slice(&send[before..before + count]),
-                        false => sealed_zeros(part, seal_bytes),
+                    match &next {
+                        _ if rank == self.rank => part.copy_from_slice(&send[own..own + count]),
+                        Next::Numbers(seal_bytes) => sealed_zeros(part, *seal_bytes),
+                        Next::Made(make) => make(rank, &*self.link.pool, part),
+                        _ => panic!("an all-to-all says what travels"),
                     }
                     at += count;
                 }
