@@ -58,6 +58,10 @@ impl<V> Partials<V> {
         self.nodes.iter().map(|node| &node.1)
     }
 
+    pub fn into_sums(self) -> impl Iterator<Item = V> {
+        self.nodes.into_iter().map(|node| node.1)
+    }
+
     /// The sum of all nodes: where a right subtree is incomplete it is joined as it is.
     pub fn total(self, mut plus: impl FnMut(V, V) -> V) -> Option<V> {
         self.nodes.into_iter().rev().map(|node| node.1).reduce(|right, left| plus(left, right))

@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::pinned_jobs::{FRAMES, VIDEOS, job, sets, shards};
+use common::pinned_jobs::{FRAMES, VIDEOS, job, sets, shards, sliced};
 use common::pins::{Literals, Pin};
 use reelscale::internals::job::{ACTIVATIONS, Decides, Default, KEYS, Key, Takes};
 use reelscale::internals::kernel::vector::Instructions;
@@ -40,6 +40,26 @@ fn jobs_on_videos_come_to_their_literals() {
 #[test]
 fn jobs_on_frames_come_to_their_literals() {
     check("frames.txt", FRAMES, 6);
+}
+
+/// One literal for each number of slices, which decides bits; ranks, threads and kernels don't.
+#[test]
+fn jobs_of_several_slices_come_to_their_literals() {
+    let folder = tempfile::tempdir().unwrap();
+    shards(folder.path(), 0);
+    let mut literals = Literals::read("slices.txt");
+    for (name, own, _) in sliced() {
+        let mut job = job(folder.path(), &name, &own);
+        for kernel in Instructions::available() {
+            for (ranks, threads) in [(1, 3), (2, 1), (3, 1)] {
+                job.run.kernel = kernel.name().into();
+                job.run.threads = threads;
+                let how = format!("{} kernel, {ranks} ranks x {threads} threads", kernel.name());
+                literals.check(&name, &how, Pin::of_run(&job, ranks));
+            }
+        }
+    }
+    literals.finish();
 }
 
 /// Every choice of every key, two values of any other key, every layer and activation.

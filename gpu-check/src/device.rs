@@ -7,6 +7,7 @@ pub mod drawn;
 mod dropout;
 #[path = "../../src/device/gpu"]
 pub mod gpu {
+    pub mod chains;
     pub mod check;
     pub mod cuda;
     pub mod cut;

@@ -190,7 +190,7 @@ fn gradients(
     let blocks = held.blocks();
     for run in runs.clone() {
         let sums = if run.start == 0 && !run.is_empty() { Sums::Begin } else { Sums::GoOn };
-        held.expert_gradient(&window, run, 0..blocks, &gradient, sums)?;
+        held.expert_gradient(&window, run, 0..blocks, &gradient, (sums, 0))?;
     }
     let all = 0..blocks;
     let device = all.clone().map(|block| held.read(&gradient, block));

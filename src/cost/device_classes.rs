@@ -96,8 +96,11 @@ impl HeldBytes {
         self.stay.parameters + self.slots * self.slot.parameters
     }
 
-    pub(super) fn tables(&self) -> usize {
-        self.stay.tables() + self.slots * self.slot.tables()
+    /// Tables, and so many chains of losses of each class.
+    pub(super) fn tables(&self, chains: usize) -> usize {
+        let groups = self.stay.groups + self.slots * self.slot.groups;
+        let further = (chains - 1) * groups * LANES * size_of::<f64>();
+        self.stay.tables() + self.slots * self.slot.tables() + further
     }
 
     /// The most of any part.

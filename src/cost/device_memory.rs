@@ -12,6 +12,7 @@ use super::device_classes::HeldBytes;
 use super::device_sizes::Sizes;
 use super::memory::Ranks;
 use crate::device::gpu::{Bounds, LOGITS_BYTES, VISIT_ROWS};
+use crate::device::slices::vectors_of;
 use crate::error::{Error, Exit, Result};
 use crate::human;
 use crate::job::Job;
@@ -72,7 +73,9 @@ impl Needs<'_> {
         match (step, job.solver) {
             (0, _) => [2, 1, 0],
             (_, Solver::MiniBatch(solver)) => {
-                [solver.numbers(), 0, usize::from(job.averaging > 0.0)]
+                // With one slice the gradient is a step at once.
+                let sums = if job.row_slices > 1 { vectors_of(job.row_slices) } else { 0 };
+                [solver.numbers(), sums, usize::from(job.averaging > 0.0)]
             }
             (_, Solver::FullBatch(_)) => [0, 1, 0],
         }
@@ -83,12 +86,16 @@ impl Needs<'_> {
         let [state, gradient, average] = self.numbers(step);
         let held = self.sizes.held(step, 1 + state + gradient + average, room)?;
         let numbers = held.parameters();
+        let chains = match (step, self.job.experts.solver) {
+            (1, Solver::MiniBatch(_)) => self.job.experts.row_slices,
+            _ => 1,
+        };
         let parts = vec![
             ("weights", numbers),
             ("the solver's state", state * numbers),
             ("average", average * numbers),
             ("gradient", gradient * numbers),
-            ("tables", held.tables()),
+            ("tables", held.tables(chains)),
         ];
         Some((held, parts))
     }

@@ -7,7 +7,8 @@
 //! ```text
 //! pretrain     W (weights, two moments, gradient, best so far) + (7 + r + tree) S + B r
 //!              + rows of two batches read ahead + batch x d (2 + r + tree)
-//! expert step  W (new, kept from before, best epoch or best of classes, solver's state) + B r
+//! expert step  W (new, kept from before, best epoch or best of classes, solver's state)
+//!              + B r tree, or of L-BFGS with several slices W tree
 //!              + window x d + records of two windows and of its own part, where ranks are several
 //!              + activations at rest, or its part read ahead
 //! shared step  W (now, kept) + 4 B + (9 + r + tree) S + rows read ahead + wave x (t + d)
@@ -15,8 +16,8 @@
 //!              + activations at rest, or one file of them
 //! ```
 //!
-//! Scoring happens within the steps too, while they hold what they learn with. The tree of an
-//! ordered sum over n leaves of a rank holds at most log2(n) + 1 partial sums. Activations that
+//! Scoring happens within the steps too, while they hold what they learn with. The tree of a sum
+//! over n leaves of a rank, or n slices, holds at most log2(n) + 1 partial sums. Activations that
 //! don't fit go to a scratch file; waves take what is left. What libraries take comes on top:
 //! MPI's buffers, and of HDF5 up to 4 MiB for each of at most 16 shards that a reader keeps open.
 //!
@@ -25,6 +26,7 @@
 
 use crate::comm::SEAL;
 use crate::device::Dropout;
+use crate::device::slices::vectors_of;
 use crate::flow::experts_travel::AHEAD;
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, ROWS_AT_ONCE};
 use crate::flow::own_rows::SCORES_MAX;
@@ -274,11 +276,13 @@ impl Sizes {
     }
 
     fn expert_step(&self, job: &Job, kept: usize) -> usize {
-        let copies = match job.experts.solver {
-            Solver::FullBatch(_) => 0,
-            Solver::MiniBatch(_) => self.threads,
+        let sums = vectors_of(job.experts.row_slices);
+        let sums = match job.experts.solver {
+            Solver::FullBatch(_) if sums == 1 => 0,
+            Solver::FullBatch(_) => sums * self.large,
+            Solver::MiniBatch(_) => self.threads * sums * self.block,
         };
-        let learning = self.learned(job) + copies * self.block;
+        let learning = self.learned(job) + sums;
         let drawn = match job.experts.negatives < 1.0 {
             true => self.threads * job.experts.batch.min(self.all_rows) * self.activations,
             false => 0,

@@ -39,9 +39,14 @@ pub trait Solving: Send + Sync {
     /// Puts them back, as they are now.
     fn put_vectors(&mut self, _vectors: Vec<Vec<f32>>) {}
 
-    /// The sums of losses, `[groups][16]`, that learning goes on with, if it does.
+    /// The sums of losses, `[chains][groups][16]`, that learning goes on with, if it does.
     fn sums(&mut self) -> Option<&mut Vec<f64>> {
         None
+    }
+
+    /// Chains of such sums for each class.
+    fn chains(&self) -> usize {
+        1
     }
 }
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::class_block::{ByEpoch, Solving};
 use super::negatives::Negatives;
-use crate::model::{LANES, Layout};
+use super::slices::totals;
+use crate::model::Layout;
 use crate::optim::average::Average;
 use crate::optim::{MiniBatchSolver, MiniBatchState};
 use crate::packed;
@@ -19,6 +20,8 @@ use crate::packed;
 pub struct Learn {
     /// Rows of a mini-batch.
     pub batch: usize,
+    /// Slices that it is cut into, each of which is a chain of its own.
+    pub slices: usize,
     pub learning_rate: f32,
     /// Penalty on the weights of gates and experts.
     pub l2: f32,
@@ -31,10 +34,11 @@ pub struct Learn {
 pub struct MiniBatches {
     #[serde(rename = "optimizer")]
     pub solver: MiniBatchState,
-    /// `[groups][16]` losses of the epoch under way, before each mini-batch's step.
+    /// `[slices][groups][16]` losses of the epoch under way, before each mini-batch's step: of each
+    /// slice of mini-batches a chain.
     #[serde(with = "packed")]
     pub losses: Vec<f64>,
-    /// The same of the epoch before.
+    /// `[groups][16]` of the epoch before.
     #[serde(with = "packed")]
     last_losses: Vec<f64>,
     /// Rows of the epoch that it has learned from: a stop may come in the middle of a window.
@@ -45,23 +49,28 @@ pub struct MiniBatches {
 }
 
 impl MiniBatches {
-    /// Before the first mini-batch. `averaging` is the share of an average that a step leaves of
-    /// it; 0: there is no average.
-    pub fn new(layout: &Layout, solver: MiniBatchSolver, averaging: f32) -> MiniBatches {
-        let losses = vec![0.0; layout.groups.len() * LANES];
-        let last_losses = vec![f64::INFINITY; losses.len()];
+    /// Before the first mini-batch, of so many slices. `averaging` is the share of an average that
+    /// a step leaves of it; 0: there is no average.
+    pub fn new(
+        layout: &Layout,
+        solver: MiniBatchSolver,
+        averaging: f32,
+        slices: usize,
+    ) -> MiniBatches {
+        let losses = vec![0.0; slices * layout.lanes()];
+        let last_losses = vec![f64::INFINITY; layout.lanes()];
         let average = (averaging > 0.0).then(|| Average::new(layout.parameters(), averaging));
         let solver = solver.begin(layout.parameters());
         MiniBatches { solver, losses, last_losses, rows: 0, converged: false, average }
     }
 
-    /// What in it, read from a checkpoint, no block with this solver and averaging can have come
-    /// to, if anything. A block that still learns has learned from `rows`, whole mini-batches of
-    /// them or all.
+    /// What in it, read from a checkpoint, no block with this solver, averaging and slices can have
+    /// come to, if anything. A block that still learns has learned from `rows`, whole mini-batches
+    /// of them or all.
     pub(crate) fn fault(
         &self,
         layout: &Layout,
-        (solver, averaging): (MiniBatchSolver, f32),
+        (solver, averaging, slices): (MiniBatchSolver, f32, usize),
         (rows, batch): (Range<usize>, usize),
     ) -> Option<String> {
         let parameters = layout.parameters();
@@ -72,7 +81,8 @@ impl MiniBatches {
             _ => Some("found an average, or none, against the job".into()),
         };
         let [losses, last_losses] = [&self.losses, &self.last_losses];
-        let counts = [losses.len(), last_losses.len()] == [layout.groups.len() * LANES; 2];
+        let lanes = layout.lanes();
+        let counts = [losses.len(), last_losses.len()] == [slices * lanes, lanes];
         // Before the first epoch is over the last ones are infinite.
         let fine = losses.iter().all(|loss| loss.is_finite())
             && last_losses.iter().all(|loss| *loss > f64::NEG_INFINITY);
@@ -110,10 +120,11 @@ impl MiniBatches {
         if self.converged {
             return;
         }
+        let losses = ByEpoch::losses(self);
         let settled = |(now, before): (&f64, &f64)| before - now <= tolerance * now;
-        self.converged = tolerance > 0.0 && self.losses.iter().zip(&self.last_losses).all(settled);
+        self.converged = tolerance > 0.0 && losses.iter().zip(&self.last_losses).all(settled);
         if !self.converged {
-            self.last_losses.copy_from_slice(&self.losses);
+            self.last_losses = losses;
             self.losses.fill(0.0);
         }
     }
@@ -145,11 +156,15 @@ impl Solving for MiniBatches {
     fn sums(&mut self) -> Option<&mut Vec<f64>> {
         Some(&mut self.losses)
     }
+
+    fn chains(&self) -> usize {
+        self.losses.len() / self.last_losses.len().max(1)
+    }
 }
 
 impl ByEpoch for MiniBatches {
     fn losses(&self) -> Vec<f64> {
-        self.losses.clone()
+        totals(&self.losses, self.last_losses.len())
     }
 
     fn converged(&self) -> bool {

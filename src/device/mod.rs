@@ -19,7 +19,7 @@ pub(crate) mod host;
 pub(crate) mod host_arithmetic;
 mod mini_batches;
 mod negatives;
-mod slices;
+pub(crate) mod slices;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub use self::full_batches::FullBatches;
 pub use self::host::Host;
 pub use self::mini_batches::{Learn, MiniBatches};
 pub use self::negatives::Negatives;
-pub use self::slices::{Batch, Slices, slice};
+pub use self::slices::{AllRows, Batch, SlicePart, Slices, slice};
 use crate::error::Result;
 use crate::labels::Labels;
 use crate::metrics::TopList;
@@ -224,10 +224,10 @@ pub trait Device {
     ) -> Result<()>;
 
     /// Takes every block that still learns through the mini-batches of a window that it hasn't
-    /// seen: for each the gradient over its rows, what stands `between`, if anything, the solver's
-    /// step, the average's. May return in the middle where the run is to stop, with blocks at
-    /// different mini-batches. Where something stands between, that says when to stop, at the same
-    /// mini-batch of all ranks.
+    /// seen: for each the gradient over its rows, slice by slice, what stands `between`, if
+    /// anything, the solver's step, the average's. May return in the middle where the run is to
+    /// stop, with blocks at different mini-batches. Where something stands between, that says when
+    /// to stop, at the same mini-batch of all ranks.
     ///
     /// # Errors
     /// What `between` gives.
@@ -247,12 +247,14 @@ pub trait Device {
     /// Begins another epoch: `MiniBatches::end_epoch`.
     fn end_epoch(&mut self, blocks: &mut Self::Blocks<MiniBatches>, tolerance: f64) -> Result<()>;
 
-    /// Continues every class's sums of losses and gradients with the rows of a window, in order.
-    /// Where the run is to stop it may leave rows out; then the pass is to be forgotten.
+    /// Continues every class's sums of losses and gradients with the rows of a window, in order: of
+    /// each slice of all rows that pass a chain of its own. Where the run is to stop it may leave
+    /// rows out; then the pass is to be forgotten.
     fn evaluate(
         &mut self,
         blocks: &mut Self::Blocks<FullBatches>,
         rows: &Self::Rows,
+        all: &AllRows,
         pace: &mut Pace,
     ) -> Result<()>;
 

@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use crate::tree;
+
 /// Rows of slice `index` of `count`, of so many rows: whole-number division, so that slices differ
 /// by at most one row and are empty where there are fewer rows than slices.
 pub fn slice(rows: usize, count: usize, index: usize) -> Range<usize> {
@@ -65,6 +67,57 @@ impl Batch {
     }
 }
 
+/// All rows of a pass, and the slices of them that are summed here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllRows {
+    pub count: usize,
+    pub slices: Slices,
+}
+
+/// What a window has of a slice of a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePart {
+    /// Which one, counted from the first own one.
+    pub slice: usize,
+    /// Its rows, counted from the window's first.
+    pub rows: Range<usize>,
+    /// Whether the slice ends with them.
+    pub last: bool,
+}
+
+impl AllRows {
+    /// The own slices of which a window at these positions of the pass has something, in order.
+    /// One without rows is with the window that the row after it is in.
+    pub fn within(&self, window: &Range<usize>) -> Vec<SlicePart> {
+        let own = self.slices.of(self.count).enumerate();
+        let parts = own.filter_map(|(slice, run)| {
+            let rows = run.start.max(window.start)..run.end.min(window.end);
+            let here = !rows.is_empty() || run.is_empty() && window.contains(&run.start);
+            here.then(|| SlicePart {
+                slice,
+                rows: rows.start - window.start..rows.end - window.start,
+                last: run.end <= window.end,
+            })
+        });
+        parts.collect()
+    }
+}
+
+/// Vectors that it takes at most to add so many slices, one after the other, along the tree.
+pub(crate) fn vectors_of(slices: usize) -> usize {
+    slices.ilog2() as usize + 1
+}
+
+/// The sums of `chains` [slices][lanes] of losses along the tree, `[lanes]`.
+pub(crate) fn totals(chains: &[f64], lanes: usize) -> Vec<f64> {
+    let chains = chains.chunks_exact(lanes).map(<[f64]>::to_vec);
+    let sum = tree::sum(chains, |mut left, right| {
+        left.iter_mut().zip(right).for_each(|(left, right)| *left += right);
+        left
+    });
+    sum.unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +137,44 @@ mod tests {
             }
         }
         assert_eq!(slice(1 << 48, 4096, 4095).end, 1 << 48);
+    }
+
+    /// Before slice k is added there are as many partial sums as k has ones in binary.
+    #[test]
+    fn slices_take_as_many_vectors_as_are_planned() {
+        for slices in 1..300usize {
+            let most = (0..slices).map(|slice| slice.count_ones() as usize + 1).max();
+            assert_eq!(most, Some(vectors_of(slices)), "{slices} slices");
+        }
+    }
+
+    /// Windows of any length go through all slices, in order, and each one ends once.
+    #[test]
+    fn windows_have_every_slice_of_a_pass() {
+        for (count, all) in [(1, 7), (3, 7), (4, 260), (12, 5), (5, 1)] {
+            for own in [0..count, 0..count / 2, count / 2..count] {
+                let run = Slices { count, own: own.clone() };
+                let all = AllRows { count: all, slices: run.clone() };
+                for window in 1..all.count + 2 {
+                    let (mut open, mut ended) = (0, 0);
+                    let rows = run.run(all.count);
+                    for from in rows.clone().step_by(window) {
+                        let here = from..(from + window).min(rows.end);
+                        for part in all.within(&here) {
+                            assert_eq!(part.slice, ended, "in order");
+                            open += part.rows.len();
+                            if part.last {
+                                let slice = slice(all.count, count, own.start + ended);
+                                assert_eq!(std::mem::take(&mut open), slice.len());
+                                ended += 1;
+                            }
+                        }
+                    }
+                    let empty = rows.is_empty();
+                    assert!(empty || ended == own.len() && open == 0, "{all:?}, {window}");
+                }
+            }
+        }
     }
 
     /// However slices are dealt, each row of a window is a row of one rank, and a row of the slice

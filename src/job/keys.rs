@@ -112,6 +112,9 @@ keys! {
         solver: Solver = "adagrad", choice::<Solver>(), "", Result;
         /// Rows of a mini-batch.
         batch: usize = 256, BATCH, "rows", Result;
+        /// Slices that a mini-batch's rows are cut into, for lbfgs all rows. Part of what is
+        /// computed: gradients and losses are summed in each of them, and those sums along a tree.
+        row_slices: usize = 1, Integer(1, 4096), "slices", Result;
         /// Of adagrad and adam; lbfgs doesn't use it.
         learning_rate: f32 = { "experts.solver" => learning_rate_of }, RATE, "", Result;
         /// Penalty on the weights of gates and experts.

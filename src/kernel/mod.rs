@@ -3,6 +3,7 @@
 
 pub mod adagrad;
 pub mod adam;
+pub mod add;
 pub mod average;
 pub mod coefficients;
 pub mod dense;

@@ -3,9 +3,10 @@
 use super::data::Data;
 use super::pretrain::RowGroups;
 use crate::comm::Comm;
-use crate::job::Job;
+use crate::job::{ExpertsJob, Job};
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
+use crate::optim::Solver;
 use crate::{human, launch};
 
 /// Warns, once, if the planned memory of a rank is more than the rank with least memory can count
@@ -18,6 +19,22 @@ pub(crate) fn warn_of_memory(comm: &Comm, planned: u64) {
         log::warn!(
             "memory planned {planned}, rank {rank} can count on {least}: it may be ended for lack \
              of memory; hint: run.memory_gib, more nodes or fewer ranks on each"
+        );
+    }
+}
+
+/// Rows of a slice of a mini-batch below which products are inefficient.
+const SLICE_ROWS: usize = 256;
+
+/// Warns, once, where slices of mini-batches are short.
+pub(crate) fn warn_of_short_slices(comm: &Comm, job: &ExpertsJob) {
+    let rows = job.batch / job.row_slices;
+    let cut = job.row_slices > 1 && matches!(job.solver, Solver::MiniBatch(_));
+    if cut && rows < SLICE_ROWS && comm.is_root() {
+        let (batch, slices) = (job.batch, job.row_slices);
+        log::warn!(
+            "experts.batch = {batch} in {slices} slices: {rows} rows each, below {SLICE_ROWS} is \
+             slow; hint: a larger experts.batch, fewer experts.row_slices"
         );
     }
 }

@@ -2,7 +2,7 @@
 //! its memory; and the prolog that makes it.
 
 use super::data::Data;
-use super::fit::{tell_of_idle_ranks, warn_of_memory};
+use super::fit::{tell_of_idle_ranks, warn_of_memory, warn_of_short_slices};
 use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::Plan;
 use crate::cost::device_memory::DevicePlan;
@@ -105,6 +105,9 @@ impl<'a> Setting<'a> {
         log::info!("memory planned {}{place}", human::bytes(plan.peak as u64));
         warn_of_memory(comm, plan.peak as u64);
         tell_of_idle_ranks(comm, job, &data, &shape);
+        if job.rounds.count > 0 {
+            warn_of_short_slices(comm, &job.experts);
+        }
         let scratch = match job.run.scratch.as_str() {
             "" => std::env::temp_dir(),
             folder => folder.into(),

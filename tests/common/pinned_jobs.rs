@@ -155,7 +155,28 @@ pub const VIDEOS: &[(&str, &str)] = &[
          experts.window = 200
          run.class_blocks = 0",
     ),
+    (
+        "adam-averaging-tolerance-three-slices",
+        "data.validation_fraction = 0.25
+         model.shared = [{ dense = 16, activation = \"relu\" }]
+         experts.averaging = 0.6
+         experts.epochs = 4
+         experts.row_slices = 3
+         experts.solver = \"adam\"
+         experts.tolerance = 0.05",
+    ),
 ];
+
+/// Jobs on videos that are pinned once more with mini-batches, or all rows, cut into several
+/// slices: both solvers of mini-batches and L-BFGS, whatever stands beside them.
+pub const SLICED: [&str; 3] = [
+    "tanh-negatives-dropout-averaging-adam",
+    "patience-adagrad-adaptive-no-dummy",
+    "features-class-patience-lbfgs-exact",
+];
+
+/// So many slices; of the last mini-batch some have no row.
+pub const SLICES: [usize; 3] = [2, 4, 12];
 
 /// Jobs on videos of 1 to 6 frames.
 pub const FRAMES: &[(&str, &str)] = &[
@@ -201,6 +222,17 @@ pub const FRAMES: &[(&str, &str)] = &[
          experts.solver = \"adam\"",
     ),
 ];
+
+/// Names and assignments of jobs with so many slices, and how many those are.
+pub fn sliced() -> impl Iterator<Item = (String, String, usize)> {
+    let jobs = VIDEOS.iter().filter(|job| SLICED.contains(&job.0));
+    jobs.flat_map(|(name, own)| {
+        SLICES.map(|count| {
+            let own = format!("{own}\nexperts.row_slices = {count}");
+            (format!("{name}-{count}-slices"), own, count)
+        })
+    })
+}
 
 /// Shards of planted rows: two of 130 to train on, one of 90 to validate on.
 pub fn shards(folder: &Path, frames: usize) {

@@ -6,8 +6,8 @@ use reelscale::internals::kernel::irprop::{Bounds, Memory};
 use reelscale::internals::kernel::normalise::normalise_l2;
 use reelscale::internals::kernel::standardise::standardise;
 use reelscale::internals::kernel::{
-    adagrad, adam, average, dequantise, dropout, finite, irprop, normalise, permutation, philox,
-    standardise as columns,
+    adagrad, adam, add, average, dequantise, dropout, finite, irprop, normalise, permutation,
+    philox, standardise as columns,
 };
 use reelscale::internals::rng::{Permutation, Purpose, Stream};
 
@@ -182,6 +182,22 @@ fn adam_steps_by_definition() {
             adam::update(kernel, weights, &gradient, Moments { first, second }, coefficients);
             let expected = [&w[..], &m, &v].concat();
             same(&found.concat(), &expected, &|| format!("case {case} on {kernel:?}"));
+        }
+    }
+}
+
+#[test]
+fn sums_are_added_by_definition() {
+    for case in 0..cases(60) {
+        let Update { weights: left, gradient: right, .. } = Update::new(case);
+        let mut expected = left.clone();
+        expected.iter_mut().zip(&right).for_each(|(left, right)| {
+            add::definition::add(left, *right);
+        });
+        for kernel in kernels() {
+            let mut found = left.clone();
+            add::add(kernel, &mut found, &right);
+            same(&found, &expected, &|| format!("case {case} on {kernel:?}"));
         }
     }
 }

@@ -11,6 +11,7 @@ mod layers;
 mod mixture;
 mod pooling;
 mod product;
+mod slices;
 
 use reelscale::internals::kernel::vector::Instructions;
 

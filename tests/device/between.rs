@@ -52,7 +52,7 @@ fn blocks() -> Vec<ClassBlock<MiniBatches>> {
     let counts: Vec<usize> = (0..CLASSES).map(|class| 1 + class % 3).collect();
     let block = |layout| ClassBlock {
         weights: Arc::new(initial::experts(&layout, CLASSES, 3, 1)),
-        state: MiniBatches::new(&layout, MiniBatchSolver::Adam, 0.9),
+        state: MiniBatches::new(&layout, MiniBatchSolver::Adam, 0.9, 1),
         layout,
     };
     layouts(&counts, Dummy::Learned, WIDTH, 3).into_iter().map(block).collect()
@@ -82,7 +82,13 @@ fn learned<D: Device>(mut device: D, mut between: Option<&mut PassOn>) -> Learne
     let rows = rows(&mut device);
     let mut own = device.hold(blocks()).unwrap();
     let negatives = Negatives { share: 0.7, seed: 5, first: 0, class_count: CLASSES };
-    let how = Learn { batch: BATCH, learning_rate: 0.05, l2: 1e-3, negatives: Some(negatives) };
+    let how = Learn {
+        batch: BATCH,
+        slices: 1,
+        learning_rate: 0.05,
+        l2: 1e-3,
+        negatives: Some(negatives),
+    };
     let mut poll = || ();
     let pace = &mut Pace::new(&mut poll, &|| false);
     if let Some(between) = &mut between {

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use reelscale::internals::device::{
-    ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, MiniBatches, Solving, VARIABLES,
+    AllRows, ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, MiniBatches, Solving,
+    VARIABLES,
 };
 use reelscale::internals::kernel::mixture::definition as mixture;
 use reelscale::internals::kernel::vector::Instructions;
@@ -31,9 +32,20 @@ pub struct Block<S> {
     /// As it was last read back, and whether its weights have changed since.
     read: RefCell<ClassBlock<S>>,
     changed: Cell<bool>,
-    /// Of the mini-batch or pass under way.
+    /// Of the mini-batch, pass or slice of a pass under way.
     gradient: Buffer<f32>,
     losses: Vec<f64>,
+    /// Gradients and losses of slices of a pass that are complete.
+    complete: Vec<(Vec<f32>, Vec<f64>)>,
+}
+
+/// Leaves added along the tree: of more than one the left ones, the largest power of two that
+/// leaves something, and the right ones, each along the tree, and then both.
+fn along_tree<T: Copy + std::ops::Add<Output = T>>(leaves: &[Vec<T>]) -> Vec<T> {
+    let [_, _, ..] = leaves else { return leaves[0].clone() };
+    let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+    let sums = along_tree(left).into_iter().zip(along_tree(right));
+    sums.map(|(left, right)| left + right).collect()
 }
 
 impl<S: Solving> Blocks<S> {
@@ -44,6 +56,7 @@ impl<S: Solving> Blocks<S> {
             changed: Cell::new(false),
             gradient: Buffer::zeros(meter, block.layout.parameters()),
             losses: vec![0.0; block.layout.groups.len() * LANES],
+            complete: Vec::new(),
             read: RefCell::new(block),
         };
         Blocks { blocks: blocks.into_iter().map(block).collect() }
@@ -94,11 +107,29 @@ impl Block<MiniBatches> {
         !state.converged && state.rows < end
     }
 
-    /// The gradient over a mini-batch, its losses added to the epoch's.
+    /// The gradient over a mini-batch, its losses added to the epoch's: slice by slice.
     pub fn mini_batch(&mut self, rows: &Rows, batch: Range<usize>, how: &Learn, epsilon: f32) {
+        let (count, mut leaves) = (batch.len(), Vec::new());
+        for slice in 0..how.slices {
+            let [from, to] = [slice, slice + 1].map(|at| batch.start + at * count / how.slices);
+            self.slice(rows, (slice, from..to), how, epsilon);
+            leaves.push(self.gradient.down().to_vec());
+        }
+        self.gradient.put(&along_tree(&leaves));
+    }
+
+    fn slice(
+        &mut self,
+        rows: &Rows,
+        (slice, own): (usize, Range<usize>),
+        how: &Learn,
+        epsilon: f32,
+    ) {
         self.gradient.fill(0.0);
-        let mut losses = std::mem::take(&mut self.state().losses);
-        for row in batch {
+        let mut all = std::mem::take(&mut self.state().losses);
+        let lanes = self.layout.groups.len() * LANES;
+        let losses = &mut all[slice * lanes..(slice + 1) * lanes];
+        for row in own {
             let labels = rows.labels.row_within(row, &self.layout.classes);
             let weight = match how.negatives {
                 Some(negatives) if labels.is_empty() => {
@@ -109,9 +140,9 @@ impl Block<MiniBatches> {
                 }
                 _ => 1.0,
             };
-            self.row((rows.row(row), labels, weight), epsilon, &mut losses, &mut []);
+            self.row((rows.row(row), labels, weight), epsilon, losses, &mut []);
         }
-        self.state().losses = losses;
+        self.state().losses = all;
     }
 
     /// Losses of the epoch so far.
@@ -178,23 +209,41 @@ impl Block<FullBatches> {
         !self.read.borrow().state.converged()
     }
 
-    /// Goes on with the gradient and the losses of the pass.
-    pub fn evaluate(&mut self, rows: &Rows, epsilon: f32) {
-        let mut losses = std::mem::take(&mut self.losses);
-        for row in 0..rows.labels.rows() {
-            let own = (rows.row(row), rows.labels.row(row), 1.0);
-            self.row(own, epsilon, &mut losses, &mut []);
+    /// Goes on with the gradient and the losses of the pass, slice by slice.
+    pub fn evaluate(&mut self, rows: &Rows, all: &AllRows, epsilon: f32) {
+        let ends = |slice: usize| (slice + 1) * all.count / all.slices.count;
+        for row in 0..=rows.labels.rows() {
+            // Slices that end before this row, of which some may have none.
+            while self.complete.len() < all.slices.count
+                && ends(self.complete.len()) == rows.first + row
+                && (row < rows.labels.rows() || rows.first + row == all.count)
+            {
+                let sums = (self.gradient.down().to_vec(), self.losses.clone());
+                self.complete.push(sums);
+                self.gradient.fill(0.0);
+                self.losses.fill(0.0);
+            }
+            if row < rows.labels.rows() {
+                let mut losses = std::mem::take(&mut self.losses);
+                let own = (rows.row(row), rows.labels.row(row), 1.0);
+                self.row(own, epsilon, &mut losses, &mut []);
+                self.losses = losses;
+            }
         }
-        self.losses = losses;
     }
 
     pub fn forget(&mut self) {
         self.gradient.fill(0.0);
         self.losses.fill(0.0);
+        self.complete.clear();
     }
 
     /// Each class's objective and its gradient, in 64 bits, to its search.
     pub fn advance(&mut self, rows: usize, l2: f64, offered: &Offered) {
+        let (gradients, losses): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.complete).into_iter().unzip();
+        self.gradient.put(&along_tree(&gradients));
+        self.losses = along_tree(&losses);
         let (layout, losses, scale) = (self.layout.clone(), self.losses.clone(), 1.0 / rows as f64);
         self.change(|state, weights, gradient| {
             for (class, search) in state.classes.iter_mut().enumerate() {

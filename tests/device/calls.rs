@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use reelscale::internals::device::{
-    Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Joint,
-    JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, Turn, VARIABLES, Which,
+    AllRows, Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches,
+    Joint, JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, Turn, VARIABLES,
+    Which,
 };
 use reelscale::internals::kernel::vector::Instructions;
 use reelscale::internals::labels::Labels;
@@ -274,6 +275,7 @@ impl Device for Textbook {
         &mut self,
         blocks: &mut Blocks<FullBatches>,
         rows: &Rows,
+        all: &AllRows,
         pace: &mut Pace,
     ) -> Result<()> {
         self.call()?;
@@ -281,7 +283,7 @@ impl Device for Textbook {
             if pace.stopped() {
                 return Ok(());
             }
-            self.work(pace, || block.evaluate(rows, self.epsilon));
+            self.work(pace, || block.evaluate(rows, all, self.epsilon));
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use reelscale::internals::report::Report;
 use reelscale::internals::train::{Data, Run, Setting, host_of};
 use reelscale::{Comm, Exit, Host, Job, Result, run_threads};
 
-use super::common::pinned_jobs::{FRAMES, VIDEOS, job, shards};
+use super::common::pinned_jobs::{FRAMES, VIDEOS, job, shards, sliced};
 use super::common::pins::{Literals, Pin};
 use super::common::stopped::train;
 use super::declared::{declared, given};
@@ -231,6 +231,9 @@ pub fn check_all(ground: &Ground) {
         let frames = scope.spawn(|| check(ground, "frames.txt", FRAMES, 6));
         (check(ground, "videos.txt", VIDEOS, 0), frames.join().unwrap())
     });
+    let jobs: Vec<(String, String, usize)> = sliced().collect();
+    let jobs: Vec<(&str, &str)> = jobs.iter().map(|job| (&*job.0, &*job.1)).collect();
+    check(ground, "slices.txt", &jobs, 0);
     unused.retain(|kernel| by_frames.contains(kernel));
     // These are for the check of a device, for sizes that no job has, and for the way back of a
     // pooling that has no frame network here; gpu-check has them all.

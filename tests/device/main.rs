@@ -29,7 +29,7 @@ mod windows;
 
 use std::rc::Rc;
 
-use common::pinned_jobs::{FRAMES, VIDEOS, job, shards};
+use common::pinned_jobs::{FRAMES, VIDEOS, job, shards, sliced};
 use common::pins::{Literals, Pin};
 use reelscale::internals::comm::run_threads;
 use reelscale::internals::error::{Exit, Result};
@@ -62,6 +62,19 @@ fn jobs_on_videos_come_to_their_literals() {
 #[test]
 fn jobs_on_frames_come_to_their_literals() {
     check("frames.txt", FRAMES, 6);
+}
+
+#[test]
+fn jobs_of_several_slices_come_to_their_literals() {
+    let folder = tempfile::tempdir().unwrap();
+    shards(folder.path(), 0);
+    let mut literals = Literals::read("slices.txt");
+    for (name, own, _) in sliced() {
+        let job = job(folder.path(), &name, &own);
+        let device = |_: &_| Ok(Textbook::new(job.model.epsilon));
+        literals.check(&name, "the tests' device", Pin::of_run_on(&job, &[1, 1], device));
+    }
+    literals.finish();
 }
 
 /// How three ranks end of which the second has a device that is lost at a call, and how many calls

@@ -38,7 +38,7 @@ fn blocks() -> Vec<ClassBlock<MiniBatches>> {
     let counts: Vec<usize> = (0..CLASSES).map(|class| 1 + class % 3 * class % 2).collect();
     let block = |layout| ClassBlock {
         weights: Arc::new(initial::experts(&layout, CLASSES, 3, 1)),
-        state: MiniBatches::new(&layout, MiniBatchSolver::Adam, 0.9),
+        state: MiniBatches::new(&layout, MiniBatchSolver::Adam, 0.9, 1),
         layout,
     };
     let blocks: Vec<_> =
@@ -78,7 +78,7 @@ fn learned<D: Device>(mut device: D, share: f32) -> Vec<u64> {
     let (mut seen, mut before) = (Vec::new(), None);
     let negatives = Negatives { share, seed: 5, first: 0, class_count: CLASSES };
     let negatives = (share < 1.0).then_some(negatives);
-    let how = Learn { batch: BATCH, learning_rate: 0.05, l2: 1e-3, negatives };
+    let how = Learn { batch: BATCH, slices: 1, learning_rate: 0.05, l2: 1e-3, negatives };
     let mut look = |device: &D, own: &D::Blocks<MiniBatches>, index: usize| {
         let weights = device.weights(own, index).unwrap();
         let again = device.weights(own, index).unwrap();
@@ -152,7 +152,7 @@ fn seconds(share: f64, launch: Duration, byte: Duration) -> f64 {
     let room = (bytes() as f64 * share) as usize;
     let mut device = gpu(Box::new(Resting::new(launch, byte)), room);
     let mut own = device.hold(blocks()).unwrap();
-    let how = Learn { batch: BATCH, learning_rate: 0.05, l2: 1e-3, negatives: None };
+    let how = Learn { batch: BATCH, slices: 1, learning_rate: 0.05, l2: 1e-3, negatives: None };
     let (mut before, mut poll, mut start) = (None, || (), Instant::now());
     for window in 0..5 {
         let rows = rows(&mut device, window * ROWS, before.take());

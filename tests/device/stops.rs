@@ -9,7 +9,8 @@ use super::common::stopped::train;
 use super::textbook::Textbook;
 
 /// Averages, classes that stop by themselves, both kinds of solvers, negatives, dropout.
-const JOBS: [&str; 3] = [
+const JOBS: [&str; 4] = [
+    "adam-averaging-tolerance-three-slices",
     "class-patience-averaging-adam-no-dummy",
     "features-class-patience-lbfgs-exact",
     "tanh-negatives-dropout-averaging-adam",

@@ -9,7 +9,7 @@ use reelscale::internals::kernel::matrix::{Matrix, stride_of};
 use reelscale::internals::kernel::product::{Left, Output, Panels, Size, Workspace};
 use reelscale::internals::kernel::vector::{self, Instructions};
 use reelscale::internals::kernel::{
-    adagrad, adam, average, dense, dequantise, dropout, finite, functions, gating, irprop,
+    adagrad, adam, add, average, dense, dequantise, dropout, finite, functions, gating, irprop,
     normalise, permutation, philox, pooling, product, residual, standardise,
 };
 use reelscale::internals::rng::{Permutation, Purpose, Stream};
@@ -294,6 +294,7 @@ fn optimizers(draws: &mut Draws, calls: &mut Calls) {
         let moments = Moments { first: &mut first, second: &mut second };
         adam::update(kernel, &mut weights, &gradient, moments, coefficients);
     });
+    calls.make("kernel::add::add", || add::add(kernel, &mut first, &weights));
     calls.make("kernel::average::update", || {
         average::update(kernel, &mut first, &weights, rate);
     });
@@ -309,6 +310,7 @@ fn optimizers(draws: &mut Draws, calls: &mut Calls) {
     calls.make("kernel::adam::definition::update", || {
         adam::definition::update(&mut w, rate, &mut n, &mut m, coefficients);
     });
+    calls.make("kernel::add::definition::add", || add::definition::add(&mut w, rate));
     calls.make("kernel::average::definition::update", || {
         average::definition::update(&mut w, rate, scale);
     });

@@ -107,6 +107,9 @@ fn elements(draws: &mut Draws, calls: &mut Calls, launches: &mut Vec<Launch>) {
         let place = (from, count, decayed);
         launches.push(packing::step(place, weights, gradient, moments, rates));
     });
+    calls.make("kernel::text::calls::add", || {
+        launches.push(packing::add((from, count), weights, gradient));
+    });
     calls.make("kernel::text::calls::average", || {
         launches.push(packing::average((from, count), share, weights, mean));
     });
@@ -166,7 +169,7 @@ fn passes(draws: &mut Draws, calls: &mut Calls, launches: &mut Vec<Launch>) {
         launches.push(sweeps::sweep(place, groups, epsilon, logits, truth, losses, what));
     });
     calls.make("kernel::text::sweeps::class_losses", || {
-        launches.push(sweeps::class_losses(rows, groups, losses, sums));
+        launches.push(sweeps::class_losses(rows, groups, losses, (sums, first_row)));
     });
     calls.make("kernel::text::sweeps::row_losses", || {
         launches.push(sweeps::row_losses(rows, groups.count, losses, sums));

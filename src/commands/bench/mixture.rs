@@ -8,7 +8,7 @@ use super::{EPSILON, Measuring, at_least_one, on_device, peak_mib};
 use crate::comm::Comm;
 use crate::commands::device::RankDevice;
 use crate::cost::flops;
-use crate::device::host::KernelAndGradient;
+use crate::device::host::{Carry, KernelAndCarry};
 use crate::error::Result;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::mixture::{
@@ -166,18 +166,17 @@ fn some_rows(args: &Args) -> (Matrix, Labels) {
 /// Every block's gradient, one after the other in each thread's own room, as in the expert step.
 fn stage_1(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
     let mut losses = vec![0.0; experts.own().len()];
-    let mut gradients = vec![Vec::new(); kernels.len()];
-    Team::new(&mut KernelAndGradient::team(kernels, &mut gradients)).together(
+    let mut carries: Vec<Carry> = kernels.iter().map(|_| Carry::default()).collect();
+    Team::new(&mut KernelAndCarry::team(kernels, &mut carries)).together(
         experts.own().zip(&mut losses).collect(),
-        |team: &mut Team<KernelAndGradient>, (block, loss): (usize, &mut f64)| {
+        |team: &mut Team<KernelAndCarry>, (block, loss): (usize, &mut f64)| {
             let block = experts.block(block);
             let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
-            let mut gradient = std::mem::take(team.own().gradient);
-            gradient.resize(block.parameters.len(), 0.0);
+            let mut gradient = team.own().carry.room(block.parameters.len());
             let rows = 0..passing.labels.rows();
             fresh_expert_gradient(team, block, passing, rows, &mut gradient, &mut class_loss);
             black_box(&gradient);
-            *team.own().gradient = gradient;
+            team.own().carry.give_back(gradient);
             *loss = class_loss.iter().sum();
         },
     );

@@ -33,11 +33,11 @@ pub(super) fn expert_step<D: Device>(
     let block = |(layout, weights): (&Layout, &Arc<Vec<f32>>)| ClassBlock {
         layout: layout.clone(),
         weights: weights.clone(),
-        state: MiniBatches::new(layout, MiniBatchSolver::Adagrad, 0.0),
+        state: MiniBatches::new(layout, MiniBatchSolver::Adagrad, 0.0, 1),
     };
     let mut blocks = device.hold(own.map(block).collect())?;
     let rows = labels.rows();
-    let how = Learn { batch: rows, learning_rate: 0.0, l2: 0.0, negatives: None };
+    let how = Learn { batch: rows, slices: 1, learning_rate: 0.0, l2: 0.0, negatives: None };
     let (mut before, mut loss) = (None, 0.0);
     let seconds = measuring.seconds_of(|| {
         let put = &mut |to: &mut [f32], to_labels: &mut Labels| {

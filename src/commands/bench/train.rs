@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Rows of a mini-batch of the expert step.
     #[arg(long, default_value_t = 256)]
     batch: usize,
+    /// Slices of a mini-batch, as experts.row_slices.
+    #[arg(long, default_value_t = 1)]
+    row_slices: usize,
     #[arg(long, default_value = "adagrad")]
     solver: String,
     /// Threads of a rank.
@@ -81,10 +84,11 @@ fn measure(
     let text = format!(
         "[data]\ntrain = {patterns:?}\n[model]\nshared = [{{ gating = true }}]\n\
          [pretrain]\nepochs = 1\nexperts = 1\nbatch = 4096\n[experts]\ncount = {}\nbatch = {}\n\
-         solver = {:?}\nepochs = {}\n[shared]\niterations = {}\n[rounds]\ncount = 1\n\
-         [run]\nthreads = {}\nkernel = {:?}\nmemory_gib = {}\n",
+         row_slices = {}\nsolver = {:?}\nepochs = {}\n[shared]\niterations = {}\n\
+         [rounds]\ncount = 1\n[run]\nthreads = {}\nkernel = {:?}\nmemory_gib = {}\n",
         args.experts,
         args.batch,
+        args.row_slices,
         args.solver,
         measuring.repeat + 1,
         measuring.repeat + 1,
@@ -117,7 +121,8 @@ fn measure(
         found.push(json!({
             "step": step, "kernel": measuring.kernel.name(), "ranks": comm.size(),
             "threads": args.threads, "rows": rows, "classes": shape[0], "experts": shape[1],
-            "activations": shape[2], "batch": args.batch, "seconds": seconds,
+            "activations": shape[2], "batch": args.batch, "row_slices": args.row_slices,
+            "seconds": seconds,
             "rows_per_second": rate, "gflops": flop_per_row * rate / 1e9,
             "kernel_rows_per_second": kernel_rows, "share_of_kernel": rate / kernel_rows,
             "peak_mib": peak_mib(),

@@ -16,9 +16,10 @@ use super::queue::Queue;
 use super::rows::Rows;
 use super::shuttle::Rooms;
 use crate::device::host::HeldBlocks;
+use crate::device::slices::vectors_of;
 use crate::device::{
-    ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Pace, Solving,
-    VARIABLES,
+    AllRows, ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Pace,
+    Solving, VARIABLES,
 };
 use crate::error::Error;
 use crate::kernel::mixture::Kernel;
@@ -58,15 +59,19 @@ impl<S: Solving> Blocks<S> {
         (room, epsilon): (Bounds, f32),
         mut blocks: Vec<ClassBlock<S>>,
     ) -> Told<Blocks<S>> {
-        let vectors = blocks.first_mut().map_or(0, |block| {
+        let (vectors, chains) = blocks.first_mut().map_or((0, 1), |block| {
             let vectors = block.state.take_vectors();
             let count = vectors.len();
             block.state.put_vectors(vectors);
-            count
+            (count, block.state.chains())
         });
+        let gradients = match chains {
+            1 => usize::from(S::GRADIENT_LASTS),
+            several => vectors_of(several),
+        };
         let like = blocks.first().map(|block| (block.layout.width, block.layout.dummy));
         let width = like.map_or(0, |like| like.0);
-        let bytes = bytes_of(width, 1 + vectors + usize::from(S::GRADIENT_LASTS));
+        let bytes = bytes_of(width, 1 + vectors + gradients);
         let extents: Vec<Extent> = blocks.iter().map(|block| Extent::of(&block.layout)).collect();
         let Some(Cut { stay, come, slots, slot }) = cut(&extents, bytes, room.blocks_bytes) else {
             let most = bytes(super::cut::largest(&extents));
@@ -76,7 +81,7 @@ impl<S: Solving> Blocks<S> {
             // What lasts comes for a gradient alone.
             let vectors = if S::GRADIENT_LASTS { 0 } else { vectors };
             let sizes = (epsilon, vectors, room.logits_bytes);
-            Rooms::new(queue, (slots, slot), like, sizes, S::GRADIENT_LASTS)
+            Rooms::new(queue, (slots, slot), like, sizes, (S::GRADIENT_LASTS, chains))
         });
         let firsts = [stay.start].into_iter().chain(come.iter().map(|run| run.start));
         let firsts = firsts.chain([blocks.len()]).collect();
@@ -241,7 +246,7 @@ impl Blocks<MiniBatches> {
 
 impl Blocks<FullBatches> {
     /// Adds what a window's rows give to every class's value and gradient.
-    pub(super) fn evaluate(&mut self, rows: &Rows, pace: &mut Pace) -> Told<()> {
+    pub(super) fn evaluate(&mut self, rows: &Rows, all: &AllRows, pace: &mut Pace) -> Told<()> {
         let learning = |place: &mut Place<FullBatches>| match place {
             Place::Here(part) => part.learning(),
             Place::Home(home) => still_learning(home.all()),
@@ -249,11 +254,11 @@ impl Blocks<FullBatches> {
         let learning: Vec<Vec<Range<usize>>> = self.places.iter_mut().map(learning).collect();
         let next = (1..learning.len()).filter(|index| !learning[*index].is_empty()).collect();
         let work = &mut |index: usize, part: Whose<_>, pace: &mut Pace, beside: Beside| match part {
-            Whose::Own(part) => part.evaluate(&learning[index], rows, pace, beside),
+            Whose::Own(part) => part.evaluate(&learning[index], (rows, all), pace, beside),
             Whose::Guest(part) => {
                 // Its sums came with it.
                 part.begins = false;
-                part.evaluate(&learning[index], rows, pace, beside)
+                part.evaluate(&learning[index], (rows, all), pace, beside)
             }
         };
         in_turn(self, next, true, (pace, &|error| error), work)

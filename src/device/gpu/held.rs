@@ -45,11 +45,11 @@ pub(crate) struct Held {
     dummy: i32,
     pub(super) epsilon: f32,
     /// The most that there is memory for.
-    room: Extent,
+    pub(super) room: Extent,
     /// First panel of each group, and the end.
     firsts: Vec<usize>,
     /// First group of each block, and the end.
-    group_firsts: Vec<usize>,
+    pub(super) group_firsts: Vec<usize>,
     /// Bytes that logits may take, unless those of one group are more.
     logits_bytes: usize,
     pub(super) shapes: Memory,
@@ -60,8 +60,10 @@ pub(crate) struct Held {
     pub(super) vectors: Vec<Vector>,
     /// Of biases, of what is worked on.
     pub(super) bias_gradient: Memory,
-    /// [groups][16] in float64.
+    /// [chains][groups there is memory for][16] in float64.
     pub(super) class_losses: Memory,
+    /// Chains of losses of each class.
+    pub(super) chains: usize,
     scratch: Option<Scratch>,
 }
 
@@ -131,6 +133,7 @@ impl Held {
             vectors: (0..vectors).map(|_| vector()).collect::<Result<_, _>>()?,
             bias_gradient: queue.make(panels * LANES * size_of::<f32>())?,
             class_losses: queue.make(groups * LANES * size_of::<f64>())?,
+            chains: 1,
             scratch: None,
         })
     }
@@ -208,11 +211,6 @@ impl Held {
         [panels.start * self.width * LANES, panels.start * LANES]
     }
 
-    /// Where the losses of a block's classes begin.
-    pub(super) fn losses_from(&self, block: usize) -> usize {
-        self.group_firsts[block] * LANES
-    }
-
     /// Writes a block's numbers, in the order of its layout.
     ///
     /// # Errors
@@ -258,25 +256,6 @@ impl Held {
     pub(crate) fn read_biases(&self, from: &Vector, block: usize) -> Result<Vec<f32>, String> {
         let panels = self.panels(&(block..block + 1));
         from.biases.read(panels.start * LANES, panels.len() * LANES)
-    }
-
-    /// Losses of a block's classes, [groups][16].
-    ///
-    /// # Errors
-    /// The device is lost, or a launch has failed.
-    pub(crate) fn losses(&self, block: usize) -> Result<Vec<f64>, String> {
-        let (from, to) = (self.group_firsts[block], self.group_firsts[block + 1]);
-        self.class_losses.read(from * LANES, (to - from) * LANES)
-    }
-
-    /// Sets them.
-    ///
-    /// # Errors
-    /// The device is lost.
-    pub(crate) fn set_losses(&self, block: usize, losses: &[f64]) -> Result<(), String> {
-        let (from, to) = (self.group_firsts[block], self.group_firsts[block + 1]);
-        assert_eq!(losses.len(), (to - from) * LANES, "losses of another block");
-        self.class_losses.write(from * LANES, losses)
     }
 
     /// Room for so many rows at once: what is there already, where it is large enough.

@@ -29,7 +29,7 @@ impl<S: Solving> Part<S> {
         match slopes {
             None => {
                 let (held, gradient) = self.parts().map_err(&failed)?;
-                held.expert_gradient(&rows.window, all, 0..blocks, gradient, Sums::Begin)
+                held.expert_gradient(&rows.window, all, 0..blocks, gradient, (Sums::Begin, 0))
                     .map_err(&failed)?;
             }
             Some(slopes) => {
@@ -62,7 +62,7 @@ impl Part<Joint> {
     /// Squared norms of those gradients, by variable.
     pub(crate) fn squares(&self) -> std::result::Result<Vec<[f64; VARIABLES]>, String> {
         // Without gradients, which a stop may have left out, there is nothing to step by, either.
-        let Some(gradient) = &self.gradient else {
+        let Some(gradient) = self.gradients.first() else {
             return Ok(vec![[0.0; VARIABLES]; self.count()]);
         };
         let squares = (0..self.count()).map(|block| {
@@ -76,7 +76,7 @@ impl Part<Joint> {
 
     /// Adam's step of every block by its gradient.
     pub(crate) fn step(&mut self, step: &JointStep) -> std::result::Result<(), String> {
-        let (Some(held), Some(gradient)) = (&self.held, &self.gradient) else { return Ok(()) };
+        let (Some(held), [gradient, ..]) = (&self.held, &self.gradients[..]) else { return Ok(()) };
         let [gates, experts, biases] = step.scales;
         held.scale(gradient, [gates, experts])?;
         let own = self.own.get_mut().iter_mut().enumerate();

@@ -8,11 +8,13 @@ use super::part::{Part, runs};
 use super::rows::Rows;
 use super::waiting::wait_beside;
 use super::window::Window;
-use crate::device::{ByEpoch, Learn, MiniBatches, Pace};
+use crate::device::slices::vectors_of;
+use crate::device::{Learn, MiniBatches, Pace, Slices, Solving};
 use crate::kernel::text::calls::{Rates, Stepper};
 use crate::kernel::vector::Instructions;
 use crate::optim::Step;
 use crate::team::Team;
+use crate::tree::{Node, Partials};
 
 /// Mini-batches, or of drawn rows blocks in one, that the device may not have come to yet.
 const QUEUED: usize = 2;
@@ -45,20 +47,19 @@ impl Part<MiniBatches> {
                 None => {
                     let next = wanting.into_iter().map(|block| (block, self.next(block, how)));
                     for (run, next) in runs(next.collect::<Vec<_>>().into_iter()) {
-                        let own = (&rows.window, batch.clone());
-                        self.step(own, run, next, (how, rows.first, batch.clone()))?;
+                        self.step(rows, run, next, (how, rows.first, batch.clone()))?;
                     }
                 }
-                Some(negatives) => {
+                Some(_) => {
                     for block in wanting {
                         if pace.stopped() {
                             return Ok(());
                         }
-                        let layout = &self.held().layouts[block];
-                        let drawn = rows.draw(queue, negatives, layout, batch.clone())?;
                         let next = self.next(block, how);
-                        let (run, own) = (block..block + 1, (&drawn, 0..drawn.rows()));
-                        self.step(own, run, next, (how, rows.first, batch.clone()))?;
+                        let run = block..block + 1;
+                        // Memory that goes back is work, which nobody is to wait for here.
+                        let _drawn =
+                            self.step(rows, run, next, (how, rows.first, batch.clone()))?;
                         // Rows of the next block are drawn and go up while those two are learned.
                         queue.mark()?;
                         wait_beside(queue, pace, QUEUED, beside)?;
@@ -87,7 +88,7 @@ impl Part<MiniBatches> {
         for index in 0..self.count() {
             let state = &mut self.own.get_mut()[index].block.state;
             state.end_epoch(tolerance);
-            let losses = state.losses();
+            let losses = state.losses.clone();
             self.held().set_losses(index, &losses)?;
         }
         Ok(())
@@ -110,28 +111,41 @@ impl Part<MiniBatches> {
         self.own.borrow().first().and_then(|own| own.block.state.solver.stepper())
     }
 
-    /// The gradient and the step of some blocks, by some rows of a window.
+    /// The gradient and the step of some blocks, of one where rows are drawn, by a mini-batch.
+    /// Gives the drawn rows that the device may not be through with, if there are any.
     fn step(
         &mut self,
-        (window, own): (&Window, Range<usize>),
+        rows: &Rows,
         run: Range<usize>,
         next: Next,
         what: (&Learn, usize, Range<usize>),
-    ) -> Result<(), String> {
-        let Some(stepper) = self.stepper() else {
-            for block in run {
-                let (held, gradient) = self.parts()?;
-                let one = block..block + 1;
-                held.expert_gradient(window, own.clone(), one, gradient, Sums::Begin)?;
-                let gradient = held.read(gradient, block)?;
-                self.step_by(block, &gradient, next, what.clone())?;
+    ) -> Result<Option<Window>, String> {
+        let (how, _, batch) = what.clone();
+        let mut last = None;
+        match self.stepper() {
+            // Nothing stands between the gradient and the step: they are one.
+            Some(stepper) if how.slices == 1 => {
+                let drawn = self.drawn(rows, how, (run.start, batch.clone()))?;
+                let (window, own) = rows_of(&drawn, rows, batch);
+                let held = self.held.as_mut().expect("a block");
+                held.learn(window, own, run.clone(), (stepper, rates(next, &what)))?;
+                last = drawn;
             }
-            return Ok(());
-        };
-        let rates = rates(next, &what);
-        let held = self.held.as_mut().expect("a block");
-        held.learn(window, own, run.clone(), (stepper, rates))?;
-        self.stepped(run, next, what)
+            Some(stepper) => {
+                let sum = self.gradient(rows, how, run.clone(), batch)?;
+                let (held, gradient) = (self.held(), &self.gradients[sum]);
+                held.step(run.clone(), gradient, (stepper, rates(next, &what)), 1.0)?;
+            }
+            None => {
+                let sum = self.gradient(rows, how, run.clone(), batch)?;
+                for block in run {
+                    let gradient = self.held().read(&self.gradients[sum], block)?;
+                    self.step_by(block, &gradient, next, what.clone())?;
+                }
+                return Ok(None);
+            }
+        }
+        self.stepped(run, next, what).map(|()| last)
     }
 
     /// A block's step by a gradient that the host has.
@@ -184,6 +198,83 @@ impl Part<MiniBatches> {
         }
         Ok(())
     }
+}
+
+impl<S: Solving> Part<S> {
+    /// The gradient of some blocks, of one where rows are drawn, over a mini-batch: the sum over
+    /// its slices along the tree. Gives which of the vectors it is in.
+    pub(super) fn gradient(
+        &mut self,
+        rows: &Rows,
+        how: &Learn,
+        run: Range<usize>,
+        batch: Range<usize>,
+    ) -> Result<usize, String> {
+        let room = vectors_of(how.slices);
+        self.parts_with(room)?;
+        let (mut free, mut sums): (Vec<usize>, _) = ((0..room).collect(), Partials::default());
+        for (slice, own) in Slices::all(how.slices).of(batch.len()).enumerate() {
+            let own = batch.start + own.start..batch.start + own.end;
+            let drawn = self.drawn(rows, how, (run.start, own.clone()))?;
+            let (window, own) = rows_of(&drawn, rows, own);
+            let (held, vectors) = self.parts_with(room)?;
+            let vector = free.pop().expect("room for every partial sum");
+            let chain = (Sums::Begin, slice);
+            held.expert_gradient(window, own, run.clone(), &vectors[vector], chain)?;
+            let mut added = Vec::new();
+            sums.push(Node::leaf(slice), vector, |left, right| both(left, right, &mut added));
+            self.add(&run, &added, &mut free)?;
+        }
+        let mut added = Vec::new();
+        let sum = sums.total(|left, right| both(left, right, &mut added)).expect("a slice");
+        self.add(&run, &added, &mut free)?;
+        Ok(sum)
+    }
+
+    /// Adds vectors, and each right one is free again.
+    fn add(
+        &mut self,
+        run: &Range<usize>,
+        added: &[(usize, usize)],
+        free: &mut Vec<usize>,
+    ) -> Result<(), String> {
+        for (left, right) in added {
+            let [left, right_one] = [left, right].map(|vector| &self.gradients[*vector]);
+            self.held().add(run.clone(), left, right_one)?;
+            free.push(*right);
+        }
+        Ok(())
+    }
+
+    /// Of some rows those that a block learns from, where they are drawn.
+    fn drawn(
+        &self,
+        rows: &Rows,
+        how: &Learn,
+        (block, own): (usize, Range<usize>),
+    ) -> Result<Option<Window>, String> {
+        let Some(negatives) = how.negatives else { return Ok(None) };
+        let held = self.held();
+        rows.draw(&held.queue, negatives, &held.layouts[block], own).map(Some)
+    }
+}
+
+/// The rows that count of some of a window: those that were drawn of them, or themselves.
+fn rows_of<'a>(
+    drawn: &'a Option<Window>,
+    rows: &'a Rows,
+    own: Range<usize>,
+) -> (&'a Window, Range<usize>) {
+    match drawn {
+        Some(drawn) => (drawn, 0..drawn.rows()),
+        None => (&rows.window, own),
+    }
+}
+
+/// Notes which two are added, and where: in the left one.
+fn both(left: usize, right: usize, added: &mut Vec<(usize, usize)>) -> usize {
+    added.push((left, right));
+    left
 }
 
 /// Gradients are sums; a mini-batch counts by all of its rows, drawn or not.

@@ -10,6 +10,7 @@ use super::held::{Tables, Vector};
 use super::part::Part;
 use super::queue::Memory;
 use crate::device::Solving;
+use crate::device::host::Complete;
 
 /// Of one block. What doesn't travel is empty.
 #[derive(Default)]
@@ -19,8 +20,10 @@ pub(super) struct Luggage {
     pub(super) vectors: Vec<Vec<f32>>,
     /// Of a pass or a mini-batch.
     pub(super) gradient: Vec<f32>,
-    /// [groups][16]
+    /// [chains][groups][16]
     pub(super) losses: Vec<f64>,
+    /// Slices of a pass that are complete, which don't travel.
+    pub(super) complete: Complete,
 }
 
 /// Some of it.
@@ -29,7 +32,8 @@ pub(super) enum Which {
     Weights,
     Vector(usize),
     Gradient,
-    Losses,
+    /// A chain of them.
+    Losses(usize),
 }
 
 /// What is copied.
@@ -62,7 +66,7 @@ impl Luggage {
             Which::Weights => bytemuck::cast_slice(&self.weights),
             Which::Vector(index) => bytemuck::cast_slice(&self.vectors[index]),
             Which::Gradient => bytemuck::cast_slice(&self.gradient),
-            Which::Losses => bytemuck::cast_slice(&self.losses),
+            Which::Losses(_) => bytemuck::cast_slice(&self.losses),
         }
     }
 
@@ -74,7 +78,7 @@ impl Luggage {
             }
             Which::Vector(index) => bytemuck::cast_slice_mut(&mut self.vectors[index]),
             Which::Gradient => bytemuck::cast_slice_mut(&mut self.gradient),
-            Which::Losses => bytemuck::cast_slice_mut(&mut self.losses),
+            Which::Losses(_) => bytemuck::cast_slice_mut(&mut self.losses),
         }
     }
 }
@@ -88,7 +92,7 @@ impl Trip {
         }
         for (block, which) in numbers {
             cargoes.push_back(Cargo::Numbers { block, which, biases: false });
-            if which != Which::Losses {
+            if !matches!(which, Which::Losses(_)) {
                 cargoes.push_back(Cargo::Numbers { block, which, biases: true });
             }
         }
@@ -176,9 +180,12 @@ fn place<S: Solving>(
     let vector: &Vector = match which {
         Which::Weights => held.parameters(),
         Which::Vector(index) => &held.vectors()[index],
-        Which::Gradient => part.gradient.as_ref().expect("room for a gradient"),
-        Which::Losses => {
-            return (&held.class_losses, held.losses_from(block) * size_of::<f64>(), 0..bytes);
+        Which::Gradient => part.gradients.first().expect("room for a gradient"),
+        Which::Losses(chain) => {
+            let (from, count) = held.losses_place(chain, block);
+            let own = chain * count..(chain + 1) * count;
+            let [from, start, end] = [from, own.start, own.end].map(|at| at * size_of::<f64>());
+            return (&held.class_losses, from, start..end);
         }
     };
     let middle = held.layouts[block].biases() * size_of::<f32>();

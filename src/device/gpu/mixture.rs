@@ -37,7 +37,7 @@ impl Held {
         self.prepare(rows.len())?;
         let [of_weights, of_biases] = self.moments(stepper);
         for span in self.spans(&blocks) {
-            self.slopes(window, &rows, &span)?;
+            self.slopes(window, &rows, &span, 0)?;
             let size = self.gradient_size(&rows, &span);
             let (left, slopes) = (window.straight(rows.start), self.slopes_as_right(&span));
             let weights = self.panels_of(&span.panels, self.parameters.weights.buffer());
@@ -83,6 +83,26 @@ impl Held {
         self.queue.launch(&calls::step(place, biases, gradient.buffer(), moments, rates))
     }
 
+    /// Adds a sum of some blocks' gradients to the one left of it.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub(crate) fn add(
+        &self,
+        blocks: Range<usize>,
+        left: &Vector,
+        right: &Vector,
+    ) -> Result<(), String> {
+        let (panels, panel) = (self.panels(&blocks), self.width * LANES);
+        for (left, right, numbers) in
+            [(&left.weights, &right.weights, panel), (&left.biases, &right.biases, LANES)]
+        {
+            let place = (panels.start * numbers, panels.len() * numbers);
+            self.queue.launch(&calls::add(place, left.buffer(), right.buffer()))?;
+        }
+        Ok(())
+    }
+
     /// Moves a mean of some blocks' parameters by `share` towards where they stand.
     ///
     /// # Errors
@@ -104,7 +124,8 @@ impl Held {
         Ok(())
     }
 
-    /// The gradient of some blocks summed over `rows`; the losses are added to the classes' sums.
+    /// The gradient of some blocks summed over `rows`; the losses are added to a chain of the
+    /// classes' sums.
     ///
     /// # Errors
     /// The device is full or lost.
@@ -114,11 +135,11 @@ impl Held {
         rows: Range<usize>,
         blocks: Range<usize>,
         gradient: &Vector,
-        sums: Sums,
+        (sums, chain): (Sums, usize),
     ) -> Result<(), String> {
         self.prepare(rows.len())?;
         for span in self.spans(&blocks) {
-            self.slopes(window, &rows, &span)?;
+            self.slopes(window, &rows, &span, chain)?;
             self.weight_gradient(window, &rows, &span, gradient, sums)?;
         }
         Ok(())
@@ -139,7 +160,7 @@ impl Held {
     ) -> Result<(), String> {
         self.prepare(rows.len())?;
         for span in self.spans(&blocks) {
-            self.slopes(window, &rows, &span)?;
+            self.slopes(window, &rows, &span, 0)?;
             self.weight_gradient(window, &rows, &span, gradient, Sums::Begin)?;
             self.add_to_slopes(&rows, &span, false, (dv, 0))?;
         }
@@ -175,12 +196,19 @@ impl Held {
         self.queue.launch(&sweeps::scale_panels(place, numbers, learned, factors, to))
     }
 
-    /// Logits and their gradients of a span's panels, and the losses added to its classes' sums.
-    fn slopes(&self, window: &Window, rows: &Range<usize>, span: &Span) -> Result<(), String> {
+    /// Logits and their gradients of a span's panels, and the losses added to a chain of its
+    /// classes' sums.
+    fn slopes(
+        &self,
+        window: &Window,
+        rows: &Range<usize>,
+        span: &Span,
+        chain: usize,
+    ) -> Result<(), String> {
         let logits = self.logits(window, rows, span, false)?;
         self.sweep(window, rows, span, logits, Sweep::Gradients)?;
         let (groups, losses) = (self.groups(span), self.scratch().losses.buffer());
-        let sums = self.class_losses.buffer();
+        let sums = (self.class_losses.buffer(), self.losses_from(chain, span.groups.start));
         self.queue.launch(&sweeps::class_losses(rows.len(), groups, losses, sums))
     }
 

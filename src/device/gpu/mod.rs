@@ -5,6 +5,7 @@
 
 mod blocks;
 mod bounds;
+mod chains;
 mod check;
 pub(crate) mod choice;
 pub mod cuda;
@@ -48,8 +49,8 @@ pub(crate) use self::scores::Rest;
 pub(crate) use self::wave::{Visitor, Wave};
 use super::host::{Host, Instructions};
 use super::{
-    Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Joint,
-    JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
+    AllRows, Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches,
+    Joint, JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
 };
 use crate::error::{Error, Exit, Result};
 use crate::labels::Labels;
@@ -342,9 +343,10 @@ impl Device for Gpu {
         &mut self,
         blocks: &mut Blocks<FullBatches>,
         rows: &Rows,
+        all: &AllRows,
         pace: &mut Pace,
     ) -> Result<()> {
-        self.told(self.queue.alive().and_then(|()| blocks.evaluate(rows, pace)))
+        self.told(self.queue.alive().and_then(|()| blocks.evaluate(rows, all, pace)))
     }
 
     fn advance(

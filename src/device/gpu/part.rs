@@ -17,13 +17,15 @@ pub(super) struct Part<S> {
     /// None where there are no blocks.
     pub(super) held: Option<Held>,
     pub(super) own: RefCell<Vec<Own<S>>>,
-    /// Of a mini-batch or a pass, as long as the parameters; made when first wanted.
-    pub(super) gradient: Option<Vector>,
+    /// Of a mini-batch or a pass, as long as the parameters, and of slices before the one under
+    /// way; made when first wanted.
+    pub(super) gradients: Vec<Vector>,
     /// Whether the next rows of a pass begin its sums.
     pub(super) begins: bool,
     /// dL/dv of a mini-batch.
     pub(super) slopes: Option<Memory>,
-    /// Of blocks that come and go what the host has of each.
+    /// What the host has of each block that comes and goes; of those that stay what it has of a
+    /// pass that goes slice by slice.
     pub(super) luggage: Vec<Luggage>,
 }
 
@@ -31,8 +33,8 @@ pub(super) struct Part<S> {
 #[derive(Default)]
 pub(super) struct Lent(Option<Scratch>, Option<Memory>);
 
-/// Memory for blocks that come and go, and for a gradient of theirs once they had one.
-pub(super) struct Room(pub(super) Held, pub(super) Option<Vector>);
+/// Memory for blocks that come and go, and for gradients of theirs once they had some.
+pub(super) struct Room(pub(super) Held, pub(super) Vec<Vector>);
 
 /// One of them, less what the device has.
 pub(super) struct Own<S> {
@@ -67,7 +69,8 @@ impl<S: Solving> Part<S> {
             let vectors = block.state.take_vectors();
             if held.is_none() {
                 let (layouts, count) = (layouts.clone(), vectors.len());
-                held = Some(Held::new(queue, layouts, epsilon, count, logits_bytes)?);
+                let new = Held::new(queue, layouts, epsilon, count, logits_bytes)?;
+                held = Some(new.with_chains(block.state.chains())?);
             }
             let held = held.as_ref().expect("just made");
             held.write(held.parameters(), index, &block.weights)?;
@@ -82,13 +85,13 @@ impl<S: Solving> Part<S> {
             own.push(Own { block, weights, average: Weak::new() });
         }
         let (own, luggage) = (RefCell::new(own), Vec::new());
-        Ok(Part { held, own, gradient: None, begins: true, slopes: None, luggage })
+        Ok(Part { held, own, gradients: Vec::new(), begins: true, slopes: None, luggage })
     }
 
     /// Blocks that come, less what is in their luggage, in this memory; and their way there, with
     /// `what` of each, during which nobody works on them.
     pub(super) fn coming(
-        Room(mut held, gradient): Room,
+        Room(mut held, gradients): Room,
         blocks: Vec<(ClassBlock<S>, Luggage)>,
         what: &[Which],
     ) -> (Part<S>, Trip) {
@@ -101,7 +104,7 @@ impl<S: Solving> Part<S> {
         let each = (0..own.len()).flat_map(|block| what.iter().map(move |what| (block, *what)));
         let trip = Trip::new(each, tables);
         let (held, own) = (Some(held), RefCell::new(own));
-        (Part { held, own, gradient, begins: true, slopes: None, luggage }, trip)
+        (Part { held, own, gradients, begins: true, slopes: None, luggage }, trip)
     }
 
     /// The way home of `what` of each of those blocks, on which nobody works any more. Weights that
@@ -125,7 +128,7 @@ impl<S: Solving> Part<S> {
                 let travels = match which {
                     Which::Weights => fresh,
                     Which::Vector(_) => !same,
-                    Which::Gradient | Which::Losses => true,
+                    Which::Gradient | Which::Losses(_) => true,
                 };
                 if travels {
                     numbers.push((block, *which));
@@ -145,7 +148,7 @@ impl<S: Solving> Part<S> {
     /// The blocks with their luggage, and the memory that they were in.
     pub(super) fn leave(self) -> (Vec<(ClassBlock<S>, Luggage)>, Room) {
         let blocks = self.own.into_inner().into_iter().map(|own| own.block);
-        let room = Room(self.held.expect("blocks that came"), self.gradient);
+        let room = Room(self.held.expect("blocks that came"), self.gradients);
         (blocks.zip(self.luggage).collect(), room)
     }
 
@@ -159,11 +162,17 @@ impl<S: Solving> Part<S> {
 
     /// What the device does next, with a gradient's room.
     pub(super) fn parts(&mut self) -> Result<(&mut Held, &Vector), String> {
+        let (held, gradients) = self.parts_with(1)?;
+        Ok((held, &gradients[0]))
+    }
+
+    /// The same with room for so many gradients at least.
+    pub(super) fn parts_with(&mut self, count: usize) -> Result<(&mut Held, &[Vector]), String> {
         let held = self.held.as_mut().expect("a block");
-        if self.gradient.is_none() {
-            self.gradient = Some(held.zeros()?);
+        while self.gradients.len() < count {
+            self.gradients.push(held.zeros()?);
         }
-        Ok((held, self.gradient.as_ref().expect("just made")))
+        Ok((held, &self.gradients))
     }
 
     /// A block's weights: the same as long as somebody holds them and they don't change.

@@ -11,7 +11,7 @@ use super::luggage::{Luggage, Trip, Which};
 use super::part::{Part, Room};
 use super::queue::Queue;
 use super::waiting::MOMENT;
-use crate::device::host::HeldBlocks;
+use crate::device::host::{Complete, HeldBlocks};
 use crate::device::{ClassBlock, FullBatches, Joint, MiniBatches, Pace, Solving};
 use crate::model::spec::Dummy;
 use crate::progress::tick;
@@ -23,8 +23,9 @@ pub(super) trait Travels: Solving + Sized {
     /// How they learn on the device.
     type Guest: Solving;
 
-    /// What goes up of each block that keeps so many vectors, and what comes home.
-    fn what(vectors: usize) -> [Vec<Which>; 2];
+    /// What goes up of each block that keeps so many vectors and chains of losses, and what comes
+    /// home.
+    fn what(vectors: usize, chains: usize) -> [Vec<Which>; 2];
 
     /// Blocks that set out, and what remains at home of them.
     fn set_out(home: &mut HeldBlocks<Self>) -> Vec<(ClassBlock<Self::Guest>, Luggage)>;
@@ -56,6 +57,8 @@ pub(super) struct Rooms {
     sizes: (f32, usize, usize),
     /// Whether a gradient comes and goes.
     gradient: bool,
+    /// Chains of losses of each class.
+    chains: usize,
 }
 
 /// A run that is on its way or there: its place, its blocks and the way.
@@ -83,15 +86,15 @@ impl Rooms {
         (most, extent): (usize, Extent),
         like: (usize, Dummy),
         sizes: (f32, usize, usize),
-        gradient: bool,
+        (gradient, chains): (bool, usize),
     ) -> Rooms {
         let (queue, free) = (queue.clone(), Vec::new());
-        Rooms { queue, extent, most, unmade: most, free, like, sizes, gradient }
+        Rooms { queue, extent, most, unmade: most, free, like, sizes, gradient, chains }
     }
 
-    /// Vectors that a block there keeps.
-    fn vectors(&self) -> usize {
-        self.sizes.1
+    /// What goes up of a block there, and what comes home.
+    fn what<S: Travels>(&self) -> [Vec<Which>; 2] {
+        S::what(self.sizes.1, self.chains)
     }
 
     fn any(&self) -> bool {
@@ -107,9 +110,10 @@ impl Rooms {
             return Ok(None);
         }
         let held = Held::with_room(&self.queue, self.extent, self.like, self.sizes)?;
-        let gradient = if self.gradient { Some(held.zeros()?) } else { None };
+        let held = held.with_chains(self.chains)?;
+        let gradients = if self.gradient { vec![held.zeros()?] } else { Vec::new() };
         self.unmade -= 1;
-        Ok(Some(Room(held, gradient)))
+        Ok(Some(Room(held, gradients)))
     }
 
     pub(super) fn give(&mut self, room: Room) {
@@ -153,7 +157,7 @@ impl<'a, S: Travels> Shuttle<'a, S> {
             let Place::Home(home) = &mut self.places[index] else { panic!("at home") };
             let room = self.rooms.take()?.expect("just seen");
             let blocks = S::set_out(home);
-            let (part, trip) = Part::coming(room, blocks, &S::what(self.rooms.vectors())[0]);
+            let (part, trip) = Part::coming(room, blocks, &self.rooms.what::<S>()[0]);
             self.coming = Some(Run(index, part, trip));
             some = true;
         }
@@ -202,7 +206,7 @@ impl<'a, S: Travels> Shuttle<'a, S> {
     /// Has one go home, if there is any: whether there is.
     fn send_home(&mut self) -> bool {
         let Some((index, mut part)) = self.worked.pop_front() else { return false };
-        let trip = part.going(&S::what(self.rooms.vectors())[1]);
+        let trip = part.going(&self.rooms.what::<S>()[1]);
         self.going = Some(Run(index, part, trip));
         true
     }
@@ -252,9 +256,10 @@ impl Travels for MiniBatches {
         Box::new(part)
     }
 
-    fn what(vectors: usize) -> [Vec<Which>; 2] {
+    fn what(vectors: usize, chains: usize) -> [Vec<Which>; 2] {
         let vectors = (0..vectors).map(Which::Vector);
-        let all = [Which::Weights].into_iter().chain(vectors).chain([Which::Losses]);
+        let losses = (0..chains).map(Which::Losses);
+        let all = [Which::Weights].into_iter().chain(vectors).chain(losses);
         let all: Vec<Which> = all.collect();
         [all.clone(), all]
     }
@@ -266,6 +271,7 @@ impl Travels for MiniBatches {
                 vectors: block.state.take_vectors(),
                 gradient: Vec::new(),
                 losses: block.state.losses.clone(),
+                complete: Complete::default(),
             };
             (block, luggage)
         };
@@ -289,8 +295,8 @@ impl Travels for MiniBatches {
 impl Travels for FullBatches {
     type Guest = ();
 
-    fn what(_: usize) -> [Vec<Which>; 2] {
-        let sums = vec![Which::Gradient, Which::Losses];
+    fn what(_: usize, _: usize) -> [Vec<Which>; 2] {
+        let sums = vec![Which::Gradient, Which::Losses(0)];
         [[vec![Which::Weights], sums.clone()].concat(), sums]
     }
 
@@ -306,8 +312,8 @@ impl Travels for FullBatches {
 impl Travels for Joint {
     type Guest = ();
 
-    fn what(_: usize) -> [Vec<Which>; 2] {
-        [vec![Which::Weights], vec![Which::Gradient, Which::Losses]]
+    fn what(_: usize, _: usize) -> [Vec<Which>; 2] {
+        [vec![Which::Weights], vec![Which::Gradient, Which::Losses(0)]]
     }
 
     fn set_out(home: &mut HeldBlocks<Joint>) -> Vec<(ClassBlock<()>, Luggage)> {
@@ -325,9 +331,9 @@ fn frozen<S>(home: &mut HeldBlocks<S>) -> Vec<(ClassBlock<()>, Luggage)> {
     let frozen = |index| {
         let ClassBlock { layout, weights, .. } = home.of(index);
         let (layout, weights) = (layout.clone(), weights.clone());
-        let (gradient, losses) = home.take_sums(index);
+        let (gradient, losses, complete) = home.take_sums(index);
         let block = ClassBlock { layout, weights: Default::default(), state: () };
-        (block, Luggage { weights, vectors: Vec::new(), gradient, losses })
+        (block, Luggage { weights, vectors: Vec::new(), gradient, losses, complete })
     };
     (0..count).map(frozen).collect()
 }
@@ -335,6 +341,6 @@ fn frozen<S>(home: &mut HeldBlocks<S>) -> Vec<(ClassBlock<()>, Luggage)> {
 /// Their sums of a pass or a mini-batch, which are back.
 fn take_sums<S>(home: &mut HeldBlocks<S>, blocks: Vec<(ClassBlock<()>, Luggage)>) {
     for (index, (_, luggage)) in blocks.into_iter().enumerate() {
-        home.put_sums(index, (luggage.gradient, luggage.losses));
+        home.put_sums(index, (luggage.gradient, luggage.losses, luggage.complete));
     }
 }

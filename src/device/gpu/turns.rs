@@ -8,9 +8,7 @@ use std::thread::sleep;
 use super::blocks::{Blocks, Place};
 use super::failure;
 use super::luggage::{Luggage, Which};
-use super::mixture::Sums;
 use super::part::{Part, Room};
-use super::queue::Queue;
 use super::rows::Rows;
 use super::waiting::MOMENT;
 use crate::device::{Between, ClassBlock, Learn, MiniBatches, Pace, Solving, Turn};
@@ -82,7 +80,6 @@ impl Blocks<MiniBatches> {
         let batch = turn.rows.clone();
         let home = matches!(self.at_mut(turn.block), (Place::Home(_), _));
         let room = if home { Some(self.room()?) } else { None };
-        let queue = self.queue.clone();
         match (self.at_mut(turn.block), room) {
             ((Place::Home(home), own), Some(room)) => {
                 let ClassBlock { layout, weights, state } = home.of_mut(own);
@@ -90,20 +87,21 @@ impl Blocks<MiniBatches> {
                     ClassBlock { layout: layout.clone(), weights: Arc::default(), state: () };
                 let (weights, losses) = (weights.clone(), state.losses.clone());
                 let luggage = Luggage { weights, losses, ..Luggage::default() };
-                let what = [Which::Weights, Which::Losses];
+                let chains = (0..how.slices).map(Which::Losses);
+                let what: Vec<Which> = [Which::Weights].into_iter().chain(chains).collect();
                 let (mut part, mut trip) = Part::coming(room, vec![(block, luggage)], &what);
                 while !trip.over() {
                     if !trip.up(&part)? {
                         sleep(MOMENT);
                     }
                 }
-                let gradient = part.gradient(&queue, rows, how, (0, batch))?;
+                let gradient = part.gradient_of(rows, how, (0, batch))?;
                 state.losses = part.held().losses(0)?;
                 let (_, room) = part.leave();
                 self.rooms.as_mut().expect("where it came from").give(room);
                 Ok(gradient)
             }
-            ((Place::Here(part), own), _) => part.gradient(&queue, rows, how, (own, batch)),
+            ((Place::Here(part), own), _) => part.gradient_of(rows, how, (own, batch)),
             _ => panic!("a room for those that come"),
         }
     }
@@ -140,27 +138,13 @@ impl Blocks<MiniBatches> {
 
 impl<S: Solving> Part<S> {
     /// A block's gradient over the rows of a mini-batch that it learns from, on the host.
-    fn gradient(
+    fn gradient_of(
         &mut self,
-        queue: &Queue,
         rows: &Rows,
         how: &Learn,
         (block, batch): (usize, Range<usize>),
     ) -> Told<Vec<f32>> {
-        let run = block..block + 1;
-        let drawn = match how.negatives {
-            Some(negatives) => {
-                let layout = &self.held().layouts[block];
-                Some(rows.draw(queue, negatives, layout, batch.clone())?)
-            }
-            None => None,
-        };
-        let (window, own) = match &drawn {
-            Some(drawn) => (drawn, 0..drawn.rows()),
-            None => (&rows.window, batch),
-        };
-        let (held, gradient) = self.parts()?;
-        held.expert_gradient(window, own, run, gradient, Sums::Begin)?;
-        held.read(gradient, block)
+        let sum = self.gradient(rows, how, block..block + 1, batch)?;
+        self.held().read(&self.gradients[sum], block)
     }
 }

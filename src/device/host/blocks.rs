@@ -1,85 +1,64 @@
-//! Own class blocks on the host: a thread takes a block through a whole window, while its weights
-//! and its solver's state are hot; blocks that are left when threads don't come out even are shared
-//! by all threads.
+//! Own class blocks on the host, each with the sums under way. Threads take blocks; those that are
+//! left when threads don't come out even are shared by all threads.
 
-use std::ops::Range;
+use std::mem::take;
 use std::sync::Arc;
 
+use super::carry::{Carry, Complete};
 use super::clipping::{scale_by_variable, squares_by_variable};
-use super::drawn::Drawn;
 use super::rows::Rows;
-use super::searches::{Pass, advance_classes};
-use crate::device::{
-    Between, ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Pace,
-    Turn, VARIABLES,
-};
+use crate::device::{ClassBlock, Joint, JointStep, Leaves, VARIABLES};
 use crate::error::Result;
-use crate::kernel::mixture::{
-    Block, Kernel, both_gradients, expert_gradient, fresh_expert_gradient, transpose,
-};
-use crate::kernel::vector::Instructions;
-use crate::model::LANES;
-use crate::optim::{MiniBatch, Offered, Step};
+use crate::kernel::mixture::{Block, Kernel, both_gradients, fresh_expert_gradient, transpose};
+use crate::optim::{MiniBatch, Step};
 use crate::team::Team;
 
 /// Class blocks that learn in the way S.
 pub struct HeldBlocks<S> {
-    blocks: Vec<Own<S>>,
-    /// A gradient for each thread, of the block that it works on.
-    gradients: Vec<Vec<f32>>,
+    pub(super) blocks: Vec<Own<S>>,
+    /// Gradients of slices for each thread, of the block that it works on.
+    pub(super) carries: Vec<Carry>,
 }
+
+/// A block's gradient and losses of a pass or of its slice, or of a mini-batch, and those of slices
+/// before it.
+pub(crate) type Sums = (Vec<f32>, Vec<f64>, Complete);
 
 /// One class block, its gradient and its losses.
-struct Own<S> {
-    block: ClassBlock<S>,
-    /// Of the pass or the mini-batch under way; empty before the first, and where gradients don't
-    /// outlast a block's mini-batch.
-    gradient: Vec<f32>,
-    /// [groups][16], of the pass under way.
-    losses: Vec<f64>,
-}
-
-/// One thread's kernel with the gradient that it makes.
-pub(crate) struct KernelAndGradient<'a> {
-    pub(crate) kernel: &'a mut Kernel,
-    pub(crate) gradient: &'a mut Vec<f32>,
-}
-
-impl KernelAndGradient<'_> {
-    /// Pairs of one kernel and one gradient each; there are equally many.
-    pub(crate) fn team<'a>(
-        kernels: &'a mut [Kernel],
-        gradients: &'a mut [Vec<f32>],
-    ) -> Vec<KernelAndGradient<'a>> {
-        let places = kernels.iter_mut().zip(gradients);
-        places.map(|(kernel, gradient)| KernelAndGradient { kernel, gradient }).collect()
-    }
-}
-
-impl AsMut<Kernel> for KernelAndGradient<'_> {
-    fn as_mut(&mut self) -> &mut Kernel {
-        self.kernel
-    }
+pub(super) struct Own<S> {
+    pub(super) block: ClassBlock<S>,
+    /// Of the pass, its slice or the mini-batch under way; empty before the first, and where
+    /// gradients don't outlast a block's mini-batch.
+    pub(super) gradient: Vec<f32>,
+    /// [groups][16], of the same.
+    pub(super) losses: Vec<f64>,
+    /// Slices before it, where there are several.
+    pub(super) complete: Complete,
 }
 
 impl<S> ClassBlock<S> {
-    fn at_rest(&self) -> Block<'_> {
+    pub(super) fn at_rest(&self) -> Block<'_> {
         Block { layout: &self.layout, parameters: &self.weights }
     }
 }
 
 impl<S> Own<S> {
     /// Room for a gradient and for losses, zeros where there was none.
-    fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self) {
         self.gradient.resize(self.block.layout.parameters(), 0.0);
-        self.losses.resize(self.block.layout.groups.len() * LANES, 0.0);
+        self.losses.resize(self.block.layout.lanes(), 0.0);
     }
 }
 
 impl<S> HeldBlocks<S> {
     pub(crate) fn new(blocks: Vec<ClassBlock<S>>) -> HeldBlocks<S> {
-        let own = |block| Own { block, gradient: Vec::new(), losses: Vec::new() };
-        HeldBlocks { blocks: blocks.into_iter().map(own).collect(), gradients: Vec::new() }
+        let own = |block| Own {
+            block,
+            gradient: Vec::new(),
+            losses: Vec::new(),
+            complete: Complete::default(),
+        };
+        HeldBlocks { blocks: blocks.into_iter().map(own).collect(), carries: Vec::new() }
     }
 
     pub(crate) fn of(&self, index: usize) -> &ClassBlock<S> {
@@ -100,232 +79,21 @@ impl<S> HeldBlocks<S> {
     }
 
     /// Takes a block's gradient and losses of the pass or the mini-batch under way.
-    pub(crate) fn take_sums(&mut self, index: usize) -> (Vec<f32>, Vec<f64>) {
+    pub(crate) fn take_sums(&mut self, index: usize) -> Sums {
         let own = &mut self.blocks[index];
         own.make_room();
-        (std::mem::take(&mut own.gradient), std::mem::take(&mut own.losses))
+        (take(&mut own.gradient), take(&mut own.losses), take(&mut own.complete))
     }
 
     /// Puts them back, as they are now.
-    pub(crate) fn put_sums(&mut self, index: usize, (gradient, losses): (Vec<f32>, Vec<f64>)) {
-        (self.blocks[index].gradient, self.blocks[index].losses) = (gradient, losses);
+    pub(crate) fn put_sums(&mut self, index: usize, sums: Sums) {
+        let own = &mut self.blocks[index];
+        (own.gradient, own.losses, own.complete) = sums;
     }
 
     /// Losses of each block, of the pass or the mini-batch under way.
     pub(crate) fn losses(&self) -> impl Iterator<Item = Vec<f64>> {
         self.blocks.iter().map(|own| own.losses.clone())
-    }
-}
-
-impl HeldBlocks<MiniBatches> {
-    /// Takes every block that still learns through the mini-batches of the window that it hasn't
-    /// seen.
-    pub(crate) fn learn(
-        &mut self,
-        kernels: &mut [Kernel],
-        rows: &Rows,
-        how: &Learn,
-        pace: &mut Pace,
-    ) {
-        self.gradients.resize_with(kernels.len(), Vec::new);
-        let stopped = pace.stopping();
-        let blocks = self.blocks.iter_mut().map(|own| &mut own.block);
-        let blocks = blocks.filter(|block| !block.state.converged).collect();
-        let learn = |team: &mut Team<KernelAndGradient>, block: &mut ClassBlock<MiniBatches>| {
-            let (count, instructions) = (rows.labels().rows(), instructions_of(team));
-            let mut gradient = std::mem::take(team.own().gradient);
-            let mut drawn = Drawn::new(block.layout.width);
-            for batch in block.state.left(rows.first, count, how.batch) {
-                if stopped() {
-                    break;
-                }
-                block.gradient(team, rows, how, batch.clone(), (&mut drawn, &mut gradient));
-                block.step(team, instructions, how, (rows.first, batch), &gradient);
-            }
-            *team.own().gradient = gradient;
-        };
-        let mut threads = KernelAndGradient::team(kernels, &mut self.gradients);
-        Team::new(&mut threads).polling(&mut || pace.poll()).together(blocks, learn);
-    }
-
-    /// The same where something stands between gradient and step: mini-batch by mini-batch over all
-    /// blocks, in turns that are the same on all ranks, of which one is on its way while the next
-    /// one's gradient is made. Where `between` says that the run stops, no further turn begins, and
-    /// those under way change nothing.
-    pub(crate) fn learn_in_turns(
-        &mut self,
-        kernels: &mut [Kernel],
-        rows: &Rows,
-        how: &Learn,
-        between: &mut dyn Between,
-        pace: &mut Pace,
-    ) -> Result<()> {
-        let count = rows.labels().rows();
-        let mut gradients = vec![Vec::new(); kernels.len()];
-        let mut threads = KernelAndGradient::team(kernels, &mut gradients);
-        let team = &mut Team::new(&mut threads);
-        for from in (0..count).step_by(how.batch) {
-            let batch = from..(from + how.batch).min(count);
-            let mut under_way: Option<(Turn, Vec<f64>)> = None;
-            let blocks: Vec<usize> = (0..self.blocks.len())
-                .filter(|index| self.of(*index).state.wants(rows.first + batch.end))
-                .collect();
-            for index in blocks.into_iter().map(Some).chain([None]) {
-                let next = index.map(|block| {
-                    let turn = Turn { block, rows: batch.clone() };
-                    let block = self.of_mut(block);
-                    let (losses, mut gradient) = (block.state.losses.clone(), Vec::new());
-                    let drawn = &mut Drawn::new(block.layout.width);
-                    block.gradient(team, rows, how, batch.clone(), (drawn, &mut gradient));
-                    pace.poll();
-                    between.give(&turn, gradient, pace.stopped()).map(|()| (turn, losses))
-                });
-                let next = next.transpose()?;
-                let Some((turn, losses)) = std::mem::replace(&mut under_way, next) else {
-                    continue;
-                };
-                let Some(gradient) = between.summed(&turn, pace)? else {
-                    self.of_mut(turn.block).state.losses = losses;
-                    if let Some((turn, losses)) = under_way {
-                        between.summed(&turn, pace)?;
-                        self.of_mut(turn.block).state.losses = losses;
-                    }
-                    return Ok(());
-                };
-                let instructions = instructions_of(team);
-                let block = self.of_mut(turn.block);
-                block.step(team, instructions, how, (rows.first, turn.rows), &gradient);
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn swap_averages(&mut self) {
-        for Own { block, .. } in &mut self.blocks {
-            if let Some(average) = &mut block.state.average {
-                std::mem::swap(&mut average.weights, &mut block.weights);
-            }
-        }
-    }
-
-    pub(crate) fn end_epoch(&mut self, tolerance: f64) {
-        self.blocks.iter_mut().for_each(|own| own.block.state.end_epoch(tolerance));
-        self.gradients = Vec::new();
-    }
-}
-
-fn instructions_of(team: &mut Team<KernelAndGradient>) -> Instructions {
-    team.own().kernel.gemm().instructions()
-}
-
-impl ClassBlock<MiniBatches> {
-    /// The gradient over the rows of a mini-batch from which the block learns; its losses go to the
-    /// epoch's.
-    fn gradient(
-        &mut self,
-        team: &mut Team<KernelAndGradient>,
-        window: &Rows,
-        how: &Learn,
-        batch: Range<usize>,
-        (drawn, gradient): (&mut Drawn, &mut Vec<f32>),
-    ) {
-        gradient.resize(self.weights.len(), 0.0);
-        let (mut passing, mut rows) = (window.passing(), batch);
-        if let Some(negatives) = how.negatives {
-            drawn.draw(negatives, &self.layout, passing, rows, window.first);
-            (passing, rows) = (drawn.passing(), 0..drawn.rows());
-        }
-        let block = Block { layout: &self.layout, parameters: &self.weights };
-        let losses = &mut self.state.losses;
-        match rows.is_empty() {
-            true => gradient.fill(0.0),
-            false => fresh_expert_gradient(team, block, passing, rows, gradient, losses),
-        }
-    }
-
-    /// The step by a mini-batch's gradient, which is the sum over its rows. The window's first row
-    /// is the `first` of the epoch.
-    pub(crate) fn step<T: Send>(
-        &mut self,
-        team: &mut Team<T>,
-        instructions: Instructions,
-        how: &Learn,
-        (first, batch): (usize, Range<usize>),
-        gradient: &[f32],
-    ) {
-        let step = Step {
-            learning_rate: how.learning_rate,
-            scale: 1.0 / batch.len() as f32,
-            l2: how.l2,
-            decayed: self.layout.biases(),
-        };
-        let weights = Arc::make_mut(&mut self.weights);
-        self.state.solver.step(team, instructions, weights, gradient, step);
-        if let Some(average) = &mut self.state.average {
-            average.step(team, instructions, weights);
-        }
-        self.state.rows = first + batch.end;
-    }
-}
-
-impl HeldBlocks<FullBatches> {
-    /// The blocks that still search.
-    fn searching(&mut self) -> impl Iterator<Item = &mut Own<FullBatches>> {
-        self.blocks.iter_mut().filter(|own| !own.block.state.converged())
-    }
-
-    /// Adds what a window's rows give to every class's value and gradient.
-    pub(crate) fn evaluate(&mut self, mut team: Team<Kernel>, rows: &Rows, pace: &mut Pace) {
-        let (passing, stopped) = (rows.passing(), pace.stopping());
-        let all = 0..rows.labels().rows();
-        let evaluate = |team: &mut Team<Kernel>, own: &mut Own<FullBatches>| {
-            if !stopped() {
-                own.make_room();
-                let Own { block, gradient, losses } = own;
-                expert_gradient(team, block.at_rest(), passing, all.clone(), gradient, losses);
-            }
-        };
-        let blocks = self.searching().collect();
-        team.polling(&mut || pace.poll()).together(blocks, evaluate);
-    }
-
-    /// Gives every search its objective, mean loss + l2 |w|^2 / 2, and its gradient, and moves its
-    /// class to the next trial.
-    pub(crate) fn advance(
-        &mut self,
-        mut team: Team<Kernel>,
-        rows: usize,
-        l2: f64,
-        offered: &Offered,
-    ) {
-        team.for_each(self.searching().collect::<Vec<_>>(), |kernel, own| {
-            own.advance(kernel, rows, l2, offered);
-        });
-    }
-
-    pub(crate) fn forget(&mut self) {
-        self.blocks.iter_mut().for_each(Own::forget);
-    }
-
-    pub(crate) fn settle(&mut self) {
-        for Own { block: ClassBlock { layout, weights, state }, .. } in &mut self.blocks {
-            state.settle(layout, Arc::<Vec<f32>>::make_mut(weights));
-        }
-    }
-}
-
-impl Own<FullBatches> {
-    fn forget(&mut self) {
-        self.gradient.fill(0.0);
-        self.losses.fill(0.0);
-    }
-
-    fn advance(&mut self, kernel: &mut Kernel, rows: usize, l2: f64, offered: &Offered) {
-        self.make_room();
-        let ClassBlock { layout, weights, state } = &mut self.block;
-        let pass = Pass { losses: &self.losses, gradient: &self.gradient, rows, l2 };
-        advance_classes(kernel, layout, Arc::<Vec<f32>>::make_mut(weights), state, pass, offered);
-        self.forget();
     }
 }
 
@@ -349,7 +117,7 @@ impl HeldBlocks<Joint> {
             let wanted = slopes.is_some();
             let work = |team: &mut Team<Kernel>, (own, dv): Item| {
                 own.make_room();
-                let Own { block, gradient, losses } = own;
+                let Own { block, gradient, losses, .. } = own;
                 let (block, all) = (block.at_rest(), all.clone());
                 losses.fill(0.0);
                 match wanted {

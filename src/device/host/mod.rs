@@ -2,8 +2,11 @@
 //! its own, on the host's memory. Goes block by block.
 
 mod blocks;
+mod carry;
 mod clipping;
 mod drawn;
+mod full_batches;
+mod learn;
 mod network;
 mod rows;
 mod searches;
@@ -11,15 +14,16 @@ mod visits;
 
 use std::sync::Arc;
 
-pub(crate) use self::blocks::{HeldBlocks, KernelAndGradient};
+pub(crate) use self::blocks::HeldBlocks;
+pub(crate) use self::carry::{Carry, Complete, KernelAndCarry};
 pub(crate) use self::clipping::squares_of_panels;
 pub(crate) use self::network::{Network, Wave};
 pub(crate) use self::rows::Rows;
 pub(crate) use self::searches::{Pass, advance_classes};
 pub(crate) use self::visits::Visitor;
 use super::{
-    Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Joint,
-    JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
+    AllRows, Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches,
+    Joint, JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
 };
 use crate::error::Result;
 use crate::kernel::mixture::Kernel;
@@ -277,9 +281,10 @@ impl Device for Host {
         &mut self,
         blocks: &mut HeldBlocks<FullBatches>,
         rows: &Rows,
+        all: &AllRows,
         pace: &mut Pace,
     ) -> Result<()> {
-        blocks.evaluate(self.team(), rows, pace);
+        blocks.evaluate(self.team(), rows, all, pace);
         Ok(())
     }
 

@@ -125,6 +125,11 @@ impl Layout {
             && self.groups.len() == self.experts.len().div_ceil(LANES)
     }
 
+    /// Number of lanes of classes, filling included.
+    pub(crate) fn lanes(&self) -> usize {
+        self.groups.len() * LANES
+    }
+
     /// Number of columns of logits, filling included.
     pub fn columns(&self) -> usize {
         self.panels * LANES

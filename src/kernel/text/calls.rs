@@ -262,6 +262,12 @@ pub fn step(
     each(kernel, 128, count, arguments)
 }
 
+/// left += right, of `count` numbers from `from` on.
+pub fn add((from, count): (usize, usize), left: Buffer, right: Buffer) -> Launch {
+    let arguments = vec![long(count), long(from), Argument::Buffer(left), Argument::Buffer(right)];
+    each("add", 128, count, arguments)
+}
+
 /// mean += share (weights - mean), of `count` numbers from `from` on.
 pub fn average((from, count): (usize, usize), share: f32, weights: Buffer, mean: Buffer) -> Launch {
     use Argument::Buffer as At;

@@ -93,11 +93,17 @@ pub fn sweep(
     each("sweep", 128, items, arguments)
 }
 
-/// Adds the losses `[rows][groups][16]` to the sums in float64 of these groups' classes.
-pub fn class_losses(rows: usize, groups: Groups, losses: Buffer, sums: Buffer) -> Launch {
+/// Adds the losses `[rows][groups][16]` to the sums in float64 of these groups' classes, which
+/// begin at a number of `sums`.
+pub fn class_losses(
+    rows: usize,
+    groups: Groups,
+    losses: Buffer,
+    (sums, first): (Buffer, usize),
+) -> Launch {
     use Argument::Buffer as At;
     let lanes = groups.count * LANES;
-    let first = int(groups.first * LANES);
+    let first = int(first);
     let arguments = vec![int(rows), int(lanes), At(losses), At(sums), first];
     each("class_losses", 32, lanes, arguments)
 }

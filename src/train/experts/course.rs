@@ -74,7 +74,7 @@ impl<D: Device> ExpertsCourse<D> {
             wanted.map(|layout| EarlyStopping::new(layout, job.class_patience)).collect();
         let blocks = match job.solver {
             Solver::MiniBatch(solver) => {
-                let new = |layout| MiniBatches::new(layout, solver, job.averaging);
+                let new = |layout| MiniBatches::new(layout, solver, job.averaging, job.row_slices);
                 let blocks = hold(device, experts, layouts().map(new).collect())?;
                 OwnBlocks::MiniBatch(LearningBlocks { blocks, stopping })
             }

@@ -16,7 +16,9 @@ use super::first_error::FirstError;
 use super::held_blocks::{hide, show};
 use super::state::State;
 use crate::comm::Comm;
-use crate::device::{ByEpoch, Device, Dropout, FullBatches, Learn, MiniBatches, Negatives, Pace};
+use crate::device::{
+    AllRows, ByEpoch, Device, Dropout, FullBatches, Learn, MiniBatches, Negatives, Pace, Slices,
+};
 use crate::error::{Error, Result};
 use crate::flow::own_rows::OwnRows;
 use crate::flow::windows::{Order, Travel};
@@ -133,9 +135,9 @@ impl ExpertStep<'_> {
         let order = Permutation::new(self.seed, Purpose::RowOrder, stream, rows);
         let travel = self.travel(Order::Shuffled(order), self.dropout(epoch));
         let mut windows = self.comm.agree(travel.windows(going.position.rows))?;
-        let ExpertsJob { batch, learning_rate, l2, .. } = *self.job;
+        let ExpertsJob { batch, row_slices: slices, learning_rate, l2, .. } = *self.job;
         let negatives = self.negatives(epoch, model.shape.class_count);
-        let how = Learn { batch, learning_rate, l2, negatives };
+        let how = Learn { batch, slices, learning_rate, l2, negatives };
         loop {
             let blocks = &mut going.held.blocks;
             let passed = windows.pass(&mut state.device, |device, rows, pace| {
@@ -204,9 +206,10 @@ impl ExpertStep<'_> {
         let (device, blocks) = (&mut state.device, &mut going.held.blocks);
         let travel = self.travel(Order::Natural, None);
         let mut windows = self.comm.agree(travel.windows(0))?;
+        let all = AllRows { count: self.total_rows(), slices: Slices::all(self.job.row_slices) };
         loop {
             let visit = |device: &mut D, rows: &D::Rows, pace: &mut Pace| {
-                device.evaluate(blocks, rows, pace)
+                device.evaluate(blocks, rows, &all, pace)
             };
             let Some(passed) = windows.pass(device, visit).transpose() else { break };
             let outcome = passed.and_then(|_| self.comm.unless_stopped());

@@ -83,7 +83,8 @@ impl<D: Device> ExpertsCourse<D> {
                         1 => BlockRecord { learning: take(from)?, early_stopping: last(from)? },
                         _ => take(from)?,
                     };
-                    let (how, rows) = ((solver, job.averaging), (seen.clone(), job.batch));
+                    let how = (solver, job.averaging, job.row_slices);
+                    let rows = (seen.clone(), job.batch);
                     let fault = record.learning.fault(layout, how, rows);
                     let block = unless(record.learning, fault)?;
                     Ok((block, stopping(layout, job, record.early_stopping)?))

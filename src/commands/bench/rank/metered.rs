@@ -6,8 +6,8 @@ use super::meter::Meter;
 use super::steps::columns;
 use crate::cost::flops;
 use crate::device::{
-    Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Host, Joint,
-    JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
+    AllRows, Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Host,
+    Joint, JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
 };
 use crate::error::Result;
 use crate::labels::Labels;
@@ -232,9 +232,10 @@ impl Device for Metered<'_> {
         &mut self,
         blocks: &mut Self::Blocks<FullBatches>,
         rows: &Self::Rows,
+        all: &AllRows,
         pace: &mut Pace,
     ) -> Result<()> {
-        self.host.evaluate(blocks, rows, pace)
+        self.host.evaluate(blocks, rows, all, pace)
     }
 
     fn advance(
