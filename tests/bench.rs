@@ -59,6 +59,30 @@ fn kernels_and_stages_agree() {
     assert!(losses.windows(2).all(|pair| pair[0] == pair[1]), "{losses:?}");
 }
 
+/// Both flows between ranks that rest, and the turns of a grid of them, where one is named.
+#[test]
+fn turns_of_a_grid_are_a_flow() {
+    if common::without_mpi() {
+        return;
+    }
+    let overlap = |more: &str| {
+        let sizes = "--pieces 4 --mib 0.1 --polls 2 --repeat 1 --format json";
+        reelscale(&format!("bench overlap {sizes} {more}")).ranks(3).within(60)
+    };
+    for (more, expected) in [("", 2), ("--grid 2x1", 3), ("--grid 3x1", 3)] {
+        let text = overlap(more).stdout();
+        let rows: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let flows: Vec<&Value> = rows.iter().map(|row| &row["flow"]).collect();
+        assert_eq!(flows, ["experts travel", "rows travel", "turns"][..expected], "{more}");
+        assert!(rows.iter().all(|row| row["traffic_seconds"].as_f64() > Some(0.0)), "{text}");
+    }
+    for grid in ["1x3", "2x2"] {
+        let text = overlap(&format!("--grid {grid}")).fails_with(2);
+        assert!(text.contains(&format!("--grid: found {grid}, expected")), "{text}");
+    }
+}
+
 #[test]
 fn bad_sizes_are_refused() {
     let text = reelscale("bench mixture --classes 0 --experts 0").fails_with(2);

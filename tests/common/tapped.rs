@@ -11,6 +11,10 @@ use reelscale::{Comm, Error, Result};
 pub trait Tap: Send + Sync {
     /// Before a call of rank `rank`.
     fn before(&self, _rank: usize, _size: usize) {}
+    /// Whether a poll of rank `rank` sees what has come; it needn't.
+    fn sees(&self, _rank: usize) -> bool {
+        true
+    }
     /// After a call of rank `rank`: what it was given, and whose is which part of that.
     fn after(&self, _rank: usize, _arrived: &mut [u8], _parts: &[(usize, Range<usize>)]) {}
 }
@@ -38,7 +42,7 @@ struct TappedPending {
 
 impl Pending for TappedPending {
     fn poll(&mut self) -> bool {
-        self.pending.poll()
+        self.pending.poll() && self.tap.sees(self.own)
     }
 
     fn wait(self: Box<Self>) -> Buffers {

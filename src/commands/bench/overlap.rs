@@ -1,10 +1,14 @@
 //! `reelscale bench overlap`: how much of what travels is hidden behind work, through the flows of
 //! a real run. The work rests instead of computing, so that many ranks fit on few cores.
 
+mod turns;
+
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use self::turns::Turns;
 use super::{Measuring, at_least_one, median};
 use crate::comm::Comm;
 use crate::cost::flops;
@@ -15,16 +19,17 @@ use crate::flow::experts_travel::visit_blocks;
 use crate::flow::own_rows::{OwnRows, Room};
 use crate::flow::windows::{Order, Travel};
 use crate::labels::Labels;
-use crate::model::Matrix;
 use crate::model::experts::{Experts, layouts};
 use crate::model::spec::Dummy;
+use crate::model::{Layout, Matrix};
 use crate::partition::Grid;
 use crate::progress::tick;
 use crate::rng::{Permutation, Purpose};
 use crate::system;
 
-/// Class blocks that pass rows, and rows that pass class blocks, while ranks rest a given time for
-/// each: W, the work alone; T, the traffic alone; M, both; (W + T - M) / min(W, T) is hidden.
+/// Class blocks that pass rows, rows that pass class blocks, and turns of a grid's class blocks,
+/// while ranks rest a given time for each: W, the work alone; T, the traffic alone; M, both;
+/// (W + T - M) / min(W, T) is hidden.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Class blocks of a pass, and windows of an epoch.
@@ -39,6 +44,9 @@ pub(crate) struct Args {
     /// What the work of one takes, in milliseconds; 0: as long as its traffic.
     #[arg(long, default_value_t = 0.0)]
     rest_ms: f64,
+    /// Rows and columns of ranks, as 4x4, whose class blocks take turns, two in each column.
+    #[arg(long, value_name = "RxC", value_parser = turns::shape_of)]
+    grid: Option<(usize, usize)>,
 }
 
 /// Activations of a row and of a class.
@@ -66,11 +74,19 @@ pub(crate) fn run(comm: &Comm, measuring: &Measuring, args: &Args) -> Result<Vec
     let rows = Rows::new(comm, args.pieces, bytes);
     let of_blocks = |time| blocks_pass(comm, &experts, args.polls, time);
     let of_rows = |time| rows.pass(comm, args.polls, time);
+    let turns = args.grid.map(|shape| Turns::new(comm, shape, &layout(bytes, 1)[0])).transpose();
+    let turns = comm.agree(turns)?.map(RefCell::new);
+    let of_turns = |time| match &turns {
+        Some(turns) => turns.borrow_mut().pass(comm, (args.pieces, args.polls), time),
+        None => Ok(0.0),
+    };
     let mut found = Vec::new();
-    for (flow, pass) in [
+    let mut flows = vec![
         ("experts travel", &of_blocks as &dyn Fn(Duration) -> Result<f64>),
         ("rows travel", &of_rows),
-    ] {
+    ];
+    flows.extend(turns.as_ref().map(|_| ("turns", &of_turns as &dyn Fn(Duration) -> Result<f64>)));
+    for (flow, pass) in flows {
         let (mut all, mut processors) = (Vec::new(), Vec::new());
         // The first one opens connections.
         for turn in 0..=measuring.repeat {
@@ -110,12 +126,17 @@ fn slowest(comm: &Comm, seconds: f64) -> f64 {
     f64::from_bits(comm.max(seconds.to_bits()))
 }
 
-/// Class blocks of so many bytes, whose weights are zeros.
-fn blocks(comm: &Comm, count: usize, bytes: usize) -> Experts {
+/// Class blocks of so many bytes each.
+fn layout(bytes: usize, count: usize) -> Vec<Layout> {
     // Each column of a class has WIDTH weights and a bias.
     let class_bytes = flops::columns(1, 1) * (WIDTH + 1) * size_of::<f32>();
     let classes = (bytes / class_bytes).next_multiple_of(16).max(16);
-    let layouts = layouts(&vec![1; classes * count], Dummy::Learned, WIDTH, count);
+    layouts(&vec![1; classes * count], Dummy::Learned, WIDTH, count)
+}
+
+/// The same, whose weights are zeros.
+fn blocks(comm: &Comm, count: usize, bytes: usize) -> Experts {
+    let layouts = layout(bytes, count);
     let owners = comm.deal(layouts.len());
     let parameters = layouts[owners.own()].iter().map(|one| one.empty_parameters().into());
     Experts { parameters: parameters.collect(), owners, layouts }
