@@ -15,7 +15,7 @@ use reelscale::internals::cost::traffic::{
     Moved, Share, experts_travel, ordered_sum, windows_travel, windows_travel_in_grid,
 };
 use reelscale::internals::device::Host;
-use reelscale::internals::flow::experts_travel::visit_blocks;
+use reelscale::internals::flow::experts_travel::{AHEAD, visit_blocks};
 use reelscale::internals::flow::own_rows::{OwnRows, Room};
 use reelscale::internals::flow::windows::{Order, Travel};
 use reelscale::internals::job::Job;
@@ -170,7 +170,7 @@ fn stand_ins_of_a_thousand_ranks_move_what_formulas_say() {
                 let experts =
                     Experts { parameters: weights.collect(), owners, layouts: layouts.clone() };
                 let mut visited = 0;
-                visit_blocks(comm, &experts, |_, weights, _| {
+                visit_blocks(comm, &experts, AHEAD, |_, weights, _| {
                     visited += usize::from(weights.iter().all(|weight| weight.is_finite()));
                 });
                 assert_eq!(visited, layouts.len());

@@ -14,7 +14,7 @@ use reelscale::internals::cost::traffic::{
 };
 use reelscale::internals::data::Dataset;
 use reelscale::internals::device::Host;
-use reelscale::internals::flow::experts_travel::visit_blocks;
+use reelscale::internals::flow::experts_travel::{AHEAD, visit_blocks};
 use reelscale::internals::flow::own_rows::{OwnRows, Room};
 use reelscale::internals::flow::windows::{Order, Travel};
 use reelscale::internals::job::Job;
@@ -113,7 +113,7 @@ fn a_pass_of_the_shared_step_moves_each_class_block_once() {
             let own = layouts[owners.own()].iter().map(|one| one.empty_parameters().into());
             let parameters = own.collect();
             let experts = Experts { parameters, owners, layouts: layouts.clone() };
-            visit_blocks(comm, &experts, |_, _, _| ());
+            visit_blocks(comm, &experts, AHEAD, |_, _, _| ());
         });
         let owners = Owners::in_shares(layouts.len(), &shares, 0);
         check("shared step", &shares, found, |rank| experts_travel(&parameters, &owners, rank));

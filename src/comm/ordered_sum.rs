@@ -8,14 +8,39 @@ use std::ops::{AddAssign, Range};
 use bytemuck::Pod;
 
 use super::{Comm, Runs};
+use crate::team::Team;
 use crate::tree::{Node, Partials, nodes_of};
 
-fn add<T: Pod + AddAssign>(left: &mut [T], right: &[T]) {
-    left.iter_mut().zip(right).for_each(|(left, right)| *left += *right);
+/// Numbers that a thread adds at once, and of a total from many ranks at least.
+const STRETCH: usize = 1 << 15;
+const STRETCH_LEAST: usize = 1 << 10;
+
+/// What can be summed.
+pub trait Term: Pod + AddAssign + Send + Sync {}
+
+impl<T: Pod + AddAssign + Send + Sync> Term for T {}
+
+/// Does `work` with items of `all` numbers together, by as many of the threads as are worth it.
+fn by_threads<I: Send>(
+    threads: usize,
+    all: usize,
+    items: impl Iterator<Item = I> + Send,
+    work: impl Fn(I) + Sync,
+) {
+    let mut team = vec![(); threads.min(all.div_ceil(STRETCH)).max(1)];
+    Team::new(&mut team).for_each(items, |(), item| work(item));
 }
 
-fn plus<T: Pod + AddAssign>(mut left: Vec<T>, right: Vec<T>) -> Vec<T> {
-    add(&mut left, &right);
+fn add<T: Term>(threads: usize, left: &mut [T], right: &[T]) {
+    let all = left.len();
+    let items = left.chunks_mut(STRETCH).zip(right.chunks(STRETCH));
+    by_threads(threads, all, items, |(left, right)| {
+        left.iter_mut().zip(right).for_each(|(left, right)| *left += *right);
+    });
+}
+
+fn plus<T: Term>(threads: usize, mut left: Vec<T>, right: &[T]) -> Vec<T> {
+    add(threads, &mut left, right);
     left
 }
 
@@ -27,6 +52,7 @@ fn plus<T: Pod + AddAssign>(mut left: Vec<T>, right: Vec<T>) -> Vec<T> {
 pub struct OrderedSum<T> {
     /// What is summed, for errors.
     what: &'static str,
+    threads: usize,
     runs: Runs,
     next: usize,
     end: usize,
@@ -36,7 +62,7 @@ pub struct OrderedSum<T> {
     free: Vec<Vec<T>>,
 }
 
-impl<T: Pod + AddAssign> OrderedSum<T> {
+impl<T: Term> OrderedSum<T> {
     /// A sum of vectors of `length` elements, which are `what`; `runs[r]` are the leaves that rank
     /// r adds, in order and without gaps.
     pub fn new(comm: &Comm, what: &'static str, runs: Runs, length: usize) -> OrderedSum<T> {
@@ -45,7 +71,8 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
         );
         let Range { start: next, end } = runs[comm.rank()].clone();
         let partials = Partials::default();
-        OrderedSum { what, runs, next, end, length, partials, free: Vec::new() }
+        let threads = comm.threads();
+        OrderedSum { what, threads, runs, next, end, length, partials, free: Vec::new() }
     }
 
     /// A vector to make a leaf in. What it holds is left over from others.
@@ -65,11 +92,11 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
     /// Adds the next leaf of this rank's run.
     pub fn add(&mut self, leaf: Vec<T>) {
         assert!(leaf.len() == self.length && self.next < self.end, "a leaf too many or too long");
-        let free = &mut self.free;
-        self.partials.push(Node::leaf(self.next), leaf, |mut left, right| {
-            add(&mut left, &right);
+        let (threads, free) = (self.threads, &mut self.free);
+        self.partials.push(Node::leaf(self.next), leaf, |left, right| {
+            let sum = plus(threads, left, &right);
             free.push(right);
-            left
+            sum
         });
         self.next += 1;
     }
@@ -92,24 +119,77 @@ impl<T: Pod + AddAssign> OrderedSum<T> {
         assert_eq!(self.next, self.end, "a leaf is missing");
         let mine = slices[comm.rank()].len();
         if comm.size() == 1 {
-            let total = self.partials.total(plus);
+            let total = self.partials.total(|left, right| plus(self.threads, left, &right));
             return total.map_or(vec![T::zeroed(); mine], |sum| sum[slices[0].clone()].to_vec());
         }
         let nodes: Vec<Vec<Node>> = self.runs.iter().map(|run| nodes_of(run.clone())).collect();
-        let mut send = Vec::new();
-        for slice in slices {
-            let sums = self.partials.sums();
-            sums.for_each(|sum| send.extend_from_slice(&sum[slice.clone()]));
-        }
         let own = nodes[comm.rank()].len();
+        let mut send = vec![T::zeroed(); own * slices.iter().map(Range::len).sum::<usize>()];
+        let (all, mut rest, mut parts) = (send.len(), &mut send[..], Vec::new());
+        for slice in slices {
+            for sum in self.partials.sums() {
+                let (part, after) = rest.split_at_mut(slice.len());
+                parts.push((part, &sum[slice.clone()]));
+                rest = after;
+            }
+        }
+        by_threads(self.threads, all, parts.into_iter(), |(part, sum)| part.copy_from_slice(sum));
         let send_counts: Vec<usize> = slices.iter().map(|slice| own * slice.len()).collect();
         let received_counts: Vec<usize> = nodes.iter().map(|nodes| nodes.len() * mine).collect();
         let received = comm.exchange_numbers(self.what, (&send, &send_counts), &received_counts);
-        let mut partials = Partials::default();
-        for (index, node) in nodes.iter().flatten().enumerate() {
-            let part = received[index * mine..(index + 1) * mine].to_vec();
-            partials.push(*node, part, plus);
+        let nodes: Vec<Node> = nodes.into_iter().flatten().collect();
+        let mut total = vec![T::zeroed(); mine];
+        let stretch = (STRETCH / nodes.len().max(1)).max(STRETCH_LEAST);
+        let stretches = total.chunks_mut(stretch).scan(0, |from, total| {
+            *from += total.len();
+            Some((*from - total.len(), total))
+        });
+        by_threads(self.threads, received.len(), stretches, |(from, total)| {
+            let mut partials = Partials::default();
+            for (index, node) in nodes.iter().enumerate() {
+                let part = received[index * mine + from..][..total.len()].to_vec();
+                partials.push(*node, part, |left, right| plus(1, left, &right));
+            }
+            if let Some(sum) = partials.total(|left, right| plus(1, left, &right)) {
+                total.copy_from_slice(&sum);
+            }
+        });
+        total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comm::run_threads;
+
+    /// Lengths about stretches, on ranks of one to five threads, idle ones among them: the bits of
+    /// one thread.
+    #[test]
+    fn threads_give_the_same_sum() {
+        for length in [0, 1, STRETCH, 3 * STRETCH + 5] {
+            let number = |leaf: usize, at: usize| ((leaf * 31 + at * 7) % 97) as f32 / 9.7 - 4.9;
+            let bits = |ranks: usize, threads: usize| {
+                let summed = run_threads(ranks, |comm| {
+                    comm.use_threads(threads);
+                    let runs: Vec<Range<usize>> = match ranks {
+                        1 => vec![0..11],
+                        _ => vec![0..5, 5..5, 5..11],
+                    };
+                    let mut sum = OrderedSum::new(comm, "numbers", runs.clone(), length);
+                    for leaf in runs[comm.rank()].clone() {
+                        sum.add((0..length).map(|at| number(leaf, at)).collect());
+                    }
+                    Ok(sum.finish(comm))
+                });
+                let summed = summed.unwrap().swap_remove(0);
+                summed.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+            };
+            let expected = bits(1, 1);
+            for (ranks, threads) in [(1, 2), (1, 5), (3, 1), (3, 2), (3, 5)] {
+                let found = bits(ranks, threads);
+                assert!(found == expected, "{length} numbers, {ranks} ranks x {threads} threads");
+            }
         }
-        partials.total(plus).unwrap_or(vec![T::zeroed(); mine])
     }
 }

@@ -24,6 +24,8 @@ pub struct Plan {
     pub(crate) scores_max: usize,
     /// Row blocks of a wave of the shared step.
     pub(crate) wave: usize,
+    /// Class blocks on their way at once past such a wave.
+    pub(crate) ahead: usize,
     /// Bytes of the phase that takes most.
     pub peak: usize,
 }
@@ -170,7 +172,8 @@ impl Plan {
         let peak = without_waves(train_in_memory, validation_in_memory)
             .max(most(&|needs| needs.in_waves(wave)));
         let scores_max = needs[0].sizes.scores_max;
-        Ok(Plan { train_in_memory, validation_in_memory, scores_max, wave, peak })
+        let ahead = needs[0].sizes.ahead;
+        Ok(Plan { train_in_memory, validation_in_memory, scores_max, wave, ahead, peak })
     }
 
     /// Whether any activations go to a scratch file.

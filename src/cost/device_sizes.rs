@@ -15,7 +15,7 @@ use crate::model::features::FRAMES_MAX;
 use crate::model::shared::LayerPlace;
 use crate::model::spec::{Layer, Normalize};
 use crate::optim::Solver;
-use crate::partition::{Blocks, GROUP_SHARE, GROUPS_MAX, OwnedBlocks};
+use crate::partition::{Blocks, OwnedBlocks, groups};
 
 pub(super) const FLOAT: usize = size_of::<f32>();
 /// Of a panel's column of sixteen, for each row.
@@ -322,8 +322,7 @@ struct Groups {
 
 impl Groups {
     fn new(job: &Job, rows: &Blocks) -> Groups {
-        let count = (job.pretrain.batch / GROUP_SHARE).clamp(1, GROUPS_MAX);
-        let groups = Blocks::even(rows.len(), count);
+        let groups = Blocks::even(rows.len(), groups(job.pretrain.batch, job.pretrain.groups));
         let steps = rows.items().div_ceil(job.pretrain.batch.max(1)).max(1);
         let share = |group| rows.run(groups.block(group)).len().div_ceil(steps);
         Groups { shares: (0..groups.len()).map(share).collect() }

@@ -11,7 +11,8 @@
 //!              + B r tree, or of L-BFGS with several slices W tree
 //!              + window x d + records of two windows and of its own part, where ranks are several
 //!              + activations at rest, or its part read ahead
-//! shared step  W (now, kept) + 4 B + (9 + r + tree) S + rows read ahead + wave x (t + d)
+//! shared step  W (now, kept) + (2 + blocks on their way) B + (9 + r + tree) S + rows read ahead
+//!              + wave x (t + d)
 //! scoring      W (now, kept, best epoch) + 3 B + rows x best lists + wave x scores of a block
 //!              + activations at rest, or one file of them
 //! ```
@@ -24,6 +25,8 @@
 //! Ranks may own runs of any length, or nothing. What all ranks do alike, because waves are
 //! exchanges, follows from the rank that has least room.
 
+use super::grid::NETWORK;
+use super::network;
 use crate::comm::SEAL;
 use crate::device::Dropout;
 use crate::device::slices::vectors_of;
@@ -39,7 +42,7 @@ use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
 use crate::model::features::{FRAMES_MAX, TILE_FRAMES};
 use crate::optim::Solver;
-use crate::partition::{GROUPS_MAX, OwnedBlocks, Owners};
+use crate::partition::{OwnedBlocks, Owners, groups};
 
 const FLOAT: usize = size_of::<f32>();
 /// Numbers of scores of a class block that are held at once under a limit: 4 MiB.
@@ -107,6 +110,8 @@ pub(super) struct Sizes {
     /// Blocks of one rank.
     pub(super) row_blocks: usize,
     class_blocks: usize,
+    /// Those on their way at once in the shared step.
+    pub(super) ahead: usize,
     pub(super) validation_rows: usize,
     /// Numbers of scores of a class block that are held at once.
     pub(super) scores_max: usize,
@@ -122,6 +127,15 @@ impl ClassBlocks {
     pub(super) fn new(shape: &Shape, experts: &[usize], ranks: &Ranks) -> ClassBlocks {
         let layouts = layouts(experts, shape.dummy, shape.outputs(), shape.class_blocks);
         ClassBlocks { owners: (ranks.deal)(layouts.len()), layouts }
+    }
+
+    /// Blocks on their way at once past all rows, on so many ranks: the same on all of them.
+    fn ahead(&self, rows: usize, ranks: usize) -> usize {
+        let all: usize = self.layouts.iter().map(Layout::parameters).sum();
+        let parameters = all / self.layouts.len().max(1);
+        // Logits, and the gradient of the activations, of a rank's rows.
+        let flop = 4.0 * parameters as f64 * (rows / ranks) as f64;
+        network::ahead(parameters * FLOAT, flop, ranks, &NETWORK)
     }
 
     /// Bytes of the weights that a rank owns.
@@ -183,6 +197,7 @@ impl Sizes {
             row_block: row_block.unwrap_or(0),
             row_blocks: rows.owners.run(rank).len(),
             class_blocks: small.owners.run(rank).len().max(large.owners.run(rank).len()),
+            ahead: large.ahead(rows.blocks.items(), rows.owners.ranks()),
             validation_rows: ranks.validation.map_or(0, |rows| rows.items(rank)),
             scores_max: if conditions.limited { SCORES_LIMITED } else { SCORES_MAX },
         }
@@ -222,15 +237,16 @@ impl Sizes {
     }
 
     /// What pretraining learns with, while rows pass and while it is validated.
-    fn pretrained(&self) -> usize {
-        5 * self.small + (7 + tree(GROUPS_MAX)) * self.shared
+    fn pretrained(&self, job: &Job) -> usize {
+        let groups = groups(job.pretrain.batch, job.pretrain.groups);
+        5 * self.small + (7 + tree(groups)) * self.shared
     }
 
     fn pretrain(&self, job: &Job) -> usize {
         let batch = job.pretrain.batch.min(self.all_rows);
         let own = batch.min(self.rows);
         let sums = self.threads + tree(self.class_blocks) + 2;
-        self.pretrained()
+        self.pretrained(job)
             + self.kernels()
             + self.threads * (self.shared + self.block)
             + own * (3 * self.sampled + self.tape + self.activations)
@@ -295,7 +311,7 @@ impl Sizes {
     fn shared_step(&self) -> usize {
         let shared = self.threads + 9 + tree(self.row_blocks);
         2 * self.large
-            + (AHEAD + 2) * self.block
+            + (self.ahead + 2) * self.block
             + self.kernels()
             + shared * self.shared
             + self.read_ahead(8 * self.threads, self.row_block.min(self.piece))
@@ -329,7 +345,7 @@ impl Sizes {
         let pretrain = job.pretrain.epochs > 0;
         let watched = validation && job.experts.watched();
         phase(pretrain, self.pretrain(job), false, false);
-        phase(pretrain && validation, self.pretrained() + self.scoring(), false, true);
+        phase(pretrain && validation, self.pretrained(job) + self.scoring(), false, true);
         phase(rounds, self.expert_step(job, kept), true, false);
         phase(rounds && watched, kept + self.learned(job) + self.scoring(), true, true);
         phase(rounds && validation, kept + self.large + self.scoring(), false, true);

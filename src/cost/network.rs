@@ -17,6 +17,7 @@
 use std::str::FromStr;
 
 use crate::comm::{Call, chain_segment, goes_in_rounds};
+use crate::flow::experts_travel::AHEAD;
 
 /// A network, as the links of its ranks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,6 +128,21 @@ pub fn way(call: &Call, own: usize, rank: usize, size: usize) -> Way {
     }
 }
 
+/// What a rank of sixteen threads computes in a second, where ranks have to find the same number
+/// whatever they are.
+const FLOP_PER_SECOND: f64 = 1.6e12;
+/// Blocks on their way at once, at most.
+const AHEAD_MAX: usize = 16;
+
+/// Class blocks that are on their way at once past `ranks` ranks while a block of `bytes` bytes is
+/// worked on with `flop` operations on a rank: as many as are worked on until the last rank of the
+/// chain has the first segment of one, and two.
+pub fn ahead(bytes: usize, flop: f64, ranks: usize, network: &Network) -> usize {
+    let way = way(&Call::Broadcast { root: 0 }, bytes, ranks - 1, ranks);
+    let blocks = network.before_seconds(&way) * FLOP_PER_SECOND / flop.max(1.0);
+    AHEAD.saturating_add(blocks as usize).min(AHEAD_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +185,15 @@ mod tests {
         assert_eq!(way, Way { messages: 16, bytes: 1 << 20, before: 1022, before_bytes: 1 << 16 });
         let before = NETWORK.before_seconds(&way);
         assert!((before - 1022.0 * (2e-6 + 6.5536e-6)).abs() < 1e-9, "{before}");
+    }
+
+    /// YouTube-8M at E = 2 has 75 blocks of 1 MiB; 3,800 rows of a rank of 1,024 are 4 GFLOP each.
+    #[test]
+    fn a_long_chain_has_more_blocks_on_their_way() {
+        let blocks = |flop, ranks| ahead(1 << 20, flop, ranks, &NETWORK);
+        assert_eq!([1, 2, 16, 64].map(|ranks| blocks(60e9, ranks)), [2; 4]);
+        assert_eq!(blocks(4e9, 1024), 5);
+        assert_eq!(blocks(0.0, 1024), 16, "ranks without rows");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::comm::Comm;
 use crate::data::Dataset;
 use crate::device::{AtRest, Device, Pace, Resting, Which};
 use crate::error::{Error, Result};
-use crate::flow::experts_travel::visit_blocks;
+use crate::flow::experts_travel::{AHEAD, visit_blocks};
 use crate::flow::home_rows::{not_finite, odd_row};
 use crate::flow::own_rows::OwnRows;
 use crate::labels::Labels;
@@ -32,7 +32,7 @@ pub(crate) fn best_of_own<D: Device>(
     let rows = own.labels.rows();
     let mut best = TopLists::new(rows, top);
     let (rest, mut outcome) = (device.rest(own), Ok(()));
-    visit_blocks(comm, &annotator.experts, |layout, weights, pace| {
+    visit_blocks(comm, &annotator.experts, AHEAD, |layout, weights, pace| {
         // A rank that has failed or stops goes on without rows: others wait for it.
         if outcome.is_ok() {
             outcome = comm.unless_stopped().and_then(|()| {

@@ -6,7 +6,7 @@ use super::class_losses::ClassLosses;
 use crate::comm::Comm;
 use crate::device::{Device, Pace, Scores, Which, no_numbers};
 use crate::error::Result;
-use crate::flow::experts_travel::visit_blocks;
+use crate::flow::experts_travel::{AHEAD, visit_blocks};
 use crate::flow::home_rows::HomeRows;
 use crate::flow::own_rows::OwnRows;
 use crate::inference::rankings::{
@@ -103,7 +103,7 @@ fn score_with<D: Device>(
     let scores_max = rows.room.borrow().scores_max;
     let (mut loss, mut precision, mut classes) = (ExactSum::default(), ExactSum::default(), 0);
     let (rest, mut outcome) = (device.rest(&own), Ok(()));
-    visit_blocks(comm, &annotator.experts, |layout, weights, pace| {
+    visit_blocks(comm, &annotator.experts, AHEAD, |layout, weights, pace| {
         let visitor = device.visitor(layout, weights.clone());
         let (own, rest, outcome) = (&own, &rest, &mut outcome);
         let mut visit = Visit { layout, visitor, own, rest, device, pace, outcome };

@@ -17,7 +17,7 @@ pub const ACTIVATIONS: &[&str] = Activation::NAMES;
 
 const EPOCHS: Takes = Integer(0, 1_000_000);
 const BATCH: Takes = Integer(1, 1 << 20);
-const BLOCKS: Takes = Integer(1, 1 << 20);
+const BLOCKS: Takes = Integer(0, 1 << 20);
 const RATE: Takes = Number(0.0, 1e6);
 const STEP: Takes = Number(1e-30, 1e3);
 const LEFT_OUT: Takes = Number(0.0, 0.95);
@@ -81,6 +81,9 @@ keys! {
         experts: usize = 2, Integer(1, 5), "experts", Result;
         /// Rows of a mini-batch.
         batch: usize = 1024, BATCH, "rows", Result;
+        /// Groups of row blocks at most that give their rows to a mini-batch, each 32 or more; as
+        /// many ranks it can use. Part of what is computed: sums follow them.
+        groups: usize = 64, Integer(1, 4096), "groups", Result;
         /// Frames drawn of a video, with replacement, whenever it passes; 0: all that it has.
         frames: usize = 30, Integer(0, 300), "frames", Result;
         /// Of Adam.
@@ -192,10 +195,11 @@ keys! {
         /// wait for it is named and the run ends with exit 8 (docs/watching.md). At least 2;
         /// 0: nobody is watched.
         stall_seconds: f64 = 60.0, ZeroOr(STALL_SECONDS_MIN, 1e6), "seconds", Execution;
-        /// Row blocks. Part of what is computed: sums follow them.
+        /// Row blocks; 0: one for 1,024 training rows, at least 256. Part of what is computed: sums
+        /// follow them.
         row_blocks: usize = 256, BLOCKS, "blocks", Result;
         /// Class blocks; 0: at most 256, none narrower than 256 columns. Part of what is computed.
-        class_blocks: usize = 0, Integer(0, 1 << 20), "blocks", Result;
+        class_blocks: usize = 0, BLOCKS, "blocks", Result;
         /// What ranks compute with; auto: a GPU each where a node has one for every rank, else the
         /// processor (host).
         /// REELSCALE_DEVICE says so for one rank. All give the same bits.

@@ -10,11 +10,28 @@ use std::ops::Range;
 
 pub use self::grid::{Columns, Grid, Place};
 
-/// Groups of row blocks at most that give their rows to a mini-batch of pretraining, and so ranks
-/// that it can use.
-pub(crate) const GROUPS_MAX: usize = 64;
 /// Rows of a mini-batch that a group should have at least: fewer make the products inefficient.
-pub(crate) const GROUP_SHARE: usize = 32;
+const GROUP_SHARE: usize = 32;
+/// Rows of a row block, and their number at least and at most, where the number follows from the
+/// rows.
+const ROW_BLOCK: usize = 1024;
+const ROW_BLOCKS_MIN: usize = 256;
+const ROW_BLOCKS_MAX: usize = 1 << 20;
+
+/// Into how many row blocks so many training rows are cut where a job asks for `asked`; 0: blocks
+/// of 1,024 rows, as far as bounds allow, so that a thousand ranks have some.
+pub(crate) fn row_blocks(asked: usize, rows: usize) -> usize {
+    match asked {
+        0 => (rows / ROW_BLOCK).clamp(ROW_BLOCKS_MIN, ROW_BLOCKS_MAX),
+        asked => asked,
+    }
+}
+
+/// Groups of row blocks that give their rows to a mini-batch of pretraining of `batch` rows, at
+/// most so many; more ranks it can't use.
+pub(crate) fn groups(batch: usize, most: usize) -> usize {
+    (batch / GROUP_SHARE).clamp(1, most)
+}
 
 /// Items 0..n cut into contiguous blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,6 +190,20 @@ mod tests {
                 assert!(owners.run(owners.owner(block)).contains(&block), "{owners:?}: {block}");
             }
         }
+    }
+
+    #[test]
+    fn row_blocks_follow_from_rows_where_a_job_leaves_them_open() {
+        let cases = [(0, 256), (1, 256), (262_143, 256), (263_168, 257), (3_888_919, 3797)];
+        for (rows, blocks) in cases {
+            assert_eq!(row_blocks(0, rows), blocks, "{rows}");
+            assert_eq!(row_blocks(7, rows), 7);
+        }
+        assert_eq!([500_000_000, 1 << 40].map(|rows| row_blocks(0, rows)), [488_281, 1 << 20]);
+        assert_eq!(
+            [(1024, 64), (1024, 7), (31, 64), (1 << 20, 4096)].map(|(b, m)| groups(b, m)),
+            [32, 7, 1, 4096]
+        );
     }
 
     #[test]

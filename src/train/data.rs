@@ -19,7 +19,7 @@ use crate::job::{Job, Validation};
 use crate::model::experts::Rule;
 use crate::model::initial;
 use crate::model::spec::{InitialBiases, Normalize, Standard};
-use crate::partition::Blocks;
+use crate::partition::{Blocks, row_blocks};
 use crate::rng::{Purpose, Stream};
 
 /// Training and validation rows, divided over ranks.
@@ -110,7 +110,7 @@ impl Data {
         let biases = biases.map(|count| initial::log_odds(*count, rows)).collect();
         let standard = (job.data.normalize == Normalize::Standardise)
             .then(|| Rc::new(Standard { means: vec![0.0; width], scales: vec![1.0; width] }));
-        let train = HomeRows::new(comm, dataset, job.run.row_blocks);
+        let train = HomeRows::new(comm, dataset, row_blocks(job.run.row_blocks, rows));
         Data {
             train: Rc::new(train.scaled_by(job.data.normalize, standard.as_deref())),
             validation: None,
@@ -141,6 +141,7 @@ impl Data {
     #[doc(hidden)]
     pub(crate) fn open_again(comm: &Comm, job: &Job, before: &ReadBefore) -> Result<Data> {
         let all = open(comm, "data.train", &job.data.train, before)?;
+        let blocks = row_blocks(job.run.row_blocks, all.rows());
         let (train, validation) = match job.data.validation_rows() {
             Validation::None => (all, None),
             Validation::Globs(globs) => {
@@ -150,13 +151,13 @@ impl Data {
                 (all, Some(validation))
             }
             Validation::Fraction(fraction) => {
-                let (train, validation) = split(&all, fraction, job);
+                let (train, validation) = split(&all, blocks, fraction, job.run.seed);
                 (train, Some(validation))
             }
         };
         let lists: Vec<&Dataset> = std::iter::once(&train).chain(&validation).collect();
         warn_of_unproven(comm, &lists);
-        let home = |dataset| HomeRows::new(comm, dataset, job.run.row_blocks);
+        let home = |dataset| HomeRows::new(comm, dataset, blocks);
         if train.rows() == 0 {
             return comm.agree(Err(Error::input("data.train: found no row to train on")));
         }
@@ -208,14 +209,16 @@ fn rule_of(job: &Job) -> Rule {
     }
 }
 
-/// Takes a share of row blocks, drawn with the seed, for validation.
-fn split(all: &Dataset, fraction: f64, job: &Job) -> (Dataset, Dataset) {
-    let blocks = Blocks::even(all.rows(), job.run.row_blocks);
+/// Takes a share of so many row blocks, drawn with the seed, for validation.
+fn split(all: &Dataset, blocks: usize, fraction: f64, seed: u64) -> (Dataset, Dataset) {
+    let blocks = Blocks::even(all.rows(), blocks);
     let count = ((blocks.len() as f64 * fraction).round() as usize).clamp(1, blocks.len());
     let mut order: Vec<usize> = (0..blocks.len()).collect();
-    Stream::new(job.run.seed, Purpose::ValidationSplit, 0).shuffle(&mut order);
+    Stream::new(seed, Purpose::ValidationSplit, 0).shuffle(&mut order);
+    let mut validates = vec![false; blocks.len()];
+    order[..count].iter().for_each(|block| validates[*block] = true);
     let rows = |validation: bool| {
-        let wanted = |block: &usize| order[..count].contains(block) == validation;
+        let wanted = |block: &usize| validates[*block] == validation;
         (0..blocks.len()).filter(wanted).map(|block| blocks.block(block)).collect::<Vec<_>>()
     };
     (all.subset(&rows(false)), all.subset(&rows(true)))

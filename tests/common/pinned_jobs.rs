@@ -165,6 +165,20 @@ pub const VIDEOS: &[(&str, &str)] = &[
          experts.solver = \"adam\"
          experts.tolerance = 0.05",
     ),
+    (
+        "groups-of-a-large-mini-batch",
+        "data.validation_fraction = 0.25
+         model.shared = [{ dense = 20, activation = \"relu\" }]
+         pretrain.batch = 256
+         pretrain.epochs = 3
+         pretrain.groups = 7",
+    ),
+    (
+        "row-blocks-that-follow-from-rows",
+        "data.validation_fraction = 0.25
+         model.shared = [{ gating = true }]
+         run.row_blocks = 0",
+    ),
 ];
 
 /// Jobs on videos that are pinned once more with mini-batches, or all rows, cut into several

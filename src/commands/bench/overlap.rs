@@ -15,7 +15,7 @@ use crate::cost::flops;
 use crate::cost::traffic::row_bytes;
 use crate::device::Host;
 use crate::error::Result;
-use crate::flow::experts_travel::visit_blocks;
+use crate::flow::experts_travel::{AHEAD, visit_blocks};
 use crate::flow::own_rows::{OwnRows, Room};
 use crate::flow::windows::{Order, Travel};
 use crate::labels::Labels;
@@ -146,7 +146,7 @@ fn blocks(comm: &Comm, count: usize, bytes: usize) -> Experts {
 fn blocks_pass(comm: &Comm, experts: &Experts, polls: usize, time: Duration) -> Result<f64> {
     comm.barrier();
     let began = Instant::now();
-    visit_blocks(comm, experts, |_, _, pace| rest_if(time, polls, &mut || pace.poll()));
+    visit_blocks(comm, experts, AHEAD, |_, _, pace| rest_if(time, polls, &mut || pace.poll()));
     comm.agree(Ok(()))?;
     Ok(began.elapsed().as_secs_f64())
 }

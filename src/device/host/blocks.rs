@@ -9,7 +9,9 @@ use super::clipping::{scale_by_variable, squares_by_variable};
 use super::rows::Rows;
 use crate::device::{ClassBlock, Joint, JointStep, Leaves, VARIABLES};
 use crate::error::Result;
-use crate::kernel::mixture::{Block, Kernel, both_gradients, fresh_expert_gradient, transpose};
+use crate::kernel::mixture::{
+    Block, Kernel, both_gradients, fresh_expert_gradient, transpose_into,
+};
 use crate::optim::{MiniBatch, Step};
 use crate::team::Team;
 
@@ -123,8 +125,10 @@ impl HeldBlocks<Joint> {
                 match wanted {
                     false => fresh_expert_gradient(team, block, passing, all, gradient, losses),
                     true => {
+                        let mut turned = Vec::new();
+                        transpose_into(team, block, &mut turned);
                         dv.fill(0.0);
-                        let slopes = (&transpose(block)[..], &mut dv[..]);
+                        let slopes = (&turned[..], &mut dv[..]);
                         both_gradients(team, block, passing, all, gradient, slopes, losses);
                     }
                 }

@@ -13,7 +13,7 @@ use crate::flow::home_rows::{HomeRows, ReadRows, no_rows, read_rows};
 use crate::job::PretrainJob;
 use crate::labels::Labels;
 use crate::model::features::Features;
-use crate::partition::{Blocks, GROUP_SHARE, GROUPS_MAX, Owners};
+use crate::partition::{Blocks, Owners, groups};
 use crate::rng::{Purpose, Stream};
 use crate::team::Ahead;
 
@@ -61,8 +61,7 @@ impl RowGroups<'_> {
         seed: u64,
         rows: &'a HomeRows,
     ) -> RowGroups<'a> {
-        let count = (job.batch / GROUP_SHARE).clamp(1, GROUPS_MAX);
-        let groups = Blocks::even(rows.blocks.len(), count);
+        let groups = Blocks::even(rows.blocks.len(), groups(job.batch, job.groups));
         RowGroups { rows, job, seed, owners: comm.deal(groups.len()), groups }
     }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::state::State;
 use crate::comm::{Comm, OrderedSum};
+use crate::cost::budget::Plan;
 use crate::data::Dataset;
 use crate::device::{Device, FrameReader, FramesAgain, Leaves, Piece};
 use crate::error::Result;
@@ -89,7 +90,7 @@ impl<D: Device> Pass<'_, '_, D> {
         let mut ahead = rows.read_ahead(4 * device.at_once());
         let (network, mut odd) = (device.network(annotator), None);
         // All ranks take as many waves as the one that has most blocks.
-        let wave = state.setting.plan.wave;
+        let Plan { wave, ahead: blocks_ahead, .. } = state.setting.plan;
         for from in (0..longest).step_by(wave) {
             let first = rows.own().start + from;
             let blocks = first..first + rows.own().len().saturating_sub(from).min(wave);
@@ -103,7 +104,7 @@ impl<D: Device> Pass<'_, '_, D> {
             });
             let mut wave = comm.agree(device.forward(&network, &mut read))?;
             let mut visited = Ok(());
-            visit_blocks(comm, &annotator.experts, |layout, weights, pace| {
+            visit_blocks(comm, &annotator.experts, blocks_ahead, |layout, weights, pace| {
                 if visited.is_ok() && !comm.stop_asked() {
                     let visitor = device.visitor(layout, weights.clone());
                     visited = device.visit(&visitor, &mut wave, pace);

@@ -8,7 +8,7 @@ use crate::job::Job;
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
 use crate::model::{Layout, stride_of};
-use crate::partition::{Blocks, GROUP_SHARE, GROUPS_MAX};
+use crate::partition::{Blocks, groups, row_blocks};
 use crate::train::{Data, shape_of};
 
 /// A step of a run.
@@ -19,9 +19,9 @@ pub(super) enum Step {
     Shared,
 }
 
-/// Rows of a row block in a sample of the shared step: so many make the kernels' tiles, and fewer
-/// than so few say nothing.
-const SAMPLE_MOST: usize = 480;
+/// Rows of a row block in a sample of the shared step: so many make tiles of the kernels for each
+/// of a team's sixteen threads, and fewer than so few say nothing.
+const SAMPLE_MOST: usize = 16 * 240;
 const SAMPLE_LEAST: usize = 24;
 /// Pieces of frames that a thread is given at once.
 const PIECES: usize = 4;
@@ -88,17 +88,21 @@ impl Whole<'_> {
         if own.is_empty() { self.blocks(step) } else { own }
     }
 
+    /// Number of row blocks of all ranks.
+    fn all_row_blocks(&self) -> usize {
+        let rows = self.job.plan.rows;
+        row_blocks(self.job.run.row_blocks, rows).min(rows)
+    }
+
     /// Row blocks of a rank.
     pub(super) fn row_blocks(&self, rank: usize) -> Range<usize> {
-        let blocks = Blocks::even(self.job.plan.rows, self.job.run.row_blocks);
-        cost::owners(blocks.len(), self.ranks).run(rank)
+        cost::owners(self.all_row_blocks(), self.ranks).run(rank)
     }
 
     /// Share of the groups of a mini-batch of pretraining that a rank runs.
     fn share_of_groups(&self, rank: usize) -> f64 {
-        let rows = Blocks::even(self.job.plan.rows, self.job.run.row_blocks);
-        let count = (self.job.pretrain.batch / GROUP_SHARE).clamp(1, GROUPS_MAX);
-        let groups = Blocks::even(rows.len(), count).len();
+        let count = groups(self.job.pretrain.batch, self.job.pretrain.groups);
+        let groups = Blocks::even(self.all_row_blocks(), count).len();
         cost::owners(groups, self.ranks).run(rank).len() as f64 / groups as f64
     }
 
@@ -158,7 +162,7 @@ impl Whole<'_> {
     /// The sample of a pass of the shared step, of about so many seconds: at most one wave of a
     /// rank's row blocks, and of each block some rows.
     pub(super) fn sample(&self, rank: usize, seconds: f64, threads: usize, wave: usize) -> Waves {
-        let (all, own) = (self.job.run.row_blocks.min(self.job.plan.rows), self.row_blocks(rank));
+        let (all, own) = (self.all_row_blocks(), self.row_blocks(rank));
         let longest = self.job.plan.rows.div_ceil(all);
         let waiting = own.len().clamp(1, wave);
         let row = self.flop_of_blocks(Step::Shared, &self.large, 1)
