@@ -48,6 +48,11 @@ pub trait Solving: Send + Sync {
     fn chains(&self) -> usize {
         1
     }
+
+    /// Vectors that a device keeps for a block's gradient, and for those of slices before it.
+    fn gradients(&self) -> usize {
+        usize::from(Self::GRADIENT_LASTS)
+    }
 }
 
 /// The ways to learn of the expert step, epoch by epoch, or pass by pass.

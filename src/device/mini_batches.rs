@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::class_block::{ByEpoch, Solving};
 use super::negatives::Negatives;
-use super::slices::totals;
+use super::slices::{totals, vectors_of};
 use crate::model::Layout;
 use crate::optim::average::Average;
 use crate::optim::{MiniBatchSolver, MiniBatchState};
@@ -159,6 +159,14 @@ impl Solving for MiniBatches {
 
     fn chains(&self) -> usize {
         self.losses.len() / self.last_losses.len().max(1)
+    }
+
+    /// With one slice its gradient is a step at once.
+    fn gradients(&self) -> usize {
+        match self.chains() {
+            1 => 0,
+            several => vectors_of(several),
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! its own errors; ranks agree on them above. After an error a device does nothing more and gives
 //! the same one again; so calls that only make something for later ones give none.
 
+mod apart;
 mod at_rest;
 mod between;
 mod class_block;
@@ -19,21 +20,26 @@ pub(crate) mod host;
 pub(crate) mod host_arithmetic;
 mod mini_batches;
 mod negatives;
+mod pace;
 pub(crate) mod slices;
+mod turns;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+pub use self::apart::Apart;
 pub(crate) use self::at_rest::no_numbers;
 pub use self::at_rest::{AtRest, Resting, Scores, Which};
-pub use self::between::{Between, Turn};
+pub use self::between::{Between, Part, Put, Turn, Vote};
 pub use self::class_block::{ByEpoch, ClassBlock, Joint, JointStep, Solving, VARIABLES};
 pub use self::dropout::Dropout;
 pub use self::full_batches::FullBatches;
 pub use self::host::Host;
 pub use self::mini_batches::{Learn, MiniBatches};
 pub use self::negatives::Negatives;
+pub use self::pace::Pace;
 pub use self::slices::{AllRows, Batch, SlicePart, Slices, slice};
+pub use self::turns::{Giving, Turns, take_turns};
 use crate::error::Result;
 use crate::labels::Labels;
 use crate::metrics::TopList;
@@ -224,19 +230,27 @@ pub trait Device {
     ) -> Result<()>;
 
     /// Takes every block that still learns through the mini-batches of a window that it hasn't
-    /// seen: for each the gradient over its rows, slice by slice, what stands `between`, if
-    /// anything, the solver's step, the average's. May return in the middle where the run is to
-    /// stop, with blocks at different mini-batches. Where something stands between, that says when
-    /// to stop, at the same mini-batch of all ranks.
-    ///
-    /// # Errors
-    /// What `between` gives.
+    /// seen: for each the gradient over its rows, slice by slice, the solver's step, the average's.
+    /// May return in the middle where the run is to stop, with blocks at different mini-batches.
     fn learn(
         &mut self,
         blocks: &mut Self::Blocks<MiniBatches>,
         rows: &Self::Rows,
         how: &Learn,
-        between: Option<&mut dyn Between>,
+        pace: &mut Pace,
+    ) -> Result<()>;
+
+    /// The same of blocks that several ranks have at once: turn by turn the sums of the own slices
+    /// of these mini-batches, which go `between` ranks and come back as weights (`take_turns`).
+    ///
+    /// # Errors
+    /// The device is full or lost; all turns are taken all the same, by zeros.
+    fn learn_apart(
+        &mut self,
+        blocks: &mut Self::Blocks<Apart>,
+        rows: (&Self::Rows, &[Batch]),
+        how: &Learn,
+        between: &mut dyn Between,
         pace: &mut Pace,
     ) -> Result<()>;
 
@@ -257,6 +271,19 @@ pub trait Device {
         all: &AllRows,
         pace: &mut Pace,
     ) -> Result<()>;
+
+    /// The same of blocks that several ranks have at once, for slices whose rows are here.
+    fn evaluate_apart(
+        &mut self,
+        blocks: &mut Self::Blocks<Apart>,
+        rows: &Self::Rows,
+        all: &AllRows,
+        pace: &mut Pace,
+    ) -> Result<()>;
+
+    /// Takes what a pass has given such a block: the nodes of the own slices in order, of the
+    /// gradient and of losses `[groups][16]`. Where the pass is forgotten they are of no use.
+    fn sums(&mut self, blocks: &mut Self::Blocks<Apart>, index: usize) -> Result<Nodes>;
 
     /// Ends a pass over so many rows: each class's solver is given the mean loss, with `l2` / 2
     /// times the sum of its squared weights, and the gradient of that.
@@ -293,6 +320,10 @@ pub trait Device {
     /// Adam's step of every block by its gradient.
     fn step(&mut self, blocks: &mut Self::Blocks<Joint>, step: &JointStep) -> Result<()>;
 }
+
+/// Sums of a class block over a run of slices: those of each node of the tree, gradients and
+/// losses.
+pub type Nodes = Vec<(Vec<f32>, Vec<f64>)>;
 
 /// Consecutive rows on their way through the shared layers.
 pub struct Piece {
@@ -335,33 +366,4 @@ pub struct Arrived<'a> {
     /// Puts activations, [rows][stride of d], and labels where the device wants them, whatever is
     /// there. Called once.
     pub put: &'a mut dyn FnMut(&mut [f32], &mut Labels),
-}
-
-/// How a device lets others live while it works.
-pub struct Pace<'a> {
-    poll: &'a mut dyn FnMut(),
-    stopped: &'a (dyn Fn() -> bool + Sync),
-}
-
-impl<'a> Pace<'a> {
-    /// `poll` is called on the calling thread between pieces of work and while others are waited
-    /// for; `stopped` on any thread, and once it is true it stays so.
-    pub fn new(poll: &'a mut dyn FnMut(), stopped: &'a (dyn Fn() -> bool + Sync)) -> Pace<'a> {
-        Pace { poll, stopped }
-    }
-
-    /// Has messages under way move on.
-    pub fn poll(&mut self) {
-        (self.poll)();
-    }
-
-    /// Whether the run is to stop.
-    pub fn stopped(&self) -> bool {
-        (self.stopped)()
-    }
-
-    /// What says so, on any thread.
-    pub(crate) fn stopping(&self) -> &'a (dyn Fn() -> bool + Sync) {
-        self.stopped
-    }
 }

@@ -50,6 +50,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Number of own rows.
+    pub fn rows(&self) -> usize {
+        self.own.iter().map(Range::len).sum()
+    }
+
     /// The mini-batches of `batch` rows, the last one perhaps of fewer, of a window at these
     /// positions of the epoch. Of each window the own rows are here, mini-batch after mini-batch.
     pub fn of_window(window: &Range<usize>, batch: usize, slices: &Slices) -> Vec<Batch> {

@@ -148,7 +148,7 @@ impl Case {
         let how = Learn { batch: BATCH, slices, learning_rate: 0.3, l2: 1e-3, negatives };
         let mut poll = || ();
         let pace = &mut Pace::new(&mut poll, &|| false);
-        device.learn(&mut own, &rows, &how, None, pace).unwrap();
+        device.learn(&mut own, &rows, &how, pace).unwrap();
         let mut losses = Vec::new();
         device.read(&own, 0, &mut |block| losses = block.state.losses.clone()).unwrap();
         (device.weights(&own, 0).unwrap().to_vec(), losses)

@@ -8,14 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use reelscale::internals::device::{
-    AllRows, ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, MiniBatches, Solving,
-    VARIABLES,
+    AllRows, Apart, Batch, ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, MiniBatches,
+    Nodes, Slices, Solving, VARIABLES,
 };
 use reelscale::internals::kernel::mixture::definition as mixture;
 use reelscale::internals::kernel::vector::Instructions;
 use reelscale::internals::model::{LANES, Layout, Role, stride_of};
 use reelscale::internals::optim::{MiniBatch, Offered, Step};
 use reelscale::internals::team::Team;
+use reelscale::internals::tree::{Node, Partials};
 
 use super::rows::Rows;
 use super::storage::{Buffer, Meter};
@@ -35,8 +36,8 @@ pub struct Block<S> {
     /// Of the mini-batch, pass or slice of a pass under way.
     gradient: Buffer<f32>,
     losses: Vec<f64>,
-    /// Gradients and losses of slices of a pass that are complete.
-    complete: Vec<(Vec<f32>, Vec<f64>)>,
+    /// Slices of a pass that are complete: which, gradients and losses.
+    complete: Vec<(usize, Vec<f32>, Vec<f64>)>,
 }
 
 /// Leaves added along the tree: of more than one the left ones, the largest power of two that
@@ -72,7 +73,8 @@ impl<S> Block<S> {
         self.read.borrow()
     }
 
-    fn state(&mut self) -> &mut S {
+    /// What the host has of it.
+    pub fn state(&mut self) -> &mut S {
         &mut self.read.get_mut().state
     }
 
@@ -100,6 +102,36 @@ impl<S> Block<S> {
     }
 }
 
+impl<S: Solving> Block<S> {
+    /// The gradient over the rows of a slice that the block learns from, of which row i is at
+    /// `position` + i of the epoch. Losses go to the slice's chain of all.
+    pub fn slice(
+        &mut self,
+        (rows, own, position): (&Rows, Range<usize>, usize),
+        how: &Learn,
+        epsilon: f32,
+        (slice, losses): (usize, &mut [f64]),
+    ) -> Vec<f32> {
+        self.gradient.fill(0.0);
+        let lanes = self.layout.groups.len() * LANES;
+        let losses = &mut losses[slice * lanes..(slice + 1) * lanes];
+        for row in own {
+            let labels = rows.labels.row_within(row, &self.layout.classes);
+            let weight = match how.negatives {
+                Some(negatives) if labels.is_empty() => {
+                    if !negatives.takes(&self.layout, position + row) {
+                        continue;
+                    }
+                    1.0 / negatives.share
+                }
+                _ => 1.0,
+            };
+            self.row((rows.row(row), labels, weight), epsilon, losses, &mut []);
+        }
+        self.gradient.down().to_vec()
+    }
+}
+
 impl Block<MiniBatches> {
     /// Whether it is to learn from the mini-batch that ends before this row of the epoch.
     pub fn wants(&mut self, end: usize) -> bool {
@@ -112,55 +144,16 @@ impl Block<MiniBatches> {
         let (count, mut leaves) = (batch.len(), Vec::new());
         for slice in 0..how.slices {
             let [from, to] = [slice, slice + 1].map(|at| batch.start + at * count / how.slices);
-            self.slice(rows, (slice, from..to), how, epsilon);
-            leaves.push(self.gradient.down().to_vec());
+            let mut losses = std::mem::take(&mut self.state().losses);
+            let passing = (rows, from..to, rows.first);
+            leaves.push(self.slice(passing, how, epsilon, (slice, &mut losses)));
+            self.state().losses = losses;
         }
         self.gradient.put(&along_tree(&leaves));
     }
 
-    fn slice(
-        &mut self,
-        rows: &Rows,
-        (slice, own): (usize, Range<usize>),
-        how: &Learn,
-        epsilon: f32,
-    ) {
-        self.gradient.fill(0.0);
-        let mut all = std::mem::take(&mut self.state().losses);
-        let lanes = self.layout.groups.len() * LANES;
-        let losses = &mut all[slice * lanes..(slice + 1) * lanes];
-        for row in own {
-            let labels = rows.labels.row_within(row, &self.layout.classes);
-            let weight = match how.negatives {
-                Some(negatives) if labels.is_empty() => {
-                    if !negatives.takes(&self.layout, rows.first + row) {
-                        continue;
-                    }
-                    1.0 / negatives.share
-                }
-                _ => 1.0,
-            };
-            self.row((rows.row(row), labels, weight), epsilon, losses, &mut []);
-        }
-        self.state().losses = all;
-    }
-
-    /// Losses of the epoch so far.
-    pub fn losses(&mut self) -> Vec<f64> {
-        self.state().losses.clone()
-    }
-
-    /// Puts them back to what they were before a mini-batch without a step.
-    pub fn take_back(&mut self, losses: Vec<f64>) {
-        self.state().losses = losses;
-    }
-
-    pub fn gradient(&self) -> Vec<f32> {
-        self.gradient.down().to_vec()
-    }
-
-    /// The solver's step by the gradient, or by another one.
-    pub fn step(&mut self, rows: &Rows, batch: Range<usize>, how: &Learn, given: Option<&[f32]>) {
+    /// The solver's step by the gradient.
+    pub fn step(&mut self, rows: &Rows, batch: Range<usize>, how: &Learn) {
         let step = Step {
             learning_rate: how.learning_rate,
             scale: 1.0 / batch.len() as f32,
@@ -169,8 +162,7 @@ impl Block<MiniBatches> {
         };
         let end = rows.first + batch.end;
         self.change(|state, weights, gradient| {
-            let (gradient, instructions) = (given.unwrap_or(gradient), Instructions::detect());
-            let mut own = ();
+            let (instructions, mut own) = (Instructions::detect(), ());
             let team = &mut Team::alone(&mut own);
             state.solver.step(team, instructions, weights, gradient, step);
             if let Some(average) = &mut state.average {
@@ -204,21 +196,20 @@ impl<S: ByEpoch> Block<S> {
     }
 }
 
-impl Block<FullBatches> {
-    pub fn searches(&self) -> bool {
-        !self.read.borrow().state.converged()
-    }
-
+impl<S: Solving> Block<S> {
     /// Goes on with the gradient and the losses of the pass, slice by slice.
     pub fn evaluate(&mut self, rows: &Rows, all: &AllRows, epsilon: f32) {
-        let ends = |slice: usize| (slice + 1) * all.count / all.slices.count;
+        let Slices { count, own } = &all.slices;
+        let ends = |slice: usize| (own.start + slice + 1) * all.count / count;
+        let end = ends(own.len() - 1);
         for row in 0..=rows.labels.rows() {
             // Slices that end before this row, of which some may have none.
-            while self.complete.len() < all.slices.count
+            while self.complete.len() < own.len()
                 && ends(self.complete.len()) == rows.first + row
-                && (row < rows.labels.rows() || rows.first + row == all.count)
+                && (row < rows.labels.rows() || rows.first + row == end)
             {
-                let sums = (self.gradient.down().to_vec(), self.losses.clone());
+                let slice = own.start + self.complete.len();
+                let sums = (slice, self.gradient.down().to_vec(), self.losses.clone());
                 self.complete.push(sums);
                 self.gradient.fill(0.0);
                 self.losses.fill(0.0);
@@ -231,6 +222,52 @@ impl Block<FullBatches> {
             }
         }
     }
+}
+
+impl Block<Apart> {
+    /// The nodes of the own slices of a mini-batch.
+    pub fn nodes(
+        &mut self,
+        (rows, batch): (&Rows, &Batch),
+        how: &Learn,
+        epsilon: f32,
+        slices: &Slices,
+    ) -> Vec<Vec<f32>> {
+        let position = batch.first - batch.own[0].start;
+        let mut sums = Partials::default();
+        for (index, own) in batch.own.iter().enumerate() {
+            let mut losses = std::mem::take(&mut self.state().losses);
+            let passing = (rows, own.clone(), position);
+            let leaf = self.slice(passing, how, epsilon, (index, &mut losses));
+            self.state().losses = losses;
+            let plus = |left: Vec<f32>, right| along_tree(&[left, right]);
+            sums.push(Node::leaf(slices.own.start + index), leaf, plus);
+        }
+        sums.into_sums().collect()
+    }
+
+    pub fn learns(&self) -> bool {
+        !self.read.borrow().state.converged
+    }
+
+    /// What the pass has given.
+    pub fn sums(&mut self) -> Nodes {
+        let (mut gradients, mut losses) = (Partials::default(), Partials::default());
+        let complete = std::mem::take(&mut self.complete);
+        for (slice, gradient, loss) in complete {
+            let plus = |left: Vec<f32>, right| along_tree(&[left, right]);
+            gradients.push(Node::leaf(slice), gradient, plus);
+            losses
+                .push(Node::leaf(slice), loss, |left: Vec<f64>, right| along_tree(&[left, right]));
+        }
+        gradients.into_sums().zip(losses.into_sums()).collect()
+    }
+}
+
+impl Block<FullBatches> {
+    pub fn searches(&self) -> bool {
+        !self.read.borrow().state.converged()
+    }
 
     pub fn forget(&mut self) {
         self.gradient.fill(0.0);
@@ -240,8 +277,9 @@ impl Block<FullBatches> {
 
     /// Each class's objective and its gradient, in 64 bits, to its search.
     pub fn advance(&mut self, rows: usize, l2: f64, offered: &Offered) {
+        let complete = std::mem::take(&mut self.complete).into_iter();
         let (gradients, losses): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.complete).into_iter().unzip();
+            complete.map(|(_, gradient, losses)| (gradient, losses)).unzip();
         self.gradient.put(&along_tree(&gradients));
         self.losses = along_tree(&losses);
         let (layout, losses, scale) = (self.layout.clone(), self.losses.clone(), 1.0 / rows as f64);

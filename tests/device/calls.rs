@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use reelscale::internals::device::{
-    AllRows, Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches,
-    Joint, JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, Turn, VARIABLES,
-    Which,
+    AllRows, Apart, Arrived, AtRest, Batch, Between, ByEpoch, ClassBlock, Device, FramesAgain,
+    FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Nodes, Pace, Piece, Scores, Solving,
+    VARIABLES, Which, take_turns,
 };
 use reelscale::internals::kernel::vector::Instructions;
 use reelscale::internals::labels::Labels;
@@ -21,6 +21,7 @@ use super::network::{Network, Wave};
 use super::rows::Rows;
 use super::storage::Buffer;
 use super::textbook::Textbook;
+use super::turns::TextbookTurns;
 use super::visits::Visitor;
 
 impl Device for Textbook {
@@ -227,36 +228,55 @@ impl Device for Textbook {
         blocks: &mut Blocks<MiniBatches>,
         rows: &Rows,
         how: &Learn,
-        mut between: Option<&mut dyn Between>,
         pace: &mut Pace,
     ) -> Result<()> {
         self.call()?;
         let (count, epsilon) = (rows.labels.rows(), self.epsilon);
         for from in (0..count).step_by(how.batch) {
             let batch = from..(from + how.batch).min(count);
-            for (index, block) in blocks.blocks.iter_mut().enumerate() {
+            for block in &mut blocks.blocks {
                 if !block.wants(rows.first + batch.end) {
                     continue;
                 }
-                if between.is_none() && pace.stopped() {
+                if pace.stopped() {
                     return Ok(());
                 }
-                let before = block.losses();
                 self.work(pace, || block.mini_batch(rows, batch.clone(), how, epsilon));
-                let turn = Turn { block: index, rows: batch.clone() };
-                let mut given = None;
-                if let Some(between) = &mut between {
-                    between.give(&turn, block.gradient(), pace.stopped())?;
-                    given = between.summed(&turn, pace)?;
-                    if given.is_none() {
-                        block.take_back(before);
-                        return Ok(());
-                    }
-                }
-                block.step(rows, batch.clone(), how, given.as_deref());
+                block.step(rows, batch.clone(), how);
             }
         }
         Ok(())
+    }
+
+    fn learn_apart(
+        &mut self,
+        blocks: &mut Blocks<Apart>,
+        (rows, batches): (&Rows, &[Batch]),
+        how: &Learn,
+        between: &mut dyn Between,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        let (device, slices) = (&*self, between.slices());
+        take_turns(&mut TextbookTurns { device, blocks, rows, how, slices }, batches, between, pace)
+    }
+
+    fn evaluate_apart(
+        &mut self,
+        blocks: &mut Blocks<Apart>,
+        rows: &Rows,
+        all: &AllRows,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        self.call()?;
+        for block in blocks.blocks.iter_mut().filter(|block| block.learns()) {
+            self.work(pace, || block.evaluate(rows, all, self.epsilon));
+        }
+        Ok(())
+    }
+
+    fn sums(&mut self, blocks: &mut Blocks<Apart>, index: usize) -> Result<Nodes> {
+        self.call()?;
+        Ok(blocks.blocks[index].sums())
     }
 
     fn swap_averages(&mut self, blocks: &mut Blocks<MiniBatches>) -> Result<()> {

@@ -4,6 +4,7 @@ mod auto;
 mod between;
 mod blocks;
 mod calls;
+mod column;
 #[path = "../common/mod.rs"]
 mod common;
 mod cuda;
@@ -24,6 +25,7 @@ mod stops;
 mod storage;
 mod stream;
 mod textbook;
+mod turns;
 mod visits;
 mod windows;
 

@@ -99,7 +99,7 @@ fn learned<D: Device>(mut device: D, share: f32) -> Vec<u64> {
             let (polled, mut poll) = (AtomicUsize::new(0), || ());
             let stopped = || polled.fetch_add(1, Relaxed) >= stop;
             let pace = &mut Pace::new(&mut poll, &stopped);
-            device.learn(&mut own, &rows, &how, None, pace).unwrap();
+            device.learn(&mut own, &rows, &how, pace).unwrap();
         }
         look(&device, &own, window);
         if window == 2 {
@@ -157,7 +157,7 @@ fn seconds(share: f64, launch: Duration, byte: Duration) -> f64 {
     for window in 0..5 {
         let rows = rows(&mut device, window * ROWS, before.take());
         let pace = &mut Pace::new(&mut poll, &|| false);
-        device.learn(&mut own, &rows, &how, None, pace).unwrap();
+        device.learn(&mut own, &rows, &how, pace).unwrap();
         before = Some(rows);
         if window == 0 {
             start = Instant::now();

@@ -46,7 +46,7 @@ pub(super) fn expert_step<D: Device>(
         };
         let arrived = Arrived { first: 0, rows, width: activations.width(), put };
         let here = device.bring(arrived, before.take())?;
-        device.learn(&mut blocks, &here, &how, None, &mut Pace::new(&mut || (), &|| false))?;
+        device.learn(&mut blocks, &here, &how, &mut Pace::new(&mut || (), &|| false))?;
         loss = device.class_losses(&blocks)?.iter().flatten().sum();
         before = Some(here);
         device.end_epoch(&mut blocks, 0.0)

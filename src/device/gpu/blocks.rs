@@ -11,18 +11,18 @@ use std::sync::Arc;
 use super::Bounds;
 use super::cut::{Cut, Extent, bytes_of, cut};
 use super::in_turn::{Beside, Whose, in_turn};
-use super::part::{Part, still_learning};
+use super::part::{Part, neighbours};
 use super::queue::Queue;
 use super::rows::Rows;
-use super::shuttle::Rooms;
+use super::shuttle::{Rooms, Travels};
 use crate::device::host::HeldBlocks;
-use crate::device::slices::vectors_of;
 use crate::device::{
-    AllRows, ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Pace,
-    Solving, VARIABLES,
+    AllRows, Apart, ByEpoch, ClassBlock, FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches,
+    Nodes, Pace, Solving, VARIABLES,
 };
 use crate::error::Error;
 use crate::kernel::mixture::Kernel;
+use crate::model::Layout;
 use crate::optim::Offered;
 use crate::team::Team;
 
@@ -59,16 +59,12 @@ impl<S: Solving> Blocks<S> {
         (room, epsilon): (Bounds, f32),
         mut blocks: Vec<ClassBlock<S>>,
     ) -> Told<Blocks<S>> {
-        let (vectors, chains) = blocks.first_mut().map_or((0, 1), |block| {
+        let (vectors, gradients, chains) = blocks.first_mut().map_or((0, 0, 1), |block| {
             let vectors = block.state.take_vectors();
             let count = vectors.len();
             block.state.put_vectors(vectors);
-            (count, block.state.chains())
+            (count, block.state.gradients(), block.state.chains())
         });
-        let gradients = match chains {
-            1 => usize::from(S::GRADIENT_LASTS),
-            several => vectors_of(several),
-        };
         let like = blocks.first().map(|block| (block.layout.width, block.layout.dummy));
         let width = like.map_or(0, |like| like.0);
         let bytes = bytes_of(width, 1 + vectors + gradients);
@@ -93,6 +89,18 @@ impl<S: Solving> Blocks<S> {
         places.push(Place::Here(Box::new(part)));
         places.reverse();
         Ok(Blocks { queue: queue.clone(), places, firsts, rooms })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        *self.firsts.last().expect("an end")
+    }
+
+    /// A block's layout.
+    pub(super) fn layout(&self, index: usize) -> Layout {
+        match self.at(index) {
+            (Place::Here(part), own) => part.held().layouts[own].clone(),
+            (Place::Home(home), own) => home.of(own).layout.clone(),
+        }
     }
 
     /// Where a block lies, and which of those there it is.
@@ -199,12 +207,6 @@ impl Blocks<MiniBatches> {
         in_turn(self, next, false, (pace, &|error| error), work)
     }
 
-    /// Has all that come and go go home.
-    pub(super) fn send_home(&mut self, pace: &mut Pace) -> Told<()> {
-        let nothing = &mut |_, _: Whose<_>, _: &mut Pace, _: Beside| Ok(());
-        in_turn(self, VecDeque::new(), true, (pace, &|error| error), nothing)
-    }
-
     /// Exchanges weights and their averages, where there are any.
     pub(super) fn swap_averages(&mut self) {
         self.places.iter_mut().for_each(|place| match place {
@@ -224,44 +226,31 @@ impl Blocks<MiniBatches> {
         }
         Ok(())
     }
+}
 
-    /// The blocks that are to learn from the mini-batch that ends before row `end` of the epoch.
-    pub(super) fn wanting(&self, end: usize) -> Vec<usize> {
-        let mut wanting = Vec::new();
-        for (place, first) in self.places.iter().zip(&self.firsts) {
-            match place {
-                Place::Here(part) => {
-                    wanting.extend(part.wanting(end).into_iter().map(|own| first + own));
-                }
-                Place::Home(home) => {
-                    let all = home.all().enumerate();
-                    let wants = all.filter(|(_, block)| block.state.wants(end));
-                    wanting.extend(wants.map(|(own, _)| first + own));
-                }
+impl Blocks<Apart> {
+    /// Adds what a window's rows give to the own slices of a pass.
+    pub(super) fn evaluate(&mut self, rows: &Rows, all: &AllRows, pace: &mut Pace) -> Told<()> {
+        add_slices(self, (rows, all), pace, |state| !state.converged)
+    }
+
+    /// Takes what the pass has given a block.
+    pub(super) fn sums(&mut self, index: usize) -> Nodes {
+        match self.at_mut(index) {
+            (Place::Here(part), own) => {
+                part.begins = true;
+                let luggage = part.luggage.get_mut(own);
+                luggage.map_or(Vec::new(), |luggage| luggage.complete.nodes())
             }
+            (Place::Home(home), own) => home.sums(own),
         }
-        wanting
     }
 }
 
 impl Blocks<FullBatches> {
     /// Adds what a window's rows give to every class's value and gradient.
     pub(super) fn evaluate(&mut self, rows: &Rows, all: &AllRows, pace: &mut Pace) -> Told<()> {
-        let learning = |place: &mut Place<FullBatches>| match place {
-            Place::Here(part) => part.learning(),
-            Place::Home(home) => still_learning(home.all()),
-        };
-        let learning: Vec<Vec<Range<usize>>> = self.places.iter_mut().map(learning).collect();
-        let next = (1..learning.len()).filter(|index| !learning[*index].is_empty()).collect();
-        let work = &mut |index: usize, part: Whose<_>, pace: &mut Pace, beside: Beside| match part {
-            Whose::Own(part) => part.evaluate(&learning[index], (rows, all), pace, beside),
-            Whose::Guest(part) => {
-                // Its sums came with it.
-                part.begins = false;
-                part.evaluate(&learning[index], (rows, all), pace, beside)
-            }
-        };
-        in_turn(self, next, true, (pace, &|error| error), work)
+        add_slices(self, (rows, all), pace, |state| !state.converged())
     }
 
     /// Gives every search its value and gradient, and puts its class at the next trial.
@@ -357,4 +346,31 @@ impl Blocks<Joint> {
         }
         Ok(())
     }
+}
+
+/// Adds what a window's rows give to the sums of the blocks that `learn`.
+fn add_slices<S: Travels>(
+    blocks: &mut Blocks<S>,
+    passing: (&Rows, &AllRows),
+    pace: &mut Pace,
+    learn: fn(&S) -> bool,
+) -> Told<()> {
+    let learning = |place: &mut Place<S>| match place {
+        Place::Here(part) => {
+            let own = part.own.get_mut().iter();
+            neighbours(own.map(|own| learn(&own.block.state)))
+        }
+        Place::Home(home) => neighbours(home.all().map(|block| learn(&block.state))),
+    };
+    let learning: Vec<Vec<Range<usize>>> = blocks.places.iter_mut().map(learning).collect();
+    let next = (1..learning.len()).filter(|index| !learning[*index].is_empty()).collect();
+    let work = &mut |index: usize, part: Whose<S>, pace: &mut Pace, beside: Beside| match part {
+        Whose::Own(part) => part.evaluate(&learning[index], passing, pace, beside),
+        Whose::Guest(part) => {
+            // Its sums came with it.
+            part.begins = false;
+            part.evaluate(&learning[index], passing, pace, beside)
+        }
+    };
+    in_turn(blocks, next, true, (pace, &|error| error), work)
 }

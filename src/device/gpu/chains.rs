@@ -35,12 +35,17 @@ impl Held {
     /// # Errors
     /// The device is lost, or a launch has failed.
     pub(crate) fn losses(&self, block: usize) -> Result<Vec<f64>, String> {
-        let mut losses = Vec::new();
-        for chain in 0..self.chains {
-            let (from, count) = self.losses_place(chain, block);
-            losses.append(&mut self.class_losses.read(from, count)?);
-        }
-        Ok(losses)
+        let chains = (0..self.chains).map(|chain| self.chain(chain, block));
+        Ok(chains.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// One chain of them.
+    ///
+    /// # Errors
+    /// The device is lost, or a launch has failed.
+    pub(super) fn chain(&self, chain: usize, block: usize) -> Result<Vec<f64>, String> {
+        let (from, count) = self.losses_place(chain, block);
+        self.class_losses.read(from, count)
     }
 
     /// Sets them.

@@ -54,7 +54,7 @@ impl<S: Solving> Part<S> {
                 wait_beside(queue, pace, 1, beside)?;
             }
             if several && last {
-                self.complete(learning, slice)?;
+                self.complete(learning, all.slices.own.start + slice)?;
             }
         }
         Ok(())
@@ -66,7 +66,8 @@ impl<S: Solving> Part<S> {
         self.luggage.resize_with(count, Luggage::default);
         for block in learning.iter().cloned().flatten() {
             let (held, gradient) = self.parts()?;
-            let (mut gradient, mut losses) = (held.read(gradient, block)?, held.losses(block)?);
+            let mut gradient = held.read(gradient, block)?;
+            let mut losses = held.chain(0, block)?;
             let (mut alone, sums) = ((), (&mut gradient, &mut losses));
             let complete = &mut self.luggage[block].complete;
             complete.take(&mut Team::alone(&mut alone), Instructions::detect(), slice, sums);

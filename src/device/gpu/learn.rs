@@ -125,7 +125,7 @@ impl Part<MiniBatches> {
         match self.stepper() {
             // Nothing stands between the gradient and the step: they are one.
             Some(stepper) if how.slices == 1 => {
-                let drawn = self.drawn(rows, how, (run.start, batch.clone()))?;
+                let drawn = self.drawn(rows, how, (run.start, batch.clone()), rows.first)?;
                 let (window, own) = rows_of(&drawn, rows, batch);
                 let held = self.held.as_mut().expect("a block");
                 held.learn(window, own, run.clone(), (stepper, rates(next, &what)))?;
@@ -203,32 +203,49 @@ impl Part<MiniBatches> {
 impl<S: Solving> Part<S> {
     /// The gradient of some blocks, of one where rows are drawn, over a mini-batch: the sum over
     /// its slices along the tree. Gives which of the vectors it is in.
-    pub(super) fn gradient(
+    fn gradient(
         &mut self,
         rows: &Rows,
         how: &Learn,
         run: Range<usize>,
         batch: Range<usize>,
     ) -> Result<usize, String> {
-        let room = vectors_of(how.slices);
-        self.parts_with(room)?;
+        let all = Slices::all(how.slices);
+        let slices = all.of(batch.len()).enumerate();
+        let slices = slices
+            .map(|(slice, own)| (slice, slice, batch.start + own.start..batch.start + own.end));
+        let of = (run.clone(), vectors_of(how.slices));
+        let nodes = self.gradients_of_slices(rows, how, of, (slices.collect(), rows.first))?;
+        let (mut added, mut free) = (Vec::new(), Vec::new());
+        let nodes = nodes.into_iter().rev();
+        let sum = nodes.reduce(|right, left| both(left, right, &mut added)).expect("a slice");
+        self.add(&run, &added, &mut free)?;
+        Ok(sum)
+    }
+
+    /// The gradients of some blocks, of one where rows are drawn, over a run of slices: of each its
+    /// index, its chain of losses and its rows, of which row i is at `position` + i of the epoch.
+    /// Gives which of the vectors, of which there are `room`, the nodes are in.
+    pub(super) fn gradients_of_slices(
+        &mut self,
+        rows: &Rows,
+        how: &Learn,
+        (run, room): (Range<usize>, usize),
+        (slices, position): (Vec<(usize, usize, Range<usize>)>, usize),
+    ) -> Result<Vec<usize>, String> {
         let (mut free, mut sums): (Vec<usize>, _) = ((0..room).collect(), Partials::default());
-        for (slice, own) in Slices::all(how.slices).of(batch.len()).enumerate() {
-            let own = batch.start + own.start..batch.start + own.end;
-            let drawn = self.drawn(rows, how, (run.start, own.clone()))?;
+        for (slice, chain, own) in slices {
+            let drawn = self.drawn(rows, how, (run.start, own.clone()), position)?;
             let (window, own) = rows_of(&drawn, rows, own);
             let (held, vectors) = self.parts_with(room)?;
             let vector = free.pop().expect("room for every partial sum");
-            let chain = (Sums::Begin, slice);
-            held.expert_gradient(window, own, run.clone(), &vectors[vector], chain)?;
+            let sum = (Sums::Begin, chain);
+            held.expert_gradient(window, own, run.clone(), &vectors[vector], sum)?;
             let mut added = Vec::new();
             sums.push(Node::leaf(slice), vector, |left, right| both(left, right, &mut added));
             self.add(&run, &added, &mut free)?;
         }
-        let mut added = Vec::new();
-        let sum = sums.total(|left, right| both(left, right, &mut added)).expect("a slice");
-        self.add(&run, &added, &mut free)?;
-        Ok(sum)
+        Ok(sums.into_sums().collect())
     }
 
     /// Adds vectors, and each right one is free again.
@@ -252,10 +269,11 @@ impl<S: Solving> Part<S> {
         rows: &Rows,
         how: &Learn,
         (block, own): (usize, Range<usize>),
+        position: usize,
     ) -> Result<Option<Window>, String> {
         let Some(negatives) = how.negatives else { return Ok(None) };
         let held = self.held();
-        rows.draw(&held.queue, negatives, &held.layouts[block], own).map(Some)
+        rows.draw(&held.queue, negatives, &held.layouts[block], (own, position)).map(Some)
     }
 }
 

@@ -273,15 +273,13 @@ impl<S: ByEpoch> Part<S> {
 
     /// Neighbouring blocks that still learn, as runs.
     pub(super) fn learning(&mut self) -> Vec<Range<usize>> {
-        still_learning(self.own.get_mut().iter().map(|own| &own.block))
+        neighbours(self.own.get_mut().iter().map(|own| !own.block.state.converged()))
     }
 }
 
-/// Neighbours that still learn, as runs.
-pub(super) fn still_learning<'a, S: ByEpoch + 'a>(
-    blocks: impl Iterator<Item = &'a ClassBlock<S>>,
-) -> Vec<Range<usize>> {
-    let learning = blocks.enumerate().filter(|(_, block)| !block.state.converged());
+/// Neighbours that are to learn, as runs.
+pub(super) fn neighbours(learn: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
+    let learning = learn.enumerate().filter(|(_, learns)| *learns);
     runs(learning.map(|(index, _)| (index, ()))).into_iter().map(|run| run.0).collect()
 }
 

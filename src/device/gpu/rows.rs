@@ -52,18 +52,19 @@ impl Rows {
         self.labels.rows()
     }
 
-    /// The rows of a mini-batch that a block learns from where negatives are drawn.
+    /// Of some rows those that a block learns from where negatives are drawn. Row i is at
+    /// `position` + i of the epoch.
     pub(crate) fn draw(
         &self,
         queue: &Queue,
         negatives: Negatives,
         layout: &Layout,
-        rows: Range<usize>,
+        (rows, position): (Range<usize>, usize),
     ) -> Result<Window, String> {
         let (mut places, mut labels, mut weights) = (Vec::new(), Labels::new(), Vec::new());
         for row in rows {
             let own = self.labels.row_within(row, &layout.classes);
-            if let Some(weight) = negatives.weight(layout, own, self.first + row) {
+            if let Some(weight) = negatives.weight(layout, own, position + row) {
                 places.push((row * stride_of(self.width)) as i64);
                 labels.push(own);
                 weights.push(weight);

@@ -12,7 +12,7 @@ use super::part::{Part, Room};
 use super::queue::Queue;
 use super::waiting::MOMENT;
 use crate::device::host::{Complete, HeldBlocks};
-use crate::device::{ClassBlock, FullBatches, Joint, MiniBatches, Pace, Solving};
+use crate::device::{Apart, ClassBlock, FullBatches, Joint, MiniBatches, Pace, Solving};
 use crate::model::spec::Dummy;
 use crate::progress::tick;
 
@@ -305,6 +305,23 @@ impl Travels for FullBatches {
     }
 
     fn come_back(home: &mut HeldBlocks<FullBatches>, blocks: Vec<(ClassBlock<()>, Luggage)>) {
+        take_sums(home, blocks);
+    }
+}
+
+/// For a pass over all rows.
+impl Travels for Apart {
+    type Guest = ();
+
+    fn what(vectors: usize, chains: usize) -> [Vec<Which>; 2] {
+        FullBatches::what(vectors, chains)
+    }
+
+    fn set_out(home: &mut HeldBlocks<Apart>) -> Vec<(ClassBlock<()>, Luggage)> {
+        frozen(home)
+    }
+
+    fn come_back(home: &mut HeldBlocks<Apart>, blocks: Vec<(ClassBlock<()>, Luggage)>) {
         take_sums(home, blocks);
     }
 }

@@ -1,7 +1,6 @@
-//! Mini-batches where something stands between gradient and step: block by block, in turns that are
-//! the same on all ranks.
+//! Class blocks on a device that several ranks have at once: sums of the own slices come down, and
+//! weights go up, part by part. Blocks that come and go come at each turn.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::thread::sleep;
 
@@ -11,140 +10,164 @@ use super::luggage::{Luggage, Which};
 use super::part::{Part, Room};
 use super::rows::Rows;
 use super::waiting::MOMENT;
-use crate::device::{Between, ClassBlock, Learn, MiniBatches, Pace, Solving, Turn};
+use crate::device::{
+    Apart, Batch, ClassBlock, Giving, Learn, Pace, Part as BlockPart, Slices, Solving, Turn, Turns,
+};
 use crate::error::Result;
-use crate::kernel::vector::Instructions;
-use crate::team::Team;
 
 type Told<T> = std::result::Result<T, String>;
 
-impl Blocks<MiniBatches> {
-    /// As `learn`, where something stands between gradient and step. Of blocks that come and go
-    /// only the gradient is made on the device, for which they come at each turn.
-    pub(super) fn learn_in_turns(
-        &mut self,
-        rows: &Rows,
-        how: &Learn,
-        between: &mut dyn Between,
-        pace: &mut Pace,
-    ) -> Result<()> {
-        let failed = failure(&self.queue);
-        for from in (0..rows.count()).step_by(how.batch) {
-            let batch = from..(from + how.batch).min(rows.count());
-            let mut under_way: Option<(Turn, Vec<f64>)> = None;
-            let wanting = self.wanting(rows.first + batch.end).into_iter();
-            for block in wanting.map(Some).chain([None]) {
-                let mut next = None;
-                if let Some(block) = block {
-                    let turn = Turn { block, rows: batch.clone() };
-                    let losses = self.losses_of(block).map_err(&failed)?;
-                    let gradient = self.gradient_of(rows, how, &turn).map_err(&failed)?;
-                    pace.poll();
-                    between.give(&turn, gradient, pace.stopped())?;
-                    next = Some((turn, losses));
-                }
-                let Some((turn, losses)) = std::mem::replace(&mut under_way, next) else {
-                    continue;
-                };
-                let Some(gradient) = between.summed(&turn, pace)? else {
-                    self.set_losses_of(turn.block, losses).map_err(&failed)?;
-                    if let Some((turn, losses)) = under_way {
-                        between.summed(&turn, pace)?;
-                        self.set_losses_of(turn.block, losses).map_err(&failed)?;
-                    }
-                    return Ok(());
-                };
-                self.step_by(turn, rows.first, how, &gradient).map_err(&failed)?;
-            }
-        }
-        Ok(())
+/// Turns of blocks past some rows.
+pub(super) struct GpuTurns<'a> {
+    pub(super) blocks: &'a mut Blocks<Apart>,
+    pub(super) rows: &'a Rows,
+    pub(super) how: &'a Learn,
+    pub(super) slices: Slices,
+}
+
+impl Turns for GpuTurns<'_> {
+    fn count(&self) -> usize {
+        self.blocks.count()
     }
 
-    fn losses_of(&mut self, block: usize) -> Told<Vec<f64>> {
-        match self.at_mut(block) {
-            (Place::Here(part), own) => part.held().losses(own),
+    fn state(&mut self, block: usize) -> &mut Apart {
+        match self.blocks.at_mut(block) {
+            (Place::Here(part), own) => &mut part.own.get_mut()[own].block.state,
+            (Place::Home(home), own) => &mut home.of_mut(own).state,
+        }
+    }
+
+    fn numbers(&self, block: usize, part: &BlockPart) -> usize {
+        part.numbers(&self.blocks.layout(block))
+    }
+
+    fn losses(&mut self, block: usize) -> Result<Vec<f64>> {
+        let failed = failure(&self.blocks.queue);
+        match self.blocks.at_mut(block) {
+            (Place::Here(part), own) => part.held().losses(own).map_err(failed),
             (Place::Home(home), own) => Ok(home.of(own).state.losses.clone()),
         }
     }
 
-    fn set_losses_of(&mut self, block: usize, losses: Vec<f64>) -> Told<()> {
-        match self.at_mut(block) {
-            (Place::Here(part), own) => part.held().set_losses(own, &losses)?,
+    fn put_losses(&mut self, block: usize, losses: Vec<f64>) -> Result<()> {
+        let failed = failure(&self.blocks.queue);
+        match self.blocks.at_mut(block) {
+            (Place::Here(part), own) => part.held().set_losses(own, &losses).map_err(failed)?,
             (Place::Home(home), own) => home.of_mut(own).state.losses = losses,
         }
         Ok(())
     }
 
-    /// The gradient of a turn, on the host; its losses are added to the epoch's.
-    fn gradient_of(&mut self, rows: &Rows, how: &Learn, turn: &Turn) -> Told<Vec<f32>> {
-        let batch = turn.rows.clone();
-        let home = matches!(self.at_mut(turn.block), (Place::Home(_), _));
-        let room = if home { Some(self.room()?) } else { None };
-        match (self.at_mut(turn.block), room) {
+    fn put(&mut self, block: usize, part: &BlockPart, numbers: &[f32]) -> Result<()> {
+        let failed = failure(&self.blocks.queue);
+        match self.blocks.at_mut(block) {
+            (Place::Here(held), own) => held.put(own, part, numbers).map_err(failed)?,
+            (Place::Home(home), own) => {
+                let block = home.of_mut(own);
+                part.put(&block.layout, numbers, Arc::<Vec<f32>>::make_mut(&mut block.weights));
+            }
+        }
+        Ok(())
+    }
+
+    fn sums(
+        &mut self,
+        turn: &Turn,
+        batch: &Batch,
+        giving: &mut Giving,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        let failed = failure(&self.blocks.queue);
+        let nodes = self.nodes(turn.block, batch, pace).map_err(failed)?;
+        let layout = self.blocks.layout(turn.block);
+        for part in giving.parts() {
+            let own = nodes.iter().map(|node| {
+                let mut numbers = giving.room();
+                part.take(&layout, node, &mut numbers);
+                numbers
+            });
+            let own = own.collect();
+            giving.give(own);
+        }
+        Ok(())
+    }
+}
+
+impl GpuTurns<'_> {
+    /// The nodes of a block's own slices, on the host; their losses are added to the epoch's.
+    fn nodes(&mut self, block: usize, batch: &Batch, pace: &mut Pace) -> Told<Vec<Vec<f32>>> {
+        let GpuTurns { blocks, rows, how, slices } = self;
+        let (home, vectors) = match blocks.at_mut(block) {
+            (Place::Home(home), own) => (true, home.of(own).state.gradients()),
+            (Place::Here(part), own) => (false, part.own.borrow()[own].block.state.gradients()),
+        };
+        let room = if home { Some(blocks.free_room()?) } else { None };
+        match (blocks.at_mut(block), room) {
             ((Place::Home(home), own), Some(room)) => {
                 let ClassBlock { layout, weights, state } = home.of_mut(own);
                 let block =
                     ClassBlock { layout: layout.clone(), weights: Arc::default(), state: () };
                 let (weights, losses) = (weights.clone(), state.losses.clone());
                 let luggage = Luggage { weights, losses, ..Luggage::default() };
-                let chains = (0..how.slices).map(Which::Losses);
-                let what: Vec<Which> = [Which::Weights].into_iter().chain(chains).collect();
+                let losses = (0..slices.own.len()).map(Which::Losses);
+                let what: Vec<Which> = [Which::Weights].into_iter().chain(losses).collect();
                 let (mut part, mut trip) = Part::coming(room, vec![(block, luggage)], &what);
                 while !trip.over() {
                     if !trip.up(&part)? {
                         sleep(MOMENT);
                     }
+                    pace.poll();
                 }
-                let gradient = part.gradient_of(rows, how, (0, batch))?;
+                let nodes = part.nodes((rows, batch), how, (0, vectors), slices, pace)?;
                 state.losses = part.held().losses(0)?;
                 let (_, room) = part.leave();
-                self.rooms.as_mut().expect("where it came from").give(room);
-                Ok(gradient)
+                blocks.rooms.as_mut().expect("where it came from").give(room);
+                Ok(nodes)
             }
-            ((Place::Here(part), own), _) => part.gradient_of(rows, how, (own, batch)),
+            ((Place::Here(part), own), _) => {
+                part.nodes((rows, batch), how, (own, vectors), slices, pace)
+            }
             _ => panic!("a room for those that come"),
         }
     }
+}
 
-    /// Memory for a block that comes for a turn; those that are there go home where there is none.
-    fn room(&mut self) -> Told<Room> {
+impl Blocks<Apart> {
+    /// Memory for a block that comes for a turn: nobody stays in it.
+    fn free_room(&mut self) -> Told<Room> {
         let rooms = self.rooms.as_mut().expect("blocks that come and go");
-        if let Some(room) = rooms.take()? {
-            return Ok(room);
-        }
-        let mut poll = || ();
-        let pace = &mut Pace::new(&mut poll, &|| false);
-        self.send_home(pace)?;
-        let rooms = self.rooms.as_mut().expect("as before");
         Ok(rooms.take()?.expect("all are free"))
-    }
-
-    /// The step of a turn by a gradient that the host has.
-    fn step_by(&mut self, turn: Turn, first: usize, how: &Learn, gradient: &[f32]) -> Told<()> {
-        match self.at_mut(turn.block) {
-            (Place::Here(part), own) => {
-                let next = part.next(own, how);
-                part.step_by(own, gradient, next, (how, first, turn.rows))?;
-            }
-            (Place::Home(home), own) => {
-                let (mut alone, instructions) = ((), Instructions::detect());
-                let team = &mut Team::alone(&mut alone);
-                home.of_mut(own).step(team, instructions, how, (first, turn.rows), gradient);
-            }
-        }
-        Ok(())
     }
 }
 
 impl<S: Solving> Part<S> {
-    /// A block's gradient over the rows of a mini-batch that it learns from, on the host.
-    fn gradient_of(
+    /// The nodes of the own slices of a block's mini-batch, on the host.
+    fn nodes(
         &mut self,
-        rows: &Rows,
+        (rows, batch): (&Rows, &Batch),
         how: &Learn,
-        (block, batch): (usize, Range<usize>),
-    ) -> Told<Vec<f32>> {
-        let sum = self.gradient(rows, how, block..block + 1, batch)?;
-        self.held().read(&self.gradients[sum], block)
+        (block, vectors): (usize, usize),
+        slices: &Slices,
+        pace: &mut Pace,
+    ) -> Told<Vec<Vec<f32>>> {
+        let position = batch.first - batch.own.first().map_or(0, |own| own.start);
+        let own = batch.own.iter().cloned().enumerate();
+        let own = own.map(|(index, rows)| (slices.own.start + index, index, rows)).collect();
+        let of = (block..block + 1, vectors);
+        let nodes = self.gradients_of_slices(rows, how, of, (own, position))?;
+        pace.poll();
+        nodes.into_iter().map(|node| self.held().read(&self.gradients[node], block)).collect()
+    }
+
+    /// Sets the weights of a part of a block.
+    fn put(&mut self, block: usize, part: &BlockPart, numbers: &[f32]) -> Told<()> {
+        self.own.get_mut()[block].changed();
+        let held = self.held();
+        let [weights, biases] = part.places(&held.layouts[block]);
+        let (of_weights, of_biases) = numbers.split_at(weights.len());
+        let [from_weights, from_biases] = held.places(block);
+        let first = held.layouts[block].biases();
+        held.parameters().weights.write(from_weights + weights.start, of_weights)?;
+        held.parameters().biases.write(from_biases + biases.start - first, of_biases)
     }
 }

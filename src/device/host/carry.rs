@@ -1,5 +1,6 @@
 //! Sums of slices on their way along the tree, on the host.
 
+use crate::device::Nodes;
 use crate::kernel::add::add;
 use crate::kernel::mixture::Kernel;
 use crate::kernel::vector::{Instructions, LANES};
@@ -49,9 +50,15 @@ impl Carry {
         sums.total(|left, right| plus(team, instructions, (left, right), free))
     }
 
+    /// The partial sums that are left of a run of slices. None are left.
+    pub(crate) fn nodes(&mut self) -> Vec<Vec<f32>> {
+        std::mem::take(&mut self.sums).into_sums().collect()
+    }
+
     /// Leaves out what has come so far.
     pub(crate) fn forget(&mut self) {
-        self.free.extend(std::mem::take(&mut self.sums).into_sums());
+        let nodes = self.nodes();
+        self.free.extend(nodes);
     }
 }
 
@@ -106,6 +113,12 @@ impl Complete {
         if let Some(sum) = std::mem::take(&mut self.losses).total(plus_losses) {
             *losses = sum;
         }
+    }
+
+    /// The partial sums that are left of a run of slices. None are left.
+    pub(crate) fn nodes(&mut self) -> Nodes {
+        let losses = std::mem::take(&mut self.losses).into_sums();
+        self.gradients.nodes().into_iter().zip(losses).collect()
     }
 
     pub(crate) fn forget(&mut self) {

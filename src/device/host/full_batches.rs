@@ -7,29 +7,24 @@ use super::blocks::{HeldBlocks, Own};
 use super::rows::Rows;
 use super::searches::{Pass, advance_classes};
 use crate::device::slices::{AllRows, SlicePart};
-use crate::device::{ByEpoch, ClassBlock, FullBatches, Pace};
+use crate::device::{ByEpoch, ClassBlock, FullBatches, Pace, Solving};
 use crate::kernel::mixture::{Kernel, expert_gradient};
 use crate::optim::Offered;
 use crate::team::Team;
 
-impl HeldBlocks<FullBatches> {
-    /// The blocks that still search.
-    fn searching(&mut self) -> impl Iterator<Item = &mut Own<FullBatches>> {
-        self.blocks.iter_mut().filter(|own| !own.block.state.converged())
-    }
-
-    /// Adds what a window's rows give to every class's value and gradient: of each slice of all
+impl<S: Solving> HeldBlocks<S> {
+    /// Adds what a window's rows give to the sums of the blocks that `learn`: of each slice of all
     /// rows that pass as a chain of its own.
-    pub(crate) fn evaluate(
+    pub(super) fn add_slices(
         &mut self,
         mut team: Team<Kernel>,
-        rows: &Rows,
-        all: &AllRows,
+        (rows, all): (&Rows, &AllRows),
         pace: &mut Pace,
+        learn: impl Fn(&S) -> bool,
     ) {
         let (passing, stopped) = (rows.passing(), pace.stopping());
         let window = rows.first..rows.first + rows.labels().rows();
-        let evaluate = |team: &mut Team<Kernel>, own: &mut Own<FullBatches>| {
+        let evaluate = |team: &mut Team<Kernel>, own: &mut Own<S>| {
             own.make_room();
             let instructions = team.own().gemm().instructions();
             let Own { block, gradient, losses, complete } = own;
@@ -39,12 +34,31 @@ impl HeldBlocks<FullBatches> {
                 }
                 expert_gradient(team, block.at_rest(), passing, rows, gradient, losses);
                 if last && all.slices.count > 1 {
+                    let slice = all.slices.own.start + slice;
                     complete.take(team, instructions, slice, (gradient, losses));
                 }
             }
         };
-        let blocks = self.searching().collect();
+        let blocks = self.blocks.iter_mut().filter(|own| learn(&own.block.state)).collect();
         team.polling(&mut || pace.poll()).together(blocks, evaluate);
+    }
+}
+
+impl HeldBlocks<FullBatches> {
+    /// The blocks that still search.
+    fn searching(&mut self) -> impl Iterator<Item = &mut Own<FullBatches>> {
+        self.blocks.iter_mut().filter(|own| !own.block.state.converged())
+    }
+
+    /// Adds what a window's rows give to every class's value and gradient.
+    pub(crate) fn evaluate(
+        &mut self,
+        team: Team<Kernel>,
+        rows: &Rows,
+        all: &AllRows,
+        pace: &mut Pace,
+    ) {
+        self.add_slices(team, (rows, all), pace, |state| !state.converged());
     }
 
     /// Gives every search its objective, mean loss + l2 |w|^2 / 2, and its gradient, and moves its

@@ -9,8 +9,7 @@ use super::blocks::{HeldBlocks, Own};
 use super::carry::{Carry, KernelAndCarry};
 use super::drawn::Drawn;
 use super::rows::Rows;
-use crate::device::{Between, ClassBlock, Learn, MiniBatches, Pace, Slices, Turn};
-use crate::error::Result;
+use crate::device::{ClassBlock, Learn, MiniBatches, Negatives, Pace, Slices};
 use crate::kernel::mixture::{Block, Kernel, fresh_expert_gradient};
 use crate::kernel::vector::Instructions;
 use crate::optim::Step;
@@ -45,61 +44,6 @@ impl HeldBlocks<MiniBatches> {
         };
         let mut threads = KernelAndCarry::team(kernels, &mut self.carries);
         Team::new(&mut threads).polling(&mut || pace.poll()).together(blocks, learn);
-    }
-
-    /// The same where something stands between gradient and step: mini-batch by mini-batch over all
-    /// blocks, in turns that are the same on all ranks, of which one is on its way while the next
-    /// one's gradient is made. Where `between` says that the run stops, no further turn begins, and
-    /// those under way change nothing.
-    pub(crate) fn learn_in_turns(
-        &mut self,
-        kernels: &mut [Kernel],
-        rows: &Rows,
-        how: &Learn,
-        between: &mut dyn Between,
-        pace: &mut Pace,
-    ) -> Result<()> {
-        let count = rows.labels().rows();
-        let mut carries: Vec<Carry> = Vec::new();
-        carries.resize_with(kernels.len(), Carry::default);
-        let mut threads = KernelAndCarry::team(kernels, &mut carries);
-        let team = &mut Team::new(&mut threads);
-        for from in (0..count).step_by(how.batch) {
-            let batch = from..(from + how.batch).min(count);
-            let mut under_way: Option<(Turn, Vec<f64>)> = None;
-            let blocks: Vec<usize> = (0..self.blocks.len())
-                .filter(|index| self.of(*index).state.wants(rows.first + batch.end))
-                .collect();
-            for index in blocks.into_iter().map(Some).chain([None]) {
-                let next = index.map(|block| {
-                    let turn = Turn { block, rows: batch.clone() };
-                    let block = self.of_mut(block);
-                    let losses = block.state.losses.clone();
-                    let room = (&mut Drawn::new(block.layout.width), &mut Carry::default());
-                    let through = (batch.clone(), &(|| false) as &(dyn Fn() -> bool + Sync));
-                    let gradient = block.gradient(team, rows, how, through, room);
-                    let gradient = gradient.expect("nobody stops it");
-                    pace.poll();
-                    between.give(&turn, gradient, pace.stopped()).map(|()| (turn, losses))
-                });
-                let next = next.transpose()?;
-                let Some((turn, losses)) = std::mem::replace(&mut under_way, next) else {
-                    continue;
-                };
-                let Some(gradient) = between.summed(&turn, pace)? else {
-                    self.of_mut(turn.block).state.losses = losses;
-                    if let Some((turn, losses)) = under_way {
-                        between.summed(&turn, pace)?;
-                        self.of_mut(turn.block).state.losses = losses;
-                    }
-                    return Ok(());
-                };
-                let instructions = instructions_of(team);
-                let block = self.of_mut(turn.block);
-                block.step(team, instructions, how, (rows.first, turn.rows), &gradient);
-            }
-        }
-        Ok(())
     }
 
     pub(crate) fn swap_averages(&mut self) {
@@ -142,34 +86,15 @@ impl ClassBlock<MiniBatches> {
                 return None;
             }
             let mut gradient = carry.room(self.weights.len());
-            let rows = batch.start + slice.start..batch.start + slice.end;
-            self.slice_gradient(team, window, how, (index, rows), (drawn, &mut gradient));
+            let (lanes, rows) =
+                (self.layout.lanes(), batch.start + slice.start..batch.start + slice.end);
+            let block = Block { layout: &self.layout, parameters: &self.weights };
+            let losses = &mut self.state.losses[index * lanes..(index + 1) * lanes];
+            let from = (how.negatives, rows, window.first);
+            slice_gradient(team, block, window, from, drawn, (&mut gradient, losses));
             carry.push(team, instructions, (index, gradient));
         }
         Some(carry.total(team, instructions).expect("a slice"))
-    }
-
-    /// The same of the rows of a slice.
-    fn slice_gradient(
-        &mut self,
-        team: &mut Team<KernelAndCarry>,
-        window: &Rows,
-        how: &Learn,
-        (slice, mut rows): (usize, Range<usize>),
-        (drawn, gradient): (&mut Drawn, &mut [f32]),
-    ) {
-        let mut passing = window.passing();
-        if let Some(negatives) = how.negatives {
-            drawn.draw(negatives, &self.layout, passing, rows, window.first);
-            (passing, rows) = (drawn.passing(), 0..drawn.rows());
-        }
-        let block = Block { layout: &self.layout, parameters: &self.weights };
-        let lanes = self.layout.lanes();
-        let losses = &mut self.state.losses[slice * lanes..(slice + 1) * lanes];
-        match rows.is_empty() {
-            true => gradient.fill(0.0),
-            false => fresh_expert_gradient(team, block, passing, rows, gradient, losses),
-        }
     }
 
     /// The step by a mini-batch's gradient, which is the sum over its rows. The window's first row
@@ -194,5 +119,26 @@ impl ClassBlock<MiniBatches> {
             average.step(team, instructions, weights);
         }
         self.state.rows = first + batch.end;
+    }
+}
+
+/// The gradient over the rows of a slice from which a block learns, from +0 on; losses go to a
+/// chain of theirs. Row i here is at `position` + i of the epoch.
+pub(super) fn slice_gradient(
+    team: &mut Team<impl AsMut<Kernel> + Send>,
+    block: Block,
+    window: &Rows,
+    (negatives, mut rows, position): (Option<Negatives>, Range<usize>, usize),
+    drawn: &mut Drawn,
+    (gradient, losses): (&mut [f32], &mut [f64]),
+) {
+    let mut passing = window.passing();
+    if let Some(negatives) = negatives {
+        drawn.draw(negatives, block.layout, passing, rows, position);
+        (passing, rows) = (drawn.passing(), 0..drawn.rows());
+    }
+    match rows.is_empty() {
+        true => gradient.fill(0.0),
+        false => fresh_expert_gradient(team, block, passing, rows, gradient, losses),
     }
 }

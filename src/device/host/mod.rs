@@ -1,6 +1,7 @@
 //! The processor as a device: a thread for each core that the rank may use, each with a kernel of
 //! its own, on the host's memory. Goes block by block.
 
+mod apart;
 mod blocks;
 mod carry;
 mod clipping;
@@ -14,6 +15,7 @@ mod visits;
 
 use std::sync::Arc;
 
+use self::apart::HostTurns;
 pub(crate) use self::blocks::HeldBlocks;
 pub(crate) use self::carry::{Carry, Complete, KernelAndCarry};
 pub(crate) use self::clipping::squares_of_panels;
@@ -22,8 +24,9 @@ pub(crate) use self::rows::Rows;
 pub(crate) use self::searches::{Pass, advance_classes};
 pub(crate) use self::visits::Visitor;
 use super::{
-    AllRows, Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches,
-    Joint, JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
+    AllRows, Apart, Arrived, AtRest, Batch, Between, ByEpoch, ClassBlock, Device, FramesAgain,
+    FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Nodes, Pace, Piece, Scores, Solving,
+    VARIABLES, Which, take_turns,
 };
 use crate::error::Result;
 use crate::kernel::mixture::Kernel;
@@ -255,16 +258,22 @@ impl Device for Host {
         blocks: &mut HeldBlocks<MiniBatches>,
         rows: &Rows,
         how: &Learn,
-        between: Option<&mut dyn Between>,
         pace: &mut Pace,
     ) -> Result<()> {
-        match between {
-            Some(between) => {
-                blocks.learn_in_turns(&mut self.kernels, rows, how, between, pace)?;
-            }
-            None => blocks.learn(&mut self.kernels, rows, how, pace),
-        }
+        blocks.learn(&mut self.kernels, rows, how, pace);
         Ok(())
+    }
+
+    fn learn_apart(
+        &mut self,
+        blocks: &mut HeldBlocks<Apart>,
+        (rows, batches): (&Rows, &[Batch]),
+        how: &Learn,
+        between: &mut dyn Between,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        let (team, slices) = (self.team(), between.slices());
+        take_turns(&mut HostTurns { blocks, team, rows, how, slices }, batches, between, pace)
     }
 
     fn swap_averages(&mut self, blocks: &mut HeldBlocks<MiniBatches>) -> Result<()> {
@@ -286,6 +295,21 @@ impl Device for Host {
     ) -> Result<()> {
         blocks.evaluate(self.team(), rows, all, pace);
         Ok(())
+    }
+
+    fn evaluate_apart(
+        &mut self,
+        blocks: &mut HeldBlocks<Apart>,
+        rows: &Rows,
+        all: &AllRows,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        blocks.evaluate(self.team(), rows, all, pace);
+        Ok(())
+    }
+
+    fn sums(&mut self, blocks: &mut HeldBlocks<Apart>, index: usize) -> Result<Nodes> {
+        Ok(blocks.sums(index))
     }
 
     fn advance(

@@ -141,7 +141,7 @@ impl ExpertStep<'_> {
         loop {
             let blocks = &mut going.held.blocks;
             let passed = windows.pass(&mut state.device, |device, rows, pace| {
-                device.learn(blocks, rows, &how, None, pace)
+                device.learn(blocks, rows, &how, pace)
             });
             // All ranks come to the last window at once.
             let Some(passed) = passed.transpose() else { break };

@@ -6,8 +6,9 @@ use super::meter::Meter;
 use super::steps::columns;
 use crate::cost::flops;
 use crate::device::{
-    AllRows, Arrived, AtRest, Between, ByEpoch, ClassBlock, Device, FramesAgain, FullBatches, Host,
-    Joint, JointStep, Learn, Leaves, MiniBatches, Pace, Piece, Scores, Solving, VARIABLES, Which,
+    AllRows, Apart, Arrived, AtRest, Batch, Between, ByEpoch, ClassBlock, Device, FramesAgain,
+    FullBatches, Host, Joint, JointStep, Learn, Leaves, MiniBatches, Nodes, Pace, Piece, Scores,
+    Solving, VARIABLES, Which,
 };
 use crate::error::Result;
 use crate::labels::Labels;
@@ -58,12 +59,11 @@ impl Device for Metered<'_> {
         blocks: &mut Self::Blocks<MiniBatches>,
         rows: &Self::Rows,
         how: &Learn,
-        between: Option<&mut dyn Between>,
         pace: &mut Pace,
     ) -> Result<()> {
         let (count, meter) = (rows.labels().rows(), self.meter);
         let learned = match self.rests {
-            None => meter.arithmetic(|| self.host.learn(blocks, rows, how, between, pace)),
+            None => meter.arithmetic(|| self.host.learn(blocks, rows, how, pace)),
             Some(rate) => {
                 let layouts = || blocks.all().map(|block| &block.layout);
                 let width = layouts().next().map_or(0, |layout| layout.width);
@@ -236,6 +236,31 @@ impl Device for Metered<'_> {
         pace: &mut Pace,
     ) -> Result<()> {
         self.host.evaluate(blocks, rows, all, pace)
+    }
+
+    fn learn_apart(
+        &mut self,
+        blocks: &mut Self::Blocks<Apart>,
+        rows: (&Self::Rows, &[Batch]),
+        how: &Learn,
+        between: &mut dyn Between,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        self.meter.arithmetic(|| self.host.learn_apart(blocks, rows, how, between, pace))
+    }
+
+    fn evaluate_apart(
+        &mut self,
+        blocks: &mut Self::Blocks<Apart>,
+        rows: &Self::Rows,
+        all: &AllRows,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        self.host.evaluate_apart(blocks, rows, all, pace)
+    }
+
+    fn sums(&mut self, blocks: &mut Self::Blocks<Apart>, index: usize) -> Result<Nodes> {
+        self.host.sums(blocks, index)
     }
 
     fn advance(

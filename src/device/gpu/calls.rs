@@ -1,0 +1,278 @@
+//! What the device does when it is called.
+
+use std::sync::Arc;
+
+use super::blocks::Blocks;
+use super::network::Network;
+use super::rows::Rows;
+use super::scores::Rest;
+use super::turns::GpuTurns;
+use super::wave::{Visitor, Wave};
+use super::{Gpu, failure};
+use crate::device::{
+    AllRows, Apart, Arrived, AtRest, Batch, Between, ByEpoch, ClassBlock, Device, FramesAgain,
+    FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Nodes, Pace, Piece, Scores, Solving,
+    VARIABLES, Which, take_turns,
+};
+use crate::error::Result;
+use crate::labels::Labels;
+use crate::model::annotator::Annotator;
+use crate::model::features::Features;
+use crate::model::{Layout, Matrix};
+use crate::optim::adam::Adam;
+use crate::optim::{Offered, SharedState, Step};
+
+impl Device for Gpu {
+    type Network<'a> = Network<'a>;
+    type Wave = Wave;
+    type Rows = Rows;
+    type Rest<'a> = Rest<'a>;
+    type Visitor = Visitor;
+    type Blocks<S: Solving> = Blocks<S>;
+
+    fn at_once(&self) -> usize {
+        self.host.at_once()
+    }
+
+    fn network<'a>(&mut self, model: &'a Annotator) -> Network<'a> {
+        Network::new(&self.queue, model, self.tile)
+    }
+
+    fn activations(
+        &mut self,
+        network: &Network<'_>,
+        pieces: &mut dyn Iterator<Item = Result<(Features, Labels)>>,
+        take: &mut dyn FnMut(Matrix, Labels) -> Result<()>,
+    ) -> Result<()> {
+        match self.told(self.queue.alive().and_then(|()| network.layers()))? {
+            Some(layers) => layers.activations(self.host.at_once(), pieces, take),
+            None => self.host()?.activations(network.host(), pieces, take),
+        }
+    }
+
+    fn forward(
+        &mut self,
+        network: &Network<'_>,
+        pieces: &mut dyn Iterator<Item = Result<Piece>>,
+    ) -> Result<Wave> {
+        match self.told(self.queue.alive().and_then(|()| network.layers()))? {
+            Some(layers) => layers.wave(self.run, pieces),
+            None => self.host()?.forward(network.host(), pieces).map(Wave::of_host),
+        }
+    }
+
+    fn outputs(&mut self, wave: &Wave, to: &mut Vec<f32>) -> Result<()> {
+        self.told(self.queue.alive().and_then(|()| wave.outputs(to)))
+    }
+
+    fn give_slopes(&mut self, wave: &mut Wave, slopes: &[f32]) -> Result<()> {
+        self.told(self.queue.alive().and_then(|()| wave.give_slopes(slopes)))
+    }
+
+    fn losses(&mut self, wave: &Wave) -> Result<Vec<f64>> {
+        self.told(self.queue.alive().and_then(|()| wave.losses()))
+    }
+
+    fn backward(
+        &mut self,
+        network: &Network<'_>,
+        wave: Wave,
+        frames: &dyn FramesAgain,
+        leaves: &mut dyn Leaves,
+    ) -> Result<()> {
+        let (host, segments) = self.told(self.queue.alive().and_then(|()| wave.into_parts()))?;
+        match (host, self.told(network.layers())?) {
+            (None, Some(layers)) => layers.leaves(segments, frames, leaves),
+            (Some(wave), _) => self.host()?.backward(network.host(), wave, frames, leaves),
+            (None, None) => panic!("a wave of this network"),
+        }
+    }
+
+    fn step_shared(
+        &mut self,
+        weights: &mut [f32],
+        adam: &mut Adam,
+        gradient: &[f32],
+        step: Step,
+    ) -> Result<()> {
+        self.host()?.step_shared(weights, adam, gradient, step)
+    }
+
+    fn advance_shared(
+        &mut self,
+        weights: &mut [f32],
+        solver: &mut SharedState,
+        found: (f64, &[f32]),
+        offered: &Offered,
+    ) -> Result<()> {
+        self.host()?.advance_shared(weights, solver, found, offered)
+    }
+
+    fn visitor(&mut self, layout: &Layout, weights: Arc<Vec<f32>>) -> Visitor {
+        let room = (&self.queue, self.room.logits_bytes);
+        Visitor::new(room, layout, self.epsilon, &weights)
+    }
+
+    fn visit(&mut self, visitor: &Visitor, wave: &mut Wave, pace: &mut Pace) -> Result<()> {
+        self.told(wave.visit(&self.queue, self.run, visitor, pace))
+    }
+
+    fn rest<'a>(&mut self, rows: &'a dyn AtRest) -> Rest<'a> {
+        Rest::new(rows, (self.run, self.room.rest_bytes))
+    }
+
+    fn scores(
+        &mut self,
+        visitor: &Visitor,
+        rest: &Rest<'_>,
+        which: Which,
+        pace: &mut Pace,
+    ) -> Result<Scores> {
+        rest.scores(&self.queue, visitor, which, pace)
+    }
+
+    fn bring(&mut self, arrived: Arrived, before: Option<Rows>) -> Result<Rows> {
+        self.told(Rows::new(&self.queue, arrived, before))
+    }
+
+    fn hold<S: Solving>(&mut self, blocks: Vec<ClassBlock<S>>) -> Result<Blocks<S>> {
+        self.told(Blocks::new(&self.queue, (self.room, self.epsilon), blocks))
+    }
+
+    fn read<S: Solving>(
+        &self,
+        blocks: &Blocks<S>,
+        index: usize,
+        look: &mut dyn FnMut(&ClassBlock<S>),
+    ) -> Result<()> {
+        self.told(blocks.read(index, look))
+    }
+
+    fn weights<S: Solving>(&self, blocks: &Blocks<S>, index: usize) -> Result<Arc<Vec<f32>>> {
+        self.told(blocks.weights(index))
+    }
+
+    fn change<S: Solving>(
+        &mut self,
+        blocks: &mut Blocks<S>,
+        index: usize,
+        with: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<()> {
+        self.told(blocks.change(index, with))
+    }
+
+    fn class_losses<S: ByEpoch>(&self, blocks: &Blocks<S>) -> Result<Vec<Vec<f64>>> {
+        self.told(blocks.class_losses())
+    }
+
+    fn left<S: ByEpoch>(&self, blocks: &Blocks<S>) -> Result<usize> {
+        self.told(self.queue.alive())?;
+        Ok(blocks.left())
+    }
+
+    fn end<S: ByEpoch>(
+        &mut self,
+        blocks: &mut Blocks<S>,
+        index: usize,
+        stopped: &[bool],
+    ) -> Result<()> {
+        self.told(blocks.end(index, stopped))
+    }
+
+    fn learn(
+        &mut self,
+        blocks: &mut Blocks<MiniBatches>,
+        rows: &Rows,
+        how: &Learn,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        self.told(self.queue.alive().and_then(|()| blocks.learn(rows, how, pace)))
+    }
+
+    fn learn_apart(
+        &mut self,
+        blocks: &mut Blocks<Apart>,
+        (rows, batches): (&Rows, &[Batch]),
+        how: &Learn,
+        between: &mut dyn Between,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        let slices = between.slices();
+        take_turns(&mut GpuTurns { blocks, rows, how, slices }, batches, between, pace)
+    }
+
+    fn swap_averages(&mut self, blocks: &mut Blocks<MiniBatches>) -> Result<()> {
+        self.told(self.queue.alive())?;
+        blocks.swap_averages();
+        Ok(())
+    }
+
+    fn end_epoch(&mut self, blocks: &mut Blocks<MiniBatches>, tolerance: f64) -> Result<()> {
+        self.told(blocks.end_epoch(tolerance))
+    }
+
+    fn evaluate(
+        &mut self,
+        blocks: &mut Blocks<FullBatches>,
+        rows: &Rows,
+        all: &AllRows,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        self.told(self.queue.alive().and_then(|()| blocks.evaluate(rows, all, pace)))
+    }
+
+    fn evaluate_apart(
+        &mut self,
+        blocks: &mut Blocks<Apart>,
+        rows: &Rows,
+        all: &AllRows,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        self.told(self.queue.alive().and_then(|()| blocks.evaluate(rows, all, pace)))
+    }
+
+    fn sums(&mut self, blocks: &mut Blocks<Apart>, index: usize) -> Result<Nodes> {
+        self.told(self.queue.alive())?;
+        Ok(blocks.sums(index))
+    }
+
+    fn advance(
+        &mut self,
+        blocks: &mut Blocks<FullBatches>,
+        rows: usize,
+        l2: f64,
+        offered: &Offered,
+    ) -> Result<()> {
+        let failed = failure(&self.queue);
+        blocks.advance(self.host()?.kernels_mut(), rows, l2, offered).map_err(failed)
+    }
+
+    fn forget(&mut self, blocks: &mut Blocks<FullBatches>) -> Result<()> {
+        // Nothing that can fail: a rank that stops must not part from the others here.
+        blocks.forget();
+        Ok(())
+    }
+
+    fn settle(&mut self, blocks: &mut Blocks<FullBatches>) -> Result<()> {
+        self.told(blocks.settle())
+    }
+
+    fn gradients(
+        &mut self,
+        blocks: &mut Blocks<Joint>,
+        rows: &Rows,
+        slopes: Option<&mut dyn Leaves>,
+    ) -> Result<Vec<Vec<f64>>> {
+        self.told(self.queue.alive())?;
+        blocks.gradients(rows, slopes, &failure(&self.queue))
+    }
+
+    fn squares(&self, blocks: &Blocks<Joint>) -> Result<Vec<[f64; VARIABLES]>> {
+        self.told(blocks.squares())
+    }
+
+    fn step(&mut self, blocks: &mut Blocks<Joint>, step: &JointStep) -> Result<()> {
+        let failed = failure(&self.queue);
+        blocks.step(self.host()?.kernels_mut(), step).map_err(failed)
+    }
+}
