@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use model::{CASE, Case, check, on_rank};
 use reelscale::internals::commands::{end_all_ranks_on_panic, exit_code, on_ranks};
-use reelscale::internals::flow::column::Vote;
+use reelscale::internals::device::Vote;
 use reelscale::{Comm, Result};
 
 fn run(comm: &Comm) -> Result<()> {

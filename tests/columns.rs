@@ -13,15 +13,24 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use common::reelscale;
 use common::tapped::{Tap, run_tapped};
-use model::{CASE, Case, Device, alone, check, learned, on_rank};
+use model::{
+    CASE, CLASSES, Case, Device, STEPS, WIDTH, alone, check, initial_weights, learned, on_rank,
+};
 use reelscale::internals::comm::{Traffic, run_threads};
 use reelscale::internals::cost::traffic::{Moved, turn};
-use reelscale::internals::flow::column::{Vote, Whole};
+use reelscale::internals::device::{
+    Apart, Arrived, Batch, ClassBlock, Device as ComputesWith, Learn, MiniBatches, Negatives, Pace,
+    Solving, Vote,
+};
+use reelscale::internals::flow::column::{Column, Steps, Whole};
 use reelscale::internals::flow::grid::Lanes;
+use reelscale::internals::labels::Labels;
+use reelscale::internals::model::{Layout, stride_of};
 use reelscale::internals::optim::MiniBatchSolver;
 use reelscale::internals::packed;
 use reelscale::internals::partition::{Grid, Owners};
-use reelscale::{Error, Exit};
+use reelscale::internals::rng::{Purpose, Stream};
+use reelscale::{Error, Exit, Host};
 
 #[test]
 fn a_column_steps_as_one_rank_does() {
@@ -275,5 +284,120 @@ fn what_travels_is_what_cost_says() {
                 assert_eq!(found, expected, "rank {rank}, {case:?}");
             }
         }
+    }
+}
+
+/// Rows of the windows that devices learn from.
+const WINDOWS: [Range<usize>; 2] = [0..64, 64..100];
+const EPSILON: f32 = 1e-5;
+
+/// Rows at these positions, of two labels each.
+fn rows_at<D: ComputesWith>(device: &mut D, positions: &[usize]) -> D::Rows {
+    let stride = stride_of(WIDTH);
+    let put = &mut |to: &mut [f32], labels: &mut Labels| {
+        for (to, position) in to.chunks_mut(stride).zip(positions) {
+            let mut stream = Stream::new(5, Purpose::PlantedRows, *position as u64);
+            to.fill(0.0);
+            to[..WIDTH].fill_with(|| stream.uniform() - 0.5);
+            labels.push(&[*position as u32 % 31, 31 + *position as u32 % 37]);
+        }
+    };
+    let first = positions.first().map_or(0, |first| *first);
+    let arrived = Arrived { first, rows: positions.len(), width: WIDTH, put };
+    device.bring(arrived, None).unwrap()
+}
+
+fn how(case: Case) -> Learn {
+    let Steps { learning_rate, l2 } = STEPS;
+    let class_count = CLASSES;
+    let negatives = Some(Negatives { share: 0.6, seed: 3, first: 0, class_count });
+    Learn { batch: 16, slices: case.slices, learning_rate, l2, negatives }
+}
+
+fn held_by<D: ComputesWith, S: Solving>(
+    device: &mut D,
+    case: Case,
+    state: impl Fn(&Layout) -> S,
+) -> D::Blocks<S> {
+    let block = |layout: Layout| ClassBlock {
+        weights: Arc::new(initial_weights(&layout)),
+        state: state(&layout),
+        layout,
+    };
+    device.hold(case.layouts().into_iter().map(block).collect()).unwrap()
+}
+
+/// What one rank learns with all slices: of each block weights, state, and chains of losses.
+fn learned_alone(case: Case) -> Vec<((Vec<u32>, Vec<u8>), Vec<f64>)> {
+    let device = &mut Host::detected(1, EPSILON);
+    let state =
+        |layout: &Layout| MiniBatches::new(layout, case.solver, case.averaging, case.slices);
+    let mut held = held_by(device, case, state);
+    let mut poll = || ();
+    let pace = &mut Pace::new(&mut poll, &|| false);
+    for window in WINDOWS {
+        let rows = rows_at(device, &window.collect::<Vec<_>>());
+        device.learn(&mut held, &rows, &how(case), pace).unwrap();
+    }
+    let mut found = Vec::new();
+    for index in 0..case.layouts().len() {
+        let look = &mut |block: &ClassBlock<MiniBatches>| {
+            let MiniBatches { solver, average, losses, .. } = &block.state;
+            let whole = Whole { solver: solver.clone(), average: average.clone() };
+            found.push((learned(&block.weights, &whole), losses.clone()));
+        };
+        device.read(&held, index, look).unwrap();
+    }
+    found
+}
+
+/// Real devices, and rows of their own slices only: weights, states and losses of one rank with all
+/// slices, which steps whole blocks.
+#[test]
+fn devices_learn_through_a_column_what_one_learns() {
+    for (ranks, slices, blocks, parts) in [(2, 2, 2, 1), (3, 4, 3, 2), (2, 12, 1, 4), (5, 12, 2, 1)]
+    {
+        let case = Case { ranks, slices, blocks, parts, ..CASE };
+        let expected = learned_alone(case);
+        let found = run_threads(ranks, |comm| {
+            let grid = Grid::new((ranks, 1), slices, ranks, comm.rank());
+            let lanes = Lanes::new(comm, &grid);
+            let lanes = lanes.column().expect("a column");
+            let mut stretches = Device::new(case).stretches(case, grid.slices());
+            let own = stretches.slices().clone();
+            let device = &mut Host::detected(1 + comm.rank() % 2, EPSILON);
+            let mut held = held_by(device, case, |layout| Apart::new(layout, &own));
+            let mut poll = || ();
+            let pace = &mut Pace::new(&mut poll, &|| false);
+            for window in WINDOWS {
+                let batches = Batch::of_window(&window, how(case).batch, &own);
+                let positions = batches.iter().flat_map(|one| one.first..one.first + one.rows());
+                let rows = rows_at(device, &positions.collect::<Vec<_>>());
+                let between = &mut Column::new(lanes, &mut stretches, STEPS);
+                device.learn_apart(&mut held, (&rows, &batches), &how(case), between, pace)?;
+            }
+            let (mut weights, mut chains) = (Vec::new(), Vec::new());
+            for index in 0..expected.len() {
+                let look = &mut |block: &ClassBlock<Apart>| {
+                    weights.push(block.weights.to_vec());
+                    chains.push(block.state.losses.clone());
+                };
+                device.read(&held, index, look)?;
+            }
+            let chains = stretches.all_chains(lanes, &chains);
+            let owners = Owners::even(expected.len(), ranks, comm.rank());
+            let whole = stretches.collect(lanes, &owners.runs())?;
+            for (block, (state, losses)) in expected.iter().enumerate() {
+                let bits: Vec<u32> = weights[block].iter().map(|weight| weight.to_bits()).collect();
+                assert!(bits == state.0, "weights of block {block}, {case:?}");
+                assert_eq!(chains[block], *losses, "block {block}, {case:?}");
+                if owners.own().contains(&block) {
+                    let whole = &whole[block - owners.own().start];
+                    assert!(learned(&weights[block], whole) == *state, "{block}, {case:?}");
+                }
+            }
+            Ok(())
+        });
+        found.unwrap();
     }
 }

@@ -3,8 +3,8 @@
 
 use reelscale::Result;
 use reelscale::internals::comm::Comm;
-use reelscale::internals::device::Pace;
-use reelscale::internals::flow::column::{Column, Part, Steps, Stretches, Turn, Vote, Whole};
+use reelscale::internals::device::{Between, Pace, Part, Turn, Vote};
+use reelscale::internals::flow::column::{Column, Steps, Stretches, Whole};
 use reelscale::internals::flow::grid::Lanes;
 use reelscale::internals::kernel::vector::Instructions;
 use reelscale::internals::model::Layout;
@@ -19,12 +19,12 @@ use reelscale::internals::rng::{Purpose, Stream};
 use reelscale::internals::team::Team;
 use reelscale::internals::tree::{self, Node, Partials};
 
-const CLASSES: usize = 70;
-const WIDTH: usize = 5;
+pub const CLASSES: usize = 70;
+pub const WIDTH: usize = 5;
 const BATCHES: usize = 4;
 const BATCH: usize = 48;
 const LAST: usize = 20;
-const STEPS: Steps = Steps { learning_rate: 0.05, l2: 1e-3 };
+pub const STEPS: Steps = Steps { learning_rate: 0.05, l2: 1e-3 };
 
 /// What a test varies.
 #[derive(Clone, Copy, Debug)]
@@ -139,13 +139,12 @@ impl Device {
     }
 
     fn put(&mut self, parts: &[Vec<Part>], block: usize, part: usize, numbers: &[f32]) {
-        let (layout, whole) = (&self.layouts[block], 0..numbers.len());
-        parts[block][part].put(layout, &whole, numbers, &mut self.weights[block]);
+        parts[block][part].put(&self.layouts[block], numbers, &mut self.weights[block]);
     }
 
     /// Gives the parts of a turn's gradient, over the own slices.
     fn give(&self, column: &mut Column, turn: &Turn, vote: Vote, dice: &mut Stream) {
-        let (own, layout) = (column.slices().own.clone(), &self.layouts[turn.block]);
+        let (own, layout) = (column.slices().own, &self.layouts[turn.block]);
         let mut partials = Partials::default();
         for slice in own {
             let leaf = match vote {
@@ -154,12 +153,11 @@ impl Device {
             };
             partials.push(Node::leaf(slice), leaf, plus);
         }
-        let parts: Vec<Part> = column.parts(turn.block).cloned().collect();
+        let parts = column.parts(turn.block);
         for (index, part) in parts.iter().enumerate() {
             let nodes = partials.sums().map(|sum| {
                 let mut room = column.room(turn.block, index);
-                let whole = 0..room.len();
-                room.copy_from_slice(&part.take(layout, &whole, sum));
+                part.take(layout, sum, &mut room);
                 room
             });
             let nodes = nodes.collect();
@@ -185,7 +183,7 @@ impl Device {
         let mut poll = || ();
         let pace = &mut Pace::new(&mut poll, &|| false);
         let parts: Vec<Vec<Part>> =
-            (0..self.layouts.len()).map(|block| column.parts(block).cloned().collect()).collect();
+            (0..self.layouts.len()).map(|block| column.parts(block)).collect();
         for (at, turn) in turns.iter().enumerate() {
             let put = &mut |block: usize, part: usize, numbers: &[f32]| {
                 self.put(&parts, block, part, numbers);

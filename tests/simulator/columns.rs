@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use model::{CASE, Case, Found, check, on_rank};
 use reelscale::Exit;
 use reelscale::internals::commands::settled;
-use reelscale::internals::flow::column::Vote;
+use reelscale::internals::device::Vote;
 use reelscale::internals::optim::MiniBatchSolver;
 
 use super::draws::{Draws, Purpose};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::stretches::{Home, Stretch, Stretches};
+use super::stretches::{Home, Stretch, Stretches, put, taken};
 use crate::comm::odd_ranks;
 use crate::error::{Error, Exit, Result};
 use crate::flow::grid::ColumnLanes;
@@ -66,7 +66,7 @@ impl Home {
         for home in &self.parts {
             for (stretch, come) in home.stretches.iter().zip(&mut *come) {
                 for vector in &mut whole {
-                    home.part.put(&self.layout, stretch, come.next(stretch.len()), vector);
+                    put(&home.part, &self.layout, stretch, come.next(stretch.len()), vector);
                 }
             }
         }
@@ -116,7 +116,7 @@ impl Stretches {
     pub fn set_weights(&mut self, block: usize, weights: &[f32]) {
         let (rank, Home { layout, parts }) = (self.rows.rank(), &mut self.blocks[block]);
         for home in parts {
-            home.own.weights = home.part.take(layout, &home.stretches[rank], weights);
+            home.own.weights = taken(&home.part, layout, &home.stretches[rank], weights);
         }
     }
 
@@ -177,7 +177,7 @@ impl Stretches {
             for home in &block.parts {
                 for (part, stretch) in parts.iter_mut().zip(&home.stretches) {
                     for vector in &vectors {
-                        part.extend(home.part.take(&block.layout, stretch, vector));
+                        part.extend(taken(&home.part, &block.layout, stretch, vector));
                     }
                 }
             }

@@ -24,35 +24,9 @@ use std::collections::VecDeque;
 pub use self::collect::Whole;
 use self::exchange::{Sums, Weights, start_sums, start_weights};
 use self::stretches::Home;
-pub use self::stretches::{Part, Stretches};
+pub use self::stretches::Stretches;
 use super::grid::ColumnLanes;
-use crate::device::{Pace, Slices};
-
-/// A class block at a mini-batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// The block, counted from the column's first.
-    pub block: usize,
-    /// The mini-batch of the window.
-    pub batch: usize,
-    /// Its rows, of all ranks.
-    pub rows: usize,
-    /// Rows of the epoch after it.
-    pub end: usize,
-}
-
-/// What a rank says of going on, when it gives a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vote {
-    GoOn,
-    /// It is told to stop.
-    Stops,
-    /// It has an error, and what it gives is zeros.
-    Failed,
-}
-
-/// Takes the weights of a part of a block: block, part, numbers.
-pub type Put<'a> = dyn FnMut(usize, usize, &[f32]) + 'a;
+use crate::device::{Between, Pace, Part, Put, Slices, Turn, Vote};
 
 /// What this rank's blocks step with.
 #[derive(Clone, Copy, Debug)]
@@ -94,65 +68,6 @@ impl<'a> Column<'a> {
     /// Before the first turn of a window.
     pub fn new(lanes: &'a ColumnLanes, stretches: &'a mut Stretches, steps: Steps) -> Column<'a> {
         Column { lanes, stretches, steps, under_way: VecDeque::new(), ends_at: None }
-    }
-
-    /// All slices, and those that are summed here.
-    pub fn slices(&self) -> &Slices {
-        &self.stretches.slices
-    }
-
-    /// The parts of a block.
-    pub fn parts(&self, block: usize) -> impl ExactSizeIterator<Item = &Part> {
-        self.stretches.parts(block)
-    }
-
-    /// Memory for a part of a block's gradient, holding anything.
-    pub fn room(&mut self, block: usize, part: usize) -> Vec<f32> {
-        self.stretches.room(block, part)
-    }
-
-    /// Waits until the turn may begin: until the one two before it is through, and that before it,
-    /// too, if it is of the same block. Their weights go to `put`, part by part. False: the ranks
-    /// of the column stop, and no turn begins.
-    pub fn begin(&mut self, turn: &Turn, put: &mut Put, pace: &mut Pace) -> bool {
-        let may_go_on = self.under_way.back().is_some_and(|last| last.turn.block != turn.block);
-        let needed = self.under_way.len() - usize::from(may_go_on);
-        self.go_on(needed);
-        pace.poll();
-        if self.ends_at.is_some_and(|at| at < needed) {
-            return false;
-        }
-        self.put_first(needed, put);
-        true
-    }
-
-    /// Takes the nodes of the own slices, in order, of a part of a turn, and starts its way. Parts
-    /// come in order; the first carries this rank's vote.
-    pub fn give(&mut self, turn: &Turn, part: usize, nodes: Vec<Vec<f32>>, vote: Vote) {
-        if part == 0 {
-            self.under_way.push_back(UnderWay { turn: turn.clone(), parts: Vec::new() });
-        }
-        let under_way = self.under_way.back_mut().expect("a turn begins with its first part");
-        assert!(under_way.turn == *turn && under_way.parts.len() == part, "parts in order");
-        let home = &self.stretches.blocks[turn.block].parts[part];
-        let cut = (&home.stretches[..], &self.stretches.held[..]);
-        under_way.parts.push(State::Sums(start_sums(self.lanes, nodes, cut, vote)));
-    }
-
-    /// Goes on with what has come, waiting for nobody.
-    pub fn tend(&mut self) {
-        self.go_on(0);
-    }
-
-    /// Waits for all turns under way, whose weights go to `put`, and leaves nothing under way.
-    /// Gives those that took no step, on all ranks of the column alike.
-    pub fn end(&mut self, put: &mut Put, pace: &mut Pace) -> Vec<Turn> {
-        self.go_on(self.under_way.len());
-        pace.poll();
-        let stepped = self.ends_at.take().unwrap_or(self.under_way.len());
-        self.put_first(stepped, put);
-        // They are complete everywhere without this rank, and nobody looks at what they bring.
-        self.under_way.drain(..).map(|under_way| under_way.turn).collect()
     }
 
     /// Goes on with what has come: sums strictly in the order of turns and parts, weights in any.
@@ -224,5 +139,63 @@ impl<'a> Column<'a> {
             }
         }
         self.ends_at = self.ends_at.map(|at| at - count);
+    }
+}
+
+impl Between for Column<'_> {
+    fn slices(&self) -> Slices {
+        self.stretches.slices.clone()
+    }
+
+    fn parts(&self, block: usize) -> Vec<Part> {
+        self.stretches.parts(block).cloned().collect()
+    }
+
+    fn room(&mut self, block: usize, part: usize) -> Vec<f32> {
+        self.stretches.room(block, part)
+    }
+
+    /// Waits until the turn may begin: until the one two before it is through, and that before it,
+    /// too, if it is of the same block. Their weights go to `put`, part by part. False: the ranks
+    /// of the column stop, and no turn begins.
+    fn begin(&mut self, turn: &Turn, put: &mut Put, pace: &mut Pace) -> bool {
+        let may_go_on = self.under_way.back().is_some_and(|last| last.turn.block != turn.block);
+        let needed = self.under_way.len() - usize::from(may_go_on);
+        self.go_on(needed);
+        pace.poll();
+        if self.ends_at.is_some_and(|at| at < needed) {
+            return false;
+        }
+        self.put_first(needed, put);
+        true
+    }
+
+    /// Takes the nodes of the own slices, in order, of a part of a turn, and starts its way. Parts
+    /// come in order; the first carries this rank's vote.
+    fn give(&mut self, turn: &Turn, part: usize, nodes: Vec<Vec<f32>>, vote: Vote) {
+        if part == 0 {
+            self.under_way.push_back(UnderWay { turn: turn.clone(), parts: Vec::new() });
+        }
+        let under_way = self.under_way.back_mut().expect("a turn begins with its first part");
+        assert!(under_way.turn == *turn && under_way.parts.len() == part, "parts in order");
+        let home = &self.stretches.blocks[turn.block].parts[part];
+        let cut = (&home.stretches[..], &self.stretches.held[..]);
+        under_way.parts.push(State::Sums(start_sums(self.lanes, nodes, cut, vote)));
+    }
+
+    /// Goes on with what has come, waiting for nobody.
+    fn tend(&mut self) {
+        self.go_on(0);
+    }
+
+    /// Waits for all turns under way, whose weights go to `put`, and leaves nothing under way.
+    /// Gives those that took no step, on all ranks of the column alike.
+    fn end(&mut self, put: &mut Put, pace: &mut Pace) -> Vec<Turn> {
+        self.go_on(self.under_way.len());
+        pace.poll();
+        let stepped = self.ends_at.take().unwrap_or(self.under_way.len());
+        self.put_first(stepped, put);
+        // They are complete everywhere without this rank, and nobody looks at what they bring.
+        self.under_way.drain(..).map(|under_way| under_way.turn).collect()
     }
 }

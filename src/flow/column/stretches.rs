@@ -6,21 +6,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Steps;
-use crate::device::Slices;
 use crate::device::host_arithmetic::step_stretch;
+use crate::device::{Part, Slices};
 use crate::model::{LANES, Layout};
 use crate::optim::average::Average;
 use crate::optim::{MiniBatchSolver, MiniBatchState, Step};
 use crate::partition::Owners;
 use crate::team::Team;
 use crate::tree::{Node, nodes_of};
-
-/// Neighbouring panels of a block with their biases, whose gradient travels by itself. Its numbers:
-/// `[panels][d][16]`, then `[panels][16]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    pub panels: Range<usize>,
-}
 
 /// This rank's stretches of the blocks of its column.
 pub struct Stretches {
@@ -57,55 +50,43 @@ pub(super) struct Stretch {
     decayed: usize,
 }
 
-impl Part {
-    /// `count` parts of a block, as even as can be; fewer where it has fewer panels.
-    pub fn all(layout: &Layout, count: usize) -> Vec<Part> {
-        let (panels, count) = (layout.panels, count.clamp(1, layout.panels.max(1)));
-        let start = |part: usize| part * panels / count;
-        (0..count).map(|part| Part { panels: start(part)..start(part + 1) }).collect()
-    }
+/// Where numbers `of` a part lie in its block's: weights, then biases.
+fn places(part: &Part, layout: &Layout, of: &Range<usize>) -> [Range<usize>; 2] {
+    let [weights, biases] = part.places(layout);
+    let (count, all) = (weights.len(), weights.len() + biases.len());
+    let within = |from: usize, to: usize| of.start.clamp(from, to)..of.end.clamp(from, to);
+    let (of_weights, of_biases) = (within(0, count), within(count, all));
+    let shifted = |run: Range<usize>, by: usize| run.start + by..run.end + by;
+    [
+        shifted(of_weights, weights.start),
+        shifted(of_biases.start - count..of_biases.end - count, biases.start),
+    ]
+}
 
-    /// Numbers of the part.
-    pub fn numbers(&self, layout: &Layout) -> usize {
-        self.panels.len() * LANES * (layout.width + 1)
-    }
+/// Numbers `of` a part, of its block's.
+pub(super) fn taken(part: &Part, layout: &Layout, of: &Range<usize>, block: &[f32]) -> Vec<f32> {
+    places(part, layout, of).into_iter().flat_map(|places| &block[places]).copied().collect()
+}
 
-    /// How many of them are weights.
-    fn weights(&self, layout: &Layout) -> usize {
-        self.panels.len() * LANES * layout.width
-    }
+/// Puts numbers `of` a part into its block's.
+pub(super) fn put(
+    part: &Part,
+    layout: &Layout,
+    of: &Range<usize>,
+    numbers: &[f32],
+    block: &mut [f32],
+) {
+    let [weights, biases] = places(part, layout, of);
+    let (of_weights, of_biases) = numbers.split_at(weights.len());
+    block[weights].copy_from_slice(of_weights);
+    block[biases].copy_from_slice(of_biases);
+}
 
-    /// Where numbers `of` the part lie in the block's: weights, then biases.
-    pub fn places(&self, layout: &Layout, of: &Range<usize>) -> [Range<usize>; 2] {
-        let (weights, first) = (self.weights(layout), self.panels.start * LANES);
-        let within = |from: usize, to: usize| of.start.clamp(from, to)..of.end.clamp(from, to);
-        let shifted =
-            |run: Range<usize>, by: usize, from: usize| run.start - from + by..run.end - from + by;
-        [
-            shifted(within(0, weights), first * layout.width, 0),
-            shifted(within(weights, self.numbers(layout)), layout.biases() + first, weights),
-        ]
-    }
-
-    /// Those numbers of a block's.
-    pub fn take(&self, layout: &Layout, of: &Range<usize>, block: &[f32]) -> Vec<f32> {
-        self.places(layout, of).into_iter().flat_map(|places| &block[places]).copied().collect()
-    }
-
-    /// Puts them into a block's.
-    pub fn put(&self, layout: &Layout, of: &Range<usize>, numbers: &[f32], block: &mut [f32]) {
-        let [weights, biases] = self.places(layout, of);
-        let (of_weights, of_biases) = numbers.split_at(weights.len());
-        block[weights].copy_from_slice(of_weights);
-        block[biases].copy_from_slice(of_biases);
-    }
-
-    /// What each of so many ranks steps of the part: runs of sixteen numbers, as even as can be.
-    pub(crate) fn stretches(&self, layout: &Layout, ranks: usize) -> Vec<Range<usize>> {
-        let units = self.panels.len() * (layout.width + 1);
-        let start = |rank: usize| LANES * (rank * units / ranks);
-        (0..ranks).map(|rank| start(rank)..start(rank + 1)).collect()
-    }
+/// What each of so many ranks steps of a part of so many numbers: runs of sixteen numbers, as even
+/// as can be.
+fn stretches(numbers: usize, ranks: usize) -> Vec<Range<usize>> {
+    let start = |rank: usize| LANES * (rank * (numbers / LANES) / ranks);
+    (0..ranks).map(|rank| start(rank)..start(rank + 1)).collect()
 }
 
 impl Stretches {
@@ -154,10 +135,10 @@ impl HomePart {
         rows: &Owners,
         (solver, averaging): (MiniBatchSolver, f32),
     ) -> HomePart {
-        let stretches = part.stretches(layout, rows.ranks());
+        let stretches = stretches(part.numbers(layout), rows.ranks());
         let own = stretches[rows.rank()].clone();
-        let weights = part.take(layout, &own, weights);
-        let decayed = part.weights(layout).clamp(own.start, own.end) - own.start;
+        let weights = taken(&part, layout, &own, weights);
+        let decayed = part.places(layout)[0].len().clamp(own.start, own.end) - own.start;
         let average = (averaging > 0.0).then(|| Average::new(weights.len(), averaging));
         let solver = solver.begin(weights.len());
         HomePart { part, stretches, own: Stretch { weights, solver, average, decayed } }

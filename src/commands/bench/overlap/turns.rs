@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::rest_if;
 use crate::comm::Comm;
-use crate::device::Pace;
+use crate::device::{Between, Pace, Turn, Vote};
 use crate::error::{Error, Exit, Result};
-use crate::flow::column::{Column, Steps, Stretches, Turn, Vote};
+use crate::flow::column::{Column, Steps, Stretches};
 use crate::flow::grid::Lanes;
 use crate::model::Layout;
 use crate::optim::MiniBatchSolver;
@@ -72,7 +72,7 @@ impl<'a> Turns<'a> {
         let began = Instant::now();
         if let Some(lanes) = self.lanes.column() {
             let column = &mut Column::new(lanes, &mut self.stretches, STEPS);
-            let (mut poll, nodes) = (|| (), nodes_of(column.slices().own.clone()).len());
+            let (mut poll, nodes) = (|| (), nodes_of(column.slices().own).len());
             let pace = &mut Pace::new(&mut poll, &|| false);
             for turn in 0..turns {
                 let turn = Turn { block: turn % BLOCKS, batch: turn / BLOCKS, rows: 1, end: 0 };
