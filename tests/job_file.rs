@@ -28,7 +28,7 @@ fn all_faults_are_told_at_once_with_line_and_column() {
                 shared = [{ dense = 0 }]\n\
                 dumy = \"zero\"\n\
                 [pretrain]\n\
-                experts = 9\n\
+                experts = 2000\n\
                 epochs = true\n\
                 learning_rate = nan\n\
                 [expert]\n\
@@ -42,7 +42,7 @@ fn all_faults_are_told_at_once_with_line_and_column() {
         "a.toml:6:21: model.shared: dense: found 0, expected a whole number from 1 to 1048576",
         "a.toml:7:1: model.dumy: unknown key; hint: did you mean model.dummy?",
         "a.toml:10:10: pretrain.epochs: found true, expected a whole number from 0 to 1000000",
-        "a.toml:9:11: pretrain.experts: found 9, expected a whole number from 1 to 5",
+        "a.toml:9:11: pretrain.experts: found 2000, expected a whole number from 1 to 1024",
         "a.toml:11:17: pretrain.learning_rate: found nan, expected a number from 0 to 1000000",
         "a.toml:4:1: data.validation_fraction: found beside data.validation, expected one of them",
         "a.toml:15:1: shared.step_min: found 0.5, expected at most shared.step_initial = 0.0001",

@@ -78,7 +78,7 @@ keys! {
         /// 0 leaves pretraining out.
         epochs: usize = 5, EPOCHS, "epochs", Result;
         /// Experts per class while pretraining.
-        experts: usize = 2, Integer(1, 5), "experts", Result;
+        experts: usize = 2, Integer(1, 1024), "experts", Result;
         /// Rows of a mini-batch.
         batch: usize = 1024, BATCH, "rows", Result;
         /// Groups of row blocks at most that give their rows to a mini-batch, each 32 or more; as
