@@ -327,8 +327,11 @@ fn held_by<D: ComputesWith, S: Solving>(
     device.hold(case.layouts().into_iter().map(block).collect()).unwrap()
 }
 
-/// What one rank learns with all slices: of each block weights, state, and chains of losses.
-fn learned_alone(case: Case) -> Vec<((Vec<u32>, Vec<u8>), Vec<f64>)> {
+/// The bits of a block's weights, and its packed state.
+type Learned = (Vec<u32>, Vec<u8>);
+
+/// What one rank learns with all slices, and each block's chains of losses.
+fn learned_alone(case: Case) -> Vec<(Learned, Vec<f64>)> {
     let device = &mut Host::detected(1, EPSILON);
     let state =
         |layout: &Layout| MiniBatches::new(layout, case.solver, case.averaging, case.slices);

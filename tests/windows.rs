@@ -79,10 +79,11 @@ fn check(comm: &Comm, dropout: Option<Dropout>) {
     let mut labels = Labels::new();
     (0..ROWS as u32).for_each(|row| labels.push(&[row % 7, 10 + row % 90]));
     own.push(&Matrix::zeros(ROWS, WIDTH), &labels).unwrap();
-    let runs = if comm.size() == 1 { vec![0..ROWS] } else { vec![0..ROWS, ROWS..ROWS] };
+    // The first rank has all rows.
+    let runs = &[0..ROWS, ROWS..ROWS][..comm.size()];
     let order = Order::Shuffled(Permutation::new(1, Purpose::RowOrder, 0, ROWS));
     let grid = &Grid::new((1, comm.size()), 1, comm.size(), 0);
-    let (own, runs, window) = (&own, &runs[..], WINDOW);
+    let (own, window) = (&own, WINDOW);
     let travel = Travel { comm, own, runs, order, grid, batch: window, window, dropout };
     let device = &mut Host::detected(1, 1e-5);
     let mut windows = travel.windows(0).unwrap();

@@ -172,10 +172,10 @@ mod tests {
             let bits = |ranks: usize, threads: usize| {
                 let summed = run_threads(ranks, |comm| {
                     comm.use_threads(threads);
-                    let runs: Vec<Range<usize>> = match ranks {
-                        1 => vec![0..11],
-                        _ => vec![0..5, 5..5, 5..11],
-                    };
+                    let ends = if ranks == 1 { vec![11] } else { vec![5, 5, 11] };
+                    let starts = std::iter::once(0).chain(ends.clone());
+                    let runs: Vec<Range<usize>> =
+                        starts.zip(ends).map(|(start, end)| start..end).collect();
                     let mut sum = OrderedSum::new(comm, "numbers", runs.clone(), length);
                     for leaf in runs[comm.rank()].clone() {
                         sum.add((0..length).map(|at| number(leaf, at)).collect());

@@ -196,7 +196,7 @@ impl Between for Rank<'_> {
         if self.given == self.stops_at {
             self.stop.store(true, Relaxed);
         }
-        !self.column().ends_at.is_some_and(|at| at < needed)
+        self.column().ends_at.is_none_or(|at| at >= needed)
     }
 
     fn give(&mut self, turn: &Turn, part: usize, nodes: Vec<Vec<f32>>, vote: Vote) {

@@ -35,7 +35,7 @@ impl<'a> Source<'a> {
 }
 
 /// Consecutive items of `all`, of these lengths one after the other.
-fn cut<'a, T>(all: &'a mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&'a mut [T]> {
+fn cut<T>(all: &mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
     let mut rest = all;
     let parts = lengths.map(|length| {
         let (part, after) = std::mem::take(&mut rest).split_at_mut(length);
