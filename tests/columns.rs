@@ -289,13 +289,11 @@ fn what_travels_is_what_cost_says() {
 
 /// Rows of the windows that devices learn from.
 const WINDOWS: [Range<usize>; 2] = [0..64, 64..100];
-const EPSILON: f32 = 1e-5;
 
 /// Rows at these positions, of two labels each.
 fn rows_at<D: ComputesWith>(device: &mut D, positions: &[usize]) -> D::Rows {
-    let stride = stride_of(WIDTH);
     let put = &mut |to: &mut [f32], labels: &mut Labels| {
-        for (to, position) in to.chunks_mut(stride).zip(positions) {
+        for (to, position) in to.chunks_mut(stride_of(WIDTH)).zip(positions) {
             let mut stream = Stream::new(5, Purpose::PlantedRows, *position as u64);
             to.fill(0.0);
             to[..WIDTH].fill_with(|| stream.uniform() - 0.5);
@@ -309,8 +307,7 @@ fn rows_at<D: ComputesWith>(device: &mut D, positions: &[usize]) -> D::Rows {
 
 fn how(case: Case) -> Learn {
     let Steps { learning_rate, l2 } = STEPS;
-    let class_count = CLASSES;
-    let negatives = Some(Negatives { share: 0.6, seed: 3, first: 0, class_count });
+    let negatives = Some(Negatives { share: 0.6, seed: 3, first: 0, class_count: CLASSES });
     Learn { batch: 16, slices: case.slices, learning_rate, l2, negatives }
 }
 
@@ -327,12 +324,9 @@ fn held_by<D: ComputesWith, S: Solving>(
     device.hold(case.layouts().into_iter().map(block).collect()).unwrap()
 }
 
-/// The bits of a block's weights, and its packed state.
-type Learned = (Vec<u32>, Vec<u8>);
-
 /// What one rank learns with all slices, and each block's chains of losses.
-fn learned_alone(case: Case) -> Vec<(Learned, Vec<f64>)> {
-    let device = &mut Host::detected(1, EPSILON);
+fn learned_alone(case: Case) -> Vec<(model::LearnedBlock, Vec<f64>)> {
+    let device = &mut Host::detected(1, 1e-5);
     let state =
         |layout: &Layout| MiniBatches::new(layout, case.solver, case.averaging, case.slices);
     let mut held = held_by(device, case, state);
@@ -368,7 +362,7 @@ fn devices_learn_through_a_column_what_one_learns() {
             let lanes = lanes.column().expect("a column");
             let mut stretches = Device::new(case).stretches(case, grid.slices());
             let own = stretches.slices().clone();
-            let device = &mut Host::detected(1 + comm.rank() % 2, EPSILON);
+            let device = &mut Host::detected(1 + comm.rank() % 2, 1e-5);
             let mut held = held_by(device, case, |layout| Apart::new(layout, &own));
             let mut poll = || ();
             let pace = &mut Pace::new(&mut poll, &|| false);

@@ -92,12 +92,13 @@ pub struct SlicePart {
 
 impl AllRows {
     /// The own slices of which a window at these positions of the pass has something, in order.
-    /// One without rows is with the window that the row after it is in.
+    /// One without rows is with the window that the next own row is in, or the last one's.
     pub fn within(&self, window: &Range<usize>) -> Vec<SlicePart> {
-        let own = self.slices.of(self.count).enumerate();
-        let parts = own.filter_map(|(slice, run)| {
+        let (own, end) = (self.slices.of(self.count), self.slices.run(self.count).end);
+        let parts = own.enumerate().filter_map(|(slice, run)| {
             let rows = run.start.max(window.start)..run.end.min(window.end);
-            let here = !rows.is_empty() || run.is_empty() && window.contains(&run.start);
+            let next_is_here = window.contains(&run.start) || window.end == end && run.start == end;
+            let here = !rows.is_empty() || run.is_empty() && next_is_here;
             here.then(|| SlicePart {
                 slice,
                 rows: rows.start - window.start..rows.end - window.start,

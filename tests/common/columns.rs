@@ -80,10 +80,11 @@ fn plus(mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
     left
 }
 
-/// What is left of each block, as bits: weights, and what checkpoints hold of its solver.
-pub type Learned = Vec<(Vec<u32>, Vec<u8>)>;
+/// What is left of a block, as bits: weights, and what checkpoints hold of its solver.
+pub type LearnedBlock = (Vec<u32>, Vec<u8>);
+pub type Learned = Vec<LearnedBlock>;
 
-pub fn learned(weights: &[f32], whole: &Whole) -> (Vec<u32>, Vec<u8>) {
+pub fn learned(weights: &[f32], whole: &Whole) -> LearnedBlock {
     let mut bytes = Vec::new();
     packed::put(&mut bytes, whole).unwrap();
     (weights.iter().map(|weight| weight.to_bits()).collect(), bytes)
