@@ -1,6 +1,6 @@
 //! `Comm`: a group of ranks as the rest of the program sees it.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Comm {
     /// Of a group its members, as ranks among all.
     members: Option<Vec<usize>>,
     /// How much each rank takes of what is dealt, where that isn't all alike.
-    shares: OnceCell<Vec<usize>>,
+    shares: RefCell<Option<Vec<usize>>>,
 }
 
 /// What belongs to this rank, whichever groups it is in.
@@ -66,7 +66,7 @@ impl Comm {
             traffic: Cell::default(),
             own: Rc::new(own),
             members: None,
-            shares: OnceCell::new(),
+            shares: RefCell::default(),
         }
     }
 
@@ -113,7 +113,7 @@ impl Comm {
             traffic: Cell::default(),
             own: self.own.clone(),
             members,
-            shares: OnceCell::new(),
+            shares: RefCell::default(),
         }
     }
 
@@ -156,23 +156,20 @@ impl Comm {
     /// alone that is decided, alike on all ranks.
     #[doc(hidden)]
     pub fn deal(&self, blocks: usize) -> Owners {
-        match self.shares.get() {
-            Some(shares) => Owners::in_shares(blocks, shares, self.rank()),
-            None => Owners::even(blocks, self.size(), self.rank()),
-        }
+        Owners::in_shares(blocks, &self.shares(), self.rank())
     }
 
     /// How much each rank takes of what is dealt.
     pub(crate) fn shares(&self) -> Vec<usize> {
-        self.shares.get().cloned().unwrap_or_else(|| vec![1; self.size()])
+        self.shares.borrow().clone().unwrap_or_else(|| vec![1; self.size()])
     }
 
-    /// Before anything is dealt: ranks take blocks in these shares, one for each rank and the same
-    /// on all.
+    /// From now on ranks take blocks in these shares, one for each rank and the same on all. Tables
+    /// that were made before stay what they are: whoever holds one makes it anew.
     #[doc(hidden)]
     pub fn deal_in(&self, shares: Vec<usize>) {
         assert_eq!(shares.len(), self.size(), "a share for each rank");
-        self.shares.set(shares).expect("shares are given once");
+        self.shares.replace(Some(shares));
     }
 
     /// What passed through this group; of all ranks' what passed through the groups of it, too.

@@ -69,6 +69,14 @@ pub trait Device {
     /// Pieces of rows that it works on at once: so many are read ahead.
     fn at_once(&self) -> usize;
 
+    /// Bytes of a memory of its own that it may take, where it has one.
+    fn own_memory(&self) -> Option<usize> {
+        None
+    }
+
+    /// Divides that memory so from now on; nothing lies there.
+    fn divide(&mut self, _: gpu::Bounds) {}
+
     // Shared layers: features x to activations v, and the way back.
 
     /// The shared layers of `model`, as they are now.

@@ -11,6 +11,7 @@ use crate::comm::{Comm, Exchange};
 use crate::device::Pace;
 use crate::model::Layout;
 use crate::model::experts::Experts;
+use crate::partition::Owners;
 
 /// Blocks on their way, where nothing says that more are needed. A rank can only pass on a block to
 /// one that has come to it: with one on its way, each waits for its neighbours at every block; with
@@ -55,6 +56,63 @@ pub fn visit_blocks(
             arriving.iter_mut().all(Exchange::poll);
         });
     }
+}
+
+/// Numbers of class blocks that change hands at once.
+const HANDED_OVER: usize = 1 << 22;
+
+/// The same mixtures where `owners` own the blocks: whoever owned one before gives it to whoever
+/// owns it then; others stay where they are. Ranks have to agree afterwards: a block that arrived
+/// damaged is zeros until then. Collective.
+pub(crate) fn hand_over(comm: &Comm, experts: Experts, owners: Owners) -> Experts {
+    let Experts { layouts, owners: before, parameters } = experts;
+    let (rank, count) = (comm.rank(), layouts.len());
+    assert_eq!((owners.blocks(), parameters.len()), (count, before.own().len()), "class blocks");
+    let handed = |block: usize| match before.owner(block) == owners.owner(block) {
+        true => 0,
+        false => layouts[block].parameters(),
+    };
+    let mut here = parameters.into_iter();
+    let mut own = Vec::with_capacity(owners.own().len());
+    let mut from = 0;
+    while from < count {
+        // As many blocks as may be on their way at once, one at least: the same on all ranks.
+        let (mut to, mut numbers) = (from, 0);
+        while to < count && (to == from || numbers + handed(to) <= HANDED_OVER) {
+            (to, numbers) = (to + 1, numbers + handed(to));
+        }
+        let wave = from..to;
+        let mut blocks: Vec<Option<Arc<Vec<f32>>>> = wave
+            .clone()
+            .map(|block| if before.owner(block) == rank { here.next() } else { None })
+            .collect();
+        if numbers > 0 {
+            let mut send = Vec::new();
+            let (mut gives, mut takes) = (vec![0; comm.size()], vec![0; comm.size()]);
+            for block in wave.clone().filter(|block| handed(*block) > 0) {
+                let (giver, taker) = (before.owner(block), owners.owner(block));
+                if giver == rank {
+                    let weights = blocks[block - from].take().expect("an own block");
+                    send.extend_from_slice(&weights);
+                    gives[taker] += weights.len();
+                }
+                takes[giver] += if taker == rank { handed(block) } else { 0 };
+            }
+            let what = "class blocks for their new owners";
+            let arrived = comm.start_all_to_all_v(what, (&send, &gives), &takes, numbers).wait();
+            // Givers have runs of blocks in the order of ranks: so they arrive in their own order.
+            let mut arrived = &arrived[..];
+            for block in wave.clone().filter(|block| handed(*block) > 0) {
+                if owners.owner(block) == rank {
+                    let (weights, rest) = arrived.split_at(handed(block));
+                    (blocks[block - from], arrived) = (Some(Arc::new(weights.to_vec())), rest);
+                }
+            }
+        }
+        own.extend(blocks.into_iter().flatten());
+        from = to;
+    }
+    Experts { layouts, owners, parameters: own }
 }
 
 /// The mixtures of all classes on every rank, each block passed on once by its owner; copies beside

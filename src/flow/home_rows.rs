@@ -66,6 +66,18 @@ impl HomeRows {
         HomeRows { dataset: self.dataset.scaled_by(normalize, standard), ..self }
     }
 
+    /// The same rows as `comm` deals them now.
+    pub(crate) fn dealt_anew(&self, comm: &Comm) -> HomeRows {
+        HomeRows {
+            dataset: self.dataset.clone(),
+            blocks: self.blocks.clone(),
+            owners: comm.deal(self.blocks.len()),
+            room: self.room.clone(),
+            wait_seconds: self.wait_seconds.clone(),
+            stop: self.stop.clone(),
+        }
+    }
+
     pub(crate) fn dataset(&self) -> &Dataset {
         &self.dataset
     }

@@ -26,6 +26,9 @@ pub(crate) const STALL_SECONDS_MIN: f64 = 2.0;
 /// What ranks may be told to compute with.
 pub(crate) const DEVICE_NAMES: &[&str] = &["auto", "host", "opencl", "cuda"];
 const DEVICES: Takes = Takes::Choice(DEVICE_NAMES);
+const BALANCES: Takes = Takes::Choice(&["equal", MEASURED]);
+/// Shares by speed.
+pub(crate) const MEASURED: &str = "measured";
 const KERNELS: Takes = Takes::Choice(&["auto", "plain", "avx2", "avx512", "neon"]);
 
 /// What a key of this type takes.
@@ -200,6 +203,9 @@ keys! {
         row_blocks: usize = 256, BLOCKS, "blocks", Result;
         /// Class blocks; 0: at most 256, none narrower than 256 columns. Part of what is computed.
         class_blocks: usize = 0, BLOCKS, "blocks", Result;
+        /// Shares of rows and class blocks that ranks own: equal, or by what each computes a
+        /// second, measured before the run and between its steps.
+        balance: String = "equal", BALANCES, "", Execution;
         /// What ranks compute with; auto: a GPU each where a node has one for every rank, else the
         /// processor (host).
         /// REELSCALE_DEVICE says so for one rank. All give the same bits.

@@ -20,7 +20,7 @@ pub use keys::{
     ACTIVATIONS, CheckpointJob, DataJob, ExpertsJob, Job, KEYS, ModelJob, PlanJob, PretrainJob,
     RoundsJob, RunJob, SharedJob,
 };
-pub(crate) use keys::{DEVICE_NAMES, STALL_SECONDS_MIN};
+pub(crate) use keys::{DEVICE_NAMES, MEASURED, STALL_SECONDS_MIN};
 pub(crate) use recorded::Changes;
 pub use table::{Decides, Default, Key, Takes};
 

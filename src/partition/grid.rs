@@ -121,7 +121,7 @@ fn with_left_over(mut starts: Vec<usize>, own: Option<usize>) -> Owners {
 /// Cuts items of these costs into one run for each of `shares`, of which one isn't 0, so that the
 /// largest cost for its share is as small as can be, and otherwise by the shares as nearly as that
 /// leaves room for. Where the i-th begins, and the end.
-fn least_largest(costs: &[usize], shares: &[usize]) -> Vec<usize> {
+pub(super) fn least_largest(costs: &[usize], shares: &[usize]) -> Vec<usize> {
     let sums: Vec<u128> = std::iter::once(0)
         .chain(costs.iter().scan(0u128, |sum, cost| {
             *sum += *cost as u128;

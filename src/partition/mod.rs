@@ -17,6 +17,9 @@ const GROUP_SHARE: usize = 32;
 const ROW_BLOCK: usize = 1024;
 const ROW_BLOCKS_MIN: usize = 256;
 const ROW_BLOCKS_MAX: usize = 1 << 20;
+/// What a block costs where all cost the same: so much that a cost for a share, a whole number,
+/// tells shares of thousands apart.
+const COST: usize = 1 << 24;
 
 /// Into how many row blocks so many training rows are cut where a job asks for `asked`; 0: blocks
 /// of 1,024 rows, as far as bounds allow, so that a thousand ranks have some.
@@ -109,10 +112,14 @@ impl Owners {
         Owners::in_shares(blocks, &vec![1; size], rank)
     }
 
-    /// Runs as long as the ranks' shares say, one of which isn't 0, as `rank` holds them.
+    /// Runs as long as the ranks' shares say, one of which isn't 0, as `rank` holds them: the run
+    /// that is longest for its share is as short as can be.
     pub fn in_shares(blocks: usize, shares: &[usize], rank: usize) -> Owners {
         let total: usize = shares.iter().sum();
         assert!(rank < shares.len() && total > 0, "rank {rank} of {shares:?}");
+        if shares.iter().any(|share| *share != shares[0]) {
+            return Owners { starts: grid::least_largest(&vec![COST; blocks], shares), rank };
+        }
         let ends = shares.iter().scan(0, |sum, share| {
             *sum += share;
             Some(*sum * blocks / total)
@@ -189,6 +196,24 @@ mod tests {
             for block in 0..owners.blocks() {
                 assert!(owners.run(owners.owner(block)).contains(&block), "{owners:?}: {block}");
             }
+        }
+    }
+
+    /// Whole blocks are dealt so that nobody takes longer than can't be helped.
+    #[test]
+    fn uneven_shares_are_dealt_by_the_run_that_takes_longest() {
+        let lengths = |blocks, shares: &[usize]| -> Vec<usize> {
+            Owners::in_shares(blocks, shares, 0).runs().iter().map(Range::len).collect()
+        };
+        let cases: [(usize, &[usize], &[usize]); 5] = [
+            (22, &[62, 62, 250, 1000], &[1, 1, 4, 16]),
+            (7, &[62, 62, 250, 1000], &[0, 0, 1, 6]),
+            (7, &[1000, 100, 10, 1], &[7, 0, 0, 0]),
+            (256, &[1000, 999], &[128, 128]),
+            (1 << 20, &[3, 0, 1], &[3 << 18, 0, 1 << 18]),
+        ];
+        for (blocks, shares, expected) in cases {
+            assert_eq!(lengths(blocks, shares), expected, "{blocks} in {shares:?}");
         }
     }
 

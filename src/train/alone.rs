@@ -24,7 +24,7 @@ impl<'a> Setting<'a> {
         let (shape, plan) = (shape_of(job, &data), plan(comm, job, &data)?);
         comm.use_threads(job.run.threads);
         let (grid, lanes) = grid(comm);
-        Ok(Setting { comm, job, data, plan, shape, grid, lanes })
+        Ok(Setting { comm, job, data, plan, shape, grid, lanes, speeds: None })
     }
 }
 

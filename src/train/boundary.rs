@@ -1,7 +1,7 @@
 //! Boundaries between pieces of a step, where ranks agree whether to go on, to write a checkpoint
 //! or to stop; and how a run comes back from one.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::checkpoint_record::{ExpectedModels, Restored, Resumable, restore, with_contents};
 use super::checkpoints::Checkpoints;
@@ -173,6 +173,11 @@ impl<D: Device> State<'_, D> {
 
     /// The records of all starts of this run, of which this is the last.
     pub(crate) fn sessions(&self) -> Vec<Value> {
-        self.checkpoints.as_ref().map_or(Vec::new(), |checkpoints| checkpoints.sessions.clone())
+        let kept = self.checkpoints.as_ref().map(|checkpoints| &checkpoints.sessions);
+        let mut sessions = kept.cloned().unwrap_or_default();
+        if let (Some(last), false) = (sessions.last_mut(), self.balance.told.is_empty()) {
+            last["balance"] = json!(self.balance.told);
+        }
+        sessions
     }
 }

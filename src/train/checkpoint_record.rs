@@ -101,7 +101,7 @@ struct BestRecord<'a> {
 
 /// Where the best model is to be found.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
-enum BestIs {
+pub(crate) enum BestIs {
     /// There is none yet.
     Nothing,
     /// The run's own model as it is now.
@@ -133,7 +133,7 @@ const LEARNING: &str = "learning";
 const BESTS: [&str; 2] = ["best", "epoch"];
 
 /// How the best model so far relates to `model`, the one of now; all ranks get the same answer.
-fn which(comm: &Comm, best: Option<&Best>, model: &Annotator) -> BestIs {
+pub(crate) fn which(comm: &Comm, best: Option<&Best>, model: &Annotator) -> BestIs {
     let Some(best) = best.and_then(|best| best.model.as_ref()) else { return BestIs::Nothing };
     let same = best.shared == model.shared
         && best.experts.layouts == model.experts.layouts

@@ -52,6 +52,13 @@ impl Data {
         self.validation.iter().for_each(|rows| keep(rows, plan.validation_in_memory));
     }
 
+    /// The same rows as `comm` deals them now.
+    pub(crate) fn dealt_anew(&self, comm: &Comm) -> Data {
+        let anew = |rows: &Rc<HomeRows>| Rc::new(rows.dealt_anew(comm));
+        let (train, validation) = (anew(&self.train), self.validation.as_ref().map(anew));
+        Data { train, validation, ..self.clone() }
+    }
+
     /// Which rows these are, as JSON: their number and a digest of their shards, wherever those
     /// lie.
     #[doc(hidden)]

@@ -5,6 +5,7 @@
 //! of it; so one place writes the last checkpoint of a stop, whatever was going on.
 
 pub(crate) mod alone;
+mod balance;
 mod block_sums;
 mod boundary;
 mod checkpoint_record;
@@ -34,6 +35,7 @@ use crate::job::Job;
 use crate::model::annotator::Annotator;
 use crate::report::Report;
 
+pub use balance::Speeds;
 use checkpoint_record::Resumable;
 pub use checkpoints::Checkpoints;
 pub(crate) use checkpoints::MARGIN;
@@ -75,7 +77,6 @@ pub struct Run<'a, D: Device> {
     state: State<'a, D>,
     model: Annotator,
     course: Course<D>,
-    rows: Data,
 }
 
 /// Trains as `job` says on the processor, this rank's share, from the newest of `checkpoints` on if
@@ -101,15 +102,17 @@ impl<'a, D: Device> Run<'a, D> {
     /// Collective.
     ///
     /// # Errors
-    /// Exit 6 where there are checkpoints but none can be used, common to all ranks.
+    /// Exit 6 where there are checkpoints but none can be used; what the device gives while it is
+    /// measured (`run.balance`); common to all ranks.
     pub fn begin(
         setting: Setting<'a>,
         device: D,
         report: &'a mut Report,
         checkpoints: Option<Checkpoints>,
     ) -> Result<Run<'a, D>> {
-        let (comm, rows) = (setting.comm, setting.data.clone());
+        let comm = setting.comm;
         let mut state = State::new(setting, device, report, checkpoints);
+        state.balance(None)?;
         let (model, course) = match state.restore()? {
             Some((mut loaded, model, step_best, begun)) => {
                 let course = Course::restore(&mut state, &model, (begun, step_best), &mut loaded);
@@ -118,7 +121,7 @@ impl<'a, D: Device> Run<'a, D> {
             }
             None => (state.setting.initial(), Course::Nothing),
         };
-        Ok(Run { state, model, course, rows })
+        Ok(Run { state, model, course })
     }
 
     /// Trains from there on. Collective.
@@ -136,7 +139,7 @@ impl<'a, D: Device> Run<'a, D> {
     /// # Errors
     /// As `finish`; what `keep` gives.
     pub(crate) fn finish_and_keep(self, tries: Tries, keep: &mut Keep) -> Result<Trained> {
-        let Run { mut state, mut model, mut course, rows } = self;
+        let Run { mut state, mut model, mut course } = self;
         let outcome = steps(&mut state, &mut model, &mut course);
         let done = !outcome.as_ref().is_err_and(|error| error.is_stop());
         if done {
@@ -145,7 +148,8 @@ impl<'a, D: Device> Run<'a, D> {
             state.save(&model, course.saved(), true)?;
             state.standing.reason = "told to stop; the same command goes on".into();
         }
-        state.report.timers.add("input wait", rows.wait_seconds());
+        let waited = state.setting.data.wait_seconds();
+        state.report.timers.add("input wait", waited);
         let (reason, sessions) = (state.standing.reason.clone(), state.sessions());
         let annotator = state.best.model.clone().unwrap_or_else(|| model.clone());
         let trained = Trained { annotator, reason, done, sessions };
@@ -241,6 +245,9 @@ fn steps<D: Device>(
         }
         *course = Course::Nothing;
         state.boundary_of_steps(model)?;
+        if state.standing.phase != Phase::Done {
+            state.balance(Some(model))?;
+        }
     }
 }
 

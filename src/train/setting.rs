@@ -1,6 +1,7 @@
 //! What a run is and never changes: its ranks, its job, its rows, the model's shape, the plan of
-//! its memory; and the prolog that makes it.
+//! its memory; and the prolog that makes it. Who owns which rows may change between steps.
 
+use super::balance::Speeds;
 use super::data::Data;
 use super::fit::{tell_of_idle_ranks, warn_of_memory, warn_of_short_slices};
 use crate::comm::{Comm, same_on_all};
@@ -88,6 +89,8 @@ pub struct Setting<'a> {
     pub(crate) grid: Grid,
     /// The groups that this rank is in there.
     pub lanes: Lanes<'a>,
+    /// What a rank is said to compute a second, in place of a measurement.
+    pub(crate) speeds: Option<Speeds<'a>>,
 }
 
 impl<'a> Setting<'a> {
@@ -108,16 +111,65 @@ impl<'a> Setting<'a> {
         if job.rounds.count > 0 {
             warn_of_short_slices(comm, &job.experts);
         }
-        let scratch = match job.run.scratch.as_str() {
+        comm.use_threads(job.run.threads);
+        let (grid, lanes) = grid(comm);
+        let speeds = None;
+        let setting = Setting { comm, job, data, plan, shape, grid, lanes, speeds };
+        setting.keep_activations()?;
+        Ok(setting)
+    }
+
+    /// Has rows kept as planned.
+    ///
+    /// # Errors
+    /// Exit 5, common to all ranks: a scratch file that it takes can't be made.
+    fn keep_activations(&self) -> Result<()> {
+        let scratch = match self.job.run.scratch.as_str() {
             "" => std::env::temp_dir(),
             folder => folder.into(),
         };
+        let plan = &self.plan;
         let room = Room { scores_max: plan.scores_max, scratch, ..Room::unlimited() };
-        comm.agree(if plan.scratch() { room.check() } else { Ok(()) })?;
-        data.keep_activations(&plan, &room);
-        comm.use_threads(job.run.threads);
-        let (grid, lanes) = grid(comm);
-        Ok(Setting { comm, job, data, plan, shape, grid, lanes })
+        self.comm.agree(if plan.scratch() { room.check() } else { Ok(()) })?;
+        self.data.keep_activations(plan, &room);
+        Ok(())
+    }
+
+    /// The same, whose rank is said to compute so much a second, whenever `run.balance` asks.
+    #[doc(hidden)]
+    pub fn with_speeds(self, speeds: Speeds<'a>) -> Setting<'a> {
+        Setting { speeds: Some(speeds), ..self }
+    }
+
+    /// Bytes that this rank takes of memory for what it owns of `data`, as ranks deal now.
+    ///
+    /// # Errors
+    /// Exit 9: they aren't within its budget, or its device may take `limit` bytes and needs more.
+    pub(crate) fn own_peak(&self, data: &Data, limit: Option<usize>) -> Result<usize> {
+        let Setting { comm, job, shape, .. } = self;
+        let rank = comm.rank();
+        let validation = data.validation.as_deref().map(HomeRows::owned);
+        let deal = &|blocks| comm.deal(blocks);
+        let ranks = Ranks { train: data.train.owned(), validation, deal };
+        let plan = Plan::new(job, shape, &data.experts, &ranks, rank..rank + 1)?;
+        limit.map(|limit| device_plan(comm, job, data, limit)).transpose()?;
+        Ok(plan.peak)
+    }
+
+    /// Goes on with `data`, as ranks deal now, on a device that may take `limit` bytes of its own
+    /// memory; gives the plan of that. Collective.
+    ///
+    /// # Errors
+    /// As `new` and `plan_device`.
+    pub(crate) fn take_data(
+        &mut self,
+        data: Data,
+        limit: Option<usize>,
+    ) -> Result<Option<DevicePlan>> {
+        self.plan = plan(self.comm, self.job, &data)?;
+        self.data = data;
+        self.keep_activations()?;
+        self.plan_device(limit)
     }
 
     /// Sees whether this rank's device suffices, which may take `limit` bytes of its memory.

@@ -1,6 +1,7 @@
 //! What a training run holds beside the model and the step under way. What can be done with it
-//! stands in `boundary.rs`, `rounds.rs`, `validation.rs` and `finite.rs`.
+//! stands in `balance/`, `boundary.rs`, `rounds.rs`, `validation.rs` and `finite.rs`.
 
+use super::balance::Balance;
 use super::checkpoints::Checkpoints;
 use super::rounds::Standing;
 use super::setting::Setting;
@@ -17,6 +18,8 @@ pub(crate) struct State<'a, D> {
     /// The best model by validation, or without validation rows the last one.
     pub(crate) best: Best,
     pub(crate) checkpoints: Option<Checkpoints>,
+    /// Shares by speed.
+    pub(crate) balance: Balance,
 }
 
 impl<'a, D> State<'a, D> {
@@ -28,6 +31,7 @@ impl<'a, D> State<'a, D> {
         checkpoints: Option<Checkpoints>,
     ) -> State<'a, D> {
         let (standing, best) = (Standing::new(report.events_hash()), Best::default());
-        State { setting, device, report, standing, best, checkpoints }
+        let balance = Balance::new(setting.plan.peak);
+        State { setting, device, report, standing, best, checkpoints, balance }
     }
 }

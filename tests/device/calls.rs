@@ -1,6 +1,7 @@
 //! What the device does when it is called.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use reelscale::internals::device::{
     AllRows, Apart, Arrived, AtRest, Batch, Between, ByEpoch, ClassBlock, Device, FramesAgain,
@@ -139,7 +140,9 @@ impl Device for Textbook {
 
     fn visit(&mut self, visitor: &Visitor, wave: &mut Wave, pace: &mut Pace) -> Result<()> {
         self.call()?;
+        let (began, rows) = (Instant::now(), wave.labels.rows());
         (0..wave.blocks.len()).for_each(|block| self.work(pace, || visitor.visit(wave, block)));
+        self.pause(began, rows, visitor.layout.parameters(), pace);
         Ok(())
     }
 
@@ -231,7 +234,8 @@ impl Device for Textbook {
         pace: &mut Pace,
     ) -> Result<()> {
         self.call()?;
-        let (count, epsilon) = (rows.labels.rows(), self.epsilon);
+        let (count, epsilon, began) = (rows.labels.rows(), self.epsilon, Instant::now());
+        let weights = blocks.blocks.iter().map(|block| block.layout.parameters()).sum();
         for from in (0..count).step_by(how.batch) {
             let batch = from..(from + how.batch).min(count);
             for block in &mut blocks.blocks {
@@ -245,6 +249,7 @@ impl Device for Textbook {
                 block.step(rows, batch.clone(), how);
             }
         }
+        self.pause(began, count, weights, pace);
         Ok(())
     }
 

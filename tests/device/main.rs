@@ -1,6 +1,7 @@
 //! Two devices give the same bits: the pinned jobs on one that has nothing of the host's.
 
 mod auto;
+mod balance;
 mod between;
 mod blocks;
 mod calls;

@@ -11,7 +11,7 @@ use super::storage::{Buffer, Meter};
 
 /// A class block that visits.
 pub struct Visitor {
-    layout: Layout,
+    pub layout: Layout,
     weights: Buffer<f32>,
     epsilon: f32,
 }

@@ -45,9 +45,10 @@ pub(crate) fn tries() -> Tries {
 pub(crate) fn shared_by_ranks(args: &Args, job: &Job) -> String {
     let Args { job: _, overrides: _, max_time: _, no_lock: _, output, stop_exit_code, verify } =
         args;
-    let job = job.computed();
+    let (balance, job) = (&job.run.balance, job.computed());
     format!(
-        "{job}--output = {output:?}\n--stop-exit-code = {stop_exit_code}\n--verify = {verify}\n"
+        "{job}run.balance = {balance}\n--output = {output:?}\n\
+         --stop-exit-code = {stop_exit_code}\n--verify = {verify}\n"
     )
 }
 

@@ -8,7 +8,7 @@ use super::rows::Rows;
 use super::scores::Rest;
 use super::turns::GpuTurns;
 use super::wave::{Visitor, Wave};
-use super::{Gpu, failure};
+use super::{Bounds, Gpu, failure};
 use crate::device::{
     AllRows, Apart, Arrived, AtRest, Batch, Between, ByEpoch, ClassBlock, Device, FramesAgain,
     FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Nodes, Pace, Piece, Scores, Solving,
@@ -32,6 +32,14 @@ impl Device for Gpu {
 
     fn at_once(&self) -> usize {
         self.host.at_once()
+    }
+
+    fn own_memory(&self) -> Option<usize> {
+        Some(self.queue.limit())
+    }
+
+    fn divide(&mut self, room: Bounds) {
+        self.keep_to(room);
     }
 
     fn network<'a>(&mut self, model: &'a Annotator) -> Network<'a> {
