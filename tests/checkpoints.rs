@@ -49,11 +49,13 @@ row_blocks = 19
 class_blocks = 5
 ";
 
-const SOLVERS: [&str; 4] = [
+const SOLVERS: [&str; 6] = [
     "solver = \"adam\"\npatience = 2\naveraging = 0.9\ndropout = 0.2",
     "solver = \"adam\"\nclass_patience = 1\naveraging = 0.9\nnegatives = 0.4",
     "solver = \"lbfgs\"\nclass_patience = 1",
     "solver = \"adagrad\"\npatience = 2\nrestart = false\ntolerance = 0.02",
+    "solver = \"adam\"\nclass_patience = 1\naveraging = 0.9\nnegatives = 0.4\nrow_slices = 4",
+    "solver = \"adagrad\"\npatience = 2\ntolerance = 0.02\ndropout = 0.2\nrow_slices = 3",
 ];
 
 fn job(folder: &Path, more: &str, every: &str) -> Job {
@@ -94,13 +96,14 @@ fn start(job: &Job, checkpoints: &Path, ranks: usize, stop: Option<Duration>) ->
     outcomes[0].clone()
 }
 
-/// Stops at random moments of every phase, each start on another number of ranks.
+/// Stops at random moments of every phase, each start on another number of ranks, and where there
+/// are several slices on another grid of them.
 #[test]
 fn a_run_goes_on_with_the_same_bits_wherever_it_stops() {
     let folder = tempfile::tempdir().unwrap();
     shards(&folder.path().join("data"), 900, 40, 16);
     for (number, more) in SOLVERS.into_iter().enumerate() {
-        let job = job(&folder.path().join("data"), more, "");
+        let mut job = job(&folder.path().join("data"), more, "");
         let path = |name: &str| folder.path().join(format!("{number}-{name}"));
         let began = std::time::Instant::now();
         let expected = start(&job, &path("whole"), 1, None);
@@ -113,6 +116,8 @@ fn a_run_goes_on_with_the_same_bits_wherever_it_stops() {
             loop {
                 starts += 1;
                 let ranks = 1 + draw.below(4) as usize;
+                let rows = 1 + draw.below(ranks.min(job.experts.row_slices) as u64) as usize;
+                job.run.grid = format!("{rows}x{}", ranks / rows);
                 let delay = whole.mul_f64(draw.below(1000) as f64 / 1500.0);
                 let (done, events, model) = start(&job, &name, ranks, Some(delay));
                 if done {

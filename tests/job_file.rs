@@ -129,6 +129,26 @@ fn every_key_takes_what_it_says_and_nothing_beyond() {
                 outside.extend(names.iter().map(|name| name.to_uppercase()));
                 (names.iter().map(|name| name.to_string()).collect(), outside, names.join(", "))
             }
+            Takes::Grid => {
+                let outside = [
+                    "2by1",
+                    "0x2",
+                    "1x0",
+                    "x",
+                    "2x",
+                    "x3",
+                    "+1x1",
+                    "-1x1",
+                    "1",
+                    "AUTO",
+                    "1 x 1",
+                    "99999999999999999999x1",
+                    "1x1x1",
+                ];
+                let outside = outside.map(|grid| format!("{grid:?}")).to_vec();
+                let says = "auto or rows x columns";
+                (vec!["auto".into(), "1x1".into(), "1x300".into()], outside, says.into())
+            }
             Takes::Text => (vec!["a".into(), "".into()], vec!["1".into(), "[]".into()], "".into()),
             Takes::Texts => (vec!["[\"a\"]".into()], vec!["a".into(), "[1]".into()], "".into()),
             Takes::Layers => {

@@ -17,6 +17,7 @@ use reelscale::internals::flow::own_rows::Room;
 use reelscale::internals::inference::scores::evaluate;
 use reelscale::internals::job::Job;
 use reelscale::internals::model::experts::Experts;
+use reelscale::internals::partition::Grid;
 use reelscale::internals::report::Report;
 use reelscale::internals::train::{Data, plan, train};
 
@@ -135,6 +136,10 @@ fn no_rank_holds_all_experts_or_all_scores() {
     assert!(many * 6 < one, "{many} of 16 ranks, {one} alone");
 }
 
+fn alone() -> Grid {
+    Grid::new((1, 1), 1, 1, 0)
+}
+
 /// Trains alone and returns the run's hash of events, the experts, the plan's peak and the bytes
 /// of all threads at most.
 fn run_alone(job: &Job) -> ([u8; 32], Experts, usize, usize) {
@@ -144,7 +149,7 @@ fn run_alone(job: &Job) -> ([u8; 32], Experts, usize, usize) {
     let [held, most] = &HELD[0];
     let before = held.load(Relaxed);
     most.store(before, Relaxed);
-    let plan = plan(&comm, job, &data).unwrap();
+    let plan = plan(&comm, job, &data, &alone()).unwrap();
     let trained = train(&comm, job, data, &mut report, None).unwrap();
     let most = (most.load(Relaxed) - before) as usize;
     (report.events_hash(), trained.annotator.experts, plan.peak, most)
@@ -179,7 +184,7 @@ fn a_budget_is_kept_and_changes_no_bit() {
     assert!(kept.0 == free.0 && kept.1 == free.1, "the same losses, metrics and experts");
     let less = limited_job(folder.path(), 100.0, "");
     let data = Data::open(&Comm::serial(), &less).unwrap();
-    let error = plan(&Comm::serial(), &less, &data).unwrap_err();
+    let error = plan(&Comm::serial(), &less, &data, &alone()).unwrap_err();
     assert_eq!(error.exit as i32, 9);
     assert!(error.text.contains("run.memory_gib: found"), "{}", error.text);
 }

@@ -56,7 +56,7 @@ fn job(data: &Path, text: &str) -> Job {
     Job::parse(&text, "job", &[]).unwrap()
 }
 
-const JOBS: [&str; 2] = [
+const JOBS: [&str; 3] = [
     "validation_fraction = 0.2\n[model]\nshared = [{ dense = 8, activation = \"relu\" }]\n\
      [pretrain]\nepochs = 1\nbatch = 100\ndropout = 0.2\n\
      [experts]\ncount = 2\nepochs = 2\nbatch = 32\nwindow = 64\ndropout = 0.2\npatience = 2\n\
@@ -65,6 +65,9 @@ const JOBS: [&str; 2] = [
      [pretrain]\nepochs = 0\n\
      [experts]\ncount = 1\nepochs = 2\nsolver = \"lbfgs\"\nwindow = 64\n\
      [shared]\niterations = 1\n",
+    "[model]\nshared = [{ dense = 8 }]\n[pretrain]\nepochs = 0\n\
+     [experts]\ncount = 1\nepochs = 2\nsolver = \"adam\"\nbatch = 32\nwindow = 64\n\
+     averaging = 0.9\nrow_slices = 4\n[shared]\niterations = 1\n",
 ];
 
 /// Messages all over two runs.
@@ -75,17 +78,24 @@ fn one_flipped_bit_of_any_message_is_found_and_its_sender_named() {
     shards(&data, 240, 60, 16);
     let (mut named, mut flips) = (Vec::new(), 0);
     for (kind, text) in JOBS.into_iter().enumerate() {
-        let job = job(&data, text);
-        let trained = |comm: &Comm| {
-            let mut report = Report::new(None);
-            let data = Data::open(comm, &job)?;
-            train(comm, &job, data, &mut report, None)?;
-            Ok(report.events_hash())
+        let mut job = job(&data, text);
+        // Where mini-batches are cut into slices all ranks are a column.
+        let grid = |ranks: usize| match job.experts.row_slices {
+            1 => "auto".into(),
+            _ => format!("{ranks}x1"),
         };
-        for (ranks, receiver) in [(2, 1), (3, 0)] {
+        let grids = [(2, 1), (3, 0)].map(|ranks| (ranks, grid(ranks.0)));
+        for ((ranks, receiver), grid) in grids {
+            job.run.grid = grid;
+            let trained = |comm: &Comm| {
+                let mut report = Report::new(None);
+                let data = Data::open(comm, &job)?;
+                train(comm, &job, data, &mut report, None)?;
+                Ok(report.events_hash())
+            };
             let (expected, _, calls) = flipped((ranks, receiver), usize::MAX, trained);
             let expected = expected.unwrap();
-            for chosen in (receiver..calls).step_by([2, 1][kind]) {
+            for chosen in (receiver..calls).step_by([2, 1, 2][kind]) {
                 flips += 1;
                 let case = format!("job {kind}, call {chosen} of {calls}, {ranks} ranks");
                 match flipped((ranks, receiver), chosen, trained) {
@@ -115,6 +125,8 @@ fn one_flipped_bit_of_any_message_is_found_and_its_sender_named() {
         "gradient of the shared layers",
         "sums over class blocks",
         "moments of features",
+        "gradients of the classes",
+        "weights of the classes",
         "loss",
         "a message of src/",
     ];

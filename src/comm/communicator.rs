@@ -104,6 +104,13 @@ impl Comm {
         let mut members: Vec<usize> =
             (0..self.size()).filter(|rank| given[*rank][0] == color).collect();
         members.sort_by_key(|rank| (given[*rank][1], *rank));
+        self.group(members)
+    }
+
+    /// The same where all ranks know who is in which group: `members` are those of this rank's, in
+    /// order. Collective.
+    #[track_caller]
+    pub(crate) fn group(&self, members: Vec<usize>) -> Comm {
         self.own.activity.waits(Location::caller(), 0);
         let backend = self.backend.group(&members);
         self.own.activity.works();

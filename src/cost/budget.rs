@@ -57,7 +57,7 @@ pub(crate) fn room_for_scoring(
 ) -> Result<Room> {
     let limit = limit_of(memory_gib);
     let conditions = Conditions { threads, frames_drawn: 0, limited: limit < usize::MAX };
-    let ranks = Ranks { train: rows, validation: Some(rows), deal };
+    let ranks = Ranks { train: rows, validation: Some(rows), deal, grid: None };
     let blocks = ClassBlocks::new(shape, experts, &ranks);
     let sizes = |rank| Sizes::of(conditions, shape, (&blocks, &blocks), &ranks, rank);
     let sizes: Vec<Sizes> = (0..rows.owners.ranks()).map(sizes).collect();
@@ -215,6 +215,7 @@ mod tests {
             train: OwnedBlocks { blocks: &train, owners: &of_train },
             validation: Some(OwnedBlocks { blocks: &other, owners: &of_other }),
             deal: &deal,
+            grid: None,
         };
         Plan::new(&job, &shape, &[4; 3862], &ranks, which)
     }

@@ -72,6 +72,10 @@ impl Needs<'_> {
         let job = &self.job.experts;
         match (step, job.solver) {
             (0, _) => [2, 1, 0],
+            // What steps leave lies on the host.
+            (_, Solver::MiniBatch(_)) if self.sizes.sums_apart.is_some() => {
+                [0, self.sizes.sums_apart.unwrap_or(0), 0]
+            }
             (_, Solver::MiniBatch(solver)) => {
                 // With one slice the gradient is a step at once.
                 let sums = if job.row_slices > 1 { vectors_of(job.row_slices) } else { 0 };

@@ -4,6 +4,7 @@ use super::device_classes::{ClassBytes, HeldBytes};
 use super::memory::Ranks;
 use crate::device::gpu::cut::{Extent, bytes_of, cut, largest};
 use crate::device::gpu::{PASS_ROWS, VISIT_ROWS};
+use crate::device::slices::vectors_of;
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, ROWS_AT_ONCE};
 use crate::job::Job;
 use crate::kernel::matrix::stride_of;
@@ -111,6 +112,8 @@ pub(super) struct Sizes {
     frames_drawn: usize,
     /// Own class blocks while pretraining and in the expert step.
     own: [Vec<Layout>; 2],
+    /// Vectors that it takes to sum slices of blocks that ranks of a column have between them.
+    pub(super) sums_apart: Option<usize>,
     /// The largest class block of any rank.
     pub(super) visitor: ClassBytes,
     pub(super) shared: SharedBytes,
@@ -137,7 +140,13 @@ impl Sizes {
         let width = shape.outputs();
         let layouts = |experts: &[usize]| layouts(experts, shape.dummy, width, shape.class_blocks);
         let all = [layouts(&vec![job.pretrain.experts; shape.class_count]), layouts(experts)];
-        let own = |layouts: &Vec<Layout>| layouts[(ranks.deal)(layouts.len()).run(rank)].to_vec();
+        let own = |layouts: &Vec<Layout>| layouts[ranks.columns(layouts).owners.run(rank)].to_vec();
+        let apart = ranks.grid.and_then(|(grid, _)| {
+            let place = grid.place(rank).filter(|_| grid.rows() > 1)?;
+            let held = ranks.columns(&all[1]).of_column.run(place.column);
+            let vectors = vectors_of(grid.slices().run(place.row).len()) + 1;
+            Some((all[1][held].to_vec(), vectors))
+        });
         let train = ranks.train;
         let rows = train.blocks.items();
         let row_block = (0..train.blocks.len()).map(|block| train.blocks.block(block).len()).max();
@@ -150,7 +159,8 @@ impl Sizes {
             stride: stride_of(width),
             threads: job.run.threads.max(1),
             frames_drawn: job.pretrain.frames,
-            own: [own(&all[0]), own(&all[1])],
+            sums_apart: apart.as_ref().map(|(_, vectors)| *vectors),
+            own: [own(&all[0]), apart.map_or_else(|| own(&all[1]), |(held, _)| held)],
             visitor: ClassBytes::most(&all.concat()),
             shared: SharedBytes::new(shape),
             pretrain_rows: groups.shares.iter().sum(),
@@ -184,6 +194,7 @@ impl Sizes {
             threads,
             frames_drawn: 0,
             own: Default::default(),
+            sums_apart: None,
             visitor: ClassBytes::most(&layouts),
             shared: SharedBytes::new(shape),
             pretrain_rows: 0,

@@ -25,6 +25,7 @@
 //! Ranks may own runs of any length, or nothing. What all ranks do alike, because waves are
 //! exchanges, follows from the rank that has least room.
 
+use super::column::InColumn;
 use super::grid::NETWORK;
 use super::network;
 use crate::comm::SEAL;
@@ -38,11 +39,12 @@ use crate::job::Job;
 use crate::kernel::matrix::stride_of;
 use crate::kernel::mixture::layout::Layout;
 use crate::kernel::vector::LANES;
+use crate::model;
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
 use crate::model::features::{FRAMES_MAX, TILE_FRAMES};
 use crate::optim::Solver;
-use crate::partition::{OwnedBlocks, Owners, groups};
+use crate::partition::{Columns, Grid, OwnedBlocks, Owners, groups};
 
 const FLOAT: usize = size_of::<f32>();
 /// Numbers of scores of a class block that are held at once under a limit: 4 MiB.
@@ -58,8 +60,21 @@ pub(crate) struct Ranks<'a> {
     /// Rows in row blocks.
     pub(crate) train: OwnedBlocks<'a>,
     pub(crate) validation: Option<OwnedBlocks<'a>>,
-    /// Who owns which of so many class blocks.
+    /// Who owns which of so many things that are dealt.
     pub(crate) deal: &'a dyn Fn(usize) -> Owners,
+    /// The grid that holds class blocks, and what its ranks take; None: they are dealt.
+    pub(crate) grid: Option<(&'a Grid, &'a [usize])>,
+}
+
+impl Ranks<'_> {
+    /// Who holds and owns which class blocks.
+    pub(super) fn columns(&self, layouts: &[Layout]) -> Columns {
+        if let Some((grid, shares)) = self.grid {
+            return grid.deal(&model::parameters(layouts), shares);
+        }
+        let owners = (self.deal)(layouts.len());
+        Columns { of_column: owners.clone(), owners }
+    }
 }
 
 /// What a phase takes beside activations at rest, and whose activations rest meanwhile.
@@ -87,6 +102,8 @@ pub(super) struct Sizes {
     /// Weights of one rank's class blocks, in bytes: of the pretrained mixtures and the large ones.
     small: usize,
     pub(super) large: usize,
+    /// What the expert step holds of class blocks that the ranks of a column have between them.
+    apart: Option<InColumn>,
     /// The largest class block, in bytes, and its classes and columns of logits and losses.
     block: usize,
     classes: usize,
@@ -120,13 +137,13 @@ pub(super) struct Sizes {
 /// Class blocks, and who owns which.
 pub(super) struct ClassBlocks {
     layouts: Vec<Layout>,
-    owners: Owners,
+    columns: Columns,
 }
 
 impl ClassBlocks {
     pub(super) fn new(shape: &Shape, experts: &[usize], ranks: &Ranks) -> ClassBlocks {
         let layouts = layouts(experts, shape.dummy, shape.outputs(), shape.class_blocks);
-        ClassBlocks { owners: (ranks.deal)(layouts.len()), layouts }
+        ClassBlocks { columns: ranks.columns(&layouts), layouts }
     }
 
     /// Blocks on their way at once past all rows, on so many ranks: the same on all of them.
@@ -140,9 +157,17 @@ impl ClassBlocks {
 
     /// Bytes of the weights that a rank owns.
     fn bytes(&self, rank: usize) -> usize {
-        let own = &self.layouts[self.owners.run(rank)];
-        own.iter().map(Layout::parameters).sum::<usize>() * FLOAT
+        bytes(&self.layouts[self.columns.owners.run(rank)])
     }
+
+    /// Bytes of the weights that a column holds.
+    pub(super) fn bytes_in_column(&self, column: usize) -> usize {
+        bytes(&self.layouts[self.columns.of_column.run(column)])
+    }
+}
+
+fn bytes(layouts: &[Layout]) -> usize {
+    layouts.iter().map(Layout::parameters).sum::<usize>() * FLOAT
 }
 
 /// Partial sums that a rank holds of `leaves` leaves of an ordered sum.
@@ -176,6 +201,7 @@ impl Sizes {
             several: rows.owners.ranks() > 1,
             small: small.bytes(rank),
             large: large.bytes(rank),
+            apart: ranks.grid.and_then(|grid| InColumn::of(grid.0, rank, large)),
             block: most(&Layout::parameters) * FLOAT,
             classes: most(&|layout| layout.classes.len()),
             columns: most(&|layout| layout.columns() + layout.groups.len() * LANES),
@@ -196,7 +222,11 @@ impl Sizes {
             rows: rows.items(rank),
             row_block: row_block.unwrap_or(0),
             row_blocks: rows.owners.run(rank).len(),
-            class_blocks: small.owners.run(rank).len().max(large.owners.run(rank).len()),
+            class_blocks: [small, large]
+                .map(|blocks| blocks.columns.owners.run(rank).len())
+                .into_iter()
+                .max()
+                .unwrap_or(0),
             ahead: large.ahead(rows.blocks.items(), rows.owners.ranks()),
             validation_rows: ranks.validation.map_or(0, |rows| rows.items(rank)),
             scores_max: if conditions.limited { SCORES_LIMITED } else { SCORES_MAX },
@@ -259,6 +289,11 @@ impl Sizes {
     fn learned(&self, job: &Job) -> usize {
         let state = job.experts.solver.numbers();
         let average = usize::from(job.experts.averaging > 0.0);
+        if let Some(column) = &self.apart {
+            let stopping = usize::from(job.experts.class_patience > 0) * column.weights;
+            let best = usize::from(job.experts.patience > 0) * self.large;
+            return column.bytes(state + average, self.block) + stopping + best;
+        }
         (1 + average + state + usize::from(job.experts.watched())) * self.large
     }
 
@@ -294,6 +329,8 @@ impl Sizes {
     fn expert_step(&self, job: &Job, kept: usize) -> usize {
         let sums = vectors_of(job.experts.row_slices);
         let sums = match job.experts.solver {
+            // They are counted among what it learns with.
+            _ if self.apart.is_some() => 0,
             Solver::FullBatch(_) if sums == 1 => 0,
             Solver::FullBatch(_) => sums * self.large,
             Solver::MiniBatch(_) => self.threads * sums * self.block,

@@ -4,6 +4,7 @@
 //! with what is really held and sent.
 
 pub(crate) mod budget;
+mod column;
 mod device_classes;
 pub mod device_memory;
 mod device_sizes;

@@ -112,7 +112,7 @@ pub(super) fn bytes(annotating: &Annotating, way: Way, deal: &dyn Fn(usize) -> O
     let ranks = deal(layouts.len()).ranks();
     let (blocks, owners) = rows_at_once(annotating, way, ranks);
     let rows = OwnedBlocks { blocks: &blocks, owners: &owners };
-    let ranks_of = Ranks { train: rows, validation: None, deal };
+    let ranks_of = Ranks { train: rows, validation: None, deal, grid: None };
     let class_blocks = ClassBlocks::new(shape, experts, &ranks_of);
     let conditions = Conditions { threads, frames_drawn: 0, limited: true };
     let of = |rank| Sizes::of(conditions, shape, (&class_blocks, &class_blocks), &ranks_of, rank);

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::apart::Apart;
 use super::class_block::{ByEpoch, Solving};
 use super::negatives::Negatives;
-use super::slices::{totals, vectors_of};
+use super::slices::{Slices, totals, vectors_of};
 use crate::model::Layout;
 use crate::optim::average::Average;
 use crate::optim::{MiniBatchSolver, MiniBatchState};
@@ -62,6 +63,28 @@ impl MiniBatches {
         let average = (averaging > 0.0).then(|| Average::new(layout.parameters(), averaging));
         let solver = solver.begin(layout.parameters());
         MiniBatches { solver, losses, last_losses, rows: 0, converged: false, average }
+    }
+
+    /// What stands for a block that ranks of a column have between them, of which `slices` says
+    /// those that are summed here.
+    pub(crate) fn apart(&self, layout: &Layout, slices: &Slices) -> Apart {
+        let (lanes, mut apart) = (layout.lanes(), Apart::new(layout, slices));
+        let own = slices.own.start * lanes..slices.own.end * lanes;
+        apart.losses.copy_from_slice(&self.losses[own]);
+        apart.last_losses.copy_from_slice(&self.last_losses);
+        (apart.rows, apart.converged) = (self.rows, self.converged);
+        apart
+    }
+
+    /// The whole of what those ranks have: all slices' chains of losses, and what steps leave.
+    pub(crate) fn of(
+        apart: &Apart,
+        losses: Vec<f64>,
+        solver: MiniBatchState,
+        average: Option<Average>,
+    ) -> MiniBatches {
+        let (last_losses, rows) = (apart.last_losses.clone(), apart.rows);
+        MiniBatches { solver, losses, last_losses, rows, converged: apart.converged, average }
     }
 
     /// What in it, read from a checkpoint, no block with this solver, averaging and slices can have

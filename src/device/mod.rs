@@ -289,6 +289,14 @@ pub trait Device {
         pace: &mut Pace,
     ) -> Result<()>;
 
+    /// Lets `with` change what such a block has beside its weights.
+    fn change_state(
+        &mut self,
+        blocks: &mut Self::Blocks<Apart>,
+        index: usize,
+        with: &mut dyn FnMut(&mut Apart),
+    ) -> Result<()>;
+
     /// Takes what a pass has given such a block: the nodes of the own slices in order, of the
     /// gradient and of losses `[groups][16]`. Where the pass is forgotten they are of no use.
     fn sums(&mut self, blocks: &mut Self::Blocks<Apart>, index: usize) -> Result<Nodes>;

@@ -1,13 +1,15 @@
 //! The groups that ranks of a grid talk in, beside that of all ranks (docs/thousand-ranks.md,
 //! section 3.2).
 
+use std::rc::Rc;
+
 use crate::comm::Comm;
-use crate::partition::Grid;
+use crate::partition::{Grid, Place};
 
 /// The groups of this rank, made once a run.
 pub struct Lanes<'a> {
     row: Option<Lane<'a>>,
-    column: Option<ColumnLanes>,
+    column: Option<Rc<ColumnLanes>>,
 }
 
 /// The ranks of a column, as two groups: exchanges of each have one order of their own, whatever is
@@ -34,13 +36,17 @@ impl<'a> Lanes<'a> {
             return Lanes { row: Some(Lane::All(all)), column: None };
         }
         let own = grid.own();
+        let of = |row: usize, column: usize| grid.rank(Place { row, column });
         // Those that are left over are a group by themselves, in which nothing travels.
-        let row = all.split(own.map_or(rows, |place| place.row) as u64, all.rank() as u64);
+        let left_over = || (rows * columns..all.size()).collect();
+        let in_row = |place: Place| (0..columns).map(|column| of(place.row, column)).collect();
+        let in_column = |place: Place| (0..rows).map(|row| of(row, place.column)).collect();
+        let row = all.group(own.map_or_else(left_over, in_row));
         let row = own.map(|_| Lane::Some(row));
         let column = (rows > 1).then(|| {
-            let color = own.map_or(columns, |place| place.column) as u64;
-            let [sums, weights] = [(); 2].map(|()| all.split(color, all.rank() as u64));
-            ColumnLanes { sums, weights }
+            let members = || own.map_or_else(left_over, in_column);
+            let [sums, weights] = [(); 2].map(|()| all.group(members()));
+            Rc::new(ColumnLanes { sums, weights })
         });
         Lanes { row, column: column.filter(|_| own.is_some()) }
     }
@@ -55,7 +61,7 @@ impl<'a> Lanes<'a> {
     }
 
     /// This rank's column, by rows. None: nobody else has its class blocks, or it has none.
-    pub fn column(&self) -> Option<&ColumnLanes> {
+    pub fn column(&self) -> Option<&Rc<ColumnLanes>> {
         self.column.as_ref()
     }
 }

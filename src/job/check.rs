@@ -5,6 +5,8 @@ use super::file::JobFile;
 use super::keys::{Job, KEYS};
 use super::table::Default;
 use super::value::Value;
+use crate::optim::Solver;
+use crate::partition::Grid;
 
 /// The checked job; `None` where `errors` isn't empty afterwards. `name` is the file's.
 pub(crate) fn check(file: &JobFile, name: &str, errors: &mut Vec<String>) -> Option<Job> {
@@ -106,6 +108,18 @@ fn fit(job: &Job, file: &JobFile, name: &str, errors: &mut Vec<String>) {
             refuse(&[small, large], format!("found {found}, expected at most {large} = {most}"));
         } else if found > most {
             refuse(&[large, small], format!("found {most}, expected at least {small} = {found}"));
+        }
+    }
+    let grid = Grid::named(&job.run.grid).ok().flatten();
+    if let Some((rows @ 2.., _)) = grid {
+        let slices = job.experts.row_slices;
+        if rows > slices {
+            let text = format!("found {rows} rows, expected at most experts.row_slices = {slices}");
+            refuse(&["run.grid", "experts.row_slices"], text);
+        }
+        if matches!(job.experts.solver, Solver::FullBatch(_)) {
+            let text = format!("found {rows} rows beside experts.solver = \"lbfgs\", expected one");
+            refuse(&["run.grid", "experts.solver"], text);
         }
     }
     let key = "experts.class_patience";

@@ -64,6 +64,7 @@ fn behind(key: &Key) -> String {
         Takes::ZeroOr(least, most) => format!("{unit}0 or {} to {}", short(least), short(most)),
         Takes::Boolean => "true or false".into(),
         Takes::Choice(names) => names.join(", "),
+        Takes::Grid => "auto or rows x columns".into(),
         Takes::Text | Takes::Texts | Takes::Layers => String::new(),
     };
     let change = match key.decides {

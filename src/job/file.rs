@@ -12,6 +12,7 @@ use super::keys::{KEYS, SECTIONS};
 use super::layers::layer;
 use super::table::{Key, Takes};
 use super::value::Value;
+use crate::partition::Grid;
 
 /// Values by key, each with the place that errors about it name.
 #[derive(Clone, Default)]
@@ -179,6 +180,10 @@ fn take(key: &Key, value: &Spanned<DeValue>) -> Result<Value, Wrong> {
         Takes::Text => match value.get_ref().as_str() {
             Some(text) => Ok(Value::Text(text.into())),
             None => wrong("a text".into()),
+        },
+        Takes::Grid => match value.get_ref().as_str() {
+            Some(text) if Grid::named(text).is_ok() => Ok(Value::Text(text.into())),
+            _ => wrong("auto or rows x columns such as \"2x4\"".into()),
         },
         Takes::Texts => {
             let texts = value.get_ref().as_array().and_then(|array| {

@@ -36,6 +36,8 @@ pub enum Takes {
     Texts,
     /// A list of layers.
     Layers,
+    /// Rows and columns of ranks, or auto.
+    Grid,
 }
 
 /// What a key is where a job file doesn't have it.

@@ -11,3 +11,8 @@ pub mod spec;
 pub use crate::kernel::matrix::{Matrix, stride_of};
 pub use crate::kernel::mixture::layout::{Layout, Role};
 pub use crate::kernel::vector::LANES;
+
+/// Numbers of each class block.
+pub(crate) fn parameters(layouts: &[Layout]) -> Vec<usize> {
+    layouts.iter().map(Layout::parameters).collect()
+}

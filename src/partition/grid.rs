@@ -35,6 +35,19 @@ pub struct Columns {
 }
 
 impl Grid {
+    /// R and C of "RxC", both at least 1; None of "auto".
+    pub(crate) fn named(name: &str) -> std::result::Result<Option<(usize, usize)>, ()> {
+        if name == "auto" {
+            return Ok(None);
+        }
+        let number = |text: &str| {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse::<usize>().ok().filter(|number| digits && *number > 0).ok_or(())
+        };
+        let (rows, columns) = name.split_once('x').ok_or(())?;
+        Ok(Some((number(rows)?, number(columns)?)))
+    }
+
     /// R x C of the grid's ranks and slices, as `rank` of `ranks` sees it.
     pub fn new((rows, columns): (usize, usize), slices: usize, ranks: usize, rank: usize) -> Grid {
         assert!((1..=slices).contains(&rows), "{rows} rows of a grid take {slices} slices");
@@ -43,6 +56,11 @@ impl Grid {
         let starts = (0..=rows).map(|row| row * slices / rows).collect();
         let place = (rank < rows * columns).then_some(rank % rows);
         Grid { rows, columns, slices: with_left_over(starts, place), ranks, rank }
+    }
+
+    /// All ranks, those left over too.
+    pub(crate) fn ranks(&self) -> usize {
+        self.ranks
     }
 
     /// R.
@@ -96,7 +114,12 @@ impl Grid {
         let ranks = &shares[..self.rows * self.columns];
         let columns = ranks.chunks(self.rows);
         let slowest = columns.map(|column| *column.iter().min().expect("a rank in each column"));
-        let starts = least_largest(costs, &slowest.collect::<Vec<_>>());
+        let mut slowest: Vec<usize> = slowest.collect();
+        // Where each column has a rank that is to take nothing, they take alike.
+        if slowest.iter().all(|share| *share == 0) {
+            slowest.fill(1);
+        }
+        let starts = least_largest(costs, &slowest);
         let mut owned = vec![0];
         for column in starts.windows(2) {
             let blocks = column[1] - column[0];
@@ -252,6 +275,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn columns_whose_ranks_are_to_take_nothing_take_alike() {
+        let grid = Grid::new((2, 1), 4, 3, 0);
+        let Columns { of_column, owners } = grid.deal(&[7; 5], &[0, 3, 1]);
+        assert_eq!((of_column.own(), owners.runs()), (0..5, vec![0..2, 2..5, 5..5]));
     }
 
     /// What isn't exchanged within columns is dealt as ever.

@@ -10,6 +10,7 @@ use super::state::State;
 use crate::comm::Comm;
 use crate::device::Device;
 use crate::error::Result;
+use crate::flow::grid::Lanes;
 use crate::flow::own_rows::OwnRows;
 use crate::job::Job;
 use crate::model::annotator::Annotator;
@@ -21,9 +22,11 @@ impl<'a> Setting<'a> {
     /// # Errors
     /// Exit 9, common to all ranks: the byte budget of the job can't be kept.
     pub(crate) fn measured(comm: &'a Comm, job: &'a Job, data: Data) -> Result<Setting<'a>> {
-        let (shape, plan) = (shape_of(job, &data), plan(comm, job, &data)?);
+        let shape = shape_of(job, &data);
+        let grid = grid(comm, job, (&data, &shape), job.run.threads)?;
+        let plan = plan(comm, job, &data, &grid)?;
         comm.use_threads(job.run.threads);
-        let (grid, lanes) = grid(comm);
+        let lanes = Lanes::new(comm, &grid);
         Ok(Setting { comm, job, data, plan, shape, grid, lanes, speeds: None })
     }
 }
@@ -37,7 +40,8 @@ pub(crate) fn expert_step<D: Device>(setting: Setting, device: D, own: &OwnRows)
     let (report, grid) = (&mut Report::silent(), setting.grid.clone());
     let mut state = State::new(setting, device, report, None);
     let mut model = state.large_mixtures();
-    let new = ExpertsCourse::new(&mut state.device, &job.experts, &model.experts);
+    let column = state.setting.in_column(&model.experts);
+    let new = ExpertsCourse::new(&mut state.device, &job.experts, &model.experts, column);
     let mut course = comm.agree(new)?;
     let runs = data.train.row_runs();
     let (seed, runs, grid) = (job.run.seed, &runs[..], &grid);

@@ -60,7 +60,7 @@ impl<D: Device> State<'_, D> {
         &mut self,
         outcome: Result<T>,
         model: &mut Annotator,
-        course: &dyn Resumable<D>,
+        course: &mut dyn Resumable<D>,
     ) -> Result<T> {
         self.boundary_where(Checkpoints::due, outcome, model, course)
     }
@@ -70,7 +70,7 @@ impl<D: Device> State<'_, D> {
     /// # Errors
     /// As `boundary_where`.
     pub(crate) fn boundary_of_steps(&mut self, model: &mut Annotator) -> Result<()> {
-        self.boundary_where(|checkpoints| checkpoints.due_between_steps(), Ok(()), model, &())
+        self.boundary_where(|checkpoints| checkpoints.due_between_steps(), Ok(()), model, &mut ())
     }
 
     /// Writes a checkpoint where one is `due`, as rank 0 sees it, unless a rank has failed.
@@ -84,21 +84,30 @@ impl<D: Device> State<'_, D> {
         due: impl FnOnce(&mut Checkpoints) -> bool,
         outcome: Result<T>,
         model: &mut Annotator,
-        course: &dyn Resumable<D>,
+        course: &mut dyn Resumable<D>,
     ) -> Result<T> {
         signals::look_and_tell();
         let due = self.setting.comm.is_root() && self.checkpoints.as_mut().is_some_and(due);
-        let outcome = self.setting.comm.unless_damaged(outcome);
+        let (comm, threads) = (self.setting.comm, self.setting.comm.threads());
+        let copies = match &outcome {
+            Ok(_) => course.copies(&self.device, threads),
+            Err(_) => Ok(None),
+        };
+        let outcome = outcome.and_then(|done| copies.map(|copies| (done, copies)));
+        let outcome = comm.unless_damaged(outcome);
         let failed = outcome.is_err();
         let flags = [self.setting.comm.stop_asked(), due, failed];
         let flags = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit).sum::<u32>();
-        let digest = digest(self.setting.comm.threads(), &model.shared);
-        let words = self.setting.comm.all_gather(&[[flags, digest]]);
+        let digest = digest(threads, &model.shared);
+        let copies = outcome.as_ref().ok().and_then(|(_, copies)| *copies).unwrap_or(0);
+        let outcome = outcome.map(|(done, _)| done);
+        let words = comm.all_gather(&[[flags, digest, copies]]);
         if words.iter().any(|word| word[0] & 4 == 4) {
-            return self.setting.comm.agree(outcome);
+            return comm.agree(outcome);
         }
-        let digests: Vec<u32> = words.iter().map(|word| word[1]).collect();
-        if let Some(text) = differing(&digests) {
+        let of = |which: usize| words.iter().map(|word| word[which]).collect::<Vec<u32>>();
+        let found = differing(&of(1), "shared layers", 0);
+        if let Some(text) = found.or_else(|| self.differing_copies(&of(2))) {
             let error = Error::new(Exit::Numeric, format!("{text} in {}", phase()));
             let hint = "the memory or processor of one has a fault; the same command goes on from \
                         the last checkpoint";
@@ -109,11 +118,20 @@ impl<D: Device> State<'_, D> {
         }
         if words[0][0] & 2 == 2 {
             let shown = course.show(&self.device, &mut model.experts);
-            self.setting.comm.agree(shown)?;
+            comm.agree(shown)?;
             self.save(model, course, false)?;
             course.hide(&mut model.experts);
         }
         outcome
+    }
+
+    /// What is wrong where ranks of a column of the grid have other weights of the class blocks
+    /// that all of them have.
+    fn differing_copies(&self, digests: &[u32]) -> Option<String> {
+        let rows = self.setting.grid.rows();
+        let column = |(at, digests): (usize, &[u32])| differing(digests, "class blocks", at * rows);
+        let columns = digests.chunks(rows).take(self.setting.grid.columns());
+        columns.enumerate().filter(|_| rows > 1).find_map(column)
     }
 
     /// Writes a checkpoint, if the run has any. Collective.
@@ -125,11 +143,13 @@ impl<D: Device> State<'_, D> {
     pub(crate) fn save(
         &mut self,
         model: &Annotator,
-        course: &dyn Resumable<D>,
+        course: &mut dyn Resumable<D>,
         last: bool,
     ) -> Result<()> {
         if self.checkpoints.is_some() {
             self.check(&phase(), model, 0.0, None)?;
+            let collected = course.collect(&mut self.device);
+            self.setting.comm.agree(collected)?;
         }
         let (comm, Some(checkpoints)) = (self.setting.comm, &mut self.checkpoints) else {
             return Ok(());
@@ -139,7 +159,7 @@ impl<D: Device> State<'_, D> {
             log::warn!("{}; the checkpoint has all events", error.text);
         }
         let (about, events) = (checkpoints.about(&self.standing), self.report.events());
-        let (run, step) = ((&self.standing, &self.best), (model, course, &self.device));
+        let (run, step) = ((&self.standing, &self.best), (model, &*course, &self.device));
         let outcome = checkpoints.write(comm, last, |store| {
             with_contents(comm, run, step, about.clone(), events, |contents| {
                 store.save(comm, contents)

@@ -34,6 +34,15 @@ pub(crate) trait Resumable<D> {
         false
     }
 
+    /// Has the states of this rank's class blocks here, where ranks have them between them, until
+    /// they are hidden. Collective.
+    ///
+    /// # Errors
+    /// The device is lost; exit 7 where ranks have counted otherwise.
+    fn collect(&mut self, _device: &mut D) -> Result<()> {
+        Ok(())
+    }
+
     /// Writes the state of this rank's class block `index`, counted from its first.
     fn put_block(&self, _device: &D, _index: usize, _to: &mut dyn Write) -> io::Result<()> {
         Ok(())
@@ -45,7 +54,15 @@ pub(crate) trait Resumable<D> {
     }
 
     /// Takes them out of the model again.
-    fn hide(&self, _experts: &mut Experts) {}
+    fn hide(&mut self, _experts: &mut Experts) {}
+
+    /// A digest of the class blocks that other ranks of this one's column have, too, if any.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn copies(&self, _device: &D, _threads: usize) -> Result<Option<u32>> {
+        Ok(None)
+    }
 
     /// The best model within the step, where it looks for one.
     fn best(&self) -> Option<&Best> {

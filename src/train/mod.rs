@@ -44,6 +44,7 @@ pub(crate) use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
 use pretrain::{Pretrain, PretrainCourse, RowGroups};
 use rounds::Phase;
+pub(crate) use setting::grid;
 pub use setting::{Setting, host_of, plan, shape_of};
 use shared::SharedCourse;
 use state::State;
@@ -145,7 +146,7 @@ impl<'a, D: Device> Run<'a, D> {
         if done {
             outcome?;
         } else {
-            state.save(&model, course.saved(), true)?;
+            state.save(&model, course.saved(&mut ()), true)?;
             state.standing.reason = "told to stop; the same command goes on".into();
         }
         let waited = state.setting.data.wait_seconds();
@@ -194,7 +195,9 @@ impl<D: Device> Course<D> {
             }
             Phase::Experts => {
                 let step = (&job.experts, rows.rows());
-                let restored = ExpertsCourse::restore(device, step, experts, step_best, loaded)?;
+                let column = (state.setting.comm, state.setting.in_column(experts));
+                let restored =
+                    ExpertsCourse::restore(device, step, experts, column, step_best, loaded)?;
                 Course::Experts(Box::new(restored))
             }
             Phase::Shared => {
@@ -208,11 +211,12 @@ impl<D: Device> Course<D> {
         Ok(course)
     }
 
-    fn saved(&self) -> &dyn Resumable<D> {
+    /// The step's state; `nothing` stands for one that hasn't begun.
+    fn saved<'a>(&'a mut self, nothing: &'a mut ()) -> &'a mut dyn Resumable<D> {
         match self {
-            Course::Nothing => &(),
+            Course::Nothing => nothing,
             Course::Pretrain(course) => course,
-            Course::Experts(course) => &**course,
+            Course::Experts(course) => &mut **course,
             Course::Shared(course) => course,
         }
     }
@@ -290,7 +294,8 @@ fn expert_step<D: Device>(
             model.experts = state.setting.new_experts(&state.setting.data.experts, round as u64);
         }
         let experts = &model.experts;
-        let new = ExpertsCourse::new(&mut state.device, &job.experts, experts);
+        let column = state.setting.in_column(experts);
+        let new = ExpertsCourse::new(&mut state.device, &job.experts, experts, column);
         *course = Course::Experts(Box::new(comm.agree(new)?));
     }
     let Course::Experts(course) = course else { panic!("another step's state") };

@@ -1,12 +1,16 @@
 //! What a run is and never changes: its ranks, its job, its rows, the model's shape, the plan of
 //! its memory; and the prolog that makes it. Who owns which rows may change between steps.
 
+use std::ops::Range;
+
 use super::balance::Speeds;
 use super::data::Data;
+use super::experts::InColumn;
 use super::fit::{tell_of_idle_ranks, warn_of_memory, warn_of_short_slices};
 use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::Plan;
 use crate::cost::device_memory::DevicePlan;
+use crate::cost::grid::{Machine, NETWORK, Work, choose, parts};
 use crate::cost::memory::Ranks;
 use crate::data::Kind;
 use crate::device::Host;
@@ -18,8 +22,9 @@ use crate::human;
 use crate::job::Job;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::{Experts, layouts};
-use crate::model::{Layout, initial};
-use crate::partition::{Grid, Owners};
+use crate::model::{Layout, initial, parameters};
+use crate::optim::Solver;
+use crate::partition::{Columns, Grid, Owners, Place};
 
 /// The shape of the model of a job on these data.
 pub fn shape_of(job: &Job, data: &Data) -> Shape {
@@ -38,25 +43,34 @@ pub fn shape_of(job: &Job, data: &Data) -> Shape {
     }
 }
 
-/// What a job on these data may take of memory, and how it keeps to that.
+/// What a job on these data may take of memory, on these ranks, and how it keeps to that.
 ///
 /// # Errors
 /// Exit 9, common to all ranks: the byte budget can't be kept.
-pub fn plan(comm: &Comm, job: &Job, data: &Data) -> Result<Plan> {
-    let validation = data.validation.as_deref().map(HomeRows::owned);
-    let ranks = Ranks { train: data.train.owned(), validation, deal: &|blocks| comm.deal(blocks) };
-    comm.agree(Plan::new(job, &shape_of(job, data), &data.experts, &ranks, 0..comm.size()))
+pub fn plan(comm: &Comm, job: &Job, data: &Data, grid: &Grid) -> Result<Plan> {
+    let plan = with_ranks(comm, data, grid, |ranks| {
+        Plan::new(job, &shape_of(job, data), &data.experts, ranks, 0..comm.size())
+    });
+    comm.agree(plan)
 }
 
 /// What a job on these data takes of this rank's device, of which that may take `limit` bytes.
 ///
 /// # Errors
 /// Exit 9: it doesn't suffice.
-fn device_plan(comm: &Comm, job: &Job, data: &Data, limit: usize) -> Result<DevicePlan> {
+fn device_plan(setting: &Setting, data: &Data, limit: usize) -> Result<DevicePlan> {
+    let Setting { comm, job, shape, grid, .. } = setting;
+    with_ranks(comm, data, grid, |ranks| {
+        DevicePlan::new(job, shape, &data.experts, (ranks, comm.rank()), limit)
+    })
+}
+
+/// What `work` finds of these ranks, by what each of them owns.
+fn with_ranks<T>(comm: &Comm, data: &Data, grid: &Grid, work: impl FnOnce(&Ranks) -> T) -> T {
+    let (shares, deal) = (comm.shares(), |blocks: usize| comm.deal(blocks));
     let validation = data.validation.as_deref().map(HomeRows::owned);
-    let ranks = Ranks { train: data.train.owned(), validation, deal: &|blocks| comm.deal(blocks) };
-    let (shape, rank) = (shape_of(job, data), comm.rank());
-    DevicePlan::new(job, &shape, &data.experts, (&ranks, rank), limit)
+    let grid = Some((grid, &shares[..]));
+    work(&Ranks { train: data.train.owned(), validation, deal: &deal, grid })
 }
 
 /// The processor with the threads and the vector instructions that the job names.
@@ -70,11 +84,44 @@ pub fn host_of(job: &Job) -> Result<Host> {
     })
 }
 
-/// The grid of the expert step: a column a rank, whose rows are all of a window. Collective.
-pub(super) fn grid(comm: &Comm) -> (Grid, Lanes<'_>) {
-    let grid = Grid::new((1, comm.size()), 1, comm.size(), comm.rank());
-    let lanes = Lanes::new(comm, &grid);
-    (grid, lanes)
+/// The grid of the expert step on ranks of so many threads: what the job names, or the one that
+/// takes least time by the model of `cost::grid`, within the memory that ranks have.
+///
+/// # Errors
+/// Exit 2: the job names one of more ranks than there are.
+pub(crate) fn grid(
+    comm: &Comm,
+    job: &Job,
+    (data, shape): (&Data, &Shape),
+    threads: usize,
+) -> Result<Grid> {
+    let (ranks, slices) = (comm.size(), job.experts.row_slices);
+    let new = |shape| Grid::new(shape, slices, ranks, comm.rank());
+    let named = Grid::named(&job.run.grid).expect("the job was checked for it");
+    if let Some((rows, columns)) = named {
+        if rows.saturating_mul(columns) > ranks {
+            let name = &job.run.grid;
+            return Err(Error::usage(format!(
+                "run.grid: found {name:?}, this run has {ranks} ranks"
+            )));
+        }
+        return Ok(new((rows, columns)));
+    }
+    // What the model chooses is for ranks that are alike.
+    let alike = comm.shares().windows(2).all(|pair| pair[0] == pair[1]);
+    if slices == 1 || !alike || matches!(job.experts.solver, Solver::FullBatch(_)) {
+        return Ok(new((1, ranks)));
+    }
+    let width = shape.shared_layers().outputs();
+    let costs = parameters(&layouts(&data.experts, shape.dummy, width, shape.class_blocks));
+    let fits = |rows_and_columns| {
+        let plan = |ranks: &Ranks| {
+            Plan::new(job, shape, &data.experts, ranks, 0..ranks.train.owners.ranks())
+        };
+        job.run.memory_gib == 0.0 || with_ranks(comm, data, &new(rows_and_columns), plan).is_ok()
+    };
+    let work = Work { blocks: &costs, width, batch: job.experts.batch, slices };
+    Ok(new(choose(&work, ranks, &NETWORK, &Machine::host(threads), &fits)))
 }
 
 /// What a run is.
@@ -103,7 +150,11 @@ impl<'a> Setting<'a> {
     pub fn new(comm: &'a Comm, job: &'a Job, data: Data) -> Result<Setting<'a>> {
         same_on_all(comm, Exit::Input, "data", &data.described())?;
         let shape = shape_of(job, &data);
-        let plan = plan(comm, job, &data)?;
+        // The least of all ranks' threads is the largest of what is left out.
+        let threads = !comm.max(!(job.run.threads as u64)) as usize;
+        let grid = comm.agree(grid(comm, job, (&data, &shape), threads))?;
+        same_on_all(comm, Exit::Usage, "run.grid", &format!("{} rows", grid.rows()))?;
+        let plan = plan(comm, job, &data, &grid)?;
         let place = if plan.scratch() { ", activations in a scratch file" } else { "" };
         log::info!("memory planned {}{place}", human::bytes(plan.peak as u64));
         warn_of_memory(comm, plan.peak as u64);
@@ -112,8 +163,11 @@ impl<'a> Setting<'a> {
             warn_of_short_slices(comm, &job.experts);
         }
         comm.use_threads(job.run.threads);
-        let (grid, lanes) = grid(comm);
-        let speeds = None;
+        if grid.rows() > 1 {
+            let (rows, columns) = (grid.rows(), grid.columns());
+            log::info!("expert step on a grid of {rows} x {columns} of {} ranks", comm.size());
+        }
+        let (lanes, speeds) = (Lanes::new(comm, &grid), None);
         let setting = Setting { comm, job, data, plan, shape, grid, lanes, speeds };
         setting.keep_activations()?;
         Ok(setting)
@@ -146,13 +200,12 @@ impl<'a> Setting<'a> {
     /// # Errors
     /// Exit 9: they aren't within its budget, or its device may take `limit` bytes and needs more.
     pub(crate) fn own_peak(&self, data: &Data, limit: Option<usize>) -> Result<usize> {
-        let Setting { comm, job, shape, .. } = self;
+        let Setting { comm, job, shape, grid, .. } = self;
         let rank = comm.rank();
-        let validation = data.validation.as_deref().map(HomeRows::owned);
-        let deal = &|blocks| comm.deal(blocks);
-        let ranks = Ranks { train: data.train.owned(), validation, deal };
-        let plan = Plan::new(job, shape, &data.experts, &ranks, rank..rank + 1)?;
-        limit.map(|limit| device_plan(comm, job, data, limit)).transpose()?;
+        let plan = with_ranks(comm, data, grid, |ranks| {
+            Plan::new(job, shape, &data.experts, ranks, rank..rank + 1)
+        })?;
+        limit.map(|limit| device_plan(self, data, limit)).transpose()?;
         Ok(plan.peak)
     }
 
@@ -166,7 +219,7 @@ impl<'a> Setting<'a> {
         data: Data,
         limit: Option<usize>,
     ) -> Result<Option<DevicePlan>> {
-        self.plan = plan(self.comm, self.job, &data)?;
+        self.plan = plan(self.comm, self.job, &data, &self.grid)?;
         self.data = data;
         self.keep_activations()?;
         self.plan_device(limit)
@@ -177,7 +230,7 @@ impl<'a> Setting<'a> {
     /// # Errors
     /// Exit 9: it doesn't.
     pub(crate) fn fits(&self, limit: usize) -> Result<()> {
-        device_plan(self.comm, self.job, &self.data, limit).map(drop)
+        device_plan(self, &self.data, limit).map(drop)
     }
 
     /// Plans the memory of this rank's device, which may take `limit` bytes of it, if it has one.
@@ -186,7 +239,7 @@ impl<'a> Setting<'a> {
     /// # Errors
     /// Exit 9, common to all ranks: a device's memory doesn't suffice.
     pub fn plan_device(&mut self, limit: Option<usize>) -> Result<Option<DevicePlan>> {
-        let plan = limit.map(|limit| device_plan(self.comm, self.job, &self.data, limit));
+        let plan = limit.map(|limit| device_plan(self, &self.data, limit));
         let plan = self.comm.agree(plan.transpose())?;
         let wave = plan.as_ref().map_or(usize::MAX, |plan| plan.wave);
         // The least of all is the largest of what is left out.
@@ -222,9 +275,36 @@ impl<'a> Setting<'a> {
         }
         experts
     }
+
     /// Who owns which of these class blocks.
     pub(crate) fn owners(&self, layouts: &[Layout]) -> Owners {
-        let costs: Vec<usize> = layouts.iter().map(Layout::parameters).collect();
-        self.grid.deal(&costs, &self.comm.shares()).owners
+        self.grid.deal(&parameters(layouts), &self.comm.shares()).owners
+    }
+
+    /// What this rank's column holds of the class blocks of `experts`; None: each rank has those
+    /// that it owns alone.
+    pub(crate) fn in_column(&self, experts: &Experts) -> Option<InColumn> {
+        let grid = &self.grid;
+        if grid.rows() == 1 {
+            return None;
+        }
+        let layouts = &experts.layouts;
+        let Columns { of_column, owners } = grid.deal(&parameters(layouts), &self.comm.shares());
+        let held = of_column.own();
+        let of_row = |column: usize, row: usize| {
+            let blocks = owners.run(grid.rank(Place { row, column }));
+            blocks.start - held.start..blocks.end - held.start
+        };
+        let column = grid.own().map(|place| place.column);
+        let owned = column.map(|at| (0..grid.rows()).map(|row| of_row(at, row)).collect());
+        let most = of_column.runs().iter().map(Range::len).max().unwrap_or(0);
+        let panels = layouts.iter().map(|layout| layout.panels).max().unwrap_or(0);
+        Some(InColumn {
+            lanes: self.lanes.column().cloned(),
+            slices: grid.slices().clone(),
+            layouts: layouts[held].to_vec(),
+            owners: owned.unwrap_or_default(),
+            parts: parts(most, panels),
+        })
     }
 }

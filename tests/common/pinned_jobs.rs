@@ -183,7 +183,8 @@ pub const VIDEOS: &[(&str, &str)] = &[
 
 /// Jobs on videos that are pinned once more with mini-batches, or all rows, cut into several
 /// slices: both solvers of mini-batches and L-BFGS, whatever stands beside them.
-pub const SLICED: [&str; 3] = [
+pub const SLICED: [&str; 4] = [
+    "class-patience-averaging-adam-no-dummy",
     "tanh-negatives-dropout-averaging-adam",
     "patience-adagrad-adaptive-no-dummy",
     "features-class-patience-lbfgs-exact",

@@ -284,6 +284,17 @@ impl Device for Textbook {
         Ok(blocks.blocks[index].sums())
     }
 
+    fn change_state(
+        &mut self,
+        blocks: &mut Blocks<Apart>,
+        index: usize,
+        with: &mut dyn FnMut(&mut Apart),
+    ) -> Result<()> {
+        self.call()?;
+        with(blocks.blocks[index].state());
+        Ok(())
+    }
+
     fn swap_averages(&mut self, blocks: &mut Blocks<MiniBatches>) -> Result<()> {
         self.call()?;
         blocks.blocks.iter_mut().for_each(|block| block.swap_average());

@@ -15,6 +15,7 @@ fn job_without_defaults() -> Job {
         }
         Takes::Boolean => matches!(default, Default::Always("false")).to_string(),
         Takes::Choice(names) => format!("\"{}\"", names[names.len() - 1]),
+        Takes::Grid => "\"1x3\"".into(),
         Takes::Text => "\"a folder\"".into(),
         Takes::Texts => "[\"a \\\"b\\\"/*.h5\", \"c\"]".into(),
         Takes::Layers => "[{ residual = true }, { dense = 3, activation = \"tanh\" }]".into(),

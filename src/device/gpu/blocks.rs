@@ -234,6 +234,20 @@ impl Blocks<Apart> {
         add_slices(self, (rows, all), pace, |state| !state.converged)
     }
 
+    /// Has somebody else change a block's state.
+    pub(super) fn change_state(
+        &mut self,
+        index: usize,
+        with: &mut dyn FnMut(&mut Apart),
+    ) -> Told<()> {
+        self.queue.alive()?;
+        match self.at_mut(index) {
+            (Place::Here(part), own) => part.change_state(own, with)?,
+            (Place::Home(home), own) => with(&mut home.of_mut(own).state),
+        }
+        Ok(())
+    }
+
     /// Takes what the pass has given a block.
     pub(super) fn sums(&mut self, index: usize) -> Nodes {
         match self.at_mut(index) {

@@ -209,6 +209,15 @@ impl Device for Gpu {
         take_turns(&mut GpuTurns { blocks, rows, how, slices }, batches, between, pace)
     }
 
+    fn change_state(
+        &mut self,
+        blocks: &mut Blocks<Apart>,
+        index: usize,
+        with: &mut dyn FnMut(&mut Apart),
+    ) -> Result<()> {
+        self.told(blocks.change_state(index, with))
+    }
+
     fn swap_averages(&mut self, blocks: &mut Blocks<MiniBatches>) -> Result<()> {
         self.told(self.queue.alive())?;
         blocks.swap_averages();

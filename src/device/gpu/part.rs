@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use super::held::{Held, Scratch, Tables, Vector};
 use super::luggage::{Luggage, Trip, Which};
 use super::queue::{Memory, Queue};
-use crate::device::{ByEpoch, ClassBlock, Solving};
+use crate::device::{Apart, ByEpoch, ClassBlock, Solving};
 
 /// Class blocks that learn in the way S.
 pub(super) struct Part<S> {
@@ -246,6 +246,21 @@ impl<S: Solving> Part<S> {
             *losses = self.held().losses(index)?;
         }
         Ok(())
+    }
+}
+
+impl Part<Apart> {
+    /// Has somebody else change a block's state, with its losses.
+    pub(super) fn change_state(
+        &mut self,
+        index: usize,
+        with: &mut dyn FnMut(&mut Apart),
+    ) -> Result<(), String> {
+        self.bring_losses(index)?;
+        let state = &mut self.own.get_mut()[index].block.state;
+        with(state);
+        let losses = state.losses.clone();
+        self.held().set_losses(index, &losses)
     }
 }
 

@@ -276,6 +276,16 @@ impl Device for Host {
         take_turns(&mut HostTurns { blocks, team, rows, how, slices }, batches, between, pace)
     }
 
+    fn change_state(
+        &mut self,
+        blocks: &mut HeldBlocks<Apart>,
+        index: usize,
+        with: &mut dyn FnMut(&mut Apart),
+    ) -> Result<()> {
+        with(&mut blocks.of_mut(index).state);
+        Ok(())
+    }
+
     fn swap_averages(&mut self, blocks: &mut HeldBlocks<MiniBatches>) -> Result<()> {
         blocks.swap_averages();
         Ok(())

@@ -149,7 +149,7 @@ impl Stretches {
     /// fault.
     pub fn collect(&self, lanes: &ColumnLanes, owners: &[Range<usize>]) -> Result<Vec<Whole>> {
         let comm = &lanes.weights;
-        self.same_counts(lanes)?;
+        let same = self.same_counts(lanes);
         let parts = owners.iter().map(|blocks| {
             let stretches = self.blocks[blocks.clone()].iter().flat_map(|block| &block.parts);
             stretches.flat_map(|home| home.own.whole().take_vectors().concat()).collect()
@@ -162,7 +162,8 @@ impl Stretches {
             whole.put_vectors(block.assemble(&mut come, vectors));
             whole
         });
-        Ok(own.collect())
+        let own = own.collect();
+        same.map(|()| own)
     }
 
     /// Takes the state of all blocks from their owners, each of which gives its own. Collective in

@@ -12,9 +12,10 @@
 //! ready at other moments on each rank: in each group all ranks start the same in the same order.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::Vote;
-use crate::comm::{Comm, Exchange};
+use crate::comm::{Cargo, Comm, Exchange};
 use crate::flow::grid::ColumnLanes;
 use crate::team::Team;
 use crate::tree::{Node, Partials};
@@ -104,8 +105,30 @@ pub(super) fn start_sums<'a>(
     let mut words = vec![vote as u32];
     words.extend(crcs(comm, &send, &send_counts));
     let room = vec![0.0; counts.iter().sum()];
+    comm.carries(zeros());
     let numbers = comm.start_all_to_all_unsealed((send, &send_counts), (room, &counts), longest);
+    let (own, ranks) = (comm.rank(), comm.size());
+    comm.carries(words_of(move |rank| {
+        let mut words = vec![0; 1 + ranks];
+        (words[0], words[1 + own]) = (Vote::GoOn as u32, crc(&vec![0.0; counts[rank]]));
+        words
+    }));
     Sums { numbers, words: comm.start_all_gather(&words) }
+}
+
+/// Zeros of others, for whoever stands in for them (`reelscale bench rank`).
+fn zeros() -> Cargo<'static> {
+    Cargo::Made(Rc::new(|_, _, part: &mut [u8]| part.fill(0)))
+}
+
+/// The words beside them that each rank would gather.
+fn words_of(words: impl Fn(usize) -> Vec<u32> + 'static) -> Cargo<'static> {
+    Cargo::Made(Rc::new(move |rank, _, part: &mut [u8]| {
+        let words = words(rank);
+        let (own, seal) = part.split_at_mut(size_of_val(&words[..]));
+        own.copy_from_slice(bytemuck::cast_slice(&words));
+        seal.copy_from_slice(&crc32c::crc32c(own).to_le_bytes());
+    }))
 }
 
 impl Sums<'_> {
@@ -172,7 +195,9 @@ pub(super) fn start_weights<'a>(
     let counts: Vec<usize> = stretches.iter().map(Range::len).collect();
     room.resize(counts.iter().sum(), 0.0);
     let seal = crc(&mine);
+    comm.carries(zeros());
     let numbers = comm.start_all_gather_unsealed(mine, &counts, room);
+    comm.carries(words_of(move |rank| vec![crc(&vec![0.0; counts[rank]])]));
     Weights { numbers, words: comm.start_all_gather(&[seal]) }
 }
 

@@ -5,15 +5,17 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::column::{ColumnBlocks, InColumn};
 use super::early_stopping::EarlyStopping;
-use crate::device::{ByEpoch, Device, FullBatches, MiniBatches, Solving};
+use super::held::{Held, LearningBlocks};
+use crate::device::{Device, FullBatches, MiniBatches};
 use crate::error::Result;
 use crate::job::ExpertsJob;
 use crate::model::experts::Experts;
 use crate::optim::Solver;
-use crate::packed::{put, put_fields};
+use crate::packed::put;
 use crate::train::checkpoint_record::Resumable;
-use crate::train::held_blocks::{hide, hold, put_block, show};
+use crate::train::held_blocks::{hide, hold};
 use crate::train::validation::Best;
 
 /// The state of an expert step besides the model.
@@ -39,27 +41,23 @@ pub(crate) struct NextWindow {
 /// This rank's class blocks, by the way in which they learn.
 pub(crate) enum OwnBlocks<D: Device> {
     MiniBatch(LearningBlocks<D, MiniBatches>),
+    /// Those of this rank's column, by mini-batches.
+    Column(Box<ColumnBlocks<D>>),
     FullBatch(LearningBlocks<D, FullBatches>),
     /// The step is at its end: solvers' states are of no more use.
     Done,
 }
 
-/// Own class blocks that learn, on the device, and what stops their classes.
-pub(crate) struct LearningBlocks<D: Device, S: Solving> {
-    pub(crate) blocks: D::Blocks<S>,
-    /// Early stopping of each block's classes; empty where classes don't stop by themselves.
-    pub(crate) stopping: Vec<EarlyStopping>,
-}
-
 /// A step that goes on, with class blocks of one way to learn.
-pub(crate) struct StepUnderWay<'a, D: Device, S: Solving> {
+pub(crate) struct StepUnderWay<'a, H> {
     pub(crate) position: &'a mut NextWindow,
-    pub(crate) held: &'a mut LearningBlocks<D, S>,
+    pub(crate) held: &'a mut H,
     pub(crate) best: &'a mut Best,
 }
 
 impl<D: Device> ExpertsCourse<D> {
-    /// Before the first window.
+    /// Before the first window; `column` is that of this rank, where several ranks have the same
+    /// class blocks. Collective in it.
     ///
     /// # Errors
     /// The device is lost or full.
@@ -67,18 +65,23 @@ impl<D: Device> ExpertsCourse<D> {
         device: &mut D,
         job: &ExpertsJob,
         experts: &Experts,
+        column: Option<InColumn>,
     ) -> Result<ExpertsCourse<D>> {
         let layouts = || experts.own_layouts().iter();
         let wanted = layouts().filter(|_| job.class_patience > 0);
         let stopping =
             wanted.map(|layout| EarlyStopping::new(layout, job.class_patience)).collect();
-        let blocks = match job.solver {
-            Solver::MiniBatch(solver) => {
+        let blocks = match (job.solver, column) {
+            (Solver::MiniBatch(solver), Some(column)) => {
+                let held = ColumnBlocks::new(device, (job, solver), experts, column)?;
+                OwnBlocks::Column(Box::new(held))
+            }
+            (Solver::MiniBatch(solver), None) => {
                 let new = |layout| MiniBatches::new(layout, solver, job.averaging, job.row_slices);
                 let blocks = hold(device, experts, layouts().map(new).collect())?;
                 OwnBlocks::MiniBatch(LearningBlocks { blocks, stopping })
             }
-            Solver::FullBatch(solver) => {
+            (Solver::FullBatch(solver), _) => {
                 let offered = job.offered();
                 let new = |(layout, weights): (&_, &std::sync::Arc<Vec<f32>>)| {
                     FullBatches::new(layout, weights, solver, &offered)
@@ -92,70 +95,17 @@ impl<D: Device> ExpertsCourse<D> {
     }
 }
 
-impl<D: Device, S: ByEpoch> LearningBlocks<D, S> {
-    /// Copies this rank's class blocks, as the device has them, into the model.
-    pub(crate) fn show(&self, device: &D, experts: &mut Experts) -> Result<()> {
-        show(device, &self.blocks, experts)
-    }
-
-    /// Puts classes that have stopped by themselves, or `all` classes, back to their best weights.
-    /// Takes the blocks out of the model.
-    pub(crate) fn put_back(
-        &mut self,
-        device: &mut D,
-        experts: &mut Experts,
-        all: bool,
-    ) -> Result<()> {
-        hide(experts);
-        for (index, stopping) in self.stopping.iter().enumerate() {
-            let layout = &experts.own_layouts()[index];
-            device.change(&mut self.blocks, index, &mut |weights| {
-                stopping.put_back(layout, all, weights);
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Takes in each class's loss on the validation rows: classes that stop by it are put back to
-    /// their best weights and learn no more. Takes the blocks out of the model.
-    pub(crate) fn take_losses(
-        &mut self,
-        device: &mut D,
-        experts: &mut Experts,
-        losses: &[f64],
-    ) -> Result<()> {
-        for (index, stopping) in self.stopping.iter_mut().enumerate() {
-            let layout = &experts.own_layouts()[index];
-            let weights = device.weights(&self.blocks, index)?;
-            stopping.take(layout, &losses[layout.classes.clone()], &weights);
-        }
-        self.put_back(device, experts, false)?;
-        for (index, stopping) in self.stopping.iter().enumerate() {
-            device.end(&mut self.blocks, index, &stopping.all())?;
-        }
-        Ok(())
-    }
-}
-
-impl<D: Device, S: ByEpoch> LearningBlocks<D, S> {
-    fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
-        // These are the fields of a `BlockRecord`.
-        let stopping = self.stopping.get(index);
-        put_fields(to, 1 + u8::from(stopping.is_some()))?;
-        put(to, &"learning")?;
-        put_block(device, &self.blocks, index, to)?;
-        stopping
-            .map_or(Ok(()), |stopping| put(to, &"early_stopping").and_then(|()| put(to, stopping)))
-    }
-}
-
-impl<D: Device, S: ByEpoch> Resumable<D> for StepUnderWay<'_, D, S> {
+impl<D: Device, H: Held<D>> Resumable<D> for StepUnderWay<'_, H> {
     fn put_common(&self, to: &mut dyn io::Write) -> io::Result<()> {
         put(to, &*self.position)
     }
 
     fn has_blocks(&self) -> bool {
         !self.position.done
+    }
+
+    fn collect(&mut self, device: &mut D) -> Result<()> {
+        self.held.collect(device)
     }
 
     fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
@@ -166,12 +116,28 @@ impl<D: Device, S: ByEpoch> Resumable<D> for StepUnderWay<'_, D, S> {
         self.held.show(device, experts)
     }
 
-    fn hide(&self, experts: &mut Experts) {
+    fn hide(&mut self, experts: &mut Experts) {
+        self.held.forget_collected();
         hide(experts);
+    }
+
+    fn copies(&self, device: &D, threads: usize) -> Result<Option<u32>> {
+        self.held.copies(device, threads)
     }
 
     fn best(&self) -> Option<&Best> {
         Some(self.best)
+    }
+}
+
+impl<D: Device> OwnBlocks<D> {
+    fn held(&self) -> Option<&dyn Held<D>> {
+        match self {
+            OwnBlocks::MiniBatch(held) => Some(held),
+            OwnBlocks::Column(held) => Some(&**held),
+            OwnBlocks::FullBatch(held) => Some(held),
+            OwnBlocks::Done => None,
+        }
     }
 }
 
@@ -184,12 +150,15 @@ impl<D: Device> Resumable<D> for ExpertsCourse<D> {
         !self.position.done
     }
 
-    fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
-        match &self.blocks {
-            OwnBlocks::MiniBatch(held) => held.put_block(device, index, to),
-            OwnBlocks::FullBatch(held) => held.put_block(device, index, to),
-            OwnBlocks::Done => Ok(()),
+    fn collect(&mut self, device: &mut D) -> Result<()> {
+        match &mut self.blocks {
+            OwnBlocks::Column(held) => held.collect(device),
+            _ => Ok(()),
         }
+    }
+
+    fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
+        self.blocks.held().map_or(Ok(()), |held| held.put_block(device, index, to))
     }
 
     fn best(&self) -> Option<&Best> {

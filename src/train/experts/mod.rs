@@ -1,24 +1,27 @@
 //! Stage 1, the expert step (docs/method.md, section 4.2): shared layers frozen, activations travel
-//! past the class blocks, which stay with their owner rank and learn. No gradient crosses ranks.
+//! past the class blocks, which stay with their owner rank and learn. No gradient crosses ranks,
+//! unless several rows of ranks have the same blocks (`column`).
 
+mod column;
 mod course;
 mod early_stopping;
+mod held;
 mod restore;
 
 use std::ops::Range;
 
 use serde_json::json;
 
+pub(crate) use self::column::InColumn;
 pub(crate) use self::course::ExpertsCourse;
 use self::course::{NextWindow, OwnBlocks, StepUnderWay};
+use self::held::{ByBatches, Held, LearningBlocks};
 use super::block_sums::total_over_blocks;
 use super::first_error::FirstError;
-use super::held_blocks::{hide, show};
+use super::held_blocks::hide;
 use super::state::State;
 use crate::comm::Comm;
-use crate::device::{
-    AllRows, ByEpoch, Device, Dropout, FullBatches, Learn, MiniBatches, Negatives, Pace, Slices,
-};
+use crate::device::{AllRows, Device, Dropout, FullBatches, Learn, Negatives, Pace, Slices};
 use crate::error::{Error, Result};
 use crate::flow::own_rows::OwnRows;
 use crate::flow::windows::{Order, Travel};
@@ -60,6 +63,10 @@ impl ExpertStep<'_> {
                 let mut going = StepUnderWay { position, held, best };
                 self.go(state, model, &mut going, ExpertStep::epoch)?;
             }
+            OwnBlocks::Column(held) => {
+                let mut going = StepUnderWay { position, held: &mut **held, best };
+                self.go(state, model, &mut going, ExpertStep::epoch)?;
+            }
             OwnBlocks::FullBatch(held) => {
                 let mut going = StepUnderWay { position, held, best };
                 self.go(state, model, &mut going, ExpertStep::pass)?;
@@ -72,19 +79,19 @@ impl ExpertStep<'_> {
 
     /// Runs one epoch, or pass, after the other until the step is done. Meanwhile only the device
     /// has this rank's class blocks.
-    fn go<D: Device, S: ByEpoch>(
+    fn go<D: Device, H: Held<D>>(
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        going: &mut StepUnderWay<D, S>,
-        piece: impl Fn(&Self, &mut State<D>, &mut Annotator, &mut StepUnderWay<D, S>) -> Result<()>,
+        going: &mut StepUnderWay<H>,
+        piece: impl Fn(&Self, &mut State<D>, &mut Annotator, &mut StepUnderWay<H>) -> Result<()>,
     ) -> Result<()> {
         hide(&mut model.experts);
         let mut outcome = Ok(());
         while outcome.is_ok() && !going.position.done {
             outcome = piece(self, state, model, going);
         }
-        let shown = show(&state.device, &going.held.blocks, &mut model.experts);
+        let shown = going.held.show(&state.device, &mut model.experts);
         // After any other error some ranks may call nothing more, so no collective may follow.
         if outcome.as_ref().err().is_none_or(Error::is_stop) {
             self.comm.agree(shown)?;
@@ -124,11 +131,11 @@ impl ExpertStep<'_> {
     }
 
     /// Every row once, in mini-batches.
-    fn epoch<D: Device>(
+    fn epoch<D: Device, H: ByBatches<D>>(
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        going: &mut StepUnderWay<D, MiniBatches>,
+        going: &mut StepUnderWay<H>,
     ) -> Result<()> {
         let (epoch, rows) = (going.position.epoch, self.total_rows());
         let stream = (self.round << 20 | epoch) as u64;
@@ -139,9 +146,10 @@ impl ExpertStep<'_> {
         let negatives = self.negatives(epoch, model.shape.class_count);
         let how = Learn { batch, slices, learning_rate, l2, negatives };
         loop {
-            let blocks = &mut going.held.blocks;
+            let (held, from) = (&mut *going.held, going.position.rows);
+            let positions = from..rows.min(from + self.job.window_rows());
             let passed = windows.pass(&mut state.device, |device, rows, pace| {
-                device.learn(blocks, rows, &how, pace)
+                held.learn(device, rows, positions.clone(), &how, pace)
             });
             // All ranks come to the last window at once.
             let Some(passed) = passed.transpose() else { break };
@@ -151,23 +159,29 @@ impl ExpertStep<'_> {
         }
         let loss = self.checked_loss(state, model, going)?;
         // The average is what is validated, and what the step leaves at its end.
-        let swapped = state.device.swap_averages(&mut going.held.blocks);
+        let swapped = going.held.swap_averages(&mut state.device);
         let shown = swapped.and_then(|()| going.held.show(&state.device, &mut model.experts));
         let go_on = self.comm.agree(shown);
         let go_on = go_on.and_then(|()| self.tell(loss / rows as f64, state, model, going));
         hide(&mut model.experts);
         let (device, held, mut first_error) =
             (&mut state.device, &mut going.held, FirstError::none());
-        let Ok(go_on) = go_on else {
-            first_error.keep(device.swap_averages(&mut held.blocks));
-            return go_on.map(|_| ());
+        let go_on = match go_on {
+            Ok(go_on) => go_on,
+            Err(error) => {
+                // After any other error some ranks may call nothing more.
+                if error.is_stop() {
+                    first_error.keep(held.swap_averages(device));
+                }
+                return Err(error);
+            }
         };
-        first_error.keep(device.end_epoch(&mut held.blocks, self.job.tolerance));
-        let left = first_error.keep(device.left(&held.blocks)).unwrap_or(0);
+        first_error.keep(held.end_epoch(device, self.job.tolerance));
+        let left = first_error.keep(held.left(device)).unwrap_or(0);
         self.next(going.position, go_on, left);
         first_error.keep(match going.position.done {
             true => held.put_back(device, &mut model.experts, true),
-            false => device.swap_averages(&mut held.blocks),
+            false => held.swap_averages(device),
         });
         self.comm.agree(first_error.outcome())
     }
@@ -177,7 +191,7 @@ impl ExpertStep<'_> {
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        going: &mut StepUnderWay<D, FullBatches>,
+        going: &mut StepUnderWay<LearningBlocks<D, FullBatches>>,
     ) -> Result<()> {
         if going.position.rows == 0 {
             self.search(state, going)?;
@@ -188,7 +202,7 @@ impl ExpertStep<'_> {
         hide(&mut model.experts);
         let (device, held, mut first_error) =
             (&mut state.device, &mut going.held, FirstError::none());
-        let left = first_error.keep(device.left(&held.blocks)).unwrap_or(0);
+        let left = first_error.keep(held.left(device)).unwrap_or(0);
         self.next(going.position, go_on, left);
         if going.position.done {
             first_error.keep(device.settle(&mut held.blocks));
@@ -201,7 +215,7 @@ impl ExpertStep<'_> {
     fn search<D: Device>(
         &self,
         state: &mut State<D>,
-        going: &mut StepUnderWay<D, FullBatches>,
+        going: &mut StepUnderWay<LearningBlocks<D, FullBatches>>,
     ) -> Result<()> {
         let (device, blocks) = (&mut state.device, &mut going.held.blocks);
         let travel = self.travel(Order::Natural, None);
@@ -224,14 +238,14 @@ impl ExpertStep<'_> {
 
     /// The loss over all class blocks, once it and the model are known to be finite. The model has
     /// this rank's class blocks meanwhile.
-    fn checked_loss<D: Device, S: ByEpoch>(
+    fn checked_loss<D: Device, H: Held<D>>(
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        going: &mut StepUnderWay<D, S>,
+        going: &mut StepUnderWay<H>,
     ) -> Result<f64> {
         let mut first_error = FirstError::none();
-        let losses = first_error.keep(state.device.class_losses(&going.held.blocks));
+        let losses = first_error.keep(going.held.class_losses(&mut state.device));
         let losses =
             losses.map(|blocks| blocks.iter().map(|classes| classes.iter().sum()).collect());
         let losses = losses.unwrap_or_else(|| vec![0.0; model.experts.own().len()]);
@@ -252,12 +266,12 @@ impl ExpertStep<'_> {
 
     /// Tells of an epoch, or of a pass; returns whether to go on, as far as validation says. The
     /// model is shown.
-    fn tell<D: Device, S: ByEpoch>(
+    fn tell<D: Device, H: Held<D>>(
         &self,
         loss: f64,
         state: &mut State<D>,
         model: &mut Annotator,
-        going: &mut StepUnderWay<D, S>,
+        going: &mut StepUnderWay<H>,
     ) -> Result<bool> {
         let epoch = going.position.epoch + 1;
         let event = json!({ "step": "experts", "round": self.round, "epoch": epoch, "loss": loss });

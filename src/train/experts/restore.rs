@@ -4,9 +4,12 @@ use std::io::{self, Read};
 
 use serde::Deserialize;
 
-use super::course::{ExpertsCourse, LearningBlocks, NextWindow, OwnBlocks};
+use super::column::{ColumnBlocks, InColumn};
+use super::course::{ExpertsCourse, NextWindow, OwnBlocks};
 use super::early_stopping::EarlyStopping;
+use super::held::LearningBlocks;
 use crate::checkpoint::Loaded;
+use crate::comm::Comm;
 use crate::device::{Device, FullBatches, MiniBatches};
 use crate::error::Result;
 use crate::job::ExpertsJob;
@@ -18,7 +21,7 @@ use crate::train::checkpoint_record::learned_blocks;
 use crate::train::held_blocks::hold;
 use crate::train::validation::Best;
 
-/// What a class block has in a checkpoint, as `LearningBlocks::put_block` writes it.
+/// What a class block has in a checkpoint, as `Held::put_block` writes it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BlockRecord<S> {
@@ -28,7 +31,8 @@ struct BlockRecord<S> {
 }
 
 impl<D: Device> ExpertsCourse<D> {
-    /// What a checkpoint holds of a step over so many `rows`.
+    /// What a checkpoint holds of a step over so many `rows`; `column` is as for `new`. Collective
+    /// where there is one.
     ///
     /// # Errors
     /// Exit 6: it holds something else, or what no such step comes to; the device is lost or full.
@@ -36,6 +40,7 @@ impl<D: Device> ExpertsCourse<D> {
         device: &mut D,
         (job, rows): (&ExpertsJob, usize),
         experts: &Experts,
+        (comm, column): (&Comm, Option<InColumn>),
         best: Best,
         loaded: &mut Loaded,
     ) -> Result<ExpertsCourse<D>> {
@@ -88,8 +93,15 @@ impl<D: Device> ExpertsCourse<D> {
                     let fault = record.learning.fault(layout, how, rows);
                     let block = unless(record.learning, fault)?;
                     Ok((block, stopping(layout, job, record.early_stopping)?))
-                })?;
-                let (states, stopping): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+                });
+                if let Some(column) = column {
+                    // Whether all have read theirs is known before they deal it out.
+                    let (how, found) = ((job, solver), comm.agree(found)?);
+                    let held = ColumnBlocks::restore(device, how, experts, column, found)?;
+                    let blocks = OwnBlocks::Column(Box::new(held));
+                    return Ok(ExpertsCourse { position, blocks, best });
+                }
+                let (states, stopping): (Vec<_>, Vec<_>) = found?.into_iter().unzip();
                 let stopping = stopping.into_iter().flatten().collect();
                 OwnBlocks::MiniBatch(LearningBlocks {
                     blocks: hold(device, experts, states)?,

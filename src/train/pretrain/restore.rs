@@ -45,7 +45,7 @@ impl<D: Device> Resumable<D> for PretrainCourse<D> {
         show(device, &self.blocks, experts)
     }
 
-    fn hide(&self, experts: &mut Experts) {
+    fn hide(&mut self, experts: &mut Experts) {
         hide(experts);
     }
 }

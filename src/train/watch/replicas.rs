@@ -1,4 +1,5 @@
-//! The shared layers, which every rank holds for itself and which must be the same on all.
+//! What several ranks hold for themselves and what must be the same on all of them: the shared
+//! layers, and in a column of the grid its class blocks.
 
 use crate::comm::{crc32c_by, odd_ranks};
 
@@ -7,24 +8,25 @@ pub(crate) fn digest(threads: usize, numbers: &[f32]) -> u32 {
     crc32c_by(threads, bytemuck::cast_slice(numbers))
 }
 
-/// What is wrong where digests differ: the ranks that differ from most of them, or where no digest
-/// is that of more than half of the ranks, all of them: nothing tells who is right.
-pub(crate) fn differing(digests: &[u32]) -> Option<String> {
+/// What is wrong where digests of `what`, of ranks from number `first` on, differ: the ranks that
+/// differ from most of them, or where no digest is that of more than half of the ranks, all of
+/// them: nothing tells who is right.
+pub(crate) fn differing(digests: &[u32], what: &str, first: usize) -> Option<String> {
     let odd = odd_ranks(digests);
     let names = |ranks: &[usize]| {
-        let ranks: Vec<String> = ranks.iter().map(usize::to_string).collect();
+        let ranks: Vec<String> = ranks.iter().map(|rank| (first + rank).to_string()).collect();
         let name = if ranks.len() == 1 { "rank" } else { "ranks" };
         format!("{name} {}", ranks.join(", "))
     };
     match odd.len() {
         0 => None,
         count if 2 * count < digests.len() => {
-            Some(format!("{}: shared layers differ from those of the other ranks", names(&odd)))
+            Some(format!("{}: {what} differ from those of the other ranks", names(&odd)))
         }
         _ => {
             let all: Vec<usize> = (0..digests.len()).collect();
-            let text = "shared layers differ from each other, which are wrong can't be told,";
-            Some(format!("{}: {text}", names(&all)))
+            let text = "differ from each other, which are wrong can't be told,";
+            Some(format!("{}: {what} {text}", names(&all)))
         }
     }
 }
@@ -38,9 +40,11 @@ mod tests {
         let same = digest(1, &[1.0, 2.0]);
         let other = digest(1, &[1.0, 2.0000002]);
         assert_ne!(same, other);
-        assert_eq!(differing(&[same; 5]), None);
-        assert_eq!(differing(&[same]), None);
-        let line = |digests: &[u32]| differing(digests).expect("they differ");
+        assert_eq!(differing(&[same; 5], "shared layers", 0), None);
+        assert_eq!(differing(&[same], "shared layers", 0), None);
+        let line = |digests: &[u32]| differing(digests, "shared layers", 0).expect("they differ");
+        let column = differing(&[same, other, same], "class blocks", 6).expect("they differ");
+        assert!(column.starts_with("rank 7: class blocks differ from those"));
         assert!(line(&[other, same, same]).starts_with("rank 0: shared layers differ from those"));
         assert!(line(&[same, same, other, same]).starts_with("rank 2: shared"));
         assert!(line(&[same, other, same, 7, same]).starts_with("ranks 1, 3: shared"));

@@ -115,6 +115,18 @@ impl Meter<'_> {
         made
     }
 
+    /// Host work in the middle of arithmetic.
+    pub(super) fn aside<R>(&self, work: impl FnOnce() -> R) -> R {
+        let (before, totals) = (self.seconds(), self.totals());
+        let made = work();
+        let (after, mut now) = (self.totals(), self.now.get());
+        now.arithmetic -= self.seconds() - before;
+        now.totals_of_arithmetic.items -= after.items - totals.items;
+        now.totals_of_arithmetic.teams -= after.teams - totals.teams;
+        self.now.set(now);
+        made
+    }
+
     /// A piece of so many rows is over. Tells the run to stop once the sample is complete.
     pub(super) fn piece(&self, rows: usize) {
         let mut now = self.now.get();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::aside::Aside;
 use super::meter::Meter;
 use super::steps::columns;
 use crate::cost::flops;
@@ -220,6 +221,15 @@ impl Device for Metered<'_> {
         self.host.end(blocks, index, stopped)
     }
 
+    fn change_state(
+        &mut self,
+        blocks: &mut Self::Blocks<Apart>,
+        index: usize,
+        with: &mut dyn FnMut(&mut Apart),
+    ) -> Result<()> {
+        self.host.change_state(blocks, index, with)
+    }
+
     fn swap_averages(&mut self, blocks: &mut Self::Blocks<MiniBatches>) -> Result<()> {
         self.host.swap_averages(blocks)
     }
@@ -246,7 +256,11 @@ impl Device for Metered<'_> {
         between: &mut dyn Between,
         pace: &mut Pace,
     ) -> Result<()> {
-        self.meter.arithmetic(|| self.host.learn_apart(blocks, rows, how, between, pace))
+        let (meter, count) = (self.meter, rows.1.iter().map(|batch| batch.positions.len()).sum());
+        let aside = &mut Aside { between, meter };
+        let learned = meter.arithmetic(|| self.host.learn_apart(blocks, rows, how, aside, pace));
+        meter.piece(count);
+        learned
     }
 
     fn evaluate_apart(

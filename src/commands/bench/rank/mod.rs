@@ -1,6 +1,7 @@
 //! `reelscale bench rank`: one rank's real share of a job at full scale, by training's own steps,
 //! while stand-ins send what other ranks would (docs/benchmarks.md, "One rank of many").
 
+mod aside;
 mod meter;
 mod metered;
 mod planned;
@@ -32,7 +33,7 @@ use crate::model::Layout;
 use crate::model::experts::Experts;
 use crate::system;
 use crate::team::replay::{self, Replaying};
-use crate::train::{Setting, alone};
+use crate::train::{Setting, alone, grid, shape_of};
 
 /// One rank of many: its real share of a job at the size that the job plans, while stand-ins send
 /// what other ranks would. Under mpirun, or with --comm threads=N, the ranks that are there.
@@ -109,7 +110,18 @@ impl Measure<'_> {
         }
         let pool = Rc::new(Pool::new(&self.job.plan, planned::width(self.job)));
         let data = planned::data(&Comm::serial(), self.job, &pool, self.job.plan.rows);
-        let whole = Whole::new(self.job, &data, ranks);
+        let grid = |comm: &Comm| {
+            let shape = shape_of(self.job, &data);
+            grid(comm, self.job, (&data, &shape), self.args.threads)
+        };
+        let grid = match here {
+            true => grid(comm),
+            false => {
+                let place = (0, ranks);
+                among_stand_ins(place, self.args.network, &pool, 0.0, |comm, _| grid(comm))
+            }
+        };
+        let whole = Whole::new(self.job, &data, grid?);
         let team_seconds = if here { 0.0 } else { replay::team_seconds(self.args.threads) };
         let steps = self.args.steps.iter().map(|step| match here {
             true => self.here(comm, &whole, *step, &pool),

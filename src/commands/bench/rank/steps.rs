@@ -7,8 +7,8 @@ use crate::flow::home_rows::FRAME_ROWS_AT_ONCE;
 use crate::job::Job;
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
-use crate::model::{Layout, stride_of};
-use crate::partition::{Blocks, groups, row_blocks};
+use crate::model::{Layout, parameters, stride_of};
+use crate::partition::{Blocks, Columns, Grid, groups, row_blocks};
 use crate::train::{Data, shape_of};
 
 /// A step of a run.
@@ -57,19 +57,25 @@ pub(super) struct Whole<'a> {
     pub(super) job: &'a Job,
     pub(super) shape: Shape,
     pub(super) ranks: usize,
+    /// Of the expert step.
+    pub(super) grid: Grid,
+    /// Which columns have which class blocks there.
+    columns: Columns,
     /// Class blocks while pretraining, and later.
     small: Vec<Layout>,
     large: Vec<Layout>,
 }
 
 impl Whole<'_> {
-    pub(super) fn new<'a>(job: &'a Job, data: &Data, ranks: usize) -> Whole<'a> {
+    pub(super) fn new<'a>(job: &'a Job, data: &Data, grid: Grid) -> Whole<'a> {
         let shape = shape_of(job, data);
         let cut =
             |counts: &[usize]| layouts(counts, shape.dummy, shape.outputs(), shape.class_blocks);
         let small = cut(&vec![job.pretrain.experts; shape.class_count]);
         let large = cut(&data.experts);
-        Whole { job, shape, ranks, small, large }
+        let ranks = grid.ranks();
+        let columns = grid.deal(&parameters(&large), &vec![1; ranks]);
+        Whole { job, shape, ranks, grid, columns, small, large }
     }
 
     fn blocks(&self, step: Step) -> &[Layout] {
@@ -79,7 +85,16 @@ impl Whole<'_> {
     /// The class blocks that a rank has.
     pub(super) fn own(&self, step: Step, rank: usize) -> &[Layout] {
         let blocks = self.blocks(step);
+        if step == Step::Experts {
+            let place = self.grid.place(rank);
+            return &blocks[place.map_or(0..0, |at| self.columns.of_column.run(at.column))];
+        }
         &blocks[cost::owners(blocks.len(), self.ranks).run(rank)]
+    }
+
+    /// Slices of a mini-batch that a rank takes in the expert step.
+    fn slices(&self, rank: usize) -> usize {
+        self.grid.place(rank).map_or(0, |place| self.grid.slices().run(place.row).len())
     }
 
     /// Class blocks to measure a core with: those of this rank, or where it has none any.
@@ -110,7 +125,8 @@ impl Whole<'_> {
     pub(super) fn fullest(&self, step: Step) -> usize {
         let work = |rank: usize| match step {
             Step::Experts => {
-                self.own(step, rank).iter().map(Layout::parameters).sum::<usize>() as f64
+                let parameters: usize = self.own(step, rank).iter().map(Layout::parameters).sum();
+                (parameters * self.slices(rank)) as f64
             }
             Step::Shared => self.row_blocks(rank).len() as f64,
             Step::Pretrain => {

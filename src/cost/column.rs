@@ -1,0 +1,45 @@
+//! What a rank holds of class blocks that the ranks of its column have between them
+//! (docs/thousand-ranks.md, section 3.13).
+
+use super::memory::ClassBlocks;
+use crate::device::slices::vectors_of;
+use crate::partition::Grid;
+use crate::tree::nodes_of;
+
+/// The column that a rank stands in.
+pub(super) struct InColumn {
+    /// Bytes of all its class blocks.
+    pub(super) weights: usize,
+    rows: usize,
+    /// Nodes of the slices that are summed here, of those of all, and vectors that it takes to sum.
+    own_nodes: usize,
+    all_nodes: usize,
+    vectors: usize,
+}
+
+impl InColumn {
+    pub(super) fn of(grid: &Grid, rank: usize, large: &ClassBlocks) -> Option<InColumn> {
+        let rows = grid.rows();
+        if rows == 1 {
+            return None;
+        }
+        let place = grid.place(rank);
+        let runs = grid.slices().runs();
+        let nodes = |row: usize| nodes_of(runs[row].clone()).len();
+        Some(InColumn {
+            weights: place.map_or(0, |place| large.bytes_in_column(place.column)),
+            rows,
+            own_nodes: place.map_or(0, |place| nodes(place.row)),
+            all_nodes: (0..rows).map(nodes).sum(),
+            vectors: place.map_or(0, |place| vectors_of(runs[place.row].len()) + 1),
+        })
+    }
+
+    /// What steps leave of each parameter, `state` numbers of them, in stretches, and once more in
+    /// whole blocks while a checkpoint is written; two turns under way, and the sums of a third.
+    pub(super) fn bytes(&self, state: usize, block: usize) -> usize {
+        let stretch = self.weights.div_ceil(self.rows);
+        let turn = (self.own_nodes + 2) * block + self.all_nodes * block.div_ceil(self.rows);
+        self.weights + stretch + 2 * state * stretch + 2 * turn + self.vectors * block
+    }
+}

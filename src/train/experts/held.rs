@@ -1,0 +1,162 @@
+//! What the expert step asks of class blocks while they learn, whether this rank has them alone or
+//! the ranks of its column have them between them.
+
+use std::io;
+use std::ops::Range;
+
+use super::early_stopping::EarlyStopping;
+use crate::device::{ByEpoch, Device, Learn, MiniBatches, Pace, Solving};
+use crate::error::Result;
+use crate::model::experts::Experts;
+use crate::packed::{put, put_fields};
+use crate::train::held_blocks::{hide, put_block, show};
+
+/// Class blocks that learn, on the device. What is collective is so in the column.
+pub(crate) trait Held<D: Device> {
+    /// Copies the blocks that this rank owns, as the device has them, into the model.
+    fn show(&self, device: &D, experts: &mut Experts) -> Result<()>;
+
+    /// Losses by class of the blocks that this rank owns (`ByEpoch::losses`). Collective.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn class_losses(&mut self, device: &mut D) -> Result<Vec<Vec<f64>>>;
+
+    /// Number of blocks that still learn.
+    fn left(&mut self, device: &mut D) -> Result<usize>;
+
+    /// Puts classes that have stopped by themselves, or `all` classes, back to their best weights.
+    /// Takes the blocks out of the model.
+    fn put_back(&mut self, device: &mut D, experts: &mut Experts, all: bool) -> Result<()>;
+
+    /// Takes in each class's loss on the validation rows: classes that stop by it are put back to
+    /// their best weights and learn no more. Takes the blocks out of the model.
+    fn take_losses(&mut self, device: &mut D, experts: &mut Experts, losses: &[f64]) -> Result<()>;
+
+    /// Has the state of each block that this rank owns here, for `put_block`. Collective.
+    ///
+    /// # Errors
+    /// The device is lost; exit 7 where ranks of the column have counted otherwise.
+    fn collect(&mut self, _device: &mut D) -> Result<()> {
+        Ok(())
+    }
+
+    /// Lets go of what was collected.
+    fn forget_collected(&mut self) {}
+
+    /// Writes the state of block `index` of those that this rank owns.
+    fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()>;
+
+    /// A digest of the weights that other ranks have, too, if any.
+    fn copies(&self, _device: &D, _threads: usize) -> Result<Option<u32>> {
+        Ok(None)
+    }
+}
+
+/// Class blocks that learn by mini-batches.
+pub(crate) trait ByBatches<D: Device>: Held<D> {
+    /// Takes the blocks through the mini-batches of the window at these positions of the epoch, of
+    /// which `rows` are here. Collective.
+    ///
+    /// # Errors
+    /// The device is full or lost.
+    fn learn(
+        &mut self,
+        device: &mut D,
+        rows: &D::Rows,
+        positions: Range<usize>,
+        how: &Learn,
+        pace: &mut Pace,
+    ) -> Result<()>;
+
+    /// Exchanges weights and their averages, where there are any. Collective.
+    fn swap_averages(&mut self, device: &mut D) -> Result<()>;
+
+    /// Ends an epoch, whose losses `class_losses` has given.
+    fn end_epoch(&mut self, device: &mut D, tolerance: f64) -> Result<()>;
+}
+
+/// Own class blocks that learn, on the device, and what stops their classes.
+pub(crate) struct LearningBlocks<D: Device, S: Solving> {
+    pub(crate) blocks: D::Blocks<S>,
+    /// Early stopping of each block's classes; empty where classes don't stop by themselves.
+    pub(crate) stopping: Vec<EarlyStopping>,
+}
+
+impl<D: Device, S: ByEpoch> Held<D> for LearningBlocks<D, S> {
+    fn show(&self, device: &D, experts: &mut Experts) -> Result<()> {
+        show(device, &self.blocks, experts)
+    }
+
+    fn class_losses(&mut self, device: &mut D) -> Result<Vec<Vec<f64>>> {
+        device.class_losses(&self.blocks)
+    }
+
+    fn left(&mut self, device: &mut D) -> Result<usize> {
+        device.left(&self.blocks)
+    }
+
+    fn put_back(&mut self, device: &mut D, experts: &mut Experts, all: bool) -> Result<()> {
+        hide(experts);
+        for (index, stopping) in self.stopping.iter().enumerate() {
+            let layout = &experts.own_layouts()[index];
+            device.change(&mut self.blocks, index, &mut |weights| {
+                stopping.put_back(layout, all, weights);
+            })?;
+        }
+        Ok(())
+    }
+
+    fn take_losses(&mut self, device: &mut D, experts: &mut Experts, losses: &[f64]) -> Result<()> {
+        for (index, stopping) in self.stopping.iter_mut().enumerate() {
+            let layout = &experts.own_layouts()[index];
+            let weights = device.weights(&self.blocks, index)?;
+            stopping.take(layout, &losses[layout.classes.clone()], &weights);
+        }
+        self.put_back(device, experts, false)?;
+        for (index, stopping) in self.stopping.iter().enumerate() {
+            device.end(&mut self.blocks, index, &stopping.all())?;
+        }
+        Ok(())
+    }
+
+    fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()> {
+        let learning = |to: &mut dyn io::Write| put_block(device, &self.blocks, index, to);
+        put_record(learning, self.stopping.get(index), to)
+    }
+}
+
+impl<D: Device> ByBatches<D> for LearningBlocks<D, MiniBatches> {
+    fn learn(
+        &mut self,
+        device: &mut D,
+        rows: &D::Rows,
+        _positions: Range<usize>,
+        how: &Learn,
+        pace: &mut Pace,
+    ) -> Result<()> {
+        device.learn(&mut self.blocks, rows, how, pace)
+    }
+
+    fn swap_averages(&mut self, device: &mut D) -> Result<()> {
+        device.swap_averages(&mut self.blocks)
+    }
+
+    fn end_epoch(&mut self, device: &mut D, tolerance: f64) -> Result<()> {
+        device.end_epoch(&mut self.blocks, tolerance)
+    }
+}
+
+/// Writes what a checkpoint holds of a class block: the fields of a `BlockRecord`.
+pub(super) fn put_record(
+    learning: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+    stopping: Option<&EarlyStopping>,
+    to: &mut dyn io::Write,
+) -> io::Result<()> {
+    put_fields(to, 1 + u8::from(stopping.is_some()))?;
+    put(to, &"learning")?;
+    learning(to)?;
+    let Some(stopping) = stopping else { return Ok(()) };
+    put(to, &"early_stopping")?;
+    put(to, stopping)
+}
