@@ -14,6 +14,7 @@ use reelscale::internals::comm::run_threads;
 use reelscale::internals::disk::Disk;
 use reelscale::internals::error::Result;
 use reelscale::internals::job::Job;
+use reelscale::internals::partition::Grid;
 use reelscale::internals::report::{Events, Report};
 use reelscale::internals::train::{Checkpoints, Data, Run, Setting, host_of};
 
@@ -143,7 +144,8 @@ fn shares_stay_within_the_memory_of_ranks() {
         let peaks = run_threads(4, |comm| {
             comm.deal_in(shares.to_vec());
             let data = Data::open(comm, &job)?;
-            reelscale::internals::train::plan(comm, &job, &data)
+            let grid = Grid::new((1, 4), 1, 4, comm.rank());
+            reelscale::internals::train::plan(comm, &job, &data, &grid)
         });
         peaks.unwrap()[0].peak as f64 / (1u64 << 30) as f64
     };
