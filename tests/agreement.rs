@@ -33,8 +33,14 @@ fn a_rank_that_was_told_something_else_is_named_before_anything_is_computed() {
     reelscale(rows).arg("200").arg("--output").arg(path("data")).stdout();
     let job = |name: &str, more: &str| {
         let data = format!("[data]\ntrain = [\"{}/*.h5\"]\n{more}", path("data"));
-        fs::write(path(name), format!("{data}[pretrain]\nepochs = 1\n[rounds]\ncount = 0\n"))
-            .unwrap();
+        fs::write(
+            path(name),
+            format!(
+                "{data}[pretrain]\nranks = 4096\n\
+             epochs = 1\n[rounds]\ncount = 0\n"
+            ),
+        )
+        .unwrap();
     };
     job("a.toml", "");
     job("b.toml", "validation_fraction = 0.25\n");

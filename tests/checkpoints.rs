@@ -27,6 +27,7 @@ validation_fraction = 0.25
 [model]
 shared = [{ dense = 24, activation = \"relu\" }, { gating = true }]
 [pretrain]
+ranks = 4096
 epochs = 2
 batch = 128
 [experts]

@@ -17,6 +17,7 @@ normalize = \"NORMALIZE\"
 shared = [{ dense = 24, activation = \"relu\" }, { gating = true }]
 initial_biases = \"frequency\"
 [pretrain]
+ranks = 4096
 dropout = 0.2
 epochs = 2
 batch = 96
@@ -320,7 +321,7 @@ fn a_real_run_has_the_same_bits() {
     let text = format!(
         "[data]\ntrain = [\"{}/train/*.h5\"]\nvalidation = [\"{}/test/*.h5\"]\n\
          [model]\nshared = [{{ gating = true }}]\n\
-         [pretrain]\nepochs = 1\nbatch = 64\nlearning_rate = 0.1\n\
+         [pretrain]\nranks = 4096\nepochs = 1\nbatch = 64\nlearning_rate = 0.1\n\
          [experts]\ncount = 2\nepochs = 2\nsolver = \"adam\"\nbatch = 64\nlearning_rate = 0.1\n\
          [shared]\niterations = 1\n[rounds]\ncount = 2\n",
         folder.path().display(),

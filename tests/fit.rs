@@ -39,7 +39,7 @@ fn a_plan_beyond_the_memory_is_told_once_before_it_is_taken() {
 #[test]
 fn ranks_without_work_are_told_and_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "[pretrain]\nepochs = 1\nbatch = 64\n[rounds]\ncount = 1\n[shared]\n\
+    let text = "[pretrain]\nranks = 4096\nepochs = 1\nbatch = 64\n[rounds]\ncount = 1\n[shared]\n\
                 iterations = 1\n[run]\nthreads = 1\nrow_blocks = 3\nclass_blocks = 2\n";
     let job = job(folder.path(), "--rows 100 --classes 40", text);
     let run = |ranks: usize| {

@@ -151,7 +151,8 @@ fn a_run_on_frames_has_the_same_bits_on_any_ranks_and_threads() {
     let job = format!(
         "[data]\ntrain = [\"{}/*.h5\"]\nvalidation_fraction = 0.2\n\
          [model]\nframes = [{{ dense = 24 }}, {{ residual = true }}]\npooling = \"swap\"\n\
-         shared = [{{ gating = true }}]\n[pretrain]\nepochs = 2\nbatch = 96\nframes = 4\n\
+         shared = [{{ gating = true }}]\n[pretrain]\nranks = 4096\n\
+              epochs = 2\nbatch = 96\nframes = 4\n\
          [experts]\nepochs = 2\nbatch = 64\n[shared]\niterations = 3\n[run]\nrow_blocks = 7\n",
         path("data").display()
     );

@@ -18,6 +18,7 @@ validation_fraction = 0.2
 [model]
 shared = [{ dense = 64, activation = \"relu\" }, { gating = true }]
 [pretrain]
+ranks = 4096
 epochs = 4
 patience = 0
 batch = 256

@@ -28,7 +28,8 @@ fn shard(folder: &Path, name: &str, value: &str) -> String {
 
 fn job(folder: &Path, name: &str, shards: &str, normalize: &str) -> std::path::PathBuf {
     let text = format!(
-        "[data]\ntrain = [\"{shards}\"]\nnormalize = \"{normalize}\"\n[pretrain]\nepochs = 1\n\
+        "[data]\ntrain = [\"{shards}\"]\nnormalize = \"{normalize}\"\n[pretrain]\nranks = 4096\n\
+             epochs = 1\n\
          [experts]\nepochs = 1\n[rounds]\ncount = 1\n[run]\nthreads = 1\n"
     );
     let path = folder.join(format!("{name}.toml"));

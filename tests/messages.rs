@@ -58,7 +58,7 @@ fn job(data: &Path, text: &str) -> Job {
 
 const JOBS: [&str; 3] = [
     "validation_fraction = 0.2\n[model]\nshared = [{ dense = 8, activation = \"relu\" }]\n\
-     [pretrain]\nepochs = 1\nbatch = 100\ndropout = 0.2\n\
+     [pretrain]\nranks = 4096\nepochs = 1\nbatch = 100\ndropout = 0.2\n\
      [experts]\ncount = 2\nepochs = 2\nbatch = 32\nwindow = 64\ndropout = 0.2\npatience = 2\n\
      [shared]\niterations = 2\n",
     "normalize = \"standardise\"\n[model]\nshared = [{ dense = 8 }]\n\
@@ -221,7 +221,7 @@ fn a_rank_whose_shared_layers_differ_is_named_or_both_are() {
     let data = folder.path().join("data");
     shards(&data, 240, 60, 16);
     for (steps, step) in [
-        ("[pretrain]\nepochs = 2\nbatch = 100\n[rounds]\ncount = 0\n", "pretrain"),
+        ("[pretrain]\nranks = 4096\nepochs = 2\nbatch = 100\n[rounds]\ncount = 0\n", "pretrain"),
         ("[pretrain]\nepochs = 0\n[experts]\nepochs = 1\n[shared]\niterations = 5\n", "shared"),
     ] {
         let model = "[model]\nshared = [{ dense = 8, activation = \"tanh\" }]\n";

@@ -55,7 +55,7 @@ fn a_feature_that_overflows_is_named_with_its_row_block_in_every_step() {
     shard(folder.path(), true);
     let model =
         format!("[model]\nshared = [{{ dense = 8 }}{}]\n", ", { residual = true }".repeat(3));
-    let text = error_of(folder.path(), &format!("{model}[pretrain]\nbatch = 100\n"));
+    let text = error_of(folder.path(), &format!("{model}[pretrain]\nranks = 4096\nbatch = 100\n"));
     let expected = "pretrain, epoch 1, mini-batch ";
     assert!(text.starts_with(expected) && text.contains("of row blocks 8 to 11: found"), "{text}");
     for solver in ["adagrad", "lbfgs"] {
@@ -79,7 +79,7 @@ fn activations_that_overflow_are_named() {
     let text = format!(
         "[data]\ntrain = [\"{}/data/*.h5\"]\nvalidation_fraction = 0.2\n\
          [model]\nshared = [{deep}{{ gating = true }}]\n\
-         [pretrain]\nepochs = 3\nbatch = 256\ndropout = 0.3\nlearning_rate = 1e6\n\
+         [pretrain]\nranks = 4096\nepochs = 3\nbatch = 256\ndropout = 0.3\nlearning_rate = 1e6\n\
          [run]\nthreads = 1\nrow_blocks = 40\n",
         folder.path().display()
     );

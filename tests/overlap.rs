@@ -59,7 +59,7 @@ impl Case {
 
     fn train(&self, more: &str) -> TestCommand {
         let job = format!(
-            "[data]\ntrain = [\"train/*.h5\"]\n{more}\n[pretrain]\nepochs = 1\n\
+            "[data]\ntrain = [\"train/*.h5\"]\n{more}\n[pretrain]\nranks = 4096\nepochs = 1\n\
              [rounds]\ncount = 0\n[run]\nthreads = 1\nrow_blocks = 5\n"
         );
         fs::write(self.path("job.toml"), job).unwrap();

@@ -78,7 +78,7 @@ fn a_rank_among_stand_ins_gets_what_it_gets_among_ranks() {
 
 #[test]
 fn so_it_does_in_the_shared_step_and_in_pretraining() {
-    let row_blocks = "[run]\nrow_blocks = 12\n[pretrain]\nbatch = 200";
+    let row_blocks = "[run]\nrow_blocks = 12\n[pretrain]\nbatch = 200\nranks = 64";
     for features in ["", "--set plan.frames=5 --set model.frames=[{dense=16}]"] {
         let (_folder, job) = written(&job(3000, row_blocks));
         for (ranks, rank) in [(2, 1), (3, 0), (7, 6)] {

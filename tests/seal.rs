@@ -128,7 +128,9 @@ fn a_full_check_finds_all_damage() {
     reelscale(synthesize).path(&path("data")).stdout();
     let shard = path("data/synthetic-00001.h5");
     let job = format!("[data]\ntrain = [\"{}/*.h5\"]\n", path("data").display());
-    let job = job + "[pretrain]\nepochs = 1\n[experts]\nepochs = 1\n[rounds]\ncount = 1\n";
+    let job = job
+        + "[pretrain]\nranks = 4096\n\
+         epochs = 1\n[experts]\nepochs = 1\n[rounds]\ncount = 1\n";
     fs::write(path("job.toml"), job).unwrap();
     let train = |more: &str| {
         reelscale(&format!("train {more} --set shared.iterations=1")).path(&path("job.toml"))

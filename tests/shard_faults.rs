@@ -107,12 +107,12 @@ impl<F: Fn() + Send + Sync> Tap for Moment<F> {
 /// Every kind of step.
 const JOBS: [&str; 2] = [
     "validation_fraction = 0.2\n[model]\nshared = [{ dense = 8, activation = \"relu\" }]\n\
-     [pretrain]\nepochs = 2\nbatch = 64\n\
+     [pretrain]\nranks = 4096\nepochs = 2\nbatch = 64\n\
      [experts]\ncount = 2\nepochs = 2\nbatch = 16\nwindow = 64\npatience = 2\n\
      [shared]\niterations = 2\n",
     "normalize = \"standardise\"\n[model]\nshared = [{ dense = 8 }]\n\
      initial_biases = \"frequency\"\n\
-     [pretrain]\nepochs = 1\nbatch = 100\n\
+     [pretrain]\nranks = 4096\nepochs = 1\nbatch = 100\n\
      [experts]\ncount = 1\nepochs = 2\nsolver = \"lbfgs\"\nwindow = 64\n\
      [shared]\niterations = 3\n",
 ];
@@ -194,7 +194,7 @@ fn one_line_tells_of_a_shard_that_went_bad() {
     }
     let folder = tempfile::tempdir().unwrap();
     let steps = [
-        ("pretrain", "[pretrain]\nepochs = 100000\npatience = 0\n"),
+        ("pretrain", "[pretrain]\nranks = 4096\nepochs = 100000\npatience = 0\n"),
         ("shared", "[pretrain]\nepochs = 0\n[shared]\niterations = 100000\n"),
     ];
     for (number, (step, settings)) in steps.into_iter().enumerate() {

@@ -19,6 +19,7 @@ validation_fraction = 0.2
 [model]
 shared = [{ dense = 96, activation = \"relu\" }, { gating = true }]
 [pretrain]
+ranks = 4096
 epochs = 2
 batch = 256
 [experts]

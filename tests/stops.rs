@@ -21,6 +21,7 @@ validation_fraction = 0.2
 [model]
 shared = [{ dense = 64, activation = \"relu\" }, { gating = true }]
 [pretrain]
+ranks = 4096
 epochs = 3
 batch = 256
 dropout = 0.3

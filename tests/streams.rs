@@ -19,7 +19,8 @@ impl Scratch {
         let scratch = Scratch(tempfile::tempdir().unwrap());
         shards(&scratch.path("data"), 200, 12, 8);
         let text = format!(
-            "[data]\ntrain = [\"{}/*.h5\"]\n[pretrain]\nepochs = 3\npatience = 0\n[experts]\n\
+            "[data]\ntrain = [\"{}/*.h5\"]\n[pretrain]\nranks = 4096\n\
+                 epochs = 3\npatience = 0\n[experts]\n\
              epochs = 2\n[rounds]\ncount = 1\n[shared]\niterations = 1\n[run]\nthreads = 1\n",
             scratch.path("data").display()
         );

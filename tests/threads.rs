@@ -14,6 +14,7 @@ validation_fraction = 0.2
 [model]
 shared = [{ dense = 16, activation = \"relu\" }]
 [pretrain]
+ranks = 4096
 epochs = 1
 batch = 32
 [experts]

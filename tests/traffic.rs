@@ -142,10 +142,11 @@ fn an_epoch_of_pretraining_moves_activations_and_their_gradients() {
     const BATCH: usize = 512;
     let folder = tempfile::tempdir().unwrap();
     let infos = shards(folder.path(), ROWS, CLASSES, WIDTH);
-    let job = |epochs: usize| {
+    let job = |epochs: usize, learners: usize| {
         let text = format!(
             "[data]\ntrain = [\"{}/*.h5\"]\n[model]\nshared = [{{ dense = {WIDTH} }}]\n\
              [pretrain]\nbatch = {BATCH}\nexperts = 1\nepochs = {epochs}\n\
+             ranks = {learners}\n\
              [rounds]\ncount = 0\n[run]\nthreads = 1\n",
             folder.path().display()
         );
@@ -158,10 +159,14 @@ fn an_epoch_of_pretraining_moves_activations_and_their_gradients() {
         Dataset::new(infos.clone()).unwrap().reader().labels(rows, &mut labels).unwrap();
         (0..labels.rows()).map(|row| labels.row(row).len()).sum::<usize>()
     };
-    for shares in cases().into_iter().filter(|shares| shares.len() <= 64) {
+    let all = cases().into_iter().filter(|shares| shares.len() <= 64);
+    let all = all.map(|shares| (shares.len(), shares));
+    // And on some of them, while others wait.
+    let some = [(1, vec![1; 3]), (2, vec![1; 5]), (3, vec![2, 0, 5, 1])];
+    for (learners, shares) in all.chain(some) {
         let blocks = AtomicUsize::new(0);
         let run = |epochs: usize| {
-            let job = job(epochs);
+            let job = job(epochs, learners);
             counted(&shares, |comm| {
                 let data = Data::open(comm, &job).unwrap();
                 let trained = train(comm, &job, data, &mut Report::new(None), None).unwrap();
@@ -174,10 +179,12 @@ fn an_epoch_of_pretraining_moves_activations_and_their_gradients() {
             calls: two.calls - one.calls,
         });
         let [of_groups, of_blocks] = [groups.len(), blocks.load(Relaxed)]
-            .map(|blocks| Owners::in_shares(blocks, &shares, 0));
+            .map(|blocks| Owners::in_shares(blocks, &shares[..learners], 0));
         check("pretraining", &shares, found.collect(), |rank| {
-            let rows = row_blocks.run(groups.run(of_groups.run(rank)));
+            let own = if rank < learners { of_groups.run(rank) } else { 0..0 };
+            let rows = row_blocks.run(groups.run(own));
             let epoch = Pretraining {
+                ranks: shares.len(),
                 steps: ROWS.div_ceil(BATCH),
                 rows: Share { own: rows.len(), all: ROWS },
                 labels: Share { own: label_count(rows), all: label_count(0..ROWS) },

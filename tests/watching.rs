@@ -28,7 +28,8 @@ impl Scratch {
         shards(&folder.path().join("data"), 1000, 20, 24);
         let glob = format!("{}/data/*.h5", folder.path().display());
         let job = format!(
-            "[data]\ntrain = [{glob:?}]\n[model]\nshared = [{{ gating = true }}]\n[pretrain]\n\
+            "[data]\ntrain = [{glob:?}]\n[model]\nshared = [{{ gating = true }}]\n\
+             [pretrain]\nranks = 4096\n\
              epochs = 1000000\npatience = 0\nbatch = 64\n[run]\nthreads = 1\n\
              stall_seconds = {STALL}\n"
         );

@@ -132,7 +132,7 @@ impl Comm {
     }
 
     /// Whether this is the group of all ranks, and not one that was split from it.
-    pub(super) fn is_of_all(&self) -> bool {
+    pub(crate) fn is_of_all(&self) -> bool {
         Rc::ptr_eq(&self.backend, &self.own.all)
     }
 
@@ -164,6 +164,20 @@ impl Comm {
     #[doc(hidden)]
     pub fn deal(&self, blocks: usize) -> Owners {
         Owners::in_shares(blocks, &self.shares(), self.rank())
+    }
+
+    /// The same to the first so many ranks alone, in their shares; in equal ones where those are
+    /// all 0.
+    pub(crate) fn deal_to_first(&self, ranks: usize, blocks: usize) -> Owners {
+        if ranks == self.size() {
+            return self.deal(blocks);
+        }
+        let mut shares = self.shares();
+        if shares[..ranks].iter().all(|share| *share == 0) {
+            shares[..ranks].fill(1);
+        }
+        shares[ranks..].fill(0);
+        Owners::in_shares(blocks, &shares, self.rank())
     }
 
     /// How much each rank takes of what is dealt.

@@ -8,7 +8,7 @@ use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
 use crate::job::Job;
 use crate::model::annotator::Shape;
-use crate::partition::{OwnedBlocks, Owners};
+use crate::partition::{OwnedBlocks, Owners, groups};
 
 pub(super) const GIB: f64 = (1u64 << 30) as f64;
 /// What a wave takes at most where the job sets no limit.
@@ -56,9 +56,11 @@ pub(crate) fn room_for_scoring(
     memory_gib: f64,
 ) -> Result<Room> {
     let limit = limit_of(memory_gib);
-    let conditions = Conditions { threads, frames_drawn: 0, limited: limit < usize::MAX };
-    let ranks = Ranks { train: rows, validation: Some(rows), deal, grid: None };
-    let blocks = ClassBlocks::new(shape, experts, &ranks);
+    let conditions =
+        Conditions { threads, frames_drawn: 0, groups: 1, limited: limit < usize::MAX };
+    let ranks =
+        Ranks { train: rows, validation: Some(rows), deal, deal_small: deal, grid: None };
+    let blocks = ClassBlocks::new(shape, experts, &|layouts| ranks.columns(layouts));
     let sizes = |rank| Sizes::of(conditions, shape, (&blocks, &blocks), &ranks, rank);
     let sizes: Vec<Sizes> = (0..rows.owners.ranks()).map(sizes).collect();
     let least = |sizes: &Sizes| sizes.large + sizes.scoring() + sizes.labels();
@@ -143,10 +145,12 @@ impl Plan {
         let conditions = Conditions {
             threads: job.run.threads,
             frames_drawn: job.pretrain.frames,
+            groups: groups(job.pretrain.batch, job.pretrain.groups),
             limited: limit < usize::MAX,
         };
         let small = vec![job.pretrain.experts; shape.class_count];
-        let [small, large] = [&small, experts].map(|own| ClassBlocks::new(shape, own, ranks));
+        let small = ClassBlocks::new(shape, &small, &|layouts| ranks.small_columns(layouts));
+        let large = ClassBlocks::new(shape, experts, &|layouts| ranks.columns(layouts));
         let needs = |rank| {
             let sizes = Sizes::of(conditions, shape, (&small, &large), ranks, rank);
             Needs::new(job, sizes, ranks.validation.is_some())
@@ -215,6 +219,7 @@ mod tests {
             train: OwnedBlocks { blocks: &train, owners: &of_train },
             validation: Some(OwnedBlocks { blocks: &other, owners: &of_other }),
             deal: &deal,
+            deal_small: &deal,
             grid: None,
         };
         Plan::new(&job, &shape, &[4; 3862], &ranks, which)

@@ -16,7 +16,7 @@ use crate::model::features::FRAMES_MAX;
 use crate::model::shared::LayerPlace;
 use crate::model::spec::{Layer, Normalize};
 use crate::optim::Solver;
-use crate::partition::{Blocks, OwnedBlocks, groups};
+use crate::partition::{Blocks, Columns, OwnedBlocks, groups};
 
 pub(super) const FLOAT: usize = size_of::<f32>();
 /// Of a panel's column of sixteen, for each row.
@@ -140,19 +140,23 @@ impl Sizes {
         let width = shape.outputs();
         let layouts = |experts: &[usize]| layouts(experts, shape.dummy, width, shape.class_blocks);
         let all = [layouts(&vec![job.pretrain.experts; shape.class_count]), layouts(experts)];
-        let own = |layouts: &Vec<Layout>| layouts[ranks.columns(layouts).owners.run(rank)].to_vec();
         let apart = ranks.grid.and_then(|(grid, _)| {
             let place = grid.place(rank).filter(|_| grid.rows() > 1)?;
             let held = ranks.columns(&all[1]).of_column.run(place.column);
             let vectors = vectors_of(grid.slices().run(place.row).len()) + 1;
             Some((all[1][held].to_vec(), vectors))
         });
+        let own = |layouts: &[Layout], columns: Columns| {
+            layouts[columns.owners.run(rank)].to_vec()
+        };
+        let small = own(&all[0], ranks.small_columns(&all[0]));
+        let large = || own(&all[1], ranks.columns(&all[1]));
         let train = ranks.train;
         let rows = train.blocks.items();
         let row_block = (0..train.blocks.len()).map(|block| train.blocks.block(block).len()).max();
         let window_rows = job.experts.window_rows().min(rows);
         let groups = Groups::new(job, train.blocks);
-        let own_groups = (ranks.deal)(groups.shares.len()).run(rank);
+        let own_groups = (ranks.deal_small)(groups.shares.len()).run(rank);
         let validation = ranks.validation.map_or(0, |rows| rows.items(rank));
         Sizes {
             width,
@@ -160,7 +164,7 @@ impl Sizes {
             threads: job.run.threads.max(1),
             frames_drawn: job.pretrain.frames,
             sums_apart: apart.as_ref().map(|(_, vectors)| *vectors),
-            own: [own(&all[0]), apart.map_or_else(|| own(&all[1]), |(held, _)| held)],
+            own: [small, apart.map_or_else(large, |(held, _)| held)],
             visitor: ClassBytes::most(&all.concat()),
             shared: SharedBytes::new(shape),
             pretrain_rows: groups.shares.iter().sum(),

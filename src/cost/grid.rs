@@ -20,11 +20,11 @@ use crate::kernel::matrix::stride_of;
 use crate::partition::Grid;
 
 /// Bytes of a number that travels.
-const NUMBER: f64 = 4.0;
+pub(super) const NUMBER: f64 = 4.0;
 /// Core seconds of proving and placing a row that comes.
-const ROW_SECONDS: f64 = 1.5e-6;
+pub(super) const ROW_SECONDS: f64 = 1.5e-6;
 /// Core seconds of proving, adding, stepping and placing a number of a gradient.
-const NUMBER_SECONDS: f64 = 1.6e-9;
+pub(super) const NUMBER_SECONDS: f64 = 1.6e-9;
 /// Parts of a lone block, at most.
 const PARTS: usize = 4;
 /// Columns of a part, at least: sixteen panels.

@@ -44,7 +44,7 @@ use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
 use crate::model::features::{FRAMES_MAX, TILE_FRAMES};
 use crate::optim::Solver;
-use crate::partition::{Columns, Grid, OwnedBlocks, Owners, groups};
+use crate::partition::{Blocks, Columns, Grid, OwnedBlocks, Owners, groups};
 
 const FLOAT: usize = size_of::<f32>();
 /// Numbers of scores of a class block that are held at once under a limit: 4 MiB.
@@ -62,6 +62,8 @@ pub(crate) struct Ranks<'a> {
     pub(crate) validation: Option<OwnedBlocks<'a>>,
     /// Who owns which of so many things that are dealt.
     pub(crate) deal: &'a dyn Fn(usize) -> Owners,
+    /// The same in pretraining, which may run on some of the ranks.
+    pub(crate) deal_small: &'a dyn Fn(usize) -> Owners,
     /// The grid that holds class blocks, and what its ranks take; None: they are dealt.
     pub(crate) grid: Option<(&'a Grid, &'a [usize])>,
 }
@@ -69,12 +71,21 @@ pub(crate) struct Ranks<'a> {
 impl Ranks<'_> {
     /// Who holds and owns which class blocks.
     pub(super) fn columns(&self, layouts: &[Layout]) -> Columns {
-        if let Some((grid, shares)) = self.grid {
-            return grid.deal(&model::parameters(layouts), shares);
+        match self.grid {
+            Some((grid, shares)) => grid.deal(&model::parameters(layouts), shares),
+            None => alone((self.deal)(layouts.len())),
         }
-        let owners = (self.deal)(layouts.len());
-        Columns { of_column: owners.clone(), owners }
     }
+
+    /// The same in pretraining.
+    pub(super) fn small_columns(&self, layouts: &[Layout]) -> Columns {
+        alone((self.deal_small)(layouts.len()))
+    }
+}
+
+/// Each owner has what it owns alone.
+fn alone(owners: Owners) -> Columns {
+    Columns { of_column: owners.clone(), owners }
 }
 
 /// What a phase takes beside activations at rest, and whose activations rest meanwhile.
@@ -90,6 +101,8 @@ pub(super) struct Conditions {
     pub(super) threads: usize,
     /// Frames of a row that pretraining draws; 0: all.
     pub(super) frames_drawn: usize,
+    /// Groups of row blocks that give their rows to a mini-batch of pretraining, at most.
+    pub(super) groups: usize,
     /// Whether there is a byte budget.
     pub(super) limited: bool,
 }
@@ -124,6 +137,8 @@ pub(super) struct Sizes {
     all_rows: usize,
     pub(super) rows: usize,
     pub(super) row_block: usize,
+    /// Rows of the groups that a rank runs in pretraining.
+    group_rows: usize,
     /// Blocks of one rank.
     pub(super) row_blocks: usize,
     class_blocks: usize,
@@ -141,9 +156,13 @@ pub(super) struct ClassBlocks {
 }
 
 impl ClassBlocks {
-    pub(super) fn new(shape: &Shape, experts: &[usize], ranks: &Ranks) -> ClassBlocks {
+    pub(super) fn new(
+        shape: &Shape,
+        experts: &[usize],
+        deal: &dyn Fn(&[Layout]) -> Columns,
+    ) -> ClassBlocks {
         let layouts = layouts(experts, shape.dummy, shape.outputs(), shape.class_blocks);
-        ClassBlocks { columns: ranks.columns(&layouts), layouts }
+        ClassBlocks { columns: deal(&layouts), layouts }
     }
 
     /// Blocks on their way at once past all rows, on so many ranks: the same on all of them.
@@ -190,6 +209,8 @@ impl Sizes {
         let most = |of: &dyn Fn(&Layout) -> usize| all().map(of).max().unwrap_or(0);
         let rows = ranks.train;
         let row_block = (0..rows.blocks.len()).map(|block| rows.blocks.block(block).len()).max();
+        let groups = Blocks::even(rows.blocks.len(), conditions.groups);
+        let own_groups = (ranks.deal_small)(groups.len()).run(rank);
         let frames = shape.pooling.is_some();
         let features = match frames {
             // Bytes, of as many frames as a video may have.
@@ -220,6 +241,7 @@ impl Sizes {
             tape: layers.tape_width() * FLOAT,
             all_rows: rows.blocks.items(),
             rows: rows.items(rank),
+            group_rows: rows.blocks.run(groups.run(own_groups)).len(),
             row_block: row_block.unwrap_or(0),
             row_blocks: rows.owners.run(rank).len(),
             class_blocks: [small, large]
@@ -274,14 +296,14 @@ impl Sizes {
 
     fn pretrain(&self, job: &Job) -> usize {
         let batch = job.pretrain.batch.min(self.all_rows);
-        let own = batch.min(self.rows);
+        let own = batch.min(self.group_rows);
         let sums = self.threads + tree(self.class_blocks) + 2;
         self.pretrained(job)
             + self.kernels()
             + self.threads * (self.shared + self.block)
             + own * (3 * self.sampled + self.tape + self.activations)
             + batch * self.activations * sums
-            + self.rows.min(8 * batch) * self.sampled
+            + self.group_rows.min(8 * batch) * self.sampled
     }
 
     /// What the expert step learns with: weights, their average, the solver's state, the best

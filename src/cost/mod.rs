@@ -13,6 +13,7 @@ pub mod grid;
 pub mod memory;
 pub mod network;
 pub(crate) mod parts;
+pub(crate) mod pretraining;
 pub mod traffic;
 
 use crate::partition::Owners;

@@ -77,7 +77,7 @@ impl FromStr for Network {
 
 /// Rounds in which what one rank has comes to `ranks` ranks where each round doubles those that
 /// have it.
-fn doublings(ranks: usize) -> usize {
+pub(super) fn doublings(ranks: usize) -> usize {
     ranks.next_power_of_two().ilog2() as usize
 }
 

@@ -112,9 +112,9 @@ pub(super) fn bytes(annotating: &Annotating, way: Way, deal: &dyn Fn(usize) -> O
     let ranks = deal(layouts.len()).ranks();
     let (blocks, owners) = rows_at_once(annotating, way, ranks);
     let rows = OwnedBlocks { blocks: &blocks, owners: &owners };
-    let ranks_of = Ranks { train: rows, validation: None, deal, grid: None };
-    let class_blocks = ClassBlocks::new(shape, experts, &ranks_of);
-    let conditions = Conditions { threads, frames_drawn: 0, limited: true };
+    let ranks_of = Ranks { train: rows, validation: None, deal, deal_small: deal, grid: None };
+    let class_blocks = ClassBlocks::new(shape, experts, &|layouts| ranks_of.columns(layouts));
+    let conditions = Conditions { threads, frames_drawn: 0, groups: 1, limited: true };
     let of = |rank| Sizes::of(conditions, shape, (&class_blocks, &class_blocks), &ranks_of, rank);
     let sizes: Vec<Sizes> = (0..ranks).map(of).collect();
     let own = sizes.iter().map(|sizes| sizes.large).max().unwrap_or(0);

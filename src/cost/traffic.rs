@@ -32,7 +32,9 @@
 //! and P where P is a power of two and runs are even. (The part of the exchange that a rank keeps
 //! counts on both sides.) The ordered sums of each of pretraining's S mini-batches are the shared
 //! layers' gradient over groups of rows and, over class blocks, 3 squared norms and the loss in
-//! f64; its dL/dv, summed over class blocks, goes home without being given to all.
+//! f64; its dL/dv, summed over class blocks, goes home without being given to all. All of that is
+//! among the P ranks that pretrain; where others wait, they have the words of boundaries with them
+//! (12 S + 10), and at an epoch's end two broadcasts of the shared layers and the loss.
 
 use std::iter::Sum;
 use std::ops::{Add, Mul, Range};
@@ -242,6 +244,8 @@ pub fn turn(parts: &[usize], slices: &Owners) -> Moved {
 /// An epoch of pretraining.
 #[derive(Clone, Copy, Debug)]
 pub struct Pretraining<'a> {
+    /// All ranks, of which those of the tables learn and others wait.
+    pub ranks: usize,
     /// Mini-batches; each takes rows of every group.
     pub steps: usize,
     /// Rows of one rank's groups, and of all.
@@ -259,8 +263,19 @@ pub struct Pretraining<'a> {
 
 /// What `rank` moves in an epoch of pretraining, less its validation.
 pub fn pretraining(epoch: &Pretraining, rank: usize) -> Moved {
-    let Pretraining { steps, rows, labels, width, shared, groups, blocks } = *epoch;
+    let Pretraining { ranks: all, steps, rows, labels, width, shared, groups, blocks } = *epoch;
     let (ranks, stride) = (groups.ranks(), NUMBER * stride_of(width));
+    // Ranks agree before the first mini-batch and after the last one.
+    let words = word(BOUNDARY, all) * steps + word(1, all) * 2;
+    // Those that wait get the shared layers and the loss.
+    let told = match NUMBER * shared + SEAL + size_of::<f64>() + SEAL {
+        _ if ranks == all => Moved::default(),
+        bytes if rank == 0 => Moved { sent: bytes, received: 0, calls: 2 },
+        bytes => Moved { sent: 0, received: bytes, calls: 2 },
+    };
+    if rank >= ranks {
+        return words + told;
+    }
     let seals = Share { own: 1, all: ranks }.to_all(SEAL) * steps;
     let activations = Moved { calls: steps, ..rows.to_all(stride) + seals };
     let sums = [
@@ -274,10 +289,8 @@ pub fn pretraining(epoch: &Pretraining, rank: usize) -> Moved {
         1 => Moved::default(),
         _ => partials_home(slopes, steps, (homes, rows.own > 0), blocks, rank),
     };
-    // Ranks agree before the first mini-batch and after the last one.
-    let words = word(BOUNDARY, ranks) * steps + word(1, ranks) * 2;
     let sums = sums.into_iter().sum::<Moved>() * steps;
-    activations + labels_to_all(rows, labels, steps, ranks) + slopes + sums + words
+    activations + labels_to_all(rows, labels, steps, ranks) + slopes + sums + words + told
 }
 
 #[cfg(test)]

@@ -87,6 +87,9 @@ keys! {
         /// Groups of row blocks at most that give their rows to a mini-batch, each 32 or more; as
         /// many ranks it can use. Part of what is computed: sums follow them.
         groups: usize = 64, Integer(1, 4096), "groups", Result;
+        /// Ranks that pretraining runs on, or all where they are fewer, while the others wait; 0:
+        /// as many as a model of its cost gives, by which more would only exchange more.
+        ranks: usize = 0, Integer(0, 1 << 20), "ranks", Execution;
         /// Frames drawn of a video, with replacement, whenever it passes; 0: all that it has.
         frames: usize = 30, Integer(0, 300), "frames", Result;
         /// Of Adam.

@@ -157,6 +157,12 @@ impl Owners {
         self.run(self.rank)
     }
 
+    /// The same among the first so many ranks, of which this is one and which own all blocks.
+    pub(crate) fn of_first(&self, ranks: usize) -> Owners {
+        assert!(self.rank < ranks && self.starts[ranks] == self.blocks(), "{ranks} of {self:?}");
+        Owners { starts: self.starts[..=ranks].to_vec(), rank: self.rank }
+    }
+
     /// The rank that owns `block`.
     pub(crate) fn owner(&self, block: usize) -> usize {
         assert!(block < self.blocks(), "block {block} of {}", self.blocks());

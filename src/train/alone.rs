@@ -3,8 +3,8 @@
 
 use super::data::Data;
 use super::experts::{ExpertStep, ExpertsCourse};
-use super::pretrain::{Pretrain, PretrainCourse, RowGroups};
-use super::setting::{Setting, grid, plan, shape_of};
+use super::pretrain::{Learners, Pretrain, PretrainCourse, RowGroups, learners_of};
+use super::setting::{Setting, grid, planned, shape_of};
 use super::shared::{self, SharedCourse};
 use super::state::State;
 use crate::comm::Comm;
@@ -24,10 +24,11 @@ impl<'a> Setting<'a> {
     pub(crate) fn measured(comm: &'a Comm, job: &'a Job, data: Data) -> Result<Setting<'a>> {
         let shape = shape_of(job, &data);
         let grid = grid(comm, job, (&data, &shape), job.run.threads)?;
-        let plan = plan(comm, job, &data, &grid)?;
+        let learners = Learners::new(comm, learners_of(comm, job, &data, &grid));
+        let plan = planned(comm, job, &data, (&grid, learners.count()))?;
         comm.use_threads(job.run.threads);
         let lanes = Lanes::new(comm, &grid);
-        Ok(Setting { comm, job, data, plan, shape, grid, lanes, speeds: None })
+        Ok(Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds: None })
     }
 }
 
@@ -73,8 +74,9 @@ pub(crate) fn pretraining<D: Device>(setting: Setting, device: D) -> Result<()> 
     let new = PretrainCourse::new(&mut state.device, &model);
     let mut course = comm.agree(new)?;
     let (seed, job) = (job.run.seed, &job.pretrain);
-    let groups = RowGroups::new(comm, job, seed, &rows);
-    Pretrain { comm, job, seed, groups }.run(&mut state, &mut model, &mut course)
+    let learners = state.setting.learners.clone();
+    let groups = RowGroups::new(&learners, job, seed, &rows);
+    Pretrain { comm, learners, job, seed, groups }.run(&mut state, &mut model, &mut course)
 }
 
 impl<D> State<'_, D> {

@@ -36,7 +36,7 @@ impl<D: Device> State<'_, D> {
         comm.agree(checkpoints.follow(self.setting.job, &loaded))?;
         let (small, rounds) = (self.setting.small_experts(), self.setting.job.rounds.count);
         let experts = [&small[..], &self.setting.data.experts[..]];
-        let owners = |layouts: &[Layout]| self.setting.owners(layouts);
+        let owners = |layouts: &[Layout], small| self.setting.owners(layouts, small);
         let shape = &self.setting.shape;
         let expected = ExpectedModels { shape, experts, rounds, owners: &owners };
         let restored = comm.agree(restore(&mut loaded, &expected))?;
@@ -96,18 +96,21 @@ impl<D: Device> State<'_, D> {
         let outcome = outcome.and_then(|done| copies.map(|copies| (done, copies)));
         let outcome = comm.unless_damaged(outcome);
         let failed = outcome.is_err();
-        let flags = [self.setting.comm.stop_asked(), due, failed];
+        let replica = course.is_replica();
+        let flags = [self.setting.comm.stop_asked(), due, failed, !replica];
         let flags = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit).sum::<u32>();
-        let digest = digest(threads, &model.shared);
+        let digest = if replica { digest(threads, &model.shared) } else { 0 };
         let copies = outcome.as_ref().ok().and_then(|(_, copies)| *copies).unwrap_or(0);
         let outcome = outcome.map(|(done, _)| done);
         let words = comm.all_gather(&[[flags, digest, copies]]);
         if words.iter().any(|word| word[0] & 4 == 4) {
             return comm.agree(outcome);
         }
-        let of = |which: usize| words.iter().map(|word| word[which]).collect::<Vec<u32>>();
-        let found = differing(&of(1), "shared layers", 0);
-        if let Some(text) = found.or_else(|| self.differing_copies(&of(2))) {
+        let of_replica = |word: &[u32; 3]| (word[0] & 8 == 0).then_some(word[1]);
+        let digests: Vec<Option<u32>> = words.iter().map(of_replica).collect();
+        let copies: Vec<Option<u32>> = words.iter().map(|word| Some(word[2])).collect();
+        let found = differing(&digests, "shared layers", 0);
+        if let Some(text) = found.or_else(|| self.differing_copies(&copies)) {
             let error = Error::new(Exit::Numeric, format!("{text} in {}", phase()));
             let hint = "the memory or processor of one has a fault; the same command goes on from \
                         the last checkpoint";
@@ -127,9 +130,9 @@ impl<D: Device> State<'_, D> {
 
     /// What is wrong where ranks of a column of the grid have other weights of the class blocks
     /// that all of them have.
-    fn differing_copies(&self, digests: &[u32]) -> Option<String> {
+    fn differing_copies(&self, digests: &[Option<u32>]) -> Option<String> {
         let rows = self.setting.grid.rows();
-        let column = |(at, digests): (usize, &[u32])| differing(digests, "class blocks", at * rows);
+        let column = |(at, digests): (usize, &[Option<u32>])| differing(digests, "class blocks", at * rows);
         let columns = digests.chunks(rows).take(self.setting.grid.columns());
         columns.enumerate().filter(|_| rows > 1).find_map(column)
     }
@@ -189,6 +192,14 @@ impl<D: Device> State<'_, D> {
     /// The clock that the run decides by.
     pub(crate) fn clock(&self) -> Clock {
         self.checkpoints.as_ref().map_or_else(Clock::default, |own| own.clock.clone())
+    }
+
+    /// Says so of this start in its record.
+    pub(crate) fn record_of_session(&mut self, key: &str, count: usize) {
+        let sessions = self.checkpoints.iter_mut().map(|own| &mut own.sessions);
+        if let Some(Value::Object(this)) = sessions.flat_map(|all| all.last_mut()).next() {
+            this.insert(key.into(), count.into());
+        }
     }
 
     /// The records of all starts of this run, of which this is the last.

@@ -64,6 +64,12 @@ pub(crate) trait Resumable<D> {
         Ok(None)
     }
 
+    /// Whether this rank holds the shared layers as they are now, so that they must be those of
+    /// all others that do.
+    fn is_replica(&self) -> bool {
+        true
+    }
+
     /// The best model within the step, where it looks for one.
     fn best(&self) -> Option<&Best> {
         None
@@ -231,8 +237,8 @@ pub(crate) struct ExpectedModels<'a> {
     pub(crate) shape: &'a Shape,
     pub(crate) experts: [&'a [usize]; 2],
     pub(crate) rounds: usize,
-    /// Who owns which of their class blocks.
-    pub(crate) owners: &'a dyn Fn(&[Layout]) -> Owners,
+    /// Who owns which of their class blocks, of pretraining (true) or of later.
+    pub(crate) owners: &'a dyn Fn(&[Layout], bool) -> Owners,
 }
 
 /// Reads what `with_contents` has written.
@@ -248,7 +254,8 @@ pub(crate) fn restore(loaded: &mut Loaded, expected: &ExpectedModels) -> Result<
     if let Some(what) = standing.fault(expected.rounds) {
         return Err(loaded.common.refused(format!("standing: {what}")));
     }
-    let head = head(&loaded.common, record.model, expected)?;
+    let small = standing.small(record.begun);
+    let head = head(&loaded.common, record.model, expected, small)?;
     let model = with_blocks(loaded, MODEL, head)?;
     let mut bests = BESTS.map(|_| Best::default());
     let records = [record.best, record.step_best];
@@ -262,7 +269,7 @@ pub(crate) fn restore(loaded: &mut Loaded, expected: &ExpectedModels) -> Result<
             (BestIs::Nothing, None) => None,
             (BestIs::Same, None) => Some(model.clone()),
             (BestIs::Other, Some(record)) => {
-                let head = self::head(&loaded.common, record, expected)?;
+                let head = self::head(&loaded.common, record, expected, small)?;
                 Some(with_blocks(loaded, name, head)?)
             }
             _ => {
@@ -297,8 +304,14 @@ impl CheckpointRecord<'_> {
     }
 }
 
-/// A model without the weights of its class blocks.
-fn head(from: &SavedItems, record: ModelRecord, expected: &ExpectedModels) -> Result<Annotator> {
+/// A model without the weights of its class blocks. Where pretraining has as many experts as what
+/// comes later, it is of pretraining if the run's model is (`small`).
+fn head(
+    from: &SavedItems,
+    record: ModelRecord,
+    expected: &ExpectedModels,
+    small: bool,
+) -> Result<Annotator> {
     let (counts, shared, shape) = (record.experts, record.shared.into_owned(), expected.shape);
     if !expected.experts.contains(&&counts[..]) {
         return Err(from.refused("model: found other numbers of experts than the job gives"));
@@ -313,7 +326,9 @@ fn head(from: &SavedItems, record: ModelRecord, expected: &ExpectedModels) -> Re
         return Err(from.refused(format!("model: layer {layer}: found NaN or infinity")));
     }
     let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
-    let owners = (expected.owners)(&layouts);
+    let [before, later] = expected.experts;
+    let small = counts == before && (small || counts != later);
+    let owners = (expected.owners)(&layouts, small);
     let experts = Experts { layouts, owners, parameters: Vec::new() };
     Ok(Annotator { shape: shape.clone(), layers, shared, experts })
 }

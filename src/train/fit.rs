@@ -1,7 +1,7 @@
 //! How a run fits the machine: warnings before anything large is made.
 
 use super::data::Data;
-use super::pretrain::RowGroups;
+use super::pretrain::{Learners, RowGroups};
 use crate::comm::Comm;
 use crate::job::{ExpertsJob, Job};
 use crate::model::annotator::Shape;
@@ -40,10 +40,13 @@ pub(crate) fn warn_of_short_slices(comm: &Comm, job: &ExpertsJob) {
 }
 
 /// Says how many ranks have nothing to do in which steps.
-pub(crate) fn tell_of_idle_ranks(comm: &Comm, job: &Job, data: &Data, shape: &Shape) {
+pub(crate) fn tell_of_idle_ranks(learners: &Learners, job: &Job, data: &Data, shape: &Shape) {
+    let comm = learners.all();
     let groups = match job.pretrain.epochs {
         0 => None,
-        _ => Some(RowGroups::new(comm, &job.pretrain, job.run.seed, &data.train).len()),
+        // Ranks that wait are told of by themselves.
+        _ if learners.are_some() => None,
+        _ => Some(RowGroups::new(learners, &job.pretrain, job.run.seed, &data.train).len()),
     };
     let width = shape.shared_layers().outputs();
     let classes = layouts(&data.experts, shape.dummy, width, shape.class_blocks).len();

@@ -42,6 +42,7 @@ pub(crate) use checkpoints::MARGIN;
 pub use data::Data;
 pub(crate) use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
+pub(crate) use pretrain::learner_count;
 use pretrain::{Pretrain, PretrainCourse, RowGroups};
 use rounds::Phase;
 pub(crate) use setting::grid;
@@ -112,7 +113,11 @@ impl<'a, D: Device> Run<'a, D> {
         checkpoints: Option<Checkpoints>,
     ) -> Result<Run<'a, D>> {
         let comm = setting.comm;
+        let learners = setting.learners.clone();
         let mut state = State::new(setting, device, report, checkpoints);
+        if learners.are_some() {
+            state.record_of_session("pretraining_ranks", learners.count());
+        }
         state.balance(None)?;
         let (model, course) = match state.restore()? {
             Some((mut loaded, model, step_best, begun)) => {
@@ -184,7 +189,8 @@ impl<D: Device> Course<D> {
         let course = match state.standing.phase {
             _ if !begun => Course::Nothing,
             Phase::Pretrain => {
-                let groups = RowGroups::new(state.setting.comm, &job.pretrain, job.run.seed, &rows);
+                let learners = &state.setting.learners;
+                let groups = RowGroups::new(learners, &job.pretrain, job.run.seed, &rows);
                 Course::Pretrain(PretrainCourse::restore(
                     device,
                     &job.pretrain,
@@ -271,8 +277,9 @@ fn pretrain<D: Device>(
         *course = Course::Pretrain(comm.agree(new)?);
     }
     let Course::Pretrain(course) = course else { panic!("another step's state") };
-    let groups = RowGroups::new(comm, &job.pretrain, job.run.seed, &train);
-    let pretrain = Pretrain { comm, job: &job.pretrain, seed: job.run.seed, groups };
+    let learners = state.setting.learners.clone();
+    let groups = RowGroups::new(&learners, &job.pretrain, job.run.seed, &train);
+    let pretrain = Pretrain { comm, learners, job: &job.pretrain, seed: job.run.seed, groups };
     pretrain.run(state, model, course)?;
     if let (Some(best), Some(_)) = (&state.best.model, &state.setting.data.validation) {
         *model = best.clone();

@@ -7,6 +7,7 @@ use super::balance::Speeds;
 use super::data::Data;
 use super::experts::InColumn;
 use super::fit::{tell_of_idle_ranks, warn_of_memory, warn_of_short_slices};
+use super::pretrain::{Learners, learners_of};
 use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::Plan;
 use crate::cost::device_memory::DevicePlan;
@@ -48,7 +49,17 @@ pub fn shape_of(job: &Job, data: &Data) -> Shape {
 /// # Errors
 /// Exit 9, common to all ranks: the byte budget can't be kept.
 pub fn plan(comm: &Comm, job: &Job, data: &Data, grid: &Grid) -> Result<Plan> {
-    let plan = with_ranks(comm, data, grid, |ranks| {
+    planned(comm, job, data, (grid, learners_of(comm, job, data, grid)))
+}
+
+/// The same, where so many ranks pretrain.
+pub(super) fn planned(
+    comm: &Comm,
+    job: &Job,
+    data: &Data,
+    ranks: (&Grid, usize),
+) -> Result<Plan> {
+    let plan = with_ranks(comm, data, ranks, |ranks| {
         Plan::new(job, &shape_of(job, data), &data.experts, ranks, 0..comm.size())
     });
     comm.agree(plan)
@@ -59,18 +70,28 @@ pub fn plan(comm: &Comm, job: &Job, data: &Data, grid: &Grid) -> Result<Plan> {
 /// # Errors
 /// Exit 9: it doesn't suffice.
 fn device_plan(setting: &Setting, data: &Data, limit: usize) -> Result<DevicePlan> {
-    let Setting { comm, job, shape, grid, .. } = setting;
-    with_ranks(comm, data, grid, |ranks| {
+    let Setting { comm, job, shape, grid, learners, .. } = setting;
+    with_ranks(comm, data, (grid, learners.count()), |ranks| {
         DevicePlan::new(job, shape, &data.experts, (ranks, comm.rank()), limit)
     })
 }
 
-/// What `work` finds of these ranks, by what each of them owns.
-fn with_ranks<T>(comm: &Comm, data: &Data, grid: &Grid, work: impl FnOnce(&Ranks) -> T) -> T {
-    let (shares, deal) = (comm.shares(), |blocks: usize| comm.deal(blocks));
-    let validation = data.validation.as_deref().map(HomeRows::owned);
-    let grid = Some((grid, &shares[..]));
-    work(&Ranks { train: data.train.owned(), validation, deal: &deal, grid })
+/// What `work` finds of these ranks, a grid of which so many pretrain, by what each of them owns.
+pub(super) fn with_ranks<T>(
+    comm: &Comm,
+    data: &Data,
+    (grid, learners): (&Grid, usize),
+    work: impl FnOnce(&Ranks) -> T,
+) -> T {
+    let (shares, validation) =
+        (comm.shares(), data.validation.as_deref().map(HomeRows::owned));
+    work(&Ranks {
+        train: data.train.owned(),
+        validation,
+        deal: &|blocks| comm.deal(blocks),
+        deal_small: &|blocks| comm.deal_to_first(learners, blocks),
+        grid: Some((grid, &shares[..])),
+    })
 }
 
 /// The processor with the threads and the vector instructions that the job names.
@@ -118,7 +139,7 @@ pub(crate) fn grid(
         let plan = |ranks: &Ranks| {
             Plan::new(job, shape, &data.experts, ranks, 0..ranks.train.owners.ranks())
         };
-        job.run.memory_gib == 0.0 || with_ranks(comm, data, &new(rows_and_columns), plan).is_ok()
+        job.run.memory_gib == 0.0 || with_ranks(comm, data, (&new(rows_and_columns), ranks), plan).is_ok()
     };
     let work = Work { blocks: &costs, width, batch: job.experts.batch, slices };
     Ok(new(choose(&work, ranks, &NETWORK, &Machine::host(threads), &fits)))
@@ -132,6 +153,8 @@ pub struct Setting<'a> {
     /// What ranks keep in memory in each phase.
     pub(crate) plan: Plan,
     pub(crate) shape: Shape,
+    /// The ranks that pretrain.
+    pub(crate) learners: Learners<'a>,
     /// Who holds which class blocks in the expert step.
     pub(crate) grid: Grid,
     /// The groups that this rank is in there.
@@ -154,11 +177,13 @@ impl<'a> Setting<'a> {
         let threads = !comm.max(!(job.run.threads as u64)) as usize;
         let grid = comm.agree(grid(comm, job, (&data, &shape), threads))?;
         same_on_all(comm, Exit::Usage, "run.grid", &format!("{} rows", grid.rows()))?;
-        let plan = plan(comm, job, &data, &grid)?;
+        let learners = Learners::new(comm, learners_of(comm, job, &data, &grid));
+        let plan = planned(comm, job, &data, (&grid, learners.count()))?;
         let place = if plan.scratch() { ", activations in a scratch file" } else { "" };
         log::info!("memory planned {}{place}", human::bytes(plan.peak as u64));
         warn_of_memory(comm, plan.peak as u64);
-        tell_of_idle_ranks(comm, job, &data, &shape);
+        tell_of_idle_ranks(&learners, job, &data, &shape);
+        learners.tell();
         if job.rounds.count > 0 {
             warn_of_short_slices(comm, &job.experts);
         }
@@ -168,7 +193,7 @@ impl<'a> Setting<'a> {
             log::info!("expert step on a grid of {rows} x {columns} of {} ranks", comm.size());
         }
         let (lanes, speeds) = (Lanes::new(comm, &grid), None);
-        let setting = Setting { comm, job, data, plan, shape, grid, lanes, speeds };
+        let setting = Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds };
         setting.keep_activations()?;
         Ok(setting)
     }
@@ -202,7 +227,7 @@ impl<'a> Setting<'a> {
     pub(crate) fn own_peak(&self, data: &Data, limit: Option<usize>) -> Result<usize> {
         let Setting { comm, job, shape, grid, .. } = self;
         let rank = comm.rank();
-        let plan = with_ranks(comm, data, grid, |ranks| {
+        let plan = with_ranks(comm, data, (grid, self.learners.count()), |ranks| {
             Plan::new(job, shape, &data.experts, ranks, rank..rank + 1)
         })?;
         limit.map(|limit| device_plan(self, data, limit)).transpose()?;
@@ -219,7 +244,7 @@ impl<'a> Setting<'a> {
         data: Data,
         limit: Option<usize>,
     ) -> Result<Option<DevicePlan>> {
-        self.plan = plan(self.comm, self.job, &data, &self.grid)?;
+        self.plan = planned(self.comm, self.job, &data, (&self.grid, self.learners.count()))?;
         self.data = data;
         self.keep_activations()?;
         self.plan_device(limit)
@@ -268,7 +293,7 @@ impl<'a> Setting<'a> {
     pub(crate) fn new_experts(&self, counts: &[usize], generation: u64) -> Experts {
         let width = self.shape.shared_layers().outputs();
         let layouts = layouts(counts, self.shape.dummy, width, self.shape.class_blocks);
-        let owners = self.owners(&layouts);
+        let owners = self.owners(&layouts, generation == 0);
         let mut experts = Experts::new(layouts, owners, self.job.run.seed, generation);
         if !self.data.biases.is_empty() {
             experts.set_biases(&self.data.biases);
@@ -276,8 +301,11 @@ impl<'a> Setting<'a> {
         experts
     }
 
-    /// Who owns which of these class blocks.
-    pub(crate) fn owners(&self, layouts: &[Layout]) -> Owners {
+    /// Who owns which of these class blocks, in pretraining (`small`) or later.
+    pub(crate) fn owners(&self, layouts: &[Layout], small: bool) -> Owners {
+        if small {
+            return self.learners.deal(layouts.len());
+        }
         self.grid.deal(&parameters(layouts), &self.comm.shares()).owners
     }
 

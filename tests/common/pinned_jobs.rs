@@ -11,6 +11,7 @@ pub const BASE: &str = "
 data.train = [\"DATA/train-*.h5\"]
 pretrain.batch = 64
 pretrain.epochs = 2
+pretrain.ranks = 4096
 experts.batch = 32
 experts.count = 3
 experts.epochs = 2

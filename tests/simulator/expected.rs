@@ -20,6 +20,7 @@ train = [\"TRAIN\"]
 [model]
 shared = [{ dense = 5, activation = \"relu\" }, { gating = true }]
 [pretrain]
+ranks = 4096
 batch = 16
 [experts]
 count = 2

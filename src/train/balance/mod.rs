@@ -139,7 +139,7 @@ impl<D: Device> State<'_, D> {
         let (shape, experts) = (&self.setting.shape, &self.setting.data.experts);
         let width = shape.shared_layers().outputs();
         let layouts = layouts(experts, shape.dummy, width, shape.class_blocks);
-        let runs = self.setting.owners(&layouts).runs().into_iter();
+        let runs = self.setting.owners(&layouts, false).runs().into_iter();
         let classes = runs.map(|run| layouts[run].iter().map(Layout::parameters).sum());
         slowest(&rows, rates) + slowest(&classes.collect::<Vec<usize>>(), rates)
     }
@@ -194,7 +194,10 @@ impl<D: Device> State<'_, D> {
     fn hand_over(&self, model: &mut Annotator) {
         let Experts { layouts, owners, parameters } = &mut model.experts;
         let (layouts, owners) = (std::mem::take(layouts), owners.clone());
-        let anew = self.setting.owners(&layouts);
+        let counts = layouts.iter().flat_map(|layout| &layout.experts);
+        let small = counts.eq(&self.setting.small_experts())
+            && (self.standing.round == 0 || *self.setting.data.experts != self.setting.small_experts());
+        let anew = self.setting.owners(&layouts, small);
         let experts = Experts { layouts, owners, parameters: std::mem::take(parameters) };
         model.experts = hand_over(self.setting.comm, experts, anew);
     }

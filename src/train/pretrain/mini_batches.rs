@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::comm::Comm;
+use super::ranks::Learners;
 use crate::data::{Dataset, Reader};
 use crate::error::{Error, Result};
 use crate::flow::home_rows::{HomeRows, ReadRows, no_rows, read_rows};
@@ -29,15 +29,16 @@ pub(crate) struct RowGroups<'a> {
     seed: u64,
     /// Row blocks cut into groups.
     groups: Blocks,
-    /// Who runs which group.
+    /// Who runs which group, and how many ranks, the first, run any.
     pub(crate) owners: Owners,
+    learners: usize,
 }
 
 /// Rows of the mini-batch under way that this rank runs.
 pub(crate) struct Batch {
     /// Rows of all groups.
     pub(crate) rows: usize,
-    /// Where the rows of each rank lie among them.
+    /// Where the rows of each rank that learns lie among them.
     pub(crate) runs: Vec<Range<usize>>,
     /// Features and labels of each own group.
     pub(crate) groups: Vec<(Features, Labels)>,
@@ -56,13 +57,14 @@ pub(crate) struct Batches<'a> {
 
 impl RowGroups<'_> {
     pub(crate) fn new<'a>(
-        comm: &Comm,
+        learners: &Learners,
         job: &'a PretrainJob,
         seed: u64,
         rows: &'a HomeRows,
     ) -> RowGroups<'a> {
         let groups = Blocks::even(rows.blocks.len(), groups(job.batch, job.groups));
-        RowGroups { rows, job, seed, owners: comm.deal(groups.len()), groups }
+        let owners = learners.deal(groups.len());
+        RowGroups { rows, job, seed, owners, learners: learners.count(), groups }
     }
 
     /// Number of groups.
@@ -99,7 +101,8 @@ impl RowGroups<'_> {
         let groups = self.groups.clone();
         let lengths: Vec<usize> =
             (0..groups.len()).map(|group| self.group_rows(group).len()).collect();
-        let (own, runs) = (self.owners.own(), self.owners.runs());
+        let (own, mut runs) = (self.owners.own(), self.owners.runs());
+        runs.truncate(self.learners);
         let source = |group: usize| {
             let (rows, frames) = (self.group_rows(group), self.job.frames);
             let mut source = GroupRows::new(dataset, rows, self.seed, frames, epoch, group);

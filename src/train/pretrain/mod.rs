@@ -6,9 +6,13 @@
 //! part of dL/dv, which goes home (summed in order over class blocks), and the shared layers'
 //! gradients are summed in order over groups. What dropout leaves out of an activation it leaves
 //! out of that activation's gradient.
+//!
+//! All of that is among the ranks that learn (`ranks.rs`). The others are in the exchanges of all
+//! ranks alone: agreements, boundaries, an epoch's end.
 
 mod mini_batches;
 mod odd_rows;
+mod ranks;
 mod restore;
 mod step;
 
@@ -17,9 +21,11 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::mini_batches::Batch;
 pub(crate) use self::mini_batches::RowGroups;
 use self::odd_rows::Stepped;
-use super::finite::not_finite;
+pub(crate) use self::ranks::{Learners, learner_count, learners_of};
+use super::finite::{check_among, not_finite};
 use super::held_blocks::{hide, hold, show};
 use super::shared::SHARED_GRADIENT;
 use super::state::State;
@@ -33,7 +39,9 @@ use crate::optim::adam::Adam;
 
 /// What pretraining works on.
 pub(crate) struct Pretrain<'a> {
+    /// All ranks.
     pub(crate) comm: &'a Comm,
+    pub(crate) learners: Learners<'a>,
     pub(crate) job: &'a PretrainJob,
     pub(crate) seed: u64,
     pub(crate) groups: RowGroups<'a>,
@@ -45,6 +53,8 @@ pub(crate) struct PretrainCourse<D: Device> {
     /// Adam's state of each variable of the shared layers.
     shared: Vec<Adam>,
     blocks: D::Blocks<Joint>,
+    /// Whether this rank's shared layers are those of now, or it waits for them.
+    learns: bool,
 }
 
 /// The mini-batch that comes next.
@@ -71,7 +81,7 @@ impl<D: Device> PretrainCourse<D> {
         let shared = variables.map(|variable| MiniBatch::new(variable.len())).collect();
         let states = annotator.experts.own_layouts().iter().map(Joint::new).collect();
         let blocks = hold(device, &annotator.experts, states)?;
-        Ok(PretrainCourse { position: NextMiniBatch::default(), shared, blocks })
+        Ok(PretrainCourse { position: NextMiniBatch::default(), shared, blocks, learns: true })
     }
 }
 
@@ -93,6 +103,7 @@ impl Pretrain<'_> {
         annotator: &mut Annotator,
         course: &mut PretrainCourse<D>,
     ) -> Result<()> {
+        course.learns = self.learners.comm().is_some();
         hide(&mut annotator.experts);
         let mut outcome = Ok(());
         while outcome.is_ok() && !course.position.done {
@@ -117,16 +128,20 @@ impl Pretrain<'_> {
         let mut batches = self.groups.batches(epoch, first..self.groups.steps());
         let mut next = self.comm.agree(batches.next().transpose())?;
         while let Some(batch) = next {
-            let Stepped { loss, finite, odd, outcome } =
-                self.step(&mut state.device, annotator, course, batch);
+            let stepped = match self.learners.comm() {
+                Some(comm) => self.step(comm, &mut state.device, annotator, course, batch),
+                None => wait(course, &batch),
+            };
+            let Stepped { loss, finite, odd, outcome } = stepped;
             let step = course.position.step + 1;
             let place = || format!("pretrain, epoch {}, mini-batch {step}", epoch + 1);
             // Infinite activations can give a finite loss; only their rank knows of them.
             let finite = match odd {
                 odd if !finite => {
                     let shown = show(&state.device, &course.blocks, &mut annotator.experts);
-                    state
-                        .check_after(outcome.and(shown), &place(), annotator, loss, odd)
+                    // Those that wait don't know of it before the boundary.
+                    let comm = self.learners.comm().expect("a rank that learns");
+                    check_among(comm, outcome.and(shown), &place(), annotator, loss, odd)
                         .and_then(|()| Err(not_finite(&place(), SHARED_GRADIENT, loss)))
                 }
                 Some(odd) => outcome.and(Err(not_finite(&place(), &odd, loss))),
@@ -138,6 +153,7 @@ impl Pretrain<'_> {
             next = state.boundary_after(read, annotator, course)?;
         }
         drop(batches);
+        self.tell_those_that_wait(annotator, course);
         let total = self.groups.rows.rows();
         let loss = course.position.loss / total as f64;
         let shown = show(&state.device, &course.blocks, &mut annotator.experts);
@@ -153,4 +169,25 @@ impl Pretrain<'_> {
         (position.epoch, position.step, position.loss) = (epoch + 1, 0, 0.0);
         Ok(())
     }
+
+    /// What an epoch has come to goes to the ranks that don't learn: the shared layers, and the
+    /// loss. Collective.
+    fn tell_those_that_wait<D: Device>(
+        &self,
+        annotator: &mut Annotator,
+        course: &mut PretrainCourse<D>,
+    ) {
+        if self.learners.are_some() {
+            self.comm.broadcast(0, &mut annotator.shared);
+            let mut loss = [course.position.loss];
+            self.comm.broadcast(0, &mut loss);
+            course.position.loss = loss[0];
+        }
+    }
+}
+
+/// A mini-batch of others: it is counted.
+fn wait<D: Device>(course: &mut PretrainCourse<D>, batch: &Batch) -> Stepped {
+    course.position.rows_seen += batch.rows;
+    Stepped { loss: 0.0, finite: true, odd: None, outcome: Ok(()) }
 }

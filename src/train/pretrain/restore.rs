@@ -37,6 +37,10 @@ impl<D: Device> Resumable<D> for PretrainCourse<D> {
         true
     }
 
+    fn is_replica(&self) -> bool {
+        self.learns
+    }
+
     fn put_block(&self, device: &D, index: usize, to: &mut dyn Write) -> io::Result<()> {
         put_block(device, &self.blocks, index, to)
     }
@@ -91,7 +95,7 @@ impl<D: Device> PretrainCourse<D> {
             unless(Joint(adam), fault)
         })?;
         let blocks = hold(device, &annotator.experts, states)?;
-        Ok(PretrainCourse { position, shared, blocks })
+        Ok(PretrainCourse { position, shared, blocks, learns: true })
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::mini_batches::Batch;
 use super::odd_rows::{Stepped, odd_group};
 use super::{Pretrain, PretrainCourse, variables_of};
-use crate::comm::{Cargo, OrderedSum};
+use crate::comm::{Cargo, Comm, OrderedSum};
 use crate::device::host_arithmetic::{all_finite, square};
 use crate::device::{
     Arrived, Device, Dropout, FrameReader, FramesAgain, JointStep, Leaves, Piece, VARIABLES,
@@ -23,9 +23,11 @@ use crate::train::first_error::FirstError;
 use crate::train::shared::SHARED_GRADIENT;
 
 impl Pretrain<'_> {
-    /// One joint step. Where the shared layers' gradient isn't finite they stay as they are.
+    /// One joint step of the ranks that learn, `comm`. Where the shared layers' gradient isn't
+    /// finite they stay as they are.
     pub(super) fn step<D: Device>(
         &self,
+        comm: &Comm,
         device: &mut D,
         annotator: &mut Annotator,
         course: &mut PretrainCourse<D>,
@@ -38,12 +40,12 @@ impl Pretrain<'_> {
         if let Some(wave) = &wave {
             first_error.keep(device.outputs(wave, &mut mine));
         }
-        mine.resize(self.own_rows(&batch).len() * stride_of(width), 0.0);
+        mine.resize(own_rows(comm, &batch).len() * stride_of(width), 0.0);
         let mut odd = self.odd_activations(&batch, stride_of(width), &mine);
         let rows_seen = course.position.rows_seen;
         let dropout = self.dropout(rows_seen);
-        self.leave_out(dropout, &batch, stride_of(width), &mut mine);
-        let rows = first_error.keep(self.gather(device, &batch, width, mine));
+        self.leave_out(dropout, own_rows(comm, &batch), stride_of(width), &mut mine);
+        let rows = first_error.keep(gather(comm, device, &batch, width, mine));
         let (loss, dv) =
             self.pass_blocks(device, annotator, course, &batch, rows, &mut first_error);
         let mut finite = loss.is_finite();
@@ -51,10 +53,10 @@ impl Pretrain<'_> {
         let rate = self.learning_rate(rows_seen);
         course.position.rows_seen += batch.rows;
         let gradient = dv.map(|mut dv| {
-            self.leave_out(dropout, &batch, stride_of(width), &mut dv);
+            self.leave_out(dropout, own_rows(comm, &batch), stride_of(width), &mut dv);
             let length = annotator.layers.parameters();
-            let runs = self.groups.owners.runs();
-            let mut sum = OrderedSum::new(self.comm, SHARED_GRADIENT, runs, length);
+            let runs = self.groups.owners.of_first(comm.size()).runs();
+            let mut sum = OrderedSum::new(comm, SHARED_GRADIENT, runs, length);
             if let Some(mut wave) = wave {
                 let (frames, leaves) = (FramesOf(&batch.groups), &mut SumLeaves(&mut sum));
                 let given = device.give_slopes(&mut wave, &dv);
@@ -62,7 +64,7 @@ impl Pretrain<'_> {
                 first_error.keep(passed);
             }
             sum.leave_out();
-            let gradient = sum.finish(self.comm);
+            let gradient = sum.finish(comm);
             finite &= all_finite(&gradient);
             if !finite && odd.is_none() {
                 let own =
@@ -80,20 +82,21 @@ impl Pretrain<'_> {
         Stepped { loss, finite, odd, outcome: first_error.outcome() }
     }
 
-    /// This rank's rows of the mini-batch.
-    fn own_rows(&self, batch: &Batch) -> Range<usize> {
-        batch.runs[self.comm.rank()].clone()
-    }
-
     /// What is left out of the mini-batch that comes after so many rows.
     fn dropout(&self, rows_seen: usize) -> Option<Dropout> {
         Dropout::of(self.job.dropout, self.seed, 1 << 47 | rows_seen as u64)
     }
 
     /// Leaves out of this rank's rows of the mini-batch, `stride` numbers each.
-    fn leave_out(&self, dropout: Option<Dropout>, batch: &Batch, stride: usize, mine: &mut [f32]) {
+    fn leave_out(
+        &self,
+        dropout: Option<Dropout>,
+        own: Range<usize>,
+        stride: usize,
+        mine: &mut [f32],
+    ) {
         let Some(dropout) = dropout else { return };
-        let rows = self.own_rows(batch).zip(mine.chunks_mut(stride));
+        let rows = own.zip(mine.chunks_mut(stride));
         rows.for_each(|(row, numbers)| dropout.apply(row, numbers));
     }
 
@@ -108,40 +111,6 @@ impl Pretrain<'_> {
         odd.map(|own| format!("activations of {}", self.groups.row_blocks_of(own)))
     }
 
-    /// Brings everyone's activations, less what is left out, and labels to the device, in the order
-    /// of groups. `mine` are this rank's.
-    fn gather<D: Device>(
-        &self,
-        device: &mut D,
-        batch: &Batch,
-        width: usize,
-        mine: Vec<f32>,
-    ) -> Result<D::Rows> {
-        let stride = stride_of(width);
-        let counts: Vec<usize> = batch.runs.iter().map(|run| run.len() * stride).collect();
-        let numbers = self.comm.all_gather_v("activations of a mini-batch", mine, &counts);
-        let mut words = Vec::new();
-        for (_, labels) in &batch.groups {
-            for row in 0..labels.rows() {
-                words.push(labels.row(row).len() as u32);
-                words.extend_from_slice(labels.row(row));
-            }
-        }
-        self.comm.carries(Cargo::Labels { numbers: &counts, stride });
-        let words = self.comm.all_gather_any(&words).concat();
-        let (mut labels, mut at) = (Labels::new(), 0);
-        while at < words.len() {
-            let end = at + 1 + words[at] as usize;
-            labels.push(&words[at + 1..end]);
-            at = end;
-        }
-        let put = &mut |to: &mut [f32], to_labels: &mut Labels| {
-            to.copy_from_slice(&numbers);
-            *to_labels = std::mem::take(&mut labels);
-        };
-        device.bring(Arrived { first: 0, rows: batch.rows, width, put }, None)
-    }
-
     /// The mini-batch passes all class blocks: their gradients stay here, dL/dv of this rank's rows
     /// comes home (where there are shared layers), and the loss is returned.
     fn pass_blocks<D: Device>(
@@ -153,7 +122,8 @@ impl Pretrain<'_> {
         rows: Option<D::Rows>,
         first_error: &mut FirstError,
     ) -> (f64, Option<Vec<f32>>) {
-        let (comm, owners) = (self.comm, &annotator.experts.owners);
+        let comm = self.learners.comm().expect("a rank that learns");
+        let owners = &annotator.experts.owners.of_first(comm.size());
         let stride = stride_of(annotator.layers.outputs());
         let mut dv = (!annotator.layers.places.is_empty()).then(|| {
             let length = batch.rows * stride;
@@ -203,11 +173,12 @@ impl Pretrain<'_> {
         rows: usize,
         first_error: &mut FirstError,
     ) {
-        let owners = &annotator.experts.owners;
+        let comm = self.learners.comm().expect("a rank that learns");
+        let owners = &annotator.experts.owners.of_first(comm.size());
         let squares = first_error.keep(device.squares(&course.blocks));
         let squares = squares.unwrap_or_else(|| vec![[0.0; VARIABLES]; owners.own().len()]);
         let squares = squares.into_iter().map(Vec::from).collect();
-        let squares = sums_over_blocks(self.comm, owners, squares, VARIABLES);
+        let squares = sums_over_blocks(comm, owners, squares, VARIABLES);
         let scales = std::array::from_fn(|variable| self.clipped(squares[variable], rows));
         let step = JointStep { learning_rate: rate, l2: self.job.l2, scales };
         first_error.keep(device.step(&mut course.blocks, &step));
@@ -226,6 +197,45 @@ impl Pretrain<'_> {
         let stairs = rows_seen / self.job.decay_rows.max(1);
         (0..stairs).fold(self.job.learning_rate, |rate, _| rate * self.job.decay)
     }
+}
+
+/// This rank's rows of the mini-batch.
+fn own_rows(comm: &Comm, batch: &Batch) -> Range<usize> {
+    batch.runs[comm.rank()].clone()
+}
+
+/// Brings everyone's activations, less what is left out, and labels to the device, in the order
+/// of groups. `mine` are this rank's.
+fn gather<D: Device>(
+    comm: &Comm,
+    device: &mut D,
+    batch: &Batch,
+    width: usize,
+    mine: Vec<f32>,
+) -> Result<D::Rows> {
+    let stride = stride_of(width);
+    let counts: Vec<usize> = batch.runs.iter().map(|run| run.len() * stride).collect();
+    let numbers = comm.all_gather_v("activations of a mini-batch", mine, &counts);
+    let mut words = Vec::new();
+    for (_, labels) in &batch.groups {
+        for row in 0..labels.rows() {
+            words.push(labels.row(row).len() as u32);
+            words.extend_from_slice(labels.row(row));
+        }
+    }
+    comm.carries(Cargo::Labels { numbers: &counts, stride });
+    let words = comm.all_gather_any(&words).concat();
+    let (mut labels, mut at) = (Labels::new(), 0);
+    while at < words.len() {
+        let end = at + 1 + words[at] as usize;
+        labels.push(&words[at + 1..end]);
+        at = end;
+    }
+    let put = &mut |to: &mut [f32], to_labels: &mut Labels| {
+        to.copy_from_slice(&numbers);
+        *to_labels = std::mem::take(&mut labels);
+    };
+    device.bring(Arrived { first: 0, rows: batch.rows, width, put }, None)
 }
 
 /// The groups on their way into the network.

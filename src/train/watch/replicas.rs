@@ -10,9 +10,12 @@ pub(crate) fn digest(threads: usize, numbers: &[f32]) -> u32 {
 
 /// What is wrong where digests of `what`, of ranks from number `first` on, differ: the ranks that
 /// differ from most of them, or where no digest is that of more than half of the ranks, all of
-/// them: nothing tells who is right.
-pub(crate) fn differing(digests: &[u32], what: &str, first: usize) -> Option<String> {
-    let odd = odd_ranks(digests);
+/// them: nothing tells who is right. A rank that has no digest holds none of now, and isn't
+/// compared.
+pub(crate) fn differing(digests: &[Option<u32>], what: &str, first: usize) -> Option<String> {
+    let all: Vec<usize> = (0..digests.len()).filter(|rank| digests[*rank].is_some()).collect();
+    let given: Vec<u32> = digests.iter().copied().flatten().collect();
+    let odd: Vec<usize> = odd_ranks(&given).into_iter().map(|index| all[index]).collect();
     let names = |ranks: &[usize]| {
         let ranks: Vec<String> = ranks.iter().map(|rank| (first + rank).to_string()).collect();
         let name = if ranks.len() == 1 { "rank" } else { "ranks" };
@@ -20,11 +23,10 @@ pub(crate) fn differing(digests: &[u32], what: &str, first: usize) -> Option<Str
     };
     match odd.len() {
         0 => None,
-        count if 2 * count < digests.len() => {
+        count if 2 * count < all.len() => {
             Some(format!("{}: {what} differ from those of the other ranks", names(&odd)))
         }
         _ => {
-            let all: Vec<usize> = (0..digests.len()).collect();
             let text = "differ from each other, which are wrong can't be told,";
             Some(format!("{}: {what} {text}", names(&all)))
         }
@@ -40,11 +42,19 @@ mod tests {
         let same = digest(1, &[1.0, 2.0]);
         let other = digest(1, &[1.0, 2.0000002]);
         assert_ne!(same, other);
-        assert_eq!(differing(&[same; 5], "shared layers", 0), None);
-        assert_eq!(differing(&[same], "shared layers", 0), None);
-        let line = |digests: &[u32]| differing(digests, "shared layers", 0).expect("they differ");
-        let column = differing(&[same, other, same], "class blocks", 6).expect("they differ");
-        assert!(column.starts_with("rank 7: class blocks differ from those"));
+        let differing = |digests: &[Option<u32>]| differing(digests, "shared layers", 0);
+        assert_eq!(differing(&[Some(same); 5]), None);
+        assert_eq!(differing(&[Some(same)]), None);
+        // Ranks that hold none are neither odd nor many.
+        assert_eq!(differing(&[Some(same), None, Some(same), None]), None);
+        let few = differing(&[None, None, Some(same), Some(same), Some(other), None]);
+        assert!(few.expect("they differ").starts_with("rank 4: shared layers differ from those"));
+        let column = super::differing(&[same, other, same].map(Some), "class blocks", 6);
+        assert!(column.expect("they differ").starts_with("rank 7: class blocks differ from those"));
+        let line = |digests: &[u32]| {
+            let digests: Vec<Option<u32>> = digests.iter().copied().map(Some).collect();
+            differing(&digests).expect("they differ")
+        };
         assert!(line(&[other, same, same]).starts_with("rank 0: shared layers differ from those"));
         assert!(line(&[same, same, other, same]).starts_with("rank 2: shared"));
         assert!(line(&[same, other, same, 7, same]).starts_with("ranks 1, 3: shared"));

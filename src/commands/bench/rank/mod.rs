@@ -122,13 +122,29 @@ impl Measure<'_> {
             }
         };
         let whole = Whole::new(self.job, &data, grid?);
+        self.nobody_waits(&whole, here)?;
         let team_seconds = if here { 0.0 } else { replay::team_seconds(self.args.threads) };
         let steps = self.args.steps.iter().map(|step| match here {
             true => self.here(comm, &whole, *step, &pool),
             false => self.among_stand_ins(&whole, *step, &pool, team_seconds),
         });
         let steps = steps.collect::<Result<Vec<_>>>()?;
-        Ok(Found { ranks, here, team_seconds, steps })
+        let pretrains = self.args.steps.contains(&Step::Pretrain);
+        let learners = pretrains.then_some(whole.learners);
+        Ok(Found { ranks, learners, here, team_seconds, steps })
+    }
+
+    /// A rank that waits while others pretrain has no mini-batch that could be measured.
+    fn nobody_waits(&self, whole: &Whole, here: bool) -> Result<()> {
+        let Whole { learners, ranks, .. } = *whole;
+        let rank = if here { Some(ranks - 1) } else { self.args.rank };
+        match rank.filter(|rank| self.args.steps.contains(&Step::Pretrain) && *rank >= learners) {
+            None => Ok(()),
+            Some(rank) => {
+                let text = format!("rank {rank} waits, pretraining is on {learners} of {ranks}");
+                Err(Error::usage(text).hint(format!("--set pretrain.ranks={ranks}")))
+            }
+        }
     }
 
     /// A rank whose others are stand-ins.

@@ -31,6 +31,8 @@ pub(super) struct Measured {
 /// A rank, measured.
 pub(super) struct Found {
     pub(super) ranks: usize,
+    /// Those that pretrain, where that is measured.
+    pub(super) learners: Option<usize>,
     /// Whether the others are there.
     pub(super) here: bool,
     /// Until the threads of a team have begun.
@@ -116,6 +118,7 @@ impl Found {
         Ok(json!({
             "job": name,
             "ranks": self.ranks,
+            "pretraining_ranks": self.learners,
             "threads": args.threads,
             "network": match self.here {
                 true => "the one that is here".to_string(),
@@ -141,6 +144,13 @@ impl Found {
         ];
         if let Some(rate) = args.rest {
             lines.push(format!("nothing is computed: it rests, a core of {rate} GFLOP/s"));
+        }
+        if let Some(learners) = self.learners.filter(|learners| *learners < self.ranks) {
+            lines.push(format!(
+                "pretraining is on {learners} of {} ranks, more would only exchange more; the \
+                 others wait, and the efficiency counts their time",
+                self.ranks
+            ));
         }
         lines.extend(self.steps.iter().filter_map(Measured::assumption));
         if self.here {

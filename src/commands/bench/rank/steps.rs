@@ -9,7 +9,7 @@ use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
 use crate::model::{Layout, parameters, stride_of};
 use crate::partition::{Blocks, Columns, Grid, groups, row_blocks};
-use crate::train::{Data, shape_of};
+use crate::train::{Data, learner_count, shape_of};
 
 /// A step of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -61,6 +61,8 @@ pub(super) struct Whole<'a> {
     pub(super) grid: Grid,
     /// Which columns have which class blocks there.
     columns: Columns,
+    /// Those of them that pretrain.
+    pub(super) learners: usize,
     /// Class blocks while pretraining, and later.
     small: Vec<Layout>,
     large: Vec<Layout>,
@@ -75,7 +77,10 @@ impl Whole<'_> {
         let large = cut(&data.experts);
         let ranks = grid.ranks();
         let columns = grid.deal(&parameters(&large), &vec![1; ranks]);
-        Whole { job, shape, ranks, grid, columns, small, large }
+        let rows = job.plan.rows;
+        let row_blocks = row_blocks(job.run.row_blocks, rows).min(rows);
+        let learners = learner_count(job, &shape, (rows, row_blocks), ranks, &|_| true);
+        Whole { job, shape, ranks, grid, columns, learners, small, large }
     }
 
     fn blocks(&self, step: Step) -> &[Layout] {
@@ -89,7 +94,13 @@ impl Whole<'_> {
             let place = self.grid.place(rank);
             return &blocks[place.map_or(0..0, |at| self.columns.of_column.run(at.column))];
         }
-        &blocks[cost::owners(blocks.len(), self.ranks).run(rank)]
+        &blocks[self.run(step, blocks.len(), rank)]
+    }
+
+    /// The blocks of so many that a rank has; in pretraining some ranks may wait.
+    fn run(&self, step: Step, blocks: usize, rank: usize) -> Range<usize> {
+        let ranks = if step == Step::Pretrain { self.learners } else { self.ranks };
+        if rank < ranks { cost::owners(blocks, ranks).run(rank) } else { blocks..blocks }
     }
 
     /// Slices of a mini-batch that a rank takes in the expert step.
@@ -118,7 +129,7 @@ impl Whole<'_> {
     fn share_of_groups(&self, rank: usize) -> f64 {
         let count = groups(self.job.pretrain.batch, self.job.pretrain.groups);
         let groups = Blocks::even(self.all_row_blocks(), count).len();
-        cost::owners(groups, self.ranks).run(rank).len() as f64 / groups as f64
+        self.run(Step::Pretrain, groups, rank).len() as f64 / groups as f64
     }
 
     /// The rank that has most to do, the first of them.

@@ -1,0 +1,179 @@
+//! On how many ranks pretraining runs (docs/thousand-ranks.md, section 4): the number whose fullest
+//! rank is modelled to take least time for a mini-batch, on the machine and the network of
+//! `grid.rs`. Beyond it exchanges grow and nobody's arithmetic shrinks.
+//!
+//! A mini-batch of B rows in G groups on P' ranks of T threads, of which the fullest holds blocks
+//! of p parameters and g groups, with d activations, s parameters of shared layers, q multiply-adds
+//! of them a row, and a partial sums of a rank's leaves, A of all ranks':
+//!
+//! ```text
+//! arithmetic     6 B (p + q g / G) flop: forward, and both gradients
+//! host           1.5 us a row of B, 1.6 ns a number that comes for a sum; over T threads
+//! activations    4 d B bytes; twice P' - 1 messages, since labels go by themselves
+//! dL/dv          4 d B max(a, A / P') bytes, P' - 1 messages
+//! shared layers  4 s max(a, A / P') + 4 s bytes, 2 (P' - 1) messages
+//! loss, norms    2 (min(P' - 1, 3) + log2 P') messages
+//! lengths        5 log2 P' messages
+//! ```
+//!
+//! All of it is one after the other, as it is: nothing is behind anything. The boundary between two
+//! mini-batches takes all ranks, whatever P' is.
+
+use super::grid::{Machine, NUMBER, NUMBER_SECONDS, ROW_SECONDS};
+use super::network::{Network, doublings};
+use crate::kernel::matrix::stride_of;
+use crate::partition::Owners;
+use crate::tree::nodes_of;
+
+/// Numbers that are summed over class blocks: the loss, and norms of three variables.
+const FEW: usize = 3;
+
+/// What the model knows of a mini-batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MiniBatchWork<'a> {
+    /// Parameters of each class block.
+    pub(crate) blocks: &'a [usize],
+    /// Activations d of a row.
+    pub(crate) width: usize,
+    /// Rows B.
+    pub(crate) rows: usize,
+    /// G, groups of row blocks.
+    pub(crate) groups: usize,
+    /// Parameters of the shared layers.
+    pub(crate) shared: usize,
+    /// Multiply-adds of a row's way through them.
+    pub(crate) layers: usize,
+}
+
+/// Partial sums that are left of leaves: the most of a rank, and those of all ranks.
+fn partials(owners: &Owners) -> (usize, usize) {
+    let nodes = owners.runs().into_iter().map(|run| nodes_of(run).len());
+    nodes.fold((0, 0), |(most, all), own| (most.max(own), all + own))
+}
+
+/// Seconds of a mini-batch on the fullest of so many ranks.
+pub(crate) fn seconds(
+    work: &MiniBatchWork,
+    ranks: usize,
+    network: &Network,
+    machine: &Machine,
+) -> f64 {
+    let (groups, blocks) =
+        (Owners::even(work.groups, ranks, 0), Owners::even(work.blocks.len(), ranks, 0));
+    let rows = work.rows as f64;
+    let of = |rank: usize| {
+        let parameters = work.blocks[blocks.run(rank)].iter().sum::<usize>() as f64;
+        parameters + work.layers as f64 * groups.run(rank).len() as f64 / work.groups as f64
+    };
+    let fullest = (0..ranks).map(of).fold(0.0, f64::max);
+    let arithmetic = 6.0 * rows * fullest / machine.flop_per_second;
+    if ranks == 1 {
+        return arithmetic;
+    }
+    let share = ranks as f64;
+    let sum = |owners: &Owners| {
+        let (most, all) = partials(owners);
+        (all as f64 / share, (most as f64).max(all as f64 / share))
+    };
+    let ((slopes_come, slopes), (shared_come, shared_way)) = (sum(&blocks), sum(&groups));
+    let activations = rows * stride_of(work.width) as f64;
+    let shared = work.shared as f64;
+    let come = activations * slopes_come + shared * shared_come;
+    let host = ROW_SECONDS * rows + NUMBER_SECONDS * come;
+    let numbers = activations * (1.0 + slopes) + shared * (1.0 + shared_way);
+    let (others, rounds) = (ranks - 1, doublings(ranks));
+    // Where there are no shared layers, neither their gradient nor dL/dv travels.
+    let long = if work.shared > 0 { 5 } else { 2 };
+    let messages = long * others + 2 * (others.min(FEW) + rounds) + 5 * rounds;
+    arithmetic
+        + host / machine.threads as f64
+        + messages as f64 * network.message_seconds
+        + NUMBER * numbers / network.bytes_per_second
+}
+
+/// On how many of so many ranks pretraining takes least time, among those numbers that `fits`; of
+/// equal ones the least. Where none fits, on all.
+pub(crate) fn pretraining_ranks(
+    work: &MiniBatchWork,
+    ranks: usize,
+    network: &Network,
+    machine: &Machine,
+    fits: &dyn Fn(usize) -> bool,
+) -> usize {
+    // More can't have any work.
+    let most = work.blocks.len().max(work.groups).clamp(1, ranks);
+    let timed = |ranks| (seconds(work, ranks, network, machine), ranks);
+    let mut timed: Vec<(f64, usize)> = (1..=most).map(timed).collect();
+    timed.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    timed.into_iter().map(|(_, ranks)| ranks).find(|ranks| fits(*ranks)).unwrap_or(ranks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::grid::NETWORK;
+    use super::*;
+    use crate::model::Layout;
+    use crate::model::experts::layouts;
+    use crate::model::spec::Dummy;
+
+    fn blocks(classes: usize, experts: usize, width: usize) -> Vec<usize> {
+        let layouts = layouts(&vec![experts; classes], Dummy::Learned, width, 0);
+        layouts.iter().map(Layout::parameters).collect()
+    }
+
+    fn on(work: &MiniBatchWork, ranks: usize) -> usize {
+        pretraining_ranks(work, ranks, &NETWORK, &Machine::host(16), &|_| true)
+    }
+
+    /// jobs/youtube8m.toml: 30 frames of 1,152 features through 1,024 and a gate, then 2,048 and a
+    /// gate.
+    fn youtube8m(blocks: &[usize]) -> MiniBatchWork<'_> {
+        let (frame, video) = (1152 * 1024 + 1024 * 1024, 1024 * 2048 + 2048 * 2048);
+        let (width, rows, groups) = (2048, 1024, 32);
+        MiniBatchWork {
+            blocks,
+            width,
+            rows,
+            groups,
+            shared: frame + video,
+            layers: 30 * frame + video,
+        }
+    }
+
+    #[test]
+    fn youtube8m_gets_these_ranks() {
+        let blocks = blocks(3862, 2, 2048);
+        let work = youtube8m(&blocks);
+        assert_eq!([1, 16, 64, 256, 1024].map(|ranks| on(&work, ranks)), [1, 16, 56, 75, 75]);
+    }
+
+    /// The chosen number is the best of all, and one that doesn't fit isn't chosen.
+    #[test]
+    fn the_least_of_all_that_fit_is_chosen() {
+        let blocks = blocks(3862, 2, 2048);
+        let work = youtube8m(&blocks);
+        let time = |ranks| seconds(&work, ranks, &NETWORK, &Machine::host(16));
+        let best = on(&work, 64);
+        assert!((1..=64).all(|ranks| time(best) <= time(ranks)), "{best}");
+        let choose = |fits: &dyn Fn(usize) -> bool| {
+            pretraining_ranks(&work, 64, &NETWORK, &Machine::host(16), fits)
+        };
+        let other = choose(&|ranks| ranks != best);
+        assert!(other != best && (1..=64).all(|ranks| ranks == best || time(other) <= time(ranks)));
+        assert_eq!(choose(&|_| false), 64);
+    }
+
+    /// A tiny model isn't worth a message, a slow network is worth fewer ranks.
+    #[test]
+    fn messages_and_slow_links_cost_ranks() {
+        let small = [600; 4];
+        let work =
+            MiniBatchWork { blocks: &small, width: 8, rows: 64, groups: 2, shared: 72, layers: 64 };
+        assert_eq!(on(&work, 8), 1);
+        let blocks = blocks(3862, 2, 2048);
+        let work = youtube8m(&blocks);
+        let slow = Network { bytes_per_second: 1e8, message_seconds: 50e-6 };
+        let few = pretraining_ranks(&work, 64, &slow, &Machine::host(16), &|_| true);
+        assert!(few < on(&work, 64), "{few}");
+    }
+}
