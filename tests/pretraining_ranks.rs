@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{TestCommand, json, reelscale, shards, signal};
 
@@ -34,20 +35,26 @@ row_blocks = 40
 class_blocks = 7
 ";
 
+/// A process that starts has for a moment the files that others have open, and HDF5's lock on a
+/// shard that another test writes: so tests go one by one.
+static ONE: Mutex<()> = Mutex::new(());
+
 struct Scratch {
+    _one: MutexGuard<'static, ()>,
     folder: tempfile::TempDir,
     job: PathBuf,
 }
 
 impl Scratch {
     fn new(rows: usize, epochs: usize) -> Scratch {
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         shards(&folder.path().join("data"), rows, 90, 20);
         let job = folder.path().join("job.toml");
         let glob = format!("{}/data/*.h5", folder.path().display());
         fs::write(&job, JOB.replace("TRAIN", &glob).replace("EPOCHS", &epochs.to_string()))
             .unwrap();
-        Scratch { folder, job }
+        Scratch { _one, folder, job }
     }
 
     fn path(&self, name: &str) -> PathBuf {

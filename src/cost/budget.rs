@@ -58,8 +58,7 @@ pub(crate) fn room_for_scoring(
     let limit = limit_of(memory_gib);
     let conditions =
         Conditions { threads, frames_drawn: 0, groups: 1, limited: limit < usize::MAX };
-    let ranks =
-        Ranks { train: rows, validation: Some(rows), deal, deal_small: deal, grid: None };
+    let ranks = Ranks { train: rows, validation: Some(rows), deal, deal_small: deal, grid: None };
     let blocks = ClassBlocks::new(shape, experts, &|layouts| ranks.columns(layouts));
     let sizes = |rank| Sizes::of(conditions, shape, (&blocks, &blocks), &ranks, rank);
     let sizes: Vec<Sizes> = (0..rows.owners.ranks()).map(sizes).collect();

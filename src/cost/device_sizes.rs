@@ -146,9 +146,7 @@ impl Sizes {
             let vectors = vectors_of(grid.slices().run(place.row).len()) + 1;
             Some((all[1][held].to_vec(), vectors))
         });
-        let own = |layouts: &[Layout], columns: Columns| {
-            layouts[columns.owners.run(rank)].to_vec()
-        };
+        let own = |layouts: &[Layout], columns: Columns| layouts[columns.owners.run(rank)].to_vec();
         let small = own(&all[0], ranks.small_columns(&all[0]));
         let large = || own(&all[1], ranks.columns(&all[1]));
         let train = ranks.train;

@@ -132,7 +132,8 @@ impl<D: Device> State<'_, D> {
     /// that all of them have.
     fn differing_copies(&self, digests: &[Option<u32>]) -> Option<String> {
         let rows = self.setting.grid.rows();
-        let column = |(at, digests): (usize, &[Option<u32>])| differing(digests, "class blocks", at * rows);
+        let column =
+            |(at, digests): (usize, &[Option<u32>])| differing(digests, "class blocks", at * rows);
         let columns = digests.chunks(rows).take(self.setting.grid.columns());
         columns.enumerate().filter(|_| rows > 1).find_map(column)
     }

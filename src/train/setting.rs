@@ -53,12 +53,7 @@ pub fn plan(comm: &Comm, job: &Job, data: &Data, grid: &Grid) -> Result<Plan> {
 }
 
 /// The same, where so many ranks pretrain.
-pub(super) fn planned(
-    comm: &Comm,
-    job: &Job,
-    data: &Data,
-    ranks: (&Grid, usize),
-) -> Result<Plan> {
+pub(super) fn planned(comm: &Comm, job: &Job, data: &Data, ranks: (&Grid, usize)) -> Result<Plan> {
     let plan = with_ranks(comm, data, ranks, |ranks| {
         Plan::new(job, &shape_of(job, data), &data.experts, ranks, 0..comm.size())
     });
@@ -83,8 +78,7 @@ pub(super) fn with_ranks<T>(
     (grid, learners): (&Grid, usize),
     work: impl FnOnce(&Ranks) -> T,
 ) -> T {
-    let (shares, validation) =
-        (comm.shares(), data.validation.as_deref().map(HomeRows::owned));
+    let (shares, validation) = (comm.shares(), data.validation.as_deref().map(HomeRows::owned));
     work(&Ranks {
         train: data.train.owned(),
         validation,
@@ -139,7 +133,8 @@ pub(crate) fn grid(
         let plan = |ranks: &Ranks| {
             Plan::new(job, shape, &data.experts, ranks, 0..ranks.train.owners.ranks())
         };
-        job.run.memory_gib == 0.0 || with_ranks(comm, data, (&new(rows_and_columns), ranks), plan).is_ok()
+        job.run.memory_gib == 0.0
+            || with_ranks(comm, data, (&new(rows_and_columns), ranks), plan).is_ok()
     };
     let work = Work { blocks: &costs, width, batch: job.experts.batch, slices };
     Ok(new(choose(&work, ranks, &NETWORK, &Machine::host(threads), &fits)))

@@ -196,7 +196,8 @@ impl<D: Device> State<'_, D> {
         let (layouts, owners) = (std::mem::take(layouts), owners.clone());
         let counts = layouts.iter().flat_map(|layout| &layout.experts);
         let small = counts.eq(&self.setting.small_experts())
-            && (self.standing.round == 0 || *self.setting.data.experts != self.setting.small_experts());
+            && (self.standing.round == 0
+                || *self.setting.data.experts != self.setting.small_experts());
         let anew = self.setting.owners(&layouts, small);
         let experts = Experts { layouts, owners, parameters: std::mem::take(parameters) };
         model.experts = hand_over(self.setting.comm, experts, anew);
