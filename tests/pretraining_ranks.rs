@@ -107,7 +107,7 @@ fn numbers_that_are_not_finite_end_all_ranks() {
     let deep = "{dense=64,activation=\"relu\"},".repeat(9);
     let error = |name: &str, learners: usize| {
         let command = scratch.train(name, learners).arg("--set").arg("pretrain.learning_rate=1e6");
-        let command = command.arg("--set").arg(&format!("model.shared=[{deep}{{gating=true}}]"));
+        let command = command.arg("--set").arg(format!("model.shared=[{deep}{{gating=true}}]"));
         let text = command.within(60).arg("--comm").arg("threads=5").fails_with(7);
         let line = text.lines().find(|line| line.contains("found NaN or infinity"));
         line.unwrap_or_else(|| panic!("{text}")).to_string()
