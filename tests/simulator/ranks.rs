@@ -55,8 +55,8 @@ fn look(world: &World, rank: usize) {
     });
 }
 
-/// Bytes of flags and digest, of a code, and of the crc32c behind each.
-const BOUNDARY: usize = 8;
+/// Bytes of flags and two digests, of a code, and of the crc32c behind each.
+const BOUNDARY: usize = 12;
 const CODE: usize = 1;
 const SEAL: usize = 4;
 
