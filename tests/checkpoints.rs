@@ -106,10 +106,14 @@ fn a_run_goes_on_with_the_same_bits_wherever_it_stops() {
     for (number, more) in SOLVERS.into_iter().enumerate() {
         let mut job = job(&folder.path().join("data"), more, "");
         let path = |name: &str| folder.path().join(format!("{number}-{name}"));
-        let began = std::time::Instant::now();
-        let expected = start(&job, &path("whole"), 1, None);
-        let whole = began.elapsed();
-        assert!(expected.0);
+        // The shorter of two, so that nothing else here makes stops come late.
+        let timed = ["whole", "again"].map(|name| {
+            let began = std::time::Instant::now();
+            (start(&job, &path(name), 1, None), began.elapsed())
+        });
+        let whole = timed[0].1.min(timed[1].1);
+        let [expected, again] = timed.map(|one| one.0);
+        assert!(expected.0 && again == expected);
         let (mut starts, mut stops) = (0, 0);
         for seed in 0..6 {
             let mut draw = Stream::new(seed, Purpose::PlantedRows, 1 << 40 | number as u64);

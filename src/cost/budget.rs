@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::memory::{ClassBlocks, Conditions, PhaseBytes, Ranks, Sizes};
+use super::memory::{ClassBlocks, Conditions, PhaseBytes, Sizes};
+use super::ranks::Ranks;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
 use crate::job::Job;

@@ -10,7 +10,7 @@
 use super::budget::GIB;
 use super::device_classes::HeldBytes;
 use super::device_sizes::Sizes;
-use super::memory::Ranks;
+use super::ranks::Ranks;
 use crate::device::gpu::{Bounds, LOGITS_BYTES, VISIT_ROWS};
 use crate::device::slices::vectors_of;
 use crate::error::{Error, Exit, Result};

@@ -1,7 +1,7 @@
 //! Sizes that the plan of a device's memory is made of (`device_memory.rs`).
 
 use super::device_classes::{ClassBytes, HeldBytes};
-use super::memory::Ranks;
+use super::ranks::Ranks;
 use crate::device::gpu::cut::{Extent, bytes_of, cut, largest};
 use crate::device::gpu::{PASS_ROWS, VISIT_ROWS};
 use crate::device::slices::vectors_of;

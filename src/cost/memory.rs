@@ -28,6 +28,7 @@
 use super::column::InColumn;
 use super::grid::NETWORK;
 use super::network;
+use super::ranks::Ranks;
 use crate::comm::SEAL;
 use crate::device::Dropout;
 use crate::device::slices::vectors_of;
@@ -39,12 +40,11 @@ use crate::job::Job;
 use crate::kernel::matrix::stride_of;
 use crate::kernel::mixture::layout::Layout;
 use crate::kernel::vector::LANES;
-use crate::model;
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
 use crate::model::features::{FRAMES_MAX, TILE_FRAMES};
 use crate::optim::Solver;
-use crate::partition::{Blocks, Columns, Grid, OwnedBlocks, Owners, groups};
+use crate::partition::{Blocks, Columns, groups};
 
 const FLOAT: usize = size_of::<f32>();
 /// Numbers of scores of a class block that are held at once under a limit: 4 MiB.
@@ -53,40 +53,6 @@ const SCORES_LIMITED: usize = 1 << 20;
 const ROW_RECORD: usize = SEAL + 8 + 16;
 /// Bytes by which a row is planned in three windows, and found in one.
 const ROW_PLANS: usize = 3 * (8 + 4) + 12;
-
-/// Who owns what, on ranks that need not be there.
-#[derive(Clone, Copy)]
-pub(crate) struct Ranks<'a> {
-    /// Rows in row blocks.
-    pub(crate) train: OwnedBlocks<'a>,
-    pub(crate) validation: Option<OwnedBlocks<'a>>,
-    /// Who owns which of so many things that are dealt.
-    pub(crate) deal: &'a dyn Fn(usize) -> Owners,
-    /// The same in pretraining, which may run on some of the ranks.
-    pub(crate) deal_small: &'a dyn Fn(usize) -> Owners,
-    /// The grid that holds class blocks, and what its ranks take; None: they are dealt.
-    pub(crate) grid: Option<(&'a Grid, &'a [usize])>,
-}
-
-impl Ranks<'_> {
-    /// Who holds and owns which class blocks.
-    pub(super) fn columns(&self, layouts: &[Layout]) -> Columns {
-        match self.grid {
-            Some((grid, shares)) => grid.deal(&model::parameters(layouts), shares),
-            None => alone((self.deal)(layouts.len())),
-        }
-    }
-
-    /// The same in pretraining.
-    pub(super) fn small_columns(&self, layouts: &[Layout]) -> Columns {
-        alone((self.deal_small)(layouts.len()))
-    }
-}
-
-/// Each owner has what it owns alone.
-fn alone(owners: Owners) -> Columns {
-    Columns { of_column: owners.clone(), owners }
-}
 
 /// What a phase takes beside activations at rest, and whose activations rest meanwhile.
 pub(super) struct PhaseBytes {

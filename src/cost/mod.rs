@@ -14,6 +14,7 @@ pub mod memory;
 pub mod network;
 pub(crate) mod parts;
 pub(crate) mod pretraining;
+pub(crate) mod ranks;
 pub mod traffic;
 
 use crate::partition::Owners;

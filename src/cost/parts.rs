@@ -2,7 +2,8 @@
 //! how many parts pass them at once.
 
 use super::budget::{limit_of, too_little};
-use super::memory::{ClassBlocks, Conditions, Ranks, Sizes};
+use super::memory::{ClassBlocks, Conditions, Sizes};
+use super::ranks::Ranks;
 use crate::comm::SEAL;
 use crate::error::Result;
 use crate::flow::experts_travel::AHEAD;

@@ -53,8 +53,8 @@ const LENGTH: usize = 8;
 const ROW_HEAD: usize = 8;
 /// Bytes of the part of a rank in a window beside its rows: how long its next one is, and a seal.
 const PART_HEAD: usize = 4 + SEAL;
-/// Bytes of what ranks tell each other at a boundary: flags, and digests of the shared layers and of
-/// the class blocks that others have, too.
+/// Bytes of what ranks tell each other at a boundary: flags, and digests of the shared layers and
+/// of the class blocks that others have, too.
 const BOUNDARY: usize = 12;
 /// Variables of a class block whose gradients are clipped each by itself: gates, experts, biases.
 const NORMS: usize = 3;

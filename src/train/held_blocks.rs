@@ -3,6 +3,7 @@
 //! as somebody looks at them.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::device::{ClassBlock, Device, Solving};
@@ -38,8 +39,21 @@ pub(crate) fn show<D: Device, S: Solving>(
     blocks: &D::Blocks<S>,
     experts: &mut Experts,
 ) -> Result<()> {
+    show_run(device, blocks, 0..experts.own().len(), experts)
+}
+
+/// The same where the own ones are a run of those that the device has.
+///
+/// # Errors
+/// The device is lost.
+pub(crate) fn show_run<D: Device, S: Solving>(
+    device: &D,
+    blocks: &D::Blocks<S>,
+    own: Range<usize>,
+    experts: &mut Experts,
+) -> Result<()> {
     hide(experts);
-    let weights = (0..experts.own().len()).map(|index| device.weights(blocks, index));
+    let weights = own.map(|index| device.weights(blocks, index));
     experts.parameters = weights.collect::<Result<_>>()?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::Plan;
 use crate::cost::device_memory::DevicePlan;
 use crate::cost::grid::{Machine, NETWORK, Work, choose, parts};
-use crate::cost::memory::Ranks;
+use crate::cost::ranks::Ranks;
 use crate::data::Kind;
 use crate::device::Host;
 use crate::error::{Error, Exit, Result};
@@ -60,6 +60,18 @@ pub(super) fn planned(comm: &Comm, job: &Job, data: &Data, ranks: (&Grid, usize)
     comm.agree(plan)
 }
 
+/// Whether ranks that are a grid, of which so many pretrain, keep to the byte budget.
+pub(super) fn fit(
+    comm: &Comm,
+    job: &Job,
+    (data, shape): (&Data, &Shape),
+    ranks: (&Grid, usize),
+) -> bool {
+    let plan = |ranks: &Ranks| Plan::new(job, shape, &data.experts, ranks, 0..comm.size()).is_ok();
+    // Without a budget any plan does.
+    job.run.memory_gib == 0.0 || with_ranks(comm, data, ranks, plan)
+}
+
 /// What a job on these data takes of this rank's device, of which that may take `limit` bytes.
 ///
 /// # Errors
@@ -72,7 +84,7 @@ fn device_plan(setting: &Setting, data: &Data, limit: usize) -> Result<DevicePla
 }
 
 /// What `work` finds of these ranks, a grid of which so many pretrain, by what each of them owns.
-pub(super) fn with_ranks<T>(
+fn with_ranks<T>(
     comm: &Comm,
     data: &Data,
     (grid, learners): (&Grid, usize),
@@ -129,13 +141,7 @@ pub(crate) fn grid(
     }
     let width = shape.shared_layers().outputs();
     let costs = parameters(&layouts(&data.experts, shape.dummy, width, shape.class_blocks));
-    let fits = |rows_and_columns| {
-        let plan = |ranks: &Ranks| {
-            Plan::new(job, shape, &data.experts, ranks, 0..ranks.train.owners.ranks())
-        };
-        job.run.memory_gib == 0.0
-            || with_ranks(comm, data, (&new(rows_and_columns), ranks), plan).is_ok()
-    };
+    let fits = |rows_and_columns| fit(comm, job, (data, shape), (&new(rows_and_columns), ranks));
     let work = Work { blocks: &costs, width, batch: job.experts.batch, slices };
     Ok(new(choose(&work, ranks, &NETWORK, &Machine::host(threads), &fits)))
 }
@@ -171,7 +177,8 @@ impl<'a> Setting<'a> {
         // The least of all ranks' threads is the largest of what is left out.
         let threads = !comm.max(!(job.run.threads as u64)) as usize;
         let grid = comm.agree(grid(comm, job, (&data, &shape), threads))?;
-        same_on_all(comm, Exit::Usage, "run.grid", &format!("{} rows", grid.rows()))?;
+        let told = format!("{} x {}", grid.rows(), grid.columns());
+        same_on_all(comm, Exit::Usage, "run.grid", &told)?;
         let learners = Learners::new(comm, learners_of(comm, job, &data, &grid));
         let plan = planned(comm, job, &data, (&grid, learners.count()))?;
         let place = if plan.scratch() { ", activations in a scratch file" } else { "" };

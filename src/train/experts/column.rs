@@ -9,8 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::early_stopping::EarlyStopping;
-use super::held::{ByBatches, Held, put_record};
-use crate::comm::crc32c_by;
+use super::held::{ByBatches, Held, put_record, take_all};
 use crate::device::slices::totals;
 use crate::device::{Apart, Batch, ClassBlock, Device, Learn, MiniBatches, Pace, Slices, Solving};
 use crate::error::Result;
@@ -23,7 +22,8 @@ use crate::optim::MiniBatchSolver;
 use crate::packed::{put, take};
 use crate::partition::Owners;
 use crate::train::first_error::FirstError;
-use crate::train::held_blocks::hide;
+use crate::train::held_blocks::{hide, show_run};
+use crate::train::watch::digest;
 
 /// The column that this rank stands in, and what it holds of a model.
 pub(crate) struct InColumn {
@@ -228,10 +228,7 @@ impl<D: Device> ColumnBlocks<D> {
 
 impl<D: Device> Held<D> for ColumnBlocks<D> {
     fn show(&self, device: &D, experts: &mut Experts) -> Result<()> {
-        hide(experts);
-        let weights = self.column.own().map(|index| device.weights(&self.blocks, index));
-        experts.parameters = weights.collect::<Result<_>>()?;
-        Ok(())
+        show_run(device, &self.blocks, self.column.own(), experts)
     }
 
     fn class_losses(&mut self, device: &mut D) -> Result<Vec<Vec<f64>>> {
@@ -262,11 +259,7 @@ impl<D: Device> Held<D> for ColumnBlocks<D> {
     }
 
     fn take_losses(&mut self, device: &mut D, experts: &mut Experts, losses: &[f64]) -> Result<()> {
-        for (index, stopping) in self.stopping.iter_mut().enumerate() {
-            let layout = &self.column.layouts[index];
-            let weights = device.weights(&self.blocks, index)?;
-            stopping.take(layout, &losses[layout.classes.clone()], &weights);
-        }
+        take_all(device, (&self.blocks, &self.column.layouts), &mut self.stopping, losses)?;
         self.put_back(device, experts, false)?;
         for (index, stopping) in self.stopping.iter().enumerate() {
             let all = stopping.all().iter().all(|stopped| *stopped);
@@ -308,11 +301,11 @@ impl<D: Device> Held<D> for ColumnBlocks<D> {
     }
 
     fn copies(&self, device: &D, threads: usize) -> Result<Option<u32>> {
-        let digest = |index| {
+        let of = |index| {
             let weights = device.weights(&self.blocks, index)?;
-            Ok(crc32c_by(threads, bytemuck::cast_slice(&weights)).to_le_bytes())
+            Ok(digest(threads, &weights).to_le_bytes())
         };
-        let digests = (0..self.column.layouts.len()).map(digest).collect::<Result<Vec<_>>>()?;
+        let digests = (0..self.column.layouts.len()).map(of).collect::<Result<Vec<_>>>()?;
         Ok(Some(crc32c::crc32c(&digests.concat())))
     }
 }

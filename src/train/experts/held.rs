@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::early_stopping::EarlyStopping;
 use crate::device::{ByEpoch, Device, Learn, MiniBatches, Pace, Solving};
 use crate::error::Result;
+use crate::model::Layout;
 use crate::model::experts::Experts;
 use crate::packed::{put, put_fields};
 use crate::train::held_blocks::{hide, put_block, show};
@@ -108,11 +109,7 @@ impl<D: Device, S: ByEpoch> Held<D> for LearningBlocks<D, S> {
     }
 
     fn take_losses(&mut self, device: &mut D, experts: &mut Experts, losses: &[f64]) -> Result<()> {
-        for (index, stopping) in self.stopping.iter_mut().enumerate() {
-            let layout = &experts.own_layouts()[index];
-            let weights = device.weights(&self.blocks, index)?;
-            stopping.take(layout, &losses[layout.classes.clone()], &weights);
-        }
+        take_all(device, (&self.blocks, experts.own_layouts()), &mut self.stopping, losses)?;
         self.put_back(device, experts, false)?;
         for (index, stopping) in self.stopping.iter().enumerate() {
             device.end(&mut self.blocks, index, &stopping.all())?;
@@ -145,6 +142,20 @@ impl<D: Device> ByBatches<D> for LearningBlocks<D, MiniBatches> {
     fn end_epoch(&mut self, device: &mut D, tolerance: f64) -> Result<()> {
         device.end_epoch(&mut self.blocks, tolerance)
     }
+}
+
+/// Has the early stopping of each of these blocks take its classes' losses, with its weights.
+pub(super) fn take_all<D: Device, S: Solving>(
+    device: &D,
+    (blocks, layouts): (&D::Blocks<S>, &[Layout]),
+    stopping: &mut [EarlyStopping],
+    losses: &[f64],
+) -> Result<()> {
+    for (index, (stopping, layout)) in stopping.iter_mut().zip(layouts).enumerate() {
+        let weights = device.weights(blocks, index)?;
+        stopping.take(layout, &losses[layout.classes.clone()], &weights);
+    }
+    Ok(())
 }
 
 /// Writes what a checkpoint holds of a class block: the fields of a `BlockRecord`.

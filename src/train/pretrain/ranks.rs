@@ -5,19 +5,18 @@
 use std::rc::Rc;
 
 use crate::comm::Comm;
-use crate::cost::budget::Plan;
 use crate::cost::grid::{Machine, NETWORK};
 use crate::cost::pretraining::{MiniBatchWork, pretraining_ranks};
 use crate::flow::grid::Lanes;
 use crate::job::Job;
-use crate::model::Layout;
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
 use crate::model::features::FRAMES_MAX;
+use crate::model::parameters;
 use crate::model::shared::SharedLayers;
 use crate::partition::{Blocks, Grid, Owners, groups};
 use crate::train::Data;
-use crate::train::setting::{shape_of, with_ranks};
+use crate::train::setting::{fit, shape_of};
 
 /// The ranks that pretrain, among all.
 #[derive(Clone)]
@@ -93,7 +92,7 @@ pub(crate) fn learner_count(
             let layers = shape.shared_layers();
             let small = vec![job.pretrain.experts; shape.class_count];
             let cut = layouts(&small, shape.dummy, layers.outputs(), shape.class_blocks);
-            let blocks: Vec<usize> = cut.iter().map(Layout::parameters).collect();
+            let blocks = parameters(&cut);
             let most = groups(job.pretrain.batch, job.pretrain.groups);
             let work = MiniBatchWork {
                 blocks: &blocks,
@@ -112,11 +111,7 @@ pub(crate) fn learner_count(
 /// The same on the ranks that are there, alike on all. Collective.
 pub(crate) fn learners_of(comm: &Comm, job: &Job, data: &Data, grid: &Grid) -> usize {
     let shape = shape_of(job, data);
-    let fits = |count: usize| {
-        with_ranks(comm, data, (grid, count), |ranks| {
-            Plan::new(job, &shape, &data.experts, ranks, 0..comm.size()).is_ok()
-        })
-    };
+    let fits = |count: usize| fit(comm, job, (data, &shape), (grid, count));
     let rows = (data.train.rows(), data.train.blocks.len());
     let own = learner_count(job, &shape, rows, comm.size(), &fits);
     // Ranks may have different numbers of threads.
