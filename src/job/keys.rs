@@ -209,9 +209,9 @@ keys! {
         /// Shares of rows and class blocks that ranks own: equal, or by what each computes a
         /// second, measured before the run and between its steps.
         balance: String = "equal", BALANCES, "", Execution;
-        /// Ranks as a grid for the expert step: "RxC" are R rows, at most experts.row_slices, each of
-        /// which takes some slices of every mini-batch, and C columns, which share the class blocks
-        /// out; ranks left over hold rows only. auto: least time by a model of the machine.
+        /// Ranks as a grid for the expert step: "RxC" are R rows, at most experts.row_slices, each
+        /// of which takes some slices of every mini-batch, and C columns, which share the class
+        /// blocks out; ranks left over hold rows only. auto: least time by a model of the machine.
         grid: String = "auto", Takes::Grid, "", Execution;
         /// What ranks compute with; auto: a GPU each where a node has one for every rank, else the
         /// processor (host).
