@@ -32,6 +32,8 @@ pub fn run(seed: u64) -> Result<(), String> {
     let stop = (When::Point(draws.below(POINTS) as u64), What::Stop(draws.below(ranks)));
     let session = Session {
         ranks,
+        grid: None,
+        learners: ranks,
         every: 0,
         minutes: 0.0,
         stays: [0, 50, 95][draws.below(3)],

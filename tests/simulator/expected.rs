@@ -35,8 +35,9 @@ row_blocks = 5
 class_blocks = 3
 ";
 
-/// What is set beside that, and the SHA-256 of the weights that an undisturbed run comes to.
-const KINDS: &[(&[&str], &str)] = &[
+/// What is set beside that, the most rows of a grid that it can be on, and the SHA-256 of the
+/// weights that an undisturbed run comes to.
+const KINDS: &[(&[&str], usize, &str)] = &[
     (
         &[
             "data.validation_fraction=0.4",
@@ -48,6 +49,7 @@ const KINDS: &[(&[&str], &str)] = &[
             "experts.dropout=0.2",
             "shared.iterations=2",
         ],
+        1,
         "69c82a0e964a812b9b4e15773de1bf2a064a37ade0edf6bca709e168d9941cd6",
     ),
     (
@@ -60,6 +62,7 @@ const KINDS: &[(&[&str], &str)] = &[
             "shared.iterations=1",
             "rounds.patience=1",
         ],
+        1,
         "d61c577ff46e2027dc2ee2b6c256e30f25c6a76b5c9ea255dd1554d1a152557d",
     ),
     (
@@ -70,6 +73,7 @@ const KINDS: &[(&[&str], &str)] = &[
             "shared.solver=\"adam\"",
             "shared.iterations=2",
         ],
+        1,
         "e31181c0d1f261525c82c83045a497a284d4c73de49492825efd1347a524ec62",
     ),
     (
@@ -83,7 +87,37 @@ const KINDS: &[(&[&str], &str)] = &[
             "model.initial_biases=\"frequency\"",
             "shared.iterations=1",
         ],
+        1,
         "477566efdcd480b010b330eedf7b70e263cdc840d82d31f91e83f76f24401b8d",
+    ),
+    (
+        &[
+            "data.validation_fraction=0.4",
+            "pretrain.epochs=2",
+            "experts.row_slices=4",
+            "experts.solver=\"adam\"",
+            "experts.patience=1",
+            "experts.averaging=0.9",
+            "experts.dropout=0.2",
+            "experts.negatives=0.4",
+            "shared.iterations=1",
+        ],
+        4,
+        "b887d167935f1a68b364574500b19d6d5deb77725ba34fd8dc073207063a0f88",
+    ),
+    (
+        &[
+            "data.validation_fraction=0.4",
+            "pretrain.epochs=1",
+            "experts.row_slices=3",
+            "experts.solver=\"adagrad\"",
+            "experts.class_patience=1",
+            "experts.restart=false",
+            "experts.tolerance=0.02",
+            "shared.iterations=1",
+        ],
+        3,
+        "6eb86520e192d135bb2cd57782d5c96865ef395c4e4b69763dc5d9040f2f45c8",
     ),
 ];
 
@@ -122,7 +156,7 @@ impl Jobs {
         fs::write(&file, JOB.replace("TRAIN", glob.to_str().expect("UTF-8"))).expect("a file");
         let mut jobs = Jobs { file, expected: Vec::new(), sizes: Vec::new(), scratch };
         let mut wrong = Vec::new();
-        for (kind, (_, weights)) in KINDS.iter().enumerate() {
+        for (kind, (_, rows_max, weights)) in KINDS.iter().enumerate() {
             jobs.expected.push(Arc::default());
             let plan = Plan::undisturbed(kind, 1);
             let (found, size) = match run(&jobs, 0, &plan, Plant::Nothing, false) {
@@ -136,7 +170,7 @@ impl Jobs {
                 ));
             }
             jobs.expected[kind] = Arc::new(found);
-            jobs.sizes.push(size);
+            jobs.sizes.push(Size { rows_max: *rows_max, ..size });
         }
         assert!(
             wrong.is_empty(),
@@ -144,6 +178,11 @@ impl Jobs {
             wrong.join("\n")
         );
         jobs
+    }
+
+    /// Those that can be on grids of several rows.
+    pub fn in_columns(&self) -> Vec<usize> {
+        (0..KINDS.len()).filter(|kind| KINDS[*kind].1 > 1).collect()
     }
 
     /// What is set beside the job file.

@@ -91,7 +91,7 @@ fn a_column_leaves_at_the_same_turn_on_all_ranks() {
     assert!(found, "a rank that leaves a column by itself");
 }
 
-/// Schedules 1, 2, ... of `make simulate`; 200 in `make test`. SEED names one, whose points are
+/// Schedules 1, 2, ... of `make simulate`; 300 in `make test`. SEED names one, whose points are
 /// printed one by one.
 #[test]
 fn schedules_end_as_undisturbed_runs() {
@@ -99,7 +99,7 @@ fn schedules_end_as_undisturbed_runs() {
     let (mut counts, mut failures) = (Counts::default(), Vec::new());
     let one = number("REELSCALE_SIMULATE_SEED");
     let first = one.or(number("REELSCALE_SIMULATE_FIRST")).unwrap_or(1);
-    let many = one.map_or(number("REELSCALE_SIMULATE").unwrap_or(200), |_| 1);
+    let many = one.map_or(number("REELSCALE_SIMULATE").unwrap_or(300), |_| 1);
     for seed in first..first + many {
         let plan = Plan::new(seed, &jobs.sizes);
         match schedule::run(&jobs, seed, &plan, Plant::Nothing, one.is_some()) {
@@ -157,10 +157,27 @@ fn killed() -> impl Iterator<Item = Plan> {
 fn finds(jobs: &Jobs, plant: &Plant) -> Option<(u64, String)> {
     let drawn = |seed| (seed, Plan::new(seed, &jobs.sizes));
     let killed = killed().map(|plan| (0, plan));
-    let mut all = (1..=5).map(drawn).chain(killed).chain((6..=UNTIL_FOUND).map(drawn));
+    let all = (1..=5).map(drawn).chain(killed).chain((6..=UNTIL_FOUND).map(drawn));
+    finds_among(jobs, plant, all)
+}
+
+fn finds_among(
+    jobs: &Jobs,
+    plant: &Plant,
+    mut all: impl Iterator<Item = (u64, Plan)>,
+) -> Option<(u64, String)> {
     all.find_map(|(seed, plan)| {
         let failure = schedule::run(jobs, seed, &plan, plant.clone(), false).err()?;
         Some((seed, failure.text))
+    })
+}
+
+/// Schedules on grids of several rows.
+fn in_columns(jobs: &Jobs) -> impl Iterator<Item = (u64, Plan)> {
+    let kinds = jobs.in_columns();
+    (1..=UNTIL_FOUND).map(move |seed| {
+        let kind = kinds[seed as usize % kinds.len()];
+        (seed, Plan::in_column(seed, kind, jobs.sizes[kind]))
     })
 }
 
@@ -180,6 +197,43 @@ fn ranks_that_do_not_agree_are_found() {
     ] {
         let found = finds(&jobs, &plant).unwrap_or_else(|| panic!("{plant:?} isn't found"));
         println!("{plant:?}: schedule {}: {}", found.0, found.1);
+    }
+}
+
+/// Ranks that share class blocks come to the weights of one rank.
+#[test]
+fn grids_end_as_one_rank() {
+    let jobs = jobs();
+    for kind in jobs.in_columns() {
+        for (ranks, grid) in [(1, (1, 1)), (2, (2, 1)), (3, (3, 1)), (3, (2, 1)), (4, (2, 2))] {
+            let mut plan = Plan::undisturbed(kind, ranks);
+            plan.sessions[0].grid = Some(grid);
+            let ended = schedule::run(&jobs, 0, &plan, Plant::Nothing, false);
+            let ended = ended.unwrap_or_else(|failure| panic!("{failure}"));
+            println!("job {kind}, {grid:?} of {ranks}: {:?}", ended.size);
+        }
+    }
+    for (seed, plan) in in_columns(&jobs).take(20) {
+        let ended = schedule::run(&jobs, seed, &plan, Plant::Nothing, false);
+        ended.unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+/// Ranks of a column that don't have the same, or don't do the same.
+#[test]
+fn what_differs_in_a_column_is_found() {
+    let jobs = jobs();
+    for (plant, expected) in [
+        (Plant::CopyDiffers, "exit 7: "),
+        (Plant::WeightsDamaged, "exit 8: "),
+        (Plant::SumsDamaged, "exit 8: "),
+        (Plant::VotesAlone, ""),
+        (Plant::VoteIgnored, ""),
+    ] {
+        let found = finds_among(&jobs, &plant, in_columns(&jobs));
+        let (seed, text) = found.unwrap_or_else(|| panic!("{plant:?} isn't found"));
+        println!("{plant:?}: schedule {seed}: {text}");
+        assert!(text.contains(expected), "{plant:?}: {text}");
     }
 }
 

@@ -53,6 +53,10 @@ impl What {
 #[derive(Clone, Debug)]
 pub struct Session {
     pub ranks: usize,
+    /// Rows and columns of `run.grid`; None: auto.
+    pub grid: Option<(usize, usize)>,
+    /// `pretrain.ranks`: how many of them pretrain, at most.
+    pub learners: usize,
     /// `checkpoint.every` and `checkpoint.minutes`.
     pub every: usize,
     pub minutes: f64,
@@ -75,9 +79,11 @@ pub struct Plan {
     pub sessions: Vec<Session>,
 }
 
-/// About the points and calls of the disk of a start that runs to its end.
+/// What a start of a job can be: on grids of so many rows at most, and about the points and calls
+/// of the disk of one that runs to its end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
+    pub rows_max: usize,
     pub points: u64,
     pub disk_calls: u64,
 }
@@ -94,6 +100,21 @@ impl Plan {
         Plan { kind, sessions }
     }
 
+    /// A schedule of a job whose first start is on a grid of several rows, and is told to stop.
+    pub fn in_column(seed: u64, kind: usize, size: Size) -> Plan {
+        let mut draws = Draws::new(seed, Purpose::Plan, 1);
+        let mut stopped = Session::drawn(&mut draws, Size { rows_max: 1, ..size });
+        stopped.ranks = 2 + draws.below(RANKS_MAX - 1);
+        let rows = 2 + draws.below(size.rows_max.min(stopped.ranks) - 1);
+        stopped.grid = Some((rows, 1 + draws.below(stopped.ranks / rows)));
+        stopped.slow = stopped.slow.map(|rank| rank % stopped.ranks);
+        let points = size.points * stopped.ranks as u64 * stopped.polls();
+        let stop = What::Stop(draws.below(stopped.ranks));
+        stopped.events = vec![(When::Point(draws.below(points as usize) as u64), stop)];
+        let last = Session { events: Vec::new(), ..Session::drawn(&mut draws, size) };
+        Plan { kind, sessions: vec![stopped, last] }
+    }
+
     /// A kill at that moment, and a start that goes on from there.
     pub fn killed(kind: usize, when: When) -> Plan {
         let mut plan = Plan::undisturbed(kind, 2);
@@ -106,8 +127,10 @@ impl Plan {
     /// Nothing but one start on `ranks` ranks.
     pub fn undisturbed(kind: usize, ranks: usize) -> Plan {
         let (every, minutes, stays, slow, pace) = (0, 0.0, 90, None, 0.01);
+        let (grid, learners) = (None, ranks);
         let (events, damaged) = (Vec::new(), false);
-        let session = Session { ranks, every, minutes, stays, slow, pace, events, damaged };
+        let session =
+            Session { ranks, grid, learners, every, minutes, stays, slow, pace, events, damaged };
         Plan { kind, sessions: vec![session] }
     }
 }
@@ -115,10 +138,14 @@ impl Plan {
 impl Session {
     fn drawn(draws: &mut Draws, size: Size) -> Session {
         let ranks = draws.weighted(&[(1, 2), (2, 3), (3, 3), (RANKS_MAX, 2)]);
+        let rows = 1 + draws.below(size.rows_max.min(ranks));
+        let grid = (rows, 1 + draws.below(ranks / rows));
         let slow = draws.happens(1, 4).then(|| draws.below(ranks));
         let every = draws.one_of(&[0, 0, 1, 2, 3, 7]);
         let mut session = Session {
             ranks,
+            grid: draws.happens(3, 4).then_some(grid),
+            learners: if draws.happens(1, 2) { ranks } else { 1 + draws.below(ranks) },
             every,
             minutes: draws.one_of(&[0.0, 0.02, 1.0]),
             stays: draws.one_of(&[50, 90, 90, 97]),
@@ -137,6 +164,11 @@ impl Session {
         session
     }
 
+    /// How many times as many points ranks have whose columns take turns, about.
+    fn polls(&self) -> u64 {
+        if self.grid.is_some_and(|grid| grid.0 > 1) { 3 } else { 1 }
+    }
+
     fn event(&self, draws: &mut Draws, size: Size) -> (When, What) {
         let (rank, full) = (draws.below(self.ranks), 1 + draws.below(30) as u64);
         let what = draws.weighted(&[
@@ -151,7 +183,7 @@ impl Session {
         ]);
         // Often at the disk, where moments differ most.
         let calls = size.disk_calls * if self.every > 0 { 3 } else { 1 };
-        let points = size.points * self.ranks as u64;
+        let points = size.points * self.ranks as u64 * self.polls();
         let at_disk = if what.is_fault() { 10 } else { 5 };
         let when = match what {
             _ if draws.happens(1, 5) => When::Renamed(1 + draws.below(12) as u64),

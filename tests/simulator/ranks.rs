@@ -10,7 +10,7 @@ use reelscale::internals::comm::{self, Backend, Buffers, Pending, StopFlag};
 
 use super::meeting::{Brought, Call, Seat, Ticket};
 use super::plan::When;
-use super::plant::Plant;
+use super::plant::{Plant, Site, change, is_agreement};
 use super::state::{Ending, Standing};
 use super::trace::Step;
 use super::world::{Ended, Place, World, is_rank};
@@ -24,6 +24,8 @@ struct Rank {
     place: Cell<Option<Place>>,
     /// Times that the group was split.
     splits: Cell<u64>,
+    /// Bytes of the first stretch of the weights that were gathered last.
+    stretch: Cell<usize>,
 }
 
 /// The communicator of a rank.
@@ -55,30 +57,10 @@ fn look(world: &World, rank: usize) {
     });
 }
 
-/// Bytes of flags and two digests, of a code, and of the crc32c behind each.
-const BOUNDARY: usize = 12;
-const CODE: usize = 1;
-const SEAL: usize = 4;
-
-/// Whether every rank brings so many bytes to an all-gather, and their seal.
-fn gathers(call: &Call, bytes: usize) -> bool {
-    let sealed = bytes + SEAL;
-    matches!(call, Call::AllGather { counts } if counts.iter().all(|count| *count == sealed))
-}
-
-/// Whether a collective is the one at which ranks agree to go on, to save or to stop.
-fn is_boundary(call: &Call, place: Place) -> bool {
-    place.file().ends_with("train/boundary.rs") && gathers(call, BOUNDARY)
-}
-
-/// Whether it is the first one of `Comm::agree`.
-fn is_agreement(call: &Call) -> bool {
-    gathers(call, CODE)
-}
-
 impl Rank {
     fn new(world: Arc<World>, seat: Seat, size: usize) -> Rank {
-        Rank { world, seat, size, place: Cell::new(None), splits: Cell::new(0) }
+        let (place, splits, stretch) = Default::default();
+        Rank { world, seat, size, place, splits, stretch }
     }
 
     /// Comes to a collective.
@@ -109,23 +91,13 @@ impl Rank {
     /// Whether a planted fault makes this rank leave out an all-gather.
     fn leaves_out(&self, call: &Call, mine: &[u8]) -> bool {
         match self.world.plant {
-            Plant::LeavesAlone => is_boundary(call, self.place()) && self.is_told(),
+            Plant::LeavesAlone => {
+                let site = Site::of(call, self.place(), self.size);
+                site == Some(Site::Boundary) && self.is_told()
+            }
             Plant::AgreesAlone => is_agreement(call) && mine[0] != 0,
             _ => false,
         }
-    }
-}
-
-/// What a planted fault makes of the flags at a boundary, on rank `own`.
-fn change(plant: &Plant, own: usize, all: &mut [u8]) {
-    for (rank, part) in all.chunks_mut(BOUNDARY + SEAL).enumerate() {
-        let (word, seal) = part.split_at_mut(BOUNDARY);
-        match plant {
-            Plant::OwnDue if own > 0 && rank == 0 => word[0] |= 2,
-            Plant::StopUnseen => word[0] &= !1,
-            _ => continue,
-        }
-        seal.copy_from_slice(&crc32c::crc32c(word).to_le_bytes());
     }
 }
 
@@ -136,7 +108,10 @@ struct Open {
     ticket: Option<Ticket>,
     call: comm::Call,
     buffers: Option<Buffers>,
-    at_boundary: bool,
+    /// Where a planted fault may change what comes, and the first stretch of the last weights.
+    site: Option<Site>,
+    size: usize,
+    stretch: usize,
 }
 
 impl Open {
@@ -172,8 +147,9 @@ impl Open {
         }
         state.meeting.part(ticket);
         drop(state);
-        if self.at_boundary {
-            change(&self.world.plant, ticket.seat.of_all, buffers.receive.bytes_mut());
+        if let Some(site) = self.site {
+            let (own, all) = ((ticket.seat.rank, self.size), buffers.receive.bytes_mut());
+            change(&self.world.plant, site, own, self.stretch, all);
         }
         buffers
     }
@@ -261,7 +237,10 @@ impl Backend for Rank {
             Call::AllGather { .. } => self.leaves_out(&named, send),
             _ => false,
         };
-        let at_boundary = is_boundary(&named, self.place());
+        let site = Site::of(&named, self.place(), self.size);
+        if let Some(Site::Weights(first)) = site {
+            self.stretch.set(first);
+        }
         let ticket = match left_out {
             false => Some(self.come(named, brought)),
             true => {
@@ -271,7 +250,8 @@ impl Backend for Rank {
             }
         };
         let (world, buffers) = (self.world.clone(), Some(buffers));
-        Box::new(Open { world, ticket, call, buffers, at_boundary })
+        let (size, stretch) = (self.size, self.stretch.get());
+        Box::new(Open { world, ticket, call, buffers, site, size, stretch })
     }
 
     fn group(&self, members: &[usize]) -> Rc<dyn Backend> {

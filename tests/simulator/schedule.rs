@@ -112,7 +112,7 @@ pub fn run(
         let (after, outcome) = schedule.after(number, session, state);
         trace = after.trace;
         held = Some(after.held);
-        size = Size { points: after.points, disk_calls: after.disk_calls };
+        size = Size { points: after.points, disk_calls: after.disk_calls, ..size };
         if let Err(text) = outcome {
             return Err(fail(text, &trace));
         }
@@ -175,6 +175,10 @@ impl Schedule<'_> {
 
     fn args(&self, session: &Session) -> Args {
         let mut overrides = self.jobs.overrides(self.plan.kind);
+        if let Some((rows, columns)) = session.grid {
+            overrides.push(format!("run.grid={rows}x{columns}"));
+        }
+        overrides.push(format!("pretrain.ranks={}", session.learners));
         overrides.push(format!("checkpoint.every={}", session.every));
         overrides.push(format!("checkpoint.minutes={:?}", session.minutes));
         Args {
