@@ -15,6 +15,7 @@ use common::reelscale;
 use common::tapped::{Tap, run_tapped};
 use model::{
     CASE, CLASSES, Case, Device, STEPS, WIDTH, alone, check, initial_weights, learned, on_rank,
+    swapped,
 };
 use reelscale::internals::comm::{Traffic, run_threads};
 use reelscale::internals::cost::traffic::{Moved, turn};
@@ -169,8 +170,7 @@ fn averages_and_chains_of_losses_are_gathered() {
             comm.rank() as u64,
         )?;
         let column = lanes.column().unwrap();
-        let averages = stretches.swap_averages(column);
-        let back = stretches.swap_averages(column);
+        let [averages, back] = [(); 2].map(|()| swapped(column, &mut stretches));
         assert!(back == device.weights, "swapped twice");
         let lanes_of: Vec<usize> =
             device.layouts.iter().map(|layout| 16 * layout.groups.len()).collect();

@@ -4,14 +4,18 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io;
+use std::panic::Location;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use common::shards;
+use reelscale::internals::checkpoint::Store;
 use reelscale::internals::comm::{Comm, run_threads};
 use reelscale::internals::data::Dataset;
 use reelscale::internals::device::Host;
+use reelscale::internals::disk::{Disk, DiskCall, DiskHook, Go};
 use reelscale::internals::flow::home_rows::HomeRows;
 use reelscale::internals::flow::own_rows::Room;
 use reelscale::internals::inference::scores::evaluate;
@@ -19,7 +23,8 @@ use reelscale::internals::job::Job;
 use reelscale::internals::model::experts::Experts;
 use reelscale::internals::partition::Grid;
 use reelscale::internals::report::Report;
-use reelscale::internals::train::{Data, plan, train};
+use reelscale::internals::train::{Checkpoints, Data, plan, train};
+use serde_json::json;
 
 thread_local! {
     /// The number of this thread: what it allocates counts for it, whoever frees it.
@@ -228,5 +233,64 @@ fn memory_is_what_was_planned() {
         println!("{rows} x {classes} x {features}: planned {planned}, measured {measured}");
         let share = planned as f64 / measured as f64;
         assert!((0.9..1.1).contains(&share), "planned {planned}, measured {measured} bytes");
+    }
+}
+
+/// Tells a run to stop once a checkpoint of it lasts.
+#[derive(Debug)]
+struct Stops(Arc<AtomicBool>);
+
+impl DiskHook for Stops {
+    fn around(&self, _: &DiskCall, _: &'static Location<'static>, go: Go) -> io::Result<()> {
+        go()
+    }
+
+    fn lasts(&self, _: &Path) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// So it is on ranks that share class blocks, which write checkpoints and go on from one: of the
+/// rank that holds most, what its own thread takes.
+#[test]
+fn memory_in_a_column_is_what_was_planned() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let folder = tempfile::tempdir().unwrap();
+    shards(folder.path(), 1000, 2048, 128);
+    for (ranks, grid, more, resumed) in [
+        (2, (2, 1), "solver = \"adam\"\n", false),
+        (4, (4, 1), "solver = \"adam\"\naveraging = 0.9\n", false),
+        (4, (2, 2), "class_patience = 1\n", false),
+        (5, (2, 2), "solver = \"adam\"\npatience = 1\n", false),
+        (4, (2, 2), "solver = \"adam\"\naveraging = 0.9\n", true),
+    ] {
+        let mut job = limited_job(folder.path(), 0.0, &format!("{more}row_slices = 4\n"));
+        job.run.grid = format!("{}x{}", grid.0, grid.1);
+        job.checkpoint.every = 2;
+        if resumed {
+            job.pretrain.epochs = 0;
+        }
+        let (planned, runs) = (AtomicUsize::new(0), tempfile::tempdir().unwrap());
+        let start = |comm: &Comm, disk: Disk| {
+            let data = Data::open(comm, &job).unwrap();
+            let grid = Grid::new(grid, 4, ranks, comm.rank());
+            planned.fetch_max(plan(comm, &job, &data, &grid).unwrap().peak, Relaxed);
+            let store = Store::new(runs.path().to_path_buf(), disk);
+            let often = job.checkpoint.clone();
+            let kept = Checkpoints::new(store, often, json!({}), json!(1), None);
+            train(comm, &job, data, &mut Report::new(None), Some(kept)).unwrap().done
+        };
+        if resumed {
+            let stops = |comm: &Comm| {
+                let disk = Disk::hooked(Arc::new(Stops(comm.stop_flag().clone())));
+                Ok(start(comm, disk))
+            };
+            assert_eq!(run_threads(ranks, stops).unwrap(), vec![false; ranks]);
+        }
+        let measured = peaks(ranks, |comm| assert!(start(comm, Disk::default())));
+        let (most, planned) = (measured.iter().copied().max().unwrap(), planned.into_inner());
+        println!("{grid:?} of {ranks}, {more:?}: planned {planned}, measured {measured:?}");
+        let share = planned as f64 / most as f64;
+        assert!((0.9..1.1).contains(&share), "planned {planned}, measured {most} bytes");
     }
 }

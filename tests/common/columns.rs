@@ -5,7 +5,7 @@ use reelscale::Result;
 use reelscale::internals::comm::Comm;
 use reelscale::internals::device::{Between, Pace, Part, Turn, Vote};
 use reelscale::internals::flow::column::{Column, Steps, Stretches, Whole};
-use reelscale::internals::flow::grid::Lanes;
+use reelscale::internals::flow::grid::{ColumnLanes, Lanes};
 use reelscale::internals::kernel::vector::Instructions;
 use reelscale::internals::model::Layout;
 use reelscale::internals::model::experts::layouts;
@@ -216,6 +216,15 @@ impl Device {
         }
         Ok((self.weights.clone(), whole))
     }
+}
+
+/// The weights of all blocks after they and averages were exchanged. Collective in the column.
+// The simulator's columns have none.
+#[allow(dead_code)]
+pub fn swapped(lanes: &ColumnLanes, stretches: &mut Stretches) -> Vec<Vec<f32>> {
+    let mut all = Vec::new();
+    stretches.swap_averages(lanes, &mut |_, weights| all.push(weights));
+    all
 }
 
 /// A column of all of `comm`'s ranks takes the case's turns, and what is left: weights of all ranks

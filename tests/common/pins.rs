@@ -61,22 +61,39 @@ impl Pin {
         shares: &[usize],
         device: impl Fn(&Comm) -> Result<D> + Sync,
     ) -> Pin {
+        Pin::of_ranks(shares, |comm, report| on_device(job, comm, device(comm)?, report))
+    }
+
+    /// The same of ranks that each train by themselves, and give the weights' digest.
+    pub fn of_ranks(
+        shares: &[usize],
+        train: impl Fn(&Comm, &mut Report) -> Result<String> + Sync,
+    ) -> Pin {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         let outcomes = run_threads(shares.len(), |comm| {
             comm.deal_in(shares.to_vec());
-            let data = Data::open(comm, job)?;
             let events = comm.is_root().then(|| Events::new(Disk::default(), &path));
             let mut report = Report::new(events);
-            let setting = Setting::new(comm, job, data)?;
-            let run = Run::begin(setting, device(comm)?, &mut report, None)?;
-            let trained = run.finish()?;
+            let weights = train(comm, &mut report)?;
             report.end();
-            Ok(weights(comm, &trained.annotator))
+            Ok(weights)
         });
         let weights = outcomes.unwrap().swap_remove(0);
         Pin::new(weights, &fs::read_to_string(&path).unwrap())
     }
+}
+
+/// Trains on a device; the digest of the weights. Collective.
+pub fn on_device<D: Device>(
+    job: &Job,
+    comm: &Comm,
+    device: D,
+    report: &mut Report,
+) -> Result<String> {
+    let setting = Setting::new(comm, job, Data::open(comm, job)?)?;
+    let trained = Run::begin(setting, device, report, None)?.finish()?;
+    Ok(weights(comm, &trained.annotator))
 }
 
 /// Every number of this name in a JSON text. Not by way of a JSON reader, which may round the last

@@ -13,6 +13,7 @@ mod declared;
 mod deferred;
 mod doctor;
 mod gpu;
+mod grids;
 mod lanes;
 mod memory;
 mod network;

@@ -59,6 +59,18 @@ impl Stretch {
 }
 
 impl Home {
+    /// How many numbers of the block each rank of the column steps.
+    fn counts(&self) -> Vec<usize> {
+        let ranks = self.parts.first().map_or(0, |home| home.stretches.len());
+        let of = |rank: usize| self.parts.iter().map(move |home| home.stretches[rank].len());
+        (0..ranks).map(|rank| of(rank).sum()).collect()
+    }
+
+    /// What it is called where what travels of it comes damaged.
+    fn named(&self, what: &str) -> String {
+        format!("{what} of the classes {:?}", self.layout.classes)
+    }
+
     /// So many vectors of the whole block, of what has come from each rank: part after part its
     /// stretch of each vector.
     fn assemble(&self, come: &mut [Taken], vectors: usize) -> Vec<Vec<f32>> {
@@ -74,6 +86,12 @@ impl Home {
     }
 }
 
+/// Each block of a column, with the rank that owns it.
+fn each(owners: &[Range<usize>]) -> impl Iterator<Item = (usize, usize)> {
+    let owners = owners.iter().enumerate();
+    owners.flat_map(|(owner, blocks)| blocks.clone().map(move |index| (owner, index)))
+}
+
 /// Numbers that are taken off one after the other.
 struct Taken<'a>(&'a [f32]);
 
@@ -86,30 +104,31 @@ impl<'a> Taken<'a> {
 }
 
 impl Stretches {
-    /// Exchanges weights and averages, where there are any, and gives the weights of all blocks as
-    /// they are now. Collective in the column.
-    pub fn swap_averages(&mut self, lanes: &ColumnLanes) -> Vec<Vec<f32>> {
+    /// Exchanges weights and averages, where there are any, and gives the weights of each block as
+    /// they are now to `put`, one after the other. Collective in the column.
+    pub fn swap_averages(&mut self, lanes: &ColumnLanes, put: &mut dyn FnMut(usize, Vec<f32>)) {
         for home in self.blocks.iter_mut().flat_map(|block| &mut block.parts) {
             home.own.swap();
         }
-        self.weights(lanes)
+        for index in 0..self.blocks.len() {
+            put(index, self.weights_of(lanes, index));
+        }
     }
 
     /// The weights of all blocks. Collective in the column.
     pub fn weights(&self, lanes: &ColumnLanes) -> Vec<Vec<f32>> {
-        let comm = &lanes.weights;
-        let gathered = self.blocks.iter().map(|block| {
-            let mine = block.parts.iter().flat_map(|home| home.own.weights.iter().copied());
-            let of = |rank: usize| block.parts.iter().map(move |home| home.stretches[rank].len());
-            let counts: Vec<usize> = (0..comm.size()).map(|rank| of(rank).sum()).collect();
-            let what = format!("weights of the classes {:?}", block.layout.classes);
-            let all = comm.start_all_gather_v(what, mine.collect(), &counts).wait();
-            let mut rest = Taken(&all);
-            let mut come: Vec<Taken> =
-                counts.iter().map(|count| Taken(rest.next(*count))).collect();
-            block.assemble(&mut come, 1).pop().expect("one vector")
-        });
-        gathered.collect()
+        (0..self.blocks.len()).map(|index| self.weights_of(lanes, index)).collect()
+    }
+
+    fn weights_of(&self, lanes: &ColumnLanes, index: usize) -> Vec<f32> {
+        let (comm, block) = (&lanes.weights, &self.blocks[index]);
+        let counts = block.counts();
+        let mut mine = Vec::with_capacity(counts[comm.rank()]);
+        block.parts.iter().for_each(|home| mine.extend_from_slice(&home.own.weights));
+        let all = comm.start_all_gather_v(block.named("weights"), mine, &counts).wait();
+        let mut rest = Taken(&all);
+        let mut come: Vec<Taken> = counts.iter().map(|count| Taken(rest.next(*count))).collect();
+        block.assemble(&mut come, 1).pop().expect("one vector")
     }
 
     /// Sets the weights of a block, the same on all ranks of the column, as steps go on from them.
@@ -142,7 +161,7 @@ impl Stretches {
     }
 
     /// The state of each block that `owners`, over this column's ranks, give to this one, put
-    /// together of what its ranks have. Collective in the column.
+    /// together of what its ranks have, block after block. Collective in the column.
     ///
     /// # Errors
     /// Exit 7 where what ranks count of a block differs: the memory or processor of one has a
@@ -150,53 +169,73 @@ impl Stretches {
     pub fn collect(&self, lanes: &ColumnLanes, owners: &[Range<usize>]) -> Result<Vec<Whole>> {
         let comm = &lanes.weights;
         let same = self.same_counts(lanes);
-        let parts = owners.iter().map(|blocks| {
-            let stretches = self.blocks[blocks.clone()].iter().flat_map(|block| &block.parts);
-            stretches.flat_map(|home| home.own.whole().take_vectors().concat()).collect()
-        });
-        let come: Vec<Vec<f32>> = comm.all_to_all(parts.collect());
-        let mut come: Vec<Taken> = come.iter().map(|numbers| Taken(numbers)).collect();
-        let own = self.blocks[owners[comm.rank()].clone()].iter().map(|block| {
+        let mut own = Vec::new();
+        for (owner, index) in each(owners) {
+            let block = &self.blocks[index];
             let mut whole = block.parts[0].own.whole();
             let vectors = whole.take_vectors().len();
-            whole.put_vectors(block.assemble(&mut come, vectors));
-            whole
-        });
-        let own = own.collect();
+            let counts = block.counts().iter().map(|count| vectors * count).collect::<Vec<_>>();
+            let mut mine = Vec::with_capacity(counts[comm.rank()]);
+            for home in &block.parts {
+                let vectors = home.own.whole().take_vectors();
+                vectors.iter().for_each(|vector| mine.extend_from_slice(vector));
+            }
+            let mut to = vec![0; comm.size()];
+            to[owner] = mine.len();
+            let from = if owner == comm.rank() { counts.clone() } else { vec![0; comm.size()] };
+            let longest = counts.into_iter().max().unwrap_or(0);
+            let what = block.named("states");
+            let come = comm.start_all_to_all_v(what, (&mine, &to), &from, longest).wait();
+            if owner == comm.rank() {
+                let mut rest = Taken(&come);
+                let mut come: Vec<Taken> =
+                    from.iter().map(|count| Taken(rest.next(*count))).collect();
+                whole.put_vectors(block.assemble(&mut come, vectors));
+                own.push(whole);
+            }
+        }
         same.map(|()| own)
     }
 
-    /// Takes the state of all blocks from their owners, each of which gives its own. Collective in
-    /// the column.
+    /// Takes the state of all blocks from their owners, each of which gives its own, block after
+    /// block. Collective in the column.
     pub fn restore(&mut self, lanes: &ColumnLanes, owners: &[Range<usize>], own: Vec<Whole>) {
         let comm = &lanes.weights;
         let scalars: Vec<Vec<u8>> = own.iter().map(Whole::scalars).collect();
         let scalars = comm.all_gather_any(&scalars.concat());
-        let mut parts = vec![Vec::new(); comm.size()];
-        for (block, mut whole) in self.blocks[owners[comm.rank()].clone()].iter().zip(own) {
-            let vectors = whole.take_vectors();
-            for home in &block.parts {
-                for (part, stretch) in parts.iter_mut().zip(&home.stretches) {
-                    for vector in &vectors {
-                        part.extend(taken(&home.part, &block.layout, stretch, vector));
+        let mut scalars: Vec<_> = scalars.into_iter().map(Cursor::new).collect();
+        let mut own = own.into_iter();
+        for (owner, index) in each(owners) {
+            let block = &mut self.blocks[index];
+            let scalars: Whole = packed::take(&mut scalars[owner]).expect("as its owner put it");
+            let vectors = scalars.clone().take_vectors().len();
+            let counts = block.counts().iter().map(|count| vectors * count).collect::<Vec<_>>();
+            let (mut mine, mut to) = (Vec::new(), vec![0; comm.size()]);
+            if owner == comm.rank() {
+                let vectors = own.next().expect("a state of each own block").take_vectors();
+                mine.reserve_exact(counts.iter().sum());
+                for rank in 0..comm.size() {
+                    for home in &block.parts {
+                        let of = |vector: &Vec<f32>| {
+                            taken(&home.part, &block.layout, &home.stretches[rank], vector)
+                        };
+                        vectors.iter().for_each(|vector| mine.extend(of(vector)));
                     }
                 }
+                to.clone_from(&counts);
             }
-        }
-        let come: Vec<Vec<f32>> = comm.all_to_all(parts);
-        for ((blocks, numbers), scalars) in owners.iter().zip(&come).zip(scalars) {
-            let (mut numbers, mut from) = (Taken(numbers), Cursor::new(scalars));
-            for block in &mut self.blocks[blocks.clone()] {
-                let scalars: Whole = packed::take(&mut from).expect("as its owner put it");
-                for home in &mut block.parts {
-                    let Stretch { weights, solver, average, .. } = &mut home.own;
-                    let mut whole = scalars.clone();
-                    let count = whole.take_vectors().len();
-                    whole.put_vectors(
-                        (0..count).map(|_| numbers.next(weights.len()).to_vec()).collect(),
-                    );
-                    Whole { solver: *solver, average: *average } = whole;
-                }
+            let mut from = vec![0; comm.size()];
+            from[owner] = counts[comm.rank()];
+            let longest = counts.into_iter().max().unwrap_or(0);
+            let what = block.named("states");
+            let come = comm.start_all_to_all_v(what, (&mine, &to), &from, longest).wait();
+            let mut numbers = Taken(&come);
+            for home in &mut block.parts {
+                let Stretch { weights, solver, average, .. } = &mut home.own;
+                let mut whole = scalars.clone();
+                let next = |_| numbers.next(weights.len()).to_vec();
+                whole.put_vectors((0..vectors).map(next).collect());
+                Whole { solver: *solver, average: *average } = whole;
             }
         }
     }

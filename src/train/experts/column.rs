@@ -334,10 +334,12 @@ impl<D: Device> ByBatches<D> for ColumnBlocks<D> {
         else {
             return Ok(());
         };
-        let all = stretches.swap_averages(lanes);
-        all.iter().enumerate().try_for_each(|(index, new)| {
-            device.change(&mut self.blocks, index, &mut |weights| weights.copy_from_slice(new))
-        })
+        let (blocks, mut first_error) = (&mut self.blocks, FirstError::none());
+        stretches.swap_averages(lanes, &mut |index, new| {
+            let put = &mut |weights: &mut [f32]| weights.copy_from_slice(&new);
+            first_error.keep(device.change(blocks, index, put));
+        });
+        first_error.outcome()
     }
 
     fn end_epoch(&mut self, device: &mut D, tolerance: f64) -> Result<()> {
