@@ -5,15 +5,18 @@
 mod common;
 
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use common::shards;
 use reelscale::internals::comm::{Comm, OrderedSum, Traffic, run_threads};
+use reelscale::internals::cost::grid::parts;
 use reelscale::internals::cost::traffic::{
-    Moved, Pretraining, Share, experts_travel, ordered_sum, pretraining, windows_travel,
+    ExpertEpoch, Moved, Pretraining, Share, experts, experts_travel, ordered_sum, pretraining,
+    windows_travel,
 };
 use reelscale::internals::data::Dataset;
-use reelscale::internals::device::Host;
+use reelscale::internals::device::{Host, Part};
 use reelscale::internals::flow::experts_travel::{AHEAD, visit_blocks};
 use reelscale::internals::flow::own_rows::{OwnRows, Room};
 use reelscale::internals::flow::windows::{Order, Travel};
@@ -23,7 +26,7 @@ use reelscale::internals::kernel::mixture::layout::Layout;
 use reelscale::internals::labels::Labels;
 use reelscale::internals::model::experts::{Experts, layouts};
 use reelscale::internals::model::spec::Dummy;
-use reelscale::internals::partition::{Blocks, Grid, Owners};
+use reelscale::internals::partition::{Blocks, Columns, Grid, Owners};
 use reelscale::internals::report::Report;
 use reelscale::internals::rng::{Permutation, Purpose};
 use reelscale::internals::train::{Data, train};
@@ -194,6 +197,94 @@ fn an_epoch_of_pretraining_moves_activations_and_their_gradients() {
                 blocks: &of_blocks,
             };
             pretraining(&epoch, rank)
+        });
+    }
+}
+
+/// The same of the expert step on grids.
+#[test]
+fn an_epoch_of_the_expert_step_on_a_grid_moves_rows_sums_and_weights() {
+    const BATCH: usize = 512;
+    const SLICES: usize = 12;
+    let folder = tempfile::tempdir().unwrap();
+    let infos = shards(folder.path(), ROWS, 600, WIDTH);
+    let mut labels = Labels::new();
+    Dataset::new(infos).unwrap().reader().labels(0..ROWS, &mut labels).unwrap();
+    let row_blocks = Blocks::even(ROWS, 256);
+    for (ranks, (rows, columns), averaging) in [
+        (1, (1, 1), 0.0),
+        (4, (1, 4), 0.9),
+        (3, (1, 2), 0.0),
+        (2, (2, 1), 0.9),
+        (4, (2, 2), 0.0),
+        (7, (3, 2), 0.9),
+        (8, (4, 2), 0.0),
+        (12, (12, 1), 0.9),
+        (16, (5, 3), 0.0),
+        (64, (12, 5), 0.9),
+    ] {
+        let job = |epochs: usize| {
+            let text = format!(
+                "[data]\ntrain = [\"{}/*.h5\"]\n[model]\nshared = [{{ dense = {WIDTH} }}]\n\
+                 [pretrain]\nepochs = 0\n[experts]\nbatch = {BATCH}\ncount = 2\n\
+                 epochs = {epochs}\nwindow = {}\nrow_slices = {SLICES}\nsolver = \"adam\"\n\
+                 averaging = {averaging:?}\n[shared]\niterations = 1\n[rounds]\ncount = 1\n\
+                 [run]\nthreads = 1\nclass_blocks = 7\ngrid = \"{rows}x{columns}\"\n",
+                folder.path().display(),
+                2 * BATCH
+            );
+            Job::parse(&text, "job", &[]).unwrap()
+        };
+        let (seed, shares) = (job(1).run.seed, vec![1; ranks]);
+        let layouts = Mutex::new(Vec::new());
+        let run = |epochs: usize| {
+            let job = job(epochs);
+            counted(&shares, |comm| {
+                let data = Data::open(comm, &job).unwrap();
+                let trained = train(comm, &job, data, &mut Report::new(None), None).unwrap();
+                layouts.lock().unwrap().clone_from(&trained.annotator.experts.layouts);
+            })
+        };
+        let found = run(2).into_iter().zip(run(1)).map(|(two, one)| Moved {
+            sent: two.sent - one.sent,
+            received: two.received - one.received,
+            calls: two.calls - one.calls,
+        });
+        let (found, layouts) = (found.collect(), layouts.into_inner().unwrap());
+        let parameters: Vec<usize> = layouts.iter().map(Layout::parameters).collect();
+        let panels = layouts.iter().map(|layout| layout.panels).max().unwrap();
+        // The second epoch of the first round.
+        let order = Permutation::new(seed, Purpose::RowOrder, 1 << 20 | 1, ROWS);
+        let sizes = |rows: &mut dyn Iterator<Item = usize>| {
+            rows.fold([0; 3], |[count, numbers, all], row| {
+                [count + 1, numbers + WIDTH, all + labels.row(row).len()]
+            })
+        };
+        check(&format!("{rows} x {columns}"), &shares, found, |rank| {
+            let grid = &Grid::new((rows, columns), SLICES, ranks, rank);
+            let Columns { of_column, owners } = grid.deal(&parameters, &shares);
+            let most = of_column.runs().iter().map(Range::len).max().unwrap();
+            let blocks = layouts[of_column.own()].iter().map(|layout| {
+                let parts = Part::all(layout, parts(most, panels));
+                (parts.iter().map(|part| part.numbers(layout)).collect(), 16 * layout.groups.len())
+            });
+            let own = grid.slices().own();
+            let taken = (0..ROWS).step_by(BATCH).flat_map(|first| {
+                let all = BATCH.min(ROWS - first);
+                first + own.start * all / SLICES..first + own.end * all / SLICES
+            });
+            let taken = sizes(&mut taken.map(|position| order.at(position)));
+            let home = row_blocks.run(Owners::even(256, ranks, 0).run(rank));
+            experts(&ExpertEpoch {
+                grid,
+                owners: &owners,
+                windows: ROWS.div_ceil(2 * BATCH),
+                batches: ROWS.div_ceil(BATCH),
+                given: sizes(&mut home.into_iter()),
+                taken: grid.own().map(|_| taken),
+                blocks: &blocks.collect::<Vec<_>>(),
+                averaging: averaging > 0.0,
+            })
         });
     }
 }

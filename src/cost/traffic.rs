@@ -27,6 +27,11 @@
 //! window, of each class block, of what each rank gives to each other one unless that is empty (4 P
 //! at most), and of every word or two that ranks tell each other (12 for 8, 20 for 16, 5 for 1).
 //!
+//! An epoch of the expert step on a grid is its windows, where a rank takes the rows of its own row
+//! of the grid, a turn of each block of its column at each mini-batch, the losses of its slices
+//! once and averages twice; and a boundary at each window, the loss as an ordered sum, and five
+//! words.
+//!
 //! One rank alone makes no calls in the expert step's windows, in ordered sums and in passes of the
 //! shared step. a is the number of partial sums that this rank is left with, A that of all ranks: 1
 //! and P where P is a power of two and runs are even. (The part of the exchange that a rank keeps
@@ -42,7 +47,7 @@ use std::ops::{Add, Mul, Range};
 use crate::comm::SEAL;
 use crate::kernel::matrix::stride_of;
 use crate::kernel::vector::LANES;
-use crate::partition::Owners;
+use crate::partition::{Grid, Owners};
 use crate::tree::nodes_of;
 
 /// Bytes of a number of activations, weights and labels.
@@ -229,8 +234,7 @@ pub fn turn(parts: &[usize], slices: &Owners) -> Moved {
     let (ranks, rank) = (slices.ranks(), slices.rank());
     let nodes: Vec<usize> = slices.runs().into_iter().map(|run| nodes_of(run).len()).collect();
     let of_part = |numbers: &usize| {
-        let start = |rank: usize| LANES * (rank * (numbers / LANES) / ranks);
-        let stretch = Share { own: start(rank + 1) - start(rank), all: *numbers };
+        let stretch = stretch(*numbers, ranks, rank);
         let sums = Moved {
             sent: NUMBER * nodes[rank] * stretch.all,
             received: NUMBER * nodes.iter().sum::<usize>() * stretch.own,
@@ -240,6 +244,68 @@ pub fn turn(parts: &[usize], slices: &Owners) -> Moved {
         sums + word(NUMBER * (1 + ranks), ranks) + weights + word(NUMBER, ranks)
     };
     parts.iter().map(of_part).sum()
+}
+
+/// What one of a column's ranks steps of a part of so many numbers.
+fn stretch(numbers: usize, ranks: usize, rank: usize) -> Share {
+    let start = |rank: usize| LANES * (rank * (numbers / LANES) / ranks);
+    Share { own: start(rank + 1) - start(rank), all: numbers }
+}
+
+/// An epoch of the expert step by mini-batches, as one rank of a grid sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertEpoch<'a> {
+    pub grid: &'a Grid,
+    /// Who owns which class block.
+    pub owners: &'a Owners,
+    pub windows: usize,
+    /// Mini-batches.
+    pub batches: usize,
+    /// Rows, their numbers that travel and labels: of those that this rank gives, and of those that
+    /// the row of the grid takes that it stands in, if it stands in one.
+    pub given: [usize; 3],
+    pub taken: Option<[usize; 3]>,
+    /// Of each class block of its column the numbers of its parts, and its lanes.
+    pub blocks: &'a [(Vec<usize>, usize)],
+    pub averaging: bool,
+}
+
+/// What the rank moves in an epoch of the expert step after which another one comes, less its
+/// validation.
+pub fn experts(epoch: &ExpertEpoch) -> Moved {
+    let ExpertEpoch { grid, owners, windows, given, taken, .. } = *epoch;
+    let ranks = grid.ranks();
+    let travel = match taken {
+        Some(taken) if grid.all_take_all() => {
+            let share = |at: usize| Share { own: given[at], all: taken[at] };
+            windows_travel((share(0), share(1), share(2)), windows, ranks)
+        }
+        _ => windows_travel_in_grid((given, taken), windows, ranks, grid.rows()),
+    };
+    // Ranks agree before the windows, on the loss, on the model that is shown and at the end, and
+    // tell each other how many blocks are left.
+    let words = word(BOUNDARY, ranks) * windows + word(1, ranks) * 4 + word(LENGTH, ranks);
+    let loss = ordered_sum(1, size_of::<f64>(), owners, owners.rank());
+    let apart = grid.rows() > 1 && grid.own().is_some();
+    travel + words + loss + if apart { in_column(epoch) } else { Moved::default() }
+}
+
+/// What it moves of the class blocks that it shares.
+fn in_column(epoch: &ExpertEpoch) -> Moved {
+    let (slices, blocks) = (epoch.grid.slices(), epoch.blocks);
+    let (ranks, rank) = (slices.ranks(), slices.rank());
+    let turns = blocks.iter().map(|(parts, _)| turn(parts, slices)).sum::<Moved>() * epoch.batches;
+    // The seal takes the place of a whole number.
+    let lanes = blocks.iter().map(|block| block.1).sum::<usize>();
+    let (own, all) = (slices.own().len() * lanes + 1, slices.blocks() * lanes + ranks);
+    let losses = Moved { calls: 1, ..Share { own, all }.to_all(size_of::<f64>()) };
+    let average = |(parts, _): &(Vec<usize>, usize)| {
+        let stretches = parts.iter().map(|part| stretch(*part, ranks, rank).to_all(NUMBER));
+        let seals = Share { own: 1, all: ranks }.to_all(SEAL);
+        stretches.sum::<Moved>() + Moved { calls: 1, ..seals }
+    };
+    let averages = blocks.iter().map(average).sum::<Moved>() * (2 * usize::from(epoch.averaging));
+    turns + losses + averages
 }
 
 /// An epoch of pretraining.
