@@ -16,14 +16,17 @@ mod records;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{copy, refit_sums};
 use older_runs::{Copy, STOPPED};
 use reelscale::internals::checkpoint::Store;
-use reelscale::internals::comm::Comm;
-use reelscale::internals::disk::Disk;
+use reelscale::internals::comm::{Comm, run_threads};
+use reelscale::internals::disk::{Disk, DiskCall, DiskHook, Go};
 use reelscale::internals::error::{Error, Exit, Result};
 use reelscale::internals::job::Job;
 use reelscale::internals::report::Report;
@@ -37,9 +40,32 @@ const ALLOCATION_MAX: usize = 8 << 20;
 /// A run that can be gone on with from one checkpoint.
 struct Stopped<'a> {
     comm: &'a Comm,
+    /// Thread ranks that go on with it; one alone is `comm`.
+    ranks: usize,
     job: Job,
     data: Data,
     folder: PathBuf,
+}
+
+/// Starts a run of `job`, or goes on with it from a checkpoint in `folder`, to its end if `whole`.
+fn go_on(
+    comm: &Comm,
+    job: &Job,
+    data: Data,
+    (folder, disk): (&Path, Disk),
+    whole: bool,
+) -> Result<()> {
+    let store = Store::new(folder.to_path_buf(), disk);
+    let identity = (data.identity(), data.contents(), job.to_toml());
+    let identity = json!({ "data": identity.0, "contents": identity.1, "job": identity.2 });
+    let checkpoints = Checkpoints::new(store, job.checkpoint.clone(), identity, json!(1), None);
+    let mut report = Report::new(None);
+    let setting = Setting::new(comm, job, data)?;
+    let run = Run::begin(setting, host_of(job)?, &mut report, Some(checkpoints))?;
+    if whole {
+        run.finish()?;
+    }
+    Ok(())
 }
 
 impl Stopped<'_> {
@@ -47,28 +73,39 @@ impl Stopped<'_> {
         self.folder.join("00000001").join(name)
     }
 
-    /// Goes on from the checkpoint, to the end if `whole`.
-    fn go_on(&self, whole: bool) -> Result<()> {
+    /// Goes on from the checkpoint, to the end if `whole`; and the largest piece of memory that
+    /// was asked for at once. Ranks end alike.
+    fn go_on(&self, whole: bool) -> (std::thread::Result<Result<()>>, usize) {
         // What writes checkpoints removes old ones.
         let scratch = tempfile::tempdir().unwrap();
         if whole {
             copy(&self.folder.join("00000001"), &scratch.path().join("00000001"));
         }
         let folder = if whole { scratch.path() } else { &self.folder };
-        let store = Store::new(folder.to_path_buf(), Disk::default());
-        let (data, contents) = (self.data.identity(), self.data.contents());
-        let job = self.job.to_toml();
-        let identity = json!({ "data": data, "contents": contents, "job": job });
-        let job = self.job.checkpoint.clone();
-        let checkpoints = Checkpoints::new(store, job, identity, json!(1), None);
-        let mut report = Report::new(None);
-        let setting = Setting::new(self.comm, &self.job, self.data.clone())?;
-        let device = host_of(&self.job)?;
-        let run = Run::begin(setting, device, &mut report, Some(checkpoints))?;
-        if whole {
-            run.finish()?;
+        let (at, job) = ((folder, Disk::default()), &self.job);
+        if self.ranks == 1 {
+            let alone = || go_on(self.comm, job, self.data.clone(), at, whole);
+            return allocations::largest(|| catch_unwind(AssertUnwindSafe(alone)));
         }
-        Ok(())
+        let ends = run_threads(self.ranks, |comm| {
+            let (data, at) = (Data::open(comm, job)?, (folder, Disk::default()));
+            Ok(allocations::largest(|| go_on(comm, job, data, at, whole)))
+        });
+        let ends = match ends {
+            Ok(ends) => ends,
+            Err(error) => return (Err(Box::new(error)), 0),
+        };
+        let largest = ends.iter().map(|end| end.1).max().unwrap();
+        let mut ends = ends.into_iter().map(|end| end.0);
+        let first = ends.next().unwrap();
+        let exit = |end: &Result<()>| end.as_ref().err().map(|error| error.exit);
+        assert!(ends.all(|end| exit(&end) == exit(&first)), "ranks end alike: {first:?}");
+        (Ok(first), largest)
+    }
+
+    /// Whether it can be gone on with.
+    fn begins(&self) -> Result<()> {
+        self.go_on(false).0.expect("no panic")
     }
 
     /// What it comes to with other files.
@@ -77,10 +114,9 @@ impl Stopped<'_> {
         let before: Vec<Vec<u8>> = before.collect();
         files.iter().for_each(|(name, bytes)| fs::write(self.file(name), bytes).unwrap());
         refit_sums(&self.folder.join("00000001"));
-        let (outcome, largest) =
-            allocations::largest(|| catch_unwind(AssertUnwindSafe(|| self.go_on(whole))));
+        let (outcome, largest) = self.go_on(whole);
         let what = || format!("{}: {what}", files[0].0);
-        let Ok(outcome) = outcome else { panic!("{}: panicked", what()) };
+        let outcome = outcome.unwrap_or_else(|panic| panic!("{}: {panic:?}", what()));
         assert!(largest < ALLOCATION_MAX, "{}: {largest} bytes at once", what());
         for ((name, _), bytes) in files.iter().zip(before) {
             fs::write(self.file(name), bytes).unwrap();
@@ -160,7 +196,7 @@ fn stopped<'a>(comm: &'a Comm, copy: &Copy, run: &str, name: &str) -> Stopped<'a
     let data = Data::open(comm, &job).unwrap();
     let folder = copy.path("runs").join(run).join("checkpoints");
     only_newest(&folder);
-    Stopped { comm, job, data, folder }
+    Stopped { comm, ranks: 1, job, data, folder }
 }
 
 /// One that was put there from another run, whole as it is.
@@ -168,12 +204,12 @@ fn stopped<'a>(comm: &'a Comm, copy: &Copy, run: &str, name: &str) -> Stopped<'a
 fn a_checkpoint_of_another_job_is_refused() {
     let (copy, comm) = (Copy::new(), Comm::serial());
     let mut stopped = stopped(&comm, &copy, "adam", "adam");
-    stopped.go_on(false).unwrap();
+    stopped.begins().unwrap();
     // That may change.
     stopped.job.checkpoint.every = 7;
-    stopped.go_on(false).unwrap();
+    stopped.begins().unwrap();
     stopped.job.experts.learning_rate *= 2.0;
-    let error = stopped.go_on(false).unwrap_err();
+    let error = stopped.begins().unwrap_err();
     assert_eq!(error.exit, Exit::RunDirectory);
     assert!(error.text.contains("another job: experts.learning_rate"), "{}", error.text);
 }
@@ -192,33 +228,87 @@ fn whatever_a_checkpoint_of_this_version_says_is_refused_or_gone_on_with() {
 
 fn whatever_it_says(version: u64) {
     let (copy, comm) = (Copy::new(), Comm::serial());
-    let all = std::env::var("REELSCALE_MUTATIONS").is_ok_and(|which| which == "all");
     for (number, (run, name)) in STOPPED.into_iter().enumerate() {
         if version > 1 {
             copy.reelscale(&format!("train {name}.toml --output runs/{run} --max-time 0")).stdout();
         }
         let stopped = stopped(&comm, &copy, run, name);
-        stopped.go_on(false).unwrap();
+        stopped.begins().unwrap();
         let state: Value = serde_json::from_slice(&fs::read(stopped.file(STATE)).unwrap()).unwrap();
         assert_eq!(state["version"], version);
         let items = records::items(&fs::read(stopped.file("common.bin")).unwrap());
         let named = items.iter().all(|item| item.is_map());
         assert_eq!(named, version > 1, "{run}: records of named fields");
-        let mut counts = BTreeMap::new();
-        for entry in fs::read_dir(stopped.folder.join("00000001")).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            if name == "SHA256SUMS" || name == "metrics.jsonl" {
-                continue;
-            }
-            let share = if all { 1 } else { 97 };
-            let count = Count::default();
-            let mut trial = Trial { stopped: &stopped, share, seen: 0, count };
-            changes(&mut trial, &name, number as u64);
-            counts.insert(name, trial.count);
+        try_changes(&stopped, run, number as u64, 97);
+    }
+}
+
+/// Tries one of `share` changes of all files of a checkpoint, or all.
+fn try_changes(stopped: &Stopped, run: &str, seed: u64, share: usize) {
+    let all = std::env::var("REELSCALE_MUTATIONS").is_ok_and(|which| which == "all");
+    let mut counts = BTreeMap::new();
+    for entry in fs::read_dir(stopped.folder.join("00000001")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name == "SHA256SUMS" || name == "metrics.jsonl" {
+            continue;
         }
-        println!("{run}: {counts:?}");
-        let sum = |of: fn(&Count) -> usize| counts.values().map(of).sum::<usize>();
-        assert!(sum(|count| count.refused) > 10, "{run}: {counts:?}");
+        let share = if all { 1 } else { share };
+        let count = Count::default();
+        let mut trial = Trial { stopped, share, seen: 0, count };
+        changes(&mut trial, &name, seed);
+        counts.insert(name, trial.count);
+    }
+    println!("{run}: {counts:?}");
+    let sum = |of: fn(&Count) -> usize| counts.values().map(of).sum::<usize>();
+    assert!(sum(|count| count.refused) > 10, "{run}: {counts:?}");
+}
+
+/// Tells a run to stop once a checkpoint of it lasts.
+#[derive(Debug)]
+struct Stops(Arc<AtomicBool>);
+
+impl DiskHook for Stops {
+    fn around(&self, _: &DiskCall, _: &'static Location<'static>, go: Go) -> io::Result<()> {
+        go()
+    }
+
+    fn lasts(&self, _: &Path) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The same of a run in the middle of an expert step of several slices, whose states ranks of a
+/// grid have put together, where one rank goes on with it, and where other ranks take them apart.
+#[test]
+fn whatever_a_checkpoint_of_a_grid_says_is_refused_or_gone_on_with() {
+    let (copy, comm) = (Copy::new(), Comm::serial());
+    common::reelscale("inspect --seal").path(&copy.path("videos")).stdout();
+    let sets = [
+        &format!("data.train = [\"{}/*.h5\"]", copy.path("videos").display()),
+        "pretrain.epochs = 0",
+        "experts.row_slices = 4",
+        "checkpoint.every = 1",
+        "run.grid = \"2x1\"",
+        "run.threads = 1",
+    ];
+    let mut job = Job::read(&copy.path("adam.toml"), &sets.map(str::to_string)).unwrap();
+    let folder = copy.path("runs").join("grid").join("checkpoints");
+    fs::create_dir_all(&folder).unwrap();
+    let stops = |comm: &Comm| {
+        let disk = Disk::hooked(Arc::new(Stops(comm.stop_flag().clone())));
+        go_on(comm, &job, Data::open(comm, &job)?, (&folder, disk), true)
+    };
+    run_threads(2, stops).unwrap();
+    only_newest(&folder);
+    for (ranks, grid) in [(1, "auto"), (3, "3x1"), (4, "2x2")] {
+        job.run.grid = grid.into();
+        let data = Data::open(&comm, &job).unwrap();
+        let stopped =
+            Stopped { comm: &comm, ranks, job: job.clone(), data, folder: folder.clone() };
+        // Trials put back all but the sums.
+        refit_sums(&folder.join("00000001"));
+        stopped.begins().unwrap();
+        try_changes(&stopped, grid, ranks as u64, if ranks == 1 { 23 } else { 61 });
     }
 }
 

@@ -229,6 +229,7 @@ fn what_differs_in_a_column_is_found() {
         (Plant::SumsDamaged, "exit 8: "),
         (Plant::VotesAlone, ""),
         (Plant::VoteIgnored, ""),
+        (Plant::StatesForgotten, ""),
     ] {
         let found = finds_among(&jobs, &plant, in_columns(&jobs));
         let (seed, text) = found.unwrap_or_else(|| panic!("{plant:?} isn't found"));

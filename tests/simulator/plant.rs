@@ -36,6 +36,8 @@ pub enum Plant {
     VotesAlone,
     /// The last rank of a column sees no vote to stop.
     VoteIgnored,
+    /// A checkpoint has nothing of what the first rank of a column knows of a block's past.
+    StatesForgotten,
 }
 
 /// Collectives whose bytes a planted fault changes.
@@ -49,6 +51,8 @@ pub enum Site {
     /// Weights of a part, of which the first stretch has so many bytes, and their seals.
     Weights(usize),
     Seals,
+    /// What a column's ranks learn with, at the owner of a block; of the first rank so many bytes.
+    States(usize),
 }
 
 /// Bytes of flags and two digests at a boundary, of a code, and of the crc32c behind each.
@@ -85,6 +89,12 @@ impl Site {
             _ => None,
         }
     }
+
+    /// The same of an all-to-all in which so much comes from each rank.
+    pub fn of_states(place: Place, from: &[usize]) -> Option<Site> {
+        let collects = place.file().ends_with("flow/column/collect.rs");
+        (collects && from.iter().all(|bytes| *bytes > SEAL)).then(|| Site::States(from[0]))
+    }
 }
 
 /// What a planted fault makes of what has come to rank `own` of a group of `size` ranks. `first`
@@ -116,6 +126,11 @@ pub fn change(
         (Plant::VotesAlone, Site::Votes) => words(all, size, |rank, word| {
             word[0] = if rank == own { word[0] } else { 0 };
         }),
+        (Plant::StatesForgotten, Site::States(bytes)) => {
+            words(&mut all[..bytes], 1, |_, numbers| {
+                numbers.fill(0);
+            })
+        }
         (Plant::VoteIgnored, Site::Votes) if last => words(all, size, |_, word| word[0] = 0),
         _ => {}
     }

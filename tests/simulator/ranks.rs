@@ -237,7 +237,11 @@ impl Backend for Rank {
             Call::AllGather { .. } => self.leaves_out(&named, send),
             _ => false,
         };
-        let site = Site::of(&named, self.place(), self.size);
+        let site = match &call {
+            comm::Call::AllToAll { from, .. } => Site::of_states(self.place(), from),
+            _ => None,
+        };
+        let site = site.or_else(|| Site::of(&named, self.place(), self.size));
         if let Some(Site::Weights(first)) = site {
             self.stretch.set(first);
         }
