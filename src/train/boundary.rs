@@ -7,7 +7,7 @@ use super::checkpoint_record::{ExpectedModels, Restored, Resumable, restore, wit
 use super::checkpoints::Checkpoints;
 use super::state::State;
 use super::validation::Best;
-use super::watch::{differing, digest};
+use super::watch::{BlockDigest, differing, differing_blocks, digest, word_of};
 use crate::checkpoint::Loaded;
 use crate::clock::Clock;
 use crate::device::Device;
@@ -91,7 +91,7 @@ impl<D: Device> State<'_, D> {
         let (comm, threads) = (self.setting.comm, self.setting.comm.threads());
         let copies = match &outcome {
             Ok(_) => course.copies(&self.device, threads),
-            Err(_) => Ok(None),
+            Err(_) => Ok(Vec::new()),
         };
         let outcome = outcome.and_then(|done| copies.map(|copies| (done, copies)));
         let outcome = comm.unless_damaged(outcome);
@@ -100,17 +100,19 @@ impl<D: Device> State<'_, D> {
         let flags = [self.setting.comm.stop_asked(), due, failed, !replica];
         let flags = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit).sum::<u32>();
         let digest = if replica { digest(threads, &model.shared) } else { 0 };
-        let copies = outcome.as_ref().ok().and_then(|(_, copies)| *copies).unwrap_or(0);
-        let outcome = outcome.map(|(done, _)| done);
-        let words = comm.all_gather(&[[flags, digest, copies]]);
+        let (outcome, copies) = match outcome {
+            Ok((done, copies)) => (Ok(done), copies),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let words = comm.all_gather(&[[flags, digest, word_of(&copies)]]);
         if words.iter().any(|word| word[0] & 4 == 4) {
             return comm.agree(outcome);
         }
         let of_replica = |word: &[u32; 3]| (word[0] & 8 == 0).then_some(word[1]);
         let digests: Vec<Option<u32>> = words.iter().map(of_replica).collect();
-        let copies: Vec<Option<u32>> = words.iter().map(|word| Some(word[2])).collect();
         let found = differing(&digests, "shared layers", 0);
-        if let Some(text) = found.or_else(|| self.differing_copies(&copies)) {
+        let of_blocks: Vec<u32> = words.iter().map(|word| word[2]).collect();
+        if let Some(text) = found.or_else(|| self.differing_copies(&of_blocks, &copies)) {
             let error = Error::new(Exit::Numeric, format!("{text} in {}", phase()));
             let hint = "the memory or processor of one has a fault; the same command goes on from \
                         the last checkpoint";
@@ -129,13 +131,18 @@ impl<D: Device> State<'_, D> {
     }
 
     /// What is wrong where ranks of a column of the grid have other weights of the class blocks
-    /// that all of them have.
-    fn differing_copies(&self, digests: &[Option<u32>]) -> Option<String> {
-        let rows = self.setting.grid.rows();
-        let column =
-            |(at, digests): (usize, &[Option<u32>])| differing(digests, "class blocks", at * rows);
-        let columns = digests.chunks(rows).take(self.setting.grid.columns());
-        columns.enumerate().filter(|_| rows > 1).find_map(column)
+    /// that all of them have, by a word of each rank; this one's are `own`. Collective where words
+    /// differ.
+    fn differing_copies(&self, words: &[u32], own: &[BlockDigest]) -> Option<String> {
+        let (rows, columns) = (self.setting.grid.rows(), self.setting.grid.columns());
+        let mut of_columns = words.chunks(rows).take(columns);
+        let odd = of_columns.position(|words| words.iter().any(|word| *word != words[0]))?;
+        let first = odd * rows;
+        let blocks = self.setting.comm.all_gather_any(own);
+        let found = differing_blocks(&blocks[first..first + rows], first);
+        // Words that nobody can explain are wrong, too.
+        found
+            .or_else(|| Some(format!("ranks {first} to {}: class blocks differ", first + rows - 1)))
     }
 
     /// Writes a checkpoint, if the run has any. Collective.

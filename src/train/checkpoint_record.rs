@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rounds::Standing;
 use super::validation::Best;
+use super::watch::BlockDigest;
 use crate::checkpoint::{Contents, Family, Loaded, SavedItems};
 use crate::comm::Comm;
 use crate::error::Result;
@@ -56,12 +57,12 @@ pub(crate) trait Resumable<D> {
     /// Takes them out of the model again.
     fn hide(&mut self, _experts: &mut Experts) {}
 
-    /// A digest of the class blocks that other ranks of this one's column have, too, if any.
+    /// The class blocks that other ranks of this one's column have, too, if any.
     ///
     /// # Errors
     /// The device is lost.
-    fn copies(&self, _device: &D, _threads: usize) -> Result<Option<u32>> {
-        Ok(None)
+    fn copies(&self, _device: &D, _threads: usize) -> Result<Vec<BlockDigest>> {
+        Ok(Vec::new())
     }
 
     /// Whether this rank holds the shared layers as they are now, so that they must be those of

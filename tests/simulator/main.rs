@@ -224,7 +224,7 @@ fn grids_end_as_one_rank() {
 fn what_differs_in_a_column_is_found() {
     let jobs = jobs();
     for (plant, expected) in [
-        (Plant::CopyDiffers, "exit 7: "),
+        (Plant::CopyDiffers, "weights of the classes "),
         (Plant::WeightsDamaged, "exit 8: "),
         (Plant::SumsDamaged, "exit 8: "),
         (Plant::VotesAlone, ""),

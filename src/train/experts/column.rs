@@ -23,7 +23,7 @@ use crate::packed::{put, take};
 use crate::partition::Owners;
 use crate::train::first_error::FirstError;
 use crate::train::held_blocks::{hide, show_run};
-use crate::train::watch::digest;
+use crate::train::watch::{BlockDigest, digest};
 
 /// The column that this rank stands in, and what it holds of a model.
 pub(crate) struct InColumn {
@@ -300,13 +300,12 @@ impl<D: Device> Held<D> for ColumnBlocks<D> {
         put_record(learning, self.stopping.get(self.column.own().start + index), to)
     }
 
-    fn copies(&self, device: &D, threads: usize) -> Result<Option<u32>> {
-        let of = |index| {
+    fn copies(&self, device: &D, threads: usize) -> Result<Vec<BlockDigest>> {
+        let of = |(index, layout): (usize, &Layout)| {
             let weights = device.weights(&self.blocks, index)?;
-            Ok(digest(threads, &weights).to_le_bytes())
+            Ok(BlockDigest::of(&layout.classes, digest(threads, &weights)))
         };
-        let digests = (0..self.column.layouts.len()).map(of).collect::<Result<Vec<_>>>()?;
-        Ok(Some(crc32c::crc32c(&digests.concat())))
+        self.column.layouts.iter().enumerate().map(of).collect()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::packed::put;
 use crate::train::checkpoint_record::Resumable;
 use crate::train::held_blocks::{hide, hold};
 use crate::train::validation::Best;
+use crate::train::watch::BlockDigest;
 
 /// The state of an expert step besides the model.
 pub(crate) struct ExpertsCourse<D: Device> {
@@ -121,7 +122,7 @@ impl<D: Device, H: Held<D>> Resumable<D> for StepUnderWay<'_, H> {
         hide(experts);
     }
 
-    fn copies(&self, device: &D, threads: usize) -> Result<Option<u32>> {
+    fn copies(&self, device: &D, threads: usize) -> Result<Vec<BlockDigest>> {
         self.held.copies(device, threads)
     }
 

@@ -11,6 +11,7 @@ use crate::model::Layout;
 use crate::model::experts::Experts;
 use crate::packed::{put, put_fields};
 use crate::train::held_blocks::{hide, put_block, show};
+use crate::train::watch::BlockDigest;
 
 /// Class blocks that learn, on the device. What is collective is so in the column.
 pub(crate) trait Held<D: Device> {
@@ -48,9 +49,9 @@ pub(crate) trait Held<D: Device> {
     /// Writes the state of block `index` of those that this rank owns.
     fn put_block(&self, device: &D, index: usize, to: &mut dyn io::Write) -> io::Result<()>;
 
-    /// A digest of the weights that other ranks have, too, if any.
-    fn copies(&self, _device: &D, _threads: usize) -> Result<Option<u32>> {
-        Ok(None)
+    /// Of the blocks whose weights other ranks have, too, if any.
+    fn copies(&self, _device: &D, _threads: usize) -> Result<Vec<BlockDigest>> {
+        Ok(Vec::new())
     }
 }
 

@@ -4,4 +4,4 @@ mod heartbeat;
 mod replicas;
 
 pub(crate) use heartbeat::Heartbeat;
-pub(crate) use replicas::{differing, digest};
+pub(crate) use replicas::{BlockDigest, differing, differing_blocks, digest, word_of};
