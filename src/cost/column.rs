@@ -35,6 +35,18 @@ impl InColumn {
         })
     }
 
+    /// Where classes search, `state` numbers beside each parameter: those of the classes at home
+    /// here, and once more in whole blocks while a checkpoint is written, which travel one by one;
+    /// sums of all blocks, and what goes and comes of one.
+    pub(super) fn bytes_of_searches(&self, state: usize, block: usize) -> usize {
+        let stretch = self.weights.div_ceil(self.rows);
+        let (goes, comes) = (2 * self.own_nodes + 1, 3 * self.all_nodes);
+        self.weights * (1 + self.vectors)
+            + state * (2 * stretch + block)
+            + goes * block
+            + comes * block.div_ceil(self.rows)
+    }
+
     /// What steps leave of each parameter, `state` numbers of them, in stretches, and once more in
     /// whole blocks while a checkpoint is written; two turns under way, and the sums of a third.
     pub(super) fn bytes(&self, state: usize, block: usize) -> usize {

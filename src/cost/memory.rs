@@ -278,9 +278,13 @@ impl Sizes {
         let state = job.experts.solver.numbers();
         let average = usize::from(job.experts.averaging > 0.0);
         if let Some(column) = &self.apart {
+            let learned = match job.experts.solver {
+                Solver::FullBatch(_) => column.bytes_of_searches(state, self.block),
+                Solver::MiniBatch(_) => column.bytes(state + average, self.block),
+            };
             let stopping = usize::from(job.experts.class_patience > 0) * column.weights;
             let best = usize::from(job.experts.patience > 0) * self.large;
-            return column.bytes(state + average, self.block) + stopping + best;
+            return learned + stopping + best;
         }
         (1 + average + state + usize::from(job.experts.watched())) * self.large
     }

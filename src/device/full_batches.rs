@@ -2,6 +2,7 @@
 //! over all rows.
 
 use std::io;
+use std::ops::Range;
 
 use super::class_block::{ByEpoch, Solving};
 use crate::model::Layout;
@@ -21,12 +22,8 @@ impl FullBatches {
         solver: ClassSolver,
         offered: &Offered,
     ) -> FullBatches {
-        let begin = |class: usize| {
-            let places = layout.places_of(class).0;
-            let point: Vec<f32> = places.into_iter().map(|place| weights[place]).collect();
-            solver.begin(&point, offered)
-        };
-        FullBatches { classes: (0..layout.classes.len()).map(begin).collect() }
+        let classes = 0..layout.classes.len();
+        FullBatches { classes: searches(layout, classes, weights, (solver, offered)) }
     }
 
     /// Takes searches that were read from a checkpoint.
@@ -56,6 +53,21 @@ impl FullBatches {
             places.zip(search.accepted()).for_each(|(place, weight)| weights[place] = *weight);
         }
     }
+}
+
+/// Searches of some classes of a block, counted from its first, that begin at `weights`.
+pub(crate) fn searches(
+    layout: &Layout,
+    classes: Range<usize>,
+    weights: &[f32],
+    (solver, offered): (ClassSolver, &Offered),
+) -> Vec<ClassState> {
+    let begin = |class: usize| {
+        let places = layout.places_of(class).0;
+        let point: Vec<f32> = places.into_iter().map(|place| weights[place]).collect();
+        solver.begin(&point, offered)
+    };
+    classes.map(begin).collect()
 }
 
 impl Solving for FullBatches {

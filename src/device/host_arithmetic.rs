@@ -3,12 +3,14 @@
 
 use std::borrow::Cow;
 
+pub(crate) use super::host::ClassPass;
+use super::host::advance_class;
 use crate::kernel::vector::Instructions;
-use crate::kernel::{finite, functions, permutation};
+use crate::kernel::{self, finite, functions, permutation};
 use crate::model::Matrix;
 use crate::model::features::Features;
 use crate::optim::average::Average;
-use crate::optim::{MiniBatchState, Step};
+use crate::optim::{ClassState, MiniBatchState, Offered, Step};
 use crate::rng::Permutation;
 use crate::team::Team;
 
@@ -60,4 +62,20 @@ pub(crate) fn step_stretch(
     if let Some(average) = average {
         average.step(team, instructions, weights);
     }
+}
+
+/// Gives a class's search its objective and its gradient at `point`, which becomes the next trial.
+pub(crate) fn advance_search(
+    search: &mut ClassState,
+    point: &mut [f32],
+    pass: &ClassPass,
+    offered: &Offered,
+) {
+    let (mut alone, instructions) = ((), Instructions::detect());
+    advance_class((&mut Team::alone(&mut alone), instructions), search, point, pass, offered);
+}
+
+/// Adds numbers to those of the sum left of them.
+pub(crate) fn add(left: &mut [f32], right: &[f32]) {
+    kernel::add::add(Instructions::detect(), left, right);
 }

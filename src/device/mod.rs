@@ -34,6 +34,7 @@ pub use self::between::{Between, Part, Put, Turn, Vote};
 pub use self::class_block::{ByEpoch, ClassBlock, Joint, JointStep, Solving, VARIABLES};
 pub use self::dropout::Dropout;
 pub use self::full_batches::FullBatches;
+pub(crate) use self::full_batches::searches;
 pub use self::host::Host;
 pub use self::mini_batches::{Learn, MiniBatches};
 pub use self::negatives::Negatives;

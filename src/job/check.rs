@@ -5,7 +5,6 @@ use super::file::JobFile;
 use super::keys::{Job, KEYS};
 use super::table::Default;
 use super::value::Value;
-use crate::optim::Solver;
 use crate::partition::Grid;
 
 /// The checked job; `None` where `errors` isn't empty afterwards. `name` is the file's.
@@ -116,10 +115,6 @@ fn fit(job: &Job, file: &JobFile, name: &str, errors: &mut Vec<String>) {
         if rows > slices {
             let text = format!("found {rows} rows, expected at most experts.row_slices = {slices}");
             refuse(&["run.grid", "experts.row_slices"], text);
-        }
-        if matches!(job.experts.solver, Solver::FullBatch(_)) {
-            let text = format!("found {rows} rows beside experts.solver = \"lbfgs\", expected one");
-            refuse(&["run.grid", "experts.solver"], text);
         }
     }
     let key = "experts.class_patience";

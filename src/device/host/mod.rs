@@ -21,7 +21,7 @@ pub(crate) use self::carry::{Carry, Complete, KernelAndCarry};
 pub(crate) use self::clipping::squares_of_panels;
 pub(crate) use self::network::{Network, Wave};
 pub(crate) use self::rows::Rows;
-pub(crate) use self::searches::{Pass, advance_classes};
+pub(crate) use self::searches::{ClassPass, Pass, advance_class, advance_classes};
 pub(crate) use self::visits::Visitor;
 use super::{
     AllRows, Apart, Arrived, AtRest, Batch, Between, ByEpoch, ClassBlock, Device, FramesAgain,

@@ -15,12 +15,14 @@
 //! no turn takes its step before the votes on those before it are. So a vote that ranks learn of at
 //! other moments is acted on by all at the same turn.
 
+mod classes;
 mod collect;
 mod exchange;
 mod stretches;
 
 use std::collections::VecDeque;
 
+pub use self::classes::{ClassSums, Classes, Told};
 pub use self::collect::Whole;
 use self::exchange::{Sums, Weights, start_sums, start_weights};
 use self::stretches::Home;

@@ -65,7 +65,7 @@ impl InColumn {
     }
 
     /// The blocks that this rank owns.
-    fn own(&self) -> Range<usize> {
+    pub(super) fn own(&self) -> Range<usize> {
         self.owners.get(self.rank()).cloned().unwrap_or(0..0)
     }
 
@@ -81,12 +81,40 @@ impl InColumn {
         Some(Stretches::new(self.slices.clone(), &blocks, how, self.parts))
     }
 
-    fn slices(&self) -> Slices {
+    pub(super) fn slices(&self) -> Slices {
         Slices { count: self.slices.blocks(), own: self.slices.own() }
     }
 
+    /// The blocks as a device takes them.
+    pub(super) fn class_blocks(
+        &self,
+        weights: Vec<Arc<Vec<f32>>>,
+        states: Vec<Apart>,
+    ) -> Vec<ClassBlock<Apart>> {
+        let held = self.layouts.iter().zip(weights).zip(states);
+        let held = held.map(|((layout, weights), state)| ClassBlock {
+            layout: layout.clone(),
+            weights,
+            state,
+        });
+        held.collect()
+    }
+
+    /// The early stopping of each block's classes, which owners have read of their blocks, to all
+    /// ranks. Collective in the column.
+    pub(super) fn deal_out_stopping(&self, own: &[EarlyStopping]) -> Vec<EarlyStopping> {
+        let Some(lanes) = &self.lanes else { return Vec::new() };
+        let mut bytes = Vec::new();
+        put(&mut bytes, &own).expect("memory");
+        let all = lanes.weights.all_gather_any(&bytes);
+        let taken = |bytes: &Vec<u8>| -> Vec<EarlyStopping> {
+            take(&mut Cursor::new(bytes)).expect("as its owner put it")
+        };
+        all.iter().flat_map(taken).collect()
+    }
+
     /// The weights of all blocks, of which each rank has its own ones. Collective in the column.
-    fn gather(&self, experts: &Experts) -> Vec<Arc<Vec<f32>>> {
+    pub(super) fn gather(&self, experts: &Experts) -> Vec<Arc<Vec<f32>>> {
         let Some(lanes) = &self.lanes else { return Vec::new() };
         let (comm, mut own) = (&lanes.weights, experts.parameters.iter());
         let mut all = Vec::new();
@@ -183,14 +211,8 @@ impl<D: Device> ColumnBlocks<D> {
         stretches: Option<Stretches>,
         (weights, states, stopping): (Vec<Arc<Vec<f32>>>, Vec<Apart>, Vec<EarlyStopping>),
     ) -> Result<ColumnBlocks<D>> {
-        let held = column.layouts.iter().zip(weights).zip(states);
-        let held = held.map(|((layout, weights), state)| ClassBlock {
-            layout: layout.clone(),
-            weights,
-            state,
-        });
         Ok(ColumnBlocks {
-            blocks: device.hold(held.collect())?,
+            blocks: device.hold(column.class_blocks(weights, states))?,
             stretches,
             stopping,
             averaging: job.averaging > 0.0,
@@ -301,12 +323,21 @@ impl<D: Device> Held<D> for ColumnBlocks<D> {
     }
 
     fn copies(&self, device: &D, threads: usize) -> Result<Vec<BlockDigest>> {
-        let of = |(index, layout): (usize, &Layout)| {
-            let weights = device.weights(&self.blocks, index)?;
-            Ok(BlockDigest::of(&layout.classes, digest(threads, &weights)))
-        };
-        self.column.layouts.iter().enumerate().map(of).collect()
+        copies_of(device, (&self.blocks, &self.column.layouts), threads)
     }
+}
+
+/// Digests of the weights of these blocks.
+pub(super) fn copies_of<D: Device>(
+    device: &D,
+    (blocks, layouts): (&D::Blocks<Apart>, &[Layout]),
+    threads: usize,
+) -> Result<Vec<BlockDigest>> {
+    let of = |(index, layout): (usize, &Layout)| {
+        let weights = device.weights(blocks, index)?;
+        Ok(BlockDigest::of(&layout.classes, digest(threads, &weights)))
+    };
+    layouts.iter().enumerate().map(of).collect()
 }
 
 impl<D: Device> ByBatches<D> for ColumnBlocks<D> {

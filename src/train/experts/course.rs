@@ -6,6 +6,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::column::{ColumnBlocks, InColumn};
+use super::column_passes::ColumnSearches;
 use super::early_stopping::EarlyStopping;
 use super::held::{Held, LearningBlocks};
 use crate::device::{Device, FullBatches, MiniBatches};
@@ -45,6 +46,8 @@ pub(crate) enum OwnBlocks<D: Device> {
     /// Those of this rank's column, by mini-batches.
     Column(Box<ColumnBlocks<D>>),
     FullBatch(LearningBlocks<D, FullBatches>),
+    /// Those of this rank's column, by passes over all rows.
+    ColumnPasses(Box<ColumnSearches<D>>),
     /// The step is at its end: solvers' states are of no more use.
     Done,
 }
@@ -82,7 +85,11 @@ impl<D: Device> ExpertsCourse<D> {
                 let blocks = hold(device, experts, layouts().map(new).collect())?;
                 OwnBlocks::MiniBatch(LearningBlocks { blocks, stopping })
             }
-            (Solver::FullBatch(solver), _) => {
+            (Solver::FullBatch(solver), Some(column)) => {
+                let held = ColumnSearches::new(device, (job, solver), experts, column)?;
+                OwnBlocks::ColumnPasses(Box::new(held))
+            }
+            (Solver::FullBatch(solver), None) => {
                 let offered = job.offered();
                 let new = |(layout, weights): (&_, &std::sync::Arc<Vec<f32>>)| {
                     FullBatches::new(layout, weights, solver, &offered)
@@ -137,6 +144,7 @@ impl<D: Device> OwnBlocks<D> {
             OwnBlocks::MiniBatch(held) => Some(held),
             OwnBlocks::Column(held) => Some(&**held),
             OwnBlocks::FullBatch(held) => Some(held),
+            OwnBlocks::ColumnPasses(held) => Some(&**held),
             OwnBlocks::Done => None,
         }
     }
@@ -154,6 +162,7 @@ impl<D: Device> Resumable<D> for ExpertsCourse<D> {
     fn collect(&mut self, device: &mut D) -> Result<()> {
         match &mut self.blocks {
             OwnBlocks::Column(held) => held.collect(device),
+            OwnBlocks::ColumnPasses(held) => held.collect(device),
             _ => Ok(()),
         }
     }

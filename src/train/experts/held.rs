@@ -5,8 +5,11 @@ use std::io;
 use std::ops::Range;
 
 use super::early_stopping::EarlyStopping;
-use crate::device::{ByEpoch, Device, Learn, MiniBatches, Pace, Solving};
+use crate::device::{
+    AllRows, ByEpoch, Device, FullBatches, Learn, MiniBatches, Pace, Slices, Solving,
+};
 use crate::error::Result;
+use crate::job::ExpertsJob;
 use crate::model::Layout;
 use crate::model::experts::Experts;
 use crate::packed::{put, put_fields};
@@ -78,6 +81,36 @@ pub(crate) trait ByBatches<D: Device>: Held<D> {
     fn end_epoch(&mut self, device: &mut D, tolerance: f64) -> Result<()>;
 }
 
+/// Class blocks whose classes search by themselves, by passes over all rows.
+pub(crate) trait ByPasses<D: Device>: Held<D> {
+    /// Adds what a window has of so many rows in all, which are cut into so many slices.
+    ///
+    /// # Errors
+    /// The device is full or lost.
+    fn evaluate(
+        &mut self,
+        device: &mut D,
+        rows: &D::Rows,
+        all: (usize, usize),
+        pace: &mut Pace,
+    ) -> Result<()>;
+
+    /// Ends a pass over so many rows: every search takes its step (`Device::advance`). Collective.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn advance(&mut self, device: &mut D, rows: usize, job: &ExpertsJob) -> Result<()>;
+
+    /// Forgets the sums of a pass that was stopped.
+    fn forget(&mut self, device: &mut D) -> Result<()>;
+
+    /// Puts every class at its last accepted point. Collective.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn settle(&mut self, device: &mut D) -> Result<()>;
+}
+
 /// Own class blocks that learn, on the device, and what stops their classes.
 pub(crate) struct LearningBlocks<D: Device, S: Solving> {
     pub(crate) blocks: D::Blocks<S>,
@@ -142,6 +175,31 @@ impl<D: Device> ByBatches<D> for LearningBlocks<D, MiniBatches> {
 
     fn end_epoch(&mut self, device: &mut D, tolerance: f64) -> Result<()> {
         device.end_epoch(&mut self.blocks, tolerance)
+    }
+}
+
+impl<D: Device> ByPasses<D> for LearningBlocks<D, FullBatches> {
+    fn evaluate(
+        &mut self,
+        device: &mut D,
+        rows: &D::Rows,
+        (count, slices): (usize, usize),
+        pace: &mut Pace,
+    ) -> Result<()> {
+        let all = AllRows { count, slices: Slices::all(slices) };
+        device.evaluate(&mut self.blocks, rows, &all, pace)
+    }
+
+    fn advance(&mut self, device: &mut D, rows: usize, job: &ExpertsJob) -> Result<()> {
+        device.advance(&mut self.blocks, rows, f64::from(job.l2), &job.offered())
+    }
+
+    fn forget(&mut self, device: &mut D) -> Result<()> {
+        device.forget(&mut self.blocks)
+    }
+
+    fn settle(&mut self, device: &mut D) -> Result<()> {
+        device.settle(&mut self.blocks)
     }
 }
 

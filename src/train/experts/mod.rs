@@ -3,6 +3,7 @@
 //! unless several rows of ranks have the same blocks (`column`).
 
 mod column;
+mod column_passes;
 mod course;
 mod early_stopping;
 mod held;
@@ -15,13 +16,13 @@ use serde_json::json;
 pub(crate) use self::column::InColumn;
 pub(crate) use self::course::ExpertsCourse;
 use self::course::{NextWindow, OwnBlocks, StepUnderWay};
-use self::held::{ByBatches, Held, LearningBlocks};
+use self::held::{ByBatches, ByPasses, Held};
 use super::block_sums::total_over_blocks;
 use super::first_error::FirstError;
 use super::held_blocks::hide;
 use super::state::State;
 use crate::comm::Comm;
-use crate::device::{AllRows, Device, Dropout, FullBatches, Learn, Negatives, Pace, Slices};
+use crate::device::{Device, Dropout, Learn, Negatives, Pace};
 use crate::error::{Error, Result};
 use crate::flow::own_rows::OwnRows;
 use crate::flow::windows::{Order, Travel};
@@ -69,6 +70,10 @@ impl ExpertStep<'_> {
             }
             OwnBlocks::FullBatch(held) => {
                 let mut going = StepUnderWay { position, held, best };
+                self.go(state, model, &mut going, ExpertStep::pass)?;
+            }
+            OwnBlocks::ColumnPasses(held) => {
+                let mut going = StepUnderWay { position, held: &mut **held, best };
                 self.go(state, model, &mut going, ExpertStep::pass)?;
             }
             OwnBlocks::Done => {}
@@ -187,11 +192,11 @@ impl ExpertStep<'_> {
     }
 
     /// Every row past every class block, whose classes then take a step of their searches.
-    fn pass<D: Device>(
+    fn pass<D: Device, H: ByPasses<D>>(
         &self,
         state: &mut State<D>,
         model: &mut Annotator,
-        going: &mut StepUnderWay<LearningBlocks<D, FullBatches>>,
+        going: &mut StepUnderWay<H>,
     ) -> Result<()> {
         if going.position.rows == 0 {
             self.search(state, going)?;
@@ -205,35 +210,34 @@ impl ExpertStep<'_> {
         let left = first_error.keep(held.left(device)).unwrap_or(0);
         self.next(going.position, go_on, left);
         if going.position.done {
-            first_error.keep(device.settle(&mut held.blocks));
+            first_error.keep(held.settle(device));
             first_error.keep(held.put_back(device, &mut model.experts, true));
         }
         state.boundary_after(first_error.outcome(), model, going)
     }
 
     /// The pass itself. Where it is stopped in the middle, nothing of it is kept.
-    fn search<D: Device>(
+    fn search<D: Device, H: ByPasses<D>>(
         &self,
         state: &mut State<D>,
-        going: &mut StepUnderWay<LearningBlocks<D, FullBatches>>,
+        going: &mut StepUnderWay<H>,
     ) -> Result<()> {
-        let (device, blocks) = (&mut state.device, &mut going.held.blocks);
+        let (device, held) = (&mut state.device, &mut *going.held);
         let travel = self.travel(Order::Natural, None);
         let mut windows = self.comm.agree(travel.windows(0))?;
-        let all = AllRows { count: self.total_rows(), slices: Slices::all(self.job.row_slices) };
+        let all = (self.total_rows(), self.job.row_slices);
         loop {
             let visit = |device: &mut D, rows: &D::Rows, pace: &mut Pace| {
-                device.evaluate(blocks, rows, &all, pace)
+                held.evaluate(device, rows, all, pace)
             };
             let Some(passed) = windows.pass(device, visit).transpose() else { break };
             let outcome = passed.and_then(|_| self.comm.unless_stopped());
             if let Err(error) = self.comm.agree(outcome) {
-                device.forget(blocks)?;
+                held.forget(device)?;
                 return Err(error);
             }
         }
-        let (rows, l2) = (self.total_rows(), f64::from(self.job.l2));
-        self.comm.agree(device.advance(blocks, rows, l2, &self.job.offered()))
+        self.comm.agree(held.advance(device, self.total_rows(), self.job))
     }
 
     /// The loss over all class blocks, once it and the model are known to be finite. The model has

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use serde::Deserialize;
 
 use super::column::{ColumnBlocks, InColumn};
+use super::column_passes::ColumnSearches;
 use super::course::{ExpertsCourse, NextWindow, OwnBlocks};
 use super::early_stopping::EarlyStopping;
 use super::held::LearningBlocks;
@@ -72,8 +73,14 @@ impl<D: Device> ExpertsCourse<D> {
                     };
                     let search = FullBatches::of(layout, solver, &offered, record.learning)?;
                     Ok((search, stopping(layout, job, record.early_stopping)?))
-                })?;
-                let (searches, stopping): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+                });
+                if let Some(column) = column {
+                    let found = comm.agree(found)?;
+                    let held = ColumnSearches::restore(device, job, experts, column, found)?;
+                    let blocks = OwnBlocks::ColumnPasses(Box::new(held));
+                    return Ok(ExpertsCourse { position, blocks, best });
+                }
+                let (searches, stopping): (Vec<_>, Vec<_>) = found?.into_iter().unzip();
                 let stopping = stopping.into_iter().flatten().collect();
                 OwnBlocks::FullBatch(LearningBlocks {
                     blocks: hold(device, experts, searches)?,
