@@ -2,6 +2,8 @@
 //! of one rank, which depend on the number of slices alone.
 
 mod common;
+#[path = "grids/searches.rs"]
+mod searches;
 
 use std::time::Duration;
 

@@ -15,6 +15,7 @@ pub mod network;
 pub(crate) mod parts;
 pub(crate) mod pretraining;
 pub(crate) mod ranks;
+pub mod searches;
 pub mod traffic;
 
 use crate::partition::Owners;

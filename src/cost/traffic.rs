@@ -111,7 +111,7 @@ pub struct Share {
 
 impl Share {
     /// Every rank's part goes to all others.
-    fn to_all(self, bytes: usize) -> Moved {
+    pub(super) fn to_all(self, bytes: usize) -> Moved {
         Moved { sent: bytes * self.own, received: bytes * (self.all - self.own), calls: 0 }
     }
 }

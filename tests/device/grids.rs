@@ -1,7 +1,6 @@
 //! Grids of ranks on other devices than the host, and on several at once: what ranks of a column
 //! have between them comes to the bits of one rank on the host.
 
-use reelscale::internals::optim::Solver;
 use reelscale::internals::report::Report;
 use reelscale::internals::train::{Data, Run, Setting, host_of};
 use reelscale::{Comm, Exit, Job, Result, run_threads};
@@ -54,8 +53,7 @@ fn ranks_of_a_column_come_to_the_same_bits_on_any_devices() {
         for (grid, kinds) in GRIDS {
             let rows: usize = grid[..1].parse().unwrap();
             let there = !without || !kinds.contains(&OpenCl);
-            let alone = matches!(job.experts.solver, Solver::FullBatch(_)) && rows > 1;
-            if rows <= slices && there && !alone {
+            if rows <= slices && there {
                 job.run.grid = grid.to_string();
                 literals.check(&name, &format!("{grid} of {kinds:?}"), pin(&job, kinds));
             }

@@ -119,6 +119,20 @@ const KINDS: &[(&[&str], usize, &str)] = &[
         3,
         "6eb86520e192d135bb2cd57782d5c96865ef395c4e4b69763dc5d9040f2f45c8",
     ),
+    (
+        &[
+            "data.validation_fraction=0.4",
+            "pretrain.epochs=1",
+            "experts.row_slices=4",
+            "experts.solver=\"lbfgs\"",
+            "experts.epochs=4",
+            "experts.class_patience=1",
+            "experts.l2=0.001",
+            "shared.iterations=1",
+        ],
+        4,
+        "0f4aecc4e1042a376394b1683aa1183267c54e55613070103e37f5970a0d2bc5",
+    ),
 ];
 
 /// What an undisturbed run comes to.
