@@ -81,6 +81,82 @@ pub fn nodes_of(run: Range<usize>) -> Vec<Node> {
     nodes
 }
 
+/// How a run of leaves is summed with vectors that are used again, of which there are few: a leaf
+/// after the other is made in a vector that is free, and siblings are added at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summing {
+    leaves: Vec<Leaf>,
+    nodes: Vec<usize>,
+    vectors: usize,
+}
+
+/// What is done for a leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Leaf {
+    vector: usize,
+    adds: Vec<(usize, usize)>,
+}
+
+impl Summing {
+    /// Of the leaves of `run`, whose nodes are left (`nodes_of`).
+    pub fn nodes_of(run: Range<usize>) -> Summing {
+        let (mut free, mut vectors) = (Vec::new(), 0);
+        let (mut partials, mut leaves) = (Partials::default(), Vec::with_capacity(run.len()));
+        for index in run {
+            let vector = free.pop().unwrap_or_else(|| {
+                vectors += 1;
+                vectors - 1
+            });
+            let mut adds = Vec::new();
+            partials.push(Node::leaf(index), vector, |left, right| {
+                adds.push((left, right));
+                free.push(right);
+                left
+            });
+            leaves.push(Leaf { vector, adds });
+        }
+        Summing { leaves, nodes: partials.into_sums().collect(), vectors }
+    }
+
+    /// Of leaves 0 to `count`, at least one, whose sum is left.
+    pub fn of_all(count: usize) -> Summing {
+        let mut all = Summing::nodes_of(0..count);
+        let mut right = all.nodes.pop().expect("a leaf");
+        let adds = &mut all.leaves.last_mut().expect("a leaf").adds;
+        for left in all.nodes.drain(..).rev() {
+            adds.push((left, right));
+            right = left;
+        }
+        all.nodes.push(right);
+        all
+    }
+
+    /// Number of leaves.
+    pub fn leaves(&self) -> usize {
+        self.leaves.len()
+    }
+
+    /// Number of vectors.
+    pub fn vectors(&self) -> usize {
+        self.vectors
+    }
+
+    /// The vector that a leaf, counted from the first, is made in.
+    pub fn vector(&self, leaf: usize) -> usize {
+        self.leaves[leaf].vector
+    }
+
+    /// What is added once that leaf is there, in order: to a vector another one.
+    pub fn adds(&self, leaf: usize) -> &[(usize, usize)] {
+        &self.leaves[leaf].adds
+    }
+
+    /// The vectors that hold what is left.
+    pub fn sums(&self) -> &[usize] {
+        &self.nodes
+    }
+}
+
 /// The sum of leaves 0, 1, ..., if there is one.
 pub fn sum<V>(leaves: impl IntoIterator<Item = V>, mut plus: impl FnMut(V, V) -> V) -> Option<V> {
     let mut partials = Partials::default();
@@ -116,6 +192,33 @@ mod tests {
         let twelve = sum((0..12).map(|leaf| leaf.to_string()), plus).unwrap();
         assert_eq!(twelve, "((((0+1)+(2+3))+((4+5)+(6+7)))+((8+9)+(10+11)))");
         assert_eq!(sum(Vec::<String>::new(), plus), None);
+    }
+
+    /// Summing in vectors that are used again gives what summing by values does, with as few
+    /// vectors as are planned.
+    #[test]
+    fn vectors_are_used_again() {
+        let run_of = |order: &Summing, first: usize| {
+            let mut vectors = vec![String::new(); order.vectors()];
+            for leaf in 0..order.leaves() {
+                vectors[order.vector(leaf)] = (first + leaf).to_string();
+                for (left, right) in order.adds(leaf) {
+                    let right = std::mem::take(&mut vectors[*right]);
+                    vectors[*left] = plus(std::mem::take(&mut vectors[*left]), right);
+                }
+            }
+            order.sums().iter().map(|vector| vectors[*vector].clone()).collect::<Vec<_>>()
+        };
+        for end in 1..40 {
+            let all = Summing::of_all(end);
+            assert_eq!(run_of(&all, 0), [shown(0..end).total(plus).unwrap()]);
+            assert_eq!(all.vectors(), end.ilog2() as usize + 1, "{end} leaves");
+            for start in 0..end {
+                let own = Summing::nodes_of(start..end);
+                let sums: Vec<String> = shown(start..end).sums().cloned().collect();
+                assert_eq!(run_of(&own, start), sums, "{start}..{end}");
+            }
+        }
     }
 
     /// Whoever has which run, the sums of runs are those of the whole.

@@ -67,9 +67,12 @@ impl Machine {
 pub const NETWORK: Network = Network { bytes_per_second: 10e9, message_seconds: 2e-6 };
 
 /// Parts into which the gradient of each block is cut, whose exchanges go on by themselves, where a
-/// column holds at most `held` blocks, of so many panels each at most.
+/// column holds at most `held` blocks, of so many panels each at most. With several blocks each is
+/// one part: its exchange goes on behind the next one's arithmetic, and more parts would be more to
+/// prove and to begin.
 pub fn parts(held: usize, panels: usize) -> usize {
-    (PARTS / held.max(1)).min(panels * 16 / PART_COLUMNS).max(1)
+    let most = if held > 1 { 1 } else { PARTS };
+    most.min(panels * 16 / PART_COLUMNS).max(1)
 }
 
 /// Seconds of a mini-batch on the fullest rank of R x C of so many.

@@ -88,18 +88,42 @@ impl Part {
         [start * panel..end * panel, biases + start * LANES..biases + end * LANES]
     }
 
+    /// Where its numbers of a block's go, and they: copied, `to` is the part.
+    pub fn taken<'a>(
+        &self,
+        layout: &Layout,
+        block: &'a [f32],
+        to: &'a mut [f32],
+    ) -> [(&'a mut [f32], &'a [f32]); 2] {
+        let [weights, biases] = self.places(layout);
+        let (to_weights, to_biases) = to.split_at_mut(weights.len());
+        [(to_weights, &block[weights]), (to_biases, &block[biases])]
+    }
+
+    /// Places among a block's numbers, and what goes there: copied, the block has the part.
+    pub fn placed<'a>(
+        &self,
+        layout: &Layout,
+        numbers: &'a [f32],
+        block: &'a mut [f32],
+    ) -> [(&'a mut [f32], &'a [f32]); 2] {
+        let [weights, biases] = self.places(layout);
+        let (of_weights, of_biases) = numbers.split_at(weights.len());
+        let (before, rest) = block.split_at_mut(layout.biases());
+        let biases = biases.start - before.len()..biases.end - before.len();
+        [(&mut before[weights], of_weights), (&mut rest[biases], of_biases)]
+    }
+
     /// Copies its numbers of a block's.
     pub fn take(&self, layout: &Layout, block: &[f32], to: &mut Vec<f32>) {
-        to.clear();
-        self.places(layout).into_iter().for_each(|place| to.extend_from_slice(&block[place]));
+        to.resize(self.numbers(layout), 0.0);
+        self.taken(layout, block, to).into_iter().for_each(|(to, from)| to.copy_from_slice(from));
     }
 
     /// Puts them into a block's.
     pub fn put(&self, layout: &Layout, numbers: &[f32], block: &mut [f32]) {
-        let [weights, biases] = self.places(layout);
-        let (of_weights, of_biases) = numbers.split_at(weights.len());
-        block[weights].copy_from_slice(of_weights);
-        block[biases].copy_from_slice(of_biases);
+        let pairs = self.placed(layout, numbers, block);
+        pairs.into_iter().for_each(|(to, from)| to.copy_from_slice(from));
     }
 }
 
@@ -119,7 +143,6 @@ mod tests {
             let mut taken = vec![7.0];
             for part in &parts {
                 part.take(&layout, &numbers, &mut taken);
-                assert_eq!(taken.len(), part.numbers(&layout));
                 part.put(&layout, &taken, &mut found);
             }
             assert_eq!(found, numbers);

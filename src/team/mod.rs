@@ -13,6 +13,9 @@ use crate::progress::{Awaiting, tick, work_ahead};
 
 pub(crate) mod replay;
 
+/// Numbers that a thread copies at once, at least: to begin takes as long as some thousands.
+const PIECE: usize = 1 << 13;
+
 /// Threads that work together: one for each member, which is what that thread alone uses meanwhile
 /// (a kernel, scratch memory, a reader). The calling thread takes part; the others come from
 /// rayon's pool, where they stand ready: items may be as short as some tens of microseconds.
@@ -68,11 +71,11 @@ impl<'a, S: Send> Team<'a, S> {
         work: impl Fn(&mut S, I) + Sync,
     ) {
         let items = items.into_iter();
-        if let Some(turn) = replay::Turn::begin(self.members.len()) {
+        let most = items.size_hint().1.unwrap_or(usize::MAX);
+        if let Some(turn) = replay::Turn::begin(self.members.len().min(most.max(1))) {
             return self.replayed(turn, items, work);
         }
         let (own, others) = self.members.split_first_mut().expect("at least one member");
-        let most = items.size_hint().1.unwrap_or(usize::MAX);
         let helpers = match replay::within_an_item() {
             true => 0,
             false => others.len().min(most.saturating_sub(1)),
@@ -130,6 +133,22 @@ impl<'a, S: Send> Team<'a, S> {
         }
         turn.end();
         self.poll();
+    }
+
+    /// Copies numbers to their places, equally many of each pair, by all threads.
+    pub(crate) fn copy<'b, T: Copy + Send + Sync + 'b>(
+        &mut self,
+        pairs: impl IntoIterator<Item = (&'b mut [T], &'b [T])>,
+    ) {
+        let pairs: Vec<_> = pairs.into_iter().collect();
+        let numbers: usize = pairs.iter().map(|(to, _)| to.len()).sum();
+        let piece = numbers.div_ceil(self.threads()).max(PIECE);
+        let cut = |(to, from): (&'b mut [T], &'b [T])| {
+            assert_eq!(to.len(), from.len(), "a place for each number");
+            to.chunks_mut(piece).zip(from.chunks(piece))
+        };
+        let pieces: Vec<_> = pairs.into_iter().flat_map(cut).collect();
+        self.for_each(pieces, |_, (to, from)| to.copy_from_slice(from));
     }
 
     /// What `work` makes of each of `items`, in their order.
@@ -276,6 +295,20 @@ impl<T, E> Drop for Ahead<T, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_team_copies_all_numbers() {
+        let from: Vec<usize> = (1..60_000).collect();
+        for threads in [1, 3, 16] {
+            for cut in [0, 7, 40_000] {
+                let mut to = vec![0; from.len()];
+                let (left, right) = to.split_at_mut(cut);
+                let pairs = [(left, &from[..cut]), (right, &from[cut..])];
+                Team::new(&mut vec![(); threads]).copy(pairs);
+                assert!(to == from, "{threads} threads, cut at {cut}");
+            }
+        }
+    }
 
     #[test]
     fn items_made_ahead_come_in_order_and_may_be_left() {

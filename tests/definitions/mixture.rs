@@ -2,20 +2,24 @@
 
 use std::ops::Range;
 
+use reelscale::internals::device::Slices;
 use reelscale::internals::kernel::matrix::Matrix;
 use reelscale::internals::kernel::mixture::layout::{Dummy, Layout, Role};
 use reelscale::internals::kernel::mixture::{
     Block, Kernel, Passing, activation_gradient, both_gradients, definition, expert_gradient,
-    fresh_expert_gradient, transpose,
+    fresh_expert_gradient, sliced_expert_gradient, transpose,
 };
 use reelscale::internals::kernel::vector::{Instructions, LANES};
 use reelscale::internals::labels::Labels;
 use reelscale::internals::team::Team;
+use reelscale::internals::tree::Summing;
 
 use super::draws::Draws;
+use super::slices::along_tree;
 use super::{cases, kernels, same, same_sums};
 
 /// A class block, the rows that pass it, and what its sums hold before.
+#[derive(Clone)]
 struct Case {
     layout: Layout,
     parameters: Vec<f32>,
@@ -123,6 +127,24 @@ impl Case {
         sums
     }
 
+    /// The rows in one to seven slices, some of them empty where there are few rows.
+    fn slices(&self, number: usize) -> Vec<Range<usize>> {
+        let (count, from) = (1 + number % 7, self.rows.start);
+        Slices::all(count).of(self.rows.len()).map(|own| from + own.start..from + own.end).collect()
+    }
+
+    /// The gradients of slices, each from +0 on, along the tree; and the losses of each.
+    fn defined_sliced(&self, slices: &[Range<usize>]) -> (Vec<f32>, Vec<f64>) {
+        let of = |rows: &Range<usize>| {
+            let mut own = self.clone();
+            own.rows = rows.clone();
+            own.defined(true)
+        };
+        let (gradients, losses): (Vec<_>, Vec<_>) =
+            slices.iter().map(of).map(|sums| (sums.gradient, sums.class_loss)).unzip();
+        (along_tree(&gradients), losses.concat())
+    }
+
     fn name(&self, number: u64, kernel: Instructions, members: usize) -> String {
         let Layout { experts, dummy, width, .. } = &self.layout;
         format!(
@@ -141,6 +163,8 @@ fn class_blocks_are_their_definition() {
         let case = Case::new(number);
         let (block, passing, rows) = (case.block(), case.passing(), || case.rows.clone());
         let (added, fresh) = (case.defined(false), case.defined(true));
+        let slices = case.slices(number as usize);
+        let (order, sliced) = (Summing::of_all(slices.len()), case.defined_sliced(&slices));
         let turned = transpose(block);
         for kernel in kernels() {
             let mut team: Vec<Kernel> =
@@ -159,6 +183,15 @@ fn class_blocks_are_their_definition() {
                 fresh_expert_gradient(team, block, passing, rows(), gradient, class_loss);
                 same(&sums.gradient, &fresh.gradient, &|| format!("fresh, {}", what()));
                 same_sums(&sums.class_loss, &fresh.class_loss, &what);
+
+                let mut vectors = vec![case.before.gradient.clone(); order.vectors()];
+                let mut losses = [&case.before.class_loss[..]].repeat(slices.len()).concat();
+                let (of, more) = ((&slices[..], &order), || true);
+                let into = (&mut vectors[..], &mut losses[..]);
+                assert!(sliced_expert_gradient(team, block, passing, of, into.0, into.1, more));
+                let sum = &vectors[order.sums()[0]];
+                same(sum, &sliced.0, &|| format!("{} slices, {}", slices.len(), what()));
+                same_sums(&losses, &sliced.1, &what);
 
                 let mut sums = case.before.clone();
                 let Sums { gradient, class_loss, dv, .. } = &mut sums;

@@ -51,7 +51,7 @@ struct Case {
 }
 
 /// The largest power of two of leaves that leaves something, and the others: each along the tree.
-fn along_tree(leaves: &[Vec<f32>]) -> Vec<f32> {
+pub(super) fn along_tree(leaves: &[Vec<f32>]) -> Vec<f32> {
     let [_, _, ..] = leaves else { return leaves[0].clone() };
     let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
     along_tree(left).iter().zip(along_tree(right)).map(|(left, right)| left + right).collect()

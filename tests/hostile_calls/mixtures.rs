@@ -3,12 +3,14 @@
 use reelscale::internals::kernel::mixture::layout::{Layout, Role};
 use reelscale::internals::kernel::mixture::{
     Block, Kernel, Passing, activation_gradient, both_gradients, definition, expert_gradient,
-    fresh_expert_gradient, reference, transpose, transpose_into, transpose_panels,
+    fresh_expert_gradient, reference, sliced_expert_gradient, transpose, transpose_into,
+    transpose_panels,
 };
 use reelscale::internals::kernel::sweep::definition::{Given, class};
 use reelscale::internals::kernel::sweep::{self, Tile};
 use reelscale::internals::kernel::vector::LANES;
 use reelscale::internals::team::Team;
+use reelscale::internals::tree::Summing;
 
 use super::Calls;
 use super::draws::Draws;
@@ -87,6 +89,19 @@ fn passes(draws: &mut Draws, calls: &mut Calls, layout: &Layout) {
     });
     calls.make("kernel::mixture::fresh_expert_gradient", || {
         fresh_expert_gradient(&mut team, block, passing, rows.clone(), &mut gradient, &mut loss);
+    });
+    let cut = draws.near(rows.start)..draws.near(rows.end);
+    let order = match draws.below(2) {
+        0 => Summing::of_all(1 + draws.below(3)),
+        _ => Summing::nodes_of(1..1 + draws.below(4)),
+    };
+    let slices = [rows.start..cut.start, cut.start..cut.end, cut.end..rows.end];
+    let slices = &slices[..order.leaves().min(3)];
+    let mut vectors = vec![gradient.clone(); order.vectors().saturating_sub(draws.below(40) / 39)];
+    let mut losses = draws.sums(slices.len() * layout.groups.len() * LANES);
+    calls.make("kernel::mixture::gradients::sliced_expert_gradient", || {
+        let (of, into) = ((slices, &order), (&mut vectors[..], &mut losses[..]));
+        sliced_expert_gradient(&mut team, block, passing, of, into.0, into.1, || true);
     });
     calls.make("kernel::mixture::both_gradients", || {
         let way = (&turned[..], &mut dv[..]);

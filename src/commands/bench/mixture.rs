@@ -8,11 +8,11 @@ use super::{EPSILON, Measuring, at_least_one, on_device, peak_mib};
 use crate::comm::Comm;
 use crate::commands::device::RankDevice;
 use crate::cost::flops;
-use crate::device::host::{Carry, KernelAndCarry};
+use crate::device::host::{KernelAndSums, Vectors};
 use crate::error::Result;
 use crate::kernel::matrix::Matrix;
 use crate::kernel::mixture::{
-    Kernel, Passing, activation_gradient, fresh_expert_gradient, transpose_into,
+    Kernel, Passing, activation_gradient, sliced_expert_gradient, transpose_into,
 };
 use crate::kernel::normalise::normalise_l2;
 use crate::kernel::vector::{Instructions, LANES};
@@ -21,6 +21,7 @@ use crate::model::experts::{Experts, layouts};
 use crate::model::spec::Dummy;
 use crate::rng::{Purpose, Stream};
 use crate::team::Team;
+use crate::tree::Summing;
 
 /// The mixture kernel: loss and one gradient of rows through K classes of E experts. On a device
 /// the whole step, as training asks for it: rows come, stage 1 takes a step of AdaGrad, losses go
@@ -166,17 +167,19 @@ fn some_rows(args: &Args) -> (Matrix, Labels) {
 /// Every block's gradient, one after the other in each thread's own room, as in the expert step.
 fn stage_1(kernels: &mut [Kernel], experts: &Experts, passing: Passing) -> f64 {
     let mut losses = vec![0.0; experts.own().len()];
-    let mut carries: Vec<Carry> = kernels.iter().map(|_| Carry::default()).collect();
-    Team::new(&mut KernelAndCarry::team(kernels, &mut carries)).together(
+    let mut sums: Vec<Vectors> = kernels.iter().map(|_| Vectors::default()).collect();
+    let (rows, order) = (0..passing.labels.rows(), Summing::of_all(1));
+    Team::new(&mut KernelAndSums::team(kernels, &mut sums)).together(
         experts.own().zip(&mut losses).collect(),
-        |team: &mut Team<KernelAndCarry>, (block, loss): (usize, &mut f64)| {
+        |team: &mut Team<KernelAndSums>, (block, loss): (usize, &mut f64)| {
             let block = experts.block(block);
             let mut class_loss = vec![0.0; block.layout.groups.len() * LANES];
-            let mut gradient = team.own().carry.room(block.parameters.len());
-            let rows = 0..passing.labels.rows();
-            fresh_expert_gradient(team, block, passing, rows, &mut gradient, &mut class_loss);
-            black_box(&gradient);
-            team.own().carry.give_back(gradient);
+            let mut sums = std::mem::take(team.own().sums);
+            let vectors = sums.of(1, block.parameters.len());
+            let (of, losses) = ((std::slice::from_ref(&rows), &order), &mut class_loss);
+            sliced_expert_gradient(team, block, passing, of, vectors, losses, || true);
+            black_box(&vectors);
+            *team.own().sums = sums;
             *loss = class_loss.iter().sum();
         },
     );

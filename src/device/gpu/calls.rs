@@ -205,8 +205,8 @@ impl Device for Gpu {
         between: &mut dyn Between,
         pace: &mut Pace,
     ) -> Result<()> {
-        let slices = between.slices();
-        take_turns(&mut GpuTurns { blocks, rows, how, slices }, batches, between, pace)
+        let (slices, kernels) = (between.slices(), self.host.kernels_mut());
+        take_turns(&mut GpuTurns { blocks, rows, how, slices, kernels }, batches, between, pace)
     }
 
     fn change_state(

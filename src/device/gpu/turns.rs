@@ -14,6 +14,8 @@ use crate::device::{
     Apart, Batch, ClassBlock, Giving, Learn, Pace, Part as BlockPart, Slices, Solving, Turn, Turns,
 };
 use crate::error::Result;
+use crate::kernel::mixture::Kernel;
+use crate::team::Team;
 
 type Told<T> = std::result::Result<T, String>;
 
@@ -23,6 +25,8 @@ pub(super) struct GpuTurns<'a> {
     pub(super) rows: &'a Rows,
     pub(super) how: &'a Learn,
     pub(super) slices: Slices,
+    /// The host's.
+    pub(super) kernels: &'a mut [Kernel],
 }
 
 impl Turns for GpuTurns<'_> {
@@ -63,8 +67,9 @@ impl Turns for GpuTurns<'_> {
         match self.blocks.at_mut(block) {
             (Place::Here(held), own) => held.put(own, part, numbers).map_err(failed)?,
             (Place::Home(home), own) => {
-                let block = home.of_mut(own);
-                part.put(&block.layout, numbers, Arc::<Vec<f32>>::make_mut(&mut block.weights));
+                let ClassBlock { layout, weights, .. } = home.of_mut(own);
+                let pairs = part.placed(layout, numbers, Arc::<Vec<f32>>::make_mut(weights));
+                Team::new(self.kernels).copy(pairs);
             }
         }
         Ok(())
@@ -81,12 +86,10 @@ impl Turns for GpuTurns<'_> {
         let nodes = self.nodes(turn.block, batch, pace).map_err(failed)?;
         let layout = self.blocks.layout(turn.block);
         for part in giving.parts() {
-            let own = nodes.iter().map(|node| {
-                let mut numbers = giving.room();
-                part.take(&layout, node, &mut numbers);
-                numbers
-            });
-            let own = own.collect();
+            let mut own: Vec<_> = nodes.iter().map(|_| giving.room()).collect();
+            let pairs = own.iter_mut().zip(&nodes);
+            let pairs = pairs.flat_map(|(to, node)| part.taken(&layout, node, to));
+            Team::new(self.kernels).copy(pairs);
             giving.give(own);
         }
         Ok(())
@@ -96,7 +99,7 @@ impl Turns for GpuTurns<'_> {
 impl GpuTurns<'_> {
     /// The nodes of a block's own slices, on the host; their losses are added to the epoch's.
     fn nodes(&mut self, block: usize, batch: &Batch, pace: &mut Pace) -> Told<Vec<Vec<f32>>> {
-        let GpuTurns { blocks, rows, how, slices } = self;
+        let GpuTurns { blocks, rows, how, slices, .. } = self;
         let (home, vectors) = match blocks.at_mut(block) {
             (Place::Home(home), own) => (true, home.of(own).state.gradients()),
             (Place::Here(part), own) => (false, part.own.borrow()[own].block.state.gradients()),

@@ -4,14 +4,17 @@
 use std::sync::Arc;
 
 use super::blocks::{HeldBlocks, Own};
-use super::carry::Carry;
+use super::carry::Vectors;
 use super::drawn::Drawn;
-use super::learn::slice_gradient;
+use super::learn::sum_slices;
 use super::rows::Rows;
-use crate::device::{AllRows, Apart, Batch, Giving, Learn, Nodes, Pace, Part, Slices, Turn, Turns};
+use crate::device::{
+    AllRows, Apart, Batch, ClassBlock, Giving, Learn, Nodes, Pace, Part, Slices, Turn, Turns,
+};
 use crate::error::Result;
-use crate::kernel::mixture::Kernel;
+use crate::kernel::mixture::{Block, Kernel};
 use crate::team::Team;
+use crate::tree::Summing;
 
 /// Turns of blocks past some rows.
 pub(crate) struct HostTurns<'a> {
@@ -45,8 +48,8 @@ impl Turns for HostTurns<'_> {
     }
 
     fn put(&mut self, block: usize, part: &Part, numbers: &[f32]) -> Result<()> {
-        let block = self.blocks.of_mut(block);
-        part.put(&block.layout, numbers, Arc::<Vec<f32>>::make_mut(&mut block.weights));
+        let ClassBlock { layout, weights, .. } = self.blocks.of_mut(block);
+        self.team.copy(part.placed(layout, numbers, Arc::<Vec<f32>>::make_mut(weights)));
         Ok(())
     }
 
@@ -58,35 +61,27 @@ impl Turns for HostTurns<'_> {
         pace: &mut Pace,
     ) -> Result<()> {
         let HostTurns { blocks, team, rows, how, slices } = self;
-        let instructions = team.own().gemm().instructions();
-        if blocks.carries.is_empty() {
-            blocks.carries.push(Carry::default());
-        }
-        let HeldBlocks { blocks, carries } = &mut **blocks;
-        let (block, carry) = (&mut blocks[turn.block].block, &mut carries[0]);
-        let (drawn, lanes) = (&mut Drawn::new(block.layout.width), block.layout.lanes());
+        blocks.sums.resize_with(1, Vectors::default);
+        let HeldBlocks { blocks, sums } = &mut **blocks;
+        let ClassBlock { layout, weights, state } = &mut blocks[turn.block].block;
+        let order = Summing::nodes_of(slices.own.clone());
+        let vectors = sums[0].of(order.vectors(), weights.len());
+        let drawn = &mut Drawn::new(layout.width);
         let position = batch.first - batch.own.first().map_or(0, |own| own.start);
-        for (index, own) in batch.own.iter().enumerate() {
-            let mut gradient = carry.room(block.weights.len());
-            let losses = &mut block.state.losses[index * lanes..(index + 1) * lanes];
-            let at_rest =
-                crate::kernel::mixture::Block { layout: &block.layout, parameters: &block.weights };
-            let from = (how.negatives, own.clone(), position);
-            slice_gradient(team, at_rest, rows, from, drawn, (&mut gradient, losses));
-            carry.push(team, instructions, (slices.own.start + index, gradient));
+        let block = Block { layout, parameters: weights };
+        let (from, into) = ((how.negatives, &batch.own[..], position), (&order, &mut *vectors));
+        let polled = || {
             pace.poll();
-        }
-        let nodes = carry.nodes();
+            true
+        };
+        sum_slices(team, (block, rows), from, drawn, into, &mut state.losses, polled);
         for part in giving.parts() {
-            let own = nodes.iter().map(|node| {
-                let mut numbers = giving.room();
-                part.take(&block.layout, node, &mut numbers);
-                numbers
-            });
-            let own = own.collect();
-            giving.give(own);
+            let mut nodes: Vec<_> = order.sums().iter().map(|_| giving.room()).collect();
+            let pairs = nodes.iter_mut().zip(order.sums());
+            let pairs = pairs.flat_map(|(to, node)| part.taken(layout, &vectors[*node], to));
+            team.copy(pairs);
+            giving.give(nodes);
         }
-        nodes.into_iter().for_each(|node| carry.give_back(node));
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 use std::mem::take;
 use std::sync::Arc;
 
-use super::carry::{Carry, Complete};
+use super::carry::{Complete, Vectors};
 use super::clipping::{scale_by_variable, squares_by_variable};
 use super::rows::Rows;
 use crate::device::{ClassBlock, Joint, JointStep, Leaves, VARIABLES};
@@ -18,8 +18,8 @@ use crate::team::Team;
 /// Class blocks that learn in the way S.
 pub struct HeldBlocks<S> {
     pub(super) blocks: Vec<Own<S>>,
-    /// Gradients of slices for each thread, of the block that it works on.
-    pub(super) carries: Vec<Carry>,
+    /// What each thread sums slices in, of the block that it works on.
+    pub(super) sums: Vec<Vectors>,
 }
 
 /// A block's gradient and losses of a pass or of its slice, or of a mini-batch, and those of slices
@@ -60,7 +60,7 @@ impl<S> HeldBlocks<S> {
             losses: Vec::new(),
             complete: Complete::default(),
         };
-        HeldBlocks { blocks: blocks.into_iter().map(own).collect(), carries: Vec::new() }
+        HeldBlocks { blocks: blocks.into_iter().map(own).collect(), sums: Vec::new() }
     }
 
     pub(crate) fn of(&self, index: usize) -> &ClassBlock<S> {

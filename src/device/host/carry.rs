@@ -7,6 +7,25 @@ use crate::kernel::vector::{Instructions, LANES};
 use crate::team::Team;
 use crate::tree::{Node, Partials};
 
+/// Gradients, of slices or sums of them.
+#[derive(Default)]
+pub(crate) struct Vectors(Vec<Vec<f32>>);
+
+impl Vectors {
+    /// So many of so many numbers each, which hold anything.
+    pub(crate) fn of(&mut self, count: usize, numbers: usize) -> &mut [Vec<f32>] {
+        self.0.resize_with(self.0.len().max(count), Vec::new);
+        let vectors = &mut self.0[..count];
+        vectors.iter_mut().for_each(|vector| vector.resize(numbers, 0.0));
+        vectors
+    }
+
+    /// One of them.
+    pub(crate) fn at(&self, index: usize) -> &[f32] {
+        &self.0[index]
+    }
+}
+
 /// Partial sums of a gradient, and memory for more. Of S slices there are at most log2(S) + 1
 /// vectors at a time.
 #[derive(Default)]
@@ -132,24 +151,24 @@ fn plus_losses(mut left: Vec<f64>, right: Vec<f64>) -> Vec<f64> {
     left
 }
 
-/// One thread's kernel with the gradients that it makes.
-pub(crate) struct KernelAndCarry<'a> {
+/// One thread's kernel with the gradients that it makes, of the block that it works on.
+pub(crate) struct KernelAndSums<'a> {
     pub(crate) kernel: &'a mut Kernel,
-    pub(crate) carry: &'a mut Carry,
+    pub(crate) sums: &'a mut Vectors,
 }
 
-impl KernelAndCarry<'_> {
-    /// Pairs of one kernel and one carry each; there are equally many.
+impl KernelAndSums<'_> {
+    /// Pairs of one kernel and one thread's gradients each; there are equally many.
     pub(crate) fn team<'a>(
         kernels: &'a mut [Kernel],
-        carries: &'a mut [Carry],
-    ) -> Vec<KernelAndCarry<'a>> {
-        let places = kernels.iter_mut().zip(carries);
-        places.map(|(kernel, carry)| KernelAndCarry { kernel, carry }).collect()
+        sums: &'a mut [Vectors],
+    ) -> Vec<KernelAndSums<'a>> {
+        let places = kernels.iter_mut().zip(sums);
+        places.map(|(kernel, sums)| KernelAndSums { kernel, sums }).collect()
     }
 }
 
-impl AsMut<Kernel> for KernelAndCarry<'_> {
+impl AsMut<Kernel> for KernelAndSums<'_> {
     fn as_mut(&mut self) -> &mut Kernel {
         self.kernel
     }

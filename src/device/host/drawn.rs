@@ -29,9 +29,30 @@ impl Drawn {
         Passing { activations: &self.activations, labels: &self.labels, weights: &self.weights }
     }
 
-    /// Gathers those `rows` of the rows passing by from which the block learns. The first of the
-    /// rows passing by is at `position` of the epoch.
+    /// Gathers those rows of `slices` of the rows passing by from which the block learns; gives
+    /// their places here, slice by slice. The first of the rows passing by is at `position` of the
+    /// epoch.
     pub(crate) fn draw(
+        &mut self,
+        negatives: Negatives,
+        layout: &Layout,
+        passing: Passing,
+        slices: &[Range<usize>],
+        position: usize,
+    ) -> Vec<Range<usize>> {
+        let rows = slices.iter().map(Range::len).sum();
+        self.activations.resize(self.activations.rows().max(rows));
+        self.labels.clear();
+        self.weights.clear();
+        let mut gather = |slice: &Range<usize>| {
+            let from = self.rows();
+            self.gather(negatives, layout, passing, slice.clone(), position);
+            from..self.rows()
+        };
+        slices.iter().map(&mut gather).collect()
+    }
+
+    fn gather(
         &mut self,
         negatives: Negatives,
         layout: &Layout,
@@ -39,9 +60,6 @@ impl Drawn {
         rows: Range<usize>,
         position: usize,
     ) {
-        self.activations.resize(self.activations.rows().max(rows.len()));
-        self.labels.clear();
-        self.weights.clear();
         for row in rows {
             let labels = passing.labels.row_within(row, &layout.classes);
             let Some(weight) = negatives.weight(layout, labels, position + row) else { continue };
@@ -67,13 +85,20 @@ mod tests {
         let passing = Passing { activations: &activations, labels: &labels, weights: &[] };
         let negatives = Negatives { share: 0.25, seed: 5, first: 100, class_count: 48 };
         let mut drawn = Drawn::new(2);
-        drawn.draw(negatives, &layout, passing, 0..4000, 0);
+        let one = |rows: Range<usize>| vec![rows];
+        let places = drawn.draw(negatives, &layout, passing, &one(0..4000), 0);
+        assert_eq!(places, one(0..drawn.rows()));
         let positives = drawn.weights.iter().filter(|weight| **weight == 1.0).count();
         assert_eq!((positives, drawn.labels.positives()), (400, 400));
         let weight: f32 = drawn.weights.iter().sum();
         assert!((weight - 4000.0).abs() < 200.0, "{weight}");
         let whole = drawn.weights.clone();
-        drawn.draw(negatives, &layout, passing, 2000..4000, 0);
+        drawn.draw(negatives, &layout, passing, &one(2000..4000), 0);
         assert_eq!(drawn.weights, whole[whole.len() - drawn.rows()..], "whatever the mini-batches");
+        let later = drawn.rows();
+        let slices = drawn.draw(negatives, &layout, passing, &[0..2000, 2000..2000, 2000..4000], 0);
+        let [first, all] = [whole.len() - later, whole.len()];
+        assert_eq!(slices, [0..first, first..first, first..all]);
+        assert_eq!(drawn.weights, whole, "whatever the slices");
     }
 }

@@ -6,14 +6,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::blocks::{HeldBlocks, Own};
-use super::carry::{Carry, KernelAndCarry};
+use super::carry::{KernelAndSums, Vectors};
 use super::drawn::Drawn;
 use super::rows::Rows;
 use crate::device::{ClassBlock, Learn, MiniBatches, Negatives, Pace, Slices};
-use crate::kernel::mixture::{Block, Kernel, fresh_expert_gradient};
+use crate::kernel::mixture::{Block, Kernel, sliced_expert_gradient};
 use crate::kernel::vector::Instructions;
 use crate::optim::Step;
 use crate::team::Team;
+use crate::tree::Summing;
 
 impl HeldBlocks<MiniBatches> {
     /// Takes every block that still learns through the mini-batches of the window that it hasn't
@@ -25,24 +26,26 @@ impl HeldBlocks<MiniBatches> {
         how: &Learn,
         pace: &mut Pace,
     ) {
-        self.carries.resize_with(kernels.len(), Carry::default);
-        let stopped = pace.stopping();
+        self.sums.resize_with(kernels.len(), Vectors::default);
+        let (stopped, order) = (pace.stopping(), Summing::of_all(how.slices));
         let blocks = self.blocks.iter_mut().map(|own| &mut own.block);
         let blocks = blocks.filter(|block| !block.state.converged).collect();
-        let learn = |team: &mut Team<KernelAndCarry>, block: &mut ClassBlock<MiniBatches>| {
+        let learn = |team: &mut Team<KernelAndSums>, block: &mut ClassBlock<MiniBatches>| {
             let (count, instructions) = (rows.labels().rows(), instructions_of(team));
             let mut drawn = Drawn::new(block.layout.width);
-            let mut carry = take(team.own().carry);
+            let mut sums = take(team.own().sums);
             for batch in block.state.left(rows.first, count, how.batch) {
                 let through = (batch.clone(), stopped);
-                let gradient = block.gradient(team, rows, how, through, (&mut drawn, &mut carry));
-                let Some(gradient) = gradient else { break };
-                block.step(team, instructions, how, (rows.first, batch), &gradient);
-                carry.give_back(gradient);
+                let with = (&order, &mut drawn, &mut sums);
+                if !block.gradient(team, rows, how, through, with) {
+                    break;
+                }
+                let gradient = sums.at(order.sums()[0]);
+                block.step(team, instructions, how, (rows.first, batch), gradient);
             }
-            *team.own().carry = carry;
+            *team.own().sums = sums;
         };
-        let mut threads = KernelAndCarry::team(kernels, &mut self.carries);
+        let mut threads = KernelAndSums::team(kernels, &mut self.sums);
         Team::new(&mut threads).polling(&mut || pace.poll()).together(blocks, learn);
     }
 
@@ -56,45 +59,38 @@ impl HeldBlocks<MiniBatches> {
 
     pub(crate) fn end_epoch(&mut self, tolerance: f64) {
         self.blocks.iter_mut().for_each(|own| own.block.state.end_epoch(tolerance));
-        self.carries = Vec::new();
+        self.sums = Vec::new();
     }
 }
 
-fn instructions_of(team: &mut Team<KernelAndCarry>) -> Instructions {
+fn instructions_of(team: &mut Team<KernelAndSums>) -> Instructions {
     team.own().kernel.gemm().instructions()
 }
 
 impl ClassBlock<MiniBatches> {
-    /// The gradient over the rows of a mini-batch from which the block learns; its losses go to the
-    /// epoch's. None, and losses as they were, where the run is to stop before the last slice.
+    /// Sums the gradient over the rows of a mini-batch from which the block learns, in this order
+    /// of its slices; its losses go to the epoch's. No, and losses as they were, where the run is
+    /// to stop before the end.
     fn gradient(
         &mut self,
-        team: &mut Team<KernelAndCarry>,
+        team: &mut Team<KernelAndSums>,
         window: &Rows,
         how: &Learn,
         (batch, stopped): (Range<usize>, &(dyn Fn() -> bool + Sync)),
-        (drawn, carry): (&mut Drawn, &mut Carry),
-    ) -> Option<Vec<f32>> {
-        let instructions = instructions_of(team);
-        let before = if how.slices > 1 { self.state.losses.clone() } else { Vec::new() };
-        for (index, slice) in Slices::all(how.slices).of(batch.len()).enumerate() {
-            if stopped() {
-                carry.forget();
-                if index > 0 {
-                    self.state.losses = before;
-                }
-                return None;
-            }
-            let mut gradient = carry.room(self.weights.len());
-            let (lanes, rows) =
-                (self.layout.lanes(), batch.start + slice.start..batch.start + slice.end);
-            let block = Block { layout: &self.layout, parameters: &self.weights };
-            let losses = &mut self.state.losses[index * lanes..(index + 1) * lanes];
-            let from = (how.negatives, rows, window.first);
-            slice_gradient(team, block, window, from, drawn, (&mut gradient, losses));
-            carry.push(team, instructions, (index, gradient));
+        (order, drawn, sums): (&Summing, &mut Drawn, &mut Vectors),
+    ) -> bool {
+        let shifted = |slice: Range<usize>| batch.start + slice.start..batch.start + slice.end;
+        let slices: Vec<_> = Slices::all(how.slices).of(batch.len()).map(shifted).collect();
+        let before = self.state.losses.clone();
+        let vectors = sums.of(order.vectors(), self.weights.len());
+        let block = Block { layout: &self.layout, parameters: &self.weights };
+        let (from, into) = ((how.negatives, &slices[..], window.first), (order, vectors));
+        let losses = &mut self.state.losses;
+        let all = sum_slices(team, (block, window), from, drawn, into, losses, || !stopped());
+        if !all {
+            self.state.losses = before;
         }
-        Some(carry.total(team, instructions).expect("a slice"))
+        all
     }
 
     /// The step by a mini-batch's gradient, which is the sum over its rows. The window's first row
@@ -122,23 +118,23 @@ impl ClassBlock<MiniBatches> {
     }
 }
 
-/// The gradient over the rows of a slice from which a block learns, from +0 on; losses go to a
-/// chain of theirs. Row i here is at `position` + i of the epoch.
-pub(super) fn slice_gradient(
+/// Sums the gradient over the rows of slices from which a block learns, each from +0 on, and their
+/// losses each to a chain of its own (`sliced_expert_gradient`). Row i here is at `position` + i of
+/// the epoch.
+pub(super) fn sum_slices(
     team: &mut Team<impl AsMut<Kernel> + Send>,
-    block: Block,
-    window: &Rows,
-    (negatives, mut rows, position): (Option<Negatives>, Range<usize>, usize),
+    (block, window): (Block, &Rows),
+    (negatives, slices, position): (Option<Negatives>, &[Range<usize>], usize),
     drawn: &mut Drawn,
-    (gradient, losses): (&mut [f32], &mut [f64]),
-) {
-    let mut passing = window.passing();
-    if let Some(negatives) = negatives {
-        drawn.draw(negatives, block.layout, passing, rows, position);
-        (passing, rows) = (drawn.passing(), 0..drawn.rows());
-    }
-    match rows.is_empty() {
-        true => gradient.fill(0.0),
-        false => fresh_expert_gradient(team, block, passing, rows, gradient, losses),
-    }
+    (order, vectors): (&Summing, &mut [Vec<f32>]),
+    losses: &mut [f64],
+    go_on: impl FnMut() -> bool,
+) -> bool {
+    let Some(negatives) = negatives else {
+        let of = (slices, order);
+        return sliced_expert_gradient(team, block, window.passing(), of, vectors, losses, go_on);
+    };
+    let slices = drawn.draw(negatives, block.layout, window.passing(), slices, position);
+    let of = (&slices[..], order);
+    sliced_expert_gradient(team, block, drawn.passing(), of, vectors, losses, go_on)
 }

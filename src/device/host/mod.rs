@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use self::apart::HostTurns;
 pub(crate) use self::blocks::HeldBlocks;
-pub(crate) use self::carry::{Carry, Complete, KernelAndCarry};
+pub(crate) use self::carry::{Complete, KernelAndSums, Vectors};
 pub(crate) use self::clipping::squares_of_panels;
 pub(crate) use self::network::{Network, Wave};
 pub(crate) use self::rows::Rows;

@@ -23,6 +23,29 @@ use crate::tree::{Node, Partials};
 /// Numbers of a sum that a thread adds at once.
 const PIECE: usize = 1 << 14;
 
+/// Memory of parts and stretches that came or were sent, to be used again.
+#[derive(Default)]
+pub(super) struct Free(Vec<Vec<f32>>);
+
+impl Free {
+    /// So many numbers, which hold anything: of what was about as long, since what it grows by is
+    /// filled.
+    pub(super) fn room(&mut self, numbers: usize) -> Vec<f32> {
+        let nearest = (0..self.0.len()).min_by_key(|place| self.0[*place].len().abs_diff(numbers));
+        let about = |length: usize| length / 2 <= numbers && numbers / 2 <= length;
+        let mut room = match nearest {
+            Some(place) if about(self.0[place].len()) => self.0.swap_remove(place),
+            _ => Vec::new(),
+        };
+        room.resize(numbers, 0.0);
+        room
+    }
+
+    pub(super) fn take_back(&mut self, room: Vec<f32>) {
+        self.0.push(room);
+    }
+}
+
 /// Partial sums of a part on their way to the homes of their stretches.
 pub(super) struct Sums<'a> {
     numbers: Exchange<'a, f32>,
@@ -76,12 +99,14 @@ fn prove(comm: &Comm, what: &str, numbers: &mut [f32], counts: &[usize], seals: 
 }
 
 /// Starts the sums of a part: `nodes` are those of the own slices, each as long as the part, which
-/// is cut into `stretches`, one a rank; `held[r]` are rank r's nodes.
+/// is cut into `stretches`, one a rank; `held[r]` are rank r's nodes. Memory comes from `free` and
+/// goes back there.
 pub(super) fn start_sums<'a>(
     lanes: &'a ColumnLanes,
     mut nodes: Vec<Vec<f32>>,
     (stretches, held): (&[Range<usize>], &[Vec<Node>]),
     vote: Vote,
+    free: &mut Free,
 ) -> Sums<'a> {
     let comm = &lanes.sums;
     let own = held[comm.rank()].len();
@@ -91,10 +116,17 @@ pub(super) fn start_sums<'a>(
         // As it lies.
         1 => nodes.pop().expect("one node"),
         _ => {
-            let mut send = Vec::with_capacity(send_counts.iter().sum());
-            for stretch in stretches {
-                nodes.iter().for_each(|node| send.extend_from_slice(&node[stretch.clone()]));
+            let mut send = free.room(send_counts.iter().sum());
+            let (mut pairs, mut rest) = (Vec::new(), &mut send[..]);
+            for (stretch, node) in
+                stretches.iter().flat_map(|own| nodes.iter().map(move |node| (own, node)))
+            {
+                let (to, after) = rest.split_at_mut(stretch.len());
+                pairs.push((to, &node[stretch.clone()]));
+                rest = after;
             }
+            Team::new(&mut vec![(); comm.threads()]).copy(pairs);
+            nodes.into_iter().for_each(|node| free.take_back(node));
             send
         }
     };
@@ -104,7 +136,7 @@ pub(super) fn start_sums<'a>(
     let longest = longest * held.iter().map(Vec::len).max().unwrap_or(0);
     let mut words = vec![vote as u32];
     words.extend(crcs(comm, &send, &send_counts));
-    let room = vec![0.0; counts.iter().sum()];
+    let room = free.room(counts.iter().sum());
     comm.carries(zeros());
     let numbers = comm.start_all_to_all_unsealed((send, &send_counts), (room, &counts), longest);
     let (own, ranks) = (comm.rank(), comm.size());
@@ -138,9 +170,11 @@ impl Sums<'_> {
     }
 
     /// Waits until it has.
-    pub(super) fn wait(self, lanes: &ColumnLanes) -> Come {
+    pub(super) fn wait(self, lanes: &ColumnLanes, free: &mut Free) -> Come {
         let words = self.words.wait();
-        Come { numbers: self.numbers.wait(), words, ranks: lanes.sums.size() }
+        let (numbers, sent) = self.numbers.wait_both();
+        free.take_back(sent);
+        Come { numbers, words, ranks: lanes.sums.size() }
     }
 }
 
@@ -158,24 +192,28 @@ impl Come {
         what: &str,
         held: &[Vec<Node>],
         length: usize,
+        free: &mut Free,
     ) -> Vec<f32> {
         let counts: Vec<usize> = held.iter().map(|nodes| nodes.len() * length).collect();
         let words = self.words.chunks(1 + self.ranks);
         let seals: Vec<u32> = words.map(|words| words[1 + comm.rank()]).collect();
         prove(comm, what, &mut self.numbers, &counts, &seals);
         let nodes: Vec<Node> = held.iter().flatten().copied().collect();
-        let numbers = &self.numbers;
-        let pieces = (0..length).step_by(PIECE).map(|at| at..(at + PIECE).min(length));
-        let add = |_: &mut (), piece: Range<usize>| {
+        let (numbers, threads) = (&self.numbers, comm.threads());
+        let mut sum = free.room(length);
+        let piece = length.div_ceil(threads).clamp(1, PIECE);
+        let add = |_: &mut (), (at, sum): (usize, &mut [f32])| {
             let mut partials = Partials::default();
             for (index, node) in nodes.iter().enumerate() {
-                let at = index * length;
-                let part = numbers[at + piece.start..at + piece.end].to_vec();
+                let at = index * length + at * piece;
+                let part = numbers[at..at + sum.len()].to_vec();
                 partials.push(*node, part, plus);
             }
-            partials.total(plus).expect("a node of every column")
+            sum.copy_from_slice(&partials.total(plus).expect("a node of every column"));
         };
-        Team::new(&mut vec![(); comm.threads()]).map(pieces.collect::<Vec<_>>(), add).concat()
+        Team::new(&mut vec![(); threads]).for_each(sum.chunks_mut(piece).enumerate(), add);
+        free.take_back(self.numbers);
+        sum
     }
 }
 
@@ -184,16 +222,16 @@ fn plus(mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
     left
 }
 
-/// Starts to give all ranks the own stretch of a part, which takes the place of `room`.
+/// Starts to give all ranks the own stretch of a part. Memory comes from `free`.
 pub(super) fn start_weights<'a>(
     lanes: &'a ColumnLanes,
     mine: Vec<f32>,
     stretches: &[Range<usize>],
-    mut room: Vec<f32>,
+    free: &mut Free,
 ) -> Weights<'a> {
     let comm = &lanes.weights;
     let counts: Vec<usize> = stretches.iter().map(Range::len).collect();
-    room.resize(counts.iter().sum(), 0.0);
+    let room = free.room(counts.iter().sum());
     let seal = crc(&mine);
     comm.carries(zeros());
     let numbers = comm.start_all_gather_unsealed(mine, &counts, room);
@@ -213,8 +251,10 @@ impl Weights<'_> {
         lanes: &ColumnLanes,
         what: &str,
         stretches: &[Range<usize>],
+        free: &mut Free,
     ) -> Vec<f32> {
-        let (seals, mut numbers) = (self.words.wait(), self.numbers.wait());
+        let (seals, (mut numbers, sent)) = (self.words.wait(), self.numbers.wait_both());
+        free.take_back(sent);
         let counts: Vec<usize> = stretches.iter().map(Range::len).collect();
         prove(&lanes.weights, what, &mut numbers, &counts, &seals);
         numbers

@@ -78,7 +78,8 @@ impl<'a> Column<'a> {
         self.step_in_order(needed);
         let stepped = self.ends_at.unwrap_or(self.under_way.len());
         for (index, under_way) in self.under_way.iter_mut().enumerate().take(stepped) {
-            let home = &self.stretches.blocks[under_way.turn.block];
+            let Stretches { blocks, free, .. } = &mut *self.stretches;
+            let home = &blocks[under_way.turn.block];
             for (state, part) in under_way.parts.iter_mut().zip(&home.parts) {
                 let State::Weights(weights) = state else { continue };
                 if index < needed || weights.poll() {
@@ -86,7 +87,7 @@ impl<'a> Column<'a> {
                         unreachable!("it was one")
                     };
                     let what = format!("weights of the classes {:?}", home.layout.classes);
-                    *state = State::Here(weights.wait(self.lanes, &what, &part.stretches));
+                    *state = State::Here(weights.wait(self.lanes, &what, &part.stretches, free));
                 }
             }
         }
@@ -110,18 +111,19 @@ impl<'a> Column<'a> {
                 let State::Sums(sums) = std::mem::replace(state, State::Dropped) else {
                     unreachable!("it was one")
                 };
-                let come = sums.wait(self.lanes);
+                let come = sums.wait(self.lanes, free);
                 if part == 0 && !come.all_go_on() {
                     self.ends_at = Some(index);
                     return;
                 }
                 let what = format!("gradients of the classes {:?}", layout.classes);
                 let (comm, own) = (&self.lanes.sums, &mut home.own);
-                let gradient = come.sum(comm, &what, held, own.weights.len());
+                let gradient = come.sum(comm, &what, held, own.weights.len(), free);
                 own.step(comm.threads(), &gradient, turn.rows, self.steps);
-                let room = free.pop().unwrap_or_default();
-                let mine = own.weights.clone();
-                let weights = start_weights(self.lanes, mine, &home.stretches, room);
+                free.take_back(gradient);
+                let mut mine = free.room(own.weights.len());
+                mine.copy_from_slice(&own.weights);
+                let weights = start_weights(self.lanes, mine, &home.stretches, free);
                 *state = State::Weights(weights);
             }
             // Its other parts are still to be given.
@@ -137,7 +139,7 @@ impl<'a> Column<'a> {
             for (part, state) in parts.into_iter().enumerate() {
                 let State::Here(numbers) = state else { unreachable!("all parts have come") };
                 put(turn.block, part, &numbers);
-                self.stretches.free.push(numbers);
+                self.stretches.free.take_back(numbers);
             }
         }
         self.ends_at = self.ends_at.map(|at| at - count);
@@ -180,9 +182,9 @@ impl Between for Column<'_> {
         }
         let under_way = self.under_way.back_mut().expect("a turn begins with its first part");
         assert!(under_way.turn == *turn && under_way.parts.len() == part, "parts in order");
-        let home = &self.stretches.blocks[turn.block].parts[part];
-        let cut = (&home.stretches[..], &self.stretches.held[..]);
-        under_way.parts.push(State::Sums(start_sums(self.lanes, nodes, cut, vote)));
+        let Stretches { blocks, held, free, .. } = &mut *self.stretches;
+        let cut = (&blocks[turn.block].parts[part].stretches[..], &held[..]);
+        under_way.parts.push(State::Sums(start_sums(self.lanes, nodes, cut, vote, free)));
     }
 
     /// Goes on with what has come, waiting for nobody.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Steps;
+use super::exchange::Free;
 use crate::device::host_arithmetic::step_stretch;
 use crate::device::{Part, Slices};
 use crate::model::{LANES, Layout};
@@ -23,8 +24,7 @@ pub struct Stretches {
     /// The nodes of each rank's slices.
     pub(super) held: Vec<Vec<Node>>,
     pub(super) blocks: Vec<Home>,
-    /// Memory of parts that came, to be used again.
-    pub(super) free: Vec<Vec<f32>>,
+    pub(super) free: Free,
 }
 
 /// A class block of the column.
@@ -106,7 +106,7 @@ impl Stretches {
         let blocks = blocks.iter().map(home).collect();
         let slices = Slices { count: rows.blocks(), own: rows.own() };
         let held = rows.runs().into_iter().map(nodes_of).collect();
-        Stretches { slices, rows, held, blocks, free: Vec::new() }
+        Stretches { slices, rows, held, blocks, free: Free::default() }
     }
 
     /// All slices, and those that are summed here.
@@ -121,10 +121,7 @@ impl Stretches {
 
     pub(super) fn room(&mut self, block: usize, part: usize) -> Vec<f32> {
         let Home { layout, parts } = &self.blocks[block];
-        let length = parts[part].part.numbers(layout);
-        let mut room = self.free.pop().unwrap_or_default();
-        room.resize(length, 0.0);
-        room
+        self.free.room(parts[part].part.numbers(layout))
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod cut;
 pub mod definition;
+mod gradients;
 pub mod layout;
 pub mod reference;
 mod scores;
@@ -15,15 +16,15 @@ mod visit;
 
 use std::ops::Range;
 
-use self::cut::{height, tiles};
+use self::gradients::one_gradient;
+pub use self::gradients::sliced_expert_gradient;
 use self::layout::Layout;
 pub use self::transpose::{transpose, transpose_into, transpose_panels};
 pub use self::visit::activation_gradient;
 use crate::kernel::matrix::Matrix;
-use crate::kernel::product::rectangles::{Part, cut, parts};
-use crate::kernel::product::{Apart, Left, Output, Panels, Size, Start, Workspace};
-use crate::kernel::sweep::{self, Tile};
-use crate::kernel::vector::{Instructions, LANES, load, map2, store};
+use crate::kernel::product::{Left, Output, Panels, Size, Start, Workspace};
+use crate::kernel::sweep::Tile;
+use crate::kernel::vector::{Instructions, LANES};
 use crate::labels::Labels;
 use crate::team::Team;
 
@@ -117,41 +118,6 @@ impl Kernel {
         Tile { layout, logits, labels, weights, rows, epsilon: self.epsilon }
     }
 
-    /// dW += V' dZ (= from `Start::Zero`) of a rectangle, and db += column sums of dZ where it has
-    /// biases.
-    fn add_expert_gradient(
-        &mut self,
-        layout: &Layout,
-        (activations, rows): (&Matrix, Range<usize>),
-        slopes: &[f32],
-        start: Start,
-        mut part: Part,
-    ) {
-        let (columns, stride) = (layout.columns(), activations.stride());
-        let panels = part.weights.len();
-        let stretch = part.weights[0].len() / LANES;
-        let size = Size { rows: stretch, depth: rows.len(), panels };
-        let turned = &activations.run(rows)[part.from..];
-        let turned = Left { data: turned, row: 1, column: stride };
-        let own = Panels { data: &slopes[part.first * LANES..], row: columns, panel: LANES };
-        let sums = &mut Apart { panels: &mut part.weights };
-        match start {
-            Start::Zero => self.gemm.multiply(size, turned, own, sums),
-            Start::Output => self.gemm.accumulate(size, turned, own, sums),
-        }
-        let Some(biases) = part.biases else { return };
-        for group in &layout.groups {
-            let experts = group.first_panel + group.gates..group.end();
-            for panel in experts.start.max(part.first)..experts.end.min(part.first + panels) {
-                let at = (panel - part.first) * LANES;
-                let add =
-                    |sum, row: &[f32]| map2(sum, load(row, panel * LANES), |sum, dz| sum + dz);
-                let sum = slopes.chunks_exact(columns).fold(load(biases, at), add);
-                store(biases, at, sum);
-            }
-        }
-    }
-
     /// dV += dZ W' of the rows that `slopes` has.
     fn add_activation_gradient(
         &mut self,
@@ -191,41 +157,6 @@ impl Swept {
         self.losses.resize(self.losses.len().max(losses), 0.0);
         (&mut self.logits[..logits], &mut self.losses[..losses])
     }
-
-    /// Gradients of the logits of a tile, whose rows the team divides. Adds their losses to
-    /// `class_loss`, row after row.
-    fn gradients<S: AsMut<Kernel> + Send>(
-        &mut self,
-        team: &mut Team<S>,
-        block: Block,
-        passing: Passing,
-        rows: Range<usize>,
-        class_loss: &mut [f64],
-    ) -> &[f32] {
-        let (layout, height) = (block.layout, height(rows.len(), team.threads()));
-        let lanes = layout.groups.len() * LANES;
-        let (logits, losses) = self.of(layout, rows.len());
-        let parts = logits.chunks_mut(height * layout.columns());
-        let parts = parts.zip(losses.chunks_mut(height * lanes)).zip(rows.clone().step_by(height));
-        let sweep =
-            |member: &mut S, ((logits, losses), from): ((&mut [f32], &mut [f32]), usize)| {
-                let kernel = member.as_mut();
-                let own = from..(from + height).min(rows.end);
-                kernel.logits(block, passing, own.clone(), logits);
-                let instructions = kernel.gemm.instructions();
-                sweep::gradients(
-                    instructions,
-                    &mut kernel.tile(layout, passing, own, logits),
-                    losses,
-                );
-            };
-        team.for_each(parts, sweep);
-        for losses in losses.chunks_exact(lanes) {
-            let sums = class_loss.iter_mut().zip(losses);
-            sums.for_each(|(sum, loss)| *sum += f64::from(*loss));
-        }
-        logits
-    }
 }
 
 /// Adds the gradient of the loss, summed over `rows`, to `gradient` (the parameters' layout; the
@@ -239,7 +170,7 @@ pub fn expert_gradient<S: AsMut<Kernel> + Send>(
     gradient: &mut [f32],
     class_loss: &mut [f64],
 ) {
-    gradients(team, block, passing, rows, (Start::Output, gradient), None, class_loss);
+    one_gradient(team, block, passing, rows, (Start::Output, gradient), None, class_loss);
 }
 
 /// As `expert_gradient`, but `gradient` need not be zero before: it becomes that of `rows`.
@@ -251,7 +182,7 @@ pub fn fresh_expert_gradient<S: AsMut<Kernel> + Send>(
     gradient: &mut [f32],
     class_loss: &mut [f64],
 ) {
-    gradients(team, block, passing, rows, (Start::Zero, gradient), None, class_loss);
+    one_gradient(team, block, passing, rows, (Start::Zero, gradient), None, class_loss);
 }
 
 /// Both gradients of one sweep: as `fresh_expert_gradient`, and `activation_gradient`,
@@ -265,51 +196,8 @@ pub fn both_gradients<S: AsMut<Kernel> + Send>(
     activations: (&[f32], &mut [f32]),
     class_loss: &mut [f64],
 ) {
-    gradients(team, block, passing, rows, (Start::Zero, gradient), Some(activations), class_loss);
-}
-
-/// A team divides the rows of a tile's sweep, then dW, and then the rows of dV.
-fn gradients<S: AsMut<Kernel> + Send>(
-    team: &mut Team<S>,
-    block: Block,
-    passing: Passing,
-    rows: Range<usize>,
-    (start, gradient): (Start, &mut [f32]),
-    mut dv: Option<(&[f32], &mut [f32])>,
-    class_loss: &mut [f64],
-) {
-    let layout = block.layout;
-    check_losses(block, passing, &rows, class_loss);
-    assert_eq!(gradient.len(), block.parameters.len(), "a gradient for each parameter");
-    let (weights, biases) = gradient.split_at_mut(layout.biases());
-    if start == Start::Zero {
-        biases.fill(0.0);
-    }
-    if start == Start::Zero && rows.is_empty() {
-        weights.fill(0.0);
-    }
-    let mut swept = std::mem::take(&mut team.own().as_mut().swept);
-    let cut = cut(layout.width, layout.panels, team.threads());
-    for tile in tiles(layout, rows.clone(), team.threads()) {
-        let slopes = swept.gradients(team, block, passing, tile.clone(), class_loss);
-        let start = if tile.start == rows.start { start } else { Start::Output };
-        let add = |member: &mut S, part: Part| {
-            let left = (passing.activations, tile.clone());
-            member.as_mut().add_expert_gradient(layout, left, slopes, start, part);
-        };
-        team.for_each(parts((&mut *weights, &mut *biases), layout.width, cut), add);
-        if let Some((transposed, dv)) = &mut dv {
-            let dv = rows_of(dv, passing, tile.start - rows.start..tile.end - rows.start);
-            let height = height(tile.len(), team.threads());
-            let parts = slopes.chunks(height * layout.columns());
-            let parts = parts.zip(dv.chunks_mut(height * passing.activations.stride()));
-            let add = |member: &mut S, (slopes, dv): (&[f32], &mut [f32])| {
-                member.as_mut().add_activation_gradient(layout, transposed, slopes, dv);
-            };
-            team.for_each(parts, add);
-        }
-    }
-    team.own().as_mut().swept = swept;
+    let start = (Start::Zero, gradient);
+    one_gradient(team, block, passing, rows, start, Some(activations), class_loss);
 }
 
 /// Some rows of [rows][stride of d].

@@ -48,7 +48,8 @@ impl Kernel {
         let classes = block.layout.classes.len();
         assert_eq!(scores.len(), rows.len() * classes, "a score for each row and class");
         let mut swept = std::mem::take(&mut self.swept);
-        for tile in tiles(block.layout, rows.clone(), 1) {
+        for tile in tiles(block.layout, std::slice::from_ref(&rows), 1) {
+            let tile = tile.rows;
             let (logits, _) = swept.of(block.layout, tile.len());
             let own = tile.start - rows.start..tile.end - rows.start;
             let scores = &mut scores[own.start * classes..own.end * classes];

@@ -58,9 +58,9 @@ pub(crate) enum Start {
 
 /// Largest depth of one block: a pair of panels of B (48 KiB) stays in the nearest caches.
 const DEPTH_BLOCK: usize = 384;
-/// Rows of one block: its packed copy of A (180 KiB) stays in the second-level cache. A multiple
-/// of every register tile's rows.
-const ROW_BLOCK: usize = 120;
+/// Largest number of rows of one block: its packed copy of A (216 KiB) stays in the second-level
+/// cache. A multiple of every register tile's rows.
+const ROW_BLOCK: usize = 144;
 
 /// Room for the packed copy of a block of A. One per thread, made once.
 pub struct Workspace {
@@ -205,10 +205,11 @@ unsafe fn blocks<V: Vector, const ROWS: usize, const PANELS: usize, C: Places>(
 ) {
     // Equal blocks: a short last one would pass over C for little.
     let depth_block = size.depth.div_ceil(size.depth.div_ceil(DEPTH_BLOCK));
+    let row_block = size.rows.div_ceil(size.rows.div_ceil(ROW_BLOCK)).next_multiple_of(ROWS);
     for depth_from in (0..size.depth).step_by(depth_block) {
         let depth = depth_block.min(size.depth - depth_from);
-        for row_from in (0..size.rows).step_by(ROW_BLOCK) {
-            let rows = ROW_BLOCK.min(size.rows - row_from);
+        for row_from in (0..size.rows).step_by(row_block) {
+            let rows = row_block.min(size.rows - row_from);
             let corner = &a.data[row_from * a.row + depth_from * a.column..];
             pack::<ROWS>(Left { data: corner, ..a }, rows, depth, packed);
             // What the first block of depth leaves, the others go on with.

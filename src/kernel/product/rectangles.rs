@@ -33,10 +33,19 @@ pub(crate) struct Cut {
 /// its stretch of V' once, whatever the panels.
 pub(crate) fn cut(width: usize, panels: usize, team: usize) -> Cut {
     let cuts = (1..=team).map(|stretches| {
-        let stretch = width.div_ceil(stretches).next_multiple_of(REGISTER_ROWS).min(width);
+        let stretch = width.div_ceil(stretches).next_multiple_of(FEW_ROWS).min(width);
         Cut { stretch, panels: panels.div_ceil(team / width.div_ceil(stretch)) }
     });
     cuts.min_by_key(|cut| cut.stretch * (cut.panels + PACKING)).expect("a member")
+}
+
+impl Cut {
+    /// The same with rectangles of about so many numbers at most.
+    pub(crate) fn within(self, numbers: usize) -> Cut {
+        let most = (numbers / (self.panels * LANES)).max(REGISTER_ROWS);
+        let stretch = self.stretch.div_ceil(self.stretch.div_ceil(most));
+        Cut { stretch: stretch.next_multiple_of(FEW_ROWS).min(self.stretch), ..self }
+    }
 }
 
 /// A rectangle of the gradient.
@@ -79,7 +88,7 @@ mod tests {
 
     #[test]
     fn rectangles_are_as_large_as_each_other() {
-        assert_eq!(cut(1024, 15, 16), Cut { stretch: 72, panels: 15 });
+        assert_eq!(cut(1024, 15, 16), Cut { stretch: 64, panels: 15 });
         assert_eq!(cut(64, 64, 16), Cut { stretch: 64, panels: 4 }, "narrow activations");
         assert_eq!(cut(1024, 15, 1), Cut { stretch: 1024, panels: 15 });
         // A gating layer of 1,024, and a dense one of 1,152 inputs.
@@ -87,6 +96,15 @@ mod tests {
             let Cut { stretch, panels } = cut(width, 64, 16);
             assert!(14 * stretch * panels <= width * 64, "{width}: {stretch} x {panels}");
         }
+    }
+
+    #[test]
+    fn rectangles_stay_in_cache() {
+        let whole = Cut { stretch: 1024, panels: 33 };
+        assert_eq!(whole.within(1 << 15), Cut { stretch: 60, panels: 33 });
+        assert_eq!(whole.within(1 << 20), whole);
+        assert_eq!(whole.within(1), Cut { stretch: 12, panels: 33 });
+        assert_eq!(Cut { stretch: 7, panels: 5 }.within(9), Cut { stretch: 7, panels: 5 });
     }
 
     #[test]
@@ -104,9 +122,11 @@ mod tests {
             for team in 1..=17 {
                 let mut weights: Vec<f32> = vec![0.0; panels * width * LANES];
                 let mut biases = vec![0.0; panels * LANES];
-                let cut = cut(width, panels, team);
+                let whole = cut(width, panels, team);
+                let cut = if team % 3 == 0 { whole.within(1000) } else { whole };
                 let parts = parts((&mut weights, &mut biases), width, cut);
-                assert!((1..=team).contains(&parts.len()), "{width} x {panels}: {cut:?}");
+                let count = 1..=if cut == whole { team } else { usize::MAX };
+                assert!(count.contains(&parts.len()), "{width} x {panels}: {cut:?}");
                 for part in parts {
                     let firsts = part.weights.into_iter().enumerate();
                     for (panel, numbers) in firsts {
