@@ -176,6 +176,7 @@ pub fn draw(
             .clone()
             .map(|rows| {
                 let (mut drawn, count) = (Drawn::new(world.activations.width()), rows.len());
+                let rows = std::slice::from_ref(&rows);
                 drawn.draw(negatives, &world.layouts[index], world.passing(), rows, 0);
                 (count, drawn)
             })

@@ -47,6 +47,9 @@ pub mod rng;
 #[allow(dead_code)]
 #[path = "../../src/team/mod.rs"]
 pub mod team;
+#[allow(dead_code)]
+#[path = "../../src/tree.rs"]
+pub mod tree;
 
 #[allow(dead_code)]
 mod device;

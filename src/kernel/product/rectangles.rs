@@ -36,11 +36,23 @@ pub(crate) fn cut(width: usize, panels: usize, team: usize) -> Cut {
         let stretch = width.div_ceil(stretches).next_multiple_of(FEW_ROWS).min(width);
         Cut { stretch, panels: panels.div_ceil(team / width.div_ceil(stretch)) }
     });
-    cuts.min_by_key(|cut| cut.stretch * (cut.panels + PACKING)).expect("a member")
+    cuts.min_by_key(|cut| tiled(cut.stretch) * (cut.panels + PACKING)).expect("a member")
+}
+
+/// What it takes to compute so many rows, beside a row of a whole register tile: small tiles leave
+/// registers idle.
+fn tiled(rows: usize) -> usize {
+    let rest = match rows % REGISTER_ROWS {
+        0 => 0,
+        1..=4 => 6,
+        5..=8 => 9,
+        _ => REGISTER_ROWS,
+    };
+    rows / REGISTER_ROWS * REGISTER_ROWS + rest
 }
 
 impl Cut {
-    /// The same with rectangles of about so many numbers at most.
+    /// The same with rectangles of about so many numbers.
     pub(crate) fn within(self, numbers: usize) -> Cut {
         let most = (numbers / (self.panels * LANES)).max(REGISTER_ROWS);
         let stretch = self.stretch.div_ceil(self.stretch.div_ceil(most));
@@ -89,7 +101,7 @@ mod tests {
     #[test]
     fn rectangles_are_as_large_as_each_other() {
         assert_eq!(cut(1024, 15, 16), Cut { stretch: 64, panels: 15 });
-        assert_eq!(cut(64, 64, 16), Cut { stretch: 64, panels: 4 }, "narrow activations");
+        assert_eq!(cut(64, 64, 16), Cut { stretch: 32, panels: 8 }, "narrow activations");
         assert_eq!(cut(1024, 15, 1), Cut { stretch: 1024, panels: 15 });
         // A gating layer of 1,024, and a dense one of 1,152 inputs.
         for width in [1024, 1152] {
@@ -101,7 +113,7 @@ mod tests {
     #[test]
     fn rectangles_stay_in_cache() {
         let whole = Cut { stretch: 1024, panels: 33 };
-        assert_eq!(whole.within(1 << 15), Cut { stretch: 60, panels: 33 });
+        assert_eq!(whole.within(1 << 15), Cut { stretch: 64, panels: 33 });
         assert_eq!(whole.within(1 << 20), whole);
         assert_eq!(whole.within(1), Cut { stretch: 12, panels: 33 });
         assert_eq!(Cut { stretch: 7, panels: 5 }.within(9), Cut { stretch: 7, panels: 5 });
