@@ -16,17 +16,15 @@ mod records;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::stopped::stops_once_saved;
 use common::{copy, refit_sums};
 use older_runs::{Copy, STOPPED};
 use reelscale::internals::checkpoint::Store;
 use reelscale::internals::comm::{Comm, run_threads};
-use reelscale::internals::disk::{Disk, DiskCall, DiskHook, Go};
+use reelscale::internals::disk::Disk;
 use reelscale::internals::error::{Error, Exit, Result};
 use reelscale::internals::job::Job;
 use reelscale::internals::report::Report;
@@ -263,20 +261,6 @@ fn try_changes(stopped: &Stopped, run: &str, seed: u64, share: usize) {
     assert!(sum(|count| count.refused) > 10, "{run}: {counts:?}");
 }
 
-/// Tells a run to stop once a checkpoint of it lasts.
-#[derive(Debug)]
-struct Stops(Arc<AtomicBool>);
-
-impl DiskHook for Stops {
-    fn around(&self, _: &DiskCall, _: &'static Location<'static>, go: Go) -> io::Result<()> {
-        go()
-    }
-
-    fn lasts(&self, _: &Path) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// The same of a run in the middle of an expert step of several slices, whose states ranks of a
 /// grid have put together, where one rank goes on with it, and where other ranks take them apart.
 #[test]
@@ -295,7 +279,7 @@ fn whatever_a_checkpoint_of_a_grid_says_is_refused_or_gone_on_with() {
     let folder = copy.path("runs").join("grid").join("checkpoints");
     fs::create_dir_all(&folder).unwrap();
     let stops = |comm: &Comm| {
-        let disk = Disk::hooked(Arc::new(Stops(comm.stop_flag().clone())));
+        let disk = stops_once_saved(comm);
         go_on(comm, &job, Data::open(comm, &job)?, (&folder, disk), true)
     };
     run_threads(2, stops).unwrap();

@@ -4,18 +4,17 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io;
-use std::panic::Location;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 use common::shards;
+use common::stopped::stops_once_saved;
 use reelscale::internals::checkpoint::Store;
 use reelscale::internals::comm::{Comm, run_threads};
 use reelscale::internals::data::Dataset;
 use reelscale::internals::device::Host;
-use reelscale::internals::disk::{Disk, DiskCall, DiskHook, Go};
+use reelscale::internals::disk::Disk;
 use reelscale::internals::flow::home_rows::HomeRows;
 use reelscale::internals::flow::own_rows::Room;
 use reelscale::internals::inference::scores::evaluate;
@@ -236,20 +235,6 @@ fn memory_is_what_was_planned() {
     }
 }
 
-/// Tells a run to stop once a checkpoint of it lasts.
-#[derive(Debug)]
-struct Stops(Arc<AtomicBool>);
-
-impl DiskHook for Stops {
-    fn around(&self, _: &DiskCall, _: &'static Location<'static>, go: Go) -> io::Result<()> {
-        go()
-    }
-
-    fn lasts(&self, _: &Path) {
-        self.0.store(true, Relaxed);
-    }
-}
-
 /// So it is on ranks that share class blocks, which write checkpoints and go on from one: of the
 /// rank that holds most, what its own thread takes.
 #[test]
@@ -286,10 +271,7 @@ fn memory_in_a_column_is_what_was_planned() {
             train(comm, &job, data, &mut Report::new(None), Some(kept)).unwrap().done
         };
         if resumed {
-            let stops = |comm: &Comm| {
-                let disk = Disk::hooked(Arc::new(Stops(comm.stop_flag().clone())));
-                Ok(start(comm, disk))
-            };
+            let stops = |comm: &Comm| Ok(start(comm, stops_once_saved(comm)));
             assert_eq!(run_threads(ranks, stops).unwrap(), vec![false; ranks]);
         }
         let measured = peaks(ranks, |comm| assert!(start(comm, Disk::default())));

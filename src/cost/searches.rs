@@ -11,13 +11,12 @@
 //! beside seals: one for each rank that gives or takes a part that isn't empty, and one number of
 //! each all-gather.
 
-use super::traffic::{Moved, Share};
+use super::traffic::{Moved, NUMBER, Share};
 use crate::comm::SEAL;
 use crate::partition::Owners;
 use crate::tree::nodes_of;
 
-/// Bytes of a number, and of a loss.
-const NUMBER: usize = size_of::<f32>();
+/// Bytes of a loss.
 const LOSS: usize = size_of::<f64>();
 
 /// What a rank of a column moves of a block at a pass's end. `numbers` are those of each class,
@@ -38,11 +37,9 @@ pub fn searches(numbers: &[usize], slices: &Owners) -> Moved {
             calls: 1,
         }
     };
-    // The seal takes the place of a number.
     let to_all = |of: &[usize], bytes: usize, times: usize| {
-        let share =
-            Share { own: times * of[rank] + 1, all: times * of.iter().sum::<usize>() + ranks };
-        Moved { calls: 1, ..share.to_all(bytes) }
+        let share = Share { own: times * of[rank], all: times * of.iter().sum::<usize>() };
+        share.gathered(bytes, ranks)
     };
     let sums = home(&counts, NUMBER) + home(&classes, LOSS);
     sums + to_all(&counts, NUMBER, 1) + to_all(&classes, LOSS, 2)

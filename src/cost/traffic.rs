@@ -51,7 +51,7 @@ use crate::partition::{Grid, Owners};
 use crate::tree::nodes_of;
 
 /// Bytes of a number of activations, weights and labels.
-const NUMBER: usize = 4;
+pub(super) const NUMBER: usize = 4;
 /// Bytes of the longest part that ranks tell each other before they exchange parts.
 const LENGTH: usize = 8;
 /// Bytes that say how long a row of a window and its labels are.
@@ -111,8 +111,15 @@ pub struct Share {
 
 impl Share {
     /// Every rank's part goes to all others.
-    pub(super) fn to_all(self, bytes: usize) -> Moved {
+    fn to_all(self, bytes: usize) -> Moved {
         Moved { sent: bytes * self.own, received: bytes * (self.all - self.own), calls: 0 }
+    }
+
+    /// The same in an all-gather of so many ranks, each part of which ends with its seal, a whole
+    /// number.
+    pub(super) fn gathered(self, bytes: usize, ranks: usize) -> Moved {
+        let sealed = Share { own: self.own + 1, all: self.all + ranks };
+        Moved { calls: 1, ..sealed.to_all(bytes) }
     }
 }
 
@@ -295,14 +302,12 @@ fn in_column(epoch: &ExpertEpoch) -> Moved {
     let (slices, blocks) = (epoch.grid.slices(), epoch.blocks);
     let (ranks, rank) = (slices.ranks(), slices.rank());
     let turns = blocks.iter().map(|(parts, _)| turn(parts, slices)).sum::<Moved>() * epoch.batches;
-    // The seal takes the place of a whole number.
     let lanes = blocks.iter().map(|block| block.1).sum::<usize>();
-    let (own, all) = (slices.own().len() * lanes + 1, slices.blocks() * lanes + ranks);
-    let losses = Moved { calls: 1, ..Share { own, all }.to_all(size_of::<f64>()) };
+    let losses = Share { own: slices.own().len() * lanes, all: slices.blocks() * lanes };
+    let losses = losses.gathered(size_of::<f64>(), ranks);
     let average = |(parts, _): &(Vec<usize>, usize)| {
-        let stretches = parts.iter().map(|part| stretch(*part, ranks, rank).to_all(NUMBER));
-        let seals = Share { own: 1, all: ranks }.to_all(SEAL);
-        stretches.sum::<Moved>() + Moved { calls: 1, ..seals }
+        let own = parts.iter().map(|part| stretch(*part, ranks, rank).own).sum();
+        Share { own, all: parts.iter().sum() }.gathered(NUMBER, ranks)
     };
     let averages = blocks.iter().map(average).sum::<Moved>() * (2 * usize::from(epoch.averaging));
     turns + losses + averages

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 pub(crate) use super::host::ClassPass;
 use super::host::advance_class;
 use crate::kernel::vector::Instructions;
-use crate::kernel::{self, finite, functions, permutation};
+use crate::kernel::{finite, functions, permutation};
 use crate::model::Matrix;
 use crate::model::features::Features;
 use crate::optim::average::Average;
@@ -73,9 +73,4 @@ pub(crate) fn advance_search(
 ) {
     let (mut alone, instructions) = ((), Instructions::detect());
     advance_class((&mut Team::alone(&mut alone), instructions), search, point, pass, offered);
-}
-
-/// Adds numbers to those of the sum left of them.
-pub(crate) fn add(left: &mut [f32], right: &[f32]) {
-    kernel::add::add(Instructions::detect(), left, right);
 }

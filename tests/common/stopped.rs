@@ -1,10 +1,14 @@
 //! Runs on thread ranks that may stop, and go on from their checkpoints.
 
+use std::io;
+use std::panic::Location;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reelscale::internals::checkpoint::Store;
 use reelscale::internals::device::Device;
-use reelscale::internals::disk::Disk;
+use reelscale::internals::disk::{Disk, DiskCall, DiskHook, Go};
 use reelscale::internals::report::Report;
 use reelscale::internals::train::{Checkpoints, Data, Run, Setting};
 use reelscale::{Comm, Job, Result, run_threads};
@@ -31,4 +35,22 @@ pub fn train<D: Device>(
         Ok((trained.done, weights(comm, &trained.annotator)))
     });
     outcomes.unwrap().swap_remove(0)
+}
+
+/// A disk that tells a run to stop once a checkpoint of it lasts.
+pub fn stops_once_saved(comm: &Comm) -> Disk {
+    Disk::hooked(Arc::new(Stops(comm.stop_flag().clone())))
+}
+
+#[derive(Debug)]
+struct Stops(Arc<AtomicBool>);
+
+impl DiskHook for Stops {
+    fn around(&self, _: &DiskCall, _: &'static Location<'static>, go: Go) -> io::Result<()> {
+        go()
+    }
+
+    fn lasts(&self, _: &Path) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -9,7 +9,7 @@ use super::drawn::Drawn;
 use super::learn::sum_slices;
 use super::rows::Rows;
 use crate::device::{
-    AllRows, Apart, Batch, ClassBlock, Giving, Learn, Nodes, Pace, Part, Slices, Turn, Turns,
+    AllRows, Apart, Batch, ClassBlock, Giving, Learn, Nodes, Pace, Part, Turn, Turns,
 };
 use crate::error::Result;
 use crate::kernel::mixture::{Block, Kernel};
@@ -22,7 +22,8 @@ pub(crate) struct HostTurns<'a> {
     pub(crate) team: Team<'a, Kernel>,
     pub(crate) rows: &'a Rows,
     pub(crate) how: &'a Learn,
-    pub(crate) slices: Slices,
+    /// Of the own slices.
+    pub(crate) order: Summing,
 }
 
 impl Turns for HostTurns<'_> {
@@ -60,16 +61,15 @@ impl Turns for HostTurns<'_> {
         giving: &mut Giving,
         pace: &mut Pace,
     ) -> Result<()> {
-        let HostTurns { blocks, team, rows, how, slices } = self;
+        let HostTurns { blocks, team, rows, how, order } = self;
         blocks.sums.resize_with(1, Vectors::default);
         let HeldBlocks { blocks, sums } = &mut **blocks;
         let ClassBlock { layout, weights, state } = &mut blocks[turn.block].block;
-        let order = Summing::nodes_of(slices.own.clone());
         let vectors = sums[0].of(order.vectors(), weights.len());
         let drawn = &mut Drawn::new(layout.width);
         let position = batch.first - batch.own.first().map_or(0, |own| own.start);
         let block = Block { layout, parameters: weights };
-        let (from, into) = ((how.negatives, &batch.own[..], position), (&order, &mut *vectors));
+        let (from, into) = ((how.negatives, &batch.own[..], position), (&*order, &mut *vectors));
         let polled = || {
             pace.poll();
             true

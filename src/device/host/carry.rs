@@ -29,26 +29,26 @@ impl Vectors {
 /// Partial sums of a gradient, and memory for more. Of S slices there are at most log2(S) + 1
 /// vectors at a time.
 #[derive(Default)]
-pub(crate) struct Carry {
+struct Carry {
     sums: Partials<Vec<f32>>,
     free: Vec<Vec<f32>>,
 }
 
 impl Carry {
     /// Memory for a gradient of so many numbers, holding anything.
-    pub(crate) fn room(&mut self, numbers: usize) -> Vec<f32> {
+    fn room(&mut self, numbers: usize) -> Vec<f32> {
         let mut room = self.free.pop().unwrap_or_default();
         room.resize(numbers, 0.0);
         room
     }
 
     /// Takes memory that is no longer needed.
-    pub(crate) fn give_back(&mut self, room: Vec<f32>) {
+    fn give_back(&mut self, room: Vec<f32>) {
         self.free.push(room);
     }
 
     /// Takes the gradient of the next slice, which has this index.
-    pub(crate) fn push<S: Send>(
+    fn push<S: Send>(
         &mut self,
         team: &mut Team<S>,
         instructions: Instructions,
@@ -60,7 +60,7 @@ impl Carry {
     }
 
     /// The sum of all slices, if there was any. None are left.
-    pub(crate) fn total<S: Send>(
+    fn total<S: Send>(
         &mut self,
         team: &mut Team<S>,
         instructions: Instructions,
@@ -70,12 +70,12 @@ impl Carry {
     }
 
     /// The partial sums that are left of a run of slices. None are left.
-    pub(crate) fn nodes(&mut self) -> Vec<Vec<f32>> {
+    fn nodes(&mut self) -> Vec<Vec<f32>> {
         std::mem::take(&mut self.sums).into_sums().collect()
     }
 
     /// Leaves out what has come so far.
-    pub(crate) fn forget(&mut self) {
+    fn forget(&mut self) {
         let nodes = self.nodes();
         self.free.extend(nodes);
     }

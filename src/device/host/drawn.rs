@@ -44,30 +44,22 @@ impl Drawn {
         self.activations.resize(self.activations.rows().max(rows));
         self.labels.clear();
         self.weights.clear();
-        let mut gather = |slice: &Range<usize>| {
+        let mut places = Vec::with_capacity(slices.len());
+        for slice in slices {
             let from = self.rows();
-            self.gather(negatives, layout, passing, slice.clone(), position);
-            from..self.rows()
-        };
-        slices.iter().map(&mut gather).collect()
-    }
-
-    fn gather(
-        &mut self,
-        negatives: Negatives,
-        layout: &Layout,
-        passing: Passing,
-        rows: Range<usize>,
-        position: usize,
-    ) {
-        for row in rows {
-            let labels = passing.labels.row_within(row, &layout.classes);
-            let Some(weight) = negatives.weight(layout, labels, position + row) else { continue };
-            let place = self.rows();
-            self.activations.row_mut(place).copy_from_slice(passing.activations.row(row));
-            self.labels.push(labels);
-            self.weights.push(weight);
+            for row in slice.clone() {
+                let labels = passing.labels.row_within(row, &layout.classes);
+                let Some(weight) = negatives.weight(layout, labels, position + row) else {
+                    continue;
+                };
+                let place = self.rows();
+                self.activations.row_mut(place).copy_from_slice(passing.activations.row(row));
+                self.labels.push(labels);
+                self.weights.push(weight);
+            }
+            places.push(from..self.rows());
         }
+        places
     }
 }
 

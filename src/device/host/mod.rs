@@ -39,6 +39,7 @@ use crate::model::{Layout, Matrix};
 use crate::optim::adam::Adam;
 use crate::optim::{MiniBatch, Offered, SharedState, Step};
 use crate::team::Team;
+use crate::tree::Summing;
 
 /// The processor.
 pub struct Host {
@@ -272,8 +273,8 @@ impl Device for Host {
         between: &mut dyn Between,
         pace: &mut Pace,
     ) -> Result<()> {
-        let (team, slices) = (self.team(), between.slices());
-        take_turns(&mut HostTurns { blocks, team, rows, how, slices }, batches, between, pace)
+        let (team, order) = (self.team(), Summing::nodes_of(between.slices().own));
+        take_turns(&mut HostTurns { blocks, team, rows, how, order }, batches, between, pace)
     }
 
     fn change_state(

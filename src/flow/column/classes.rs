@@ -20,11 +20,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::grid::ColumnLanes;
-use crate::device::{Nodes, host_arithmetic};
+use super::exchange::add_nodes;
+use super::named;
+use crate::device::Nodes;
 use crate::model::Layout;
 use crate::packed;
 use crate::partition::Owners;
-use crate::tree::{Node, Partials, nodes_of};
+use crate::tree::{Node, nodes_of};
 
 /// The classes of a column's blocks, each of which has its home at one of the column's ranks.
 pub struct Classes {
@@ -58,10 +60,6 @@ impl Homes {
             runs: (0..ranks).map(|rank| start(rank)..start(rank + 1)).collect(),
             numbers: (0..classes).map(|class| layout.places_of(class).0.len()).collect(),
         }
-    }
-
-    fn named(&self, what: &str) -> String {
-        format!("{what} of the classes {:?}", self.layout.classes)
     }
 
     /// How many numbers the classes of each rank have.
@@ -121,7 +119,7 @@ impl Classes {
         let to: Vec<usize> = counts.iter().map(|count| own * count).collect();
         let from: Vec<usize> = self.held.iter().map(times(counts[rank])).collect();
         let longest = most * counts.iter().max().unwrap_or(&0);
-        let what = homes.named("gradients");
+        let what = named("gradients", &homes.layout);
         let gradients = comm.start_all_to_all_v(what, (&send, &to), &from, longest);
         drop(send);
         let mut send = Vec::new();
@@ -129,17 +127,16 @@ impl Classes {
             nodes.iter().for_each(|(_, losses)| send.extend_from_slice(&losses[run.clone()]));
         }
         drop(nodes);
-        let classes = |run: &Range<usize>| run.len();
+        let (classes, own_classes) = (|run: &Range<usize>| run.len(), homes.runs[rank].len());
         let to: Vec<usize> = homes.runs.iter().map(|run| own * run.len()).collect();
-        let from: Vec<usize> = self.held.iter().map(times(homes.runs[rank].len())).collect();
+        let from: Vec<usize> = self.held.iter().map(times(own_classes)).collect();
         let longest = most * homes.runs.iter().map(classes).max().unwrap_or(0);
-        let what = homes.named("losses");
+        let what = named("losses", &homes.layout);
         let losses = comm.start_all_to_all_v(what, (&send, &to), &from, longest);
-        let (gradients, losses) = (gradients.wait(), losses.wait());
-        let gradient = self.along_tree(&gradients, counts[rank], host_arithmetic::add);
-        let losses = self.along_tree(&losses, homes.runs[rank].len(), |left: &mut [f64], right| {
-            left.iter_mut().zip(right).for_each(|(left, right)| *left += right);
-        });
+        let (come, threads) = ((gradients.wait(), losses.wait()), comm.threads());
+        let (mut gradient, mut losses) = (vec![0.0; counts[rank]], vec![0.0; own_classes]);
+        add_nodes(threads, &self.held, &come.0, &mut gradient);
+        add_nodes(threads, &self.held, &come.1, &mut losses);
         let mut rest = &gradient[..];
         let of_class = |(class, loss): (usize, f64)| {
             let (own, after) = rest.split_at(homes.numbers[class]);
@@ -149,29 +146,11 @@ impl Classes {
         homes.runs[rank].clone().zip(losses).map(of_class).collect()
     }
 
-    /// The sum along the tree of what has come: `count` numbers of each rank's nodes, in order.
-    fn along_tree<T: Clone>(
-        &self,
-        come: &[T],
-        count: usize,
-        add: impl Fn(&mut [T], &[T]),
-    ) -> Vec<T> {
-        let mut plus = |mut left: Vec<T>, right: Vec<T>| {
-            add(&mut left, &right);
-            left
-        };
-        let mut sums = Partials::default();
-        for (index, node) in self.held.iter().flatten().enumerate() {
-            sums.push(*node, come[index * count..(index + 1) * count].to_vec(), &mut plus);
-        }
-        sums.total(plus).unwrap_or_default()
-    }
-
     /// The points of all classes of a block, class after class, of those at home here. Collective
     /// in the column.
     pub fn gather(&self, lanes: &ColumnLanes, block: usize, own: Vec<Vec<f32>>) -> Vec<f32> {
         let homes = &self.blocks[block];
-        let what = homes.named("weights");
+        let what = named("weights", &homes.layout);
         lanes.weights.start_all_gather_v(what, own.concat(), &homes.counts()).wait()
     }
 
@@ -187,7 +166,7 @@ impl Classes {
         let homes = &self.blocks[block];
         let words = own.iter().flat_map(|(value, ends)| [*value, f64::from(u8::from(*ends))]);
         let counts: Vec<usize> = homes.runs.iter().map(|run| 2 * run.len()).collect();
-        let what = homes.named("objectives");
+        let what = named("objectives", &homes.layout);
         let all = lanes.weights.start_all_gather_v(what, words.collect(), &counts).wait();
         all.chunks_exact(2).map(|word| (word[0], word[1] == 1.0)).collect()
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::named;
 use super::stretches::{Home, Stretch, Stretches, put, taken};
 use crate::comm::odd_ranks;
 use crate::error::{Error, Exit, Result};
@@ -66,11 +67,6 @@ impl Home {
         (0..ranks).map(|rank| of(rank).sum()).collect()
     }
 
-    /// What it is called where what travels of it comes damaged.
-    fn named(&self, what: &str) -> String {
-        format!("{what} of the classes {:?}", self.layout.classes)
-    }
-
     /// So many vectors of the whole block, of what has come from each rank: part after part its
     /// stretch of each vector.
     fn assemble(&self, come: &mut [Taken], vectors: usize) -> Vec<Vec<f32>> {
@@ -125,7 +121,7 @@ impl Stretches {
         let counts = block.counts();
         let mut mine = Vec::with_capacity(counts[comm.rank()]);
         block.parts.iter().for_each(|home| mine.extend_from_slice(&home.own.weights));
-        let all = comm.start_all_gather_v(block.named("weights"), mine, &counts).wait();
+        let all = comm.start_all_gather_v(named("weights", &block.layout), mine, &counts).wait();
         let mut rest = Taken(&all);
         let mut come: Vec<Taken> = counts.iter().map(|count| Taken(rest.next(*count))).collect();
         block.assemble(&mut come, 1).pop().expect("one vector")
@@ -184,7 +180,7 @@ impl Stretches {
             to[owner] = mine.len();
             let from = if owner == comm.rank() { counts.clone() } else { vec![0; comm.size()] };
             let longest = counts.into_iter().max().unwrap_or(0);
-            let what = block.named("states");
+            let what = named("states", &block.layout);
             let come = comm.start_all_to_all_v(what, (&mine, &to), &from, longest).wait();
             if owner == comm.rank() {
                 let mut rest = Taken(&come);
@@ -227,7 +223,7 @@ impl Stretches {
             let mut from = vec![0; comm.size()];
             from[owner] = counts[comm.rank()];
             let longest = counts.into_iter().max().unwrap_or(0);
-            let what = block.named("states");
+            let what = named("states", &block.layout);
             let come = comm.start_all_to_all_v(what, (&mine, &to), &from, longest).wait();
             let mut numbers = Taken(&come);
             for home in &mut block.parts {

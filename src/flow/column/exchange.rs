@@ -11,7 +11,7 @@
 //! Each kind travels in a group of its own, since gradients are given in one order, but weights get
 //! ready at other moments on each rank: in each group all ranks start the same in the same order.
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 use std::rc::Rc;
 
 use super::Vote;
@@ -198,26 +198,34 @@ impl Come {
         let words = self.words.chunks(1 + self.ranks);
         let seals: Vec<u32> = words.map(|words| words[1 + comm.rank()]).collect();
         prove(comm, what, &mut self.numbers, &counts, &seals);
-        let nodes: Vec<Node> = held.iter().flatten().copied().collect();
-        let (numbers, threads) = (&self.numbers, comm.threads());
         let mut sum = free.room(length);
-        let piece = length.div_ceil(threads).clamp(1, PIECE);
-        let add = |_: &mut (), (at, sum): (usize, &mut [f32])| {
-            let mut partials = Partials::default();
-            for (index, node) in nodes.iter().enumerate() {
-                let at = index * length + at * piece;
-                let part = numbers[at..at + sum.len()].to_vec();
-                partials.push(*node, part, plus);
-            }
-            sum.copy_from_slice(&partials.total(plus).expect("a node of every column"));
-        };
-        Team::new(&mut vec![(); threads]).for_each(sum.chunks_mut(piece).enumerate(), add);
+        add_nodes(comm.threads(), held, &self.numbers, &mut sum);
         free.take_back(self.numbers);
         sum
     }
 }
 
-fn plus(mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
+/// Adds along the tree what has `come` of all ranks' nodes, node after node, each as long as their
+/// `sum`, by so many threads.
+pub(super) fn add_nodes<T: Copy + AddAssign + Send + Sync>(
+    threads: usize,
+    held: &[Vec<Node>],
+    come: &[T],
+    sum: &mut [T],
+) {
+    let (length, piece) = (sum.len(), sum.len().div_ceil(threads).clamp(1, PIECE));
+    let add = |_: &mut (), (at, sum): (usize, &mut [T])| {
+        let mut partials = Partials::default();
+        for (index, node) in held.iter().flatten().enumerate() {
+            let at = index * length + at * piece;
+            partials.push(*node, come[at..at + sum.len()].to_vec(), plus);
+        }
+        sum.copy_from_slice(&partials.total(plus).expect("a node of every column"));
+    };
+    Team::new(&mut vec![(); threads]).for_each(sum.chunks_mut(piece).enumerate(), add);
+}
+
+fn plus<T: Copy + AddAssign>(mut left: Vec<T>, right: Vec<T>) -> Vec<T> {
     left.iter_mut().zip(right).for_each(|(left, right)| *left += right);
     left
 }

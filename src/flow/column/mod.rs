@@ -29,6 +29,12 @@ use self::stretches::Home;
 pub use self::stretches::Stretches;
 use super::grid::ColumnLanes;
 use crate::device::{Between, Pace, Part, Put, Slices, Turn, Vote};
+use crate::model::Layout;
+
+/// What something of a block is called where it travels and comes damaged.
+pub(crate) fn named(what: &str, layout: &Layout) -> String {
+    format!("{what} of the classes {:?}", layout.classes)
+}
 
 /// What this rank's blocks step with.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +92,7 @@ impl<'a> Column<'a> {
                     let State::Weights(weights) = std::mem::replace(state, State::Dropped) else {
                         unreachable!("it was one")
                     };
-                    let what = format!("weights of the classes {:?}", home.layout.classes);
+                    let what = named("weights", &home.layout);
                     *state = State::Here(weights.wait(self.lanes, &what, &part.stretches, free));
                 }
             }
@@ -116,7 +122,7 @@ impl<'a> Column<'a> {
                     self.ends_at = Some(index);
                     return;
                 }
-                let what = format!("gradients of the classes {:?}", layout.classes);
+                let what = named("gradients", layout);
                 let (comm, own) = (&self.lanes.sums, &mut home.own);
                 let gradient = come.sum(comm, &what, held, own.weights.len(), free);
                 own.step(comm.threads(), &gradient, turn.rows, self.steps);

@@ -13,7 +13,7 @@ use super::held::{ByBatches, Held, put_record, take_all};
 use crate::device::slices::totals;
 use crate::device::{Apart, Batch, ClassBlock, Device, Learn, MiniBatches, Pace, Slices, Solving};
 use crate::error::Result;
-use crate::flow::column::{Column, Steps, Stretches, Whole};
+use crate::flow::column::{Column, Steps, Stretches, Whole, named};
 use crate::flow::grid::ColumnLanes;
 use crate::job::ExpertsJob;
 use crate::model::Layout;
@@ -123,7 +123,7 @@ impl InColumn {
                 let mine = (rank == comm.rank()).then(|| own.next().expect("an own block"));
                 let mut counts = vec![0; comm.size()];
                 counts[rank] = layout.parameters();
-                let what = format!("weights of the classes {:?}", layout.classes);
+                let what = named("weights", layout);
                 let sent = mine.map_or(Vec::new(), |weights| weights.to_vec());
                 let come = comm.start_all_gather_v(what, sent, &counts).wait();
                 all.push(mine.map_or_else(|| Arc::new(come), Arc::clone));
@@ -175,9 +175,8 @@ impl<D: Device> ColumnBlocks<D> {
         experts: &Experts,
         column: InColumn,
     ) -> Result<ColumnBlocks<D>> {
-        let wanted = column.layouts.iter().filter(|_| job.class_patience > 0);
-        let stopping = wanted.map(|layout| EarlyStopping::new(layout, job.class_patience));
-        let (slices, stopping) = (column.slices(), stopping.collect());
+        let stopping = EarlyStopping::of_all(&column.layouts, job.class_patience);
+        let slices = column.slices();
         let states = column.layouts.iter().map(|layout| Apart::new(layout, &slices)).collect();
         let weights = column.gather(experts);
         let stretches = column.stretches(&weights, (job, solver));

@@ -10,7 +10,7 @@ use super::column::{InColumn, copies_of};
 use super::early_stopping::EarlyStopping;
 use super::held::{ByPasses, Held, put_record, take_all};
 use crate::device::host_arithmetic::{ClassPass, advance_search};
-use crate::device::{AllRows, Apart, Device, FullBatches, Pace, Slices, searches};
+use crate::device::{AllRows, Apart, Device, FullBatches, Pace, searches};
 use crate::error::Result;
 use crate::flow::column::{Classes, Told};
 use crate::flow::grid::ColumnLanes;
@@ -26,7 +26,6 @@ use crate::train::watch::BlockDigest;
 /// Class blocks of a column whose classes search, on the device.
 pub(crate) struct ColumnSearches<D: Device> {
     column: InColumn,
-    slices: Slices,
     blocks: D::Blocks<Apart>,
     /// Which rank each class has its home at.
     classes: Classes,
@@ -54,9 +53,7 @@ impl<D: Device> ColumnSearches<D> {
         experts: &Experts,
         column: InColumn,
     ) -> Result<ColumnSearches<D>> {
-        let wanted = column.layouts.iter().filter(|_| job.class_patience > 0);
-        let stopping = wanted.map(|layout| EarlyStopping::new(layout, job.class_patience));
-        let stopping = stopping.collect();
+        let stopping = EarlyStopping::of_all(&column.layouts, job.class_patience);
         let (weights, offered) = (column.gather(experts), job.offered());
         let classes = Classes::new(&column.slices, &column.layouts);
         let begun = column.layouts.iter().zip(&weights).enumerate();
@@ -114,17 +111,7 @@ impl<D: Device> ColumnSearches<D> {
         let states = column.layouts.iter().zip(&told).map(state).collect();
         let blocks = device.hold(column.class_blocks(weights, states))?;
         let (begun, collected) = (false, Vec::new());
-        Ok(ColumnSearches {
-            column,
-            slices,
-            blocks,
-            classes,
-            searches,
-            told,
-            stopping,
-            begun,
-            collected,
-        })
+        Ok(ColumnSearches { column, blocks, classes, searches, told, stopping, begun, collected })
     }
 
     /// The blocks of which a class still searches.
@@ -239,13 +226,13 @@ impl<D: Device> ByPasses<D> for ColumnSearches<D> {
         (count, slices): (usize, usize),
         pace: &mut Pace,
     ) -> Result<()> {
-        assert_eq!(self.slices.count, slices, "slices of all rows");
+        let all = AllRows { count, slices: self.column.slices() };
+        assert_eq!(all.slices.count, slices, "slices of all rows");
         let begun = std::mem::replace(&mut self.begun, true);
         // Slices without rows are all in the first window of those that bring none.
-        if self.column.lanes.is_none() || begun && self.slices.run(count).is_empty() {
+        if self.column.lanes.is_none() || begun && all.slices.run(count).is_empty() {
             return Ok(());
         }
-        let all = AllRows { count, slices: self.slices.clone() };
         device.evaluate_apart(&mut self.blocks, rows, &all, pace)
     }
 

@@ -72,9 +72,7 @@ impl<D: Device> ExpertsCourse<D> {
         column: Option<InColumn>,
     ) -> Result<ExpertsCourse<D>> {
         let layouts = || experts.own_layouts().iter();
-        let wanted = layouts().filter(|_| job.class_patience > 0);
-        let stopping =
-            wanted.map(|layout| EarlyStopping::new(layout, job.class_patience)).collect();
+        let stopping = || EarlyStopping::of_all(experts.own_layouts(), job.class_patience);
         let blocks = match (job.solver, column) {
             (Solver::MiniBatch(solver), Some(column)) => {
                 let held = ColumnBlocks::new(device, (job, solver), experts, column)?;
@@ -83,7 +81,7 @@ impl<D: Device> ExpertsCourse<D> {
             (Solver::MiniBatch(solver), None) => {
                 let new = |layout| MiniBatches::new(layout, solver, job.averaging, job.row_slices);
                 let blocks = hold(device, experts, layouts().map(new).collect())?;
-                OwnBlocks::MiniBatch(LearningBlocks { blocks, stopping })
+                OwnBlocks::MiniBatch(LearningBlocks { blocks, stopping: stopping() })
             }
             (Solver::FullBatch(solver), Some(column)) => {
                 let held = ColumnSearches::new(device, (job, solver), experts, column)?;
@@ -96,7 +94,7 @@ impl<D: Device> ExpertsCourse<D> {
                 };
                 let searches = layouts().zip(&experts.parameters).map(new).collect();
                 let blocks = hold(device, experts, searches)?;
-                OwnBlocks::FullBatch(LearningBlocks { blocks, stopping })
+                OwnBlocks::FullBatch(LearningBlocks { blocks, stopping: stopping() })
             }
         };
         Ok(ExpertsCourse { position: NextWindow::default(), blocks, best: Best::default() })

@@ -33,6 +33,12 @@ impl EarlyStopping {
         }
     }
 
+    /// Of each of these class blocks; empty where classes don't stop by themselves, patience 0.
+    pub(crate) fn of_all(layouts: &[Layout], patience: usize) -> Vec<EarlyStopping> {
+        let wanted = layouts.iter().filter(|_| patience > 0);
+        wanted.map(|layout| EarlyStopping::new(layout, patience)).collect()
+    }
+
     /// What in it, read from a checkpoint, no run can have come to, if anything.
     pub(crate) fn fault(&self, layout: &Layout, patience: usize) -> Option<String> {
         let classes = layout.classes.len();
