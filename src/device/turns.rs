@@ -73,6 +73,11 @@ impl<'a> Giving<'a> {
     pub fn give(&mut self, nodes: Vec<Vec<f32>>) {
         self.between.give(self.turn, self.given, nodes, self.vote);
         self.given += 1;
+        self.tend();
+    }
+
+    /// Goes on with earlier turns, whose weights are wanted soon: between pieces of work.
+    pub fn tend(&mut self) {
         self.between.tend();
     }
 }

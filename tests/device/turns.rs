@@ -58,6 +58,7 @@ impl Turns for TextbookTurns<'_> {
         let (passing, epsilon) = ((self.rows, batch), self.device.epsilon);
         let nodes = block.nodes(passing, self.how, epsilon, &self.slices);
         pace.poll();
+        giving.tend();
         for part in giving.parts() {
             let own = nodes.iter().map(|node| {
                 let mut numbers = giving.room();

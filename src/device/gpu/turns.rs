@@ -83,7 +83,7 @@ impl Turns for GpuTurns<'_> {
         pace: &mut Pace,
     ) -> Result<()> {
         let failed = failure(&self.blocks.queue);
-        let nodes = self.nodes(turn.block, batch, pace).map_err(failed)?;
+        let nodes = self.nodes(turn.block, batch, giving, pace).map_err(failed)?;
         let layout = self.blocks.layout(turn.block);
         for part in giving.parts() {
             let mut own: Vec<_> = nodes.iter().map(|_| giving.room()).collect();
@@ -98,7 +98,17 @@ impl Turns for GpuTurns<'_> {
 
 impl GpuTurns<'_> {
     /// The nodes of a block's own slices, on the host; their losses are added to the epoch's.
-    fn nodes(&mut self, block: usize, batch: &Batch, pace: &mut Pace) -> Told<Vec<Vec<f32>>> {
+    fn nodes(
+        &mut self,
+        block: usize,
+        batch: &Batch,
+        giving: &mut Giving,
+        pace: &mut Pace,
+    ) -> Told<Vec<Vec<f32>>> {
+        let mut tend = || {
+            pace.poll();
+            giving.tend();
+        };
         let GpuTurns { blocks, rows, how, slices, .. } = self;
         let (home, vectors) = match blocks.at_mut(block) {
             (Place::Home(home), own) => (true, home.of(own).state.gradients()),
@@ -119,16 +129,16 @@ impl GpuTurns<'_> {
                     if !trip.up(&part)? {
                         sleep(MOMENT);
                     }
-                    pace.poll();
+                    tend();
                 }
-                let nodes = part.nodes((rows, batch), how, (0, vectors), slices, pace)?;
+                let nodes = part.nodes((rows, batch), how, (0, vectors), slices, &mut tend)?;
                 state.losses = part.held().losses(0)?;
                 let (_, room) = part.leave();
                 blocks.rooms.as_mut().expect("where it came from").give(room);
                 Ok(nodes)
             }
             ((Place::Here(part), own), _) => {
-                part.nodes((rows, batch), how, (own, vectors), slices, pace)
+                part.nodes((rows, batch), how, (own, vectors), slices, &mut tend)
             }
             _ => panic!("a room for those that come"),
         }
@@ -144,21 +154,22 @@ impl Blocks<Apart> {
 }
 
 impl<S: Solving> Part<S> {
-    /// The nodes of the own slices of a block's mini-batch, on the host.
+    /// The nodes of the own slices of a block's mini-batch, on the host; earlier turns are tended
+    /// while the device works.
     fn nodes(
         &mut self,
         (rows, batch): (&Rows, &Batch),
         how: &Learn,
         (block, vectors): (usize, usize),
         slices: &Slices,
-        pace: &mut Pace,
+        tend: &mut dyn FnMut(),
     ) -> Told<Vec<Vec<f32>>> {
         let position = batch.first - batch.own.first().map_or(0, |own| own.start);
         let own = batch.own.iter().cloned().enumerate();
         let own = own.map(|(index, rows)| (slices.own.start + index, index, rows)).collect();
         let of = (block..block + 1, vectors);
         let nodes = self.gradients_of_slices(rows, how, of, (own, position))?;
-        pace.poll();
+        tend();
         nodes.into_iter().map(|node| self.held().read(&self.gradients[node], block)).collect()
     }
 

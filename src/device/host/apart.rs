@@ -70,11 +70,12 @@ impl Turns for HostTurns<'_> {
         let position = batch.first - batch.own.first().map_or(0, |own| own.start);
         let block = Block { layout, parameters: weights };
         let (from, into) = ((how.negatives, &batch.own[..], position), (&*order, &mut *vectors));
-        let polled = || {
+        let tended = || {
             pace.poll();
+            giving.tend();
             true
         };
-        sum_slices(team, (block, rows), from, drawn, into, &mut state.losses, polled);
+        sum_slices(team, (block, rows), from, drawn, into, &mut state.losses, tended);
         for part in giving.parts() {
             let mut nodes: Vec<_> = order.sums().iter().map(|_| giving.room()).collect();
             let pairs = nodes.iter_mut().zip(order.sums());

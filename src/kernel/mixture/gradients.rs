@@ -30,9 +30,9 @@ type Wanted<'a> = (Start, Vec<&'a mut [f32]>, Option<(&'a [f32], &'a mut [f32])>
 /// `order`, which has a leaf for each: `vectors`, each as long as the parameters, hold then what
 /// the order leaves, and anything else. Adds losses to `[slices][groups][16]`.
 ///
-/// Rows of slices follow each other, without gaps. `go_on` is asked before each of the tiles into
-/// which they are cut, whose work is bounded; where it says no, nothing of what vectors and losses
-/// hold counts, and the answer is no.
+/// Rows of slices follow each other, without gaps. `go_on` is asked before and after each sweep of
+/// the tiles into which they are cut, whose work is bounded; where it says no, nothing of what
+/// vectors and losses hold counts, and the answer is no.
 pub fn sliced_expert_gradient<S: AsMut<Kernel> + Send>(
     team: &mut Team<S>,
     block: Block,
@@ -94,6 +94,10 @@ fn gradients<S: AsMut<Kernel> + Send>(
             for losses in losses[rows.start * lanes..rows.end * lanes].chunks_exact(lanes) {
                 sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += f64::from(*loss));
             }
+        }
+        if !go_on() {
+            team.own().as_mut().swept = swept;
+            return false;
         }
         let start = if tile.begins { start } else { Start::Output };
         let add = |member: &mut S, mut parts: Vec<Part>| {
