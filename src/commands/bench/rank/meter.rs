@@ -37,6 +37,7 @@ struct Mark {
     rows: usize,
     /// Of the process.
     processor: f64,
+    pieces: usize,
 }
 
 /// Watches over the pieces of a step.
@@ -44,10 +45,12 @@ pub(super) struct Meter<'a> {
     comm: &'a Comm,
     clock: Clock,
     sample: Sample,
+    /// Pieces before the sample, if there are more: their memory is new.
+    skipped: usize,
     now: Cell<Mark>,
-    /// After the first piece, and after the last one that counts.
+    /// After each of these, and after the last piece that counts.
     marks: RefCell<Vec<Mark>>,
-    /// When the first piece was over here.
+    /// When the last of them was over here.
     began: Cell<Option<Instant>>,
     pieces: Cell<usize>,
 }
@@ -71,9 +74,9 @@ pub(super) struct Taken {
 }
 
 impl Meter<'_> {
-    pub(super) fn new(comm: &Comm, clock: Clock, sample: Sample) -> Meter<'_> {
+    pub(super) fn new(comm: &Comm, clock: Clock, sample: Sample, skipped: usize) -> Meter<'_> {
         let (now, marks, began) = (Cell::default(), RefCell::default(), Cell::default());
-        Meter { comm, clock, sample, now, marks, began, pieces: Cell::new(0) }
+        Meter { comm, clock, sample, skipped, now, marks, began, pieces: Cell::new(0) }
     }
 
     fn seconds(&self) -> f64 {
@@ -139,9 +142,10 @@ impl Meter<'_> {
         };
         let (at, totals, received) = (self.seconds(), self.totals(), traffic.bytes_received);
         let processor = system::own_processor_seconds();
-        let mark = Mark { at, waited, totals, received, processor, ..now };
-        self.pieces.set(self.pieces.get() + 1);
-        let measured = self.pieces.get() - 1;
+        let pieces = self.pieces.get() + 1;
+        let mark = Mark { at, waited, totals, received, processor, pieces, ..now };
+        self.pieces.set(pieces);
+        let measured = pieces.saturating_sub(self.skipped);
         if measured == 0 {
             self.began.set(Some(Instant::now()));
         }
@@ -157,7 +161,7 @@ impl Meter<'_> {
         };
         if counts {
             let marks = &mut *self.marks.borrow_mut();
-            marks.truncate(1);
+            marks.truncate(self.skipped);
             marks.push(mark);
         }
         if done {
@@ -165,10 +169,11 @@ impl Meter<'_> {
         }
     }
 
-    /// What the pieces after the first took; none where there was no other.
+    /// What the pieces after those that are skipped took, or where there are none all but the first;
+    /// none where there was no other.
     pub(super) fn taken(&self) -> Option<Taken> {
         let marks = self.marks.borrow();
-        let [first, last] = marks[..] else { return None };
+        let [.., first, last] = marks[..] else { return None };
         let (seconds, arithmetic) = (last.at - first.at, last.arithmetic - first.arithmetic);
         let waited = last.waited - first.waited;
         let of = |mark: &Mark| {
@@ -177,12 +182,8 @@ impl Meter<'_> {
         };
         let [core_arithmetic, core_host, host_teams] =
             std::array::from_fn(|one| of(&last)[one] - of(&first)[one]);
-        let counted = match self.sample {
-            Sample::Pieces(count) => count.min(self.pieces.get() - 1),
-            Sample::Seconds(_) => self.pieces.get() - 1,
-        };
         Some(Taken {
-            pieces: counted,
+            pieces: last.pieces - first.pieces,
             rows: last.rows - first.rows,
             seconds,
             arithmetic,

@@ -167,7 +167,7 @@ impl Measure<'_> {
         };
         let (taken, missing) =
             among_stand_ins(place, self.args.network, pool, team_seconds, |comm, waited| {
-                let meter = Meter::new(comm, Clock::Replayed(waited), sample);
+                let meter = Meter::new(comm, Clock::Replayed(waited), sample, step.skipped());
                 let missing = self.step(comm, whole, (step, true), &meter, pool)?;
                 Ok((taken(&meter)?, missing))
             })?;
@@ -189,7 +189,7 @@ impl Measure<'_> {
         let before = rate();
         let memory = counted_from_here();
         let sample = Sample::Pieces(self.args.windows.unwrap_or(WINDOWS));
-        let meter = Meter::new(comm, Clock::Wall(Instant::now()), sample);
+        let meter = Meter::new(comm, Clock::Wall(Instant::now()), sample, step.skipped());
         comm.barrier();
         let missing = self.step(comm, whole, (step, false), &meter, pool)?;
         let (taken, peak) = (comm.agree(taken(&meter))?, memory.peak());

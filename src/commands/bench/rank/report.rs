@@ -140,7 +140,7 @@ impl Found {
             "features, activations and labels are made up, reading them is a copy; nothing \
              validates, no checkpoint is written"
                 .to_string(),
-            "the first window or mini-batch of an epoch and its end are left out".to_string(),
+            "the first windows or mini-batch of an epoch and its end are left out".to_string(),
         ];
         if let Some(rate) = args.rest {
             lines.push(format!("nothing is computed: it rests, a core of {rate} GFLOP/s"));

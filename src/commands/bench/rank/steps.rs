@@ -46,6 +46,11 @@ impl Step {
         }
     }
 
+    /// Pieces before a sample: two windows have memory of their own.
+    pub(super) fn skipped(self) -> usize {
+        if self == Step::Experts { 2 } else { 1 }
+    }
+
     /// The gradient in whose rate a core is measured: of weights, or of activations.
     pub(super) fn stage(self) -> u8 {
         if self == Step::Shared { 2 } else { 1 }
