@@ -8,13 +8,11 @@
 use std::fmt::Display;
 
 use super::Comm;
+use super::crc::crc32c_by;
 use crate::error::{Error, Exit, Result};
-use crate::team::Team;
 
 /// Bytes of a seal.
 pub(crate) const SEAL: usize = size_of::<u32>();
-/// Bytes that a thread takes at once.
-const PIECE: usize = 1 << 20;
 
 /// Numbers of `T` in whose place a seal lies at the end of a vector of them.
 pub(super) fn seal_numbers<T>() -> usize {
@@ -24,19 +22,6 @@ pub(super) fn seal_numbers<T>() -> usize {
 /// The seal that the bytes begin with.
 pub(super) fn seal_in(bytes: &[u8]) -> u32 {
     u32::from_le_bytes(bytes[..SEAL].try_into().expect("a seal has as many bytes"))
-}
-
-/// crc32c of `bytes`, by so many threads.
-pub(crate) fn crc32c_by(threads: usize, bytes: &[u8]) -> u32 {
-    if threads == 1 || bytes.len() <= PIECE {
-        return crc32c::crc32c(bytes);
-    }
-    let pieces = bytes.chunks(PIECE);
-    let sums = Team::new(&mut vec![(); threads]).map(pieces, |_, piece| crc32c::crc32c(piece));
-    let lengths = bytes.chunks(PIECE).map(<[u8]>::len);
-    sums.into_iter()
-        .zip(lengths)
-        .fold(0, |whole, (sum, length)| crc32c::crc32c_combine(whole, sum, length))
 }
 
 #[doc(hidden)]
@@ -112,23 +97,6 @@ impl Comm {
     pub(super) fn undamaged(&self, outcome: Result<()>) {
         if let Err(error) = outcome {
             self.backend.fail(error);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn threads_give_the_same_sum() {
-        let bytes: Vec<u8> = (0..3 * PIECE + 5).map(|at| (at * at % 251) as u8).collect();
-        for length in [0, 1, PIECE, PIECE + 1, bytes.len()] {
-            let expected = crc32c::crc32c(&bytes[..length]);
-            assert_eq!(
-                [1, 2, 5].map(|threads| crc32c_by(threads, &bytes[..length])),
-                [expected; 3]
-            );
         }
     }
 }

@@ -15,7 +15,7 @@ use std::ops::{AddAssign, Range};
 use std::rc::Rc;
 
 use super::Vote;
-use crate::comm::{Cargo, Comm, Exchange};
+use crate::comm::{Cargo, Comm, Exchange, crc32c_of_each};
 use crate::flow::grid::ColumnLanes;
 use crate::team::Team;
 use crate::tree::{Node, Partials};
@@ -72,15 +72,12 @@ fn crc(numbers: &[f32]) -> u32 {
 /// The crc32c of each of consecutive parts of `numbers`, by all threads of the rank.
 fn crcs(comm: &Comm, numbers: &[f32], counts: &[usize]) -> Vec<u32> {
     let mut rest = numbers;
-    let parts: Vec<&[f32]> = counts
-        .iter()
-        .map(|count| {
-            let (part, after) = rest.split_at(*count);
-            rest = after;
-            part
-        })
-        .collect();
-    Team::new(&mut vec![(); comm.threads()]).map(parts, |_, part| crc(part))
+    let parts = counts.iter().map(|count| {
+        let (part, after) = rest.split_at(*count);
+        rest = after;
+        bytemuck::cast_slice(part)
+    });
+    crc32c_of_each(comm.threads(), &parts.collect::<Vec<_>>())
 }
 
 /// Makes zeros of the parts that didn't come as they were sent, and keeps the damage until ranks
