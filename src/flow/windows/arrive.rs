@@ -10,6 +10,9 @@ use crate::flow::own_rows::OwnRows;
 use crate::labels::Labels;
 use crate::team::Team;
 
+/// Ranks whose parts a thread looks at at once.
+const PARTS_AT_ONCE: usize = 64;
+
 /// Where this rank's rows of a window are.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
@@ -174,11 +177,20 @@ impl Parts {
 
     /// How many words each rank gives next. Damage to what says so ends the run.
     pub(super) fn next_counts(&self, comm: &Comm, plan: &Plan) -> Vec<usize> {
-        let parts = self.each().zip(&plan.counts).enumerate();
-        let counts = parts.map(|(rank, (part, rows))| {
-            let (head, seal) = sealed_head(part, *rows);
-            comm.prove(rank, "lengths of activations", bytemuck::cast_slice(head), seal);
-            head[0] as usize
+        let parts: Vec<_> = self.each().zip(&plan.counts).collect();
+        let told = |_: &mut (), parts: &[(&[u32], &usize)]| -> Vec<(usize, u32, u32)> {
+            let told = parts.iter().map(|(part, rows)| {
+                let (head, seal) = sealed_head(part, **rows);
+                (head[0] as usize, crc32c::crc32c(bytemuck::cast_slice(head)), seal)
+            });
+            told.collect()
+        };
+        // Each head is read from memory: of a thousand ranks longer than threads take to begin.
+        let mut threads = vec![(); comm.threads()];
+        let told = Team::new(&mut threads).map(parts.chunks(PARTS_AT_ONCE), told).concat();
+        let counts = told.into_iter().enumerate().map(|(rank, (next, found, seal))| {
+            comm.prove(rank, "lengths of activations", found, seal);
+            next
         });
         counts.collect()
     }

@@ -169,8 +169,8 @@ impl Meter<'_> {
         }
     }
 
-    /// What the pieces after those that are skipped took, or where there are none all but the first;
-    /// none where there was no other.
+    /// What the pieces after those that are skipped took, or where there are none what all but the
+    /// first took; none where there was no other.
     pub(super) fn taken(&self) -> Option<Taken> {
         let marks = self.marks.borrow();
         let [.., first, last] = marks[..] else { return None };
