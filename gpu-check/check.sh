@@ -84,11 +84,11 @@ sanitized() {
   mkdir "$folder/driver"
   for order in forward reverse 7; do
     compare 0 "ASan and UBSan, threads' order $order" env "LD_PRELOAD=$asan" \
-      "$program" plain --library "$folder/sanitized.so" --cases 5 --order $order
+      "$program" plain --library "$folder/sanitized.so" --cases 6 --order $order
   done
   driver/build.sh "$folder/driver" ../src/kernel $options
   compare 0 "CUDA's stand-in under ASan and UBSan" env "LD_PRELOAD=$asan" \
-    "LD_LIBRARY_PATH=$folder/driver" STAND_IN_ORDER=7 "$program" cuda --cases 5
+    "LD_LIBRARY_PATH=$folder/driver" STAND_IN_ORDER=7 "$program" cuda --cases 6
   planted bound 'if (k < width) held' 'held'
   build bound "$folder/bound" $options
   run 99 "control: a bound left out" env "LD_PRELOAD=$asan" \
@@ -106,6 +106,8 @@ opencl() {
   compare 0 "OpenCL" "$program" opencl --cases 12
   compare 1 "control: a sign flipped" "$program" opencl --cases 4 \
     --plant "positive ? -slope : slope" "positive ? slope : -slope"
+  compare 1 "control: ties go to the higher class" "$program" opencl --cases 4 \
+    --plant "own_class < other_class" "own_class > other_class"
   for option in -cl-fast-relaxed-math -cl-denorms-are-zero; do
     compare 1 "control: $option" "$program" opencl --cases 0 --options "$exact $option"
   done

@@ -145,6 +145,7 @@ const BORDERS: &[(&str, &[&str])] = &[
         &[
             "src/kernel/",
             "src/model/",
+            "src/metrics/top.rs",
             "src/synthetic.rs",
             "src/optim/",
             "src/device/",

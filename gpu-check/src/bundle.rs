@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::best;
 use crate::cases;
 use crate::compared::{Compared, Hashes};
 use crate::device::gpu::queue::Queue;
@@ -186,6 +187,10 @@ fn kernels(asked: &Asked, queue: &Queue, seconds: &rates::Seconds, found: &mut F
     let sizes = if asked.small { &SMALL } else { &WHOLE };
     found.part("rates of products", |found| {
         found.rates.extend(rates::products(queue, &[sizes.product[0]], sizes.product[1])?);
+        Ok(())
+    });
+    found.part("rates of best classes", |found| {
+        found.rates.extend(best::rates(queue, sizes.product[0])?);
         Ok(())
     });
     for shape in sizes.mixtures {

@@ -1,7 +1,7 @@
 //! Random cases of every kernel, beside the processor's.
 
+use crate::best;
 use crate::compared::Compared;
-use crate::device::Dropout;
 use crate::device::gpu::check::{self, Begin, FORMS, Product, numbers};
 use crate::device::gpu::queue::Queue;
 use crate::device::gpu::window::{Source, Window};
@@ -45,6 +45,7 @@ pub fn all(queue: &Queue, count: u64, seed: u64, compared: &mut Compared) -> Out
     }
     for _ in 0..count {
         shared_layers::case(queue, &mut stream, compared)?;
+        best::drawn(queue, &mut stream, compared)?;
     }
     for case in 0..count {
         mixtures::case(queue, &mut stream, case, compared)?;
@@ -121,36 +122,26 @@ fn solver(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outcom
     Ok(())
 }
 
-/// Rows put in order, with and without dropout, and turned.
+/// Rows put in order, and turned.
 fn rows(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outcome {
     let (count, width) = (size(stream, &[1, 5, 33, 64, 127]), size(stream, &[1, 16, 31, 67, 128]));
-    let share = [0.0, 0.1, 0.25, 0.5][stream.below(4) as usize];
-    let (seed, first) = (stream.next_u64(), stream.below(1 << 40));
-    let dropout = Dropout::of(share, seed, first);
     let mut host = Matrix::zeros(count, width);
     let stride = host.stride();
     let arrived = numbers(stream, count * (stride + 1));
     let mut places: Vec<i64> = (0..count).map(|row| (row * (stride + 1)) as i64).collect();
     stream.shuffle(&mut places);
-    let rows: Vec<u64> = (0..count).map(|_| stream.below(1 << 20)).collect();
     for row in 0..count {
         let from = places[row] as usize;
         host.row_mut(row).copy_from_slice(&arrived[from..from + stride]);
-        if let Some(dropout) = dropout {
-            dropout.apply(rows[row] as usize, host.row_mut(row));
-        }
     }
-    let streams: Vec<u32> =
-        rows.iter().flat_map(|row| [(first + row) as u32, ((first + row) >> 32) as u32]).collect();
     let from = queue.upload(&arrived)?;
-    let dropout = dropout.map(|dropout| (dropout.on_device(), &streams[..]));
-    let source = Source { numbers: &from, places: &places, width, dropout };
+    let source = Source { numbers: &from, places: &places, width };
     let mut labels = Labels::new();
     (0..count).for_each(|_| labels.push(&[]));
     let window = Window::new(queue, source, &labels, &[])?;
-    let case = format!("{count} x {width}, dropout {share}");
+    let case = format!("{count} x {width}");
     let found: Vec<f32> = window.activations().read(0, count * stride)?;
-    compared.floats("row order, dropout", &case, &host.data, &found);
+    compared.floats("row order", &case, &host.data, &found);
     let turned_row = count.next_multiple_of(4);
     let found: Vec<f32> = window.turned_numbers()?;
     let pick = |at: usize, row: usize| found[at * turned_row + row];

@@ -3,10 +3,9 @@
 
 #[path = "../../src/device/host/drawn.rs"]
 pub mod drawn;
-#[path = "../../src/device/dropout.rs"]
-mod dropout;
 #[path = "../../src/device/gpu"]
 pub mod gpu {
+    pub mod best;
     pub mod chains;
     pub mod check;
     pub mod cuda;
@@ -27,5 +26,4 @@ pub mod gpu {
 #[path = "../../src/device/negatives.rs"]
 mod negatives;
 
-pub use self::dropout::Dropout;
 pub use self::negatives::Negatives;

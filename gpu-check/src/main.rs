@@ -54,6 +54,7 @@ pub mod tree;
 #[allow(dead_code)]
 mod device;
 
+mod best;
 mod bundle;
 mod cases;
 mod compared;

@@ -1,5 +1,6 @@
 //! Random class blocks and rows: gradients, learning and scores beside the processor's.
 
+use crate::best::of_world;
 use crate::cases::size;
 use crate::compared::Compared;
 use crate::device::gpu::check::numbers;
@@ -126,7 +127,7 @@ pub fn window(queue: &Queue, passing: Passing) -> Result<Window, String> {
     let numbers = queue.upload(&activations.data)?;
     let places: Vec<i64> = (0..rows).map(|row| (row * stride) as i64).collect();
     let width = activations.width();
-    let source = Source { numbers: &numbers, places: &places, width, dropout: None };
+    let source = Source { numbers: &numbers, places: &places, width };
     Window::new(queue, source, labels, weights)
 }
 
@@ -162,6 +163,7 @@ pub fn case(queue: &Queue, stream: &mut Stream, index: u64, compared: &mut Compa
     gradients(queue, &world, bytes, &name, compared)?;
     visits(queue, stream, &world, bytes, &name, compared)?;
     scores(queue, &world, bytes, &name, compared)?;
+    of_world(queue, stream, &world, bytes, &name, compared)?;
     for solver in [Stepper::Adagrad, Stepper::Adam] {
         let l2 = [0.0, 1e-4][stream.below(2) as usize];
         let batch = size(stream, &[1, 7, 32, 50]);
@@ -242,7 +244,7 @@ fn scores(
     let window = world.window(queue)?;
     let scores = queue.make(4 * rows * classes)?;
     let losses = queue.zeros(8 * rows)?;
-    held.scores(&window, 0..rows, &scores, &losses)?;
+    held.scores(&window, 0..rows, &scores, Some(&losses))?;
     let (mut host, mut host_losses) = (vec![0.0; rows * classes], vec![0.0; rows]);
     let mut kernel = Kernel::new(Instructions::detect(), world.epsilon);
     let mut first = 0;

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::best;
 use crate::compared::Compared;
 use crate::device::gpu::frozen::BlockLosses;
 use crate::device::gpu::held::Held;
@@ -128,7 +129,11 @@ impl Launcher for Timed {
 }
 
 /// The median of seven times that `work` takes, run `repeat` times each, after one run unmeasured.
-fn seconds(queue: &Queue, repeat: usize, work: &mut dyn FnMut() -> Outcome) -> Result<f64, String> {
+pub fn seconds(
+    queue: &Queue,
+    repeat: usize,
+    work: &mut dyn FnMut() -> Outcome,
+) -> Result<f64, String> {
     work()?;
     queue.finish()?;
     let mut times = Vec::new();
@@ -153,6 +158,7 @@ pub fn all(queue: &Queue, seconds: &Seconds, only: usize, compared: &mut Compare
         return steps(queue, seconds, (3862, 16), &[only]).map(drop);
     }
     large(queue, compared)?;
+    best::rates(queue, 8192)?;
     products(queue, &[256, 1024, 2048, 4096, 8192], PANELS)?;
     for shape in [(3862, 16), (3862, 2)] {
         steps(queue, seconds, shape, &[256, 1024, 2048, 4096, 8192])?;
@@ -226,7 +232,7 @@ pub fn products(queue: &Queue, all_rows: &[usize], panels: usize) -> Result<Vec<
 }
 
 impl Rate {
-    fn tell(&self, parts: &str) {
+    pub fn tell(&self, parts: &str) {
         let Rate { name, rows, tflops, seconds } = self;
         println!("{name}, {rows} rows: {tflops:.1} TFLOP/s, {:.3} ms{parts}", seconds * 1e3);
     }

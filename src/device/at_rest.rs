@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::error::{Error, Exit, Result};
 use crate::labels::Labels;
+use crate::metrics::TopList;
 use crate::model::Matrix;
 
 /// Rows of this rank at rest, in memory or in a file, counted from its first. Any thread reads
@@ -48,6 +49,19 @@ pub struct Scores {
     pub scores: Vec<f32>,
     /// Loss of each row over those classes.
     pub losses: Vec<f64>,
+}
+
+impl Scores {
+    /// Offers them, of the classes from the first on, to the rows' lists.
+    ///
+    /// # Errors
+    /// Exit 7: some are no numbers.
+    pub(crate) fn offer(&self, first_class: usize, lists: &mut [TopList]) -> Result<()> {
+        let classes = self.scores.len() / lists.len().max(1);
+        let rows = lists.iter_mut().zip(self.scores.chunks(classes.max(1)));
+        let numbers = rows.fold(true, |all, (list, scores)| all & list.offer(first_class, scores));
+        if numbers { Ok(()) } else { Err(no_numbers(first_class)) }
+    }
 }
 
 /// Scores that are none: finite weights and features can still be so large that what they make is

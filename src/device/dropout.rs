@@ -1,7 +1,6 @@
 //! Dropout of activations, the same wherever a row runs.
 
-use crate::kernel::dropout::{bound, compress, drop_out, expand, left, mask_words, scale};
-use crate::kernel::text::calls;
+use crate::kernel::dropout::{bound, compress, drop_out, expand, left, mask_words};
 use crate::kernel::vector::Instructions;
 use crate::rng::{Purpose, Stream};
 
@@ -60,13 +59,6 @@ impl Dropout {
     /// What `apply` makes of numbers of which `from` is what `compress` made.
     pub(crate) fn expand(self, from: &[u32], mask: &[u32], numbers: &mut [f32]) {
         expand(Instructions::detect(), from, mask, bound(self.share), numbers);
-    }
-
-    /// As kernels of devices take it, which are told each row's stream.
-    #[allow(dead_code, reason = "gpu-check compares that kernel's with the processor's")]
-    pub(crate) fn on_device(self) -> calls::Dropout {
-        let bound = bound(self.share);
-        calls::Dropout { seed: self.seed, bound, scale: scale(bound) }
     }
 
     /// The stream that row `row` draws from.

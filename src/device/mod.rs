@@ -151,6 +151,11 @@ pub trait Device {
     /// A class block of this layout and these weights.
     fn visitor(&mut self, layout: &Layout, weights: Arc<Vec<f32>>) -> Self::Visitor;
 
+    /// Whether visitors of all these layouts may stay while each scores rows batch after batch.
+    fn may_stay(&mut self, _layouts: &[Layout]) -> bool {
+        true
+    }
+
     /// Adds the visitor's part to dL/dv of all rows of the wave, continuing each number's chain,
     /// and to the losses: each class's over the rows of a row block in order, then over classes.
     fn visit(
@@ -175,7 +180,8 @@ pub trait Device {
         pace: &mut Pace,
     ) -> Result<Scores>;
 
-    /// Offers those scores to the rows' lists, `[rows]`; `first_class` is the visitor's. No loss is
+    /// Offers those scores to the rows' lists, `[rows]`, all with room for as many pairs, or to
+    /// lists that the device keeps until `give_best`; `first_class` is the visitor's. No loss is
     /// computed where a device can do without.
     ///
     /// # Errors
@@ -188,11 +194,16 @@ pub trait Device {
         lists: &mut [TopList],
         pace: &mut Pace,
     ) -> Result<()> {
-        let found = self.scores(visitor, rest, which, pace)?;
-        let classes = found.scores.len() / lists.len().max(1);
-        let rows = lists.iter_mut().zip(found.scores.chunks(classes.max(1)));
-        let numbers = rows.fold(true, |all, (list, scores)| all & list.offer(first_class, scores));
-        if numbers { Ok(()) } else { Err(no_numbers(first_class)) }
+        self.scores(visitor, rest, which, pace)?.offer(first_class, lists)
+    }
+
+    /// Offers to the lists what the device has kept of `best`: the same rows and lists at each of
+    /// these calls. Where it has offered all there this does nothing.
+    ///
+    /// # Errors
+    /// Exit 7: scores that are no numbers.
+    fn give_best(&mut self, _rest: &Self::Rest<'_>, _lists: &mut [TopList]) -> Result<()> {
+        Ok(())
     }
 
     // Own class blocks, which learn from rows that come by.

@@ -42,6 +42,7 @@ pub(crate) fn best_of_own<D: Device>(
             });
         }
     });
+    let outcome = outcome.and_then(|()| device.give_best(&rest, &mut best.lists()));
     drop(rest);
     comm.agree(outcome)?;
     Ok(best)
@@ -77,6 +78,8 @@ impl AtRest for Batch {
 pub(crate) struct WholeModel<'a, D: Device> {
     annotator: &'a Annotator,
     network: D::Network<'a>,
+    /// One for each class block, where the device has room for all of them at once.
+    visitors: Vec<D::Visitor>,
     device: &'a mut D,
     dataset: &'a Dataset,
     top: usize,
@@ -91,7 +94,15 @@ impl<'a, D: Device> WholeModel<'a, D> {
         top: usize,
     ) -> WholeModel<'a, D> {
         let network = device.network(annotator);
-        WholeModel { annotator, network, device, dataset, top }
+        let experts = &annotator.experts;
+        let visitors = match device.may_stay(&experts.layouts) {
+            true => {
+                let blocks = experts.layouts.iter().zip(&experts.parameters);
+                blocks.map(|(layout, weights)| device.visitor(layout, weights.clone())).collect()
+            }
+            false => Vec::new(),
+        };
+        WholeModel { annotator, network, visitors, device, dataset, top }
     }
 
     /// The best classes of the rows of some pieces, in their order.
@@ -107,15 +118,23 @@ impl<'a, D: Device> WholeModel<'a, D> {
         let rest = self.device.rest(&batch);
         let mut lists = best.lists();
         let experts = &self.annotator.experts;
-        for (layout, weights) in experts.layouts.iter().zip(&experts.parameters) {
+        for (block, layout) in experts.layouts.iter().enumerate() {
             pace.poll();
             if pace.stopped() {
                 return Err(Error::stopped());
             }
-            let visitor = self.device.visitor(layout, weights.clone());
-            let visitor = (&visitor, layout.classes.start);
+            let come;
+            let visitor = match self.visitors.get(block) {
+                Some(stays) => stays,
+                None => {
+                    come = self.device.visitor(layout, experts.parameters[block].clone());
+                    &come
+                }
+            };
+            let visitor = (visitor, layout.classes.start);
             self.device.best(visitor, &rest, Which::Run(0, rows), &mut lists, pace)?;
         }
+        self.device.give_best(&rest, &mut lists)?;
         drop(lists);
         Ok(annotated(places, &best))
     }

@@ -5,6 +5,7 @@ pub mod adagrad;
 pub mod adam;
 pub mod add;
 pub mod average;
+pub mod best;
 pub mod coefficients;
 pub mod dense;
 pub mod dequantise;

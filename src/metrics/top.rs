@@ -1,4 +1,6 @@
-//! Each row's best classes.
+//! Each row's best classes, as kernel/best/ defines them.
+
+use crate::kernel::best::definition::order;
 
 /// The k best (score, class) pairs of each row, best first; ties go to the lower class. Filled by
 /// blocks of classes in any order, with the same result.
@@ -24,9 +26,7 @@ impl TopLists {
         for pairs in rows {
             let from = entries.len();
             entries.extend_from_slice(pairs);
-            entries[from..].sort_unstable_by(|a: &(f32, u32), b| {
-                b.0.partial_cmp(&a.0).expect("a score is a number").then(a.1.cmp(&b.1))
-            });
+            entries[from..].sort_unstable_by(|one, other| order(*one, *other));
             starts.push(entries.len());
             lengths.push(pairs.len() as u32);
         }
@@ -50,7 +50,7 @@ impl TopLists {
     }
 
     /// The list of each row, in order: different threads may fill them.
-    pub(crate) fn lists(&mut self) -> Vec<TopList<'_>> {
+    pub fn lists(&mut self) -> Vec<TopList<'_>> {
         let mut rest = &mut self.entries[..];
         let lengths = self.lengths.iter_mut().zip(self.starts.windows(2));
         let list = |(length, ends): (_, &[usize])| {
@@ -73,6 +73,16 @@ pub struct TopList<'a> {
 }
 
 impl TopList<'_> {
+    /// How many pairs it has room for.
+    pub(crate) fn room(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Offers pairs whose scores are numbers.
+    pub(crate) fn offer_pairs(&mut self, pairs: impl Iterator<Item = (f32, u32)>) {
+        pairs.for_each(|(score, class)| self.offer_one(score, class));
+    }
+
     /// Offers scores of consecutive classes from `first_class` on. Whether all are numbers.
     pub(crate) fn offer(&mut self, first_class: usize, scores: &[f32]) -> bool {
         let (limit, mut numbers) = (self.list.len(), true);
@@ -99,10 +109,12 @@ impl TopList<'_> {
     fn offer_one(&mut self, score: f32, class: u32) {
         let (length, limit) = (*self.length as usize, self.list.len());
         let better = |entry: &(f32, u32)| entry.0 > score || entry.0 == score && entry.1 < class;
-        if length == limit && better(&self.list[length - 1]) {
+        // What comes best first goes behind the others.
+        let behind = self.list[..length].last().is_none_or(better);
+        if behind && length == limit {
             return;
         }
-        let at = self.list[..length].partition_point(better);
+        let at = if behind { length } else { self.list[..length].partition_point(better) };
         let end = (length + 1).min(limit);
         self.list.copy_within(at..end - 1, at + 1);
         self.list[at] = (score, class);
@@ -113,12 +125,12 @@ impl TopList<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::best::definition::best;
 
     #[test]
     fn blocks_in_any_order_give_the_sorted_best() {
         let scores: Vec<f32> = (0..100).map(|class| ((class * 37) % 11) as f32).collect();
-        let mut expected: Vec<(f32, u32)> = scores.iter().copied().zip(0..).collect();
-        expected.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let expected = best(100, scores.iter().copied().zip(0..).collect());
         for (limit, blocks) in [(20, [0, 1, 2, 3]), (7, [3, 1, 0, 2]), (200, [2, 3, 1, 0])] {
             let mut top = TopLists::new(1, limit);
             for block in blocks {
@@ -126,6 +138,13 @@ mod tests {
             }
             assert_eq!(top.row(0), &expected[..limit.min(100)]);
         }
+        // Pairs of a part of the classes, best first, join those that are there.
+        let mut joined = TopLists::new(1, 9);
+        for part in [3, 0, 2, 1] {
+            let own = scores.iter().copied().zip(0..).filter(|pair| pair.1 % 4 == part).collect();
+            joined.lists()[0].offer_pairs(best(9, own).into_iter());
+        }
+        assert_eq!(joined.row(0), &expected[..9]);
         let mut two = TopLists::new(2, 3);
         two.lists().iter_mut().for_each(|list| assert!(list.offer(0, &scores)));
         assert_eq!((two.row(0), two.row(1)), (&expected[..3], &expected[..3]));

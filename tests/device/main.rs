@@ -2,6 +2,7 @@
 
 mod auto;
 mod balance;
+mod best;
 mod between;
 mod blocks;
 mod calls;

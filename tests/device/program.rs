@@ -159,7 +159,8 @@ fn bench_measures_the_device_that_is_named() {
     };
     let mixture = "mixture --classes 40 --experts 3 --rows 50 --activations 24";
     let train = "train --rows 300 --classes 20 --features 16 --batch 64";
-    for part in ["gemm --rows 30 --depth 20 --columns 40", mixture, train] {
+    let annotate = "annotate --rows 300 --classes 40 --experts 3 --activations 24";
+    for part in ["gemm --rows 30 --depth 20 --columns 40", mixture, train, annotate] {
         for row in rows(part, "opencl") {
             assert!(row["device"].as_str().unwrap().starts_with("OpenCL: "), "{row}");
             assert!(row["gflops"].as_f64().unwrap() > 0.0, "{row}");

@@ -1,7 +1,7 @@
 //! Calls of what packs the arguments of kernels for devices, and of what looks through their text.
 
 use reelscale::internals::kernel::text::calls::{
-    Argument, Buffer, Dropout, Form, Launch, Moments, Panels, Rates, Rows, Size, Start,
+    Argument, Buffer, Form, Launch, Moments, Panels, Rates, Rows, Size, Start,
 };
 use reelscale::internals::kernel::text::sweeps::{Groups, Logits, Sweep, Truth};
 use reelscale::internals::kernel::text::{PTX, calls as packing, inspect, sweeps, whole};
@@ -123,15 +123,10 @@ fn layouts(draws: &mut Draws, calls: &mut Calls, launches: &mut Vec<Launch>) {
     let (count, width) = (draws.near(rows_right), draws.near(width_right));
     let stride = draws.near(width_right.next_multiple_of(16));
     let from = rows(draws, stride);
-    let [arrived, places, to, streams] = [(); 4].map(|()| buffer(draws));
+    let [arrived, places, to] = [(); 3].map(|()| buffer(draws));
     let (to_row, begin) = (draws.near(rows_right.next_multiple_of(4)), draws.near(16));
-    let dropout = (draws.below(2) == 0).then(|| Dropout {
-        seed: draws.one_of(&[0, 1, u64::MAX]),
-        bound: draws.one_of(&[0, 1, 256, 257, u32::MAX]),
-        scale: draws.number(),
-    });
     calls.make("kernel::text::calls::order_rows", || {
-        launches.push(packing::order_rows((count, stride), arrived, places, to, streams, dropout));
+        launches.push(packing::order_rows((count, stride), arrived, places, to));
     });
     calls.make("kernel::text::calls::turn", || {
         launches.push(packing::turn((count, width), from, to, to_row));

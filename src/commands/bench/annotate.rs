@@ -7,18 +7,20 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::on_device::without_layers;
-use super::{EPSILON, Measuring, Scratch, at_least_one, median, peak_mib};
+use super::on_device::{OnDevice, without_layers};
+use super::{Measuring, Scratch, at_least_one, median, peak_mib};
 use crate::comm::Comm;
 use crate::commands::annotate::annotate_all;
+use crate::commands::device::RankDevice;
 use crate::cost::flops;
 use crate::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardWriter};
-use crate::device::Host;
+use crate::device::{Device, Host};
 use crate::error::Result;
 use crate::example::{Example, FeaturePart, Values};
 use crate::kernel::matrix::Matrix;
 use crate::kernel::mixture::Kernel;
 use crate::kernel::product::{Left, Output, Panels, Size};
+use crate::kernel::text::calls::{self as text, Form};
 use crate::kernel::vector::LANES;
 use crate::model::annotator::Annotator;
 use crate::model::experts::{Experts, layouts};
@@ -29,7 +31,8 @@ use crate::system;
 use crate::team::Team;
 
 /// Annotating as `annotate --output DIR/` does it on one rank, from shards on disk to parts on
-/// disk, by a model without shared layers; and the products of the same rows alone.
+/// disk, by a model without shared layers; and the products of the same rows alone, on the
+/// processor or on a device.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     #[arg(long, default_value_t = 3862)]
@@ -42,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1024)]
     activations: usize,
     #[arg(long, default_value_t = 1)]
-    threads: usize,
+    pub(super) threads: usize,
     /// Classes of a video.
     #[arg(long, default_value_t = 20)]
     top: usize,
@@ -53,7 +56,7 @@ const ROWS: usize = 240;
 /// Rows of a shard.
 const SHARD_ROWS: usize = 4096;
 
-pub(crate) fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
+pub(crate) fn run(measuring: &Measuring, args: &Args, device: RankDevice) -> Result<Vec<Value>> {
     let (k, e, rows, d) = (args.classes, args.experts, args.rows, args.activations);
     at_least_one(&[("classes", k), ("experts", e), ("rows", rows), ("activations", d)])?;
     let (threads, folder) = (args.threads.max(1), Scratch::new()?);
@@ -61,30 +64,32 @@ pub(crate) fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
         synthesize(args, &folder.0)?.iter().map(|path| ShardInfo::read(path)).collect();
     let annotator = annotator(args);
     let dataset = Dataset::new(shards?)?.scaled_by(annotator.shape.normalize, None);
-    let mut host = Host::new(measuring.kernel, threads, EPSILON);
-    let mut activations = Matrix::zeros(rows, d);
-    let mut stream = Stream::new(7, Purpose::PlantedRows, 0);
-    activations.data.iter_mut().for_each(|number| *number = stream.uniform());
-
-    let (mut of_product, mut of_all) = (Times::default(), Times::default());
-    for turn in 0..=measuring.repeat {
-        let to = folder.0.join(format!("parts-{turn}"));
-        let product = timed(|| {
-            product(host.kernels_mut(), &annotator.experts, &activations);
-            Ok(())
-        })?;
-        let all = timed(|| annotate_all(&dataset, &annotator, &mut host, args.top.min(k), &to))?;
-        // The first turn pays for fresh memory and a cold file cache.
-        if turn > 0 {
-            of_product.add(product);
-            of_all.add(all);
+    let given = Given { dataset, annotator, top: args.top.min(k), folder: folder.0.clone() };
+    let (kernel, [of_product, of_all]) = match device {
+        RankDevice::Host(mut host) => {
+            let mut activations = Matrix::zeros(rows, d);
+            let mut stream = Stream::new(7, Purpose::PlantedRows, 0);
+            activations.data.iter_mut().for_each(|number| *number = stream.uniform());
+            let work = &mut |host: &mut Host| {
+                product(host.kernels_mut(), &given.annotator.experts, &activations);
+                Ok(())
+            };
+            (measuring.kernel.name(), turns(measuring, &given, &mut host, work)?)
         }
-    }
+        RankDevice::Gpu(mut gpu) => {
+            let columns = flops::columns(k, e).next_multiple_of(LANES);
+            let form = Form::turned(text::Size { rows, depth: d, columns });
+            let (a, b) = (vec![0.25; rows * d], vec![0.5; d * columns]);
+            let size = (rows, d, columns);
+            let product = OnDevice::new(gpu.queue(), form, size, (&a, &b))?;
+            ("device", turns(measuring, &given, &mut gpu, &mut |_| product.run())?)
+        }
+    };
     let shares = |own: &[f64], all: &[f64]| median(own.iter().zip(all).map(|(a, b)| a / b));
     let (flop, all) = (flops::product(rows, d, flops::columns(k, e)), of_all.medians());
     let core_seconds = all[1] / rows as f64;
     Ok(vec![json!({
-        "kernel": measuring.kernel.name(), "classes": k, "experts": e, "rows": rows,
+        "kernel": kernel, "classes": k, "experts": e, "rows": rows,
         "activations": d, "threads": threads, "seconds": all[0],
         "rows_per_second": rows as f64 / all[0], "rows_per_core_second": 1.0 / core_seconds,
         "gflops": flop / all[0] / 1e9, "product_gflops": flop / of_product.medians()[0] / 1e9,
@@ -92,6 +97,36 @@ pub(crate) fn run(measuring: &Measuring, args: &Args) -> Result<Vec<Value>> {
         "share_of_product_by_core_time": shares(&of_product.core_seconds, &of_all.core_seconds),
         "core_hours_per_billion": 1e9 * core_seconds / 3600.0, "peak_mib": peak_mib(),
     })])
+}
+
+/// What is annotated, and into which folder's parts.
+struct Given {
+    dataset: Dataset,
+    annotator: Annotator,
+    top: usize,
+    folder: PathBuf,
+}
+
+/// What the product and all of it take, in turns.
+fn turns<D: Device>(
+    measuring: &Measuring,
+    given: &Given,
+    device: &mut D,
+    product: &mut dyn FnMut(&mut D) -> Result<()>,
+) -> Result<[Times; 2]> {
+    let Given { dataset, annotator, top, folder } = given;
+    let (mut of_product, mut of_all) = (Times::default(), Times::default());
+    for turn in 0..=measuring.repeat {
+        let to = folder.join(format!("parts-{turn}"));
+        let product = timed(|| product(device))?;
+        let all = timed(|| annotate_all(dataset, annotator, device, *top, &to))?;
+        // The first turn pays for fresh memory and a cold file cache.
+        if turn > 0 {
+            of_product.add(product);
+            of_all.add(all);
+        }
+    }
+    Ok([of_product, of_all])
 }
 
 /// What turns took.

@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use serde_json::{Value, json};
 
-use super::{Measuring, on_device};
+use super::Measuring;
+use super::on_device::OnDevice;
 use crate::commands::device::RankDevice;
 use crate::cost::flops;
 use crate::error::Result;
@@ -45,7 +46,8 @@ pub(crate) fn run(measuring: &Measuring, args: &Args, device: &RankDevice) -> Re
             ("turned, for a gradient", Form::Gradient),
         ];
         let rows = forms.map(|(left, form)| {
-            let seconds = on_device::product(measuring, gpu.queue(), form, size, (&a, &b))?;
+            let product = OnDevice::new(gpu.queue(), form, size, (&a, &b))?;
+            let seconds = measuring.seconds_of(|| product.run())?;
             Ok(found("device", left, seconds))
         });
         return rows.into_iter().collect();

@@ -91,7 +91,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     };
     let name = device.name();
     let mut rows = match args.benchmark {
-        Benchmark::Annotate(args) => annotate::run(&measuring, &args)?,
+        Benchmark::Annotate(args) => annotate::run(&measuring, &args, device)?,
         Benchmark::Gemm(args) => gemm::run(&measuring, &args, &device)?,
         Benchmark::Input(args) => input::run(&measuring, &args)?,
         Benchmark::Mixture(args) => mixture::run(&measuring, &args, device)?,
@@ -112,6 +112,7 @@ impl Benchmark {
     /// Threads of the processor's part of what it measures, where that may be a device.
     fn threads(&self) -> Option<usize> {
         match self {
+            Benchmark::Annotate(args) => Some(args.threads.max(1)),
             Benchmark::Gemm(_) => Some(1),
             Benchmark::Mixture(args) => Some(args.threads),
             Benchmark::Train(args) => Some(args.threads),

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{EPSILON, Measuring};
-use crate::device::gpu::queue::Queue;
+use crate::device::gpu::queue::{Memory, Queue};
 use crate::device::{Arrived, ClassBlock, Device, Learn, MiniBatches, Pace, Piece};
 use crate::error::{Error, Exit, Result};
 use crate::example::FeaturePart;
-use crate::kernel::text::calls::{self, Form, Panels, Rows, Size, Start};
+use crate::kernel::text::calls::{self, Form, Launch, Panels, Rows, Size, Start};
 use crate::kernel::vector::LANES;
 use crate::labels::Labels;
 use crate::model::annotator::{Annotator, Shape};
@@ -116,32 +116,48 @@ fn pieces<'a>(
     })
 }
 
-/// Median seconds of a product of this form on a device, whose factors lie there.
-pub(super) fn product(
-    measuring: &Measuring,
-    queue: &Queue,
-    form: Form,
-    (rows, depth, columns): (usize, usize, usize),
-    (a, b): (&[f32], &[f32]),
-) -> Result<f64> {
-    let lost = |text: String| Error::new(Exit::Resources, text);
-    // Turned, each k begins at a multiple of four.
-    let row = if form == Form::Straight { depth } else { rows.next_multiple_of(4) };
-    let mut left = a.to_vec();
-    left.resize(row * if form == Form::Straight { rows } else { depth }, 0.25);
-    let (b_row, b_panel) = match form {
-        Form::Gradient => (columns, LANES),
-        _ => (LANES, depth * LANES),
-    };
-    let (a, b) = (queue.upload(&left).map_err(lost)?, queue.upload(b).map_err(lost)?);
-    let c = queue.zeros(rows * columns * size_of::<f32>()).map_err(lost)?;
-    let launch = calls::product(
-        form,
-        Size { rows, depth, columns },
-        Rows { buffer: a.buffer(), from: 0, row },
-        Panels { buffer: b.buffer(), from: 0, row: b_row, panel: b_panel },
-        Panels { buffer: c.buffer(), from: 0, row: columns, panel: LANES },
-        Start::Zero,
-    );
-    measuring.seconds_of(|| queue.launch(&launch).and_then(|()| queue.finish()).map_err(lost))
+/// A product of this form on a device, whose factors lie there.
+pub(super) struct OnDevice {
+    queue: Queue,
+    launch: Launch,
+    /// The factors and what they make.
+    _memory: [Memory; 3],
+}
+
+impl OnDevice {
+    pub(super) fn new(
+        queue: &Queue,
+        form: Form,
+        (rows, depth, columns): (usize, usize, usize),
+        (a, b): (&[f32], &[f32]),
+    ) -> Result<OnDevice> {
+        // Turned, each k begins at a multiple of four.
+        let row = if form == Form::Straight { depth } else { rows.next_multiple_of(4) };
+        let mut left = a.to_vec();
+        left.resize(row * if form == Form::Straight { rows } else { depth }, 0.25);
+        let (b_row, b_panel) = match form {
+            Form::Gradient => (columns, LANES),
+            _ => (LANES, depth * LANES),
+        };
+        let (a, b) = (queue.upload(&left).map_err(lost)?, queue.upload(b).map_err(lost)?);
+        let c = queue.zeros(rows * columns * size_of::<f32>()).map_err(lost)?;
+        let launch = calls::product(
+            form,
+            Size { rows, depth, columns },
+            Rows { buffer: a.buffer(), from: 0, row },
+            Panels { buffer: b.buffer(), from: 0, row: b_row, panel: b_panel },
+            Panels { buffer: c.buffer(), from: 0, row: columns, panel: LANES },
+            Start::Zero,
+        );
+        Ok(OnDevice { queue: queue.clone(), launch, _memory: [a, b, c] })
+    }
+
+    /// Multiplies, and waits.
+    pub(super) fn run(&self) -> Result<()> {
+        self.queue.launch(&self.launch).and_then(|()| self.queue.finish()).map_err(lost)
+    }
+}
+
+fn lost(text: String) -> Error {
+    Error::new(Exit::Resources, text)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::blocks::Blocks;
+use super::cut::{Extent, bytes_of};
 use super::network::Network;
 use super::rows::Rows;
 use super::scores::Rest;
@@ -16,6 +17,7 @@ use crate::device::{
 };
 use crate::error::Result;
 use crate::labels::Labels;
+use crate::metrics::TopList;
 use crate::model::annotator::Annotator;
 use crate::model::features::Features;
 use crate::model::{Layout, Matrix};
@@ -121,12 +123,20 @@ impl Device for Gpu {
         Visitor::new(room, layout, self.epsilon, &weights)
     }
 
+    fn may_stay(&mut self, layouts: &[Layout]) -> bool {
+        let of = |layout: &Layout| bytes_of(layout.width, 1)(Extent::of(layout));
+        let bytes: usize = layouts.iter().map(of).sum();
+        let stay = bytes <= self.room.rest_bytes.min(self.queue.left()) / 2;
+        self.staying = if stay { bytes } else { 0 };
+        stay
+    }
+
     fn visit(&mut self, visitor: &Visitor, wave: &mut Wave, pace: &mut Pace) -> Result<()> {
         self.told(wave.visit(&self.queue, self.run, visitor, pace))
     }
 
     fn rest<'a>(&mut self, rows: &'a dyn AtRest) -> Rest<'a> {
-        Rest::new(rows, (self.run, self.room.rest_bytes))
+        Rest::new(rows, (self.run, self.room.rest_bytes - self.staying))
     }
 
     fn scores(
@@ -137,6 +147,25 @@ impl Device for Gpu {
         pace: &mut Pace,
     ) -> Result<Scores> {
         rest.scores(&self.queue, visitor, which, pace)
+    }
+
+    fn best(
+        &mut self,
+        (visitor, first_class): (&Visitor, usize),
+        rest: &Rest<'_>,
+        which: Which,
+        lists: &mut [TopList],
+        pace: &mut Pace,
+    ) -> Result<()> {
+        let room = lists.first().map_or(0, TopList::room);
+        match rest.best(&self.queue, (visitor, first_class), (which, room), pace)? {
+            true => Ok(()),
+            false => self.scores(visitor, rest, which, pace)?.offer(first_class, lists),
+        }
+    }
+
+    fn give_best(&mut self, rest: &Rest<'_>, lists: &mut [TopList]) -> Result<()> {
+        rest.give_best(&self.queue, lists)
     }
 
     fn bring(&mut self, arrived: Arrived, before: Option<Rows>) -> Result<Rows> {

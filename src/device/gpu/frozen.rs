@@ -119,8 +119,8 @@ impl Held {
     }
 
     /// p of `rows` and all classes into `scores` [rows][classes of all blocks]; each row's loss is
-    /// added to `row_losses` [rows] in float64, block after block. The blocks' classes are
-    /// consecutive.
+    /// added to `row_losses` [rows] in float64, block after block, where they are wanted. The
+    /// blocks' classes are consecutive.
     ///
     /// # Errors
     /// The device is full or lost.
@@ -129,7 +129,7 @@ impl Held {
         window: &Window,
         rows: Range<usize>,
         scores: &Memory,
-        row_losses: &Memory,
+        row_losses: Option<&Memory>,
     ) -> Result<(), String> {
         self.prepare(rows.len())?;
         let class_from = self.layouts[0].classes.start;
@@ -138,9 +138,11 @@ impl Held {
             let logits = self.logits(window, &rows, &span, false)?;
             let what = Sweep::Scores { scores: scores.buffer(), row, class_from };
             self.sweep(window, &rows, &span, logits, what)?;
-            let (groups, losses) = (span.groups.len(), self.scratch().losses.buffer());
-            let sums = row_losses.buffer();
-            self.queue.launch(&sweeps::row_losses(rows.len(), groups, losses, sums))?;
+            if let Some(sums) = row_losses {
+                let (groups, losses) = (span.groups.len(), self.scratch().losses.buffer());
+                let sums = sums.buffer();
+                self.queue.launch(&sweeps::row_losses(rows.len(), groups, losses, sums))?;
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Class blocks, the shared layers, rows and frames on their way through them and sums of losses
 //! lie on it. The host steps the shared layers by what ranks have summed.
 
+pub(crate) mod best;
 mod blocks;
 mod bounds;
 mod calls;
@@ -66,6 +67,8 @@ pub struct Gpu {
     /// models of frames through their shared layers.
     tile: Option<usize>,
     room: Bounds,
+    /// Of what rows at rest may take, bytes of class blocks that stay.
+    staying: usize,
 }
 
 /// What an error of a device is to a run.
@@ -84,7 +87,7 @@ impl Gpu {
     /// `epsilon` is eps of the loss.
     pub fn new(host: Host, queue: Queue, epsilon: f32) -> Gpu {
         let (run, tile, room) = (VISIT_ROWS, Some(VISIT_ROWS), Bounds::default());
-        Gpu { host, queue, epsilon, run, tile, room }
+        Gpu { host, queue, epsilon, run, tile, room, staying: 0 }
     }
 
     /// The same where class blocks visit and score other runs of rows, and other runs of frames
@@ -110,7 +113,7 @@ impl Gpu {
 
     /// From now on its memory is divided so.
     pub fn keep_to(&mut self, room: Bounds) {
-        self.room = room;
+        (self.room, self.staying) = (room, 0);
     }
 
     /// The host beside it, which gives the device back.

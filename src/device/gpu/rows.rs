@@ -71,7 +71,7 @@ impl Rows {
             }
         }
         let (numbers, width) = (self.window.activations(), self.width);
-        let source = Source { numbers, places: &places, width, dropout: None };
+        let source = Source { numbers, places: &places, width };
         Window::new(queue, source, &labels, &weights)
     }
 }

@@ -4,14 +4,16 @@ use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::best::Lists;
 use super::failure;
 use super::held::{Held, Scratch};
 use super::queue::Queue;
 use super::waiting::wait;
 use super::wave::Visitor;
 use super::window::{Source, Window};
-use crate::device::{AtRest, Pace, Resting, Scores, Which};
+use crate::device::{AtRest, Pace, Resting, Scores, Which, no_numbers};
 use crate::error::Result;
+use crate::metrics::TopList;
 use crate::model::stride_of;
 
 /// Rows at rest.
@@ -19,8 +21,11 @@ pub struct Rest<'a> {
     rows: &'a dyn AtRest,
     /// So many of them are scored at once.
     run: usize,
-    /// Bytes that they may take.
+    /// Bytes that they may take, with their lists.
     bytes_max: usize,
+    /// The rows' best classes, if the device has room for them; unknown before the first are asked
+    /// for.
+    lists: OnceCell<Option<RefCell<Lists>>>,
     /// All of them on the device, if that has room for them; unknown before the first scores.
     kept: OnceCell<Option<Window>>,
     /// What visitors work in, one after the other.
@@ -29,7 +34,8 @@ pub struct Rest<'a> {
 
 impl<'a> Rest<'a> {
     pub(crate) fn new(rows: &'a dyn AtRest, (run, bytes_max): (usize, usize)) -> Rest<'a> {
-        Rest { rows, run, bytes_max, kept: OnceCell::new(), scratch: RefCell::default() }
+        let (lists, kept, scratch) = (OnceCell::new(), OnceCell::new(), RefCell::default());
+        Rest { rows, run, bytes_max, lists, kept, scratch }
     }
 
     /// Scores and losses of some rows, so many at once.
@@ -48,6 +54,85 @@ impl<'a> Rest<'a> {
         if rows == 0 {
             return Ok(found);
         }
+        self.runs(queue, width, which, pace, |run, (window, own), pace| {
+            let (scores, losses) =
+                (&mut found.scores[run.start * classes..run.end * classes], &mut found.losses[run]);
+            let score = |held: &mut Held| score(queue, held, (window, own), (scores, losses), pace);
+            visitor.work(&mut self.scratch.borrow_mut(), score)
+        })?;
+        Ok(found)
+    }
+
+    /// Offers scores of some rows to lists of `limit` pairs that stay here; false: there is no room
+    /// for them.
+    pub(crate) fn best(
+        &self,
+        queue: &Queue,
+        (visitor, first_class): (&Visitor, usize),
+        (which, limit): (Which, usize),
+        pace: &mut Pace,
+    ) -> Result<bool> {
+        let failed = failure(queue);
+        queue.alive().map_err(&failed)?;
+        let (width, classes) = visitor.sizes().map_err(&failed)?;
+        let rows = which.rows();
+        if rows == 0 {
+            return Ok(true);
+        }
+        let Some(lists) = self.lists(queue, rows, limit)? else { return Ok(false) };
+        lists.borrow_mut().begin(first_class..first_class + classes);
+        let bytes = self.run.min(rows) * classes * size_of::<f32>();
+        let scores = queue.make(bytes).map_err(&failed)?;
+        self.runs(queue, width, which, pace, |run, (window, own), pace| {
+            visitor.work(&mut self.scratch.borrow_mut(), |held| {
+                held.scores(window, own, &scores, None)?;
+                lists.borrow().offer(queue, run, &scores)
+            })?;
+            queue.mark()?;
+            wait(queue, pace, 1)
+        })?;
+        Ok(true)
+    }
+
+    /// Offers the pairs of lists that stayed here to the rows' lists, in the rows' order.
+    pub(crate) fn give_best(&self, queue: &Queue, lists: &mut [TopList]) -> Result<()> {
+        let failed = failure(queue);
+        queue.alive().map_err(&failed)?;
+        let Some(Some(own)) = self.lists.get() else { return Ok(()) };
+        let mut rows = lists.iter_mut();
+        let odd = own.borrow().give(|pairs| {
+            rows.next().expect("a list for each row").offer_pairs(pairs);
+        });
+        odd.map_err(failed)?.map_or(Ok(()), |class| Err(no_numbers(class)))
+    }
+
+    /// The lists, where they take no more than half of what is left of the device's memory.
+    fn lists(&self, queue: &Queue, rows: usize, limit: usize) -> Result<Option<&RefCell<Lists>>> {
+        if let Some(lists) = self.lists.get() {
+            return Ok(lists.as_ref());
+        }
+        let room = self.bytes_max.min(queue.left() / 2);
+        let lists = match Lists::bytes(rows, limit).is_some_and(|bytes| bytes <= room) {
+            true => Some(Lists::new(queue, rows, limit).map_err(failure(queue))?),
+            false => None,
+        };
+        Ok(self.lists.get_or_init(|| lists.map(RefCell::new)).as_ref())
+    }
+
+    /// Calls `pass` with some rows run by run, where they lie on the device.
+    fn runs<'p>(
+        &self,
+        queue: &Queue,
+        width: usize,
+        which: Which,
+        pace: &mut Pace<'p>,
+        mut pass: impl FnMut(
+            Range<usize>,
+            (&Window, Range<usize>),
+            &mut Pace<'p>,
+        ) -> std::result::Result<(), String>,
+    ) -> Result<()> {
+        let (failed, rows) = (failure(queue), which.rows());
         let kept = self.kept(queue, width, pace)?;
         for from in (0..rows).step_by(self.run) {
             let run = from..(from + self.run).min(rows);
@@ -59,12 +144,9 @@ impl<'a> Rest<'a> {
                     (&brought, 0..run.len())
                 }
             };
-            let (scores, losses) =
-                (&mut found.scores[run.start * classes..run.end * classes], &mut found.losses[run]);
-            let score = |held: &mut Held| score(queue, held, (window, own), (scores, losses), pace);
-            visitor.work(&mut self.scratch.borrow_mut(), score).map_err(&failed)?;
+            pass(run, (window, own), pace).map_err(&failed)?;
         }
-        Ok(found)
+        Ok(())
     }
 
     /// All rows on the device, where they take no more than half of what is left of its memory.
@@ -76,7 +158,9 @@ impl<'a> Rest<'a> {
         let (labels, stride) = (self.rows.labels(), stride_of(width));
         let rows = labels.rows();
         let numbers = rows * (stride + width) + rows + labels.positives();
-        let kept = if numbers * size_of::<f32>() <= self.bytes_max.min(queue.left() / 2) {
+        let lists = self.lists.get().and_then(Option::as_ref).map_or(0, |own| own.borrow().held());
+        let room = (self.bytes_max - lists).min(queue.left() / 2);
+        let kept = if numbers * size_of::<f32>() <= room {
             let memory = queue.make(rows * stride * size_of::<f32>()).map_err(&failed)?;
             for from in (0..rows).step_by(self.run) {
                 if pace.stopped() {
@@ -109,7 +193,7 @@ impl<'a> Rest<'a> {
             let labels = self.rows.labels().of(rows.iter().copied());
             let places: Vec<i64> = rows.iter().map(|row| (row * stride_of(width)) as i64).collect();
             let numbers = all.activations();
-            let source = Source { numbers, places: &places, width, dropout: None };
+            let source = Source { numbers, places: &places, width };
             return Window::new(queue, source, &labels, &[]).map_err(failed);
         }
         let Resting { activations, labels, rows } = match which {
@@ -132,7 +216,7 @@ fn score(
 ) -> std::result::Result<(), String> {
     let device_scores = queue.make(size_of_val(scores))?;
     let device_losses = queue.zeros(size_of_val(losses))?;
-    held.scores(window, rows, &device_scores, &device_losses)?;
+    held.scores(window, rows, &device_scores, Some(&device_losses))?;
     queue.mark()?;
     wait(queue, pace, 0)?;
     device_scores.read_into(0, scores)?;

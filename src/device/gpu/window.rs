@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::queue::{Memory, Queue};
-use crate::kernel::text::calls::{self, Dropout, Rows};
+use crate::kernel::text::calls::{self, Rows};
 use crate::kernel::text::sweeps::Truth;
 use crate::labels::Labels;
 use crate::model::stride_of;
@@ -30,8 +30,6 @@ pub(crate) struct Source<'a> {
     pub(crate) numbers: &'a Memory,
     pub(crate) places: &'a [i64],
     pub(crate) width: usize,
-    /// What is left out, and the stream of each row, two words each, the lower first.
-    pub(crate) dropout: Option<(Dropout, &'a [u32])>,
 }
 
 impl Window {
@@ -48,14 +46,9 @@ impl Window {
         let (rows, width) = (source.places.len(), source.width);
         let stride = stride_of(width);
         let places = queue.upload(source.places)?;
-        let (dropout, streams) = match source.dropout {
-            Some((dropout, streams)) => (Some(dropout), queue.upload(streams)?),
-            None => (None, queue.make(0)?),
-        };
         let activations = queue.make(rows * stride * size_of::<f32>())?;
         let (arrived, to) = (source.numbers.buffer(), activations.buffer());
-        let (from, streams) = (places.buffer(), streams.buffer());
-        queue.launch(&calls::order_rows((rows, stride), arrived, from, to, streams, dropout))?;
+        queue.launch(&calls::order_rows((rows, stride), arrived, places.buffer(), to))?;
         Window::of(queue, (Rc::new(activations), width), labels, weights)
     }
 

@@ -275,40 +275,16 @@ pub fn average((from, count): (usize, usize), share: f32, weights: Buffer, mean:
     each("average", 128, count, arguments)
 }
 
-/// Dropout as kernel/dropout/ has it: of `bound` / 256 of the numbers.
-#[derive(Clone, Copy, Debug)]
-pub struct Dropout {
-    pub seed: u64,
-    pub bound: u32,
-    pub scale: f32,
-}
-
 /// Rows of `stride` numbers put in order: row i is what begins at number `places[i]` (64 bits) of
-/// `arrived`, less what dropout leaves out, which draws from the stream of `streams[i]` (two words,
-/// the lower first).
+/// `arrived`.
 pub fn order_rows(
     (rows, stride): (usize, usize),
     arrived: Buffer,
     places: Buffer,
     to: Buffer,
-    streams: Buffer,
-    dropout: Option<Dropout>,
 ) -> Launch {
     use Argument::Buffer as At;
-    let Dropout { seed, bound, scale } =
-        dropout.unwrap_or(Dropout { seed: 0, bound: 0, scale: 1.0 });
-    let arguments = vec![
-        int(rows),
-        int(stride),
-        At(arrived),
-        At(places),
-        At(to),
-        At(streams),
-        Argument::Word(seed as u32),
-        Argument::Word((seed >> 32) as u32),
-        Argument::Word(bound),
-        Argument::Float(scale),
-    ];
+    let arguments = vec![int(rows), int(stride), At(arrived), At(places), At(to)];
     let items = rows * (stride / LANES);
     each("order_rows", 64, items, arguments)
 }

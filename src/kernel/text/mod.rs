@@ -18,8 +18,9 @@ pub const PTX: &str = include_str!("device.ptx");
 pub const OPENCL_OPTIONS: &str = "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt";
 
 /// Every header by the end of its path, as the others name it.
-const HEADERS: [(&str, &str); 20] = [
+const HEADERS: [(&str, &str); 21] = [
     ("common.h", include_str!("common.h")),
+    ("order.h", include_str!("order.h")),
     ("turn.h", include_str!("turn.h")),
     ("sums.h", include_str!("sums.h")),
     ("../functions/device.h", include_str!("../functions/device.h")),
@@ -31,7 +32,7 @@ const HEADERS: [(&str, &str); 20] = [
     ("../product/device.h", include_str!("../product/device.h")),
     ("../sweep/device.h", include_str!("../sweep/device.h")),
     ("../mixture/device.h", include_str!("../mixture/device.h")),
-    ("../dropout/device.h", include_str!("../dropout/device.h")),
+    ("../best/device.h", include_str!("../best/device.h")),
     ("../normalise/device.h", include_str!("../normalise/device.h")),
     ("../standardise/device.h", include_str!("../standardise/device.h")),
     ("../dense/device.h", include_str!("../dense/device.h")),

@@ -2,6 +2,7 @@
 //! them.
 
 use super::calls::{Argument, Buffer, LANES, Launch, each, int, long};
+use crate::kernel::best::MOST;
 
 /// Words that `mixture/device.h` takes of each group.
 pub(crate) const GROUP_WORDS: usize = 5;
@@ -157,6 +158,31 @@ pub fn row_losses(rows: usize, groups: usize, losses: Buffer, sums: Buffer) -> L
     use Argument::Buffer as At;
     let arguments = vec![int(rows), int(groups), At(losses), At(sums)];
     each("row_losses", 32, rows, arguments)
+}
+
+/// What a launch of `best` is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// Classes of the block, and the first of them.
+    pub(crate) classes: usize,
+    pub(crate) first_class: usize,
+    /// Pairs of a list, at most `kernel::best::MOST`.
+    pub(crate) limit: usize,
+    /// The first row's list.
+    pub(crate) first_list: usize,
+    /// The block's number among those that visit, from 1 on; at the first one lists are empty.
+    pub(crate) visit: usize,
+}
+
+/// Merges scores `[rows][classes]` with the rows' lists: scores and classes `[lists][limit]`, and
+/// the visit of each that had a score which is no number.
+pub(crate) fn best(rows: usize, offer: Offer, scores: Buffer, lists: [Buffer; 3]) -> Launch {
+    let Offer { classes, first_class, limit, first_list, visit } = offer;
+    assert!((1..=MOST).contains(&limit), "a list that the kernel has room for");
+    let mut arguments = vec![int(classes), Argument::Buffer(scores)];
+    arguments.extend([first_class, limit, first_list, usize::from(visit == 1), visit].map(int));
+    arguments.extend(lists.map(Argument::Buffer));
+    Launch { kernel: "best", groups: [rows, 1], threads: 32, arguments }
 }
 
 /// Gradients of the biases of panels from `first` on, whose slopes are [rows][16 panels].
