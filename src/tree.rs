@@ -18,6 +18,11 @@ impl Node {
         Node { level: 0, index }
     }
 
+    /// Number of its leaves, where all exist.
+    pub(crate) fn leaves(self) -> usize {
+        1 << self.level
+    }
+
     /// The node of which `self` (left) and `right` are the children, if they are.
     fn joined(self, right: Node) -> Option<Node> {
         let siblings = self.level == right.level

@@ -89,16 +89,28 @@ impl<T: Term> OrderedSum<T> {
         }
     }
 
+    /// Number of the leaf that is added next.
+    pub(crate) fn next(&self) -> usize {
+        self.next
+    }
+
     /// Adds the next leaf of this rank's run.
     pub fn add(&mut self, leaf: Vec<T>) {
-        assert!(leaf.len() == self.length && self.next < self.end, "a leaf too many or too long");
+        self.add_sum(1, leaf);
+    }
+
+    /// Adds the next `leaves` leaves, a node of the tree, of which this is the sum.
+    pub(crate) fn add_sum(&mut self, leaves: usize, sum: Vec<T>) {
+        let own = self.next..self.next + leaves;
+        assert!(sum.len() == self.length && own.end <= self.end, "leaves too many or too long");
+        let [node] = nodes_of(own.clone())[..] else { panic!("leaves {own:?} are no node") };
         let (threads, free) = (self.threads, &mut self.free);
-        self.partials.push(Node::leaf(self.next), leaf, |left, right| {
+        self.partials.push(node, sum, |left, right| {
             let sum = plus(threads, left, &right);
             free.push(right);
             sum
         });
-        self.next += 1;
+        self.next = own.end;
     }
 
     /// The whole sum, on every rank; zeros where there are no leaves.

@@ -7,6 +7,7 @@ use crate::device::gpu::cut::{Cut, Extent};
 use crate::kernel::mixture::layout::Layout;
 use crate::kernel::text::sweeps::GROUP_WORDS;
 use crate::kernel::vector::LANES;
+use crate::tree::Summing;
 
 /// Some class blocks, all of one width.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,18 +78,27 @@ pub(super) struct HeldBytes {
     slots: usize,
     /// Each part of them.
     parts: Vec<ClassBytes>,
+    /// Vectors that it takes to sum what each block of a part has of something.
+    pub(super) sums: usize,
 }
 
 impl HeldBytes {
-    /// Of blocks of these layouts, cut so.
-    pub(super) fn of(layouts: &[Layout], cut: &Cut) -> HeldBytes {
+    /// Of blocks of these layouts, from block `first` on, cut so.
+    pub(super) fn of(first: usize, layouts: &[Layout], cut: &Cut) -> HeldBytes {
         let of = |run: &Range<usize>| ClassBytes::of(&layouts[run.clone()]);
         let width = layouts.first().map_or(0, |layout| layout.width);
         let Extent { panels, groups } = cut.slot;
         let parameters = panels * (width + 1) * LANE_BYTES;
         let slot = ClassBytes { parameters, panels, groups, ..ClassBytes::default() };
-        let parts = std::iter::once(&cut.stay).chain(&cut.come).map(of).collect();
-        HeldBytes { stay: of(&cut.stay), slot, slots: cut.slots, parts }
+        let runs = || std::iter::once(&cut.stay).chain(&cut.come);
+        let sums = |run: &Range<usize>| vectors_of_run(first + run.start..first + run.end);
+        HeldBytes {
+            stay: of(&cut.stay),
+            slot,
+            slots: cut.slots,
+            parts: runs().map(of).collect(),
+            sums: runs().map(sums).max().unwrap_or(0),
+        }
     }
 
     /// Bytes of one number for each parameter.
@@ -107,4 +117,9 @@ impl HeldBytes {
     pub(super) fn most(&self, of: impl Fn(&ClassBytes) -> usize) -> usize {
         self.parts.iter().map(of).max().unwrap_or(0)
     }
+}
+
+/// Vectors that it takes to sum a run of leaves along the tree.
+pub(super) fn vectors_of_run(leaves: Range<usize>) -> usize {
+    Summing::nodes_of(leaves).vectors()
 }

@@ -107,7 +107,7 @@ impl Needs<'_> {
     fn pretrain(&self, Division { logits, blocks, .. }: Division) -> Option<DevicePhase> {
         let (own, mut parts) = self.held(0, blocks)?;
         let sizes = &self.sizes;
-        let (rows, (own_rows, groups)) = (sizes.pretrain_rows, sizes.pretrain_own);
+        let (rows, (own_rows, groups)) = (sizes.pretrain_rows, sizes.pretrain_own.clone());
         let slopes = |bytes: usize| if sizes.shared.any { bytes } else { 0 };
         let turned = own.most(|part| part.turned(rows, sizes.width, logits));
         let mini_batch =
@@ -115,11 +115,11 @@ impl Needs<'_> {
         parts.extend([
             ("logits", own.most(|part| part.logits(rows, logits))),
             ("turned weights", slopes(turned)),
-            ("dL/dv", slopes(sizes.slopes(rows))),
+            ("dL/dv", slopes(own.sums * sizes.slopes(rows))),
         ]);
         // On the way back the mini-batch has passed the class blocks.
-        let wave = sizes.shared.network + sizes.wave(own_rows, groups);
-        let way_back = sizes.way_back(own_rows) + sizes.drawn_frames(own_rows);
+        let wave = sizes.shared.network + sizes.wave(own_rows, groups.len());
+        let way_back = sizes.way_back(own_rows, groups) + sizes.drawn_frames(own_rows);
         let scores = sizes.forward().max(sizes.scores(sizes.scored_rows, logits));
         let scores = if self.validated { scores } else { 0 };
         parts.push(("mini-batch, or scoring", (wave + mini_batch.max(way_back)).max(scores)));
@@ -147,17 +147,20 @@ impl Needs<'_> {
 
     fn shared_step(&self, Division { logits, wave, .. }: Division) -> DevicePhase {
         let sizes = &self.sizes;
-        let blocks = wave.min(sizes.row_blocks);
+        let blocks = wave.min(sizes.row_blocks.len());
         let rows = sizes.rows_of(blocks);
-        let visitor = sizes.visitor.parameters + sizes.visitor.tables();
-        let way_back = sizes.way_back(sizes.row_block.min(rows));
+        let way_back = sizes.row_blocks.clone().step_by(blocks.max(1)).map(|from| {
+            let own = from..(from + blocks).min(sizes.row_blocks.end);
+            sizes.way_back(sizes.row_block.min(rows), own)
+        });
+        let way_back = way_back.max().unwrap_or(0);
         let at_once = rows.min(VISIT_ROWS);
         let parts = vec![
             ("shared layers", sizes.shared.network),
             ("wave", sizes.wave(rows, blocks) + sizes.visited(rows, blocks)),
             ("frames", sizes.frames()),
             ("logits of visits", sizes.visit(at_once, logits)),
-            ("class block that visits, or the way back", visitor.max(way_back)),
+            ("class blocks that visit, or the way back", sizes.visitors().max(way_back)),
         ];
         DevicePhase { name: "shared step", parts }
     }
@@ -219,7 +222,7 @@ impl Needs<'_> {
         if peak(&with(1)?) > limit {
             return None;
         }
-        let most = self.sizes.row_blocks.max(1);
+        let most = self.sizes.row_blocks.len().max(1);
         // Waves grow evenly: the longest that fits lies between none and all of the row blocks.
         let (mut fits, mut over) = (1, most + 1);
         while self.shared() && over - fits > 1 {

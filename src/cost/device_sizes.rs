@@ -1,9 +1,11 @@
 //! Sizes that the plan of a device's memory is made of (`device_memory.rs`).
 
-use super::device_classes::{ClassBytes, HeldBytes};
+use std::ops::Range;
+
+use super::device_classes::{ClassBytes, HeldBytes, vectors_of_run};
 use super::ranks::Ranks;
 use crate::device::gpu::cut::{Extent, bytes_of, cut, largest};
-use crate::device::gpu::{PASS_ROWS, VISIT_ROWS};
+use crate::device::gpu::{HOST_ROWS, PASS_ROWS, ROOMS};
 use crate::device::slices::vectors_of;
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, ROWS_AT_ONCE};
 use crate::job::Job;
@@ -98,7 +100,7 @@ impl SharedBytes {
     /// Rows of frames, so many a row, while they pass the frame network in tiles, there or back.
     fn frames(&self, rows: usize, each: usize) -> usize {
         let Some(bytes) = &self.frames else { return 0 };
-        let tile = (rows * each).min(VISIT_ROWS.max(each));
+        let tile = (rows * each).min(HOST_ROWS.max(each));
         rows * (each * bytes.sent + bytes.pooled) + tile * bytes.frame + FLOAT
     }
 }
@@ -114,18 +116,21 @@ pub(super) struct Sizes {
     own: [Vec<Layout>; 2],
     /// Vectors that it takes to sum slices of blocks that ranks of a column have between them.
     pub(super) sums_apart: Option<usize>,
-    /// The largest class block of any rank.
+    /// The largest class block of any rank, and how many have memory at once where they visit.
     pub(super) visitor: ClassBytes,
+    visitors: usize,
     pub(super) shared: SharedBytes,
+    /// The first own class block of pretraining.
+    first_block: usize,
     /// Rows of a mini-batch of pretraining, of all ranks and of this one, which come in groups.
     pub(super) pretrain_rows: usize,
-    pub(super) pretrain_own: (usize, usize),
+    pub(super) pretrain_own: (usize, Range<usize>),
     pub(super) window_rows: usize,
     pub(super) batch_rows: usize,
-    /// This rank's rows, the longest row block, and the rank's number of row blocks.
+    /// This rank's rows, the longest row block, and the rank's row blocks.
     rows: usize,
     pub(super) row_block: usize,
-    pub(super) row_blocks: usize,
+    pub(super) row_blocks: Range<usize>,
     /// This rank's validation rows that are scored at once.
     pub(super) scored_rows: usize,
 }
@@ -164,9 +169,11 @@ impl Sizes {
             sums_apart: apart.as_ref().map(|(_, vectors)| *vectors),
             own: [small, apart.map_or_else(large, |(held, _)| held)],
             visitor: ClassBytes::most(&all.concat()),
+            visitors: ROOMS.min(all[0].len().max(all[1].len())),
             shared: SharedBytes::new(shape),
             pretrain_rows: groups.shares.iter().sum(),
-            pretrain_own: (groups.shares[own_groups.clone()].iter().sum(), own_groups.len()),
+            first_block: ranks.small_columns(&all[0]).owners.run(rank).start,
+            pretrain_own: (groups.shares[own_groups.clone()].iter().sum(), own_groups),
             window_rows,
             batch_rows: match job.experts.solver {
                 Solver::MiniBatch(_) => job.experts.batch.min(window_rows),
@@ -174,8 +181,8 @@ impl Sizes {
             },
             row_block: row_block.unwrap_or(0),
             rows: train.items(rank),
-            row_blocks: train.owners.run(rank).len(),
-            scored_rows: validation.min(VISIT_ROWS),
+            row_blocks: train.owners.run(rank),
+            scored_rows: validation.min(HOST_ROWS),
         }
     }
 
@@ -198,15 +205,17 @@ impl Sizes {
             own: Default::default(),
             sums_apart: None,
             visitor: ClassBytes::most(&layouts),
+            visitors: ROOMS.min(layouts.len()),
             shared: SharedBytes::new(shape),
             pretrain_rows: 0,
-            pretrain_own: (0, 0),
+            first_block: 0,
+            pretrain_own: (0, 0..0),
             window_rows: 0,
             batch_rows: 0,
             row_block: row_block.unwrap_or(0),
             rows: rows.items(rank),
-            row_blocks: rows.owners.run(rank).len(),
-            scored_rows: rows.items(rank).min(VISIT_ROWS),
+            row_blocks: rows.owners.run(rank),
+            scored_rows: rows.items(rank).min(HOST_ROWS),
         }
     }
 
@@ -215,7 +224,7 @@ impl Sizes {
     pub(super) fn held(&self, step: usize, numbers: usize, room: usize) -> Option<HeldBytes> {
         let layouts = &self.own[step];
         let cut = cut(&self.extents(step), bytes_of(self.width, numbers), room)?;
-        Some(HeldBytes::of(layouts, &cut))
+        Some(HeldBytes::of([self.first_block, 0][step], layouts, &cut))
     }
 
     fn extents(&self, step: usize) -> Vec<Extent> {
@@ -294,20 +303,27 @@ impl Sizes {
     /// Rows of so many row blocks, or groups, on their way: tapes, dL/dv, losses.
     pub(super) fn wave(&self, rows: usize, blocks: usize) -> usize {
         let losses = size_of::<f64>() + size_of::<i32>();
-        let ends = rows.div_ceil(VISIT_ROWS) * size_of::<i32>();
+        let ends = rows.div_ceil(HOST_ROWS) * size_of::<i32>();
         rows * self.shared.tape + self.slopes(rows) + blocks * losses + ends
     }
 
     /// What visits of those rows take besides: turned rows, labels, sums of losses.
     pub(super) fn visited(&self, rows: usize, blocks: usize) -> usize {
         // Each segment has its rows filled up to four.
-        let filling = 4 * rows.div_ceil(VISIT_ROWS) * (self.width + 1) * FLOAT;
+        let filling = 4 * rows.div_ceil(HOST_ROWS) * (self.width + 1) * FLOAT;
         self.turned(rows) + filling + blocks * self.visitor.groups * LANES * size_of::<f64>()
     }
 
     /// What row blocks of so many rows work in on their way back.
-    pub(super) fn way_back(&self, rows: usize) -> usize {
-        2 * rows * self.shared.widest * FLOAT + self.shared.gradient + self.shared.turned
+    /// Gradients of `leaves`, row blocks or groups, are added along the tree.
+    pub(super) fn way_back(&self, rows: usize, leaves: Range<usize>) -> usize {
+        let gradients = vectors_of_run(leaves) * self.shared.gradient;
+        2 * rows * self.shared.widest * FLOAT + gradients + self.shared.turned
+    }
+
+    /// Class blocks that visit: one comes while another one works.
+    pub(super) fn visitors(&self) -> usize {
+        self.visitors * (self.visitor.parameters + self.visitor.tables())
     }
 
     /// What class blocks that visit work in, so many rows at once.
@@ -316,11 +332,10 @@ impl Sizes {
         block.logits(rows, logits_bytes) + block.turned(rows, self.width, logits_bytes)
     }
 
-    /// A class block that scores so many rows at once, those rows and their scores.
+    /// Class blocks that score so many rows at once, those rows and their scores.
     pub(super) fn scores(&self, rows: usize, logits_bytes: usize) -> usize {
         let block = &self.visitor;
-        block.parameters
-            + block.tables()
+        self.visitors()
             + block.logits(rows, logits_bytes)
             + self.in_order(rows)
             + rows * (size_of::<i64>() + block.classes * FLOAT + size_of::<f64>())

@@ -18,6 +18,7 @@ mod full_batches;
 pub mod gpu;
 pub(crate) mod host;
 pub(crate) mod host_arithmetic;
+mod leaves;
 mod mini_batches;
 mod negatives;
 mod pace;
@@ -36,6 +37,7 @@ pub use self::dropout::Dropout;
 pub use self::full_batches::FullBatches;
 pub(crate) use self::full_batches::searches;
 pub use self::host::Host;
+pub use self::leaves::Leaves;
 pub use self::mini_batches::{Learn, MiniBatches};
 pub use self::negatives::Negatives;
 pub use self::pace::Pace;
@@ -360,18 +362,6 @@ pub struct Piece {
     pub labels: Labels,
     /// Whether it is the last one of its row block or group.
     pub last: bool,
-}
-
-/// Where gradients of row blocks or groups go, in their order, on the calling thread.
-pub trait Leaves {
-    /// Memory for the next one, holding anything.
-    ///
-    /// # Errors
-    /// No more are wanted: the run is to stop, say.
-    fn room(&mut self) -> Result<Vec<f32>>;
-
-    /// Takes the next one. There may be as many rooms open as the device likes.
-    fn add(&mut self, leaf: Vec<f32>);
 }
 
 /// Reads the frames of a wave's rows once more.

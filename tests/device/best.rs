@@ -66,7 +66,7 @@ fn rows() -> InMemory {
 /// Class blocks, the last first, many of whose classes are alike.
 fn blocks() -> Vec<(Layout, Arc<Vec<f32>>)> {
     let counts: Vec<usize> = (0..CLASSES).map(|class| 1 + class % 3).collect();
-    let all = layouts(&counts, Dummy::Learned, WIDTH, 4);
+    let all = layouts(&counts, Dummy::Learned, WIDTH, 8);
     let block = |layout: Layout| {
         let mut weights = layout.empty_parameters();
         for class in 0..layout.classes.len() {

@@ -13,7 +13,7 @@ use super::common::pins::weights;
 use super::common::{self, reelscale};
 use super::gpu::{device_of, missing};
 
-/// Jobs whose devices hold most while rows are scored, and in the shared step.
+/// Jobs whose devices hold most while rows are scored, in the shared step and in the expert step.
 const OTHERS: &[(&str, &str)] = &[
     (
         "scoring",
@@ -31,6 +31,13 @@ const OTHERS: &[(&str, &str)] = &[
          experts.count = 1
          experts.window = 4
          model.shared = [{ dense = 70, activation = \"relu\" }, { gating = true }]",
+    ),
+    (
+        "expert step",
+        "pretrain.epochs = 0
+         experts.averaging = 0.9
+         experts.window = 64
+         shared.iterations = 0",
     ),
 ];
 

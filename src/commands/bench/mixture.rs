@@ -8,6 +8,7 @@ use super::{EPSILON, Measuring, at_least_one, on_device, peak_mib};
 use crate::comm::Comm;
 use crate::commands::device::RankDevice;
 use crate::cost::flops;
+use crate::device::gpu::Bounds;
 use crate::device::host::{KernelAndSums, Vectors};
 use crate::error::Result;
 use crate::kernel::matrix::Matrix;
@@ -80,6 +81,7 @@ pub(crate) fn run(measuring: &Measuring, args: &Args, device: RankDevice) -> Res
             (measuring.kernel.name(), seconds_and_loss)
         }
         RankDevice::Gpu(mut gpu) => {
+            gpu.keep_to(Bounds::of_a_step(gpu.queue().limit()));
             let rows = (&activations, &labels);
             let found = match args.stage {
                 1 => on_device::expert_step(measuring, &mut gpu, &experts, rows)?,

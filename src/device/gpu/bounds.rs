@@ -13,6 +13,14 @@ pub struct Bounds {
     pub(crate) rest_bytes: usize,
 }
 
+impl Bounds {
+    /// Of so many bytes in which nothing but a step is done, of which nobody makes a plan.
+    pub(crate) fn of_a_step(limit: usize) -> Bounds {
+        let logits_bytes = LOGITS_BYTES.min(limit / 8);
+        Bounds { logits_bytes, blocks_bytes: limit / 2, rest_bytes: limit / 8 }
+    }
+}
+
 impl Default for Bounds {
     /// Without a plan: as much as there is.
     fn default() -> Bounds {

@@ -9,7 +9,7 @@ use super::rows::Rows;
 use super::scores::Rest;
 use super::turns::GpuTurns;
 use super::wave::{Visitor, Wave};
-use super::{Bounds, Gpu, failure};
+use super::{Bounds, Gpu, HOST_ROWS, failure};
 use crate::device::{
     AllRows, Apart, Arrived, AtRest, Batch, Between, ByEpoch, ClassBlock, Device, FramesAgain,
     FullBatches, Joint, JointStep, Learn, Leaves, MiniBatches, Nodes, Pace, Piece, Scores, Solving,
@@ -119,8 +119,8 @@ impl Device for Gpu {
     }
 
     fn visitor(&mut self, layout: &Layout, weights: Arc<Vec<f32>>) -> Visitor {
-        let room = (&self.queue, self.room.logits_bytes);
-        Visitor::new(room, layout, self.epsilon, &weights)
+        let visitor = Visitor::new((self.epsilon, self.room.logits_bytes), layout, weights);
+        if self.staying > 0 { visitor.here(&self.queue) } else { visitor }
     }
 
     fn may_stay(&mut self, layouts: &[Layout]) -> bool {
@@ -136,7 +136,7 @@ impl Device for Gpu {
     }
 
     fn rest<'a>(&mut self, rows: &'a dyn AtRest) -> Rest<'a> {
-        Rest::new(rows, (self.run, self.room.rest_bytes - self.staying))
+        Rest::new(rows, (self.run.min(HOST_ROWS), self.room.rest_bytes - self.staying))
     }
 
     fn scores(

@@ -30,7 +30,7 @@ impl Extent {
     }
 
     /// The most of each.
-    fn most(self, other: Extent) -> Extent {
+    pub(super) fn most(self, other: Extent) -> Extent {
         let Extent { panels, groups } = other;
         Extent { panels: self.panels.max(panels), groups: self.groups.max(groups) }
     }

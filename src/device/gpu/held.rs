@@ -117,11 +117,7 @@ impl Held {
             queue: queue.clone(),
             layouts: Vec::new(),
             width,
-            dummy: match dummy {
-                Dummy::Learned => 0,
-                Dummy::Zero => 1,
-                Dummy::None => 2,
-            },
+            dummy: dummy_word(dummy),
             epsilon,
             room,
             firsts: vec![0],
@@ -141,6 +137,11 @@ impl Held {
     fn vector(queue: &Queue, width: usize, panels: usize) -> Result<Vector, String> {
         let weights = queue.make(panels * width * LANES * size_of::<f32>())?;
         Ok(Vector { weights, biases: queue.make(panels * LANES * size_of::<f32>())? })
+    }
+
+    /// Whether blocks of this extent, width and dummy can be in its memory.
+    pub(super) fn has_room(&self, extent: Extent, (width, dummy): (usize, Dummy)) -> bool {
+        extent.within(self.room) && (width, dummy_word(dummy)) == (self.width, self.dummy)
     }
 
     /// From now on it is that of blocks of these layouts, in the same memory, to which the tables
@@ -249,13 +250,12 @@ impl Held {
         from.biases.read_into(panels.start * LANES, biases)
     }
 
-    /// A block's biases of a vector.
+    /// All blocks' biases of a vector.
     ///
     /// # Errors
     /// The device is lost, or a launch has failed.
-    pub(crate) fn read_biases(&self, from: &Vector, block: usize) -> Result<Vec<f32>, String> {
-        let panels = self.panels(&(block..block + 1));
-        from.biases.read(panels.start * LANES, panels.len() * LANES)
+    pub(crate) fn read_biases(&self, from: &Vector) -> Result<Vec<f32>, String> {
+        from.biases.read(0, self.panels(&(0..self.blocks())).len() * LANES)
     }
 
     /// Room for so many rows at once: what is there already, where it is large enough.
@@ -347,5 +347,14 @@ impl Held {
             _ => panic!("a solver without what it keeps"),
         };
         [of(|vector| vector.weights.buffer()), of(|vector| vector.biases.buffer())]
+    }
+}
+
+/// A dummy as kernels know it.
+fn dummy_word(dummy: Dummy) -> i32 {
+    match dummy {
+        Dummy::Learned => 0,
+        Dummy::Zero => 1,
+        Dummy::None => 2,
     }
 }

@@ -3,13 +3,15 @@
 use super::failure;
 use super::in_turn::Beside;
 use super::mixture::Sums;
+use super::node_sums::NodeSums;
 use super::part::{Part, runs};
 use super::rows::Rows;
+use super::waiting::{QUEUED, wait_alone};
 use crate::device::host::squares_of_panels;
 use crate::device::{Joint, JointStep, Leaves, Solving, VARIABLES};
 use crate::error::Result;
 use crate::kernel::text::calls::{Rates, Stepper};
-use crate::model::stride_of;
+use crate::model::{LANES, Layout, stride_of};
 use crate::optim::MiniBatch;
 
 impl<S: Solving> Part<S> {
@@ -33,25 +35,25 @@ impl<S: Solving> Part<S> {
                     .map_err(&failed)?;
             }
             Some(slopes) => {
-                let bytes = rows.count() * stride_of(held.width) * size_of::<f32>();
-                let dv = match self.slopes.take().filter(|memory| memory.fits(bytes)) {
-                    Some(memory) => memory,
-                    None => queue.make(bytes).map_err(&failed)?,
-                };
+                let (first, numbers) = (slopes.next(), rows.count() * stride_of(held.width));
+                let mut vectors = std::mem::take(&mut self.slopes);
+                let mut sums = NodeSums::new(queue, (first, blocks), numbers, &mut vectors);
                 for block in 0..blocks {
-                    beside().map_err(&failed)?;
-                    let mut leaf = slopes.room()?;
+                    slopes.wanted()?;
                     let (held, gradient) = self.parts().map_err(&failed)?;
                     let one = block..block + 1;
+                    let dv = sums.room().map_err(&failed)?;
                     dv.clear()
                         .and_then(|()| {
-                            held.both_gradients(&rows.window, all.clone(), one, gradient, &dv)
+                            held.both_gradients(&rows.window, all.clone(), one, gradient, dv)
                         })
-                        .and_then(|()| dv.read_into(0, &mut leaf))
+                        .and_then(|()| sums.add())
+                        .and_then(|()| queue.mark())
+                        .and_then(|()| wait_alone(queue, QUEUED, beside))
                         .map_err(&failed)?;
-                    slopes.add(leaf);
                 }
-                self.slopes = Some(dv);
+                sums.give(slopes, &failed)?;
+                self.slopes = vectors;
             }
         }
         Ok(())
@@ -65,13 +67,15 @@ impl Part<Joint> {
         let Some(gradient) = self.gradients.first() else {
             return Ok(vec![[0.0; VARIABLES]; self.count()]);
         };
-        let squares = (0..self.count()).map(|block| {
-            let held = self.held();
-            let panels = held.panel_squares(block, gradient)?;
-            let biases = held.read_biases(gradient, block)?;
-            Ok(squares_of_panels(&held.layouts[block], panels.into_iter(), &biases))
-        });
-        squares.collect()
+        let Some(held) = &self.held else { return Ok(Vec::new()) };
+        let (squares, biases) = (held.panel_squares(gradient)?, held.read_biases(gradient)?);
+        let (mut squares, mut biases) = (squares.into_iter(), &biases[..]);
+        let of_block = |layout: &Layout| {
+            let (own, after) = biases.split_at(layout.panels * LANES);
+            biases = after;
+            squares_of_panels(layout, squares.by_ref().take(layout.panels), own)
+        };
+        Ok(held.layouts.iter().map(of_block).collect())
     }
 
     /// Adam's step of every block by its gradient.

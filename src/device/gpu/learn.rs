@@ -6,7 +6,7 @@ use super::in_turn::Beside;
 use super::mixture::Sums;
 use super::part::{Part, runs};
 use super::rows::Rows;
-use super::waiting::wait_beside;
+use super::waiting::{QUEUED, wait_beside};
 use super::window::Window;
 use crate::device::slices::vectors_of;
 use crate::device::{Learn, MiniBatches, Pace, Slices, Solving};
@@ -15,9 +15,6 @@ use crate::kernel::vector::Instructions;
 use crate::optim::Step;
 use crate::team::Team;
 use crate::tree::{Node, Partials};
-
-/// Mini-batches, or of drawn rows blocks in one, that the device may not have come to yet.
-const QUEUED: usize = 2;
 
 /// What some blocks' next step is taken with.
 #[derive(Clone, Copy, PartialEq)]

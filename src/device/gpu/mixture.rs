@@ -167,16 +167,12 @@ impl Held {
         Ok(())
     }
 
-    /// The sum of squares of each panel of a block's gradient.
+    /// The sum of squares of each panel of all blocks' gradient.
     ///
     /// # Errors
     /// The device is full or lost.
-    pub(crate) fn panel_squares(
-        &self,
-        block: usize,
-        gradient: &Vector,
-    ) -> Result<Vec<f64>, String> {
-        let panels = self.panels(&(block..block + 1));
+    pub(crate) fn panel_squares(&self, gradient: &Vector) -> Result<Vec<f64>, String> {
+        let panels = self.panels(&(0..self.blocks()));
         let squares = self.queue.make(panels.len() * size_of::<f64>())?;
         let place = (panels.start, panels.len());
         let (numbers, from) = (self.width * LANES, gradient.weights.buffer());

@@ -27,6 +27,7 @@ pub(crate) mod look;
 mod luggage;
 pub(crate) mod mixture;
 mod network;
+mod node_sums;
 pub mod opencl;
 mod part;
 pub mod queue;
@@ -42,6 +43,7 @@ pub(crate) mod window;
 pub use self::bounds::Bounds;
 pub(crate) use self::full_batches::ROWS as PASS_ROWS;
 use self::queue::Queue;
+pub(crate) use self::wave::ROOMS;
 use super::host::{Host, Instructions};
 use crate::error::{Error, Exit, Result};
 use crate::progress::phase;
@@ -49,9 +51,13 @@ use crate::progress::phase;
 /// Bytes that the logits of a mini-batch may take; more of them gain nothing.
 pub(crate) const LOGITS_BYTES: usize = 1 << 30;
 
-/// Rows that a class block visits or scores at once, and frames of a tile; fewer than about 2,000
-/// leave a GPU idle.
-pub(crate) const VISIT_ROWS: usize = 8192;
+/// Rows that a class block visits at once: its few hundred columns leave a GPU idle unless there
+/// are tens of thousands.
+pub(crate) const VISIT_ROWS: usize = 1 << 15;
+
+/// Rows that the host has at once of those that class blocks visit or score, and frames that pass
+/// the frame network at once.
+pub(crate) const HOST_ROWS: usize = 8192;
 
 /// What the host computes beside it when a model is trained, as log lines say it.
 pub(crate) const STAYS_ON_HOST: &str = "the shared layers' solvers and searches of L-BFGS";
@@ -61,7 +67,7 @@ pub struct Gpu {
     host: Host,
     queue: Queue,
     epsilon: f32,
-    /// Rows that class blocks visit or score at once.
+    /// Rows that class blocks visit at once; of those that they score `HOST_ROWS` at most.
     run: usize,
     /// Frames that pass the frame network at once, unless one video has more. None: the host takes
     /// models of frames through their shared layers.
@@ -86,7 +92,7 @@ fn failure(queue: &Queue) -> impl Fn(String) -> Error + use<> {
 impl Gpu {
     /// `epsilon` is eps of the loss.
     pub fn new(host: Host, queue: Queue, epsilon: f32) -> Gpu {
-        let (run, tile, room) = (VISIT_ROWS, Some(VISIT_ROWS), Bounds::default());
+        let (run, tile, room) = (VISIT_ROWS, Some(HOST_ROWS), Bounds::default());
         Gpu { host, queue, epsilon, run, tile, room, staying: 0 }
     }
 

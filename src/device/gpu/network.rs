@@ -7,7 +7,9 @@ use std::rc::Rc;
 use super::failure;
 use super::frames::FrameLayers;
 use super::layers::{Back, Layers, Scaling, Tape};
+use super::node_sums::NodeSums;
 use super::queue::{Memory, Queue};
+use super::waiting::{QUEUED, wait_alone};
 use super::wave::{Segment, Wave};
 use crate::device::host;
 use crate::device::{FrameReader, FramesAgain, Leaves, Piece};
@@ -149,37 +151,31 @@ impl SharedLayers {
         run: usize,
         pieces: &mut dyn Iterator<Item = Result<Piece>>,
     ) -> Result<Wave> {
-        let (failed, mut segments) = (failure(&self.queue), Vec::new());
-        let (mut open, mut whole) = (Rows::default(), Rows::default());
+        let (failed, mut segments, mut rows) = (failure(&self.queue), Vec::new(), Rows::default());
         for piece in pieces {
             let Piece { features, labels, last } = piece?;
-            open.append(self.input(features).map_err(&failed)?, &labels);
-            open.pieces += 1;
-            if last {
-                let Rows { input, labels, pieces, .. } = std::mem::take(&mut open);
-                whole.blocks.push((input.rows(), pieces));
-                whole.append(input, &labels);
-                if whole.input.rows() >= run {
-                    let own = std::mem::take(&mut whole);
-                    segments.push(self.segment(own).map_err(&failed)?);
-                }
+            rows.append(&self.input(features).map_err(&failed)?, &labels, last);
+            if last && rows.whole() >= run {
+                segments.push(self.segment(&mut rows).map_err(&failed)?);
             }
         }
-        if !whole.blocks.is_empty() {
-            segments.push(self.segment(whole).map_err(&failed)?);
+        if !rows.blocks.is_empty() {
+            segments.push(self.segment(&mut rows).map_err(&failed)?);
         }
         Ok(Wave::of_segments(segments))
     }
 
-    fn segment(&self, own: Rows) -> std::result::Result<Segment, String> {
-        let Rows { input, labels, blocks, .. } = own;
-        let tape = self.forward(&input)?;
-        let (rows, pieces) = blocks.into_iter().unzip();
+    /// Takes whole row blocks, and leaves their memory.
+    fn segment(&self, whole: &mut Rows) -> std::result::Result<Segment, String> {
+        let tape = self.video.forward(whole.whole(), self.queue.upload(&whole.input)?)?;
+        whole.input.clear();
+        let labels = std::mem::take(&mut whole.labels);
+        let (rows, pieces) = whole.blocks.drain(..).unzip();
         let (v, width) = (tape.output().clone(), self.video.outputs());
         Segment::new(&self.queue, v, width, (labels, rows), Some((tape, pieces)))
     }
 
-    /// Gives the gradient over each row block of the segments, in order.
+    /// Gives the sums of the gradients over the segments' row blocks that are left along the tree.
     pub(super) fn leaves(
         &self,
         segments: Vec<Segment>,
@@ -188,29 +184,37 @@ impl SharedLayers {
     ) -> Result<()> {
         let failed = failure(&self.queue);
         let (mut reader, mut index) = (frames.reader(), 0);
-        let gradient = self.queue.make(self.parameters * size_of::<f32>()).map_err(&failed)?;
+        let (first, count) = (leaves.next(), segments.iter().map(Segment::row_blocks).sum());
+        let mut vectors = Vec::new();
+        let mut sums = NodeSums::new(&self.queue, (first, count), self.parameters, &mut vectors);
         let stride = stride_of(self.video.outputs());
-        // What each took goes back as soon as its leaves are given.
+        // What each took goes back as soon as its leaves are made.
         for segment in segments {
             let most = segment.losses.blocks().map(|rows| rows.len()).max().unwrap_or(0);
             let room = self.video.room(most).map_err(&failed)?;
             let (tape, pieces) = segment.tape.as_ref().expect("rows that the device took here");
             for (rows, pieces) in segment.losses.blocks().zip(pieces) {
-                let mut leaf = leaves.room()?;
+                leaves.wanted()?;
+                let gradient = sums.room().map_err(&failed)?;
                 let from = rows.start * stride;
                 let dv = Place { buffer: segment.slopes.buffer(), from };
-                let to = (&gradient, Start::Zero);
+                let to = (gradient, Start::Zero);
                 let dx = self.video.backward(tape, &rows, dv, &room, to).map_err(&failed)?;
-                let begun = self.frame_gradient((index, *pieces), dx, &gradient, &mut reader)?;
-                gradient.read_into(0, &mut leaf).map_err(&failed)?;
-                if let Start::Zero = begun {
-                    leaf[..self.frame_parameters].fill(0.0);
-                }
-                leaves.add(leaf);
+                let begun = self.frame_gradient((index, *pieces), dx, gradient, &mut reader)?;
+                let zeros = match begun {
+                    Start::Zero => self.frame_parameters,
+                    _ => 0,
+                };
+                gradient
+                    .clear_first(zeros * size_of::<f32>())
+                    .and_then(|()| sums.add())
+                    .and_then(|()| self.queue.mark())
+                    .and_then(|()| wait_alone(&self.queue, QUEUED, &mut || Ok(false)))
+                    .map_err(&failed)?;
                 index += 1;
             }
         }
-        Ok(())
+        sums.give(leaves, &failed)
     }
 
     /// The gradient of the frame network over the pieces of a row block, given dL/d of what they
@@ -242,19 +246,30 @@ impl SharedLayers {
 /// Rows on their way to the device.
 #[derive(Default)]
 struct Rows {
-    /// What the video network takes.
-    input: Matrix,
+    /// What the video network takes, [rows][stride of its inputs].
+    input: Vec<f32>,
+    /// None where nobody asks for them.
     labels: Labels,
-    /// Pieces that they came in.
-    pieces: usize,
     /// Rows and pieces of each whole row block.
     blocks: Vec<(usize, usize)>,
+    /// The same of the one that isn't whole.
+    open: (usize, usize),
 }
 
 impl Rows {
-    fn append(&mut self, input: Matrix, labels: &Labels) {
-        append(&mut self.input, input);
+    /// A piece of a row block, the last one perhaps.
+    fn append(&mut self, input: &Matrix, labels: &Labels, last: bool) {
+        self.input.extend_from_slice(&input.data);
         self.labels.extend(labels);
+        self.open = (self.open.0 + input.rows(), self.open.1 + 1);
+        if last {
+            self.blocks.push(std::mem::take(&mut self.open));
+        }
+    }
+
+    /// Rows of whole row blocks.
+    fn whole(&self) -> usize {
+        self.blocks.iter().map(|block| block.0).sum()
     }
 }
 

@@ -22,8 +22,8 @@ pub(super) struct Part<S> {
     pub(super) gradients: Vec<Vector>,
     /// Whether the next rows of a pass begin its sums.
     pub(super) begins: bool,
-    /// dL/dv of a mini-batch.
-    pub(super) slopes: Option<Memory>,
+    /// What dL/dv of a mini-batch is summed in.
+    pub(super) slopes: Vec<Memory>,
     /// What the host has of each block that comes and goes; of those that stay what it has of a
     /// pass that goes slice by slice.
     pub(super) luggage: Vec<Luggage>,
@@ -31,7 +31,7 @@ pub(super) struct Part<S> {
 
 /// What parts work in, one after the other.
 #[derive(Default)]
-pub(super) struct Lent(Option<Scratch>, Option<Memory>);
+pub(super) struct Lent(Option<Scratch>, Vec<Memory>);
 
 /// Memory for blocks that come and go, and for gradients of theirs once they had some.
 pub(super) struct Room(pub(super) Held, pub(super) Vec<Vector>);
@@ -85,7 +85,7 @@ impl<S: Solving> Part<S> {
             own.push(Own { block, weights, average: Weak::new() });
         }
         let (own, luggage) = (RefCell::new(own), Vec::new());
-        Ok(Part { held, own, gradients: Vec::new(), begins: true, slopes: None, luggage })
+        Ok(Part { held, own, gradients: Vec::new(), begins: true, slopes: Vec::new(), luggage })
     }
 
     /// Blocks that come, less what is in their luggage, in this memory; and their way there, with
@@ -104,7 +104,7 @@ impl<S: Solving> Part<S> {
         let each = (0..own.len()).flat_map(|block| what.iter().map(move |what| (block, *what)));
         let trip = Trip::new(each, tables);
         let (held, own) = (Some(held), RefCell::new(own));
-        (Part { held, own, gradients, begins: true, slopes: None, luggage }, trip)
+        (Part { held, own, gradients, begins: true, slopes: Vec::new(), luggage }, trip)
     }
 
     /// The way home of `what` of each of those blocks, on which nobody works any more. Weights that

@@ -347,7 +347,16 @@ impl Memory {
     /// # Errors
     /// The device is lost.
     pub(crate) fn clear(&self) -> Result<(), String> {
-        match self.bytes {
+        self.clear_first(self.bytes)
+    }
+
+    /// Zeros its first bytes.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub(crate) fn clear_first(&self, bytes: usize) -> Result<(), String> {
+        self.proves(0, bytes);
+        match bytes {
             0 => Ok(()),
             bytes => self.queue.asked(|Inner { launcher, lanes, .. }| {
                 lanes.begin(&mut **launcher, Lane::Work, [self.buffer].into_iter())?;

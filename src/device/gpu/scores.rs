@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use super::best::Lists;
 use super::failure;
-use super::held::{Held, Scratch};
+use super::held::Held;
 use super::queue::Queue;
 use super::waiting::wait;
-use super::wave::Visitor;
+use super::wave::{Visitor, Workplace};
 use super::window::{Source, Window};
 use crate::device::{AtRest, Pace, Resting, Scores, Which, no_numbers};
 use crate::error::Result;
@@ -28,14 +28,13 @@ pub struct Rest<'a> {
     lists: OnceCell<Option<RefCell<Lists>>>,
     /// All of them on the device, if that has room for them; unknown before the first scores.
     kept: OnceCell<Option<Window>>,
-    /// What visitors work in, one after the other.
-    scratch: RefCell<Option<Scratch>>,
+    workplace: RefCell<Workplace>,
 }
 
 impl<'a> Rest<'a> {
     pub(crate) fn new(rows: &'a dyn AtRest, (run, bytes_max): (usize, usize)) -> Rest<'a> {
-        let (lists, kept, scratch) = (OnceCell::new(), OnceCell::new(), RefCell::default());
-        Rest { rows, run, bytes_max, lists, kept, scratch }
+        let (lists, kept, workplace) = (OnceCell::new(), OnceCell::new(), RefCell::default());
+        Rest { rows, run, bytes_max, lists, kept, workplace }
     }
 
     /// Scores and losses of some rows, so many at once.
@@ -48,7 +47,7 @@ impl<'a> Rest<'a> {
     ) -> Result<Scores> {
         let failed = failure(queue);
         queue.alive().map_err(&failed)?;
-        let (width, classes) = visitor.sizes().map_err(&failed)?;
+        let (width, classes) = visitor.sizes();
         let rows = which.rows();
         let mut found = Scores { scores: vec![0.0; rows * classes], losses: vec![0.0; rows] };
         if rows == 0 {
@@ -58,7 +57,7 @@ impl<'a> Rest<'a> {
             let (scores, losses) =
                 (&mut found.scores[run.start * classes..run.end * classes], &mut found.losses[run]);
             let score = |held: &mut Held| score(queue, held, (window, own), (scores, losses), pace);
-            visitor.work(&mut self.scratch.borrow_mut(), score)
+            visitor.work(queue, &mut self.workplace.borrow_mut(), score)
         })?;
         Ok(found)
     }
@@ -74,7 +73,7 @@ impl<'a> Rest<'a> {
     ) -> Result<bool> {
         let failed = failure(queue);
         queue.alive().map_err(&failed)?;
-        let (width, classes) = visitor.sizes().map_err(&failed)?;
+        let (width, classes) = visitor.sizes();
         let rows = which.rows();
         if rows == 0 {
             return Ok(true);
@@ -84,7 +83,7 @@ impl<'a> Rest<'a> {
         let bytes = self.run.min(rows) * classes * size_of::<f32>();
         let scores = queue.make(bytes).map_err(&failed)?;
         self.runs(queue, width, which, pace, |run, (window, own), pace| {
-            visitor.work(&mut self.scratch.borrow_mut(), |held| {
+            visitor.work(queue, &mut self.workplace.borrow_mut(), |held| {
                 held.scores(window, own, &scores, None)?;
                 lists.borrow().offer(queue, run, &scores)
             })?;

@@ -2,10 +2,14 @@
 //! through the shared layers it does so there and back.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::HOST_ROWS;
+use super::cut::Extent;
 use super::frozen::BlockLosses;
-use super::held::{Held, Scratch};
+use super::held::{Held, Scratch, Tables};
 use super::layers::Tape;
 use super::queue::{Memory, Queue};
 use super::waiting::wait;
@@ -15,8 +19,28 @@ use crate::device::host;
 use crate::labels::Labels;
 use crate::model::{Layout, stride_of};
 
-/// A class block that visits. What could not be had of it the first visit tells.
-pub struct Visitor(Result<RefCell<Held>, String>);
+/// A class block that visits. It comes to the device with the first visit.
+pub struct Visitor {
+    layout: Layout,
+    weights: Arc<Vec<f32>>,
+    epsilon: f32,
+    logits_bytes: usize,
+    /// The block on the device, and where its memory goes.
+    held: RefCell<Option<(Held, Rooms)>>,
+}
+
+/// What visitors work in, one after the other.
+#[derive(Default)]
+pub(super) struct Workplace {
+    scratch: Option<Scratch>,
+    /// Of visitors that have left; the one that left first is first.
+    rooms: Rooms,
+}
+
+type Rooms = Rc<RefCell<VecDeque<Held>>>;
+
+/// Visitors that have memory: one comes while the device works on another one.
+pub(crate) const ROOMS: usize = 2;
 
 /// A wave.
 #[derive(Default)]
@@ -25,8 +49,7 @@ pub struct Wave {
     host: Option<host::Wave>,
     /// Of such rows none before the first visit, since pretraining has no visits.
     segments: Vec<Segment>,
-    /// What visitors work in, one after the other.
-    scratch: Option<Scratch>,
+    workplace: Workplace,
 }
 
 /// Some whole row blocks, end to end.
@@ -47,33 +70,72 @@ pub(super) struct Segment {
 
 impl Visitor {
     pub(crate) fn new(
-        (queue, logits_bytes): (&Queue, usize),
+        (epsilon, logits_bytes): (f32, usize),
         layout: &Layout,
-        epsilon: f32,
-        weights: &[f32],
+        weights: Arc<Vec<f32>>,
     ) -> Visitor {
-        let held = Held::new(queue, vec![layout.clone()], epsilon, 0, logits_bytes);
-        let held = held.and_then(|held| held.write(held.parameters(), 0, weights).map(|()| held));
-        Visitor(held.map(RefCell::new))
+        Visitor { layout: layout.clone(), weights, epsilon, logits_bytes, held: RefCell::default() }
     }
 
     /// Width of the activations that it takes, and its number of classes.
-    pub(super) fn sizes(&self) -> Result<(usize, usize), String> {
-        let held = self.0.as_ref().map_err(String::clone)?.borrow();
-        Ok((held.width, held.layouts[0].classes.len()))
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.layout.width, self.layout.classes.len())
     }
 
     /// Has it work in this memory, which is given back.
     pub(super) fn work<R>(
         &self,
-        scratch: &mut Option<Scratch>,
+        queue: &Queue,
+        place: &mut Workplace,
         with: impl FnOnce(&mut Held) -> Result<R, String>,
     ) -> Result<R, String> {
-        let held = &mut *self.0.as_ref().map_err(String::clone)?.borrow_mut();
-        held.exchange(scratch);
+        let mut here = self.held.borrow_mut();
+        let (held, _) = match &mut *here {
+            Some(here) => here,
+            none => none.insert((self.comes(queue, place)?, place.rooms.clone())),
+        };
+        held.exchange(&mut place.scratch);
         let outcome = with(held);
-        held.exchange(scratch);
+        held.exchange(&mut place.scratch);
         outcome
+    }
+
+    /// Has it come at once, to stay. What can't be had of it the first visit tells.
+    pub(super) fn here(self, queue: &Queue) -> Visitor {
+        let place = Workplace::default();
+        if let Ok(held) = self.comes(queue, &place) {
+            self.held.replace(Some((held, place.rooms)));
+        }
+        self
+    }
+
+    /// The block in memory of one that has left, to which its numbers go beside work on others.
+    fn comes(&self, queue: &Queue, place: &Workplace) -> Result<Held, String> {
+        let (extent, like) = (Extent::of(&self.layout), (self.layout.width, self.layout.dummy));
+        let mut rooms = place.rooms.borrow_mut();
+        let left = if rooms.len() < ROOMS { None } else { rooms.pop_front() };
+        let mut held = match left {
+            Some(room) if room.has_room(extent, like) => room,
+            left => {
+                let most = left.map_or(extent, |room| room.room.most(extent));
+                Held::with_room(queue, most, like, (self.epsilon, 0, self.logits_bytes))?
+            }
+        };
+        let Tables { shapes, learned } = held.renew(vec![self.layout.clone()]);
+        held.shapes.write_beside(0, &shapes)?;
+        held.learned.write_beside(0, &learned)?;
+        let (weights, biases) = self.weights.split_at(self.layout.biases());
+        held.parameters.weights.write_beside(0, weights)?;
+        held.parameters.biases.write_beside(0, biases)?;
+        Ok(held)
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        if let Some((held, rooms)) = self.held.take() {
+            rooms.borrow_mut().push_back(held);
+        }
     }
 }
 
@@ -91,6 +153,10 @@ impl Segment {
         let losses = BlockLosses::new(queue, bounds)?;
         let slopes = queue.zeros(losses.rows() * stride_of(width) * size_of::<f32>())?;
         Ok(Segment { activations, width, labels, window: None, slopes, losses, tape })
+    }
+
+    pub(super) fn row_blocks(&self) -> usize {
+        self.losses.blocks().count()
     }
 
     /// Numbers of v, and of dL/dv.
@@ -176,11 +242,10 @@ impl Wave {
         pace: &mut Pace,
     ) -> Result<(), String> {
         if let Some(host) = self.host.as_ref().filter(|_| self.segments.is_empty()) {
-            self.segments = brought(queue, run, host)?;
+            self.segments = brought(queue, run.min(HOST_ROWS), host)?;
         }
         let segments = &mut self.segments;
-        // The next one's weights go up behind the last run, which may still be under way.
-        visitor.work(&mut self.scratch, |held| {
+        visitor.work(queue, &mut self.workplace, |held| {
             segments.iter_mut().try_for_each(|segment| segment.visit(queue, run, held, pace))
         })
     }

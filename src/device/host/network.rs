@@ -236,8 +236,13 @@ mod tests {
             Ok(vec![7.0; self.1])
         }
 
-        fn add(&mut self, leaf: Vec<f32>) {
-            self.0.push(leaf);
+        fn next(&self) -> usize {
+            self.0.len()
+        }
+
+        fn add_sum(&mut self, leaves: usize, sum: Vec<f32>) {
+            assert_eq!(leaves, 1);
+            self.0.push(sum);
         }
     }
 

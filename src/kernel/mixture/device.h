@@ -71,13 +71,16 @@ sweep(int rows, int groups, long row_step, long lane_step, int dummy, float epsi
     }
 }
 
+// Numbers that a chain of one thread has loaded ahead: a load takes far longer than an addition.
+#define CHAIN_AHEAD 64
+
 // `sum` and the losses of one class, whose rows are `lanes` numbers apart, row after row.
 DEVICE double with_losses(double sum, int rows, int lanes, GLOBAL const float *losses) {
     int row = 0;
-    for (; row + 16 <= rows; row += 16) {
-        float held[16];
-        UNROLL for (int i = 0; i < 16; i++) held[i] = losses[(long)(row + i) * lanes];
-        UNROLL for (int i = 0; i < 16; i++) sum += (double)held[i];
+    for (; row + CHAIN_AHEAD <= rows; row += CHAIN_AHEAD) {
+        float held[CHAIN_AHEAD];
+        UNROLL for (int i = 0; i < CHAIN_AHEAD; i++) held[i] = losses[(long)(row + i) * lanes];
+        UNROLL for (int i = 0; i < CHAIN_AHEAD; i++) sum += (double)held[i];
     }
     for (; row < rows; row++) sum += (double)losses[(long)row * lanes];
     return sum;
@@ -160,7 +163,13 @@ panel_squares(int panels, int numbers, long first_panel, GLOBAL const float *gra
     if (panel >= panels) return;
     GLOBAL const float *from = gradient + (first_panel + panel) * numbers;
     double sum = 0.0;
-    for (int at = 0; at < numbers; at++) sum += (double)from[at] * (double)from[at];
+    int at = 0;
+    for (; at + CHAIN_AHEAD <= numbers; at += CHAIN_AHEAD) {
+        float held[CHAIN_AHEAD];
+        UNROLL for (int i = 0; i < CHAIN_AHEAD; i++) held[i] = from[at + i];
+        UNROLL for (int i = 0; i < CHAIN_AHEAD; i++) sum += (double)held[i] * (double)held[i];
+    }
+    for (; at < numbers; at++) sum += (double)from[at] * (double)from[at];
     squares[panel] = sum;
 }
 

@@ -60,7 +60,11 @@ impl Leaves for OneLeaf {
         Ok(std::mem::take(&mut self.0))
     }
 
-    fn add(&mut self, leaf: Vec<f32>) {
-        self.0 = leaf;
+    fn next(&self) -> usize {
+        0
+    }
+
+    fn add_sum(&mut self, _: usize, sum: Vec<f32>) {
+        self.0 = sum;
     }
 }

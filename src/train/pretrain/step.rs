@@ -262,7 +262,11 @@ impl Leaves for SumLeaves<'_> {
         Ok(self.0.room())
     }
 
-    fn add(&mut self, leaf: Vec<f32>) {
-        self.0.add(leaf);
+    fn next(&self) -> usize {
+        self.0.next()
+    }
+
+    fn add_sum(&mut self, leaves: usize, sum: Vec<f32>) {
+        self.0.add_sum(leaves, sum);
     }
 }

@@ -156,11 +156,19 @@ struct GradientLeaves<'a> {
 
 impl Leaves for GradientLeaves<'_> {
     fn room(&mut self) -> Result<Vec<f32>> {
-        self.comm.unless_stopped()?;
+        self.wanted()?;
         Ok(self.sum.room())
     }
 
-    fn add(&mut self, leaf: Vec<f32>) {
-        self.sum.add(leaf);
+    fn wanted(&self) -> Result<()> {
+        self.comm.unless_stopped()
+    }
+
+    fn next(&self) -> usize {
+        self.sum.next()
+    }
+
+    fn add_sum(&mut self, leaves: usize, sum: Vec<f32>) {
+        self.sum.add_sum(leaves, sum);
     }
 }
