@@ -31,7 +31,7 @@ const WHOLE: Sizes = Sizes {
     product: [8192, rates::PANELS],
     mixtures: [(3862, 2), (3862, 16)],
     rows: &[2048, 4096, 8192],
-    runs: [8192, 3862, 1024],
+    runs: [65536, 3862, 1024],
 };
 
 const SMALL: Sizes =
