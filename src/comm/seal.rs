@@ -49,12 +49,25 @@ impl Comm {
         bytes: &[u8],
         seal: u32,
     ) -> Result<()> {
+        self.checked(sender, what, || crc32c_by(self.threads(), bytes), seal)
+    }
+
+    /// The same of what has been found to have some crc32c.
+    fn checked(
+        &self,
+        sender: usize,
+        what: impl Display,
+        found: impl FnOnce() -> u32,
+        seal: u32,
+    ) -> Result<()> {
         // What a rank sends itself doesn't travel.
         if sender == self.rank() {
             return Ok(());
         }
-        let found = crc32c_by(self.threads(), bytes);
-        if found == seal { Ok(()) } else { Err(self.damaged(sender, what, found, seal)) }
+        match found() {
+            found if found == seal => Ok(()),
+            found => Err(self.damaged(sender, what, found, seal)),
+        }
     }
 
     /// The error that what rank `sender` sent has another crc32c than its seal.
@@ -90,10 +103,7 @@ impl Comm {
 
     /// Ends the run where what rank `sender` sent has another crc32c than its seal.
     pub(crate) fn prove(&self, sender: usize, what: &str, found: u32, seal: u32) {
-        // What a rank sends itself doesn't travel.
-        if sender != self.rank() && found != seal {
-            self.undamaged(Err(self.damaged(sender, what, found, seal)));
-        }
+        self.undamaged(self.checked(sender, what, || found, seal));
     }
 
     /// Ends the run: without what was damaged this rank doesn't know what to do next.

@@ -110,8 +110,7 @@ impl Needs<'_> {
         let (rows, (own_rows, groups)) = (sizes.pretrain_rows, sizes.pretrain_own.clone());
         let slopes = |bytes: usize| if sizes.shared.any { bytes } else { 0 };
         let turned = own.most(|part| part.turned(rows, sizes.width, logits));
-        let mini_batch =
-            sizes.in_order(rows) + sizes.arrived(rows, false) + sizes.places(rows, false);
+        let mini_batch = sizes.in_order(rows) + sizes.arrived(rows, false) + sizes.places(rows);
         parts.extend([
             ("logits", own.most(|part| part.logits(rows, logits))),
             ("turned weights", slopes(turned)),
@@ -130,7 +129,7 @@ impl Needs<'_> {
         let (own, mut parts) = self.held(1, blocks)?;
         let (job, sizes) = (&self.job.experts, &self.sizes);
         let rows = sizes.window_rows;
-        let places = sizes.places(rows, job.dropout > 0.0);
+        let places = sizes.places(rows);
         let drawn = if job.negatives < 1.0 { sizes.drawn(sizes.batch_rows) } else { 0 };
         let watched = self.validated && job.watched();
         let scores = sizes.forward().max(sizes.scores(sizes.scored_rows, logits));

@@ -18,7 +18,7 @@ use crate::model::features::FRAMES_MAX;
 use crate::model::shared::LayerPlace;
 use crate::model::spec::{Layer, Normalize};
 use crate::optim::Solver;
-use crate::partition::{Blocks, Columns, OwnedBlocks, groups};
+use crate::partition::{Blocks, OwnedBlocks, groups};
 
 pub(super) const FLOAT: usize = size_of::<f32>();
 /// Of a panel's column of sixteen, for each row.
@@ -151,9 +151,8 @@ impl Sizes {
             let vectors = vectors_of(grid.slices().run(place.row).len()) + 1;
             Some((all[1][held].to_vec(), vectors))
         });
-        let own = |layouts: &[Layout], columns: Columns| layouts[columns.owners.run(rank)].to_vec();
-        let small = own(&all[0], ranks.small_columns(&all[0]));
-        let large = || own(&all[1], ranks.columns(&all[1]));
+        let small = ranks.small_columns(&all[0]).owners.run(rank);
+        let large = || all[1][ranks.columns(&all[1]).owners.run(rank)].to_vec();
         let train = ranks.train;
         let rows = train.blocks.items();
         let row_block = (0..train.blocks.len()).map(|block| train.blocks.block(block).len()).max();
@@ -167,12 +166,12 @@ impl Sizes {
             threads: job.run.threads.max(1),
             frames_drawn: job.pretrain.frames,
             sums_apart: apart.as_ref().map(|(_, vectors)| *vectors),
-            own: [small, apart.map_or_else(large, |(held, _)| held)],
+            own: [all[0][small.clone()].to_vec(), apart.map_or_else(large, |(held, _)| held)],
             visitor: ClassBytes::most(&all.concat()),
             visitors: ROOMS.min(all[0].len().max(all[1].len())),
             shared: SharedBytes::new(shape),
             pretrain_rows: groups.shares.iter().sum(),
-            first_block: ranks.small_columns(&all[0]).owners.run(rank).start,
+            first_block: small.start,
             pretrain_own: (groups.shares[own_groups.clone()].iter().sum(), own_groups),
             window_rows,
             batch_rows: match job.experts.solver {
@@ -251,10 +250,9 @@ impl Sizes {
         rows * (self.stride + usize::from(sealed)) * FLOAT
     }
 
-    /// Where each of them begins, and what dropout draws from.
-    pub(super) fn places(&self, rows: usize, dropout: bool) -> usize {
-        let stream = if dropout { 2 * size_of::<u32>() } else { 0 };
-        rows * (size_of::<i64>() + stream)
+    /// Where each of them begins.
+    pub(super) fn places(&self, rows: usize) -> usize {
+        rows * size_of::<i64>()
     }
 
     /// Rows that are drawn of a mini-batch, and what they count.
@@ -314,8 +312,8 @@ impl Sizes {
         self.turned(rows) + filling + blocks * self.visitor.groups * LANES * size_of::<f64>()
     }
 
-    /// What row blocks of so many rows work in on their way back.
-    /// Gradients of `leaves`, row blocks or groups, are added along the tree.
+    /// What `leaves`, row blocks or groups, of so many rows each work in on their way back. Their
+    /// gradients are added along the tree.
     pub(super) fn way_back(&self, rows: usize, leaves: Range<usize>) -> usize {
         let gradients = vectors_of_run(leaves) * self.shared.gradient;
         2 * rows * self.shared.widest * FLOAT + gradients + self.shared.turned

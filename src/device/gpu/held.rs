@@ -217,11 +217,34 @@ impl Held {
     /// # Errors
     /// The device is lost.
     pub(crate) fn write(&self, to: &Vector, block: usize, numbers: &[f32]) -> Result<(), String> {
+        self.write_by(Memory::write, to, block, numbers)
+    }
+
+    /// The same beside launches that don't use this memory, if no launch before does.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub(super) fn write_beside(
+        &self,
+        to: &Vector,
+        block: usize,
+        numbers: &[f32],
+    ) -> Result<(), String> {
+        self.write_by(Memory::write_beside, to, block, numbers)
+    }
+
+    fn write_by(
+        &self,
+        write: fn(&Memory, usize, &[f32]) -> Result<(), String>,
+        to: &Vector,
+        block: usize,
+        numbers: &[f32],
+    ) -> Result<(), String> {
         let panels = self.panels(&(block..block + 1));
         let (weights, biases) = numbers.split_at(self.layouts[block].biases());
         assert_eq!(biases.len(), panels.len() * LANES, "numbers of another block");
-        to.weights.write(panels.start * self.width * LANES, weights)?;
-        to.biases.write(panels.start * LANES, biases)
+        write(&to.weights, panels.start * self.width * LANES, weights)?;
+        write(&to.biases, panels.start * LANES, biases)
     }
 
     /// A block's numbers, in the order of its layout.

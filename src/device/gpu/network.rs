@@ -201,12 +201,12 @@ impl SharedLayers {
                 let to = (gradient, Start::Zero);
                 let dx = self.video.backward(tape, &rows, dv, &room, to).map_err(&failed)?;
                 let begun = self.frame_gradient((index, *pieces), dx, gradient, &mut reader)?;
-                let zeros = match begun {
-                    Start::Zero => self.frame_parameters,
+                let unwritten = match begun {
+                    Start::Zero => self.frame_parameters * size_of::<f32>(),
                     _ => 0,
                 };
                 gradient
-                    .clear_first(zeros * size_of::<f32>())
+                    .clear_first(unwritten)
                     .and_then(|()| sums.add())
                     .and_then(|()| self.queue.mark())
                     .and_then(|()| wait_alone(&self.queue, QUEUED, &mut || Ok(false)))

@@ -124,9 +124,7 @@ impl Visitor {
         let Tables { shapes, learned } = held.renew(vec![self.layout.clone()]);
         held.shapes.write_beside(0, &shapes)?;
         held.learned.write_beside(0, &learned)?;
-        let (weights, biases) = self.weights.split_at(self.layout.biases());
-        held.parameters.weights.write_beside(0, weights)?;
-        held.parameters.biases.write_beside(0, biases)?;
+        held.write_beside(&held.parameters, 0, &self.weights)?;
         Ok(held)
     }
 }

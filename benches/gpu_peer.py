@@ -2,7 +2,7 @@
 """What a user would write in PyTorch for the mixture of experts, on a GPU: steps of rows through
 all classes, in f32 with TF32 off, as it stands and under `torch.compile`.
 
-    python3 peer.py --classes 3862 --experts 2 16 --rows 256 2048 8192 --seconds 200
+    python3 benches/gpu_peer.py --classes 3862 --experts 2 16 --rows 256 2048 8192 --seconds 200
 
 stage 1    loss, gradients of gates, experts and biases, and torch.optim.Adagrad(foreach=True)
 stage 2    loss and the gradient of the activations
@@ -16,6 +16,8 @@ import time
 
 import torch
 
+from peer import loss_of
+
 
 def arguments():
     parser = argparse.ArgumentParser(
@@ -27,13 +29,6 @@ def arguments():
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=300)
     return parser.parse_args()
-
-
-def loss_of(h, gates, experts, bias, y, classes, count, eps=1e-5):
-    g = torch.softmax((h @ gates).view(-1, classes, count + 1), -1)
-    s = torch.sigmoid((h @ experts + bias).view(-1, classes, count))
-    p = (g[..., :count] * s).sum(-1)
-    return -(y * torch.log(p + eps) + (1 - y) * torch.log(1 - p + eps)).sum()
 
 
 def median(run, repeat):
