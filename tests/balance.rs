@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use common::pinned_jobs::{FRAMES, VIDEOS, job, shards};
+use common::pinned_jobs::{FRAMES, VIDEOS, job, shards, sliced};
 use common::pins::{Pin, weights};
 use reelscale::Comm;
 use reelscale::internals::comm::run_threads;
@@ -17,8 +17,10 @@ use reelscale::internals::job::Job;
 use reelscale::internals::partition::Grid;
 use reelscale::internals::report::{Events, Report};
 use reelscale::internals::train::{Checkpoints, Data, Run, Setting, host_of};
+use serde_json::Value;
 
-/// Speeds that change with every question, for each rank in another way.
+/// Speeds that change with every question, for each rank in another way; a fifth rank is as fast as
+/// the first.
 const HOSTILE: [[u64; 4]; 5] = [
     [1, 1, 4, 16],
     [u64::MAX, 1, 0, 3],
@@ -27,11 +29,13 @@ const HOSTILE: [[u64; 4]; 5] = [
     [1000, 100, 10, 1],
 ];
 
-/// What is left of a run on four ranks: its pin where it is done, and the class blocks that each
-/// rank owned in the end.
+/// What is left of a run: its pin where it is done, and the class blocks that each rank owned in
+/// the end.
 struct Ran {
     pin: Option<Pin>,
     class_blocks: Vec<usize>,
+    /// What its record says of shares.
+    told: Vec<Value>,
     /// How often each rank was asked.
     asked: usize,
 }
@@ -39,9 +43,14 @@ struct Ran {
 /// Runs `job` on four ranks whose speeds `HOSTILE` says from `first` on, in `folder`; the run is
 /// told to stop with the question of this number.
 fn run(job: &Job, folder: &Path, first: usize, stop_at: Option<usize>) -> Ran {
+    run_on(4, job, folder, (first, stop_at))
+}
+
+/// The same on so many ranks.
+fn run_on(ranks: usize, job: &Job, folder: &Path, (first, stop_at): (usize, Option<usize>)) -> Ran {
     let path = folder.join("metrics.jsonl");
     let asked = AtomicUsize::new(0);
-    let outcomes = run_threads(4, |comm: &Comm| -> Result<_> {
+    let outcomes = run_threads(ranks, |comm: &Comm| -> Result<_> {
         let data = Data::open(comm, job)?;
         let checkpoints = Checkpoints::in_folder(comm, &folder.join("checkpoints"), job, &data);
         let events = comm.is_root().then(|| Events::new(Disk::default(), &path));
@@ -53,19 +62,20 @@ fn run(job: &Job, folder: &Path, first: usize, stop_at: Option<usize>) -> Ran {
             }
             question += 1;
             asked.fetch_max(question, Relaxed);
-            HOSTILE[(first + question - 1) % HOSTILE.len()][rank]
+            HOSTILE[(first + question - 1) % HOSTILE.len()][rank % 4]
         }));
         let run = Run::begin(setting, host_of(job)?, &mut report, Some(checkpoints))?;
         let trained = run.finish()?;
         report.end();
         let own = trained.annotator.experts.own().len();
-        Ok((trained.done, weights(comm, &trained.annotator), own))
+        let told = trained.sessions.last().and_then(|last| last["balance"].as_array().cloned());
+        Ok((trained.done, weights(comm, &trained.annotator), own, told))
     });
     let outcomes = outcomes.unwrap();
-    let (done, hash, _) = outcomes[0].clone();
+    let (done, hash, _, told) = outcomes[0].clone();
     let pin = done.then(|| Pin::new(hash, &fs::read_to_string(&path).unwrap()));
     let class_blocks = outcomes.iter().map(|rank| rank.2).collect();
-    Ran { pin, class_blocks, asked: asked.into_inner() }
+    Ran { pin, class_blocks, asked: asked.into_inner(), told: told.unwrap_or_default() }
 }
 
 fn measured(folder: &Path, name: &str, own: &str) -> Job {
@@ -106,6 +116,59 @@ fn shares_that_change_between_steps_leave_videos_results_alone() {
 #[test]
 fn shares_that_change_between_steps_leave_frames_results_alone() {
     check(FRAMES, 4);
+}
+
+/// Grids, ranks, and the fewest slices that they can be dealt.
+const GRIDS: [(&str, usize, usize); 7] = [
+    ("2x1", 2, 2),
+    ("2x1", 3, 4),
+    ("2x2", 4, 2),
+    ("2x2", 5, 4),
+    ("3x2", 6, 12),
+    ("4x1", 4, 12),
+    ("auto", 4, 12),
+];
+
+/// So do slices that go to rows of a grid by speed, and grids that change their shape.
+#[test]
+fn slices_that_change_between_steps_leave_results_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    shards(folder.path(), 0);
+    let jobs: Vec<_> = sliced().collect();
+    let (mut shapes, mut uneven) = (Vec::new(), 0);
+    for (index, (grid, ranks, least)) in GRIDS.into_iter().enumerate() {
+        let fits = jobs.iter().filter(|job| job.2 >= least).cycle().skip(index);
+        for (name, own, slices) in fits.step_by(3).take(2) {
+            let mut job = measured(folder.path(), name, own);
+            if grid == "auto" {
+                // So few that one row of ranks isn't the best grid at all speeds.
+                job.run.class_blocks = 2;
+            }
+            let expected = alone(&job);
+            job.run.grid = grid.into();
+            let parts = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+            let Ran { pin, asked, told, .. } = run_on(ranks, &job, parts[0].path(), (index, None));
+            assert_eq!(pin.as_ref(), Some(&expected), "{name} on {grid} of {ranks}");
+            let at = Some(asked.min(3) - 1);
+            let stopped = run_on(ranks, &job, parts[1].path(), (index, at));
+            assert!(stopped.pin.is_none(), "{name} on {grid}: told to stop");
+            let again = run_on(ranks, &job, parts[1].path(), (index + 1, None));
+            assert_eq!(again.pin, Some(expected), "{name} on {grid} of {ranks}, gone on with");
+            for told in told.iter().chain(&again.told) {
+                let own = told["slices"].as_array().unwrap().iter();
+                let own: Vec<u64> = own.map(|count| count.as_u64().unwrap()).collect();
+                assert_eq!(own.iter().sum::<u64>(), *slices as u64, "{told}");
+                assert!(own.iter().all(|count| *count > 0), "{told}");
+                uneven += usize::from(own.iter().any(|count| count.abs_diff(own[0]) > 1));
+                if grid == "auto" {
+                    shapes.push(told["grid"].clone());
+                }
+            }
+        }
+    }
+    println!("{uneven} times slices by speed; shapes chosen: {shapes:?}");
+    assert!(uneven > 10, "{uneven} times slices by speed");
+    assert!(shapes.iter().any(|shape| *shape != shapes[0]), "{shapes:?}");
 }
 
 /// Of equal shares and of those that are said, who owns how many of the class blocks.

@@ -211,7 +211,7 @@ fn an_epoch_of_the_expert_step_on_a_grid_moves_rows_sums_and_weights() {
     let mut labels = Labels::new();
     Dataset::new(infos).unwrap().reader().labels(0..ROWS, &mut labels).unwrap();
     let row_blocks = Blocks::even(ROWS, 256);
-    for (ranks, (rows, columns), averaging) in [
+    let even = [
         (1, (1, 1), 0.0),
         (4, (1, 4), 0.9),
         (3, (1, 2), 0.0),
@@ -222,7 +222,11 @@ fn an_epoch_of_the_expert_step_on_a_grid_moves_rows_sums_and_weights() {
         (12, (12, 1), 0.9),
         (16, (5, 3), 0.0),
         (64, (12, 5), 0.9),
-    ] {
+    ];
+    let even = even.map(|(ranks, grid, averaging)| (vec![1; ranks], grid, averaging));
+    let by_speed = [((2, 2), 0.0), ((4, 1), 0.9), ((3, 1), 0.9), ((2, 1), 0.0)];
+    let by_speed = by_speed.map(|(grid, averaging)| (vec![1, 1, 4, 16], grid, averaging));
+    for (shares, (rows, columns), averaging) in even.into_iter().chain(by_speed) {
         let job = |epochs: usize| {
             let text = format!(
                 "[data]\ntrain = [\"{}/*.h5\"]\n[model]\nshared = [{{ dense = {WIDTH} }}]\n\
@@ -235,7 +239,7 @@ fn an_epoch_of_the_expert_step_on_a_grid_moves_rows_sums_and_weights() {
             );
             Job::parse(&text, "job", &[]).unwrap()
         };
-        let (seed, shares) = (job(1).run.seed, vec![1; ranks]);
+        let seed = job(1).run.seed;
         let layouts = Mutex::new(Vec::new());
         let run = |epochs: usize| {
             let job = job(epochs);
@@ -261,7 +265,8 @@ fn an_epoch_of_the_expert_step_on_a_grid_moves_rows_sums_and_weights() {
             })
         };
         check(&format!("{rows} x {columns}"), &shares, found, |rank| {
-            let grid = &Grid::new((rows, columns), SLICES, ranks, rank);
+            let dealt = (&parameters[..], &shares[..]);
+            let grid = &Grid::by_speed((rows, columns), SLICES, dealt, rank);
             let Columns { of_column, owners } = grid.deal(&parameters, &shares);
             let most = of_column.runs().iter().map(Range::len).max().unwrap();
             let blocks = layouts[of_column.own()].iter().map(|layout| {
@@ -274,7 +279,7 @@ fn an_epoch_of_the_expert_step_on_a_grid_moves_rows_sums_and_weights() {
                 first + own.start * all / SLICES..first + own.end * all / SLICES
             });
             let taken = sizes(&mut taken.map(|position| order.at(position)));
-            let home = row_blocks.run(Owners::even(256, ranks, 0).run(rank));
+            let home = row_blocks.run(Owners::in_shares(256, &shares, 0).run(rank));
             experts(&ExpertEpoch {
                 grid,
                 owners: &owners,

@@ -1,8 +1,8 @@
 //! What a rank holds of class blocks that the ranks of its column have between them
 //! (docs/thousand-ranks.md, section 3.13).
 
+use super::device_classes::vectors_of_run;
 use super::memory::ClassBlocks;
-use crate::device::slices::vectors_of;
 use crate::partition::Grid;
 use crate::tree::nodes_of;
 
@@ -31,7 +31,7 @@ impl InColumn {
             rows,
             own_nodes: place.map_or(0, |place| nodes(place.row)),
             all_nodes: (0..rows).map(nodes).sum(),
-            vectors: place.map_or(0, |place| vectors_of(runs[place.row].len()) + 1),
+            vectors: place.map_or(0, |place| vectors_of_run(runs[place.row].clone()) + 1),
         })
     }
 

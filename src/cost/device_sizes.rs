@@ -6,7 +6,6 @@ use super::device_classes::{ClassBytes, HeldBytes, vectors_of_run};
 use super::ranks::Ranks;
 use crate::device::gpu::cut::{Extent, bytes_of, cut, largest};
 use crate::device::gpu::{HOST_ROWS, PASS_ROWS, ROOMS};
-use crate::device::slices::vectors_of;
 use crate::flow::home_rows::{FRAME_ROWS_AT_ONCE, ROWS_AT_ONCE};
 use crate::job::Job;
 use crate::kernel::matrix::stride_of;
@@ -148,7 +147,7 @@ impl Sizes {
         let apart = ranks.grid.and_then(|(grid, _)| {
             let place = grid.place(rank).filter(|_| grid.rows() > 1)?;
             let held = ranks.columns(&all[1]).of_column.run(place.column);
-            let vectors = vectors_of(grid.slices().run(place.row).len()) + 1;
+            let vectors = vectors_of_run(grid.slices().run(place.row)) + 1;
             Some((all[1][held].to_vec(), vectors))
         });
         let small = ranks.small_columns(&all[0]).owners.run(rank);

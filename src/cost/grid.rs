@@ -41,11 +41,14 @@ pub struct Work<'a> {
     pub batch: usize,
     /// S.
     pub slices: usize,
+    /// How much each rank takes, by what it computes a second.
+    pub shares: &'a [usize],
 }
 
 /// What the model knows of a rank.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
+    /// In the mean over all ranks, which differ as their shares do.
     pub flop_per_second: f64,
     /// Threads that share its work on the host.
     pub threads: usize,
@@ -75,24 +78,53 @@ pub fn parts(held: usize, panels: usize) -> usize {
     most.min(panels * 16 / PART_COLUMNS).max(1)
 }
 
-/// Seconds of a mini-batch on the fullest rank of R x C of so many.
-pub fn seconds(
+/// Seconds of a mini-batch on the rank of R x C that takes longest.
+pub fn seconds(work: &Work, shape: (usize, usize), network: &Network, machine: &Machine) -> f64 {
+    let grid = Grid::by_speed(shape, work.slices, (work.blocks, work.shares), 0);
+    let shares = || work.shares.iter().map(|share| (*share).max(1) as f64);
+    let mean = shares().sum::<f64>() / work.shares.len() as f64;
+    let rates: Vec<f64> = shares().map(|share| share / mean * machine.flop_per_second).collect();
+    seconds_on(work, &grid, network, (&rates, machine.threads))
+}
+
+/// The same on a grid, where work is dealt in shares to ranks of so many threads that compute so
+/// many floating-point operations a second each.
+pub(crate) fn seconds_on(
     work: &Work,
-    ranks: usize,
-    (rows, columns): (usize, usize),
+    grid: &Grid,
     network: &Network,
-    machine: &Machine,
+    (rates, threads): (&[f64], usize),
 ) -> f64 {
-    let grid = Grid::new((rows, columns), work.slices, ranks, 0);
-    let dealt = grid.deal(work.blocks, &vec![1; ranks]).of_column;
+    let (rows, columns) = (grid.rows(), grid.columns());
+    let dealt = grid.deal(work.blocks, work.shares).of_column;
     let of = |column: usize| &work.blocks[dealt.run(column)];
+    let in_column = |column: usize| {
+        let rates = rates[column * rows..].iter();
+        let each = grid.slices_of_rows().zip(rates);
+        // Seconds of an operation on each row of the mini-batch.
+        let slowest = each.map(|(own, rate)| own as f64 / work.slices as f64 / rate);
+        let machine = (slowest.fold(0.0, f64::max), threads);
+        seconds_in_column(work, of(column), rows, network, machine)
+    };
+    if rates.iter().any(|rate| *rate != rates[0]) {
+        return (0..columns).map(in_column).fold(0.0, f64::max);
+    }
     let sum = |column: usize| of(column).iter().sum::<usize>();
-    let fullest = (0..columns).max_by_key(|column| sum(*column)).expect("a column");
-    let (blocks, parameters) = (of(fullest), sum(fullest) as f64);
-    let slices = (0..rows).map(|row| grid.slices().run(row).len()).max().expect("a row");
-    let (batch, rows, threads) = (work.batch as f64, rows as f64, machine.threads as f64);
-    let share = slices as f64 / work.slices as f64;
-    let arithmetic = 4.0 * parameters * batch * share / machine.flop_per_second;
+    in_column((0..columns).max_by_key(|column| sum(*column)).expect("a column"))
+}
+
+/// The same of the ranks of a column that has these blocks, of which the slowest takes so long for
+/// an operation on its rows of the mini-batch, had that only one.
+fn seconds_in_column(
+    work: &Work,
+    blocks: &[usize],
+    rows: usize,
+    network: &Network,
+    (operation, threads): (f64, usize),
+) -> f64 {
+    let parameters = blocks.iter().sum::<usize>() as f64;
+    let (batch, rows, threads) = (work.batch as f64, rows as f64, threads as f64);
+    let arithmetic = 4.0 * parameters * batch * operation;
     let row_bytes = NUMBER * (stride_of(work.width) + 1) as f64 * batch / rows;
     let rows_arrive = row_bytes / network.bytes_per_second;
     let host = ROW_SECONDS * batch / rows / threads;
@@ -116,22 +148,22 @@ pub fn seconds(
     alone.max(rows_arrive + exchange)
 }
 
-/// R and C of so many ranks: least seconds, within what `fits`; of equal ones fewer rows. One row
-/// fits always: each rank is a column then, and nothing is exchanged.
+/// R and C: least seconds, within what `fits`; of equal ones fewer rows. One row fits always: each
+/// rank is a column then, and nothing is exchanged.
 pub fn choose(
     work: &Work,
-    ranks: usize,
     network: &Network,
     machine: &Machine,
     fits: &dyn Fn((usize, usize)) -> bool,
 ) -> (usize, usize) {
+    let ranks = work.shares.len();
     let shape = |rows: usize| match rows {
         1 => (1, ranks),
         _ => (rows, (ranks / rows).min(work.blocks.len())),
     };
     let shapes = (1..=work.slices.min(ranks)).map(shape);
     let shapes = shapes.filter(|shape| shape.0 == 1 || shape.1 > 0 && fits(*shape));
-    let timed = shapes.map(|shape| (seconds(work, ranks, shape, network, machine), shape));
+    let timed = shapes.map(|shape| (seconds(work, shape, network, machine), shape));
     let best = timed.reduce(|best, next| if next.0 < best.0 { next } else { best });
     best.expect("one row at least").1
 }
@@ -155,10 +187,11 @@ mod tests {
     /// share of the batch over what the fullest rank takes.
     fn chosen(shape: (usize, usize), ranks: usize, batch: usize) -> ((usize, usize), usize) {
         let blocks = blocks(shape);
-        let work = Work { blocks: &blocks, width: WIDTH, batch, slices: 64 };
+        let shares = &vec![1; ranks];
+        let work = Work { blocks: &blocks, width: WIDTH, batch, slices: 64, shares };
         let machine = Machine::host(16);
-        let grid = choose(&work, ranks, &NETWORK, &machine, &|_| true);
-        let found = seconds(&work, ranks, grid, &NETWORK, &machine);
+        let grid = choose(&work, &NETWORK, &machine, &|_| true);
+        let found = seconds(&work, grid, &NETWORK, &machine);
         let columns = (shape.0 * (2 * shape.1 + 1)) as f64;
         let flop = 4.0 * WIDTH as f64 * columns * batch as f64 / ranks as f64;
         (grid, (100.0 * flop / machine.flop_per_second / found).round() as usize)
@@ -183,14 +216,15 @@ mod tests {
     #[test]
     fn without_slices_or_room_each_rank_is_a_column() {
         let blocks = blocks((3862, 2));
-        let work = Work { blocks: &blocks, width: WIDTH, batch: 2048, slices: 1 };
-        let choose = |work: &Work, ranks, fits: &dyn Fn((usize, usize)) -> bool| {
-            choose(work, ranks, &NETWORK, &Machine::host(16), fits)
+        let choose = |slices, ranks, fits: &dyn Fn((usize, usize)) -> bool| {
+            let shares = &vec![1; ranks];
+            let work = Work { blocks: &blocks, width: WIDTH, batch: 2048, slices, shares };
+            choose(&work, &NETWORK, &Machine::host(16), fits)
         };
-        assert_eq!(choose(&work, 1024, &|_| true), (1, 1024));
-        assert_eq!(choose(&Work { slices: 64, ..work }, 1, &|_| true), (1, 1));
-        assert_eq!(choose(&Work { slices: 64, ..work }, 1024, &|_| false), (1, 1024));
-        let narrow = choose(&Work { slices: 64, ..work }, 1024, &|grid| grid.0 <= 4);
+        assert_eq!(choose(1, 1024, &|_| true), (1, 1024));
+        assert_eq!(choose(64, 1, &|_| true), (1, 1));
+        assert_eq!(choose(64, 1024, &|_| false), (1, 1024));
+        let narrow = choose(64, 1024, &|grid| grid.0 <= 4);
         assert!(narrow.0 <= 4 && narrow.1 <= 75, "{narrow:?}");
     }
 
@@ -199,10 +233,35 @@ mod tests {
     #[test]
     fn gpus_get_a_choice_of_their_own() {
         let blocks = blocks((3862, 16));
-        let work = Work { blocks: &blocks, width: WIDTH, batch: 16_384, slices: 64 };
-        let on = |machine| choose(&work, 256, &NETWORK, &machine, &|_| true);
+        let shares = &[1; 256];
+        let work = Work { blocks: &blocks, width: WIDTH, batch: 16_384, slices: 64, shares };
+        let on = |machine| choose(&work, &NETWORK, &machine, &|_| true);
         assert_eq!([on(Machine::host(16)), on(Machine::gpu(16))], [(4, 64), (4, 64)]);
-        let time = |grid| seconds(&work, 256, grid, &NETWORK, &Machine::gpu(16));
+        let time = |grid| seconds(&work, grid, &NETWORK, &Machine::gpu(16));
         assert!(time((4, 64)) < time((1, 256)) && time((4, 64)) < time((16, 16)));
+    }
+
+    /// Ranks of speed 1 : 1 : 4 : 16 are columns, as nothing is exchanged then and blocks go by
+    /// speed; with three class blocks they aren't, as whole blocks don't.
+    #[test]
+    fn ranks_of_unequal_speed_get_a_grid_by_their_speed() {
+        let blocks = blocks((3862, 16));
+        let on = |blocks: &[usize], shares: &[usize]| {
+            let work = Work { blocks, width: WIDTH, batch: 16_384, slices: 64, shares };
+            let found = choose(&work, &NETWORK, &Machine::host(16), &|_| true);
+            let rate = |shape| {
+                let flop = 4.0 * blocks.iter().sum::<usize>() as f64 * 16_384.0;
+                let machine = Machine::host(16);
+                let ranks = shares.len() as f64 * machine.flop_per_second;
+                flop / ranks / seconds(&work, shape, &NETWORK, &machine)
+            };
+            (found, [found, (2, 2), (4, 1)].map(rate))
+        };
+        let (found, rates) = on(&blocks, &[62, 62, 250, 1000]);
+        assert_eq!(found, (1, 4), "{rates:?}");
+        assert!(rates[0] > 0.97 && rates[0] >= rates[1] && rates[0] >= rates[2], "{rates:?}");
+        let (found, rates) = on(&blocks[..3], &[62, 62, 250, 1000]);
+        assert!(found.0 > 1 && rates[0] > 0.8, "{found:?} {rates:?}");
+        assert_eq!(on(&blocks, &[1; 4]).0, (2, 2));
     }
 }

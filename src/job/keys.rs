@@ -206,12 +206,14 @@ keys! {
         row_blocks: usize = 256, BLOCKS, "blocks", Result;
         /// Class blocks; 0: at most 256, none narrower than 256 columns. Part of what is computed.
         class_blocks: usize = 0, BLOCKS, "blocks", Result;
-        /// Shares of rows and class blocks that ranks own: equal, or by what each computes a
-        /// second, measured before the run and between its steps.
+        /// Shares of rows and class blocks that ranks own, and of slices that rows of the grid
+        /// take: equal, or by what each computes a second, measured before the run and between
+        /// its steps.
         balance: String = "equal", BALANCES, "", Execution;
         /// Ranks as a grid for the expert step: "RxC" are R rows, at most experts.row_slices, each
         /// of which takes some slices of every mini-batch, and C columns, which share the class
-        /// blocks out; ranks left over hold rows only. auto: least time by a model of the machine.
+        /// blocks out; ranks left over hold rows only. auto: least time by a model of the machine,
+        /// anew where run.balance measures.
         grid: String = "auto", Takes::Grid, "", Execution;
         /// What ranks compute with; auto: a GPU each where a node has one for every rank, else the
         /// processor (host).

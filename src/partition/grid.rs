@@ -1,7 +1,12 @@
 //! Ranks as a grid for the expert step: who holds which class blocks, and who takes which slices of
 //! a mini-batch (docs/thousand-ranks.md, section 3.2).
 
+mod by_speed;
+
 use super::Owners;
+
+/// What the share of the fastest column is, where they are of unequal speed.
+const FASTEST: usize = 1 << 20;
 
 /// Where a rank stands in a grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,24 +107,24 @@ impl Grid {
     }
 
     /// Deals class blocks of these costs to columns, and those of a column to its ranks. `shares`
-    /// say how much each rank takes; a column is as fast as its slowest rank. Where each rank is a
-    /// column, so that nothing is exchanged within one, blocks are dealt by their number, as
-    /// whatever else ranks share.
+    /// say how much each rank takes; a column is as fast as the rank that takes longest for its
+    /// slices. Where each rank is a column, so that nothing is exchanged within one, blocks are
+    /// dealt by their number, as whatever else ranks share.
     pub fn deal(&self, costs: &[usize], shares: &[usize]) -> Columns {
         assert_eq!(shares.len(), self.ranks, "a share for each rank");
         if self.rows == 1 && self.columns == self.ranks {
             let owners = Owners::in_shares(costs.len(), shares, self.rank);
             return Columns { of_column: owners.clone(), owners };
         }
-        let ranks = &shares[..self.rows * self.columns];
-        let columns = ranks.chunks(self.rows);
-        let slowest = columns.map(|column| *column.iter().min().expect("a rank in each column"));
-        let mut slowest: Vec<usize> = slowest.collect();
-        // Where each column has a rank that is to take nothing, they take alike.
-        if slowest.iter().all(|share| *share == 0) {
-            slowest.fill(1);
-        }
-        let starts = least_largest(costs, &slowest);
+        let starts = match self.shares_of_columns(shares) {
+            None => least_largest(costs, &vec![1; self.columns]),
+            Some(shares) => {
+                // So that a cost for a share, a whole number, tells all shares apart.
+                let costs: Vec<usize> =
+                    costs.iter().map(|cost| cost.saturating_mul(FASTEST)).collect();
+                least_largest(&costs, &shares)
+            }
+        };
         let mut owned = vec![0];
         for column in starts.windows(2) {
             let blocks = column[1] - column[0];
@@ -128,6 +133,25 @@ impl Grid {
         owned.resize(self.ranks + 1, costs.len());
         let of_column = with_left_over(starts, self.own().map(|place| place.column));
         Columns { of_column, owners: Owners { starts: owned, rank: self.rank } }
+    }
+
+    /// What columns take whose ranks take so much each; None: all alike, also where each of them
+    /// has a rank that is to take nothing.
+    fn shares_of_columns(&self, shares: &[usize]) -> Option<Vec<usize>> {
+        let slices: Vec<f64> = self.slices_of_rows().map(|count| count as f64).collect();
+        let columns = shares[..self.rows * self.columns].chunks(self.rows);
+        let speeds = columns.map(|column| {
+            let rows = column.iter().zip(&slices).map(|(share, slices)| *share as f64 / slices);
+            rows.fold(f64::INFINITY, f64::min)
+        });
+        let speeds: Vec<f64> = speeds.collect();
+        let fastest = speeds.iter().copied().fold(0.0, f64::max);
+        if speeds.iter().all(|speed| *speed == fastest) {
+            return None;
+        }
+        let least = |speed: f64| usize::from(speed > 0.0);
+        let share = |speed: f64| (speed / fastest * FASTEST as f64).round() as usize;
+        Some(speeds.into_iter().map(|speed| share(speed).max(least(speed))).collect())
     }
 }
 

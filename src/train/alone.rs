@@ -3,8 +3,9 @@
 
 use super::data::Data;
 use super::experts::{ExpertStep, ExpertsCourse};
+use super::grid::grid;
 use super::pretrain::{Learners, Pretrain, PretrainCourse, RowGroups, learners_of};
-use super::setting::{Setting, grid, planned, shape_of};
+use super::setting::{Setting, planned, shape_of};
 use super::shared::{self, SharedCourse};
 use super::state::State;
 use crate::comm::Comm;
@@ -28,7 +29,8 @@ impl<'a> Setting<'a> {
         let plan = planned(comm, job, &data, (&grid, learners.count()))?;
         comm.use_threads(job.run.threads);
         let lanes = Lanes::new(comm, &grid);
-        Ok(Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds: None })
+        let (speeds, threads) = (None, job.run.threads);
+        Ok(Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds, threads })
     }
 }
 

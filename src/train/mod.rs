@@ -16,6 +16,7 @@ mod experts;
 mod finite;
 mod first_error;
 mod fit;
+mod grid;
 mod held_blocks;
 mod pretrain;
 mod rounds;
@@ -42,10 +43,10 @@ pub(crate) use checkpoints::MARGIN;
 pub use data::Data;
 pub(crate) use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
+pub(crate) use grid::grid;
 pub(crate) use pretrain::learner_count;
 use pretrain::{Pretrain, PretrainCourse, RowGroups};
 use rounds::Phase;
-pub(crate) use setting::grid;
 pub use setting::{Setting, host_of, plan, shape_of};
 use shared::SharedCourse;
 use state::State;
@@ -62,7 +63,7 @@ pub struct Trained {
     pub done: bool,
     /// Every start of the run: ranks, threads, host, time.
     #[doc(hidden)]
-    pub(crate) sessions: Vec<Value>,
+    pub sessions: Vec<Value>,
 }
 
 /// The state of the step under way, beside the model.

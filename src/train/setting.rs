@@ -7,11 +7,12 @@ use super::balance::Speeds;
 use super::data::Data;
 use super::experts::InColumn;
 use super::fit::{tell_of_idle_ranks, warn_of_memory, warn_of_short_slices};
+use super::grid::grid;
 use super::pretrain::{Learners, learners_of};
 use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::Plan;
 use crate::cost::device_memory::DevicePlan;
-use crate::cost::grid::{Machine, NETWORK, Work, choose, parts};
+use crate::cost::grid::parts;
 use crate::cost::ranks::Ranks;
 use crate::data::Kind;
 use crate::device::Host;
@@ -24,7 +25,6 @@ use crate::job::Job;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::{Experts, layouts};
 use crate::model::{Layout, initial, parameters};
-use crate::optim::Solver;
 use crate::partition::{Columns, Grid, Owners, Place};
 
 /// The shape of the model of a job on these data.
@@ -72,12 +72,17 @@ pub(super) fn fit(
     job.run.memory_gib == 0.0 || with_ranks(comm, data, ranks, plan)
 }
 
-/// What a job on these data takes of this rank's device, of which that may take `limit` bytes.
+/// What a job on these data and this grid takes of this rank's device, of which that may take
+/// `limit` bytes.
 ///
 /// # Errors
 /// Exit 9: it doesn't suffice.
-fn device_plan(setting: &Setting, data: &Data, limit: usize) -> Result<DevicePlan> {
-    let Setting { comm, job, shape, grid, learners, .. } = setting;
+fn device_plan(
+    setting: &Setting,
+    (data, grid): (&Data, &Grid),
+    limit: usize,
+) -> Result<DevicePlan> {
+    let Setting { comm, job, shape, learners, .. } = setting;
     with_ranks(comm, data, (grid, learners.count()), |ranks| {
         DevicePlan::new(job, shape, &data.experts, (ranks, comm.rank()), limit)
     })
@@ -111,41 +116,6 @@ pub fn host_of(job: &Job) -> Result<Host> {
     })
 }
 
-/// The grid of the expert step on ranks of so many threads: what the job names, or the one that
-/// takes least time by the model of `cost::grid`, within the memory that ranks have.
-///
-/// # Errors
-/// Exit 2: the job names one of more ranks than there are.
-pub(crate) fn grid(
-    comm: &Comm,
-    job: &Job,
-    (data, shape): (&Data, &Shape),
-    threads: usize,
-) -> Result<Grid> {
-    let (ranks, slices) = (comm.size(), job.experts.row_slices);
-    let new = |shape| Grid::new(shape, slices, ranks, comm.rank());
-    let named = Grid::named(&job.run.grid).expect("the job was checked for it");
-    if let Some((rows, columns)) = named {
-        if rows.saturating_mul(columns) > ranks {
-            let name = &job.run.grid;
-            return Err(Error::usage(format!(
-                "run.grid: found {name:?}, this run has {ranks} ranks"
-            )));
-        }
-        return Ok(new((rows, columns)));
-    }
-    // What the model chooses is for ranks that are alike.
-    let alike = comm.shares().windows(2).all(|pair| pair[0] == pair[1]);
-    if slices == 1 || !alike || matches!(job.experts.solver, Solver::FullBatch(_)) {
-        return Ok(new((1, ranks)));
-    }
-    let width = shape.shared_layers().outputs();
-    let costs = parameters(&layouts(&data.experts, shape.dummy, width, shape.class_blocks));
-    let fits = |rows_and_columns| fit(comm, job, (data, shape), (&new(rows_and_columns), ranks));
-    let work = Work { blocks: &costs, width, batch: job.experts.batch, slices };
-    Ok(new(choose(&work, ranks, &NETWORK, &Machine::host(threads), &fits)))
-}
-
 /// What a run is.
 pub struct Setting<'a> {
     pub(crate) comm: &'a Comm,
@@ -162,6 +132,8 @@ pub struct Setting<'a> {
     pub lanes: Lanes<'a>,
     /// What a rank is said to compute a second, in place of a measurement.
     pub(crate) speeds: Option<Speeds<'a>>,
+    /// The least of all ranks' threads.
+    pub(crate) threads: usize,
 }
 
 impl<'a> Setting<'a> {
@@ -195,7 +167,8 @@ impl<'a> Setting<'a> {
             log::info!("expert step on a grid of {rows} x {columns} of {} ranks", comm.size());
         }
         let (lanes, speeds) = (Lanes::new(comm, &grid), None);
-        let setting = Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds };
+        let setting =
+            Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds, threads };
         setting.keep_activations()?;
         Ok(setting)
     }
@@ -222,32 +195,39 @@ impl<'a> Setting<'a> {
         Setting { speeds: Some(speeds), ..self }
     }
 
-    /// Bytes that this rank takes of memory for what it owns of `data`, as ranks deal now.
+    /// Bytes that this rank takes of memory for what it has of `data` on a grid, as ranks deal now.
     ///
     /// # Errors
     /// Exit 9: they aren't within its budget, or its device may take `limit` bytes and needs more.
-    pub(crate) fn own_peak(&self, data: &Data, limit: Option<usize>) -> Result<usize> {
-        let Setting { comm, job, shape, grid, .. } = self;
+    pub(crate) fn own_peak(
+        &self,
+        (data, grid): (&Data, &Grid),
+        limit: Option<usize>,
+    ) -> Result<usize> {
+        let Setting { comm, job, shape, .. } = self;
         let rank = comm.rank();
         let plan = with_ranks(comm, data, (grid, self.learners.count()), |ranks| {
             Plan::new(job, shape, &data.experts, ranks, rank..rank + 1)
         })?;
-        limit.map(|limit| device_plan(self, data, limit)).transpose()?;
+        limit.map(|limit| device_plan(self, (data, grid), limit)).transpose()?;
         Ok(plan.peak)
     }
 
-    /// Goes on with `data`, as ranks deal now, on a device that may take `limit` bytes of its own
-    /// memory; gives the plan of that. Collective.
+    /// Goes on with `data` on a grid, as ranks deal now, on a device that may take `limit` bytes of
+    /// its own memory; gives the plan of that. Collective.
     ///
     /// # Errors
     /// As `new` and `plan_device`.
     pub(crate) fn take_data(
         &mut self,
-        data: Data,
+        (data, grid): (Data, Grid),
         limit: Option<usize>,
     ) -> Result<Option<DevicePlan>> {
-        self.plan = planned(self.comm, self.job, &data, (&self.grid, self.learners.count()))?;
-        self.data = data;
+        self.plan = planned(self.comm, self.job, &data, (&grid, self.learners.count()))?;
+        if (grid.rows(), grid.columns()) != (self.grid.rows(), self.grid.columns()) {
+            self.lanes = Lanes::new(self.comm, &grid);
+        }
+        (self.data, self.grid) = (data, grid);
         self.keep_activations()?;
         self.plan_device(limit)
     }
@@ -257,7 +237,7 @@ impl<'a> Setting<'a> {
     /// # Errors
     /// Exit 9: it doesn't.
     pub(crate) fn fits(&self, limit: usize) -> Result<()> {
-        device_plan(self, &self.data, limit).map(drop)
+        device_plan(self, (&self.data, &self.grid), limit).map(drop)
     }
 
     /// Plans the memory of this rank's device, which may take `limit` bytes of it, if it has one.
@@ -266,7 +246,7 @@ impl<'a> Setting<'a> {
     /// # Errors
     /// Exit 9, common to all ranks: a device's memory doesn't suffice.
     pub fn plan_device(&mut self, limit: Option<usize>) -> Result<Option<DevicePlan>> {
-        let plan = limit.map(|limit| device_plan(self, &self.data, limit));
+        let plan = limit.map(|limit| device_plan(self, (&self.data, &self.grid), limit));
         let plan = self.comm.agree(plan.transpose())?;
         let wave = plan.as_ref().map_or(usize::MAX, |plan| plan.wave);
         // The least of all is the largest of what is left out.

@@ -1,5 +1,7 @@
 //! Turns of class blocks that several ranks have, by their definition.
 
+use std::time::Instant;
+
 use reelscale::Result;
 use reelscale::internals::device::{Apart, Batch, Giving, Learn, Pace, Part, Slices, Turn, Turns};
 
@@ -54,10 +56,12 @@ impl Turns for TextbookTurns<'_> {
         pace: &mut Pace,
     ) -> Result<()> {
         self.device.call()?;
+        let began = Instant::now();
         let block = &mut self.blocks.blocks[turn.block];
         let (passing, epsilon) = ((self.rows, batch), self.device.epsilon);
         let nodes = block.nodes(passing, self.how, epsilon, &self.slices);
         pace.poll();
+        self.device.pause(began, batch.rows(), block.layout.parameters(), pace);
         giving.tend();
         for part in giving.parts() {
             let own = nodes.iter().map(|node| {

@@ -39,6 +39,7 @@ pub fn run(seed: u64, leaves_alone: bool) -> Result<bool, String> {
     let session = Session {
         ranks,
         grid: None,
+        shares: None,
         learners: ranks,
         every: 0,
         minutes: 0.0,

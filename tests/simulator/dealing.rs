@@ -44,6 +44,7 @@ pub fn run(seed: u64) -> std::result::Result<bool, String> {
     let session = Session {
         ranks,
         grid: None,
+        shares: None,
         learners: ranks,
         every: 0,
         minutes: 0.0,

@@ -33,6 +33,7 @@ pub fn run(seed: u64) -> Result<(), String> {
     let session = Session {
         ranks,
         grid: None,
+        shares: None,
         learners: ranks,
         every: 0,
         minutes: 0.0,

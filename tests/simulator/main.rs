@@ -208,12 +208,15 @@ fn grids_end_as_one_rank() {
         for (ranks, grid) in [(1, (1, 1)), (2, (2, 1)), (3, (3, 1)), (3, (2, 1)), (4, (2, 2))] {
             let mut plan = Plan::undisturbed(kind, ranks);
             plan.sessions[0].grid = Some(grid);
-            let ended = schedule::run(&jobs, 0, &plan, Plant::Nothing, false);
-            let ended = ended.unwrap_or_else(|failure| panic!("{failure}"));
-            println!("job {kind}, {grid:?} of {ranks}: {:?}", ended.size);
+            for plan in [plan.clone(), plan.by_speed()] {
+                let ended = schedule::run(&jobs, 0, &plan, Plant::Nothing, false);
+                let ended = ended.unwrap_or_else(|failure| panic!("{failure}"));
+                println!("job {kind}, {grid:?} of {ranks}: {:?}", ended.size);
+            }
         }
     }
     for (seed, plan) in in_columns(&jobs).take(20) {
+        let plan = if seed % 2 == 0 { plan.by_speed() } else { plan };
         let ended = schedule::run(&jobs, seed, &plan, Plant::Nothing, false);
         ended.unwrap_or_else(|failure| panic!("{failure}"));
     }

@@ -55,6 +55,8 @@ pub struct Session {
     pub ranks: usize,
     /// Rows and columns of `run.grid`; None: auto.
     pub grid: Option<(usize, usize)>,
+    /// How much each rank takes of rows, class blocks and slices; None: all alike.
+    pub shares: Option<Vec<usize>>,
     /// `pretrain.ranks`: how many of them pretrain, at most.
     pub learners: usize,
     /// `checkpoint.every` and `checkpoint.minutes`.
@@ -115,6 +117,15 @@ impl Plan {
         Plan { kind, sessions: vec![stopped, last] }
     }
 
+    /// The same on ranks that take unequal shares, others at each start.
+    pub fn by_speed(mut self) -> Plan {
+        for (number, session) in self.sessions.iter_mut().enumerate() {
+            let share = |rank: usize| [1, 4, 16, 1, 9][(rank + 2 * number) % 5];
+            session.shares = Some((0..session.ranks).map(share).collect());
+        }
+        self
+    }
+
     /// A kill at that moment, and a start that goes on from there.
     pub fn killed(kind: usize, when: When) -> Plan {
         let mut plan = Plan::undisturbed(kind, 2);
@@ -127,10 +138,21 @@ impl Plan {
     /// Nothing but one start on `ranks` ranks.
     pub fn undisturbed(kind: usize, ranks: usize) -> Plan {
         let (every, minutes, stays, slow, pace) = (0, 0.0, 90, None, 0.01);
-        let (grid, learners) = (None, ranks);
+        let (grid, shares, learners) = (None, None, ranks);
         let (events, damaged) = (Vec::new(), false);
-        let session =
-            Session { ranks, grid, learners, every, minutes, stays, slow, pace, events, damaged };
+        let session = Session {
+            ranks,
+            grid,
+            shares,
+            learners,
+            every,
+            minutes,
+            stays,
+            slow,
+            pace,
+            events,
+            damaged,
+        };
         Plan { kind, sessions: vec![session] }
     }
 }
@@ -145,6 +167,7 @@ impl Session {
         let mut session = Session {
             ranks,
             grid: draws.happens(3, 4).then_some(grid),
+            shares: None,
             learners: if draws.happens(1, 2) { ranks } else { 1 + draws.below(ranks) },
             every,
             minutes: draws.one_of(&[0.0, 0.02, 1.0]),

@@ -355,6 +355,9 @@ impl Schedule<'_> {
 /// The thread of a rank.
 fn one_rank(world: &Arc<World>, rank: usize, args: Args) -> Outcome {
     let comm = ranks::comm(world, rank);
+    if let Some(shares) = &world.session.shares {
+        comm.deal_in(shares.clone());
+    }
     world.enter(rank);
     let surroundings = Surroundings {
         disk: Disk::hooked(Arc::new(hooks::Disk)),

@@ -1,9 +1,11 @@
 //! Shares by speed (`run.balance`, docs/thousand-ranks.md, section 5): before the first step and
 //! between steps ranks measure what each computes a second, and own rows and class blocks in those
-//! shares from then on. What is computed doesn't change, only where.
+//! shares from then on; rows of a grid take slices of mini-batches by them. What is computed
+//! doesn't change, only where.
 //!
 //! All that is decided follows from whole numbers that all ranks have gathered. Every table that a
-//! run holds then is made anew at once: that of rows, of the model, of the best model, of the plan.
+//! run holds then is made anew at once: that of rows, of the grid, of the model, of the best model,
+//! of the plan.
 
 mod probe;
 
@@ -20,9 +22,9 @@ use crate::flow::experts_travel::hand_over;
 use crate::human;
 use crate::job::MEASURED;
 use crate::launch;
-use crate::model::Layout;
 use crate::model::annotator::Annotator;
-use crate::model::experts::{Experts, layouts};
+use crate::model::experts::Experts;
+use crate::partition::Grid;
 use crate::progress::phase;
 
 /// Shares are whole numbers, that of the fastest rank is this one.
@@ -84,12 +86,6 @@ impl<D: Device> State<'_, D> {
         if self.setting.job.run.balance != MEASURED || comm.size() == 1 {
             return Ok(());
         }
-        if !self.setting.grid.all_take_all() {
-            if self.balance.since.replace(Instant::now()).is_none() {
-                log::info!("run.balance: shares stay equal, several ranks have the same blocks");
-            }
-            return Ok(());
-        }
         let passed = self.balance.since.map(|since| since.elapsed());
         let due = passed.is_none_or(|passed| passed >= self.balance.took * PROBE_PART);
         if comm.max(u64::from(due)) == 0 {
@@ -97,13 +93,13 @@ impl<D: Device> State<'_, D> {
         }
         let rates = self.rates(passed)?;
         let before = comm.shares();
-        let now = self.estimate(&self.setting.data, &rates);
-        let data = self.dealt_where_it_fits(shares_of(&rates));
-        let then = self.estimate(&data, &rates);
+        let now = self.estimate((&self.setting.data, &self.setting.grid), &rates);
+        let (data, grid) = self.dealt_where_it_fits(&rates);
+        let then = self.estimate((&data, &grid), &rates);
         let gain = now / then;
         let pays = gain >= GAIN;
         match pays {
-            true => self.take_shares(data, model)?,
+            true => self.take_shares((data, grid), model)?,
             false => comm.deal_in(before),
         }
         self.tell_of_shares(&rates, gain, pays);
@@ -131,50 +127,55 @@ impl<D: Device> State<'_, D> {
         Ok(comm.all_gather(&[comm.agree(rate)?.max(1)]))
     }
 
-    /// Seconds of a pass over all rows and one over all class blocks as they are dealt now, but for
-    /// a factor that is the same however they are dealt.
-    fn estimate(&self, data: &Data, rates: &[u64]) -> f64 {
+    /// Seconds of an operation on all rows, and of one on all class blocks of the expert step, as
+    /// both are dealt now: of the slowest rank.
+    fn estimate(&self, (data, grid): (&Data, &Grid), rates: &[u64]) -> f64 {
         let rows = data.train.owned();
         let rows: Vec<usize> = (0..rates.len()).map(|rank| rows.items(rank)).collect();
-        let (shape, experts) = (&self.setting.shape, &self.setting.data.experts);
-        let width = shape.shared_layers().outputs();
-        let layouts = layouts(experts, shape.dummy, width, shape.class_blocks);
-        let runs = self.setting.owners(&layouts, false).runs().into_iter();
-        let classes = runs.map(|run| layouts[run].iter().map(Layout::parameters).sum());
-        slowest(&rows, rates) + slowest(&classes.collect::<Vec<usize>>(), rates)
+        let numbers: Vec<f64> = rates.iter().map(|rate| *rate as f64).collect();
+        slowest(&rows, rates) + self.setting.class_seconds(grid, &numbers)
     }
 
-    /// The data, dealt in these shares as far as every rank has memory for its own; equally where
-    /// that doesn't come out. Ranks deal so from now on.
-    fn dealt_where_it_fits(&self, mut shares: Vec<usize>) -> Data {
-        let comm = self.setting.comm;
-        for _ in 0..CUTS {
+    /// The data and the grid, dealt in shares by what ranks compute as far as every rank has memory
+    /// for its own; equally where that doesn't come out. Ranks deal so from now on. A grid whose
+    /// shape is chosen has one row where another one's class blocks don't fit.
+    fn dealt_where_it_fits(&self, rates: &[u64]) -> (Data, Grid) {
+        let (comm, mut shares) = (self.setting.comm, shares_of(rates));
+        let mean = rates.iter().map(|rate| *rate as f64).sum::<f64>() / rates.len() as f64;
+        for cuts in 0..CUTS {
             comm.deal_in(shares.clone());
             let data = self.setting.data.dealt_anew(comm);
-            let fits = comm.all_gather(&[u8::from(self.fits(&data))]);
+            let grid = self.setting.grid_anew(&data, Some(mean), cuts == 0);
+            let fits = comm.all_gather(&[u8::from(self.fits((&data, &grid)))]);
             if fits.iter().all(|fits| *fits == 1) {
-                return data;
+                return (data, grid);
+            }
+            // A rank without room for its part of several rows may have it for that of one.
+            if cuts == 0 && grid.rows() > 1 {
+                continue;
             }
             for (share, fits) in shares.iter_mut().zip(fits) {
                 *share = if fits == 1 { *share } else { (*share * 9 / 10).max(1) };
             }
         }
         comm.deal_in(vec![1; comm.size()]);
-        self.setting.data.dealt_anew(comm)
+        let data = self.setting.data.dealt_anew(comm);
+        let grid = self.setting.grid_anew(&data, None, true);
+        (data, grid)
     }
 
-    /// Whether this rank has memory for what it owns of `data`, here and on its device.
-    fn fits(&self, data: &Data) -> bool {
+    /// Whether this rank has memory for what it has of `data` on a grid, here and on its device.
+    fn fits(&self, dealt: (&Data, &Grid)) -> bool {
         let room = launch::memory().unwrap_or(u64::MAX);
         let room = usize::try_from(room).unwrap_or(usize::MAX).max(self.balance.peak);
-        self.setting.own_peak(data, self.device.own_memory()).is_ok_and(|peak| peak <= room)
+        self.setting.own_peak(dealt, self.device.own_memory()).is_ok_and(|peak| peak <= room)
     }
 
-    /// Goes on with `data`, dealt as ranks deal now; models follow.
-    fn take_shares(&mut self, data: Data, model: Option<&mut Annotator>) -> Result<()> {
+    /// Goes on with data and grid, dealt as ranks deal now; models follow.
+    fn take_shares(&mut self, dealt: (Data, Grid), model: Option<&mut Annotator>) -> Result<()> {
         let comm = self.setting.comm;
         let limit = self.device.own_memory();
-        if let Some(plan) = self.setting.take_data(data, limit)? {
+        if let Some(plan) = self.setting.take_data(dealt, limit)? {
             self.device.divide(plan.room);
         }
         let Some(model) = model else { return Ok(()) };
@@ -215,14 +216,26 @@ impl<D: Device> State<'_, D> {
         let mut ranks: Vec<String> = shares.iter().take(16).map(percent).collect();
         ranks.extend((shares.len() > 16).then(|| "...".into()));
         let ranks = ranks.join(" ");
+        let grid = &self.setting.grid;
+        let slices: Vec<usize> = grid.slices_of_rows().collect();
+        let on = match grid.rows() {
+            1 => String::new(),
+            rows => {
+                let list: Vec<String> = slices.iter().take(16).map(usize::to_string).collect();
+                let more = if rows > 16 { " ..." } else { "" };
+                let list = list.join(" ");
+                format!(" on a grid of {rows} x {}, slices {list}{more}", grid.columns())
+            }
+        };
         let why = match pays {
             true => format!("new shares, {gain:.2} times as fast by the model"),
             false => "shares stay".into(),
         };
-        log::info!("run.balance: ranks compute {least} to {most} flop/s: {why}: {ranks} %");
+        log::info!("run.balance: ranks compute {least} to {most} flop/s: {why}: {ranks} %{on}");
         self.balance.told.push(json!({
             "before": phase(), "flop_per_second": rates, "gain": gain, "taken": pays,
             "shares": shares, "row_blocks": row_blocks,
+            "grid": [grid.rows(), grid.columns()], "slices": slices,
         }));
     }
 }

@@ -1,0 +1,94 @@
+//! Which grid of ranks the expert step runs on (`run.grid`): what the job names, or what the model
+//! of `cost::grid` chooses, its slices dealt by what ranks do.
+
+use super::data::Data;
+use super::setting::{Setting, fit};
+use crate::comm::Comm;
+use crate::cost::grid::{Machine, NETWORK, Work, choose, seconds_on};
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::model::annotator::Shape;
+use crate::model::experts::layouts;
+use crate::model::parameters;
+use crate::optim::Solver;
+use crate::partition::Grid;
+
+/// The grid of the expert step on ranks of so many threads, as they deal now: what the job names,
+/// or the one that takes least time by the model of `cost::grid`, within the memory that ranks
+/// have.
+///
+/// # Errors
+/// Exit 2: the job names one of more ranks than there are.
+pub(crate) fn grid(comm: &Comm, job: &Job, of: (&Data, &Shape), threads: usize) -> Result<Grid> {
+    if let Some((rows, columns)) = named(job)
+        && rows.saturating_mul(columns) > comm.size()
+    {
+        let (name, ranks) = (&job.run.grid, comm.size());
+        return Err(Error::usage(format!("run.grid: found {name:?}, this run has {ranks} ranks")));
+    }
+    Ok(grid_on(comm, job, of, Some(&Machine::host(threads))))
+}
+
+fn named(job: &Job) -> Option<(usize, usize)> {
+    Grid::named(&job.run.grid).expect("the job was checked for it")
+}
+
+/// Whether ranks choose the shape of the grid.
+fn chosen(job: &Job) -> bool {
+    let whole = job.experts.row_slices == 1 || matches!(job.experts.solver, Solver::FullBatch(_));
+    named(job).is_none() && !whole
+}
+
+/// The grid on ranks of this machine, as they deal now; without one each is a column, unless the
+/// job names a grid.
+fn grid_on(
+    comm: &Comm,
+    job: &Job,
+    (data, shape): (&Data, &Shape),
+    machine: Option<&Machine>,
+) -> Grid {
+    let (slices, shares) = (job.experts.row_slices, &comm.shares()[..]);
+    let costs = class_costs(data, shape);
+    let new = |shape| Grid::by_speed(shape, slices, (&costs, shares), comm.rank());
+    let Some(machine) = machine.filter(|_| chosen(job)) else {
+        return new(named(job).unwrap_or((1, comm.size())));
+    };
+    let fits =
+        |rows_and_columns| fit(comm, job, (data, shape), (&new(rows_and_columns), comm.size()));
+    let (width, batch) = (shape.shared_layers().outputs(), job.experts.batch);
+    let work = Work { blocks: &costs, width, batch, slices, shares };
+    new(choose(&work, &NETWORK, machine, &fits))
+}
+
+/// Parameters of each class block of the expert step.
+fn class_costs(data: &Data, shape: &Shape) -> Vec<usize> {
+    let width = shape.shared_layers().outputs();
+    parameters(&layouts(&data.experts, shape.dummy, width, shape.class_blocks))
+}
+
+impl Setting<'_> {
+    /// The grid on `data`, as ranks deal now, which compute so many floating-point operations a
+    /// second in the mean; if that isn't known, what a run begins with. Not `free`: each is a
+    /// column, unless the job names a grid.
+    pub(crate) fn grid_anew(&self, data: &Data, mean: Option<f64>, free: bool) -> Grid {
+        let mut machine = Machine::host(self.threads);
+        machine.flop_per_second = mean.unwrap_or(machine.flop_per_second);
+        grid_on(self.comm, self.job, (data, &self.shape), Some(&machine).filter(|_| free))
+    }
+
+    /// Seconds of a floating-point operation of the expert step on ranks that compute so many a
+    /// second, dealt as they deal now, had all of them one: what the slowest takes for its part of
+    /// all. Where ranks choose their grid, with what the model says of exchanges.
+    pub(crate) fn class_seconds(&self, grid: &Grid, rates: &[f64]) -> f64 {
+        let (shares, blocks) = (&self.comm.shares()[..], &class_costs(&self.data, &self.shape)[..]);
+        let (batch, slices) = (self.job.experts.batch, self.job.experts.row_slices);
+        let all = blocks.iter().map(|cost| *cost as f64).sum::<f64>();
+        if !chosen(self.job) {
+            return grid.seconds(blocks, shares, rates) / all / slices as f64;
+        }
+        let width = self.shape.shared_layers().outputs();
+        let work = Work { blocks, width, batch, slices, shares };
+        let seconds = seconds_on(&work, grid, &NETWORK, (rates, self.threads));
+        seconds / (4.0 * all * batch as f64)
+    }
+}
