@@ -1,11 +1,11 @@
 //! Launches through OpenCL, whose loader is looked for at run time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr;
 use std::slice;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use opencl3::command_queue::CommandQueue;
 use opencl3::context::Context;
@@ -49,17 +49,40 @@ pub fn devices(kinds: Kinds) -> Result<Vec<Device>, String> {
 /// One device with the device text's kernels.
 pub struct OpenCl {
     device: Device,
-    context: Context,
+    built: Arc<Built>,
     /// Those of the lanes, and one that maps memory of the host at once.
     queues: [CommandQueue; 3],
     maps: CommandQueue,
-    program: Program,
     kernels: HashMap<&'static str, Kernel>,
     memory: Slots<Memory<u8>>,
     stages: Slots<Mapped>,
     marks: Slots<Marked>,
     /// Copies of each lane since its last mark.
     copies: [Vec<Event>; 3],
+}
+
+/// The kernels of a text for a device, and where they run. Ranks that are threads share them: a
+/// process compiles a text for a device once.
+struct Built {
+    context: Context,
+    program: Program,
+}
+
+impl Built {
+    fn of(device: &Device, text: &str, options: &str) -> Result<Arc<Built>, String> {
+        static ALL: Mutex<BTreeMap<(usize, String), Arc<Built>>> = Mutex::new(BTreeMap::new());
+        let key = (device.id() as usize, format!("{options}\n{text}"));
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(built) = all.get(&key) {
+            return Ok(Arc::clone(built));
+        }
+        let context = Context::from_device(device).map_err(told("context"))?;
+        let program = Program::create_and_build_from_source(&context, text, options)
+            .map_err(|log| format!("OpenCL: the device text: {log}"))?;
+        let built = Arc::new(Built { context, program });
+        all.insert(key, Arc::clone(&built));
+        Ok(built)
+    }
 }
 
 /// Memory of the host, mapped for as long as it is there.
@@ -86,20 +109,17 @@ impl OpenCl {
     /// It lacks what the bits need, or doesn't take the text.
     pub fn of(device: Device, text: &str, options: &str) -> Result<OpenCl, String> {
         lacks(&device)?;
-        let context = Context::from_device(&device).map_err(told("context"))?;
+        let built = Built::of(&device, text, options)?;
         let queue = || {
             #[allow(deprecated)]
-            CommandQueue::create_default(&context, 0).map_err(told("queue"))
+            CommandQueue::create_default(&built.context, 0).map_err(told("queue"))
         };
         let (queues, maps) = ([queue()?, queue()?, queue()?], queue()?);
-        let program = Program::create_and_build_from_source(&context, text, options)
-            .map_err(|log| format!("OpenCL: the device text: {log}"))?;
         Ok(OpenCl {
             device,
-            context,
+            built,
             queues,
             maps,
-            program,
             kernels: HashMap::new(),
             memory: Slots::default(),
             stages: Slots::default(),
@@ -175,7 +195,7 @@ impl Launcher for OpenCl {
     fn make(&mut self, bytes: usize) -> Result<Buffer, String> {
         // SAFETY: no memory of the host is given.
         let memory = unsafe {
-            Memory::create(&self.context, CL_MEM_READ_WRITE, bytes + SLACK, ptr::null_mut())
+            Memory::create(&self.built.context, CL_MEM_READ_WRITE, bytes + SLACK, ptr::null_mut())
         };
         let memory = memory.map_err(told(&format!("{bytes} bytes of memory")))?;
         Ok(Buffer(self.memory.put(memory)))
@@ -200,7 +220,7 @@ impl Launcher for OpenCl {
         }
         if !self.kernels.contains_key(launch.kernel) {
             let kernel =
-                Kernel::create(&self.program, launch.kernel).map_err(told(launch.kernel))?;
+                Kernel::create(&self.built.program, launch.kernel).map_err(told(launch.kernel))?;
             self.kernels.insert(launch.kernel, kernel);
         }
         let kernel = &self.kernels[launch.kernel];
@@ -239,7 +259,7 @@ impl Launcher for OpenCl {
         let flags = CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR;
         let failed = || told("pinned memory");
         // SAFETY: no memory of the host is given.
-        let memory = unsafe { Memory::create(&self.context, flags, bytes, ptr::null_mut()) };
+        let memory = unsafe { Memory::create(&self.built.context, flags, bytes, ptr::null_mut()) };
         let (memory, mut place) = (memory.map_err(failed())?, ptr::null_mut());
         let how = CL_MAP_READ | CL_MAP_WRITE;
         // SAFETY: all of it is mapped, and the call blocks until it is.
