@@ -44,15 +44,14 @@ test-fast: install-deps
 	  --test corpora --test facade --test shards --test odd_shards --test seal --test models --test standard
 
 # Without MPI, where ranks are threads: what of the tests is fast.
-THREADS_FOLDER = $${CARGO_TARGET_DIR:-target}/threads
 test-threads: install-deps
-	cargo test --no-default-features --target-dir $(THREADS_FOLDER) \
-	  --lib --test pinned --test gradients --test metrics --test comm --test threads
+	cargo test --no-default-features \
+	  --test pinned --test gradients --test metrics --test comm --test threads
 
 # Whether it compiles for laptops with macOS; headers are this machine's.
 check-macos: install-deps
 	@if timeout 180 rustup target add aarch64-apple-darwin >/dev/null 2>&1; then \
-	  cargo check --target aarch64-apple-darwin --no-default-features --target-dir $(THREADS_FOLDER); \
+	  cargo check --target aarch64-apple-darwin --no-default-features; \
 	else echo "skipped: rustup can't install the target aarch64-apple-darwin here"; fi
 
 # Only the scripts of slurm/, on a Slurm of four nodes that is started on this machine.

@@ -180,7 +180,7 @@ pub fn run(asked: &Asked, queue: Queue, seconds: &rates::Seconds) -> Result<Show
 fn kernels(asked: &Asked, queue: &Queue, seconds: &rates::Seconds, found: &mut Found) {
     let mut compared = Compared::default();
     let count = if asked.small { 4 } else { 40 };
-    found.part("kernels", |_| cases::all(queue, count, 1, &mut compared));
+    found.part("kernels", |_| cases::all(queue, count, 1, None, &mut compared));
     if !asked.small {
         found.part("a large block", |_| rates::large(queue, &mut compared));
     }

@@ -27,27 +27,43 @@ pub fn size(stream: &mut Stream, sizes: &[usize]) -> usize {
 }
 
 /// Every kernel on `count` random cases, or so many as it has; the functions alone where it is 0.
+/// Of one kind alone where `only` names it: "functions", "products", "layers", "best", "mixtures"
+/// or "others".
 ///
 /// # Errors
 /// The device is full or lost.
-pub fn all(queue: &Queue, count: u64, seed: u64, compared: &mut Compared) -> Outcome {
+pub fn all(
+    queue: &Queue,
+    count: u64,
+    seed: u64,
+    only: Option<&str>,
+    compared: &mut Compared,
+) -> Outcome {
     let mut stream = Stream::new(seed, Purpose::PlantedRows, 0);
-    functions(queue, &mut stream, count, compared)?;
-    for case in 0..4 * count {
+    let of = |kind: &str, times: u64| match only.is_none_or(|only| only == kind) {
+        true => 0..times,
+        false => 0..0,
+    };
+    for _ in of("functions", 1) {
+        functions(queue, &mut stream, count, compared)?;
+    }
+    for case in of("products", 4 * count) {
         product(queue, &mut stream, FORMS[case as usize % FORMS.len()], compared)?;
     }
-    for _ in 0..count.div_ceil(4) {
+    for _ in of("others", count.div_ceil(4)) {
         solver(queue, &mut stream, compared)?;
         rows(queue, &mut stream, compared)?;
         frames::dequantised(queue, &mut stream, compared)?;
         frames::pooled(queue, &mut stream, compared)?;
         frames::network(queue, &mut stream, compared)?;
     }
-    for _ in 0..count {
+    for _ in of("layers", count) {
         shared_layers::case(queue, &mut stream, compared)?;
+    }
+    for _ in of("best", count) {
         best::drawn(queue, &mut stream, compared)?;
     }
-    for case in 0..count {
+    for case in of("mixtures", count) {
         mixtures::case(queue, &mut stream, case, compared)?;
     }
     Ok(())

@@ -3,9 +3,9 @@
 //!
 //! ```text
 //! gpu-check cuda|opencl [--device N] [--ptx FILE] [--options TEXT] [--plant FROM TO]
-//!           [--cases N] [--seed N] [--rates [--rows N]]
+//!           [--cases N] [--seed N] [--only KIND] [--rates [--rows N]]
 //! gpu-check plain --library FILE [--order forward|reverse|SEED] [--without-barrier N]
-//!           [--cases N] [--seed N]
+//!           [--cases N] [--seed N] [--only KIND]
 //! gpu-check barriers --library FILE
 //! gpu-check inspect [--ptx FILE]
 //! gpu-check bundle --out FOLDER [--device cuda|opencl] [--small]
@@ -136,7 +136,8 @@ fn main() -> ExitCode {
     let queue = &queue;
     let mut compared = Compared::default();
     let (cases, seed) = (arguments.number("--cases", 40), arguments.number("--seed", 1));
-    let outcome = cases::all(queue, cases, seed, &mut compared).and_then(|()| {
+    let only = arguments.after("--only", 1);
+    let outcome = cases::all(queue, cases, seed, only.as_deref(), &mut compared).and_then(|()| {
         let rows = arguments.number("--rows", 0) as usize;
         match arguments.has("--rates") {
             true => rates::all(queue, &seconds, rows, &mut compared),

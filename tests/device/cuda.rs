@@ -24,7 +24,7 @@ pub const NOTHING_LEFT: &str = "left 0 contexts, 0 pieces of memory (0 bytes), 0
 #[test]
 fn jobs_come_to_their_literals_on_cuda_and_launch_every_kernel() {
     let ordered = |ranks| launcher([c"late", c"now", c"7"][ranks - 1]);
-    check_all(&Ground { name: "CUDA", launcher: &ordered });
+    check_all(&Ground { name: "CUDA", launcher: &ordered, in_turn: true });
 }
 
 /// A kernel that the PTX hasn't ends the run with its name.
