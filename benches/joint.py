@@ -158,7 +158,11 @@ def program_step(options, step, ranks):
     else:
         command += ["--ranks", str(ranks), "--threads", str(options.threads)]
         command += ["--network", options.network]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # On a noisy machine a core's rate may come out below what the step reaches; then all is measured anew.
+    for _ in range(3):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if "efficiency" not in done.stderr:
+            break
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stderr}")
     print(done.stdout, file=sys.stderr, end="")
