@@ -108,6 +108,8 @@ opencl() {
     --only mixtures --plant "positive ? -slope : slope" "positive ? slope : -slope"
   compare 1 "control: ties go to the higher class" "$program" opencl --cases 4 \
     --only best --plant "own_class < other_class" "own_class > other_class"
+  compare 1 "control: iRprop+ takes no move back" "$program" opencl --cases 4 \
+    --only signs --plant "if (rose) weights[at] = weights[at] - moves[at];" ""
   for option in -cl-fast-relaxed-math -cl-denorms-are-zero; do
     compare 1 "control: $option" "$program" opencl --cases 0 --options "$exact $option"
   done

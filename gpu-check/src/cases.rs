@@ -6,6 +6,8 @@ use crate::device::gpu::check::{self, Begin, FORMS, Product, numbers};
 use crate::device::gpu::queue::Queue;
 use crate::device::gpu::window::{Source, Window};
 use crate::frames;
+use crate::kernel::irprop::definition::{Remembered, update};
+use crate::kernel::irprop::{Bounds, Signs};
 use crate::kernel::text::calls::{self, Form, Moments, Rates};
 use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
@@ -27,8 +29,8 @@ pub fn size(stream: &mut Stream, sizes: &[usize]) -> usize {
 }
 
 /// Every kernel on `count` random cases, or so many as it has; the functions alone where it is 0.
-/// Of one kind alone where `only` names it: "functions", "products", "layers", "best", "mixtures"
-/// or "others".
+/// Of one kind alone where `only` names it: "functions", "products", "layers", "best", "mixtures",
+/// "signs" or "others".
 ///
 /// # Errors
 /// The device is full or lost.
@@ -65,6 +67,9 @@ pub fn all(
     }
     for case in of("mixtures", count) {
         mixtures::case(queue, &mut stream, case, compared)?;
+    }
+    for _ in of("signs", count.div_ceil(4)) {
+        signs(queue, &mut stream, compared)?;
     }
     Ok(())
 }
@@ -135,6 +140,40 @@ fn solver(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outcom
     compared.floats("adagrad", &case, &by_adagrad, &weights.read(0, count)?);
     compared.floats("adam", &case, &by_adam, &others.read(0, count)?);
     compared.floats("average", &case, &mean.weights, &device_mean.read(0, count)?);
+    Ok(())
+}
+
+/// Steps of iRprop+ of a vector: signs that stay, turn and vanish, losses that rise and fall.
+fn signs(queue: &Queue, stream: &mut Stream, compared: &mut Compared) -> Outcome {
+    let count = size(stream, &[1, 7, 64, 127, 129, 1000, 4097]);
+    let bounds = Bounds { min: 1e-4, max: [2e-3, 0.1][stream.below(2) as usize] };
+    let mut host = numbers(stream, count);
+    let mut kept = vec![Remembered { size: 1e-3, gradient: 0.0, moved: 0.0 }; count];
+    let weights = queue.upload(&host)?;
+    let sizes = queue.upload(&vec![1e-3f32; count])?;
+    let (gradients, moves) = (queue.zeros(4 * count)?, queue.zeros(4 * count)?);
+    let at = [&sizes, &gradients, &moves].map(|memory| memory.buffer());
+    for _ in 0..8 {
+        // Products of the least ones underflow; the last one is no number.
+        let of = [1.0, -1.0, 1.0, -1.0, 0.0, -0.0, 1e-30, -1e-40];
+        let mut gradient: Vec<f32> =
+            (0..count).map(|_| of[stream.below(of.len() as u64) as usize]).collect();
+        if count > 100 {
+            gradient[count - 1] = f32::NAN;
+        }
+        let signs = Signs { bounds, rose: stream.below(2) == 1 };
+        for ((w, g), before) in host.iter_mut().zip(&gradient).zip(&mut kept) {
+            update(w, *g, before, bounds, signs.rose);
+        }
+        let given = queue.upload(&gradient)?;
+        queue.launch(&calls::signs(count, signs, weights.buffer(), given.buffer(), at))?;
+    }
+    let case = format!("{count} numbers, {bounds:?}");
+    compared.floats("irprop", &case, &host, &weights.read(0, count)?);
+    let own = |of: fn(&Remembered) -> f32| kept.iter().map(of).collect::<Vec<f32>>();
+    compared.floats("irprop's D", &case, &own(|one| one.size), &sizes.read(0, count)?);
+    compared.floats("irprop's g'", &case, &own(|one| one.gradient), &gradients.read(0, count)?);
+    compared.floats("irprop's moves", &case, &own(|one| one.moved), &moves.read(0, count)?);
     Ok(())
 }
 

@@ -154,12 +154,18 @@ impl Needs<'_> {
         });
         let way_back = way_back.max().unwrap_or(0);
         let at_once = rows.min(VISIT_ROWS);
+        let gradient = sizes.shared.gradient;
+        let solver = self.job.shared.solver.numbers_on_devices() * gradient;
         let parts = vec![
             ("shared layers", sizes.shared.network),
+            ("the shared layers' solver", solver),
             ("wave", sizes.wave(rows, blocks) + sizes.visited(rows, blocks)),
             ("frames", sizes.frames()),
             ("logits of visits", sizes.visit(at_once, logits)),
-            ("class blocks that visit, or the way back", sizes.visitors().max(way_back)),
+            (
+                "class blocks that visit, the way back, or a step",
+                sizes.visitors().max(way_back).max(gradient),
+            ),
         ];
         DevicePhase { name: "shared step", parts }
     }

@@ -35,7 +35,7 @@ pub(super) struct SharedBytes {
     /// Weights turned for the way back.
     turned: usize,
     /// A gradient.
-    gradient: usize,
+    pub(super) gradient: usize,
     /// Of a row on its way through those that take videos' vectors.
     tape: usize,
     widest: usize,

@@ -22,10 +22,10 @@ mod leaves;
 mod mini_batches;
 mod negatives;
 mod pace;
+mod pieces;
 pub(crate) mod slices;
 mod turns;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use self::apart::Apart;
@@ -41,6 +41,7 @@ pub use self::leaves::Leaves;
 pub use self::mini_batches::{Learn, MiniBatches};
 pub use self::negatives::Negatives;
 pub use self::pace::Pace;
+pub use self::pieces::{FrameReader, FramesAgain, Piece};
 pub use self::slices::{AllRows, Batch, SlicePart, Slices, slice};
 pub use self::turns::{Giving, Turns, take_turns};
 use crate::error::Result;
@@ -57,6 +58,9 @@ use crate::optim::{Offered, SharedState, Step};
 pub trait Device {
     /// The shared layers' weights, ready to run forward and back.
     type Network<'a>;
+    /// The shared layers' weights and what their solver keeps of each, between full-batch steps, as
+    /// far as they lie on the device: at first nothing does.
+    type Steps: Default;
     /// Row blocks, or groups of a mini-batch, on their way through the shared layers: what the way
     /// back needs, labels, dL/dv so far and each one's loss so far.
     type Wave;
@@ -84,6 +88,15 @@ pub trait Device {
 
     /// The shared layers of `model`, as they are now.
     fn network<'a>(&mut self, model: &'a Annotator) -> Self::Network<'a>;
+
+    /// The same where full-batch steps are taken: weights that lie on the device needn't go there.
+    fn network_of_steps<'a>(
+        &mut self,
+        model: &'a Annotator,
+        _: &mut Self::Steps,
+    ) -> Self::Network<'a> {
+        self.network(model)
+    }
 
     /// Activations `[rows][d]` of each piece of rows, in their order, with its labels to `take`.
     /// Each piece's features are let go once they have been used.
@@ -139,14 +152,21 @@ pub trait Device {
         step: Step,
     ) -> Result<()>;
 
-    /// One step by loss and gradient over all rows on the shared layers' weights.
+    /// One step by loss and gradient over all rows on the shared layers' weights, which nobody else
+    /// has changed since the network of these steps was made. What the solver keeps may be the
+    /// device's from then on.
     fn advance_shared(
         &mut self,
         weights: &mut [f32],
-        solver: &mut SharedState,
+        solver: (&mut SharedState, &mut Self::Steps),
         found: (f64, &[f32]),
         offered: &Offered,
     ) -> Result<()>;
+
+    /// Brings the solver what the device keeps of it, until the next step.
+    fn settle_shared(&mut self, _: &mut SharedState, _: &Self::Steps) -> Result<()> {
+        Ok(())
+    }
 
     // Frozen class blocks, which visit the rows.
 
@@ -354,25 +374,6 @@ pub trait Device {
 /// Sums of a class block over a run of slices: those of each node of the tree, gradients and
 /// losses.
 pub type Nodes = Vec<(Vec<f32>, Vec<f64>)>;
-
-/// Consecutive rows on their way through the shared layers.
-pub struct Piece {
-    pub features: Features,
-    /// None where no visit follows.
-    pub labels: Labels,
-    /// Whether it is the last one of its row block or group.
-    pub last: bool,
-}
-
-/// Reads the frames of a wave's rows once more.
-pub trait FramesAgain {
-    /// For one thread: what reads piece `piece` of row block or group `index` of the wave, in
-    /// rising order of both.
-    fn reader(&self) -> FrameReader<'_>;
-}
-
-/// What `FramesAgain::reader` gives.
-pub type FrameReader<'a> = Box<dyn FnMut(usize, usize) -> Result<Cow<'a, Features>> + Send + 'a>;
 
 /// Rows of a window or a mini-batch that have come.
 pub struct Arrived<'a> {

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{FullBatch, Offered, finite, other_lengths};
-use crate::kernel::irprop::{Bounds, Memory, update};
+use crate::kernel::irprop::{Bounds, Memory, Signs, update};
 use crate::kernel::vector::Instructions;
 use crate::packed;
 use crate::team::Team;
@@ -60,16 +60,27 @@ impl Irprop {
 
     /// One step, given the gradient and the loss over all rows at `parameters`.
     fn step(&mut self, parameters: &mut [f32], gradient: &[f32], loss: f64) {
+        let Signs { bounds, rose } = self.signs(loss);
         let Irprop { sizes, gradients, moves, .. } = self;
+        update(parameters, gradient, Memory { sizes, gradients, moves }, bounds, rose);
+    }
+
+    /// What a step at this loss is taken with; it is the loss before from then on.
+    fn signs(&mut self, loss: f64) -> Signs {
         let bounds = Bounds { min: self.steps.min, max: self.steps.max };
         let rose = loss > self.loss;
-        update(parameters, gradient, Memory { sizes, gradients, moves }, bounds, rose);
         self.loss = loss;
+        Signs { bounds, rose }
     }
 }
 
 impl FullBatch for Irprop {
+    const SIGNS: Option<fn(&mut Irprop, f64) -> Signs> = Some(Irprop::signs);
     const NUMBERS: usize = 3;
+
+    fn kept(&mut self) -> Vec<&mut Vec<f32>> {
+        vec![&mut self.sizes, &mut self.gradients, &mut self.moves]
+    }
 
     fn begin(point: &[f32], offered: &Offered) -> Irprop {
         Irprop::new(point.len(), offered.steps)

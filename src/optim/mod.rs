@@ -18,6 +18,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use self::irprop::Steps;
+use crate::kernel::irprop::Signs;
 use crate::kernel::text::calls::Stepper;
 use crate::kernel::vector::{Instructions, LANES};
 use crate::packed;
@@ -64,8 +65,16 @@ pub trait MiniBatch: Sized + Serialize {
 
 /// A solver that learns from value and gradient over all rows.
 pub(crate) trait FullBatch: Sized + Serialize {
+    /// What the kernel that takes its steps on devices, which hold what is `kept` then, takes one
+    /// with at this value. None: it steps on the host, whatever the device.
+    const SIGNS: Option<fn(&mut Self, f64) -> Signs> = None;
     /// Numbers kept at most beside each parameter.
     const NUMBERS: usize;
+
+    /// What that kernel keeps of each parameter, in its order.
+    fn kept(&mut self) -> Vec<&mut Vec<f32>> {
+        Vec::new()
+    }
 
     /// The state before the first evaluation, which is to be at `point`.
     fn begin(point: &[f32], offered: &Offered) -> Self;

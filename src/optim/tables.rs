@@ -145,6 +145,16 @@ macro_rules! full_batch_solvers {
                     $($kind::$type => $state::$type(FullBatch::begin(point, offered)),)*
                 }
             }
+
+            /// Numbers that a device keeps for each parameter where a kernel takes the steps.
+            pub fn numbers_on_devices(self) -> usize {
+                match self {
+                    $($kind::$type => match <$module::$type as FullBatch>::SIGNS {
+                        Some(_) => <$module::$type as FullBatch>::NUMBERS,
+                        None => 0,
+                    },)*
+                }
+            }
         }
 
         impl $state {
@@ -153,6 +163,22 @@ macro_rules! full_batch_solvers {
                 match self {
                     _ if self.kind() != kind => Some(tables::OTHER.into()),
                     $($state::$type(solver) => FullBatch::fault(solver, numbers, offered),)*
+                }
+            }
+
+            /// As `FullBatch::SIGNS`.
+            pub fn signs(&mut self, value: f64) -> Option<Signs> {
+                match self {
+                    $($state::$type(solver) => {
+                        <$module::$type as FullBatch>::SIGNS.map(|signs| signs(solver, value))
+                    })*
+                }
+            }
+
+            /// As `FullBatch::kept`.
+            pub fn kept(&mut self) -> Vec<&mut Vec<f32>> {
+                match self {
+                    $($state::$type(solver) => FullBatch::kept(solver),)*
                 }
             }
 

@@ -72,7 +72,7 @@ enum Course<D: Device> {
     Nothing,
     Pretrain(PretrainCourse<D>),
     Experts(Box<ExpertsCourse<D>>),
-    Shared(SharedCourse),
+    Shared(SharedCourse<D>),
 }
 
 /// A run that is ready to begin, or to go on from a checkpoint.

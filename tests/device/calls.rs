@@ -27,6 +27,7 @@ use super::visits::Visitor;
 
 impl Device for Textbook {
     type Network<'a> = Network;
+    type Steps = ();
     type Wave = Wave;
     type Rows = Rows;
     type Rest<'a> = &'a dyn AtRest;
@@ -123,7 +124,7 @@ impl Device for Textbook {
     fn advance_shared(
         &mut self,
         weights: &mut [f32],
-        solver: &mut SharedState,
+        (solver, ()): (&mut SharedState, &mut ()),
         found: (f64, &[f32]),
         offered: &Offered,
     ) -> Result<()> {

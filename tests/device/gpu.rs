@@ -40,7 +40,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    fn of(text: &str, options: &str) -> std::result::Result<Watched, String> {
+    pub fn of(text: &str, options: &str) -> std::result::Result<Watched, String> {
         let device = *devices(Kinds::Any)?.first().ok_or("no OpenCL device")?;
         Ok(Watched::around(Box::new(OpenCl::of(device, text, options)?)))
     }

@@ -23,6 +23,7 @@ mod resting;
 mod rows;
 mod scores;
 mod shuttle;
+mod signs;
 mod stand_in;
 mod stops;
 mod storage;

@@ -7,6 +7,7 @@ use super::cut::{Extent, bytes_of};
 use super::network::Network;
 use super::rows::Rows;
 use super::scores::Rest;
+use super::steps::Steps;
 use super::turns::GpuTurns;
 use super::wave::{Visitor, Wave};
 use super::{Bounds, Gpu, HOST_ROWS, failure};
@@ -26,6 +27,7 @@ use crate::optim::{Offered, SharedState, Step};
 
 impl Device for Gpu {
     type Network<'a> = Network<'a>;
+    type Steps = Steps;
     type Wave = Wave;
     type Rows = Rows;
     type Rest<'a> = Rest<'a>;
@@ -45,7 +47,11 @@ impl Device for Gpu {
     }
 
     fn network<'a>(&mut self, model: &'a Annotator) -> Network<'a> {
-        Network::new(&self.queue, model, self.tile)
+        self.network_of_steps(model, &mut Steps::default())
+    }
+
+    fn network_of_steps<'a>(&mut self, model: &'a Annotator, steps: &mut Steps) -> Network<'a> {
+        Network::new(&self.queue, model, self.tile, steps)
     }
 
     fn activations(
@@ -111,11 +117,18 @@ impl Device for Gpu {
     fn advance_shared(
         &mut self,
         weights: &mut [f32],
-        solver: &mut SharedState,
+        (solver, steps): (&mut SharedState, &mut Steps),
         found: (f64, &[f32]),
         offered: &Offered,
     ) -> Result<()> {
-        self.host()?.advance_shared(weights, solver, found, offered)
+        match self.told(steps.advance(&self.queue, weights, solver, found))? {
+            true => Ok(()),
+            false => self.host()?.advance_shared(weights, (solver, &mut ()), found, offered),
+        }
+    }
+
+    fn settle_shared(&mut self, solver: &mut SharedState, steps: &Steps) -> Result<()> {
+        self.told(steps.settle(solver))
     }
 
     fn visitor(&mut self, layout: &Layout, weights: Arc<Vec<f32>>) -> Visitor {

@@ -1,7 +1,8 @@
 //! A GPU, or another device that takes the device text (kernel/text/), with the processor's bits.
 //!
 //! Class blocks, the shared layers, rows and frames on their way through them and sums of losses
-//! lie on it. The host steps the shared layers by what ranks have summed.
+//! lie on it. By what ranks have summed a kernel takes iRprop+'s steps of the shared layers, the
+//! host Adam's.
 
 pub(crate) mod best;
 mod blocks;
@@ -35,6 +36,7 @@ mod rows;
 mod scores;
 mod shuttle;
 pub(crate) mod staging;
+pub(crate) mod steps;
 mod turns;
 mod waiting;
 mod wave;
@@ -60,7 +62,7 @@ pub(crate) const VISIT_ROWS: usize = 1 << 15;
 pub(crate) const HOST_ROWS: usize = 8192;
 
 /// What the host computes beside it when a model is trained, as log lines say it.
-pub(crate) const STAYS_ON_HOST: &str = "the shared layers' solvers and searches of L-BFGS";
+pub(crate) const STAYS_ON_HOST: &str = "Adam of the shared layers and searches of L-BFGS";
 
 /// A device with the device text's kernels, and the host beside it.
 pub struct Gpu {

@@ -9,6 +9,7 @@ use super::frames::FrameLayers;
 use super::layers::{Back, Layers, Scaling, Tape};
 use super::node_sums::NodeSums;
 use super::queue::{Memory, Queue};
+use super::steps::Steps;
 use super::waiting::{QUEUED, wait_alone};
 use super::wave::{Segment, Wave};
 use crate::device::host;
@@ -43,13 +44,20 @@ pub(crate) struct SharedLayers {
 
 impl<'a> Network<'a> {
     /// Frames pass in tiles of so many of them; `tile` is None where the host is to take them.
-    pub(crate) fn new(queue: &Queue, model: &'a Annotator, tile: Option<usize>) -> Network<'a> {
+    /// Weights lie there for these steps, too.
+    pub(crate) fn new(
+        queue: &Queue,
+        model: &'a Annotator,
+        tile: Option<usize>,
+        steps: &mut Steps,
+    ) -> Network<'a> {
+        let mut new = |frames| {
+            let weights = steps.weights(queue, &model.shared)?;
+            SharedLayers::new(queue, (model, weights), frames)
+        };
         let layers = match model.layers.pooling {
-            Some(pooling) => {
-                let frames = pooling.on_device().zip(tile);
-                frames.map(|frames| SharedLayers::new(queue, model, Some(frames)))
-            }
-            None => Some(SharedLayers::new(queue, model, None)),
+            Some(pooling) => pooling.on_device().zip(tile).map(|frames| new(Some(frames))),
+            None => Some(new(None)),
         };
         Network { host: host::Network::new(model), layers }
     }
@@ -66,18 +74,17 @@ impl<'a> Network<'a> {
 }
 
 impl SharedLayers {
-    /// Those of `model`; of a model of frames with the kernels that pool them, there and back, and
-    /// how many frames pass at once.
+    /// Those of `model`, whose weights lie there; of a model of frames with the kernels that pool
+    /// them, there and back, and how many frames pass at once.
     ///
     /// # Errors
     /// The device is full or lost.
     pub(crate) fn new(
         queue: &Queue,
-        model: &Annotator,
+        (model, weights): (&Annotator, Rc<Memory>),
         frames: Option<([&'static str; 2], usize)>,
     ) -> std::result::Result<SharedLayers, String> {
         let own = &model.layers;
-        let weights = Rc::new(queue.upload(&model.shared)?);
         let scaling = Scaling::of(queue, model.shape.normalize, model.shape.standard.as_ref())?;
         let network = own.frame_network();
         let back = if network.is_empty() { Back::Nothing } else { Back::Slopes };

@@ -285,6 +285,14 @@ impl Memory {
         Ok(numbers)
     }
 
+    /// All of its numbers.
+    ///
+    /// # Errors
+    /// As of `read`.
+    pub(crate) fn read_all<T: Pod>(&self) -> Result<Vec<T>, String> {
+        self.read(0, self.bytes / size_of::<T>())
+    }
+
     /// Numbers from number `at` on.
     ///
     /// # Errors

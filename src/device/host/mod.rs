@@ -90,6 +90,7 @@ impl Host {
 
 impl Device for Host {
     type Network<'a> = Network<'a>;
+    type Steps = ();
     type Wave = Wave;
     type Rows = Rows;
     type Rest<'a> = &'a dyn AtRest;
@@ -160,7 +161,7 @@ impl Device for Host {
     fn advance_shared(
         &mut self,
         weights: &mut [f32],
-        solver: &mut SharedState,
+        (solver, ()): (&mut SharedState, &mut ()),
         found: (f64, &[f32]),
         offered: &Offered,
     ) -> Result<()> {

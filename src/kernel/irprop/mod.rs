@@ -19,6 +19,14 @@ pub struct Bounds {
     pub max: f32,
 }
 
+/// What a step is taken with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Signs {
+    pub bounds: Bounds,
+    /// Whether the loss is above the one before.
+    pub rose: bool,
+}
+
 /// Moves `weights` by the signs of their `gradient`; all vectors are equally long. `rose` says
 /// whether the loss is above the one before.
 pub fn update(weights: &mut [f32], gradient: &[f32], memory: Memory, bounds: Bounds, rose: bool) {

@@ -5,6 +5,7 @@
 #include "../functions/device.h"
 #include "../adagrad/device.h"
 #include "../adam/device.h"
+#include "../irprop/device.h"
 #include "../add/device.h"
 #include "../average/device.h"
 #include "sums.h"

@@ -1,5 +1,7 @@
 //! How kernels of the device text are called: arguments and geometry, the same for every launcher.
 
+use crate::kernel::irprop::{Bounds, Signs};
+
 /// Classes or outputs that a panel holds.
 pub(super) const LANES: usize = 16;
 /// Memory of a launcher's device.
@@ -260,6 +262,22 @@ pub fn step(
         }
     };
     each(kernel, 128, count, arguments)
+}
+
+/// A step of iRprop+ of `count` weights by their gradient, with what it keeps of each: D, g' and
+/// the last move.
+pub fn signs(
+    count: usize,
+    signs: Signs,
+    weights: Buffer,
+    gradient: Buffer,
+    kept: [Buffer; 3],
+) -> Launch {
+    let Signs { bounds: Bounds { min, max }, rose } = signs;
+    let mut arguments = vec![long(count), Argument::Float(min), Argument::Float(max)];
+    arguments.push(Argument::Int(i32::from(rose)));
+    arguments.extend([weights, gradient].into_iter().chain(kept).map(Argument::Buffer));
+    each("irprop", 128, count, arguments)
 }
 
 /// left += right, of `count` numbers from `from` on.

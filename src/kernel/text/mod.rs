@@ -18,7 +18,7 @@ pub const PTX: &str = include_str!("device.ptx");
 pub const OPENCL_OPTIONS: &str = "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt";
 
 /// Every header by the end of its path, as the others name it.
-const HEADERS: [(&str, &str); 21] = [
+const HEADERS: [(&str, &str); 22] = [
     ("common.h", include_str!("common.h")),
     ("order.h", include_str!("order.h")),
     ("turn.h", include_str!("turn.h")),
@@ -26,6 +26,7 @@ const HEADERS: [(&str, &str); 21] = [
     ("../functions/device.h", include_str!("../functions/device.h")),
     ("../adagrad/device.h", include_str!("../adagrad/device.h")),
     ("../adam/device.h", include_str!("../adam/device.h")),
+    ("../irprop/device.h", include_str!("../irprop/device.h")),
     ("../add/device.h", include_str!("../add/device.h")),
     ("../average/device.h", include_str!("../average/device.h")),
     ("../product/device_words.h", include_str!("../product/device_words.h")),

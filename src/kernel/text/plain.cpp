@@ -100,7 +100,7 @@ Call called(const char *name) {
     IS(functions) IS(product_turned) IS(product_turned_small) IS(product_turned_out)
     IS(product_straight) IS(product_gradient) IS(gradient_adagrad) IS(gradient_adam) IS(sweep)
     IS(class_losses) IS(row_losses) IS(bias_gradient) IS(adagrad) IS(adam) IS(add)
-    IS(average) IS(best)
+    IS(average) IS(best) IS(irprop)
     IS(block_losses) IS(add_losses) IS(order_rows) IS(turn) IS(turn_panels) IS(panel_squares)
     IS(scale_panels) IS(normalise_rows) IS(standardise) IS(activate) IS(activation_slopes)
     IS(column_sums) IS(gating) IS(gating_slopes) IS(residual) IS(residual_slopes)

@@ -25,16 +25,23 @@ use crate::optim::SharedState;
 pub(crate) const SHARED_GRADIENT: &str = "gradient of the shared layers";
 
 /// Where a shared step stands. The weights that it has reached are the model's.
-pub(crate) struct SharedCourse {
+pub(crate) struct SharedCourse<D: Device> {
     /// Iterations taken.
     iteration: usize,
+    /// What it keeps may be the device's.
     solver: SharedState,
+    steps: D::Steps,
 }
 
-impl SharedCourse {
+impl<D: Device> SharedCourse<D> {
     /// Before the first iteration, at these weights.
-    pub(crate) fn new(job: &SharedJob, weights: &[f32]) -> SharedCourse {
-        SharedCourse { iteration: 0, solver: job.solver.begin(weights, &job.offered()) }
+    pub(crate) fn new(job: &SharedJob, weights: &[f32]) -> SharedCourse<D> {
+        SharedCourse::at(0, job.solver.begin(weights, &job.offered()))
+    }
+
+    /// After so many iterations.
+    fn at(iteration: usize, solver: SharedState) -> SharedCourse<D> {
+        SharedCourse { iteration, solver, steps: D::Steps::default() }
     }
 }
 
@@ -46,18 +53,26 @@ impl SharedCourse {
 pub(crate) fn run<D: Device>(
     state: &mut State<D>,
     model: &mut Annotator,
-    course: &mut SharedCourse,
+    course: &mut SharedCourse<D>,
 ) -> Result<()> {
-    let rows = state.setting.data.train.clone();
-    while course.iteration < state.setting.job.shared.iterations {
+    let (rows, iterations) =
+        (state.setting.data.train.clone(), state.setting.job.shared.iterations);
+    while course.iteration < iterations {
         let round = state.standing.round;
-        let pass = Pass { state, rows: &rows, annotator: model };
+        let pass = Pass { state, rows: &rows, annotator: model, steps: &mut course.steps };
         let place = format!("shared step, round {round}, iteration {}", course.iteration + 1);
         let (loss, gradient) = pass.evaluate(&place)?;
         let (found, offered) = ((loss, &gradient[..]), state.setting.job.shared.offered());
-        let (device, solver) = (&mut state.device, &mut course.solver);
-        let stepped = device.advance_shared(&mut model.shared, solver, found, &offered);
+        let device = &mut state.device;
+        let SharedCourse { solver, steps, .. } = course;
+        let mut stepped =
+            device.advance_shared(&mut model.shared, (solver, steps), found, &offered);
         course.iteration += 1;
+        if course.iteration == iterations {
+            // Others want the device's memory.
+            let steps = std::mem::take(&mut course.steps);
+            stepped = stepped.and_then(|()| device.settle_shared(&mut course.solver, &steps));
+        }
         let iteration = course.iteration;
         let event =
             json!({ "step": "shared", "round": round, "iteration": iteration, "loss": loss });
@@ -68,10 +83,11 @@ pub(crate) fn run<D: Device>(
 }
 
 /// A full-batch pass over this rank's rows.
-struct Pass<'a, 'b, D> {
+struct Pass<'a, 'b, D: Device> {
     state: &'a mut State<'b, D>,
     rows: &'a HomeRows,
     annotator: &'a Annotator,
+    steps: &'a mut D::Steps,
 }
 
 impl<D: Device> Pass<'_, '_, D> {
@@ -81,14 +97,14 @@ impl<D: Device> Pass<'_, '_, D> {
     /// What reading rows and the device gives; exit 75 when told to stop; exit 7 where the loss is
     /// no number; common to all ranks.
     fn evaluate(self, place: &str) -> Result<(f64, Vec<f32>)> {
-        let Pass { state, rows, annotator } = self;
+        let Pass { state, rows, annotator, steps } = self;
         let (comm, device, runs) = (state.setting.comm, &mut state.device, rows.block_runs());
         let longest = runs.iter().map(Range::len).max().expect("a run for each rank");
         let length = annotator.layers.parameters();
         let mut gradient = OrderedSum::new(comm, SHARED_GRADIENT, runs.clone(), length);
         let mut loss = OrderedSum::new(comm, "loss", runs, 1);
         let mut ahead = rows.read_ahead(4 * device.at_once());
-        let (network, mut odd) = (device.network(annotator), None);
+        let (network, mut odd) = (device.network_of_steps(annotator, steps), None);
         // All ranks take as many waves as the one that has most blocks.
         let Plan { wave, ahead: blocks_ahead, .. } = state.setting.plan;
         for from in (0..longest).step_by(wave) {

@@ -22,13 +22,17 @@ struct SharedRecord<S> {
     solver: S,
 }
 
-impl<D: Device> Resumable<D> for SharedCourse {
+impl<D: Device> Resumable<D> for SharedCourse<D> {
     fn put_common(&self, to: &mut dyn Write) -> io::Result<()> {
         put(to, &SharedRecord { iteration: self.iteration, solver: &self.solver })
     }
+
+    fn collect(&mut self, device: &mut D) -> Result<()> {
+        device.settle_shared(&mut self.solver, &self.steps)
+    }
 }
 
-impl SharedCourse {
+impl<D: Device> SharedCourse<D> {
     /// What a checkpoint holds.
     ///
     /// # Errors
@@ -37,7 +41,7 @@ impl SharedCourse {
         job: &SharedJob,
         parameters: usize,
         loaded: &mut Loaded,
-    ) -> Result<SharedCourse> {
+    ) -> Result<SharedCourse<D>> {
         let SharedRecord { iteration, solver } = match loaded.version {
             1 => {
                 let (iteration, solver): (usize, SharedState) = loaded.common.take()?;
@@ -50,7 +54,7 @@ impl SharedCourse {
             false => solver.fault(job.solver, parameters, &job.offered()),
         };
         match fault {
-            None => Ok(SharedCourse { iteration, solver }),
+            None => Ok(SharedCourse::at(iteration, solver)),
             Some(what) => Err(loaded.common.refused(format!("shared step: {what}"))),
         }
     }

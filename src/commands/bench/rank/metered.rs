@@ -49,6 +49,7 @@ impl Metered<'_> {
 
 impl Device for Metered<'_> {
     type Network<'a> = <Host as Device>::Network<'a>;
+    type Steps = ();
     type Wave = <Host as Device>::Wave;
     type Rows = <Host as Device>::Rows;
     type Rest<'a> = <Host as Device>::Rest<'a>;
@@ -137,7 +138,7 @@ impl Device for Metered<'_> {
     fn advance_shared(
         &mut self,
         weights: &mut [f32],
-        solver: &mut SharedState,
+        solver: (&mut SharedState, &mut ()),
         found: (f64, &[f32]),
         offered: &Offered,
     ) -> Result<()> {
