@@ -141,6 +141,7 @@ fn variables_that_say_nothing_are_refused() {
         ("REELSCALE_WATCH_PORTS", "1-99999", "first-last, such as 40000-40100"),
         ("REELSCALE_MPI_INIT_SECONDS", "5m", "whole seconds"),
         ("REELSCALE_KEEP_SECONDS", "-1", "whole seconds"),
+        ("REELSCALE_DEVICE_SECONDS", "soon", "whole seconds"),
         ("REELSCALE_PROGRESS_THREAD", "no", "0 or 1"),
         ("REELSCALE_MANY_RANKS", "many", "a number of ranks"),
     ] {
