@@ -65,6 +65,33 @@ fn a_job_names_its_device_and_a_rank_may_have_another() {
     assert!(devices.contains("on 1 of 3 ranks") && devices.contains("on 2 of 3"), "{devices}");
 }
 
+/// PoCL's buffers have a quarter of its memory at most: a run plans with that.
+#[test]
+fn a_run_keeps_to_the_largest_buffer() {
+    if missing() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let expected = job(folder);
+    let train = |gib: &str| {
+        let output = folder.join(gib);
+        let command =
+            reelscale("train").path(&folder.join("job.toml")).arg("--output").path(&output);
+        let command = command.arg("--set").arg("run.device=\"opencl\"");
+        let told = command.env("POCL_MEMORY_LIMIT", gib).output();
+        assert!(told.status.success(), "{told:?}");
+        assert_eq!(json(&output.join("run.json"), "result_hash"), expected.as_str());
+        String::from_utf8(told.stderr).unwrap()
+    };
+    for (gib, used, all) in [("1", "256.00 MiB", "1.00 GiB"), ("2", "512.00 MiB", "2.00 GiB")] {
+        let told = train(gib);
+        assert!(told.contains(&format!("device memory: {used} of {all} are used")), "{told}");
+        let planned = told.lines().find(|line| line.contains("device memory planned")).unwrap();
+        assert!(planned.contains(&format!("of {used}")), "{planned}");
+    }
+}
+
 /// Nothing else is taken in silence.
 #[test]
 fn a_device_that_is_missing_ends_the_run() {

@@ -10,6 +10,7 @@ use super::launcher::Launcher;
 use super::look::{Found, Way};
 use super::opencl::{Kinds, OpenCl, devices};
 use super::queue::Queue;
+use crate::human;
 use crate::kernel::text::{OPENCL_OPTIONS, PTX, whole};
 
 /// Ways to GPUs, as `run.device` names them, in the order in which `auto` goes them, and what
@@ -165,7 +166,8 @@ impl Opened {
     }
 
     /// The device with at most `limit` bytes of its memory; 0: this rank's share of what is free,
-    /// once all `sharing` ranks that have it have opened it.
+    /// once all `sharing` ranks that have it have opened it. No more than one buffer may have there
+    /// (CL_DEVICE_MAX_MEM_ALLOC_SIZE): what is planned within that, none exceeds.
     ///
     /// # Errors
     /// The device is lost.
@@ -174,7 +176,14 @@ impl Opened {
             0 => self.launcher.free_bytes()? / sharing,
             limit => limit,
         };
-        Ok(Queue::new(self.launcher, limit))
+        let largest = self.launcher.largest()?;
+        if largest < limit {
+            let [largest, limit] = [largest, limit].map(|bytes| human::bytes(bytes as u64));
+            log::info!(
+                "device memory: {largest} of {limit} are used, as a buffer may have no more"
+            );
+        }
+        Ok(Queue::new(self.launcher, limit.min(largest)))
     }
 }
 
