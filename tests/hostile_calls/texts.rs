@@ -1,5 +1,6 @@
 //! Calls of what packs the arguments of kernels for devices, and of what looks through their text.
 
+use reelscale::internals::kernel::irprop::{Bounds, Signs};
 use reelscale::internals::kernel::text::calls::{
     Argument, Buffer, Form, Launch, Moments, Panels, Rates, Rows, Size, Start,
 };
@@ -115,6 +116,12 @@ fn elements(draws: &mut Draws, calls: &mut Calls, launches: &mut Vec<Launch>) {
     });
     calls.make("kernel::text::calls::functions", || {
         launches.push(packing::functions(count, weights, mean));
+    });
+    let bounds = Bounds { min: draws.number(), max: draws.number() };
+    let signs = Signs { bounds, rose: draws.below(2) == 1 };
+    let kept = [(); 3].map(|()| buffer(draws));
+    calls.make("kernel::text::calls::signs", || {
+        launches.push(packing::signs(count, signs, weights, gradient, kept));
     });
 }
 
