@@ -220,6 +220,15 @@ pub(super) fn least_largest(costs: &[usize], shares: &[usize]) -> Vec<usize> {
 mod tests {
     use super::*;
 
+    /// Numbers below what is asked for, the same each time.
+    pub(super) fn draws() -> impl FnMut(u64) -> u64 {
+        let mut state = 1u64;
+        move |below| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % below
+        }
+    }
+
     /// The largest cost for its share of the best of all cuts, each tried, times 2520.
     fn best(costs: &[usize], shares: &[usize]) -> Option<usize> {
         let Some((share, rest)) = shares.split_first() else {
@@ -235,11 +244,7 @@ mod tests {
 
     #[test]
     fn columns_are_cut_so_that_the_largest_is_least() {
-        let mut state = 1u64;
-        let mut draw = |below: u64| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 33) % below
-        };
+        let mut draw = draws();
         for _ in 0..400 {
             let blocks = 1 + draw(8) as usize;
             // Costs of whole thousands, so that what whole bounds lose isn't seen.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::common::{json, needs_mpi, reelscale, shards};
+use super::common::{TestCommand, json, needs_mpi, reelscale, shards};
 use super::gpu::missing;
 
 /// A job of one round on shards, and what it is to come to: the model's hash on the host.
@@ -20,14 +20,27 @@ fn job(folder: &Path) -> String {
     train(folder, "host", "host", 1)
 }
 
+/// What trains into the folder `run`, on a device if one is named.
+fn training(folder: &Path, device: Option<&str>, run: &str) -> TestCommand {
+    let command = reelscale("train").path(&folder.join("job.toml"));
+    let command = command.arg("--output").path(&folder.join(run));
+    match device {
+        Some(device) => command.arg("--set").arg(format!("run.device={device:?}")),
+        None => command,
+    }
+}
+
+/// The hash of what came of it.
+fn hash(folder: &Path, run: &str) -> String {
+    json(&folder.join(run).join("run.json"), "result_hash").as_str().unwrap().to_string()
+}
+
 /// Trains on so many ranks; gives the result's hash.
 fn train(folder: &Path, device: &str, run: &str, ranks: usize) -> String {
-    let output = folder.join(run);
-    let command = reelscale("train").path(&folder.join("job.toml")).arg("--output").path(&output);
-    let command = command.arg("--set").arg(format!("run.device={device:?}"));
+    let command = training(folder, Some(device), run);
     let command = if ranks > 1 { command.ranks(ranks) } else { command };
     command.stdout();
-    json(&output.join("run.json"), "result_hash").as_str().unwrap().to_string()
+    hash(folder, run)
 }
 
 #[test]
@@ -54,13 +67,10 @@ fn a_job_names_its_device_and_a_rank_may_have_another() {
     );
     fs::write(&script, text).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let output = folder.join("mixed");
-    let command = reelscale("train").path(&folder.join("job.toml")).arg("--output").path(&output);
-    let command = command.arg("--set").arg("run.device=\"host\"").program(script).ranks(3);
-    let told = command.output();
+    let told = training(folder, Some("host"), "mixed").program(script).ranks(3).output();
     assert!(told.status.success(), "{told:?}");
-    assert_eq!(json(&output.join("run.json"), "result_hash"), expected.as_str());
-    let versions = json(&output.join("run.json"), "versions");
+    assert_eq!(hash(folder, "mixed"), expected);
+    let versions = json(&folder.join("mixed/run.json"), "versions");
     let devices = versions["device"].as_str().unwrap();
     assert!(devices.contains("on 1 of 3 ranks") && devices.contains("on 2 of 3"), "{devices}");
 }
@@ -75,13 +85,10 @@ fn a_run_keeps_to_the_largest_buffer() {
     let folder = folder.path();
     let expected = job(folder);
     let train = |gib: &str| {
-        let output = folder.join(gib);
-        let command =
-            reelscale("train").path(&folder.join("job.toml")).arg("--output").path(&output);
-        let command = command.arg("--set").arg("run.device=\"opencl\"");
-        let told = command.env("POCL_MEMORY_LIMIT", gib).output();
+        let command = training(folder, Some("opencl"), gib).env("POCL_MEMORY_LIMIT", gib);
+        let told = command.output();
         assert!(told.status.success(), "{told:?}");
-        assert_eq!(json(&output.join("run.json"), "result_hash"), expected.as_str());
+        assert_eq!(hash(folder, gib), expected);
         String::from_utf8(told.stderr).unwrap()
     };
     for (gib, used, all) in [("1", "256.00 MiB", "1.00 GiB"), ("2", "512.00 MiB", "2.00 GiB")] {
@@ -97,17 +104,14 @@ fn a_run_keeps_to_the_largest_buffer() {
 fn a_device_that_is_missing_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
     job(folder.path());
-    let to = folder.path().join("run");
-    let command =
-        reelscale("train").path(&folder.path().join("job.toml")).arg("--output").path(&to);
-    let refused = command.clone().arg("--set").arg("run.device=\"opencl\"");
-    let refused = refused.env("OCL_ICD_VENDORS", "/nowhere").fails_with(3);
+    let on = |device| training(folder.path(), device, "run");
+    let refused = on(Some("opencl")).env("OCL_ICD_VENDORS", "/nowhere").fails_with(3);
     assert!(refused.contains("run.device") && refused.contains("opencl"), "{refused}");
-    let refused = command.clone().env("REELSCALE_DEVICE", "abacus").fails_with(3);
+    let refused = on(None).env("REELSCALE_DEVICE", "abacus").fails_with(3);
     assert!(refused.contains("expected one of auto, host, opencl, cuda"), "{refused}");
-    let refused = command.arg("--set").arg("run.device=\"abacus\"").fails_with(2);
+    let refused = on(Some("abacus")).fails_with(2);
     assert!(refused.contains("expected one of auto, host, opencl, cuda"), "{refused}");
-    assert!(!to.exists());
+    assert!(!folder.path().join("run").exists());
 }
 
 /// The model of a run, scored on the device and on the processor, gives the same files.

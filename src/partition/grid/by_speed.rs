@@ -129,6 +129,7 @@ fn apportioned(slices: usize, speeds: &[f64]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::draws;
     use super::*;
 
     const SPEEDS: [usize; 4] = [62, 62, 250, 1000];
@@ -169,11 +170,7 @@ mod tests {
     /// With one column no other slices are better: all are tried.
     #[test]
     fn slices_of_one_column_are_the_best_there_are() {
-        let mut state = 1u64;
-        let mut draw = |below: u64| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 33) % below
-        };
+        let mut draw = draws();
         for _ in 0..200 {
             let rows = 2 + draw(2) as usize;
             let slices = rows + draw(12) as usize;

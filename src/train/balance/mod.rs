@@ -213,18 +213,14 @@ impl<D: Device> State<'_, D> {
         let [least, most] = [least, most].map(|rate| human::count(*rate.expect("a rank") as f64));
         let all: usize = shares.iter().sum();
         let percent = |share: &usize| format!("{:.1}", *share as f64 * 100.0 / all as f64);
-        let mut ranks: Vec<String> = shares.iter().take(16).map(percent).collect();
-        ranks.extend((shares.len() > 16).then(|| "...".into()));
-        let ranks = ranks.join(" ");
+        let ranks = first_of(&shares, percent);
         let grid = &self.setting.grid;
         let slices: Vec<usize> = grid.slices_of_rows().collect();
         let on = match grid.rows() {
             1 => String::new(),
             rows => {
-                let list: Vec<String> = slices.iter().take(16).map(usize::to_string).collect();
-                let more = if rows > 16 { " ..." } else { "" };
-                let list = list.join(" ");
-                format!(" on a grid of {rows} x {}, slices {list}{more}", grid.columns())
+                let list = first_of(&slices, usize::to_string);
+                format!(" on a grid of {rows} x {}, slices {list}", grid.columns())
             }
         };
         let why = match pays {
@@ -238,6 +234,13 @@ impl<D: Device> State<'_, D> {
             "grid": [grid.rows(), grid.columns()], "slices": slices,
         }));
     }
+}
+
+/// The first sixteen of them, for people.
+fn first_of(numbers: &[usize], tell: impl Fn(&usize) -> String) -> String {
+    let mut told: Vec<String> = numbers.iter().take(16).map(tell).collect();
+    told.extend((numbers.len() > 16).then(|| "...".into()));
+    told.join(" ")
 }
 
 #[cfg(test)]
