@@ -35,7 +35,7 @@ demo: build
 
 test: PACKAGES += $(TEST_PACKAGES)
 test: check test-threads check-macos gpu-check
-	cargo test
+	tests/all.sh
 
 # In a minute once built: units, bits, gradients, definitions, what input may be.
 test-fast: install-deps
@@ -43,10 +43,12 @@ test-fast: install-deps
 	  --test job_file --test metrics --test comm --test csv --test records \
 	  --test corpora --test facade --test shards --test odd_shards --test seal --test models --test standard
 
-# Without MPI, where ranks are threads: what of the tests is fast.
+# Without MPI, where ranks are threads, and not optimised, on which no bit may depend: what of the
+# tests is fast so.
+NO_MPI = --no-default-features --config profile.dev.package.reelscale.opt-level=0
 test-threads: install-deps
-	cargo test --no-default-features \
-	  --test pinned --test gradients --test metrics --test comm --test threads
+	cargo test $(NO_MPI) --test gradients --test metrics --test comm --test threads
+	cargo test $(NO_MPI) --test pinned jobs_on_frames
 
 # Whether it compiles for laptops with macOS; headers are this machine's.
 check-macos: install-deps

@@ -82,13 +82,15 @@ sanitized() {
   export ASAN_OPTIONS=exitcode=99:detect_leaks=0 UBSAN_OPTIONS=exitcode=99
   build sanitized ../src/kernel $options
   mkdir "$folder/driver"
+  # Most cases in one order: which thread comes first changes no place that is read or written.
   for order in forward reverse 7; do
     compare 0 "ASan and UBSan, threads' order $order" env "LD_PRELOAD=$asan" \
-      "$program" plain --library "$folder/sanitized.so" --cases 6 --order $order
+      "$program" plain --library "$folder/sanitized.so" --order $order \
+      --cases $([ $order = forward ] && echo 6 || echo 2)
   done
   driver/build.sh "$folder/driver" ../src/kernel $options
   compare 0 "CUDA's stand-in under ASan and UBSan" env "LD_PRELOAD=$asan" \
-    "LD_LIBRARY_PATH=$folder/driver" STAND_IN_ORDER=7 "$program" cuda --cases 6
+    "LD_LIBRARY_PATH=$folder/driver" STAND_IN_ORDER=7 "$program" cuda --cases 3
   planted bound 'if (k < width) held' 'held'
   build bound "$folder/bound" $options
   run 99 "control: a bound left out" env "LD_PRELOAD=$asan" \

@@ -68,11 +68,16 @@ impl Drop for Awaiting {
 
 /// What this process is at, as far as it has said.
 pub(crate) fn phase() -> String {
-    // Asked for in the middle of anything, where memory runs out too: nobody is waited for.
-    match PHASE.try_lock() {
-        Ok(phase) if !phase.is_empty() => phase.clone(),
-        _ => "unnamed phase".into(),
+    // Asked for in the middle of anything, where memory runs out too, so that this very thread may
+    // hold it; another one that does lets it go at once.
+    for _ in 0..100 {
+        match PHASE.try_lock() {
+            Ok(phase) if !phase.is_empty() => return phase.clone(),
+            Ok(_) => break,
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
     }
+    "unnamed phase".into()
 }
 
 /// Says what this process is at.

@@ -53,7 +53,7 @@ fn processors() -> Vec<(String, &'static str)> {
 fn other_processors_give_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let (job, data) = (folder.path().join("job.toml"), folder.path().join("data"));
-    reelscale("synthesize --rows 1000 --classes 150 --features 50 --output").path(&data).stdout();
+    reelscale("synthesize --rows 400 --classes 150 --features 50 --output").path(&data).stdout();
     std::fs::write(&job, JOB.replace("TRAIN", &format!("{}/*.h5", data.display()))).unwrap();
     let here = folder.path().join("here");
     reelscale("train").path(&job).arg("--output").path(&here).stdout();
