@@ -43,4 +43,6 @@ named 2 $WAITING || failed=1
 named 2 $COMPUTING || failed=1
 grep -vE "/(${both// /|})-[0-9a-f]+$" <<<"$programs" |
   xargs -P 1 -I PROGRAM bash -c 'one PROGRAM' || failed=1
+# The example of the documentation is a program of no name.
+cargo test --doc || failed=1
 exit $failed
