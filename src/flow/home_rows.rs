@@ -42,7 +42,7 @@ pub struct HomeRows {
 /// Features and labels of the rows of one block, read ahead.
 pub(crate) type ReadRows = Result<(Features, Labels)>;
 /// The same of one piece of rows after the other.
-pub(crate) type RowsAhead = Ahead<(Features, Labels), Error>;
+pub(crate) type RowsAhead = Ahead<'static, (Features, Labels), Error>;
 
 impl HomeRows {
     /// Number of rows of all ranks.

@@ -63,7 +63,7 @@ pub(crate) struct Annotated {
 pub(crate) struct PartsAhead {
     /// Dropped first: its end is what the thread waits for.
     wanted: Sender<usize>,
-    pieces: Ahead<Piece, Error>,
+    pieces: Ahead<'static, Piece, Error>,
     /// How many of them are still to come, of the parts that are wanted so far.
     left: usize,
     parts: Vec<Part>,

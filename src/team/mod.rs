@@ -1,17 +1,16 @@
 //! The threads of one rank: items are worked off by whoever is free, each into a place of its own,
 //! so that no result depends on who did what or when.
 
-use std::panic::resume_unwind;
 use std::slice;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use crate::progress::{Awaiting, tick, work_ahead};
+use crate::progress::tick;
 
+mod ahead;
 pub(crate) mod replay;
+
+pub(crate) use ahead::Ahead;
 
 /// Numbers that a thread copies at once, at least: to begin takes as long as some thousands.
 const PIECE: usize = 1 << 13;
@@ -208,90 +207,6 @@ impl Drop for CountsOff<'_> {
     }
 }
 
-/// Items made ahead of their use by a thread of their own, in their order, up to the first error.
-pub(crate) struct Ahead<T, E> {
-    items: Option<Receiver<Result<T, E>>>,
-    maker: Option<JoinHandle<()>>,
-    wait_seconds: f64,
-}
-
-impl<T: Send + 'static, E: Send + 'static> Ahead<T, E> {
-    /// Items as `make` gives them until it gives none or an error, at most `depth` of them waiting.
-    /// After an error `make` isn't asked again: what it reads from is in the middle of something.
-    pub(crate) fn new(
-        depth: usize,
-        mut make: impl FnMut() -> Option<Result<T, E>> + Send + 'static,
-    ) -> Ahead<T, E> {
-        let (sender, items) = sync_channel(depth);
-        let maker = std::thread::spawn(move || {
-            work_ahead();
-            while let Some(item) = make() {
-                let last = item.is_err();
-                // A closed channel: nobody wants more.
-                if sender.send(item).is_err() || last {
-                    return;
-                }
-            }
-        });
-        Ahead { items: Some(items), maker: Some(maker), wait_seconds: 0.0 }
-    }
-
-    /// Seconds that `next` and `within` have waited so far.
-    pub(crate) fn wait_seconds(&self) -> f64 {
-        self.wait_seconds
-    }
-
-    /// The next item, if there is one before so much time has passed: for who has to look after
-    /// something else meanwhile, and knows that there will be one. What the thread does counts only
-    /// while the caller holds an `Awaiting`.
-    pub(crate) fn within(&mut self, time: Duration) -> Option<Result<T, E>> {
-        let started = Instant::now();
-        let items = self.items.as_ref().expect("there until it is dropped");
-        let item = items.recv_timeout(time);
-        self.wait_seconds += started.elapsed().as_secs_f64();
-        match item {
-            // The thread has panicked.
-            Err(RecvTimeoutError::Disconnected) => self.next(),
-            item => item.ok(),
-        }
-    }
-}
-
-impl<T, E> Iterator for Ahead<T, E> {
-    type Item = Result<T, E>;
-
-    /// Panics of the thread are passed on.
-    fn next(&mut self) -> Option<Result<T, E>> {
-        let started = Instant::now();
-        let items = self.items.as_ref().expect("there until it is dropped");
-        let item = match items.try_recv() {
-            Err(TryRecvError::Empty) => {
-                let _awaiting = Awaiting::begin();
-                items.recv().ok()
-            }
-            item => item.ok(),
-        };
-        self.wait_seconds += started.elapsed().as_secs_f64();
-        if item.is_none()
-            && let Some(maker) = self.maker.take()
-            && let Err(panic) = maker.join()
-        {
-            resume_unwind(panic);
-        }
-        item
-    }
-}
-
-impl<T, E> Drop for Ahead<T, E> {
-    fn drop(&mut self) {
-        self.items.take();
-        if let Some(maker) = self.maker.take() {
-            // Where the thread panicked, the panic hook has already printed why.
-            let _ = maker.join();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,35 +223,6 @@ mod tests {
                 assert!(to == from, "{threads} threads, cut at {cut}");
             }
         }
-    }
-
-    #[test]
-    fn items_made_ahead_come_in_order_and_may_be_left() {
-        let mut numbers = (0..100).map(Ok::<usize, ()>);
-        let all: Result<Vec<usize>, ()> = Ahead::new(3, move || numbers.next()).collect();
-        assert!(all.unwrap().into_iter().eq(0..100));
-        let mut endless = (0..).map(Ok::<usize, ()>);
-        assert_eq!(Ahead::new(2, move || endless.next()).nth(4), Some(Ok(4)));
-    }
-
-    #[test]
-    fn nothing_is_made_after_an_error() {
-        let mut asked = 0;
-        let mut items = Ahead::new(3, move || {
-            asked += 1;
-            assert!(asked <= 2, "asked again");
-            Some(if asked == 2 { Err("damaged") } else { Ok(asked) })
-        });
-        assert_eq!(
-            [items.next(), items.next(), items.next()],
-            [Some(Ok(1)), Some(Err("damaged")), None]
-        );
-    }
-
-    #[test]
-    #[should_panic(expected = "made to fail")]
-    fn a_panic_of_the_thread_that_makes_items_is_passed_on() {
-        Ahead::<usize, ()>::new(0, || panic!("made to fail")).next();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The shared layers of a model on the device. Where frames are pooled in a way that has no kernels
 //! the host takes all rows through them.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -13,7 +14,7 @@ use super::steps::Steps;
 use super::waiting::{QUEUED, wait_alone};
 use super::wave::{Segment, Wave};
 use crate::device::host;
-use crate::device::{FrameReader, FramesAgain, Leaves, Piece};
+use crate::device::{FramesAgain, Leaves, Piece};
 use crate::error::Result;
 use crate::kernel::text::calls::Start;
 use crate::kernel::text::layers::Place;
@@ -21,6 +22,7 @@ use crate::labels::Labels;
 use crate::model::annotator::Annotator;
 use crate::model::features::Features;
 use crate::model::{Matrix, stride_of};
+use crate::team::Ahead;
 
 /// The model's weights.
 pub struct Network<'a> {
@@ -183,14 +185,33 @@ impl SharedLayers {
     }
 
     /// Gives the sums of the gradients over the segments' row blocks that are left along the tree.
+    /// A piece of frames is read while the one before is worked on.
     pub(super) fn leaves(
         &self,
         segments: Vec<Segment>,
         frames: &dyn FramesAgain,
         leaves: &mut dyn Leaves,
     ) -> Result<()> {
+        if self.learning_frames().is_none() {
+            return self.gradients(segments, &mut std::iter::empty(), leaves);
+        }
+        let counts = segments.iter().flat_map(|segment| &taken(segment).1).copied().enumerate();
+        let pieces: Vec<_> =
+            counts.flat_map(|(index, count)| (0..count).map(move |piece| (index, piece))).collect();
+        let (mut pieces, mut read) = (pieces.into_iter(), frames.reader());
+        std::thread::scope(|scope| {
+            let next = move || pieces.next().map(|(index, piece)| read(index, piece));
+            self.gradients(segments, &mut Ahead::of_scope(scope, 0, next), leaves)
+        })
+    }
+
+    fn gradients(
+        &self,
+        segments: Vec<Segment>,
+        frames: &mut FramesInOrder,
+        leaves: &mut dyn Leaves,
+    ) -> Result<()> {
         let failed = failure(&self.queue);
-        let (mut reader, mut index) = (frames.reader(), 0);
         let (first, count) = (leaves.next(), segments.iter().map(Segment::row_blocks).sum());
         let mut vectors = Vec::new();
         let mut sums = NodeSums::new(&self.queue, (first, count), self.parameters, &mut vectors);
@@ -199,7 +220,7 @@ impl SharedLayers {
         for segment in segments {
             let most = segment.losses.blocks().map(|rows| rows.len()).max().unwrap_or(0);
             let room = self.video.room(most).map_err(&failed)?;
-            let (tape, pieces) = segment.tape.as_ref().expect("rows that the device took here");
+            let (tape, pieces) = taken(&segment);
             for (rows, pieces) in segment.losses.blocks().zip(pieces) {
                 leaves.wanted()?;
                 let gradient = sums.room().map_err(&failed)?;
@@ -207,7 +228,7 @@ impl SharedLayers {
                 let dv = Place { buffer: segment.slopes.buffer(), from };
                 let to = (gradient, Start::Zero);
                 let dx = self.video.backward(tape, &rows, dv, &room, to).map_err(&failed)?;
-                let begun = self.frame_gradient((index, *pieces), dx, gradient, &mut reader)?;
+                let begun = self.frame_gradient(*pieces, dx, gradient, frames)?;
                 let unwritten = match begun {
                     Start::Zero => self.frame_parameters * size_of::<f32>(),
                     _ => 0,
@@ -218,28 +239,31 @@ impl SharedLayers {
                     .and_then(|()| self.queue.mark())
                     .and_then(|()| wait_alone(&self.queue, QUEUED, &mut || Ok(false)))
                     .map_err(&failed)?;
-                index += 1;
             }
         }
         sums.give(leaves, &failed)
     }
 
-    /// The gradient of the frame network over the pieces of a row block, given dL/d of what they
-    /// were pooled to. Nothing is written, and sums begin with zero after it, where there is no
-    /// frame.
+    /// What takes frames to a video's vector, where it has parameters to learn.
+    fn learning_frames(&self) -> Option<&RefCell<FrameLayers>> {
+        self.frames.as_ref().filter(|_| self.frame_parameters > 0)
+    }
+
+    /// The gradient of the frame network over the next `pieces` of `frames`, those of a row block,
+    /// given dL/d of what they were pooled to. Nothing is written, and sums begin with zero after
+    /// it, where there is no frame.
     fn frame_gradient(
         &self,
-        (index, pieces): (usize, usize),
+        pieces: usize,
         mut slopes: Place,
         gradient: &Memory,
-        reader: &mut FrameReader,
+        frames: &mut FramesInOrder,
     ) -> Result<Start> {
         let mut start = Start::Zero;
-        let network = self.frames.as_ref().filter(|_| self.frame_parameters > 0);
-        let Some(network) = network else { return Ok(start) };
+        let Some(network) = self.learning_frames() else { return Ok(start) };
         let failed = failure(&self.queue);
-        for piece in 0..pieces {
-            let features = reader(index, piece)?;
+        for _ in 0..pieces {
+            let features = frames.next().expect("every piece of the wave")?;
             if let Features::Frames(frames) = &*features {
                 let mut network = network.borrow_mut();
                 start = network.backward(frames, slopes, gradient, start).map_err(&failed)?;
@@ -248,6 +272,14 @@ impl SharedLayers {
         }
         Ok(start)
     }
+}
+
+/// The pieces of a wave once more, row block after row block.
+type FramesInOrder<'a> = dyn Iterator<Item = Result<Cow<'a, Features>>> + 'a;
+
+/// The tape of a segment and how many pieces each of its row blocks has.
+fn taken(segment: &Segment) -> &(Tape, Vec<usize>) {
+    segment.tape.as_ref().expect("rows that the device took here")
 }
 
 /// Rows on their way to the device.

@@ -79,7 +79,7 @@ pub struct Travel<'a> {
 enum Mine<'a> {
     Memory(&'a OwnRows),
     /// Read from the scratch file while the window before is worked on.
-    Scratch(Ahead<Vec<f32>, Error>),
+    Scratch(Ahead<'static, Vec<f32>, Error>),
 }
 
 /// A window that is on its way.

@@ -52,7 +52,7 @@ fn share(rows: usize, step: usize, steps: usize) -> usize {
 /// Mini-batches of an epoch, read ahead.
 pub(crate) struct Batches<'a> {
     rows: &'a HomeRows,
-    ahead: Ahead<Batch, Error>,
+    ahead: Ahead<'static, Batch, Error>,
 }
 
 impl RowGroups<'_> {
