@@ -76,28 +76,33 @@ plain() {
 }
 
 # Sanitizers end a process with 99, which no comparison does.
+sanitizing="-O2 -fsanitize=address,undefined -fno-sanitize-recover=all"
+export ASAN_OPTIONS=exitcode=99:detect_leaks=0 UBSAN_OPTIONS=exitcode=99
+asan=$(g++ -print-file-name=libasan.so)
+
 sanitized() {
-  local order asan options="-O2 -fsanitize=address,undefined -fno-sanitize-recover=all"
-  asan=$(g++ -print-file-name=libasan.so)
-  export ASAN_OPTIONS=exitcode=99:detect_leaks=0 UBSAN_OPTIONS=exitcode=99
-  build sanitized ../src/kernel $options
-  mkdir "$folder/driver"
+  local order
+  build sanitized ../src/kernel $sanitizing
   # Most cases in one order: which thread comes first changes no place that is read or written.
   for order in forward reverse 7; do
     compare 0 "ASan and UBSan, threads' order $order" env "LD_PRELOAD=$asan" \
       "$program" plain --library "$folder/sanitized.so" --order $order \
       --cases $([ $order = forward ] && echo 6 || echo 2)
   done
-  driver/build.sh "$folder/driver" ../src/kernel $options
+}
+
+found_by_sanitizers() {
+  mkdir "$folder/driver"
+  driver/build.sh "$folder/driver" ../src/kernel $sanitizing
   compare 0 "CUDA's stand-in under ASan and UBSan" env "LD_PRELOAD=$asan" \
     "LD_LIBRARY_PATH=$folder/driver" STAND_IN_ORDER=7 "$program" cuda --cases 3
   planted bound 'if (k < width) held' 'held'
-  build bound "$folder/bound" $options
+  build bound "$folder/bound" $sanitizing
   run 99 "control: a bound left out" env "LD_PRELOAD=$asan" \
     "$program" plain --library "$folder/bound.so" --cases 2
   planted overflow 'const int x = THREAD % 32' \
     'int far = THREAD; far += 2147483647; far -= 2147483647; const int x = far % 32'
-  build overflow "$folder/overflow" $options
+  build overflow "$folder/overflow" $sanitizing
   run 99 "control: an overflow" env "LD_PRELOAD=$asan" \
     "$program" plain --library "$folder/overflow.so" --cases 2
 }
@@ -146,7 +151,7 @@ ptx() {
 }
 
 # Each beside the others, telling by its exit status whether something has failed.
-parts=(plain sanitized opencl ptx)
+parts=(plain sanitized found_by_sanitizers opencl ptx)
 pids=()
 for part in "${parts[@]}"; do
   (found=$folder/found-$part; $part; exit $failed) >"$folder/told-$part" 2>&1 &

@@ -100,6 +100,8 @@ pub fn train(
     Run::begin(setting, host, report, checkpoints)?.finish()
 }
 
+// Never inlined, so that what this crate has compiled for a device is what other crates call; else
+// each of their programs would compile all of training again.
 impl<'a, D: Device> Run<'a, D> {
     /// A run of `setting` on `device`, from the newest of `checkpoints` on, if there is one.
     /// Collective.
@@ -107,6 +109,7 @@ impl<'a, D: Device> Run<'a, D> {
     /// # Errors
     /// Exit 6 where there are checkpoints but none can be used; what the device gives while it is
     /// measured (`run.balance`); common to all ranks.
+    #[inline(never)]
     pub fn begin(
         setting: Setting<'a>,
         device: D,
@@ -136,6 +139,7 @@ impl<'a, D: Device> Run<'a, D> {
     /// # Errors
     /// What reading rows gives; exit 5 where a run that is told to stop can't leave a checkpoint;
     /// exit 7 where the loss is no number.
+    #[inline(never)]
     pub fn finish(self) -> Result<Trained> {
         self.finish_and_keep(Tries::default(), &mut |_, _| Ok(()))
     }
@@ -145,6 +149,7 @@ impl<'a, D: Device> Run<'a, D> {
     ///
     /// # Errors
     /// As `finish`; what `keep` gives.
+    #[inline(never)]
     pub(crate) fn finish_and_keep(self, tries: Tries, keep: &mut Keep) -> Result<Trained> {
         let Run { mut state, mut model, mut course } = self;
         let outcome = steps(&mut state, &mut model, &mut course);
