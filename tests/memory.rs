@@ -242,15 +242,20 @@ fn memory_in_a_column_is_what_was_planned() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let folder = tempfile::tempdir().unwrap();
     shards(folder.path(), 1000, 2048, 128);
-    for (ranks, grid, more, resumed) in [
-        (2, (2, 1), "solver = \"adam\"\n", false),
-        (4, (4, 1), "solver = \"adam\"\naveraging = 0.9\n", false),
-        (4, (2, 2), "class_patience = 1\n", false),
-        (5, (2, 2), "solver = \"adam\"\npatience = 1\n", false),
-        (4, (2, 2), "solver = \"adam\"\naveraging = 0.9\n", true),
-        (4, (2, 2), "solver = \"lbfgs\"\n", false),
+    let equal: &[usize] = &[1; 5];
+    for (shares, grid, slices, more, resumed) in [
+        (&equal[..2], (2, 1), 4, "solver = \"adam\"\n", false),
+        (&equal[..4], (4, 1), 4, "solver = \"adam\"\naveraging = 0.9\n", false),
+        (&equal[..4], (2, 2), 4, "class_patience = 1\n", false),
+        (equal, (2, 2), 4, "solver = \"adam\"\npatience = 1\n", false),
+        (&equal[..4], (2, 2), 4, "solver = \"adam\"\naveraging = 0.9\n", true),
+        (&equal[..4], (2, 2), 4, "solver = \"lbfgs\"\n", false),
+        // One rank has most slices, which come to several nodes of the tree.
+        (&[1, 1, 1, 9], (4, 1), 13, "solver = \"adam\"\n", false),
     ] {
-        let mut job = limited_job(folder.path(), 0.0, &format!("{more}row_slices = 4\n"));
+        let ranks = shares.len();
+        let more = format!("{more}row_slices = {slices}\n");
+        let mut job = limited_job(folder.path(), 0.0, &more);
         job.run.grid = format!("{}x{}", grid.0, grid.1);
         job.checkpoint.every = 2;
         if more.contains("lbfgs") {
@@ -262,8 +267,9 @@ fn memory_in_a_column_is_what_was_planned() {
         }
         let (planned, runs) = (AtomicUsize::new(0), tempfile::tempdir().unwrap());
         let start = |comm: &Comm, disk: Disk| {
+            comm.deal_in(shares.to_vec());
             let data = Data::open(comm, &job).unwrap();
-            let grid = Grid::new(grid, 4, ranks, comm.rank());
+            let grid = Grid::by_speed(grid, slices, (&[1], shares), comm.rank());
             planned.fetch_max(plan(comm, &job, &data, &grid).unwrap().peak, Relaxed);
             let store = Store::new(runs.path().to_path_buf(), disk);
             let often = job.checkpoint.clone();

@@ -49,9 +49,11 @@ impl InColumn {
 
     /// What steps leave of each parameter, `state` numbers of them, in stretches, and once more in
     /// whole blocks while a checkpoint is written; two turns under way, and the sums of a third.
+    /// Sums of several nodes lie side by side once more to be sent.
     pub(super) fn bytes(&self, state: usize, block: usize) -> usize {
         let stretch = self.weights.div_ceil(self.rows);
         let turn = (self.own_nodes + 2) * block + self.all_nodes * block.div_ceil(self.rows);
-        self.weights + stretch + 2 * state * stretch + 2 * turn + self.vectors * block
+        let nodes = if self.own_nodes > 1 { self.own_nodes * block } else { 0 };
+        self.weights + stretch + 2 * state * stretch + 2 * turn + nodes + self.vectors * block
     }
 }

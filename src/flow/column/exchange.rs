@@ -23,32 +23,52 @@ use crate::tree::{Node, Partials};
 /// Numbers of a sum that a thread adds at once.
 const PIECE: usize = 1 << 14;
 
-/// Memory of parts and stretches that came or were sent, to be used again.
+/// What memory of a column's exchanges is for. Of each kind about as much is in use at a time,
+/// block after block, so that what one is done with does for the next one of its kind and for no
+/// other.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// A sum of a part over the slices of a node.
+    Node,
+    /// Such sums side by side, as they are sent.
+    Sent,
+    /// Stretches of all ranks' nodes.
+    Come,
+    /// A stretch of a part: its sum, or its weights.
+    Stretch,
+    /// All weights of a part.
+    Part,
+}
+
+/// Memory that was in use, by its kind.
 #[derive(Default)]
-pub(super) struct Free(Vec<Vec<f32>>);
+pub(super) struct Free([Vec<Vec<f32>>; 5]);
 
 impl Free {
     /// So many numbers, which hold anything: of what was about as long, since what it grows by is
     /// filled.
-    pub(super) fn room(&mut self, numbers: usize) -> Vec<f32> {
-        let nearest = (0..self.0.len()).min_by_key(|place| self.0[*place].len().abs_diff(numbers));
-        let about = |length: usize| length / 2 <= numbers && numbers / 2 <= length;
-        let mut room = match nearest {
-            Some(place) if about(self.0[place].len()) => self.0.swap_remove(place),
-            _ => Vec::new(),
-        };
+    pub(super) fn room(&mut self, kind: Kind, numbers: usize) -> Vec<f32> {
+        let own = &mut self.0[kind as usize];
+        let nearest = (0..own.len()).min_by_key(|place| own[*place].len().abs_diff(numbers));
+        let mut room = nearest.map_or_else(Vec::new, |place| own.swap_remove(place));
+        // What it held isn't copied.
+        if room.capacity() < numbers {
+            room = Vec::new();
+        }
         room.resize(numbers, 0.0);
         room
     }
 
-    pub(super) fn take_back(&mut self, room: Vec<f32>) {
-        self.0.push(room);
+    pub(super) fn take_back(&mut self, kind: Kind, room: Vec<f32>) {
+        self.0[kind as usize].push(room);
     }
 }
 
 /// Partial sums of a part on their way to the homes of their stretches.
 pub(super) struct Sums<'a> {
     numbers: Exchange<'a, f32>,
+    /// What is sent.
+    sent: Kind,
     words: Exchange<'a, u32>,
 }
 
@@ -109,11 +129,11 @@ pub(super) fn start_sums<'a>(
     let own = held[comm.rank()].len();
     assert_eq!(nodes.len(), own, "a sum for each node of the own slices");
     let send_counts: Vec<usize> = stretches.iter().map(|stretch| own * stretch.len()).collect();
-    let send = match nodes.len() {
+    let (kind, send) = match nodes.len() {
         // As it lies.
-        1 => nodes.pop().expect("one node"),
+        1 => (Kind::Node, nodes.pop().expect("one node")),
         _ => {
-            let mut send = free.room(send_counts.iter().sum());
+            let mut send = free.room(Kind::Sent, send_counts.iter().sum());
             let (mut pairs, mut rest) = (Vec::new(), &mut send[..]);
             for (stretch, node) in
                 stretches.iter().flat_map(|own| nodes.iter().map(move |node| (own, node)))
@@ -123,8 +143,8 @@ pub(super) fn start_sums<'a>(
                 rest = after;
             }
             Team::new(&mut vec![(); comm.threads()]).copy(pairs);
-            nodes.into_iter().for_each(|node| free.take_back(node));
-            send
+            nodes.into_iter().for_each(|node| free.take_back(Kind::Node, node));
+            (Kind::Sent, send)
         }
     };
     let mine = stretches[comm.rank()].len();
@@ -133,7 +153,7 @@ pub(super) fn start_sums<'a>(
     let longest = longest * held.iter().map(Vec::len).max().unwrap_or(0);
     let mut words = vec![vote as u32];
     words.extend(crcs(comm, &send, &send_counts));
-    let room = free.room(counts.iter().sum());
+    let room = free.room(Kind::Come, counts.iter().sum());
     comm.carries(zeros());
     let numbers = comm.start_all_to_all_unsealed((send, &send_counts), (room, &counts), longest);
     let (own, ranks) = (comm.rank(), comm.size());
@@ -142,7 +162,7 @@ pub(super) fn start_sums<'a>(
         (words[0], words[1 + own]) = (Vote::GoOn as u32, crc(&vec![0.0; counts[rank]]));
         words
     }));
-    Sums { numbers, words: comm.start_all_gather(&words) }
+    Sums { numbers, sent: kind, words: comm.start_all_gather(&words) }
 }
 
 /// Zeros of others, for whoever stands in for them (`reelscale bench rank`).
@@ -170,7 +190,7 @@ impl Sums<'_> {
     pub(super) fn wait(self, lanes: &ColumnLanes, free: &mut Free) -> Come {
         let words = self.words.wait();
         let (numbers, sent) = self.numbers.wait_both();
-        free.take_back(sent);
+        free.take_back(self.sent, sent);
         Come { numbers, words, ranks: lanes.sums.size() }
     }
 }
@@ -195,9 +215,9 @@ impl Come {
         let words = self.words.chunks(1 + self.ranks);
         let seals: Vec<u32> = words.map(|words| words[1 + comm.rank()]).collect();
         prove(comm, what, &mut self.numbers, &counts, &seals);
-        let mut sum = free.room(length);
+        let mut sum = free.room(Kind::Stretch, length);
         add_nodes(comm.threads(), held, &self.numbers, &mut sum);
-        free.take_back(self.numbers);
+        free.take_back(Kind::Come, self.numbers);
         sum
     }
 }
@@ -236,7 +256,7 @@ pub(super) fn start_weights<'a>(
 ) -> Weights<'a> {
     let comm = &lanes.weights;
     let counts: Vec<usize> = stretches.iter().map(Range::len).collect();
-    let room = free.room(counts.iter().sum());
+    let room = free.room(Kind::Part, counts.iter().sum());
     let seal = crc(&mine);
     comm.carries(zeros());
     let numbers = comm.start_all_gather_unsealed(mine, &counts, room);
@@ -259,7 +279,7 @@ impl Weights<'_> {
         free: &mut Free,
     ) -> Vec<f32> {
         let (seals, (mut numbers, sent)) = (self.words.wait(), self.numbers.wait_both());
-        free.take_back(sent);
+        free.take_back(Kind::Stretch, sent);
         let counts: Vec<usize> = stretches.iter().map(Range::len).collect();
         prove(&lanes.weights, what, &mut numbers, &counts, &seals);
         numbers

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 
 pub use self::classes::{ClassSums, Classes, Told};
 pub use self::collect::Whole;
-use self::exchange::{Sums, Weights, start_sums, start_weights};
+use self::exchange::{Kind, Sums, Weights, start_sums, start_weights};
 use self::stretches::Home;
 pub use self::stretches::Stretches;
 use super::grid::ColumnLanes;
@@ -126,8 +126,8 @@ impl<'a> Column<'a> {
                 let (comm, own) = (&self.lanes.sums, &mut home.own);
                 let gradient = come.sum(comm, &what, held, own.weights.len(), free);
                 own.step(comm.threads(), &gradient, turn.rows, self.steps);
-                free.take_back(gradient);
-                let mut mine = free.room(own.weights.len());
+                free.take_back(Kind::Stretch, gradient);
+                let mut mine = free.room(Kind::Stretch, own.weights.len());
                 mine.copy_from_slice(&own.weights);
                 let weights = start_weights(self.lanes, mine, &home.stretches, free);
                 *state = State::Weights(weights);
@@ -145,7 +145,7 @@ impl<'a> Column<'a> {
             for (part, state) in parts.into_iter().enumerate() {
                 let State::Here(numbers) = state else { unreachable!("all parts have come") };
                 put(turn.block, part, &numbers);
-                self.stretches.free.take_back(numbers);
+                self.stretches.free.take_back(Kind::Part, numbers);
             }
         }
         self.ends_at = self.ends_at.map(|at| at - count);

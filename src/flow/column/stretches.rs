@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Steps;
-use super::exchange::Free;
+use super::exchange::{Free, Kind};
 use crate::device::host_arithmetic::step_stretch;
 use crate::device::{Part, Slices};
 use crate::model::{LANES, Layout};
@@ -121,7 +121,7 @@ impl Stretches {
 
     pub(super) fn room(&mut self, block: usize, part: usize) -> Vec<f32> {
         let Home { layout, parts } = &self.blocks[block];
-        self.free.room(parts[part].part.numbers(layout))
+        self.free.room(Kind::Node, parts[part].part.numbers(layout))
     }
 }
 
