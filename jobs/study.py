@@ -24,18 +24,16 @@ PLANTED = ("jobs/youtube8m-features.toml", "hdf5-data/planted/synthetic-0020?.h5
 PLANTED_ROWS = ['data.train=["hdf5-data/planted/synthetic-00[01]??.h5"]', "experts.dropout=0"]
 
 
-def by_batch(rows, passes, rate):
+def by_batch():
     """Stage 1 by mini-batches of 256 to 16,384 rows: as many passes, the learning rate by the root of the
     batch and by the batch; and as many steps as a pass by 256 has, at one rate."""
-    common = [*rows, 'experts.solver="adagrad"', "experts.averaging=0"]
     variations = {}
     for times in (1, 4, 16, 64):
-        batch = [*common, f"experts.batch={256 * times}"]
-        for rule, factor in (("root", times**0.5), ("linear", times)):
-            rates = [f"experts.epochs={passes}", f"experts.learning_rate={rate * factor}"]
-            variations[f"{256 * times}, {rule}"] = [*batch, *rates]
-        steps = [f"experts.epochs={times}", f"experts.learning_rate={rate}"]
-        variations[f"{256 * times}, steps"] = [*batch, *steps]
+        batch = [*PLANTED_ROWS, 'experts.solver="adagrad"', "experts.averaging=0", f"experts.batch={256 * times}"]
+        # By 256 rows both rules are one.
+        for rate, rule in {times**0.5: "root", times: "linear"}.items():
+            variations[f"{256 * times}, {rule}"] = [*batch, "experts.epochs=6", f"experts.learning_rate={rate}"]
+        variations[f"{256 * times}, steps"] = [*batch, f"experts.epochs={times}", "experts.learning_rate=1"]
     return variations
 
 
@@ -88,7 +86,7 @@ STUDIES = {
     }),
     "pooling": (AUDIOSET, {name: [f'model.pooling="{name}"', *ONE_ROUND] for name in ("swap", "average", "max", "l2")}),
     # Large mini-batches, which is what keeps many ranks busy.
-    "batch": (PLANTED, by_batch(PLANTED_ROWS, passes=6, rate=1.0)),
+    "batch": (PLANTED, by_batch()),
     "youtube-experts": (YOUTUBE, {f"{n} experts": [f"experts.count={n}"] for n in (1, 2, 4)}),
 }
 

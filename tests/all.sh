@@ -32,8 +32,8 @@ trap 'rm -f "$TURN"' EXIT
 # three less.
 cargo test --lib --config profile.dev.package.reelscale.opt-level=0
 cargo build --examples
-programs=$(cargo test --no-run --test '*' 2>&1 | tee /dev/stderr |
-  sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
+cargo test --no-run --test '*'
+programs=$(cargo test --no-run --test '*' 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
 [ -n "$programs" ]
 both=$(echo $WAITING $COMPUTING)
 # What Cargo sets for the tests that it starts itself (.cargo/config.toml says why).

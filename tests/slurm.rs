@@ -94,13 +94,13 @@ impl Cluster {
         command.env("OMPI_MCA_mpi_yield_when_idle", "1");
         // All nodes have one host name here, which mixes up what Open MPI shares within a node.
         command.env("OMPI_MCA_btl", "self,tcp");
-        // A rank gets a message while it is still in the first fence of MPI_Init (slurm/README.md).
-        command.env("SLURM_PMIX_FENCE", "tree");
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SLURM_")) {
             if name != "SLURM_CONF" {
                 command.env_remove(name);
             }
         }
+        // A rank gets a message while it is still in the first fence of MPI_Init (slurm/README.md).
+        command.env("SLURM_PMIX_FENCE", "tree");
         let output = command.output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).trim().to_string();
         let errors = String::from_utf8_lossy(&output.stderr);
