@@ -22,6 +22,7 @@ use crate::kernel::mixture::Block;
 use crate::kernel::mixture::layout::{Layout, Role};
 use crate::model::annotator::Annotator;
 use crate::model::experts::Experts;
+use crate::model::shared::LayerPlace;
 use crate::progress::{CallGuard, tick};
 
 /// Numbers in a chunk of a matrix: 1 MiB.
@@ -126,6 +127,16 @@ fn vector<T: hdf5::H5Type>(group: &hdf5::Group, name: &str, values: &[T]) -> hdf
     builder.chunk(chunk).fletcher32().with_data(values).create(name).map(drop)
 }
 
+/// The weights [inputs, outputs] and biases [outputs] of a layer among all `parameters`.
+pub(crate) fn weights_of(place: &LayerPlace, parameters: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let mut weights = Vec::with_capacity(place.inputs * place.outputs);
+    for input in 0..place.inputs {
+        let row = (0..place.outputs).map(|output| place.weight_at(input, output));
+        weights.extend(row.map(|at| parameters[at]));
+    }
+    (weights, parameters[place.biases()][..place.outputs].to_vec())
+}
+
 /// Writes `shared.h5`.
 pub(crate) fn write_shared(
     disk: &Disk,
@@ -137,14 +148,10 @@ pub(crate) fn write_shared(
         let file = create(&path)?;
         for (index, place) in annotator.layers.places.iter().enumerate() {
             let group = file.create_group(&format!("layer_{index}"))?;
-            let mut weights = Vec::with_capacity(place.inputs * place.outputs);
-            for input in 0..place.inputs {
-                let row = (0..place.outputs).map(|output| place.weight_at(input, output));
-                weights.extend(row.map(|at| annotator.shared[at]));
-            }
+            let (weights, biases) = weights_of(place, &annotator.shared);
             let view = ArrayView2::from_shape((place.inputs, place.outputs), &weights);
             matrix(&group, "weights", place.inputs, place.outputs)?.write(view.expect("whole"))?;
-            vector(&group, "biases", &annotator.shared[place.biases()][..place.outputs])?;
+            vector(&group, "biases", &biases)?;
             let layer = serde_json::to_string(&place.layer).expect("a layer is plain data");
             // In a heap that HDF5 doesn't checksum, but which only people read.
             let text: hdf5::types::VarLenUnicode = layer.parse().expect("JSON holds no NUL");
@@ -158,11 +165,21 @@ pub(crate) fn write_shared(
 
 /// The mixtures of some classes as files hold them: rows by class.
 #[derive(Default)]
-struct Rows {
-    gates: Vec<f32>,
-    experts: Vec<f32>,
-    biases: Vec<f32>,
+pub(crate) struct Rows {
+    pub(crate) gates: Vec<f32>,
+    pub(crate) experts: Vec<f32>,
+    pub(crate) biases: Vec<f32>,
 }
+
+impl Rows {
+    pub(crate) fn are_finite(&self) -> bool {
+        let mut all = self.gates.iter().chain(&self.experts).chain(&self.biases);
+        all.all(|number| number.is_finite())
+    }
+}
+
+/// Takes the mixtures of some consecutive classes.
+pub(crate) type Visit<'a> = dyn FnMut(Range<usize>, &Rows) -> Result<()> + 'a;
 
 /// Whether a column belongs to a gate, not to an expert.
 pub(crate) fn is_gate(role: Role) -> bool {
@@ -170,14 +187,14 @@ pub(crate) fn is_gate(role: Role) -> bool {
 }
 
 /// A class block's weights, turned to rows.
-fn to_rows(block: Block) -> Rows {
+pub(crate) fn to_rows(layout: &Layout, parameters: &[f32]) -> Rows {
     let mut rows = Rows::default();
-    for (_, role, panel, lane) in block.layout.real_columns() {
+    for (_, role, panel, lane) in layout.real_columns() {
         let to = if is_gate(role) { &mut rows.gates } else { &mut rows.experts };
-        let places = (0..block.layout.width).map(|k| block.layout.weight_at(panel, lane, k));
-        to.extend(places.map(|place| block.parameters[place]));
+        let places = (0..layout.width).map(|k| layout.weight_at(panel, lane, k));
+        to.extend(places.map(|place| parameters[place]));
         if !is_gate(role) {
-            rows.biases.push(block.parameters[block.layout.bias_at(panel, lane)]);
+            rows.biases.push(parameters[layout.bias_at(panel, lane)]);
         }
     }
     rows
@@ -303,7 +320,7 @@ impl NewExpertsFile {
     }
 
     fn push(&mut self, block: Block) -> hdf5::Result<()> {
-        let (rows, width) = (to_rows(block), block.layout.width);
+        let (rows, width) = (to_rows(block.layout, block.parameters), block.layout.width);
         let gates = rows.gates.len() / width;
         let (gate, expert) = self.at;
         let end = (gate + gates, expert + rows.biases.len());

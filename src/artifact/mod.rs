@@ -17,6 +17,7 @@
 //! the manifest names. What is computed with the weights is left to others.
 
 mod content;
+pub(crate) mod export;
 mod files;
 mod manifest;
 mod model_folder;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use content::content_hash;
+pub(crate) use files::{Visit, to_rows};
 pub use manifest::Manifest;
 pub(crate) use model_folder::ModelFolder;
 
@@ -36,6 +38,7 @@ use crate::disk::{Disk, folder_of};
 use crate::error::{Error, Result};
 use crate::model::annotator::Annotator;
 use crate::model::experts::{Experts, layouts};
+use crate::model::shared::SharedLayers;
 use read::{ExpertsFile, read_shared};
 
 /// Bytes after which a new experts file begins.
@@ -135,34 +138,54 @@ pub(crate) fn load_hashed(comm: &Comm, path: &Path) -> Result<(Annotator, String
     Ok((annotator, found))
 }
 
-/// This rank's share of a model that is whole.
-fn read(comm: &Comm, model: &ModelFolder) -> Result<Annotator> {
-    let shape = model.manifest.shape.clone();
-    let layers = shape.shared_layers();
+/// All of a model but its mixtures, and the files that hold these.
+struct Head<'a> {
+    layers: SharedLayers,
+    shared: Vec<f32>,
+    files: Vec<ExpertsFile<'a>>,
+    /// Number of experts of each class.
+    counts: Vec<usize>,
+}
+
+/// The head of a model that is whole.
+fn head(model: &ModelFolder) -> Result<Head<'_>> {
+    let layers = model.manifest.shape.shared_layers();
     let shared = read_shared(model.shared(), &layers)?;
     let files = ExpertsFile::all(model)?;
     let counts: Vec<usize> = files.iter().flat_map(ExpertsFile::counts).collect();
-    let refused =
-        |what: String| Err(Error::run_directory(format!("{}: {what}", model.path().display())));
     let (found, expected) = (counts.iter().sum::<usize>(), model.manifest.experts);
     if found != expected {
-        return refused(format!("found {found} experts, expected {expected}"));
+        return Err(refused(model, format!("found {found} experts, expected {expected}")));
     }
+    if let Some(layer) = layers.odd_layer(&shared) {
+        return Err(refused(model, format!("layer {layer}: found NaN or infinity")));
+    }
+    Ok(Head { layers, shared, files, counts })
+}
+
+fn refused(model: &ModelFolder, what: String) -> Error {
+    Error::run_directory(format!("{}: {what}", model.path().display()))
+}
+
+/// This rank's share of a model that is whole.
+fn read(comm: &Comm, model: &ModelFolder) -> Result<Annotator> {
+    let shape = model.manifest.shape.clone();
+    let Head { layers, shared, files, counts } = head(model)?;
     let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
     let owners = comm.deal(layouts.len());
     let mut parameters = Vec::with_capacity(owners.own().len());
     for layout in &layouts[owners.own()] {
         match files.iter().find_map(|file| file.block(layout)) {
             Some(block) => parameters.push(Arc::new(block?)),
-            None => return refused(format!("no file holds the classes {:?}", layout.classes)),
+            None => {
+                let what = format!("no file holds the classes {:?}", layout.classes);
+                return Err(refused(model, what));
+            }
         }
     }
     let experts = Experts { layouts, owners, parameters };
-    if let Some(layer) = layers.odd_layer(&shared) {
-        return refused(format!("layer {layer}: found NaN or infinity"));
-    }
     if let Some(class) = experts.odd_class() {
-        return refused(format!("class {class}: found NaN or infinity"));
+        return Err(refused(model, format!("class {class}: found NaN or infinity")));
     }
     Ok(Annotator { experts, shared, layers, shape })
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use hdf5::Dataset;
 use ndarray::s;
 
-use super::files::is_gate;
+use super::files::{Rows, Visit, is_gate};
 use super::model_folder::ModelFolder;
 use crate::error::{Error, Result};
 use crate::folder::FolderFile;
@@ -15,6 +15,7 @@ use crate::kernel::mixture::layout::Layout;
 use crate::model::experts::EXPERTS_MAX;
 use crate::model::shared::SharedLayers;
 use crate::model::spec::Dummy;
+use crate::progress::tick;
 
 fn damaged(file: &FolderFile, what: impl std::fmt::Display) -> Error {
     Error::run_directory(format!("{}: {what}", file.path().display()))
@@ -134,32 +135,67 @@ impl<'a> ExpertsFile<'a> {
     fn read_block(&self, layout: &Layout) -> hdf5::Result<Vec<f32>> {
         let (first, width) = (self.classes.start, layout.width);
         let classes = layout.classes.start - first..layout.classes.end - first;
-        let rows = |name: &str, offsets: &[usize]| {
-            let shape = [offsets[offsets.len() - 1], width];
-            let rows = span(offsets, classes.clone());
-            let dataset = dataset::<f32>(self.file, &self.open, name, &shape)?;
-            dataset.read_slice_2d::<f32, _>(s![rows, ..])
-        };
-        let gate_rows = rows("gate_weights", &self.gates)?;
-        let expert_rows = rows("expert_weights", &self.experts)?;
-        let biases = [self.experts[self.experts.len() - 1]];
-        let biases = dataset::<f32>(self.file, &self.open, "expert_biases", &biases)?;
-        let biases = biases.read_slice_1d::<f32, _>(s![span(&self.experts, classes)])?;
+        let rows = self.read_rows(classes, width)?;
         let mut parameters = layout.empty_parameters();
         let (mut gate, mut expert) = (0, 0);
         for (_, role, panel, lane) in layout.real_columns() {
-            let row = if is_gate(role) { gate_rows.row(gate) } else { expert_rows.row(expert) };
-            for (k, weight) in row.iter().enumerate() {
+            let (of, row) =
+                if is_gate(role) { (&rows.gates, gate) } else { (&rows.experts, expert) };
+            for (k, weight) in of[row * width..(row + 1) * width].iter().enumerate() {
                 parameters[layout.weight_at(panel, lane, k)] = *weight;
             }
             if is_gate(role) {
                 gate += 1;
             } else {
-                parameters[layout.bias_at(panel, lane)] = biases[expert];
+                parameters[layout.bias_at(panel, lane)] = rows.biases[expert];
                 expert += 1;
             }
         }
         Ok(parameters)
+    }
+
+    /// The mixtures of some classes, counted from the file's first, on `width` activations.
+    fn read_rows(&self, classes: Range<usize>, width: usize) -> hdf5::Result<Rows> {
+        let rows = |name: &str, offsets: &[usize]| -> hdf5::Result<Vec<f32>> {
+            let shape = [offsets[offsets.len() - 1], width];
+            let rows = span(offsets, classes.clone());
+            let dataset = dataset::<f32>(self.file, &self.open, name, &shape)?;
+            let rows = dataset.read_slice_2d::<f32, _>(s![rows, ..])?;
+            Ok(rows.into_raw_vec_and_offset().0)
+        };
+        let (gates, experts) =
+            (rows("gate_weights", &self.gates)?, rows("expert_weights", &self.experts)?);
+        let biases = [self.experts[self.experts.len() - 1]];
+        let biases = dataset::<f32>(self.file, &self.open, "expert_biases", &biases)?;
+        let biases = biases.read_slice_1d::<f32, _>(s![span(&self.experts, classes)])?;
+        Ok(Rows { gates, experts, biases: biases.into_raw_vec_and_offset().0 })
+    }
+
+    /// Hands the mixtures of its classes, on `width` activations, to `visit` in order: about
+    /// `at_once` bytes of them at a time, a class at least.
+    ///
+    /// # Errors
+    /// Exit 6: the file holds something else, or NaN or infinity; what `visit` gives.
+    pub(crate) fn each(&self, width: usize, at_once: usize, visit: &mut Visit) -> Result<()> {
+        let rows_max = at_once / (width * size_of::<f32>());
+        let rows_before = |class: usize| self.gates[class] + self.experts[class];
+        let mut from = 0;
+        while from < self.classes.len() {
+            let end = rows_before(from) + rows_max;
+            let further = (from + 2..=self.classes.len()).take_while(|to| rows_before(*to) <= end);
+            let to = further.last().unwrap_or(from + 1);
+            let rows =
+                self.read_rows(from..to, width).map_err(|error| damaged(self.file, error))?;
+            let classes = self.classes.start + from..self.classes.start + to;
+            if !rows.are_finite() {
+                let text = format!("classes {classes:?}: found NaN or infinity");
+                return Err(damaged(self.file, text));
+            }
+            visit(classes, &rows)?;
+            tick();
+            from = to;
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@
 //! said.
 
 use std::cell::Cell;
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -245,23 +246,33 @@ impl Store {
         Ok(names.iter().filter_map(|name| number_of(name.to_str()?)).collect())
     }
 
-    /// The newest checkpoint that is whole, if there are any at all. Every rank takes part.
+    /// The newest checkpoint that is whole, if there are any at all, for the run that goes on from
+    /// it: damaged ones after it are put aside. Every rank takes part.
+    ///
+    /// # Errors
+    /// As `newest`.
+    pub fn load(&self, comm: &Comm) -> Result<Option<Loaded>> {
+        let newest = self.newest(comm)?;
+        if let Some(loaded) = &newest {
+            self.whole.set(Some(loaded.number));
+            if comm.is_root() {
+                self.put_aside(loaded.number);
+            }
+        }
+        Ok(newest)
+    }
+
+    /// The newest checkpoint that is whole, if there are any at all. Nothing is changed. Every rank
+    /// takes part.
     ///
     /// # Errors
     /// Exit 6: there are checkpoints and none is whole, or the newest whole one is of a newer
     /// version; exit 5: their folder can't be read; common to all ranks.
-    pub fn load(&self, comm: &Comm) -> Result<Option<Loaded>> {
+    pub(crate) fn newest(&self, comm: &Comm) -> Result<Option<Loaded>> {
         let mut first_error = None;
         for number in self.common_numbers(comm)?.into_iter().rev() {
             match self.try_load(comm, number) {
-                Ok(loaded) => {
-                    let loaded = loaded?;
-                    self.whole.set(Some(number));
-                    if comm.is_root() {
-                        self.put_aside(number);
-                    }
-                    return Ok(Some(loaded));
-                }
+                Ok(loaded) => return loaded.map(Some),
                 Err(error) => {
                     if comm.is_root() {
                         log::warn!("{}; trying the checkpoint before it", error.text);
@@ -276,6 +287,20 @@ impl Store {
                 Err(error.hint("no checkpoint of this run is whole; use a new --output"))
             }
         }
+    }
+
+    /// The checkpoint in `path`, a folder of one. Every rank takes part.
+    ///
+    /// # Errors
+    /// Exit 6: it is none, isn't whole or is of a newer version; common to all ranks.
+    pub(crate) fn load_from(comm: &Comm, path: &Path) -> Result<Loaded> {
+        let number = path.file_name().and_then(OsStr::to_str).and_then(number_of);
+        let number = number.ok_or_else(|| {
+            let found = format!("{}: found no checkpoint's name", path.display());
+            Error::run_directory(found).hint("RUN/checkpoints/00000012")
+        });
+        let store = Store::new(folder_of(path).to_path_buf(), Disk::default());
+        store.try_load(comm, comm.agree(number)?)?
     }
 
     /// Renames the damaged checkpoints after `whole`, which would else count as the newest ones.

@@ -10,6 +10,7 @@ mod device;
 mod doctor;
 mod doctor_devices;
 mod evaluate;
+mod export;
 mod find_devices;
 mod inspect;
 mod new_set;
@@ -225,6 +226,7 @@ enum Command {
     Train(train::Args),
     Evaluate(evaluate::Args),
     Annotate(annotate::Args),
+    Export(export::Args),
     Inspect(inspect::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
@@ -266,6 +268,7 @@ impl Command {
             Command::Train(_) => "train",
             Command::Evaluate(_) => "evaluate",
             Command::Annotate(_) => "annotate",
+            Command::Export(_) => "export",
             Command::Inspect(_) => "inspect",
             Command::Doctor(_) => "doctor",
             Command::Bench(_) => "bench",
@@ -281,6 +284,7 @@ impl Command {
             Command::Synthesize(args) => args.patience.stall_seconds,
             Command::Evaluate(args) => args.patience.stall_seconds,
             Command::Annotate(args) => args.patience.stall_seconds,
+            Command::Export(args) => args.patience.stall_seconds,
             Command::Bench(args) => args.patience.stall_seconds,
             Command::Train(_)
             | Command::Inspect(_)
@@ -300,6 +304,7 @@ impl Command {
             Command::Train(args) => train::run(comm, args),
             Command::Evaluate(args) => evaluate::run(comm, args),
             Command::Annotate(args) => annotate::run(comm, args),
+            Command::Export(args) => export::run(comm, args),
             Command::Inspect(args) => inspect::run(comm, args),
             Command::Doctor(args) => doctor::run(comm, args),
             Command::Bench(args) => bench::run(comm, args),

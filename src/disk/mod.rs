@@ -27,8 +27,7 @@ use crate::progress;
 
 pub(crate) use file::DiskFile;
 pub use hook::{CallSite, DiskCall, DiskHook, Go};
-use names::with_ending;
-pub(crate) use names::{folder_of, own_temporary, temporary};
+pub(crate) use names::{folder_of, own_temporary, temporary, with_ending};
 pub use planned::FaultKind;
 use planned::Planned;
 pub(crate) use text::read_text;

@@ -169,7 +169,8 @@ impl<D: Device> State<'_, D> {
         if let (Err(error), true) = (self.report.make_events_whole(), !last) {
             log::warn!("{}; the checkpoint has all events", error.text);
         }
-        let (about, events) = (checkpoints.about(&self.standing), self.report.events());
+        let (about, events) =
+            (checkpoints.about(&self.standing, &self.setting.shape), self.report.events());
         let (run, step) = ((&self.standing, &self.best), (model, &*course, &self.device));
         let outcome = checkpoints.write(comm, last, |store| {
             with_contents(comm, run, step, about.clone(), events, |contents| {
@@ -189,7 +190,8 @@ impl<D: Device> State<'_, D> {
             return Ok(());
         };
         self.standing.events_hash = self.report.events_hash();
-        let (about, events) = (checkpoints.about(&self.standing), self.report.events());
+        let (about, events) =
+            (checkpoints.about(&self.standing, &self.setting.shape), self.report.events());
         let (run, step) =
             ((&self.standing, &self.best), (model, &() as &dyn Resumable<D>, &self.device));
         with_contents(comm, run, step, about, events, |contents| {

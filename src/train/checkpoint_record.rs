@@ -91,11 +91,11 @@ impl<D> Resumable<D> for () {
 /// What all ranks hold of a run alike.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CheckpointRecord<'a> {
+pub(super) struct CheckpointRecord<'a> {
     standing: Cow<'a, Standing>,
-    model: ModelRecord<'a>,
+    pub(super) model: ModelRecord<'a>,
     /// The best model of the run.
-    best: BestRecord<'a>,
+    pub(super) best: BestRecord<'a>,
     /// The best model of the step under way.
     step_best: BestRecord<'a>,
     /// Whether the step under way has a record of its own, which is the next item.
@@ -105,9 +105,9 @@ struct CheckpointRecord<'a> {
 /// What all ranks hold of a model alike.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ModelRecord<'a> {
+pub(super) struct ModelRecord<'a> {
     /// Number of experts of each class.
-    experts: Vec<usize>,
+    pub(super) experts: Vec<usize>,
     /// Parameters of the shared layers.
     #[serde(with = "packed")]
     shared: Cow<'a, [f32]>,
@@ -116,11 +116,11 @@ struct ModelRecord<'a> {
 /// The best model so far.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BestRecord<'a> {
+pub(super) struct BestRecord<'a> {
     which: BestIs,
     score: Option<f64>,
     /// The best model, where it isn't the run's model as it is now.
-    model: Option<ModelRecord<'a>>,
+    pub(super) model: Option<ModelRecord<'a>>,
 }
 
 /// Where the best model is to be found.
@@ -152,9 +152,9 @@ impl<'a> ModelRecord<'a> {
 /// models of the run and of the step under way. The last one, `step_best` in records, has the name
 /// of what it was made for first, the best epoch of an expert step; checkpoints keep that name, so
 /// that older ones are read.
-const MODEL: &str = "model";
+pub(super) const MODEL: &str = "model";
 const LEARNING: &str = "learning";
-const BESTS: [&str; 2] = ["best", "epoch"];
+pub(super) const BESTS: [&str; 2] = ["best", "epoch"];
 
 /// How the best model so far relates to `model`, the one of now; all ranks get the same answer.
 pub(crate) fn which(comm: &Comm, best: Option<&Best>, model: &Annotator) -> BestIs {
@@ -307,7 +307,7 @@ impl CheckpointRecord<'_> {
 
 /// A model without the weights of its class blocks. Where pretraining has as many experts as what
 /// comes later, it is of pretraining if the run's model is (`small`).
-fn head(
+pub(super) fn head(
     from: &SavedItems,
     record: ModelRecord,
     expected: &ExpectedModels,
@@ -336,18 +336,26 @@ fn head(
 
 fn with_blocks(loaded: &Loaded, family: &str, mut head: Annotator) -> Result<Annotator> {
     let own = head.experts.own_layouts();
-    let read = |index: usize, from: &mut dyn io::Read| {
-        let numbers: Arc<Vec<f32>> = match loaded.version {
-            1 => take_numbers(from)?,
-            _ => take::<WeightsRecord<_>>(from)?.weights,
-        };
-        let (found, expected) = (numbers.len(), own[index].parameters());
-        let fine = found == expected && numbers.iter().all(|number| number.is_finite());
-        let fault = || format!("{family}: found {found} numbers, expected {expected} finite ones");
-        unless(numbers, (!fine).then(fault))
-    };
+    let read = |index: usize, from: &mut dyn io::Read| weights(loaded, family, &own[index], from);
     head.experts.parameters = loaded.blocks.each(family, &head.experts.owners, read)?;
     Ok(head)
+}
+
+/// The weights of a class block of this layout.
+pub(super) fn weights(
+    loaded: &Loaded,
+    family: &str,
+    layout: &Layout,
+    from: &mut dyn io::Read,
+) -> io::Result<Arc<Vec<f32>>> {
+    let numbers: Arc<Vec<f32>> = match loaded.version {
+        1 => take_numbers(from)?,
+        _ => take::<WeightsRecord<_>>(from)?.weights,
+    };
+    let (found, expected) = (numbers.len(), layout.parameters());
+    let fine = found == expected && numbers.iter().all(|number| number.is_finite());
+    let fault = || format!("{family}: found {found} numbers, expected {expected} finite ones");
+    unless(numbers, (!fine).then(fault))
 }
 
 /// Reads the step's state of each of this rank's class blocks by `read`.

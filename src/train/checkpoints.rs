@@ -13,6 +13,7 @@ use crate::comm::Comm;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::job::{CheckpointJob, Job};
+use crate::model::annotator::Shape;
 use crate::report::HeldDirectory;
 use crate::signals::Deadline;
 
@@ -130,8 +131,10 @@ impl Checkpoints {
     }
 
     /// What `state.json` says.
-    pub(crate) fn about(&self, standing: &Standing) -> Value {
+    pub(crate) fn about(&self, standing: &Standing, shape: &Shape) -> Value {
         let mut about = self.identity.clone();
+        // For who exports the model and has no rows.
+        about["shape"] = json!(shape);
         about["sessions"] = json!(self.sessions);
         about["standing"] = json!(standing);
         about

@@ -8,6 +8,7 @@ pub(crate) mod alone;
 mod balance;
 mod block_sums;
 mod boundary;
+mod checkpoint_model;
 mod checkpoint_record;
 mod checkpoints;
 mod data;
@@ -37,6 +38,7 @@ use crate::model::annotator::Annotator;
 use crate::report::Report;
 
 pub use balance::Speeds;
+pub(crate) use checkpoint_model::best_of_checkpoint;
 use checkpoint_record::Resumable;
 pub use checkpoints::Checkpoints;
 pub(crate) use checkpoints::MARGIN;
