@@ -4,6 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
+use common::shards::labels_csv;
 use common::{TestCommand, json, real_data, reelscale};
 use reelscale::internals::kernel::vector::Instructions;
 
@@ -169,7 +170,7 @@ fn annotations_are_what_evaluation_measures() {
     }
     // The same metrics from the csv as from the model, but for the six figures of the scores.
     let labels = scratch.path("labels.csv");
-    write_labels(&scratch.path("data"), &labels);
+    std::fs::write(&labels, labels_csv(&data)).unwrap();
     let from_csv = reelscale("evaluate --format json --predictions").path(&scratch.path("a.csv"));
     let from_csv = parse(&from_csv.arg("--labels").path(&labels).stdout());
     let from_model =
@@ -183,21 +184,6 @@ fn annotations_are_what_evaluation_measures() {
 
 fn parse(text: &str) -> serde_json::Value {
     serde_json::from_str(text).expect("JSON")
-}
-
-fn write_labels(data: &Path, labels: &Path) {
-    use reelscale::internals::data::{Dataset, ShardInfo, find};
-    let paths = find(&[format!("{}/*.h5", data.display())]).unwrap();
-    let infos = paths.iter().map(|path| ShardInfo::read(path).unwrap()).collect();
-    let dataset = Dataset::new(infos).unwrap();
-    let (mut own, mut reader) = (reelscale::internals::labels::Labels::new(), dataset.reader());
-    reader.labels(0..dataset.rows(), &mut own).unwrap();
-    let mut text = String::from("VideoId,Labels\n");
-    for (row, id) in reader.ids(0..dataset.rows()).unwrap().iter().enumerate() {
-        let classes: Vec<String> = own.row(row).iter().map(u32::to_string).collect();
-        text += &format!("{},{}\n", String::from_utf8_lossy(id), classes.join(" "));
-    }
-    std::fs::write(labels, text).unwrap();
 }
 
 #[test]

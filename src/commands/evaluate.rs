@@ -1,24 +1,32 @@
 //! `reelscale evaluate`.
 
+mod by_class;
+
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use self::by_class::ByClass;
 use super::annotate::read::{read_folder, read_hdf5};
 use super::device::RankDevice;
 use super::out::{self, For};
 use super::scoring::Scoring;
 use crate::artifact;
 use crate::comm::{Comm, same_on_all};
+use crate::device::Device;
+use crate::disk::Disk;
 use crate::error::{Error, Exit, Result};
+use crate::flow::home_rows::HomeRows;
 use crate::flow::repeated_rows::warn_of_rows_measured_twice;
-use crate::formats::submission::{Both, Predictions, Source, Video};
-use crate::human::hex;
+use crate::formats::submission::{Apart, Both, Predictions, Source, Video};
+use crate::human::{counted, hex};
+use crate::inference::class_table::figures_of_lists;
 use crate::inference::rankings::{Ranked, Visited, metrics};
-use crate::inference::scores::{TOP, evaluate};
+use crate::inference::scores::{TOP, evaluate, evaluate_with_classes};
 use crate::labels::Labels;
-use crate::metrics::{Metrics, TopLists};
+use crate::metrics::{ClassFigures, Metrics, TopLists};
+use crate::model::annotator::Annotator;
 
 /// Measures a model on shards, or a file of predictions against a file of labels.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,6 +47,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
+    by_class: ByClass,
+    #[command(flatten)]
     scoring: Scoring,
     #[command(flatten)]
     pub(crate) patience: super::Patience,
@@ -52,10 +62,15 @@ enum Format {
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let measured = if args.model.is_some() { "a model" } else { "predictions" };
-    same_on_all(comm, Exit::Launch, "arguments", &format!("measured = {measured}\n"))?;
+    let shared = format!("measured = {measured}\n{}", args.by_class.shared_by_ranks());
+    same_on_all(comm, Exit::Launch, "arguments", &shared)?;
+    let disk = Disk::default();
+    args.by_class.check(comm, &disk)?;
     let metrics = match (&args.model, &args.predictions, &args.labels) {
-        (Some(model), _, _) => evaluate_model(comm, model, &args.data, &args.scoring)?,
-        (_, Some(predictions), Some(labels)) => evaluate_files(comm, predictions, labels)?,
+        (Some(model), _, _) => evaluate_model(comm, &disk, model, &args)?,
+        (_, Some(predictions), Some(labels)) => {
+            evaluate_files(comm, &disk, (predictions, labels), &args.by_class)?
+        }
         _ => return comm.agree(Err(Error::usage("expected --model and --data"))),
     };
     out::print(comm, For::Keeping, || match args.format {
@@ -64,49 +79,101 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     })
 }
 
-fn evaluate_model(
-    comm: &Comm,
-    model: &Path,
-    data: &[String],
-    scoring: &Scoring,
-) -> Result<Metrics> {
+fn evaluate_model(comm: &Comm, disk: &Disk, model: &Path, args: &Args) -> Result<Metrics> {
     let annotator = artifact::load(comm, model)?;
-    let (rows, device) = scoring.prepare(comm, &annotator, data)?;
+    let (rows, device) = args.scoring.prepare(comm, &annotator, &args.data)?;
     warn_of_rows_measured_twice(comm, &rows)?;
-    match device {
-        RankDevice::Host(mut host) => evaluate(comm, &annotator, &rows, &mut host),
-        RankDevice::Gpu(mut gpu) => evaluate(comm, &annotator, &rows, &mut gpu),
+    let threshold = args.by_class.threshold();
+    let (metrics, figures) = match device {
+        RankDevice::Host(mut host) => measured(comm, &annotator, &rows, &mut host, threshold)?,
+        RankDevice::Gpu(mut gpu) => measured(comm, &annotator, &rows, &mut gpu, threshold)?,
+    };
+    args.by_class.write(comm, disk, |class| class as u32, &figures)?;
+    Ok(metrics)
+}
+
+/// The metrics of the model, and the figures of its classes where there is a threshold.
+fn measured<D: Device>(
+    comm: &Comm,
+    annotator: &Annotator,
+    rows: &HomeRows,
+    device: &mut D,
+    threshold: Option<f32>,
+) -> Result<(Metrics, Vec<ClassFigures>)> {
+    match threshold {
+        None => Ok((evaluate(comm, annotator, rows, device)?, Vec::new())),
+        Some(threshold) => evaluate_with_classes(comm, annotator, rows, device, threshold),
     }
 }
 
 /// Metrics of predictions that any system made. A labelled video without prediction counts as one
 /// that predicts nothing; a prediction without labels as a video that has none.
-fn evaluate_files(comm: &Comm, predictions: &Path, labels: &Path) -> Result<Metrics> {
+fn evaluate_files(
+    comm: &Comm,
+    disk: &Disk,
+    (predictions, labels): (&Path, &Path),
+    by_class: &ByClass,
+) -> Result<Metrics> {
     let read = || {
         readable(comm, labels)?;
-        predicted(comm, predictions)?.with_labels(Source::open(labels)?)
+        let both = predicted(comm, predictions)?.with_labels(Source::open(labels)?)?;
+        some_in_both(&both, predictions, labels)?;
+        Ok(both)
     };
-    let Both { mut videos, unlabelled, unpredicted, cut } = comm.agree(read())?;
-    same_on_all(comm, Exit::Input, "predictions and labels", &described(&videos))?;
+    let both = comm.agree(read())?;
+    same_on_all(comm, Exit::Input, "predictions and labels", &described(&both.videos))?;
     if comm.is_root() {
-        cut.iter().for_each(|name| log::warn!("{name}: its last line has no end; is it cut?"));
-        for (count, what) in [
-            (unpredicted, "labelled videos have no predictions and count as such"),
-            (unlabelled, "videos with predictions aren't among the labels and count as unlabelled"),
-        ] {
-            if count > 0 {
-                log::warn!("{count} of {} {what}", videos.len());
-            }
-        }
+        warn_of_videos_apart(&both);
     }
-    let class_count = number_classes(&mut videos);
+    let mut videos = both.videos;
+    let classes = number_classes(&mut videos);
     let mine = comm.deal(videos.len()).own();
     let own = &videos[mine.clone()];
     let top = TopLists::of_all(own.iter().map(|video| &video.scores[..]));
     let mut own_labels = Labels::new();
     own.iter().for_each(|video| own_labels.push(&video.labels));
     let ranked = Ranked { first_row: mine.start as u64, top: &top, labels: &own_labels };
-    Ok(metrics(comm, &ranked, class_count, TOP, Visited::default()))
+    if let Some(threshold) = by_class.threshold() {
+        let figures = figures_of_lists(comm, &ranked, classes.len(), threshold);
+        by_class.write(comm, disk, |class| classes[class], &figures)?;
+    }
+    Ok(metrics(comm, &ranked, classes.len(), TOP, Visited::default()))
+}
+
+/// Sees that predictions and labels are of the same videos, be it one.
+fn some_in_both(both: &Both, predictions: &Path, labels: &Path) -> Result<()> {
+    let Both { videos, unlabelled, unpredicted, .. } = both;
+    if unlabelled.count + unpredicted.count < videos.len() || videos.is_empty() {
+        return Ok(());
+    }
+    let what = |apart: &Apart| match apart.count {
+        0 => "no video".to_string(),
+        count => format!("{} such as {}", counted(count as u64, "video"), apart.first),
+    };
+    let text = format!(
+        "{}: found {}, expected some of {}, which has {}",
+        predictions.display(),
+        what(unlabelled),
+        labels.display(),
+        what(unpredicted)
+    );
+    Err(Error::input(text).hint("ids must be the same to the byte in both"))
+}
+
+fn warn_of_videos_apart(both: &Both) {
+    let of = both.videos.len();
+    both.cut.iter().for_each(|name| log::warn!("{name}: its last line has no end; is it cut?"));
+    for (apart, what) in [
+        (&both.unpredicted, "labelled videos have no predictions and count as such"),
+        (
+            &both.unlabelled,
+            "videos with predictions aren't among the labels and count as unlabelled",
+        ),
+    ] {
+        if apart.count > 0 {
+            log::warn!("{} of {of} {what}, such as {}", apart.count, apart.first);
+        }
+    }
 }
 
 /// The predictions at `path`: a folder of parts, HDF5 by its name, or else the format of
@@ -156,9 +223,9 @@ fn readable(comm: &Comm, path: &Path) -> Result<()> {
     }
 }
 
-/// Numbers the classes that are named anew, in their order, and returns how many there are. No
+/// Numbers the classes that are named anew, in their order, and returns what they are called. No
 /// metric depends on classes that nobody names, so memory needn't either.
-fn number_classes(videos: &mut [Video]) -> usize {
+fn number_classes(videos: &mut [Video]) -> Vec<u32> {
     let mut classes: Vec<u32> = Vec::new();
     for video in &*videos {
         classes.extend(video.scores.iter().map(|pair| pair.1));
@@ -173,7 +240,7 @@ fn number_classes(videos: &mut [Video]) -> usize {
         video.scores.iter_mut().for_each(|pair| place(&mut pair.1));
         video.labels.iter_mut().for_each(place);
     }
-    classes.len()
+    classes
 }
 
 fn as_table(metrics: &Metrics) -> String {

@@ -1,6 +1,7 @@
 //! The loss of every class, from the scores of rows.
 
 use super::rankings::exact_totals;
+use super::scores::Besides;
 use crate::comm::Comm;
 use crate::device::host_arithmetic::log;
 use crate::metrics::ExactSum;
@@ -34,6 +35,12 @@ impl ClassLosses {
     /// The loss of each class over the rows of all ranks.
     pub(crate) fn totals(&self, comm: &Comm) -> Vec<f64> {
         exact_totals(comm, &self.sums).into_iter().map(ExactSum::value).collect()
+    }
+}
+
+impl Besides for ClassLosses {
+    fn row(&mut self, first_class: usize, scores: &[f32], labels: &[u32]) {
+        self.add(first_class, scores, labels);
     }
 }
 

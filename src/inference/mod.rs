@@ -2,6 +2,7 @@
 
 pub(crate) mod best;
 mod class_losses;
+pub mod class_table;
 pub(crate) mod parts;
 pub mod rankings;
 pub(crate) mod rows;

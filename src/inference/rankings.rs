@@ -197,7 +197,8 @@ pub fn full_precisions(
     for (row, scores) in scores.chunks_exact(width).enumerate() {
         ranking.count(first_row + row as u64, scores);
     }
-    finish_full(comm, ranking)
+    count_over_ranks(comm, &mut ranking);
+    ranking.average_precisions()
 }
 
 /// A class of a block, counted from its first, the bits of the score of one of its positives, and
@@ -233,10 +234,9 @@ pub(crate) fn full_ranking(comm: &Comm, classes: usize, own: &[Positive]) -> Ful
     FullRanking::new(classes, positives)
 }
 
-/// The average precision of each class, once every rank has counted its rows.
-pub(crate) fn finish_full(comm: &Comm, mut ranking: FullRanking) -> Vec<Option<f64>> {
+/// Makes what each rank has counted of its rows what all have counted.
+pub(crate) fn count_over_ranks(comm: &Comm, ranking: &mut FullRanking) {
     if !ranking.counters().is_empty() {
         comm.sum(ranking.counters());
     }
-    ranking.average_precisions()
 }

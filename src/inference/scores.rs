@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::class_losses::ClassLosses;
+use super::class_table::ClassTable;
 use crate::comm::Comm;
 use crate::device::{Device, Pace, Scores, Which, no_numbers};
 use crate::error::Result;
@@ -10,9 +11,9 @@ use crate::flow::experts_travel::{AHEAD, visit_blocks};
 use crate::flow::home_rows::HomeRows;
 use crate::flow::own_rows::OwnRows;
 use crate::inference::rankings::{
-    Positive, Ranked, Visited, exact_total, finish_full, full_ranking, metrics, positives_of,
+    Positive, Ranked, Visited, count_over_ranks, exact_total, full_ranking, metrics, positives_of,
 };
-use crate::metrics::{ExactSum, Metrics, TopLists};
+use crate::metrics::{ClassFigures, ExactSum, FullRanking, Metrics, TopLists};
 use crate::model::Layout;
 use crate::model::annotator::Annotator;
 
@@ -20,6 +21,25 @@ use crate::model::annotator::Annotator;
 pub(crate) const TOP: usize = 20;
 /// A wave has at least so many rows for each piece of work that the device does at once.
 const ROWS: usize = 128;
+
+/// What is made of the scores of all rows besides.
+pub(crate) trait Besides {
+    /// Whether it asks `visited` for rankings with ties.
+    fn asks_for_ties(&self) -> bool {
+        false
+    }
+
+    /// One row's scores of the classes from `first_class` on, a block's, and its labels among them.
+    fn row(&mut self, first_class: usize, scores: &[f32], labels: &[u32]);
+
+    /// The block of `classes` has visited the rows of all ranks, which make up `ranking`. Every
+    /// rank calls it, also where it has failed and given no rows.
+    fn visited(&mut self, _comm: &Comm, _classes: &Range<usize>, _ranking: &FullRanking) {}
+}
+
+impl Besides for () {
+    fn row(&mut self, _first_class: usize, _scores: &[f32], _labels: &[u32]) {}
+}
 
 /// What scoring leaves on each rank.
 pub(crate) struct Scored {
@@ -64,11 +84,25 @@ pub(crate) fn evaluate_by_class<D: Device>(
 ) -> Result<(Metrics, Vec<f64>)> {
     let shape = &annotator.shape;
     let mut losses = ClassLosses::new(shape.class_count, shape.epsilon);
-    let scored = score_with(comm, annotator, rows, device, TOP, |first_class, scores, labels| {
-        losses.add(first_class, scores, labels);
-    })?;
+    let scored = score_with(comm, annotator, rows, device, TOP, &mut losses)?;
     let losses = losses.totals(comm);
     Ok((scored.metrics(comm, annotator), losses))
+}
+
+/// As `evaluate`, and the figures of each class, with precision and recall at `threshold`.
+///
+/// # Errors
+/// As `evaluate`.
+pub(crate) fn evaluate_with_classes<D: Device>(
+    comm: &Comm,
+    annotator: &Annotator,
+    rows: &HomeRows,
+    device: &mut D,
+    threshold: f32,
+) -> Result<(Metrics, Vec<ClassFigures>)> {
+    let mut table = ClassTable::new(annotator.shape.class_count, rows.rows(), threshold);
+    let scored = score_with(comm, annotator, rows, device, TOP, &mut table)?;
+    Ok((scored.metrics(comm, annotator), table.into_figures()))
 }
 
 /// The `top` best classes of every row (more where a row has more labels, for PERR), full MAP,
@@ -83,18 +117,17 @@ pub(crate) fn score<D: Device>(
     device: &mut D,
     top: usize,
 ) -> Result<Scored> {
-    score_with(comm, annotator, rows, device, top, |_, _, _| ())
+    score_with(comm, annotator, rows, device, top, &mut ())
 }
 
-/// As `score`; `also` is given every row's scores of the classes from one on, and its labels among
-/// them.
+/// As `score`; `besides` sees all scores, too.
 fn score_with<D: Device>(
     comm: &Comm,
     annotator: &Annotator,
     rows: &HomeRows,
     device: &mut D,
     top: usize,
-    mut also: impl FnMut(usize, &[f32], &[u32]),
+    besides: &mut impl Besides,
 ) -> Result<Scored> {
     let own = comm.agree(rows.activations(annotator, device))?;
     let most = own.labels.counts().into_iter().max().unwrap_or(0) as usize;
@@ -107,15 +140,18 @@ fn score_with<D: Device>(
         let visitor = device.visitor(layout, weights.clone());
         let (own, rest, outcome) = (&own, &rest, &mut outcome);
         let mut visit = Visit { layout, visitor, own, rest, device, pace, outcome };
-        let precisions = visit.pass(comm, scores_max, |row, scores, row_loss| {
+        let ties = besides.asks_for_ties();
+        let ranking = visit.pass(comm, (scores_max, ties), |row, scores, row_loss| {
             loss.add(row_loss.max(0.0));
             lists.offer(row, layout.classes.start, scores);
-            also(layout.classes.start, scores, own.labels.row_within(row, &layout.classes));
+            let labels = own.labels.row_within(row, &layout.classes);
+            besides.row(layout.classes.start, scores, labels);
         });
-        for found in precisions.iter().flatten() {
+        for found in ranking.average_precisions().iter().flatten() {
             precision.add(*found);
             classes += 1;
         }
+        besides.visited(comm, &layout.classes, &ranking);
     });
     drop(rest);
     comm.agree(outcome)?;
@@ -172,8 +208,8 @@ struct Visit<'a, 'rest, 'pace, D: Device> {
 }
 
 impl<D: Device> Visit<'_, '_, '_, D> {
-    /// Calls `take` with each row, its scores and its loss, and returns the average precision of
-    /// each class over the rows of all ranks.
+    /// Calls `take` with each row, its scores and its loss, and returns the rankings of the block's
+    /// classes over the rows of all ranks, with ties where that is asked for.
     ///
     /// Full MAP asks for the scores of all positives before it counts the rest. Where the rows
     /// don't go through in one wave, rows with labels of the block are scored by themselves first:
@@ -181,9 +217,9 @@ impl<D: Device> Visit<'_, '_, '_, D> {
     fn pass(
         &mut self,
         comm: &Comm,
-        scores_max: usize,
+        (scores_max, ties): (usize, bool),
         mut take: impl FnMut(usize, &[f32], f64),
-    ) -> Vec<Option<f64>> {
+    ) -> FullRanking {
         let classes = &self.layout.classes;
         if let Err(stopped) = comm.unless_stopped() {
             *self.outcome = Err(stopped);
@@ -197,6 +233,9 @@ impl<D: Device> Visit<'_, '_, '_, D> {
             None => self.positives_alone(wave),
         };
         let mut ranking = full_ranking(comm, classes.len(), &positives);
+        if ties {
+            ranking = ranking.with_ties();
+        }
         for from in (0..rows).step_by(wave) {
             let next = whole.take();
             let to = (from + wave).min(rows);
@@ -207,7 +246,8 @@ impl<D: Device> Visit<'_, '_, '_, D> {
                 ranking.count((self.own.rows.start + row) as u64, scores);
             }
         }
-        finish_full(comm, ranking)
+        count_over_ranks(comm, &mut ranking);
+        ranking
     }
 
     /// The positives of all rows: only rows that have any are scored, so many at once.

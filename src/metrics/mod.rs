@@ -2,6 +2,7 @@
 //! here knows of ranks; sums are exact, so that merging in any order gives the same bits.
 
 mod by_class;
+mod class_figures;
 mod exact_sum;
 mod full;
 mod top;
@@ -9,6 +10,8 @@ mod top;
 use serde::Serialize;
 
 pub(crate) use by_class::{ClassCount, class_counts, class_precisions};
+pub use class_figures::ClassFigures;
+pub(crate) use class_figures::ClassSums;
 pub(crate) use exact_sum::ExactSum;
 pub(crate) use full::FullRanking;
 pub use top::{TopList, TopLists};
@@ -120,6 +123,12 @@ fn descending(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits();
     let ascending = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
     !ascending
+}
+
+/// The score that `descending` has made these bits of.
+fn score_of(descending: u32) -> f32 {
+    let ascending = !descending;
+    f32::from_bits(if ascending >> 31 == 1 { ascending & !(1 << 31) } else { !ascending })
 }
 
 /// Average precision without interpolation: the sum over hits of (hits so far) / (position), for

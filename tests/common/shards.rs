@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use reelscale::internals::data::{Kind, ShardHeader, ShardWriter};
+use reelscale::internals::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardWriter, find};
 use reelscale::internals::example::{Example, FeaturePart, Values};
+use reelscale::internals::labels::Labels;
 
 pub const WIDTH: usize = 700;
 
@@ -29,6 +30,21 @@ pub fn write(path: &Path, rows: std::ops::Range<usize>, kind: Kind) {
     let mut writer = ShardWriter::create(path, &header(kind)).unwrap();
     rows.for_each(|row| writer.push(&example(row, kind)).unwrap());
     writer.finish().unwrap();
+}
+
+/// The labels of the shards that `pattern` names, as `evaluate --labels` takes them.
+pub fn labels_csv(pattern: &Path) -> String {
+    let paths = find(&[pattern.display().to_string()]).unwrap();
+    let infos = paths.iter().map(|path| ShardInfo::read(path).unwrap()).collect();
+    let dataset = Dataset::new(infos).unwrap();
+    let (mut own, mut reader) = (Labels::new(), dataset.reader());
+    reader.labels(0..dataset.rows(), &mut own).unwrap();
+    let mut text = String::from("VideoId,Labels\n");
+    for (row, id) in reader.ids(0..dataset.rows()).unwrap().iter().enumerate() {
+        let classes: Vec<String> = own.row(row).iter().map(u32::to_string).collect();
+        text += &format!("{},{}\n", String::from_utf8_lossy(id), classes.join(" "));
+    }
+    text
 }
 
 /// Runs each code with the file that h5py has opened as `f` in `mode`, all in one process; false
