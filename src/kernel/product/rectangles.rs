@@ -2,6 +2,7 @@
 //! a product takes each by itself. Every number is worked on by one thread from beginning to end,
 //! so none of it shows in the bits.
 
+use super::ROW_BLOCK;
 use crate::kernel::vector::LANES;
 
 /// Rows of the largest register tile, which is one of activations' numbers in the gradient.
@@ -52,11 +53,15 @@ fn tiled(rows: usize) -> usize {
 }
 
 impl Cut {
-    /// The same with rectangles of about so many numbers.
+    /// The same with rectangles of about so many numbers. What is left of a long stretch is one
+    /// packed block of V'; then panels are cut, since a short stretch reads dZ from far for little.
     pub(crate) fn within(self, numbers: usize) -> Cut {
-        let most = (numbers / (self.panels * LANES)).max(REGISTER_ROWS);
-        let stretch = self.stretch.div_ceil(self.stretch.div_ceil(most));
-        Cut { stretch: stretch.next_multiple_of(FEW_ROWS).min(self.stretch), ..self }
+        let equal = |all: usize, most: usize| all.div_ceil(all.div_ceil(most.clamp(1, all)));
+        if self.stretch * self.panels * LANES <= numbers {
+            return self;
+        }
+        let stretch = equal(self.stretch, ROW_BLOCK).next_multiple_of(FEW_ROWS).min(self.stretch);
+        Cut { stretch, panels: equal(self.panels, numbers / (stretch * LANES)) }
     }
 }
 
@@ -113,10 +118,13 @@ mod tests {
     #[test]
     fn rectangles_stay_in_cache() {
         let whole = Cut { stretch: 1024, panels: 33 };
-        assert_eq!(whole.within(1 << 15), Cut { stretch: 64, panels: 33 });
+        assert_eq!(whole.within(1 << 15), Cut { stretch: 128, panels: 11 });
         assert_eq!(whole.within(1 << 20), whole);
-        assert_eq!(whole.within(1), Cut { stretch: 12, panels: 33 });
-        assert_eq!(Cut { stretch: 7, panels: 5 }.within(9), Cut { stretch: 7, panels: 5 });
+        assert_eq!(whole.within(1), Cut { stretch: 128, panels: 1 });
+        assert_eq!(Cut { stretch: 7, panels: 5 }.within(9), Cut { stretch: 7, panels: 1 });
+        // Four groups of 64 experts a class, 16 threads: dZ is read for 128 numbers of d.
+        let wide = cut(1024, 516, 16).within(1 << 17);
+        assert_eq!(wide, Cut { stretch: 128, panels: 52 });
     }
 
     #[test]
