@@ -51,7 +51,7 @@ enum To {
 
 /// Where a model is exported from.
 enum Found {
-    Model(ModelFolder),
+    Model(Box<ModelFolder>),
     Checkpoint(Box<Loaded>),
 }
 
@@ -104,12 +104,12 @@ fn written(source: &Source, format: ExportFormat, output: &Path) -> Result<Strin
 /// Exit 6: there is none; common to all ranks.
 fn found(comm: &Comm, path: &Path) -> Result<Found> {
     // Ranks may see what is new later than others: rank 0 says what is there.
-    let [checkpoint, run, model] = ["state.json", "job.toml", "model/manifest.json"]
+    let [checkpoint, run, whole] = ["state.json", "job.toml", "model/manifest.json"]
         .map(|name| u8::from(path.join(name).exists()));
-    let of_root = comm.all_gather(&[[checkpoint, run, model]])[0];
+    let of_root = comm.all_gather(&[[checkpoint, run, whole]])[0];
     match of_root {
         [1, ..] => Store::load_from(comm, path).map(|loaded| Found::Checkpoint(Box::new(loaded))),
-        [_, 1, 1] => ModelFolder::open_whole(comm, &path.join("model")).map(Found::Model),
+        [_, 1, 1] => model(comm, &path.join("model")),
         [_, 1, _] => {
             let store = Store::new(path.join("checkpoints"), Disk::default());
             match store.newest(comm)? {
@@ -123,6 +123,10 @@ fn found(comm: &Comm, path: &Path) -> Result<Found> {
                 }
             }
         }
-        _ => ModelFolder::open_whole(comm, path).map(Found::Model),
+        _ => model(comm, path),
     }
+}
+
+fn model(comm: &Comm, path: &Path) -> Result<Found> {
+    ModelFolder::open_whole(comm, path).map(|model| Found::Model(Box::new(model)))
 }
