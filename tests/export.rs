@@ -280,3 +280,41 @@ fn what_cannot_be_exported_leaves_nothing() {
     });
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// The most memory that a process has taken so far, in bytes, where the system tells.
+fn peak(process: u32) -> Option<usize> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<usize>().ok()? << 10)
+}
+
+/// Mixtures pass by: an export takes less memory than they have.
+#[test]
+fn memory_does_not_grow_with_the_mixtures() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let wide = Shape {
+        parts: vec![FeaturePart { name: "rgb".into(), size: 4096 }],
+        ..shape(Normalize::L2, Dummy::Learned)
+    };
+    save(&Comm::serial(), &path("model"), &model(wide, |class| 120 + class)).unwrap();
+    for to in ["numpy", "safetensors", "onnx --inside-max 0", "onnx"] {
+        let export = reelscale(&format!("export --comm serial --to {to} --model"));
+        let export = export.path(&path("model")).arg("--output").path(&path("exported"));
+        let running = export.spawn();
+        let (mut most, process) = (0, running.launcher());
+        while let Some(now) = peak(process) {
+            most = most.max(now);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(running.finish().status.success(), "{to}");
+        let lengths = ["exported", "exported.data"].map(|name| {
+            let length = fs::metadata(path(name)).map_or(0, |found| found.len());
+            let _ = fs::remove_file(path(name));
+            length
+        });
+        let bytes = lengths.iter().sum::<u64>();
+        println!("{to}: {} MiB for a file of {} MiB", most >> 20, bytes >> 20);
+        assert!(most < 128 << 20 && bytes > 150 << 20, "{to}: {most} bytes");
+    }
+}
