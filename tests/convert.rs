@@ -29,7 +29,7 @@ fn dataset(folder: &Path) -> Dataset {
 /// Every record of `files` stands in `dataset` as it was.
 fn same(dataset: &Dataset, files: &[String], parts: &[FeaturePart], classes: usize) {
     let (mut reader, mut row) = (dataset.reader(), 0);
-    let wanted = Wanted { parts, class_count: classes, labels_key: None };
+    let wanted = Wanted { parts, class_count: classes, ..Wanted::default() };
     for path in find(files).unwrap() {
         let mut records = tfrecord::Records::open(&path).unwrap();
         while let Some(data) = records.next().unwrap() {

@@ -87,7 +87,7 @@ fn what_others_write_is_read() {
 #[test]
 fn malformed_files_are_told_with_their_line() {
     let long = format!("x,{}", "1 0.5 ".repeat(30_000));
-    let table: [(&[u8], &str); 18] = [
+    let table: [(&[u8], &str); 20] = [
         (b"", "line 1: found nothing, expected \"VideoId,LabelConfidencePairs\""),
         (b"x,1 0.5\n", "line 1: found \"x,1 0.5\", expected \"VideoId,"),
         (b"H\nx\n", "line 2: found \"x\", 1 fields, expected 2, VideoId and LabelConfidencePairs"),
@@ -105,7 +105,9 @@ fn malformed_files_are_told_with_their_line() {
         (b"H\nb,1 nan\n", "line 2: b: class 1: found the score \"nan\", expected a number"),
         (b"H\nb,1 -inf\n", "line 2: b: class 1: found the score \"-inf\", expected a number"),
         (b"H\nb,1 1e400\n", "line 2: b: class 1: found the score \"1e400\""),
-        (b"H\nb,1 \xff\n", "line 2: b: class 1: found the score \"\\xff\""),
+        (b"H\nb,\"1 \xff\"\n", "line 2: b: class 1: found the score \"\\xff\""),
+        (b"H\nb,1 \xff\n", "line 2: found the byte 0xff, expected UTF-8, or quotes around it"),
+        (b"H\na,1 1\nd\xe94,1 1\n", "line 3: found the byte 0xe9, expected UTF-8, or quotes"),
         (b"H\nb,1 0.5\n\"a\n\",\nb,\n", "line 5: b: found a second time"),
         (b"H\n\"a,b\",1 0.5 1 0.5\n", "line 2: \"a,b\": found class 1 twice"),
         (&[b"H\n", long.as_bytes()].concat(), "line 2: x: found class 1 twice"),

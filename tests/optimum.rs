@@ -135,7 +135,7 @@ fn twelve_classes_of_youtube8m_reach_their_optimum() {
         source: "twelve classes".into(),
     };
     let mut writer = ShardWriter::create(&folder.path().join("data/a.h5"), &header).unwrap();
-    let all = Wanted { parts: &parts, class_count: 3862, labels_key: None };
+    let all = Wanted { parts: &parts, class_count: 3862, ..Wanted::default() };
     for shard in 0..24 {
         let path = real.join(format!("youtube8m/validate{shard:04}.tfrecord"));
         let mut records = tfrecord::Records::open(&path).unwrap();

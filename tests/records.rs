@@ -4,42 +4,9 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
+use common::place::{CONVERT, Place, warnings};
 use common::tfrecords::{entry, example, floats, integers, sequence, strings, video};
-use common::{TestCommand, reelscale, signal};
-
-const CONVERT: &str = "convert --from tfrecord --features rgb:3 --classes 10 --output";
-
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        std::fs::write(self.path(name), bytes).unwrap();
-        self.path(name)
-    }
-
-    /// A conversion of these files into the folder `out`.
-    fn convert(&self, files: &[&str]) -> TestCommand {
-        files.iter().fold(reelscale(CONVERT).path(&self.path("out")), |command, file| {
-            command.path(&self.path(file))
-        })
-    }
-}
-
-/// Runs it, demands success, and returns its warnings.
-fn warnings(command: &TestCommand) -> String {
-    let output = command.output();
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{stderr}");
-    stderr
-}
+use common::{reelscale, signal};
 
 fn with(id: &[u8], entries: &[Vec<u8>]) -> Vec<u8> {
     example(&[&[entry("id", &strings(&[id]))], entries].concat())
@@ -56,14 +23,34 @@ fn a_field_of_another_type_or_size_is_told_with_its_record() {
     let clip = |lists: &[(&str, Vec<Vec<u8>>)]| sequence(&[entry("id", &strings(&[b"a"]))], lists);
     let table: Vec<(&str, Vec<u8>, &str)> = vec![
         (
-            "labels as bytes",
-            with(b"a", &[entry("labels", &strings(&[b"1"])), rgb()]),
-            "labels: found 1 byte string of 1 byte, expected whole numbers",
+            "labels as words",
+            with(b"a", &[entry("labels", &strings(&[b"1", b"Game"])), rgb()]),
+            "labels: found the text \"Game\" at 1 of byte strings, expected whole numbers",
         ),
         (
-            "labels as floats",
-            with(b"a", &[entry("labels", &floats(&[1.0, 2.0])), rgb()]),
-            "labels: found 2 floats, expected whole numbers",
+            "labels as a number in bytes",
+            with(b"a", &[entry("labels", &strings(&[b"\x01\0"])), rgb()]),
+            "labels: found the text \"\\u{1}\\0\" at 0 of byte strings, expected whole numbers",
+        ),
+        (
+            "labels as floats that aren't whole",
+            with(b"a", &[entry("labels", &floats(&[1.0, 2.5])), rgb()]),
+            "labels: found 2.5 at 1 of floats, expected whole numbers",
+        ),
+        (
+            "labels as floats that were other numbers",
+            with(b"a", &[entry("labels", &floats(&[16_777_216.0])), rgb()]),
+            "labels: found 16777216 at 0 of floats, expected whole numbers",
+        ),
+        (
+            "labels of two kinds",
+            with(b"a", &[entry("labels", &[floats(&[1.0]), integers(&[2])].concat()), rgb()]),
+            "labels: found 1 float and 1 whole number, expected whole numbers",
+        ),
+        (
+            "labels as a vector",
+            with(b"a", &[entry("labels", &integers(&[0, 1, 0, 0, 1, 0, 0, 0, 0, 0])), rgb()]),
+            "labels: found 10 values, all 0 or 1, expected class numbers",
         ),
         (
             "labels beyond the classes",
@@ -96,7 +83,14 @@ fn a_field_of_another_type_or_size_is_told_with_its_record() {
         (
             "features as bytes",
             with(b"a", &[entry("mean_rgb", &strings(&[&[0; 12]]))]),
-            "mean_rgb: found 1 byte string of 12 bytes, expected 3 floats",
+            "mean_rgb: found 1 byte string of 12 bytes, expected 3 floats; hint: they may be 3 \
+             float32 numbers: --raw-floats",
+        ),
+        (
+            "features as bytes of float64",
+            with(b"a", &[entry("mean_rgb", &strings(&[&[0; 24]]))]),
+            "mean_rgb: found 1 byte string of 24 bytes, expected 3 floats; hint: they may be 3 \
+             float64 numbers: write them as float32",
         ),
         (
             "features as whole numbers",
@@ -116,12 +110,14 @@ fn a_field_of_another_type_or_size_is_told_with_its_record() {
         (
             "frames of floats",
             clip(&[("rgb", vec![floats(&[1.0, 2.0, 3.0])])]),
-            "rgb: frame 0: found 3 floats, expected 3 bytes",
+            "rgb: frame 0: found 3 floats, expected 3 bytes; frames are bytes, see \
+             hdf5-data/README.md",
         ),
         (
             "several values in a frame",
             clip(&[("rgb", vec![frame(b"abc"), strings(&[b"abc", b"def"])])]),
-            "rgb: frame 1: found 2 byte strings of 6 bytes in all, expected 3 bytes",
+            "rgb: frame 1: found 2 byte strings of 6 bytes in all, expected 3 bytes in 1 byte \
+             string: each frame is an entry of its feature list",
         ),
         (
             "frames of another size",
@@ -135,16 +131,39 @@ fn a_field_of_another_type_or_size_is_told_with_its_record() {
              id (1 byte string of 1 byte), time (frames of 1 float); hint: --features audio:4",
         ),
         (
-            "an id that is a number",
-            example(&[entry("id", &integers(&[7])), rgb()]),
-            "id: found 1 whole number, expected 1 byte string",
+            "an id that is a float",
+            example(&[entry("id", &floats(&[7.0])), rgb()]),
+            "id: found 1 float, expected 1 byte string or 1 whole number",
+        ),
+        (
+            "two ids as numbers",
+            example(&[entry("id", &integers(&[7, 8])), rgb()]),
+            "id: found 2 whole numbers, expected 1 byte string or 1 whole number",
         ),
         (
             "two ids",
             example(&[entry("id", &strings(&[b"a", b"b"])), rgb()]),
-            "id: found 2 byte strings of 2 bytes in all, expected 1 byte string",
+            "id: found 2 byte strings of 2 bytes in all, expected 1 byte string or 1 whole number",
         ),
-        ("no id", example(&[rgb()]), "id: found neither id nor video_id; found the keys mean_rgb"),
+        (
+            "no id",
+            example(&[rgb()]),
+            "id: found neither id nor video_id; found the keys mean_rgb (3 floats)",
+        ),
+        (
+            "everything is elsewhere",
+            sequence(
+                &[
+                    entry("clip/path", &strings(&[b"clips/a.mp4"])),
+                    entry("clip/label", &integers(&[1])),
+                ],
+                &[("RGB/floats", vec![floats(&[1.0; 8])]), ("RGB/bytes", vec![frame(b"abc")])],
+            ),
+            "id: found neither id nor video_id; labels: not found; rgb: not found; found the keys \
+             RGB/bytes (frames of 3 bytes), RGB/floats (frames of 8 floats), clip/label (1 whole \
+             number), clip/path (1 byte string of 11 bytes); hint: --id-key clip/path \
+             --features RGB/bytes:3 --labels-key clip/label",
+        ),
         (
             "an id that is too long",
             video(&[b'z'; 65537], &[1]),

@@ -4,8 +4,11 @@
 //!
 //! `tests/corpora.rs` runs the same functions on the inputs in `fuzz/corpus/`.
 
+use std::io::Write;
 use std::path::Path;
 
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use reelscale::Job;
 use reelscale::internals::artifact::Manifest;
 use reelscale::internals::checkpoint::listing::Listing;
@@ -30,6 +33,8 @@ pub type Target = fn(&[u8]);
 /// Every target and the bytes that it may hold for each byte of its input, beside `MEMORY_MIN`.
 pub const TARGETS: &[(&str, Target, usize)] = &[
     ("tfrecord", tfrecord_framing, 64),
+    // Deflate makes at most 1032 bytes of one, and vectors grow by doubling.
+    ("compressed", compressed, 4096),
     ("example", example, 64),
     ("sequence", sequence, 64),
     ("svmlight", svmlight_rows, 64 << 10),
@@ -57,12 +62,47 @@ pub fn run(name: &str, bytes: &[u8]) {
 
 /// The records that these bytes frame, up to the first that is wrong.
 fn records(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut from = tfrecord::Records::new("input", bytes, bytes.len() as u64);
+    read(tfrecord::Records::new("input", bytes, bytes.len() as u64)).0
+}
+
+/// Its records, up to the first that is wrong, and whether there is none.
+fn read(mut from: tfrecord::Records) -> (Vec<Vec<u8>>, bool) {
     let mut records = Vec::new();
-    while let Ok(Some(record)) = from.next() {
-        records.push(record.to_vec());
+    loop {
+        match from.next() {
+            Ok(Some(record)) => records.push(record.to_vec()),
+            Ok(None) => return (records, true),
+            Err(_) => return (records, false),
+        }
     }
-    records
+}
+
+/// The same of a file that may be compressed.
+fn read_compressed(bytes: &[u8]) -> (Vec<Vec<u8>>, bool) {
+    let from = tfrecord::Records::of("input", bytes, bytes.len() as u64);
+    from.map_or((Vec::new(), false), read)
+}
+
+fn compressed(bytes: &[u8]) {
+    read_compressed(bytes);
+    let pieces: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let whole: Vec<u8> = pieces.iter().flat_map(|piece| framed(piece)).collect();
+    let level = Compression::new(bytes.len() as u32 % 10);
+    let at = bytes.len() / 2;
+    let mut gzip = GzEncoder::new(Vec::new(), level);
+    gzip.write_all(&whole).expect("memory takes it");
+    let mut zlib = ZlibEncoder::new(Vec::new(), level);
+    zlib.write_all(&whole).expect("memory takes it");
+    for packed in [gzip.finish(), zlib.finish()].map(|packed| packed.expect("memory takes it")) {
+        assert_eq!(read_compressed(&packed), (pieces.clone(), true));
+        let cut = read_compressed(&packed[..packed.len() - 1 - at % packed.len().min(20)]);
+        assert!(!cut.1 && pieces.starts_with(&cut.0), "a cut stream is told");
+        let mut changed = packed.clone();
+        changed[at * 7 % packed.len()] ^= 1 << (bytes.len() % 8);
+        // Some bytes of a header, such as the time, say nothing of what is within.
+        let (found, good) = read_compressed(&changed);
+        assert!(pieces.starts_with(&found) && (!good || found == pieces), "a changed byte");
+    }
 }
 
 fn tfrecord_framing(bytes: &[u8]) {
@@ -87,12 +127,15 @@ fn part(name: &str, size: usize) -> FeaturePart {
 
 fn example(bytes: &[u8]) {
     let parts = [part("rgb", 3)];
-    parsed(bytes, &Wanted { parts: &parts, class_count: 10, labels_key: None });
+    parsed(bytes, &Wanted { parts: &parts, class_count: 10, ..Wanted::default() });
 }
 
 fn sequence(bytes: &[u8]) {
     let parts = [part("rgb", 2), part("audio", 1)];
-    parsed(bytes, &Wanted { parts: &parts, class_count: 300, labels_key: Some("label") });
+    let labels_key = Some("label");
+    let wanted = Wanted { parts: &parts, class_count: 300, labels_key, ..Wanted::default() };
+    parsed(bytes, &wanted);
+    segments(bytes, &Wanted { segments: true, ..wanted });
 }
 
 fn parsed(bytes: &[u8], wanted: &Wanted) {
@@ -103,6 +146,16 @@ fn parsed(bytes: &[u8], wanted: &Wanted) {
     assert!(example.labels.iter().all(|label| (*label as usize) < wanted.class_count));
     let again = parse(&encoded(&example, wanted), wanted).expect("as it is written");
     assert_eq!((again.example, again.repeated_labels), (example, 0));
+}
+
+fn segments(bytes: &[u8], wanted: &Wanted) {
+    let Ok(Parsed { example, segments, .. }) = parse(bytes, wanted) else { return };
+    let (Values::Frames(frames), width) = (&example.values, 3) else { panic!("only of frames") };
+    for row in segments.iter().map(|segment| segment.row(&example, width)) {
+        let Values::Frames(own) = row.values else { panic!("of frames") };
+        assert!(!own.is_empty() && frames.windows(own.len()).any(|window| window == own));
+        assert!(row.labels.iter().all(|label| (*label as usize) < wanted.class_count));
+    }
 }
 
 /// An example as TensorFlow writes it, without its frame.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::io::{BufRead, Read};
 
 /// Bytes of a record at most: every class there can be, each with a score, is well within.
-const RECORD_BYTES_MAX: usize = 1 << 29;
+pub(super) const RECORD_BYTES_MAX: usize = 1 << 29;
 
 /// What is wrong with a file: number of the line, from 1, and text.
 pub(crate) type Wrong = (usize, String);
@@ -40,8 +40,8 @@ impl<'a> Records<'a> {
     /// The next record, `None` at the end.
     ///
     /// # Errors
-    /// A quote that is never closed, text after a closing quote, CR within a line, a record that is
-    /// too long, what reading gives.
+    /// A quote that is never closed, text after a closing quote, CR within a line, what isn't UTF-8
+    /// outside quotes, a record that is too long, what reading gives.
     #[expect(clippy::should_implement_trait, reason = "its items are results by file order")]
     pub fn next(&mut self) -> Result<Option<Record>, Wrong> {
         loop {
@@ -69,7 +69,7 @@ impl<'a> Records<'a> {
         loop {
             let (field, end) = match self.text.get(at) {
                 Some(b'"') => self.quoted(at + 1)?,
-                _ => self.plain(at),
+                _ => self.plain(at)?,
             };
             fields.push(field);
             match &self.text[end..] {
@@ -82,11 +82,16 @@ impl<'a> Records<'a> {
     }
 
     /// The field that begins at `from`, and where it ends. A quote within it stands for itself.
-    fn plain(&self, from: usize) -> (Vec<u8>, usize) {
+    fn plain(&self, from: usize) -> Result<(Vec<u8>, usize), Wrong> {
         let rest = &self.text[from..];
         let ends = |byte: &u8| matches!(byte, b',' | b'\r' | b'\n');
         let length = rest.iter().position(ends).unwrap_or(rest.len());
-        (rest[..length].to_vec(), from + length)
+        if let Err(error) = std::str::from_utf8(&rest[..length]) {
+            let byte = rest[error.valid_up_to()];
+            let text = format!("found the byte 0x{byte:02x}, expected UTF-8, or quotes around it");
+            return Err(self.wrong(&text));
+        }
+        Ok((rest[..length].to_vec(), from + length))
     }
 
     /// The field whose opening quote stands before `from`, and where its closing quote ends.

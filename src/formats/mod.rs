@@ -1,10 +1,16 @@
 //! Formats of others: each a stream of examples, or of predictions. Nothing here writes shards.
 
+mod compressed;
 pub mod csv;
+mod first_bytes;
+
 pub(crate) mod predictions;
 pub mod submission;
 pub mod svmlight;
 pub mod tf_example;
 mod tf_feature;
+mod tf_keys;
+mod tf_labels;
+mod tf_segments;
 pub mod tfrecord;
 mod wire;

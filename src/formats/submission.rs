@@ -9,10 +9,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read as _, Write};
 use std::path::Path;
 
-use super::csv::{Record, Records, field, shown};
+use super::compressed;
+use super::csv::{RECORD_BYTES_MAX, Record, Records, field, shown};
 use crate::error::{Error, Result};
 use crate::limits::CLASSES_MAX;
 
@@ -115,11 +116,18 @@ impl<'a> Source<'a> {
     pub(super) fn each_line(mut self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut line = Vec::new();
         let unread = |error| Error::input(format!("{}: {error}", self.name));
-        while self.from.read_until(b'\n', &mut line).map_err(unread)? > 0 {
-            take(line.trim_ascii())?;
+        loop {
+            let mut limited = (&mut self.from).take(RECORD_BYTES_MAX as u64);
+            match limited.read_until(b'\n', &mut line).map_err(unread)? {
+                0 => return Ok(()),
+                RECORD_BYTES_MAX => {
+                    let text = format!("found a line of {RECORD_BYTES_MAX} bytes or more");
+                    return Err(Error::input(format!("{}: {text}", self.name)));
+                }
+                _ => take(line.trim_ascii())?,
+            }
             line.clear();
         }
-        Ok(())
     }
 
     /// # Errors
@@ -127,7 +135,8 @@ impl<'a> Source<'a> {
     pub(crate) fn open(path: &Path) -> Result<Source<'static>> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(|error| Error::input(format!("{name}: {error}")))?;
-        Ok(Source::new(name, BufReader::new(file)))
+        let from = compressed::text(&name, BufReader::new(file))?;
+        Ok(Source { name, from })
     }
 }
 
@@ -315,8 +324,9 @@ fn lines(
     let Some(Record { line, fields }) = records.next().map_err(wrong)? else {
         return Err(wrong((1, format!("found nothing, expected {header:?}"))));
     };
+    let names: Vec<&[u8]> = fields.iter().map(|field| field.trim_ascii()).collect();
     let found = fields.join(&b',');
-    if found != header.as_bytes() {
+    if names.join(&b',') != header.as_bytes() {
         return Err(wrong((line, format!("found {}, expected {header:?}", shown(&found)))));
     }
     let width = fields.len();

@@ -8,14 +8,17 @@
 //! ```
 //!
 //! Map keys come in any order; unknown fields are passed over; video-level records may carry an
-//! empty field 2. A record is frame-level if it has a feature list.
+//! empty field 2. A record is frame-level if it has a feature list. Which labels it has is for
+//! `tf_labels`, what a user is told of its keys for `tf_keys`.
 
-use super::tf_feature::{Content, FLOATS, INTEGERS, floats, has_only, integers, single_bytes};
-use super::wire::{Field, Message, Read, Wrong};
+use super::tf_feature::{Content, FLOATS, floats, has_only, integers, single_bytes};
+use super::tf_keys::{Wrong, Wrongs};
+use super::tf_segments::Segment;
+use super::wire::{Field, Message, Read};
 use crate::example::{Example, FeaturePart, Values};
 
 /// What is to be read of each record.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted<'a> {
     /// The features, in order: at video level the float list `mean_NAME` or `NAME`, at frame level
     /// the feature list `NAME`.
@@ -24,6 +27,12 @@ pub struct Wanted<'a> {
     /// The key of the labels. `None`: `labels`, and a record that lacks it but has another key that
     /// looks like labels is an error.
     pub labels_key: Option<&'a str>,
+    /// The key of the id. `None`: `id`, or else `video_id`.
+    pub id_key: Option<&'a str>,
+    /// Whether a video-level part may also be one byte string: its float32 numbers, little-endian.
+    pub raw_floats: bool,
+    /// Whether labels are those of segments (YouTube-8M 2019), and not those of the video.
+    pub segments: bool,
 }
 
 /// A record and what was put right while reading it.
@@ -32,12 +41,35 @@ pub struct Parsed {
     pub example: Example,
     /// Labels that stood there more than once.
     pub repeated_labels: usize,
-    /// Whether it has labels of segments (YouTube-8M 2019), which aren't read.
-    pub(crate) segments: bool,
+    /// Where they are wanted, those that have labels.
+    pub segments: Vec<Segment>,
+    pub notes: Notes,
 }
 
-/// The labels of a record where nobody names another key.
-const LABELS_KEY: &str = "labels";
+/// What users are told of records that were read, in numbers that add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Notes {
+    /// Records with labels of segments, which aren't wanted.
+    pub(crate) unused_segments: u64,
+    /// Records without them, where they are.
+    pub(crate) without_segments: u64,
+    /// Segments that end after the video's last frame.
+    pub(crate) cut_segments: u64,
+    /// Segments that begin after it.
+    pub(crate) lost_segments: u64,
+    /// Records whose labels are floats, or texts.
+    pub(crate) labels_of_floats: u64,
+    pub(crate) labels_of_texts: u64,
+}
+
+impl Notes {
+    pub(crate) fn add(&mut self, other: &Notes) {
+        let (own, other): (&mut [u64; 6], &[u64; 6]) =
+            (bytemuck::cast_mut(self), bytemuck::cast_ref(other));
+        own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+    }
+}
 
 /// Entries of a map of messages, in the order of the record.
 fn entries<'a>(map: &'a [u8], all: &mut Vec<(&'a [u8], &'a [u8])>) -> Read<()> {
@@ -57,9 +89,9 @@ fn entries<'a>(map: &'a [u8], all: &mut Vec<(&'a [u8], &'a [u8])>) -> Read<()> {
 }
 
 /// The two maps of a record, in its order.
-struct Record<'a> {
-    context: Vec<(&'a [u8], &'a [u8])>,
-    lists: Vec<(&'a [u8], &'a [u8])>,
+pub(super) struct Record<'a> {
+    pub(super) context: Vec<(&'a [u8], &'a [u8])>,
+    pub(super) lists: Vec<(&'a [u8], &'a [u8])>,
 }
 
 /// The feature of this key; of several the last one counts.
@@ -70,30 +102,38 @@ fn get<'a>(map: &[(&'a [u8], &'a [u8])], key: &str) -> Option<&'a [u8]> {
 /// Reads one record. Labels come out ascending and distinct; a record without them has none.
 ///
 /// # Errors
-/// What was found and what was expected.
+/// What was found and what was expected, everything that is wrong in one text.
 pub fn parse(data: &[u8], wanted: &Wanted) -> Read<Parsed> {
     let record = Record::of(data)?;
-    let id = record.id()?;
-    let found = record.labels(wanted)?;
-    let mut labels = Vec::with_capacity(found.len());
-    for label in &found {
-        match u32::try_from(*label).ok().filter(|label| (*label as usize) < wanted.class_count) {
-            Some(label) => labels.push(label),
-            None => {
-                let most = wanted.class_count - 1;
-                return Err(format!("labels: found {label}, expected 0 to {most}"));
-            }
-        }
-    }
+    let (mut wrongs, mut notes) = (Wrongs::default(), Notes::default());
+    let id = wrongs.take(record.id(wanted));
+    let labels = match wanted.segments {
+        true => Some(Vec::new()),
+        false => wrongs.take(record.labels(wanted, &mut notes)),
+    };
+    let values = match record.lists.is_empty() {
+        true => record.video(wanted, &mut wrongs).map(Values::Video),
+        false => record.frames(wanted.parts, &mut wrongs).map(Values::Frames),
+    };
+    let (Some(id), Some(found), Some(values)) = (id, labels, values) else {
+        return Err(wrongs.text(&record));
+    };
+    let labels = ordered(&found);
+    let repeated_labels = found.len() - labels.len();
+    let segments = match wanted.segments {
+        true => record.segments(wanted, &values, &mut notes)?,
+        false => Vec::new(),
+    };
+    notes.unused_segments = u64::from(!wanted.segments && record.get("segment_labels").is_some());
+    Ok(Parsed { example: Example { id, labels, values }, repeated_labels, segments, notes })
+}
+
+/// Labels as rows have them.
+pub(super) fn ordered(found: &[u32]) -> Vec<u32> {
+    let mut labels = found.to_vec();
     labels.sort_unstable();
     labels.dedup();
-    let repeated_labels = found.len() - labels.len();
-    let values = match record.lists.is_empty() {
-        true => Values::Video(record.video(wanted.parts)?),
-        false => Values::Frames(record.frames(wanted.parts)?),
-    };
-    let segments = get(&record.context, "segment_labels").is_some();
-    Ok(Parsed { example: Example { id, labels, values }, repeated_labels, segments })
+    labels
 }
 
 /// The keys of a record with what they hold, for people.
@@ -118,181 +158,158 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    fn id(&self) -> Read<Vec<u8>> {
-        let found = get(&self.context, "id").or(get(&self.context, "video_id"));
+    /// The feature of this key in the context.
+    pub(super) fn get(&self, key: &str) -> Option<&'a [u8]> {
+        get(&self.context, key)
+    }
+
+    /// A byte string, or a whole number as text.
+    fn id(&self, wanted: &Wanted) -> Result<Vec<u8>, Wrong> {
+        let (key, found) = match wanted.id_key {
+            Some(key) => (key, self.get(key)),
+            None => ("id", self.get("id").or(self.get("video_id"))),
+        };
         let Some(feature) = found else {
-            let text = "id: found neither id nor video_id";
-            return Err(format!("{text}; {}{}", self.keys(), self.features_hint()));
+            let looked_for = wanted
+                .id_key
+                .map_or("neither id nor video_id".into(), |key| format!("no key {key:?}"));
+            return Err(Wrong::missing(format!("id: found {looked_for}")));
         };
-        single_bytes(feature)?
-            .map(<[u8]>::to_vec)
-            .map_err(|found| format!("id: found {found}, expected 1 byte string"))
-    }
-
-    /// The labels as they stand there.
-    fn labels(&self, wanted: &Wanted) -> Read<Vec<i64>> {
-        let key = wanted.labels_key.unwrap_or(LABELS_KEY);
-        let Some(feature) = get(&self.context, key) else {
-            if get(&self.lists, key).is_some() {
-                return Err(format!(
-                    "{key}: found a feature list, expected whole numbers in the context"
-                ));
-            }
-            let other = match wanted.labels_key {
-                None => self.other_labels(),
-                Some(_) => None,
-            };
-            let Some(other) = other else { return Ok(Vec::new()) };
-            return Err(format!(
-                "{key}: not found; {}; hint: --labels-key {other}, or --labels-key {key} if these \
-                 records have no labels",
-                self.keys()
-            ));
+        let content = match single_bytes(feature)? {
+            Ok(bytes) => return Ok(bytes.to_vec()),
+            Err(content) => content,
         };
-        let labels = || -> Read<Vec<i64>> {
-            if !has_only(INTEGERS, feature)? {
-                let content = Content::of(feature)?;
-                if (content.strings, content.floats) != (0, 0) {
-                    return Err(format!("found {content}, expected whole numbers"));
-                }
-            }
-            integers(feature)
-        };
-        labels().map_err(|text| format!("{key}: {text}"))
-    }
-
-    /// A key of whole numbers that has the name of labels. Those of segments aren't the video's.
-    fn other_labels(&self) -> Option<String> {
-        for (key, feature) in &self.context {
-            let name = String::from_utf8_lossy(key).into_owned();
-            let lower = name.to_lowercase();
-            let named = lower.contains("label") || lower.contains("class");
-            let content = Content::of(feature).unwrap_or_default();
-            if named && !lower.starts_with("segment") && content.integers > 0 {
-                return Some(name);
+        match &integers(feature)?[..] {
+            [number] if content.kinds() == 1 => Ok(number.to_string().into_bytes()),
+            _ => {
+                let expected = "1 byte string or 1 whole number";
+                Err(format!("{key}: found {content}, expected {expected}").into())
             }
         }
-        None
     }
 
-    fn video(&self, parts: &[FeaturePart]) -> Read<Vec<f32>> {
+    fn video(&self, wanted: &Wanted, wrongs: &mut Wrongs) -> Option<Vec<f32>> {
         let mut values = Vec::new();
-        for part in parts {
-            let names = [format!("mean_{}", part.name), part.name.clone()];
-            let features = names.iter().map(|name| get(&self.context, name));
-            let Some((key, Some(feature))) =
-                names.iter().zip(features).find(|named| named.1.is_some())
-            else {
-                return Err(self.missing(part));
-            };
-            let found = floats(feature).map_err(|text| format!("{key}: {text}"))?;
-            if found.len() != part.size || !has_only(FLOATS, feature)? {
-                let content = Content::of(feature)?;
-                if content != (Content { floats: part.size, ..Content::default() }) {
-                    return Err(format!("{key}: found {content}, expected {} floats", part.size));
-                }
-            }
-            if let Some(at) = found.iter().position(|value| !value.is_finite()) {
-                return Err(format!("{key}: found {} at {at}, expected a number", found[at]));
-            }
-            values.extend(found);
+        for part in wanted.parts {
+            wrongs.take(self.video_part(part, wanted.raw_floats, &mut values));
         }
-        Ok(values)
+        wrongs.is_empty().then_some(values)
     }
 
-    fn frames(&self, parts: &[FeaturePart]) -> Read<Vec<u8>> {
+    /// Appends the numbers of this part.
+    fn video_part(
+        &self,
+        part: &FeaturePart,
+        raw_floats: bool,
+        values: &mut Vec<f32>,
+    ) -> Result<(), Wrong> {
+        let names = [format!("mean_{}", part.name), part.name.clone()];
+        let features = names.iter().map(|name| self.get(name));
+        let Some((key, Some(feature))) = names.iter().zip(features).find(|named| named.1.is_some())
+        else {
+            return Err(Wrong::missing(format!("{}: not found", part.name)));
+        };
+        let mut found = floats(feature).map_err(|text| format!("{key}: {text}"))?;
+        if found.len() != part.size || !has_only(FLOATS, feature)? {
+            let content = Content::of(feature)?;
+            if raw_floats && content == Content::of_bytes(4 * part.size) {
+                let bytes = single_bytes(feature)?.expect("one byte string");
+                let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four"));
+                found = bytes.chunks_exact(4).map(number).collect();
+            } else if content != Content::of_floats(part.size) {
+                return Err(not_floats(key, content, part.size, raw_floats));
+            }
+        }
+        if let Some(at) = found.iter().position(|value| !value.is_finite()) {
+            return Err(format!("{key}: found {} at {at}, expected a number", found[at]).into());
+        }
+        values.extend(found);
+        Ok(())
+    }
+
+    fn frames(&self, parts: &[FeaturePart], wrongs: &mut Wrongs) -> Option<Vec<u8>> {
         let mut columns = Vec::new();
         for part in parts {
-            let Some(list) = get(&self.lists, &part.name) else { return Err(self.missing(part)) };
-            let mut frames: Vec<&[u8]> = Vec::new();
-            Message(list).each(1, |feature| {
-                let found = match single_bytes(feature)? {
-                    Ok(frame) if frame.len() == part.size => {
-                        frames.push(frame);
-                        return Ok(());
-                    }
-                    Ok(frame) => format!("{} bytes", frame.len()),
-                    Err(content) => content.to_string(),
-                };
-                let (name, at, size) = (&part.name, frames.len(), part.size);
-                Err(format!("{name}: frame {at}: found {found}, expected {size} bytes"))
-            })?;
-            columns.push(frames);
+            columns.extend(wrongs.take(self.frames_of(part)));
+        }
+        if !wrongs.is_empty() {
+            return None;
         }
         let count = columns[0].len();
-        for (part, column) in parts.iter().zip(&columns) {
-            if column.len() != count {
-                let (name, found) = (&part.name, column.len());
-                return Err(format!(
-                    "{name}: found {found} frames, expected {count} as {} has",
-                    parts[0].name
-                ));
-            }
+        for (part, column) in parts.iter().zip(&columns).filter(|(_, column)| column.len() != count)
+        {
+            let (name, found, first) = (&part.name, column.len(), &parts[0].name);
+            let text = format!("{name}: found {found} frames, expected {count} as {first} has");
+            wrongs.take::<()>(Err(text.into()));
+            return None;
         }
         let mut values = Vec::new();
         for frame in 0..count {
             columns.iter().for_each(|column| values.extend_from_slice(column[frame]));
         }
-        Ok(values)
+        Some(values)
     }
 
-    fn missing(&self, part: &FeaturePart) -> Wrong {
-        format!("{}: not found; {}{}", part.name, self.keys(), self.features_hint())
-    }
-
-    /// All keys with what they hold, for errors. A feature that can't be read is listed with the
-    /// reason.
-    fn keys(&self) -> String {
-        let mut all = Vec::new();
-        for (key, feature) in &self.context {
-            let content =
-                Content::of(feature).map_or_else(|wrong| wrong, |found| found.to_string());
-            all.push(format!("{} ({content})", String::from_utf8_lossy(key)));
-        }
-        for (key, list) in &self.lists {
-            let name = String::from_utf8_lossy(key);
-            all.push(match frame_of(list) {
-                Ok(Some(Ok(size))) => format!("{name} (frames of {size} bytes)"),
-                Ok(Some(Err(content))) => format!("{name} (frames of {content})"),
-                Ok(None) => format!("{name} (no frames)"),
-                Err(wrong) => format!("{name} ({wrong})"),
-            });
-        }
-        all.sort();
-        format!("found the keys {}", all.join(", "))
-    }
-
-    /// The option that would take what this record has for features.
-    fn features_hint(&self) -> String {
-        let mut flags = Vec::new();
-        for (key, list) in &self.lists {
-            if let Ok(Some(Ok(size @ 1..))) = frame_of(list) {
-                flags.push(format!("{}:{size}", String::from_utf8_lossy(key)));
-            }
-        }
-        for (key, feature) in self.context.iter().filter(|_| self.lists.is_empty()) {
-            if let Ok(Content { floats: size @ 1.., .. }) = Content::of(feature) {
-                let name = String::from_utf8_lossy(key);
-                flags.push(format!("{}:{size}", name.strip_prefix("mean_").unwrap_or(&name)));
-            }
-        }
-        flags.sort();
-        flags.reverse();
-        match flags.is_empty() {
-            true => String::new(),
-            false => format!("; hint: --features {}", flags.join(",")),
-        }
+    /// The frames of this part.
+    fn frames_of(&self, part: &FeaturePart) -> Result<Vec<&'a [u8]>, Wrong> {
+        let (name, size) = (&part.name, part.size);
+        let Some(list) = get(&self.lists, name) else {
+            return Err(Wrong::missing(format!("{name}: not found")));
+        };
+        let mut frames: Vec<&[u8]> = Vec::new();
+        Message(list).each(1, |feature| {
+            let (found, more) = match single_bytes(feature)? {
+                Ok(frame) if frame.len() == size => {
+                    frames.push(frame);
+                    return Ok(());
+                }
+                Ok(frame) => (format!("{} bytes", frame.len()), raw_frames(frame.len(), size)),
+                Err(content) => (content.to_string(), of_another_kind(content)),
+            };
+            Err(format!(
+                "{name}: frame {}: found {found}, expected {size} bytes{more}",
+                frames.len()
+            ))
+        })?;
+        Ok(frames)
     }
 }
 
-/// Bytes of the first frame of a feature list, or what else it is; `None` where there is none.
-fn frame_of(list: &[u8]) -> Read<Option<Result<usize, Content>>> {
-    let mut first = None;
-    Message(list).each(1, |feature| {
-        if first.is_none() {
-            first = Some(single_bytes(feature)?.map(<[u8]>::len));
+/// What is wrong with a part at video level.
+fn not_floats(key: &str, content: Content, size: usize, raw_floats: bool) -> Wrong {
+    let raw = match raw_floats {
+        true => format!(", or 1 byte string of {} bytes", 4 * size),
+        false => String::new(),
+    };
+    let text = format!("{key}: found {content}, expected {size} floats{raw}");
+    let hint = match (content.kinds(), content.strings) {
+        (1, 1) if content.bytes == 4 * size => {
+            format!("they may be {size} float32 numbers: --raw-floats")
         }
-        Ok(())
-    })?;
-    Ok(first)
+        (1, 1) if content.bytes == 8 * size => {
+            format!("they may be {size} float64 numbers: write them as float32")
+        }
+        _ => return text.into(),
+    };
+    Wrong { hint: Some(hint), ..text.into() }
 }
+
+/// What bytes of a frame may be that aren't as many as its part has.
+fn raw_frames(found: usize, size: usize) -> String {
+    match found == 4 * size {
+        true => format!("; they may be {size} float32 numbers, and frames are bytes, {FRAMES}"),
+        false => String::new(),
+    }
+}
+
+/// What an entry of a feature list must hold where it holds something else.
+fn of_another_kind(content: Content) -> String {
+    match content.strings {
+        0 => format!("; frames are bytes, {FRAMES}"),
+        1 => " and nothing else".into(),
+        _ => " in 1 byte string: each frame is an entry of its feature list".into(),
+    }
+}
+
+/// Where it says how frames are quantised.
+const FRAMES: &str = "see hdf5-data/README.md";

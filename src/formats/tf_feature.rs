@@ -33,8 +33,19 @@ pub(super) fn single_bytes(feature: &[u8]) -> Read<Result<&[u8], Content>> {
         return Ok(Ok(found));
     }
     let content = Content::of(feature)?;
-    let alone = Content { strings: 1, bytes: found.len(), ..Content::default() };
-    Ok(if content == alone { Ok(found) } else { Err(content) })
+    Ok(if content == Content::of_bytes(found.len()) { Ok(found) } else { Err(content) })
+}
+
+/// All byte strings of a feature, in order.
+pub(super) fn strings(feature: &[u8]) -> Read<Vec<&[u8]>> {
+    let mut values = Vec::new();
+    Message(feature).each(STRINGS, |list| {
+        Message(list).each(1, |bytes| {
+            values.push(bytes);
+            Ok(())
+        })
+    })?;
+    Ok(values)
 }
 
 /// Calls `visit` with the bytes of every run of floats of a feature, a whole number of them.
@@ -96,6 +107,21 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// So many floats and nothing else.
+    pub(super) fn of_floats(floats: usize) -> Content {
+        Content { floats, ..Content::default() }
+    }
+
+    /// One byte string of so many bytes and nothing else.
+    pub(super) fn of_bytes(bytes: usize) -> Content {
+        Content { strings: 1, bytes, ..Content::default() }
+    }
+
+    /// Of how many kinds it holds something.
+    pub(super) fn kinds(&self) -> usize {
+        [self.strings, self.floats, self.integers].iter().filter(|count| **count > 0).count()
+    }
+
     pub(super) fn of(feature: &[u8]) -> Read<Content> {
         let mut content = Content::default();
         Message(feature).each(STRINGS, |list| {

@@ -6,6 +6,7 @@
 
 pub mod pinned_jobs;
 pub mod pins;
+pub mod place;
 pub mod shards;
 pub mod stopped;
 pub mod tapped;

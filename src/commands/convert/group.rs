@@ -8,7 +8,7 @@ use crate::commands::new_set::NewSet;
 use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::error::{Error, Result};
 use crate::example::{Example, Values};
-use crate::formats::tf_example::Wanted;
+use crate::formats::tf_example::{Notes, Wanted};
 use crate::formats::{svmlight, tf_example, tfrecord};
 use crate::limits::check_id;
 use crate::model::features::FRAMES_MAX;
@@ -26,11 +26,10 @@ pub(crate) struct Counts {
     /// Videos of more frames than count.
     pub(crate) long: u64,
     pub(crate) repeated_labels: u64,
-    /// Records with labels of segments, which aren't read.
-    pub(crate) segments: u64,
     pub(crate) empty_ids: u64,
     pub(crate) bytes: u64,
     pub(crate) shards: u64,
+    pub(crate) notes: Notes,
 }
 
 /// An id's hash and where it stood: file and record.
@@ -102,11 +101,9 @@ impl FileGroup<'_, '_> {
     fn tfrecord(&mut self, file: usize) -> Result<()> {
         let mut records = tfrecord::Records::open(&self.paths[file])?;
         let parts = self.header.parts.clone();
-        let wanted = Wanted {
-            parts: &parts,
-            class_count: self.header.class_count,
-            labels_key: self.args.labels_key.as_deref(),
-        };
+        let class_count = self.header.class_count;
+        let wanted = Wanted { parts: &parts, class_count, ..Wanted::default() };
+        let wanted = self.args.records.wanted(wanted);
         loop {
             let record = records.record();
             let Some(data) = records.next()? else { return Ok(()) };
@@ -118,8 +115,14 @@ impl FileGroup<'_, '_> {
                 self.done.first = Some(First { kind, file, record, keys });
             }
             self.done.counts.repeated_labels += parsed.repeated_labels as u64;
-            self.done.counts.segments += u64::from(parsed.segments);
-            self.push(file, record, &parsed.example)?;
+            self.done.counts.notes.add(&parsed.notes);
+            if !wanted.segments {
+                self.push(file, record, &parsed.example)?;
+            }
+            for segment in &parsed.segments {
+                let row = segment.row(&parsed.example, self.header.width());
+                self.push(file, record, &row)?;
+            }
         }
     }
 

@@ -2,12 +2,14 @@
 
 mod group;
 mod outcome;
+mod record_options;
 
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use self::group::{Done, FileGroup};
+use self::record_options::RecordOptions;
 use super::new_set::NewSet;
 use super::out::{self, For};
 use crate::comm::{Comm, same_on_all};
@@ -33,9 +35,8 @@ pub(crate) struct Args {
     /// Number of classes. Text files say it themselves.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=CLASSES_MAX as i64))]
     classes: Option<u32>,
-    /// Key of the labels, whole numbers, in TFRecords. Without this option: `labels`.
-    #[arg(long)]
-    labels_key: Option<String>,
+    #[command(flatten)]
+    records: RecordOptions,
     /// Folder for the shards; it must be new or empty. They appear there once all are written.
     #[arg(long)]
     output: PathBuf,
@@ -94,7 +95,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
             .convert(groups[group].clone())
     });
     let first = comm.agree(outcome).and_then(|()| {
-        let found = outcome::check(comm, &paths, done.first.as_ref());
+        let found = outcome::check(comm, &paths, &done);
         comm.agree(found)
     });
     let first = set.finish(first)?;
@@ -111,6 +112,7 @@ fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
         return Err(Error::usage("--from tfrecord: expected --features and --classes")
             .hint("--features rgb:1024,audio:128 --classes 3862"));
     }
+    args.records.check(args.from == Format::Tfrecord)?;
     if !args.features.is_empty() {
         check_parts(&args.features).map_err(|text| Error::usage(format!("--features: {text}")))?;
     }
@@ -120,13 +122,13 @@ fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
 
 /// The arguments that must be the same on all ranks.
 fn shared_by_ranks(args: &Args) -> String {
-    let Args { from, features, classes, labels_key, output, rows_per_shard, files, patience: _ } =
+    let Args { from, features, classes, records, output, rows_per_shard, files, patience: _ } =
         args;
     let features: Vec<String> =
         features.iter().map(|part| format!("{}:{}", part.name, part.size)).collect();
     let classes = classes.map_or("of the files".into(), |classes| classes.to_string());
     format!(
-        "--from = {from:?}\n--features = {}\n--classes = {classes}\n--labels-key = {labels_key:?}\n\
+        "--from = {from:?}\n--features = {}\n--classes = {classes}\n{records:?}\n\
          --output = {output:?}\n--rows-per-shard = {rows_per_shard}\nfiles = {files:?}\n",
         features.join(",")
     )

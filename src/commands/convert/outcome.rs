@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::group::{Done, First, IdPlace, mixed};
+use super::record_options::warn_of;
 use crate::comm::Comm;
 use crate::data::Kind;
 use crate::error::{Error, Result};
@@ -13,11 +14,14 @@ use crate::model::features::FRAMES_MAX;
 const WARNINGS_MAX: usize = 5;
 
 /// The first record of all ranks, once it is known that all records together make a set: there is
-/// one, and all are of its kind. Collective.
+/// one, some make rows, and all are of its kind. Collective.
 ///
 /// # Errors
 /// Exit 4, common to all ranks.
-pub(crate) fn check(comm: &Comm, paths: &[PathBuf], own: Option<&First>) -> Result<First> {
+pub(crate) fn check(comm: &Comm, paths: &[PathBuf], done: &Done) -> Result<First> {
+    let own = done.first.as_ref();
+    let mut rows = [done.counts.rows];
+    comm.sum(&mut rows);
     let numbers = own.map(|first| [first.file as u64, first.record, first.kind as u64]);
     let keys = own.map_or("", |first| &first.keys);
     let all = comm.all_gather_any(numbers.as_slice());
@@ -31,6 +35,12 @@ pub(crate) fn check(comm: &Comm, paths: &[PathBuf], own: Option<&First>) -> Resu
     let [file, record, number] = all[rank][0];
     let keys = String::from_utf8_lossy(&keys[rank]).into_owned();
     let first = First { kind: kind(number), file: file as usize, record, keys };
+    if rows == [0] {
+        let (path, keys) = (paths[first.file].display(), &first.keys);
+        return Err(Error::input(format!(
+            "{path}: record {record}: no record makes a row; {keys}"
+        )));
+    }
     match all.iter().flatten().find(|other| other[2] != number) {
         Some([file, record, other]) => {
             let (path, text) =
@@ -113,9 +123,7 @@ pub(crate) fn summary(output: &Path, done: &Done, first: &First, seconds: f64) -
     if counts.empty_ids > 0 {
         log::warn!("{} records have an empty id", counts.empty_ids);
     }
-    if counts.segments > 0 {
-        log::warn!("{} records carry segment_labels, which aren't used", counts.segments);
-    }
+    warn_of(&counts.notes);
     if counts.labels == 0 {
         let keys = match first.keys.is_empty() {
             true => String::new(),
