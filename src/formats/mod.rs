@@ -7,6 +7,7 @@ mod first_bytes;
 pub(crate) mod predictions;
 pub mod submission;
 pub mod svmlight;
+mod svmlight_line;
 pub mod tf_example;
 mod tf_feature;
 mod tf_keys;

@@ -1,22 +1,43 @@
 //! The Extreme Classification text format: a header "rows features labels", then a line a row,
 //! "label,label,... index:value index:value ...", all 0-based. A line that begins with a space has
 //! no labels. Values that aren't named are 0.
+//!
+//! Read as people write it: spaces or tabs, comments from `#` on, lines that end with CR LF, a byte
+//! order mark, empty lines at the end; LIBSVM's sets, which have no header and count features from
+//! 1, where the caller says so (`Layout`).
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 
+use super::compressed;
+use super::svmlight_line::{Line, Place, Seen, label_words, looks_like_row};
 use crate::error::{Error, Result};
 use crate::example::{Example, Values};
 use crate::limits::{CLASSES_MAX, FEATURES_MAX};
 use crate::progress::CallGuard;
 
+/// Bytes of a line at most: every feature that a row can have is within.
+const LINE_BYTES_MAX: usize = 1 << 29;
+/// So many bytes of a file without header are looked at for what a hint says.
+const LOOKED_AT: usize = 16 << 20;
+
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// `usize::MAX` where there is no header.
     pub rows: usize,
     pub features: usize,
     pub classes: usize,
+}
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Layout {
+    /// Numbers of features and classes of a file without header, whose rows are its lines.
+    pub sizes: Option<(usize, usize)>,
+    /// Whether features are counted from 1.
+    pub one_based: bool,
 }
 
 /// Rows of one file, in order.
@@ -27,24 +48,44 @@ pub struct Rows<'a> {
     stem: String,
     from: Box<dyn BufRead + 'a>,
     pub header: Header,
+    /// 1 where features are counted from 1.
+    first_index: usize,
     /// Number of the line read last, from 1.
     line: usize,
+    /// That line, and what it is; its end and comment are left out.
     text: Vec<u8>,
+    /// Rows that were given.
+    done: usize,
+    /// Number of an empty line that is no row if it stands at the end.
+    empty: Option<usize>,
+    /// What comments say of the first index.
+    said: Option<usize>,
     /// Labels that stood in their row more than once.
     pub(crate) repeated_labels: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// Opens the file and reads its header.
+    /// Opens the file, which gzip may have compressed, and reads its header.
     ///
     /// # Errors
     /// Exit 4 where there is none.
-    pub(crate) fn open(path: &Path) -> Result<Rows<'static>> {
-        let name = path.display().to_string();
-        let _opening = CallGuard::on("opening", path);
-        let file = File::open(path).map_err(|error| Error::input(format!("{name}: {error}")))?;
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Rows::new(name, stem, BufReader::new(file))
+    pub(crate) fn open(path: &Path, layout: Layout) -> Result<Rows<'static>> {
+        let (name, stem, from) = opened(path)?;
+        Rows::of(name, stem, from, layout)
+    }
+
+    /// How many rows a file without header has.
+    ///
+    /// # Errors
+    /// Exit 4 where it can't be read.
+    pub(crate) fn count(path: &Path, layout: Layout) -> Result<u64> {
+        let mut rows = Rows::open(path, layout)?;
+        let mut count = 0;
+        while let Some(line) = rows.read_line()? {
+            count += u64::from(line == Line::Row || line == Line::Blank);
+            crate::progress::tick();
+        }
+        Ok(count)
     }
 
     /// The rows `from` what messages call `name`; their ids begin with `stem`.
@@ -52,35 +93,86 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// Exit 4 where there is no header.
     pub fn new(name: String, stem: String, from: impl BufRead + 'a) -> Result<Rows<'a>> {
-        let header = Header { rows: 0, features: 0, classes: 0 };
+        Rows::of(name, stem, from, Layout::default())
+    }
+
+    /// The same in this layout.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn of(
+        name: String,
+        stem: String,
+        from: impl BufRead + 'a,
+        layout: Layout,
+    ) -> Result<Rows<'a>> {
+        let (features, classes) = layout.sizes.unwrap_or_default();
         let mut rows = Rows {
             name,
             stem,
             from: Box::new(from),
-            header,
+            header: Header { rows: usize::MAX, features, classes },
+            first_index: usize::from(layout.one_based),
             line: 0,
             text: Vec::new(),
+            done: 0,
+            empty: None,
+            said: None,
             repeated_labels: 0,
         };
-        let expected = "expected \"rows features labels\"";
-        if !rows.read_line()? {
-            return Err(rows.wrong(1, &format!("found nothing, {expected}")));
+        if layout.sizes.is_none() {
+            rows.header = rows.read_header()?;
         }
-        let text = rows.line_text()?.to_string();
-        let numbers: Option<Vec<usize>> = text.split(' ').map(|word| word.parse().ok()).collect();
-        let Some([count, features, classes]) = numbers.as_deref() else {
-            return Err(rows.wrong(1, &format!("found {:?}, {expected}", shortened(&text))));
+        Ok(rows)
+    }
+
+    fn read_header(&mut self) -> Result<Header> {
+        let expected = "expected \"rows features labels\"";
+        loop {
+            match self.read_line()? {
+                None => return Err(self.wrong(1, &format!("found nothing, {expected}"))),
+                Some(Line::Row) => break,
+                Some(_) => {}
+            }
+        }
+        let text = self.line_text()?.to_string();
+        let numbers: Option<Vec<usize>> =
+            text.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
+        let Some(&[rows, features, classes]) = numbers.as_deref() else {
+            let error = self.wrong(1, &format!("found {:?}, {expected}", shortened(&text)));
+            return Err(match looks_like_row(&text) {
+                true => error.hint(self.headerless_hint(&text)),
+                false => error,
+            });
         };
         for (what, found, most) in
-            [("features", *features, FEATURES_MAX), ("labels", *classes, CLASSES_MAX)]
+            [("features", features, FEATURES_MAX), ("labels", classes, CLASSES_MAX)]
         {
             if !(1..=most).contains(&found) {
                 let text = format!("{what}: found {found}, expected 1 to {most}");
-                return Err(rows.wrong(1, &text));
+                return Err(self.wrong(1, &text));
             }
         }
-        rows.header = Header { rows: *count, features: *features, classes: *classes };
-        Ok(rows)
+        Ok(Header { rows, features, classes })
+    }
+
+    /// The options that take a file without header, whose first row is `first`.
+    fn headerless_hint(&mut self, first: &str) -> String {
+        let (mut seen, mut bytes) = (Seen::default(), 0);
+        seen.add(first);
+        let whole = loop {
+            match self.read_line() {
+                Ok(Some(_)) if bytes > LOOKED_AT => break false,
+                Ok(Some(_)) => {
+                    bytes += self.text.len() + 1;
+                    seen.add(&String::from_utf8_lossy(&self.text));
+                }
+                Ok(None) | Err(_) => break true,
+            }
+        };
+        let more = if whole { "" } else { ", or more of both: only its beginning was looked at" };
+        let options = seen.options(self.said);
+        format!("this looks like LIBSVM's format, which has no header: {options}{more}")
     }
 
     /// The next row, `None` after the last that the header announces.
@@ -89,42 +181,68 @@ impl<'a> Rows<'a> {
     /// Exit 4 with file, line and column: see faults in the README of hdf5-data.
     #[expect(clippy::should_implement_trait, reason = "its items are results by file order")]
     pub fn next(&mut self) -> Result<Option<Example>> {
-        let done = self.line - 1;
-        if !self.read_line()? {
-            if done < self.header.rows {
-                let text =
-                    format!("found {done} rows, expected {} as the header says", self.header.rows);
-                return Err(self.wrong(1, &text));
+        let (counted, rows) = (self.header.rows != usize::MAX, self.header.rows);
+        loop {
+            let Some(line) = self.read_line()? else {
+                return match self.done < rows && counted {
+                    true => {
+                        let found = self.done;
+                        let text =
+                            format!("found {found} rows, expected {rows} as the header says");
+                        Err(self.wrong(1, &text))
+                    }
+                    false => Ok(None),
+                };
+            };
+            match line {
+                Line::Comment => {}
+                Line::Blank | Line::Empty if self.done == rows => {}
+                Line::Empty if !counted => self.empty = self.empty.or(Some(self.line)),
+                Line::Empty => return Err(self.wrong(1, EMPTY)),
+                Line::Row if self.done == rows => {
+                    let text = format!("found a row after the {rows} that the header says");
+                    return Err(self.wrong(1, &text));
+                }
+                Line::Blank | Line::Row => return self.row().map(Some),
             }
-            return Ok(None);
         }
-        if done == self.header.rows {
-            let text = format!("found a row after the {done} that the header says");
-            return Err(self.wrong(1, &text));
+    }
+
+    /// The row of this line.
+    fn row(&mut self) -> Result<Example> {
+        if let Some(line) = self.empty {
+            self.line = line;
+            return Err(self.wrong(1, EMPTY));
         }
         let text = self.line_text()?.to_string();
-        if text.trim().is_empty() {
-            return Err(self.wrong(1, "found an empty line, expected labels and features"));
+        if self.header.rows == usize::MAX && self.done == 0 && is_header(&text) {
+            let found = shortened(&text);
+            let error = self.wrong(1, &format!("found {found:?}, expected labels and features"));
+            return Err(error.hint("leave out --rows-from-lines, if this is a header"));
         }
-        let (labels, features) = text.split_once(' ').unwrap_or((&text, ""));
-        let labels = self.labels(labels)?;
-        let values = self.values(features, text.len() - features.len())?;
-        let id = format!("{}-{done:07}", self.stem).into_bytes();
-        Ok(Some(Example { id, labels, values: Values::Video(values) }))
+        let words = label_words(&text);
+        let labels = self.labels(&text[..words])?;
+        let values = self.values(&text[words..], words)?;
+        let id = format!("{}-{:07}", self.stem, self.done).into_bytes();
+        self.done += 1;
+        Ok(Example { id, labels, values: Values::Video(values) })
     }
 
     fn labels(&mut self, text: &str) -> Result<Vec<u32>> {
-        let (mut labels, mut column) = (Vec::new(), 1);
-        for word in text.split(',').filter(|_| !text.is_empty()) {
+        let mut labels = Vec::new();
+        for Place { column, word } in Place::all(text, ',').filter(|_| !text.is_empty()) {
             match word.parse::<u32>().ok().filter(|label| (*label as usize) < self.header.classes) {
                 Some(label) => labels.push(label),
                 None => {
                     let most = self.header.classes - 1;
                     let text = format!("label: found {:?}, expected 0 to {most}", shortened(word));
-                    return Err(self.wrong(column, &text));
+                    let error = self.wrong(column, &text);
+                    return Err(match word.contains(':') {
+                        true => error.hint("a row without labels begins with a space"),
+                        false => error,
+                    });
                 }
             }
-            column += word.len() + 1;
         }
         let count = labels.len();
         labels.sort_unstable();
@@ -134,59 +252,82 @@ impl<'a> Rows<'a> {
     }
 
     fn values(&self, text: &str, offset: usize) -> Result<Vec<f32>> {
-        let mut values = vec![0.0; self.header.features];
-        let (mut column, mut next) = (offset + 1, 0);
-        for word in text.split(' ') {
-            let start = column;
-            column += word.len() + 1;
-            if word.is_empty() {
-                continue;
-            }
-            let wrong = |text: String| Err(self.wrong(start, &text));
+        let (features, first) = (self.header.features, self.first_index as i64);
+        let mut values = vec![0.0; features];
+        let mut next = first;
+        let words = Place::all(text, [' ', '\t']).filter(|place| !place.word.is_empty());
+        for Place { column, word } in words {
+            let wrong = |text: String| self.wrong(offset + column, &text);
             let pair = word.split_once(':').and_then(|(index, value)| {
                 Some((index.parse::<i64>().ok()?, value.parse::<f32>().ok()?))
             });
             let Some((index, value)) = pair else {
-                return wrong(format!("found {:?}, expected index:value", shortened(word)));
+                return Err(wrong(format!("found {:?}, expected index:value", shortened(word))));
             };
-            if !(0..self.header.features as i64).contains(&index) {
-                let most = self.header.features - 1;
-                return wrong(format!("index: found {index}, expected 0 to {most}"));
+            if !(first..first + features as i64).contains(&index) {
+                let most = first + features as i64 - 1;
+                let error = wrong(format!("index: found {index}, expected {first} to {most}"));
+                return Err(match (first, index) {
+                    (0, index) if index == most + 1 => {
+                        error.hint("--one-based, if the indices of this file begin at 1")
+                    }
+                    (1, 0) => error.hint("leave out --one-based: indices of this file begin at 0"),
+                    _ => error,
+                });
             }
-            if (index as usize) < next {
-                return wrong(format!(
-                    "index: found {index} after {}, expected ascending",
-                    next - 1
-                ));
+            if index < next {
+                let text = format!("index: found {index} after {}, expected ascending", next - 1);
+                return Err(wrong(text));
             }
             if !value.is_finite() {
-                return wrong(format!("value: found {value}, expected a number"));
+                return Err(wrong(format!("value: found {value}, expected a number")));
             }
-            values[index as usize] = value;
-            next = index as usize + 1;
+            values[(index - first) as usize] = value;
+            next = index + 1;
         }
         Ok(values)
     }
 
-    /// Reads the next line; a last line without its end is taken for cut.
-    fn read_line(&mut self) -> Result<bool> {
+    /// Reads the next line and says what it is. A last line without its end is taken for cut,
+    /// unless it ends with a comment or nothing is lost.
+    fn read_line(&mut self) -> Result<Option<Line>> {
         self.text.clear();
-        let read = self.from.read_until(b'\n', &mut self.text);
+        let mut limited = (&mut self.from).take(LINE_BYTES_MAX as u64);
+        let read = limited.read_until(b'\n', &mut self.text);
         self.line += 1;
         let read = read.map_err(|error| self.wrong(1, &error.to_string()))?;
-        if read > 0 && self.text.pop() != Some(b'\n') {
-            return Err(
-                self.wrong(read, "found the end of the file within a line: the file is cut")
-            );
+        if read == 0 {
+            return Ok(None);
         }
-        if self.text.last() == Some(&b'\r') {
-            self.text.pop();
+        if read == LINE_BYTES_MAX {
+            let text = format!("found a line of {LINE_BYTES_MAX} bytes or more");
+            return Err(self.wrong(1, &text));
         }
-        Ok(read > 0)
+        if self.line == 1 && self.text.starts_with("\u{feff}".as_bytes()) {
+            self.text.drain(..3);
+        }
+        let whole = self.text.last() == Some(&b'\n');
+        let kept = self.text.strip_suffix(b"\n").unwrap_or(&self.text);
+        let kept = kept.strip_suffix(b"\r").unwrap_or(kept).len();
+        self.text.truncate(kept);
+        let line = Line::of(&self.text);
+        if let Some(at) = self.text.iter().position(|byte| *byte == b'#') {
+            self.said = self.said.or(Seen::first_index(&self.text[at..]));
+            self.text.truncate(at);
+            return Ok(Some(line));
+        }
+        let lost = line == Line::Row || line == Line::Blank && self.done < self.header.rows;
+        if !whole && lost {
+            let error =
+                self.wrong(read, "found the end of the file within a line: the file is cut");
+            let name = &self.name;
+            return Err(error.hint(format!("if its last line is whole, echo >> {name}")));
+        }
+        Ok(Some(line))
     }
 
     fn line_text(&self) -> Result<&str> {
-        let bad = |byte: &u8| !matches!(byte, b' '..=b'~');
+        let bad = |byte: &u8| !matches!(byte, b' '..=b'~' | b'\t');
         match self.text.iter().position(bad) {
             Some(at) => {
                 let text = format!("found the byte 0x{:02x}, expected text", self.text[at]);
@@ -200,6 +341,28 @@ impl<'a> Rows<'a> {
         let (name, line) = (&self.name, self.line);
         Error::input(format!("{name}: line {line}: column {column}: {text}"))
     }
+}
+
+const EMPTY: &str = "found an empty line, expected labels and features, or a space where a row has \
+                     neither";
+
+/// A file's name for messages, what ids of its rows begin with, and its text.
+fn opened(path: &Path) -> Result<(String, String, Box<dyn BufRead>)> {
+    let name = path.display().to_string();
+    let _opening = CallGuard::on("opening", path);
+    let file = File::open(path).map_err(|error| Error::input(format!("{name}: {error}")))?;
+    // A compressed file gives the ids of the plain one.
+    let compressed = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
+    let plain = if compressed { path.with_extension("") } else { path.to_path_buf() };
+    let stem = plain.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let from = compressed::text(&name, BufReader::new(file))?;
+    Ok((name, stem, from))
+}
+
+/// Whether this is "rows features labels".
+fn is_header(text: &str) -> bool {
+    let mut numbers = text.split_ascii_whitespace().map(|word| word.parse::<usize>().is_ok());
+    numbers.clone().count() == 3 && numbers.all(|number| number)
 }
 
 fn shortened(text: &str) -> &str {

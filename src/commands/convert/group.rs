@@ -127,7 +127,8 @@ impl FileGroup<'_, '_> {
     }
 
     fn svmlight(&mut self, file: usize) -> Result<()> {
-        let mut rows = svmlight::Rows::open(&self.paths[file])?;
+        let layout = self.args.text.layout(self.header.width(), self.header.class_count);
+        let mut rows = svmlight::Rows::open(&self.paths[file], layout)?;
         let mut row = 0;
         while let Some(example) = rows.next()? {
             let first = First { kind: Kind::Video, file, record: row, keys: String::new() };

@@ -3,6 +3,7 @@
 mod group;
 mod outcome;
 mod record_options;
+mod text;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::time::Instant;
 
 use self::group::{Done, FileGroup};
 use self::record_options::RecordOptions;
+use self::text::TextOptions;
 use super::new_set::NewSet;
 use super::out::{self, For};
 use crate::comm::{Comm, same_on_all};
@@ -17,7 +19,6 @@ use crate::data::{Kind, ShardHeader, find};
 use crate::disk::Disk;
 use crate::error::{Error, Exit, Result};
 use crate::example::FeaturePart;
-use crate::formats::svmlight;
 use crate::limits::{CLASSES_MAX, check_parts};
 
 /// Bytes of input that go into one group of shards: input is cut by this, never by rank.
@@ -37,6 +38,8 @@ pub(crate) struct Args {
     classes: Option<u32>,
     #[command(flatten)]
     records: RecordOptions,
+    #[command(flatten)]
+    text: TextOptions,
     /// Folder for the shards; it must be new or empty. They appear there once all are written.
     #[arg(long)]
     output: PathBuf,
@@ -80,6 +83,10 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     same_on_all(comm, Exit::Input, "files", &files.collect::<String>())?;
     let groups = groups(&sizes_of_files);
     let (parts, classes) = comm.agree(sizes(&args, &paths))?;
+    if args.from == Format::Svmlight {
+        let features = parts.iter().map(|part| part.size).sum();
+        args.text.check_room(comm, &paths, features, classes)?;
+    }
     let mut set = NewSet::begin(comm, Disk::default(), &args.output)?;
     let mut done = Done::nothing(classes);
     let mut mine = comm.deal(groups.len()).own();
@@ -113,6 +120,7 @@ fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
             .hint("--features rgb:1024,audio:128 --classes 3862"));
     }
     args.records.check(args.from == Format::Tfrecord)?;
+    args.text.check(args.from == Format::Svmlight, &args.features, args.classes)?;
     if !args.features.is_empty() {
         check_parts(&args.features).map_err(|text| Error::usage(format!("--features: {text}")))?;
     }
@@ -122,14 +130,14 @@ fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
 
 /// The arguments that must be the same on all ranks.
 fn shared_by_ranks(args: &Args) -> String {
-    let Args { from, features, classes, records, output, rows_per_shard, files, patience: _ } =
+    let Args { from, features, classes, records, text, output, rows_per_shard, files, patience: _ } =
         args;
     let features: Vec<String> =
         features.iter().map(|part| format!("{}:{}", part.name, part.size)).collect();
     let classes = classes.map_or("of the files".into(), |classes| classes.to_string());
     format!(
         "--from = {from:?}\n--features = {}\n--classes = {classes}\n{records:?}\n\
-         --output = {output:?}\n--rows-per-shard = {rows_per_shard}\nfiles = {files:?}\n",
+         {text:?}\n--output = {output:?}\n--rows-per-shard = {rows_per_shard}\nfiles = {files:?}\n",
         features.join(",")
     )
 }
@@ -158,30 +166,10 @@ fn groups(sizes: &[u64]) -> Vec<Range<usize>> {
     groups
 }
 
-/// Features and number of classes: as asked for, or as the headers of text files say.
+/// Features and number of classes.
 fn sizes(args: &Args, paths: &[PathBuf]) -> Result<(Vec<FeaturePart>, usize)> {
-    if args.from == Format::Tfrecord {
-        return Ok((args.features.clone(), args.classes.expect("checked") as usize));
+    match args.from {
+        Format::Tfrecord => Ok((args.features.clone(), args.classes.expect("checked") as usize)),
+        Format::Svmlight => args.text.sizes(&args.features, args.classes, paths),
     }
-    let header = svmlight::Rows::open(&paths[0])?.header;
-    let width: usize = args.features.iter().map(|part| part.size).sum();
-    let parts = match width {
-        0 => vec![FeaturePart { name: "features".into(), size: header.features }],
-        _ => args.features.clone(),
-    };
-    let classes = args.classes.map_or(header.classes, |classes| classes as usize);
-    let expected = (parts.iter().map(|part| part.size).sum::<usize>(), classes);
-    for path in paths {
-        let header = svmlight::Rows::open(path)?.header;
-        if (header.features, header.classes) != expected {
-            let (features, classes) = (header.features, header.classes);
-            return Err(Error::input(format!(
-                "{}: line 1: found {features} features and {classes} labels, expected {} and {}",
-                path.display(),
-                expected.0,
-                expected.1
-            )));
-        }
-    }
-    Ok((parts, classes))
 }
