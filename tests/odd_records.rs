@@ -356,3 +356,20 @@ fn who_follows_a_hint_gets_rows() {
     let text = place.convert_as(&command, "more", &["in.tfrecord"]).stdout();
     assert!(text.contains("1 rows, 2 labels"), "{text}");
 }
+
+#[test]
+fn rows_without_any_label_are_told_where_they_train() {
+    let place = Place::new();
+    place.write(
+        "in.tfrecord",
+        &(0..9u8).flat_map(|row| video(&[b'a' + row], &[])).collect::<Vec<_>>(),
+    );
+    let printed = warnings(&place.convert(&["in.tfrecord"]));
+    assert!(printed.contains("no record has labels; in the first record: found the"), "{printed}");
+    let job = "[data]\ntrain = [\"out/*.h5\"]\n[pretrain]\nepochs = 1\n[rounds]\ncount = 0\n";
+    place.write("job.toml", job.as_bytes());
+    let command = reelscale("train job.toml --output run").in_folder(&place.path(""));
+    let expected = "data.train: none of 9 rows has a label";
+    let printed = warnings(&command);
+    assert_eq!(printed.matches(expected).count(), 1, "{printed}");
+}

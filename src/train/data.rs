@@ -164,6 +164,7 @@ impl Data {
         };
         let lists: Vec<&Dataset> = std::iter::once(&train).chain(&validation).collect();
         warn_of_unproven(comm, &lists);
+        warn_of_no_labels(comm, &lists);
         let home = |dataset| HomeRows::new(comm, dataset, blocks);
         if train.rows() == 0 {
             return comm.agree(Err(Error::input("data.train: found no row to train on")));
@@ -205,6 +206,18 @@ impl Data {
         let (train, validation) = (scaled(train), validation.map(scaled));
         let experts = Rc::new(rule.counts(&positives));
         Ok(Data { train, validation, experts, standard, biases })
+    }
+}
+
+/// Warns where no row of the shards to train on, or to validate on, has a label: everything would
+/// be learned to be absent, and every metric be 0.
+fn warn_of_no_labels(comm: &Comm, lists: &[&Dataset]) {
+    for (dataset, key) in lists.iter().zip(["data.train", "data.validation"]) {
+        let none = dataset.shards().iter().all(|shard| shard.positives == 0);
+        if none && dataset.rows() > 0 && comm.is_root() {
+            let rows = dataset.rows();
+            log::warn!("{key}: none of {rows} rows has a label; hint: reelscale inspect SHARD");
+        }
     }
 }
 
