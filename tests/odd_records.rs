@@ -12,6 +12,7 @@ use common::tfrecords::{entry, example, field, floats, integers, lists, sequence
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use reelscale::internals::data::{Dataset, ShardInfo, find};
+use reelscale::internals::formats::tfrecord::framed;
 use reelscale::internals::labels::Labels;
 
 fn dataset(folder: &Path) -> Dataset {
@@ -137,6 +138,13 @@ fn what_is_no_tfrecord_is_named() {
         ("zeros and more", [zeros(20), vec![1]].concat(), &["found zero bytes, and others"]),
         ("zeros alone", vec![0; 100_000], &["found 100000 zero bytes and nothing else"]),
         ("damage", [vec![1], good[1..].to_vec()].concat(), &["length: found a wrong checksum"]),
+        ("pictures", framed(b"\xff\xd8\xff\xe0\0\x10JFIF"), &["record 0: found a JPEG picture"]),
+        ("lines", framed(b"{\"id\": 3}\n"), &["record 0: found text that begins with \"{\\\"id"]),
+        (
+            "packed records",
+            framed(&gzip(b"abc")),
+            &["record 0: found a gzip stream, expected a tf"],
+        ),
     ];
     for (name, bytes, expected) in table {
         place.write("in.tfrecord", bytes);
@@ -290,7 +298,7 @@ fn segments_that_make_no_sense_are_refused() {
         let at = text.windows(key.len()).position(|window| window == key.as_bytes()).unwrap();
         let mut data = text[12..text.len() - 4].to_vec();
         data[at - 12] = b'X';
-        reelscale::internals::formats::tfrecord::framed(&data)
+        framed(&data)
     };
     let table = [
         (segmented("v", 9, &[(4, 0, 5, 0.5)]), "segment_scores: found 0.5, expected 0 or 1"),
@@ -372,4 +380,8 @@ fn rows_without_any_label_are_told_where_they_train() {
     let expected = "data.train: none of 9 rows has a label";
     let printed = warnings(&command);
     assert_eq!(printed.matches(expected).count(), 1, "{printed}");
+    let command =
+        reelscale("evaluate --model run/model --data out/*.h5").in_folder(&place.path(""));
+    let printed = warnings(&command);
+    assert!(printed.contains("--data: none of 9 rows has a label: every metric is 0"), "{printed}");
 }

@@ -83,14 +83,14 @@ fn a_field_of_another_type_or_size_is_told_with_its_record() {
         (
             "features as bytes",
             with(b"a", &[entry("mean_rgb", &strings(&[&[0; 12]]))]),
-            "mean_rgb: found 1 byte string of 12 bytes, expected 3 floats; hint: they may be 3 \
-             float32 numbers: --raw-floats",
+            "mean_rgb: found 1 byte string of 12 bytes, expected 3 floats; they may be 3 \
+             float32 numbers; hint: --raw-floats",
         ),
         (
             "features as bytes of float64",
             with(b"a", &[entry("mean_rgb", &strings(&[&[0; 24]]))]),
-            "mean_rgb: found 1 byte string of 24 bytes, expected 3 floats; hint: they may be 3 \
-             float64 numbers: write them as float32",
+            "mean_rgb: found 1 byte string of 24 bytes, expected 3 floats; they may be 3 \
+             float64 numbers; hint: write such bytes as float32",
         ),
         (
             "features as whole numbers",

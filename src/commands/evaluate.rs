@@ -83,6 +83,9 @@ fn evaluate_model(comm: &Comm, disk: &Disk, model: &Path, args: &Args) -> Result
     let annotator = artifact::load(comm, model)?;
     let (rows, device) = args.scoring.prepare(comm, &annotator, &args.data)?;
     warn_of_rows_measured_twice(comm, &rows)?;
+    if rows.dataset().is_unlabelled() && comm.is_root() {
+        log::warn!("--data: none of {} rows has a label: every metric is 0", rows.rows());
+    }
     let threshold = args.by_class.threshold();
     let (metrics, figures) = match device {
         RankDevice::Host(mut host) => measured(comm, &annotator, &rows, &mut host, threshold)?,

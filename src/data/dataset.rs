@@ -160,6 +160,11 @@ impl Dataset {
         &self.shards
     }
 
+    /// Whether no row of its shards has a label.
+    pub(crate) fn is_unlabelled(&self) -> bool {
+        self.shards.iter().all(|shard| shard.positives == 0)
+    }
+
     /// A reader of its own; files are opened when they are needed.
     pub fn reader(&self) -> Reader {
         Reader { dataset: self.clone(), open: Vec::new() }

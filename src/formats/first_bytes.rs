@@ -74,6 +74,18 @@ pub(super) fn kind_of(first: &[u8]) -> Option<Kind> {
     })
 }
 
+/// What the data of a record are that are no message: a picture, compressed, text.
+pub(super) fn told_of_data(first: &[u8]) -> Option<String> {
+    let pictures: [(&[u8], &str); 3] =
+        [(b"\xff\xd8\xff", "a JPEG picture"), (b"\x89PNG", "a PNG picture"), (b"GIF8", "a GIF")];
+    let picture = pictures.iter().find(|picture| first.starts_with(picture.0));
+    let known = BEGINNINGS.iter().find(|known| first.starts_with(known.0));
+    let name = picture.map(|picture| picture.1).or(known.map(|known| known.1));
+    let text =
+        || first_line_of_text(first).map(|line| format!("text that begins with {}", shown(line)));
+    name.map(String::from).or_else(text)
+}
+
 /// The same, and text by its first line: its name and what to do.
 pub(super) fn told(first: &[u8]) -> Option<(String, &'static str)> {
     if let Some(kind) = kind_of(first) {

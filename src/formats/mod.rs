@@ -5,6 +5,7 @@ pub mod csv;
 mod first_bytes;
 
 pub(crate) mod predictions;
+mod source;
 pub mod submission;
 pub mod svmlight;
 mod svmlight_line;

@@ -135,6 +135,11 @@ fn read_json(source: Source, found: &mut Predictions) -> Result<()> {
     let (name, mut number) = (source.name().to_string(), 0);
     source.each_line(|line| {
         number += 1;
+        let mark = "\u{feff}".as_bytes();
+        let line = line.strip_prefix(mark).filter(|_| number == 1).unwrap_or(line);
+        if line.is_empty() {
+            return Ok(());
+        }
         let video = video_of(line);
         let added = video.and_then(|(id, scores)| found.add(&id, scores));
         added.map_err(|text| Error::input(format!("{name}: line {number}: {text}")))
@@ -228,6 +233,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn empty_lines_and_the_mark_of_utf_8_are_passed_over() {
+        let text = "\u{feff}\r\n{\"id\":\"a\",\"classes\":[1],\"scores\":[0.5]}\r\n\n \n";
+        let mut found = Predictions::default();
+        WrittenAs::Jsonl.read(Source::new("part", text.as_bytes()), &mut found).unwrap();
+        let labels = Source::new("labels", &b"VideoId,Labels\n"[..]);
+        assert_eq!(found.with_labels(labels).unwrap().videos[0].id, b"a");
     }
 
     #[test]

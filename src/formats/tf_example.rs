@@ -11,6 +11,7 @@
 //! empty field 2. A record is frame-level if it has a feature list. Which labels it has is for
 //! `tf_labels`, what a user is told of its keys for `tf_keys`.
 
+use super::first_bytes::{LOOKED_AT, told_of_data};
 use super::tf_feature::{Content, FLOATS, floats, has_only, integers, single_bytes};
 use super::tf_keys::{Wrong, Wrongs};
 use super::tf_segments::Segment;
@@ -146,6 +147,18 @@ pub fn keys(data: &[u8]) -> Read<String> {
 
 impl<'a> Record<'a> {
     fn of(data: &'a [u8]) -> Read<Record<'a>> {
+        let read = Record::read(data);
+        let empty = match &read {
+            Ok(record) => record.context.is_empty() && record.lists.is_empty(),
+            Err(_) => true,
+        };
+        match told_of_data(&data[..data.len().min(LOOKED_AT)]).filter(|_| empty) {
+            Some(found) => Err(format!("found {found}, expected a tf.train.Example")),
+            None => read,
+        }
+    }
+
+    fn read(data: &'a [u8]) -> Read<Record<'a>> {
         let mut record = Record { context: Vec::new(), lists: Vec::new() };
         let mut fields = Message(data);
         while let Some(field) = fields.next()? {
@@ -165,11 +178,12 @@ impl<'a> Record<'a> {
 
     /// A byte string, or a whole number as text.
     fn id(&self, wanted: &Wanted) -> Result<Vec<u8>, Wrong> {
-        let (key, found) = match wanted.id_key {
-            Some(key) => (key, self.get(key)),
-            None => ("id", self.get("id").or(self.get("video_id"))),
+        let keys: &[&str] = match &wanted.id_key {
+            Some(key) => std::slice::from_ref(key),
+            None => &["id", "video_id"],
         };
-        let Some(feature) = found else {
+        let found = keys.iter().find_map(|key| self.get(key).map(|feature| (key, feature)));
+        let Some((key, feature)) = found else {
             let looked_for = wanted
                 .id_key
                 .map_or("neither id nor video_id".into(), |key| format!("no key {key:?}"));
@@ -236,12 +250,11 @@ impl<'a> Record<'a> {
             return None;
         }
         let count = columns[0].len();
-        for (part, column) in parts.iter().zip(&columns).filter(|(_, column)| column.len() != count)
-        {
+        let uneven = parts.iter().zip(&columns).find(|(_, column)| column.len() != count);
+        if let Some((part, column)) = uneven {
             let (name, found, first) = (&part.name, column.len(), &parts[0].name);
             let text = format!("{name}: found {found} frames, expected {count} as {first} has");
-            wrongs.take::<()>(Err(text.into()));
-            return None;
+            return wrongs.take(Err(text.into()));
         }
         let mut values = Vec::new();
         for frame in 0..count {
@@ -282,16 +295,14 @@ fn not_floats(key: &str, content: Content, size: usize, raw_floats: bool) -> Wro
         false => String::new(),
     };
     let text = format!("{key}: found {content}, expected {size} floats{raw}");
-    let hint = match (content.kinds(), content.strings) {
-        (1, 1) if content.bytes == 4 * size => {
-            format!("they may be {size} float32 numbers: --raw-floats")
-        }
-        (1, 1) if content.bytes == 8 * size => {
-            format!("they may be {size} float64 numbers: write them as float32")
-        }
+    let one = content == Content::of_bytes(content.bytes);
+    let (numbers, hint) = match content.bytes {
+        bytes if one && bytes == 4 * size => ("float32", "--raw-floats"),
+        bytes if one && bytes == 8 * size => ("float64", "write such bytes as float32"),
         _ => return text.into(),
     };
-    Wrong { hint: Some(hint), ..text.into() }
+    let text = format!("{text}; they may be {size} {numbers} numbers");
+    Wrong { hint: Some(hint.into()), ..text.into() }
 }
 
 /// What bytes of a frame may be that aren't as many as its part has.

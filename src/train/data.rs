@@ -213,8 +213,7 @@ impl Data {
 /// be learned to be absent, and every metric be 0.
 fn warn_of_no_labels(comm: &Comm, lists: &[&Dataset]) {
     for (dataset, key) in lists.iter().zip(["data.train", "data.validation"]) {
-        let none = dataset.shards().iter().all(|shard| shard.positives == 0);
-        if none && dataset.rows() > 0 && comm.is_root() {
+        if dataset.is_unlabelled() && dataset.rows() > 0 && comm.is_root() {
             let rows = dataset.rows();
             log::warn!("{key}: none of {rows} rows has a label; hint: reelscale inspect SHARD");
         }

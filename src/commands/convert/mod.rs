@@ -130,15 +130,19 @@ fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
 
 /// The arguments that must be the same on all ranks.
 fn shared_by_ranks(args: &Args) -> String {
-    let Args { from, features, classes, records, text, output, rows_per_shard, files, patience: _ } =
+    let Args { from, features, classes, records, text, output, rows_per_shard, files, patience } =
         args;
+    // How long ranks wait for one another is for each to say.
+    let _ = patience;
     let features: Vec<String> =
         features.iter().map(|part| format!("{}:{}", part.name, part.size)).collect();
     let classes = classes.map_or("of the files".into(), |classes| classes.to_string());
     format!(
-        "--from = {from:?}\n--features = {}\n--classes = {classes}\n{records:?}\n\
-         {text:?}\n--output = {output:?}\n--rows-per-shard = {rows_per_shard}\nfiles = {files:?}\n",
-        features.join(",")
+        "--from = {from:?}\n--features = {}\n--classes = {classes}\n{}{}--output = {output:?}\n\
+         --rows-per-shard = {rows_per_shard}\nfiles = {files:?}\n",
+        features.join(","),
+        records.described(),
+        text.described()
     )
 }
 

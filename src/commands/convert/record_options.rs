@@ -40,6 +40,15 @@ impl RecordOptions {
         }
     }
 
+    /// These as text that ranks compare.
+    pub(super) fn described(&self) -> String {
+        let RecordOptions { labels_key, id_key, segments, raw_floats } = self;
+        format!(
+            "--labels-key = {labels_key:?}\n--id-key = {id_key:?}\n--segments = {segments}\n\
+             --raw-floats = {raw_floats}\n"
+        )
+    }
+
     /// These and what `wanted` says already.
     pub(super) fn wanted<'a>(&'a self, wanted: Wanted<'a>) -> Wanted<'a> {
         Wanted {

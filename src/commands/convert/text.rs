@@ -59,6 +59,15 @@ impl TextOptions {
         Ok(())
     }
 
+    /// These as text that ranks compare.
+    pub(super) fn described(&self) -> String {
+        let TextOptions { rows_from_lines, one_based, max_bytes } = self;
+        format!(
+            "--rows-from-lines = {rows_from_lines}\n--one-based = {one_based}\n\
+             --max-bytes = {max_bytes}\n"
+        )
+    }
+
     /// How files are written, whose sizes are these where they have no header.
     pub(super) fn layout(&self, features: usize, classes: usize) -> Layout {
         let sizes = self.rows_from_lines.then_some((features, classes));
