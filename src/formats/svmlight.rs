@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use super::compressed;
-use super::svmlight_line::{Line, Place, Seen, label_words, looks_like_row};
+use super::svmlight_line::{Line, Seen, column_of, label_words, looks_like_row};
 use crate::error::{Error, Result};
 use crate::example::{Example, Values};
 use crate::limits::{CLASSES_MAX, FEATURES_MAX};
@@ -222,7 +222,7 @@ impl<'a> Rows<'a> {
         }
         let words = label_words(&text);
         let labels = self.labels(&text[..words])?;
-        let values = self.values(&text[words..], words)?;
+        let values = self.values(&text, words)?;
         let id = format!("{}-{:07}", self.stem, self.done).into_bytes();
         self.done += 1;
         Ok(Example { id, labels, values: Values::Video(values) })
@@ -230,11 +230,11 @@ impl<'a> Rows<'a> {
 
     fn labels(&mut self, text: &str) -> Result<Vec<u32>> {
         let mut labels = Vec::new();
-        for Place { column, word } in Place::all(text, ',').filter(|_| !text.is_empty()) {
+        for word in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
             match word.parse::<u32>().ok().filter(|label| (*label as usize) < self.header.classes) {
                 Some(label) => labels.push(label),
                 None => {
-                    let most = self.header.classes - 1;
+                    let (most, column) = (self.header.classes - 1, column_of(word, text));
                     let text = format!("label: found {:?}, expected 0 to {most}", shortened(word));
                     let error = self.wrong(column, &text);
                     return Err(match word.contains(':') {
@@ -251,13 +251,13 @@ impl<'a> Rows<'a> {
         Ok(labels)
     }
 
-    fn values(&self, text: &str, offset: usize) -> Result<Vec<f32>> {
+    /// The values that stand in `text` from `from` on.
+    fn values(&self, text: &str, from: usize) -> Result<Vec<f32>> {
         let (features, first) = (self.header.features, self.first_index as i64);
         let mut values = vec![0.0; features];
         let mut next = first;
-        let words = Place::all(text, [' ', '\t']).filter(|place| !place.word.is_empty());
-        for Place { column, word } in words {
-            let wrong = |text: String| self.wrong(offset + column, &text);
+        for word in text[from..].split_ascii_whitespace() {
+            let wrong = |found: String| self.wrong(column_of(word, text), &found);
             let pair = word.split_once(':').and_then(|(index, value)| {
                 Some((index.parse::<i64>().ok()?, value.parse::<f32>().ok()?))
             });
@@ -311,7 +311,9 @@ impl<'a> Rows<'a> {
         let kept = kept.strip_suffix(b"\r").unwrap_or(kept).len();
         self.text.truncate(kept);
         let line = Line::of(&self.text);
-        if let Some(at) = self.text.iter().position(|byte| *byte == b'#') {
+        // Few lines have a comment, and this looks for one fast.
+        if self.text.contains(&b'#') {
+            let at = self.text.iter().position(|byte| *byte == b'#').expect("it is there");
             self.said = self.said.or(Seen::first_index(&self.text[at..]));
             self.text.truncate(at);
             return Ok(Some(line));

@@ -24,46 +24,9 @@ impl Line {
     }
 }
 
-/// A word and the column that it begins at, from 1.
-pub(super) struct Place<'a> {
-    pub(super) column: usize,
-    pub(super) word: &'a str,
-}
-
-impl<'a> Place<'a> {
-    /// What stands between `separators`, without white space around it.
-    pub(super) fn all(
-        text: &'a str,
-        separators: impl Separators,
-    ) -> impl Iterator<Item = Place<'a>> {
-        let mut rest = Some(text);
-        std::iter::from_fn(move || {
-            let from = rest?;
-            let end = from.find(|letter| separators.hold(letter));
-            rest = end.map(|end| &from[end + 1..]);
-            let word = &from[..end.unwrap_or(from.len())];
-            let before = word.len() - word.trim_start().len();
-            let column = text.len() - from.len() + before + 1;
-            Some(Place { column, word: word.trim() })
-        })
-    }
-}
-
-/// One letter, or several.
-pub(super) trait Separators: Copy {
-    fn hold(self, letter: char) -> bool;
-}
-
-impl Separators for char {
-    fn hold(self, letter: char) -> bool {
-        self == letter
-    }
-}
-
-impl<const N: usize> Separators for [char; N] {
-    fn hold(self, letter: char) -> bool {
-        self.contains(&letter)
-    }
+/// The column, from 1, that a word of `text` begins at.
+pub(super) fn column_of(word: &str, text: &str) -> usize {
+    word.as_ptr() as usize - text.as_ptr() as usize + 1
 }
 
 /// Where the labels of a row end: at white space that no comma stands before.
