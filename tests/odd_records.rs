@@ -374,6 +374,7 @@ fn rows_without_any_label_are_told_where_they_train() {
     );
     let printed = warnings(&place.convert(&["in.tfrecord"]));
     assert!(printed.contains("no record has labels; in the first record: found the"), "{printed}");
+    assert!(printed.contains("(3 floats); hint: --labels-key names theirs"), "{printed}");
     let job = "[data]\ntrain = [\"out/*.h5\"]\n[pretrain]\nepochs = 1\n[rounds]\ncount = 0\n";
     place.write("job.toml", job.as_bytes());
     let command = reelscale("train job.toml --output run").in_folder(&place.path(""));

@@ -257,6 +257,7 @@ fn csv_as_people_write_it_is_read() {
         (plain.replace('\n', "\r\n").into_bytes(), "labels.csv"),
         (format!("{plain}\n\n").into_bytes(), "labels.csv"),
         (plain.replace(' ', "  ").into_bytes(), "labels.csv"),
+        (format!("# of model 3, on 28 videos\n#\n\n{plain}").into_bytes(), "labels.csv"),
         (plain.replace(' ', "\t").into_bytes(), "labels.csv"),
         (plain.replacen(',', " , ", 1).into_bytes(), "labels-odd.csv"),
         (quoted.into(), "labels.csv"),

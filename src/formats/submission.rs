@@ -272,7 +272,12 @@ fn lines(
     let wrong =
         |(line, text): (usize, String)| Error::input(format!("{name}: line {line}: {text}"));
     let mut records = Records::new(source.from);
-    let Some(Record { line, fields }) = records.next().map_err(wrong)? else {
+    let mut first = records.next().map_err(wrong)?;
+    // Comments before the header; behind it an id may begin with #.
+    while first.as_ref().is_some_and(|record| record.fields[0].starts_with(b"#")) {
+        first = records.next().map_err(wrong)?;
+    }
+    let Some(Record { line, fields }) = first else {
         return Err(wrong((1, format!("found nothing, expected {header:?}"))));
     };
     let names: Vec<&[u8]> = fields.iter().map(|field| field.trim_ascii()).collect();

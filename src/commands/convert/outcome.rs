@@ -127,7 +127,9 @@ pub(crate) fn summary(output: &Path, done: &Done, first: &First, seconds: f64) -
     if counts.labels == 0 {
         let keys = match first.keys.is_empty() {
             true => String::new(),
-            false => format!("; in the first record: {}", first.keys),
+            false => {
+                format!("; in the first record: {}; hint: --labels-key names theirs", first.keys)
+            }
         };
         log::warn!("no record has labels{keys}");
     }
