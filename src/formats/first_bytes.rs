@@ -167,7 +167,7 @@ mod tests {
             (b"\x0a\x0e\x0a\x0c\x0a\x02id\x12", Some("a tf.train.Example or SequenceExample")),
             (b"\x0a\0\x12\x0e\x0a\x0c\x0a\x03rgb\x12", Some("a tf.train.Example or")),
             (b"\x0a\x0e\x0a\x0c\x0a\x02\x01\x02\x12", None),
-            (b"\n\n\n\n\n\x04abcd", None),
+            (b"\n\n\n\n\n\x04ab\x01d", None),
             (b"\n\n\n\n\n\tabcdefghi,\n", Some("text that begins with \"abcdefghi,\"")),
             (b"abcd", None),
             (b"\x50\0\0\0\0\0\0\0", None),
