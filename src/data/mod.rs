@@ -38,6 +38,7 @@ pub use schema::{Kind, ShardHeader, ShardInfo};
 pub use seal::{SealOutcome, seal};
 pub(crate) use stamp::{ReadBefore, Stamp};
 pub use writer::ShardWriter;
+pub(crate) use writer::nearest_byte;
 
 /// Switches off HDF5's file locks, which network file systems lack or get wrong and which a forked
 /// child keeps. Shards and models never change once they have their names, so nothing needs them.

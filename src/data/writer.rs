@@ -73,6 +73,18 @@ impl ShardWriter {
         ShardWriter::begin(path, header, Some((BYTE_SCALE, BYTE_OFFSET)), CREATOR)
     }
 
+    /// As `create_bytes`, with bytes of this scale and offset, of video-level features or frames.
+    ///
+    /// # Errors
+    /// As `create_bytes`.
+    pub(crate) fn create_scaled(
+        path: &Path,
+        header: &ShardHeader,
+        scale_and_offset: (f32, f32),
+    ) -> Result<ShardWriter> {
+        ShardWriter::begin(path, header, Some(scale_and_offset), CREATOR)
+    }
+
     fn begin(
         path: &Path,
         header: &ShardHeader,
@@ -138,8 +150,9 @@ impl ShardWriter {
                 assert_eq!(values.len(), self.header.width(), "width of a row");
                 match self.quantised {
                     None => bytemuck::cast_slice(values),
-                    Some(_) => {
-                        bytes = values.iter().copied().map(nearest_byte).collect();
+                    Some(scale_and_offset) => {
+                        let byte = |value: &f32| nearest_byte(*value, scale_and_offset);
+                        bytes = values.iter().map(byte).collect();
                         &bytes
                     }
                 }
@@ -293,8 +306,8 @@ impl Drop for ShardWriter {
 const CREATOR: &str = concat!("reelscale ", env!("CARGO_PKG_VERSION"));
 
 /// The byte whose value is nearest; a cast saturates.
-fn nearest_byte(value: f32) -> u8 {
-    ((value - BYTE_OFFSET) / BYTE_SCALE).round() as u8
+pub(crate) fn nearest_byte(value: f32, (scale, offset): (f32, f32)) -> u8 {
+    ((value - offset) / scale).round() as u8
 }
 
 pub(super) fn failed(path: &Path, error: hdf5::Error) -> Error {

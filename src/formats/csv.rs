@@ -30,11 +30,17 @@ pub struct Records<'a> {
     text: Vec<u8>,
     /// Whether the line read last has an end.
     whole: bool,
+    separator: u8,
 }
 
 impl<'a> Records<'a> {
     pub fn new(from: impl BufRead + 'a) -> Records<'a> {
-        Records { from: Box::new(from), line: 0, text: Vec::new(), whole: true }
+        Records { from: Box::new(from), line: 0, text: Vec::new(), whole: true, separator: b',' }
+    }
+
+    /// The same of fields that another byte separates, a tab for instance.
+    pub(crate) fn separated_by(self, separator: u8) -> Records<'a> {
+        Records { separator, ..self }
     }
 
     /// The next record, `None` at the end.
@@ -74,7 +80,7 @@ impl<'a> Records<'a> {
             fields.push(field);
             match &self.text[end..] {
                 b"" | b"\n" | b"\r" | b"\r\n" => return Ok(fields),
-                [b',', ..] => at = end + 1,
+                [byte, ..] if *byte == self.separator => at = end + 1,
                 [b'\r', ..] => return Err(self.wrong("found a CR within a line, unquoted")),
                 _ => return Err(self.wrong("found text after a closing quote, expected a comma")),
             }
@@ -84,7 +90,7 @@ impl<'a> Records<'a> {
     /// The field that begins at `from`, and where it ends. A quote within it stands for itself.
     fn plain(&self, from: usize) -> Result<(Vec<u8>, usize), Wrong> {
         let rest = &self.text[from..];
-        let ends = |byte: &u8| matches!(byte, b',' | b'\r' | b'\n');
+        let ends = |byte: &u8| *byte == self.separator || matches!(byte, b'\r' | b'\n');
         let length = rest.iter().position(ends).unwrap_or(rest.len());
         if let Err(error) = std::str::from_utf8(&rest[..length]) {
             let byte = rest[error.valid_up_to()];

@@ -1,5 +1,6 @@
 //! Formats of others: each a stream of examples, or of predictions. Nothing here writes shards.
 
+pub(crate) mod class_names;
 mod compressed;
 pub mod csv;
 mod first_bytes;
@@ -9,6 +10,7 @@ mod source;
 pub mod submission;
 pub mod svmlight;
 mod svmlight_line;
+pub(crate) mod table;
 pub mod tf_example;
 mod tf_feature;
 mod tf_keys;

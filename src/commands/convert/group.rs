@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::{Args, Format};
+use super::{Args, Format, TableNotes, Tables};
 use crate::commands::new_set::NewSet;
 use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::error::{Error, Result};
@@ -30,6 +30,7 @@ pub(crate) struct Counts {
     pub(crate) bytes: u64,
     pub(crate) shards: u64,
     pub(crate) notes: Notes,
+    pub(crate) tables: TableNotes,
 }
 
 /// An id's hash and where it stood: file and record.
@@ -65,6 +66,7 @@ impl Done {
 /// One group of files on its way into shards.
 pub(crate) struct FileGroup<'a, 'b> {
     pub(crate) args: &'a Args,
+    pub(super) tables: Option<&'a Tables>,
     pub(crate) paths: &'a [PathBuf],
     pub(crate) group: usize,
     pub(crate) header: ShardHeader,
@@ -86,6 +88,7 @@ impl FileGroup<'_, '_> {
             match self.args.from {
                 Format::Tfrecord => self.tfrecord(file)?,
                 Format::Svmlight => self.svmlight(file)?,
+                Format::Npy | Format::Npz | Format::Csv => self.table(file)?,
             }
             if self.done.counts.rows == before {
                 self.done.empty_files.push(file as u64);
@@ -140,6 +143,29 @@ impl FileGroup<'_, '_> {
         Ok(())
     }
 
+    fn table(&mut self, file: usize) -> Result<()> {
+        let (tables, path) = (self.tables.expect("a table"), &self.paths[file]);
+        let mut table = tables.open(path)?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let (kind, mut row) = (tables.kind(), 0);
+        loop {
+            let wrong = |text: String| Error::input(format!("{}: {text}", path.display()));
+            if !table.advance().map_err(wrong)? {
+                return Ok(());
+            }
+            let first = First { kind, file, record: row, keys: String::new() };
+            self.done.first.get_or_insert(first);
+            let notes = &mut self.done.counts.tables;
+            let made = tables.row(&*table, (&stem, row), notes);
+            let made = made.map_err(|text| wrong(format!("{}: {text}", table.place())))?;
+            if let Some((example, repeated)) = made {
+                self.done.counts.repeated_labels += repeated as u64;
+                self.push(file, row, &example)?;
+            }
+            row += 1;
+        }
+    }
+
     fn push(&mut self, file: usize, record: u64, example: &Example) -> Result<()> {
         check_id(&example.id).map_err(|text| self.wrong(file, record, text))?;
         let (kind, first) = (kind_of(example), self.done.first.as_ref().expect("noted"));
@@ -154,7 +180,11 @@ impl FileGroup<'_, '_> {
         if self.writer.is_none() {
             self.header.kind = kind;
             let path = self.set.add(format!("shard-{:05}-{:04}.h5", self.group, self.written));
-            self.writer = Some(ShardWriter::create(&path, &self.header)?);
+            let scaled = self.tables.and_then(Tables::quantised);
+            self.writer = Some(match scaled {
+                Some(scaled) => ShardWriter::create_scaled(&path, &self.header, scaled)?,
+                None => ShardWriter::create(&path, &self.header)?,
+            });
             self.written += 1;
             self.done.counts.shards += 1;
         }

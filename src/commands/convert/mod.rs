@@ -3,6 +3,7 @@
 mod group;
 mod outcome;
 mod record_options;
+mod tables;
 mod text;
 
 use std::ops::Range;
@@ -11,6 +12,7 @@ use std::time::Instant;
 
 use self::group::{Done, FileGroup};
 use self::record_options::RecordOptions;
+use self::tables::{TableNotes, TableOptions, Tables};
 use self::text::TextOptions;
 use super::new_set::NewSet;
 use super::out::{self, For};
@@ -30,9 +32,10 @@ pub(crate) struct Args {
     /// Format of the files.
     #[arg(long, value_enum)]
     from: Format,
-    /// Features in their order: rgb:1024,audio:128. Text files say it themselves.
-    #[arg(long, value_delimiter = ',', value_parser = part)]
-    features: Vec<FeaturePart>,
+    /// Features in their order: rgb:1024,audio:128; of tables their fields: names, ranges such as
+    /// f0..f511, globs such as 'f*'. Text files say it themselves.
+    #[arg(long, value_delimiter = ',')]
+    features: Vec<String>,
     /// Number of classes. Text files say it themselves.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=CLASSES_MAX as i64))]
     classes: Option<u32>,
@@ -40,6 +43,8 @@ pub(crate) struct Args {
     records: RecordOptions,
     #[command(flatten)]
     text: TextOptions,
+    #[command(flatten)]
+    tables: TableOptions,
     /// Folder for the shards; it must be new or empty. They appear there once all are written.
     #[arg(long)]
     output: PathBuf,
@@ -58,6 +63,19 @@ pub(crate) struct Args {
 enum Format {
     Tfrecord,
     Svmlight,
+    /// An array of numpy a file.
+    Npy,
+    /// Arrays of numpy.
+    Npz,
+    /// A header, then a line a row; commas or tabs.
+    Csv,
+}
+
+impl Format {
+    /// Whether fields of files have names.
+    fn is_table(self) -> bool {
+        matches!(self, Format::Npy | Format::Npz | Format::Csv)
+    }
 }
 
 fn part(text: &str) -> std::result::Result<FeaturePart, String> {
@@ -82,14 +100,16 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let files = files.map(|(path, size)| format!("{}: {size} bytes\n", path.display()));
     same_on_all(comm, Exit::Input, "files", &files.collect::<String>())?;
     let groups = groups(&sizes_of_files);
-    let (parts, classes) = comm.agree(sizes(&args, &paths))?;
+    let mut mine = comm.deal(groups.len()).own();
+    let Sizes { parts, classes, tables } = comm.agree(sizes(&args, &paths))?;
     if args.from == Format::Svmlight {
         let features = parts.iter().map(|part| part.size).sum();
         args.text.check_room(comm, &paths, features, classes)?;
     }
+    let files = mine.clone().flat_map(|group| groups[group].clone());
+    let tables = measured(comm, tables, files.map(|file| &paths[file]))?;
     let mut set = NewSet::begin(comm, Disk::default(), &args.output)?;
     let mut done = Done::nothing(classes);
-    let mut mine = comm.deal(groups.len()).own();
     let outcome = mine.try_for_each(|group| {
         let header = ShardHeader {
             parts: parts.clone(),
@@ -98,7 +118,8 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
             source: format!("{:?} files", args.from).to_lowercase(),
         };
         let (args, paths, set, done) = (&args, &paths[..], &mut set, &mut done);
-        FileGroup { args, paths, group, header, set, done, writer: None, written: 0 }
+        let tables = tables.as_ref();
+        FileGroup { args, tables, paths, group, header, set, done, writer: None, written: 0 }
             .convert(groups[group].clone())
     });
     let first = comm.agree(outcome).and_then(|()| {
@@ -108,6 +129,9 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let first = set.finish(first)?;
     outcome::warn_of_empty_files(comm, &paths, &done.empty_files);
     outcome::warn_of_repeated_ids(comm, &paths, std::mem::take(&mut done.ids));
+    if let Some(tables) = &tables {
+        tables.warn_of_lines(comm);
+    }
     comm.sum(bytemuck::cast_slice_mut(std::slice::from_mut(&mut done.counts)));
     comm.sum(&mut done.class_sizes);
     let seconds = started.elapsed().as_secs_f64();
@@ -120,29 +144,41 @@ fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
             .hint("--features rgb:1024,audio:128 --classes 3862"));
     }
     args.records.check(args.from == Format::Tfrecord)?;
-    args.text.check(args.from == Format::Svmlight, &args.features, args.classes)?;
-    if !args.features.is_empty() {
-        check_parts(&args.features).map_err(|text| Error::usage(format!("--features: {text}")))?;
+    args.tables.check(args.from)?;
+    let features = parts_of(args)?;
+    args.text.check(
+        (args.from == Format::Svmlight, args.from.is_table()),
+        &features,
+        args.classes,
+    )?;
+    if !features.is_empty() {
+        check_parts(&features).map_err(|text| Error::usage(format!("--features: {text}")))?;
     }
     assert!(!paths.is_empty(), "find gives a file or an error");
     Ok(())
 }
 
+/// Features with their sizes, where formats have no fields of their own.
+fn parts_of(args: &Args) -> Result<Vec<FeaturePart>> {
+    if args.from.is_table() {
+        return Ok(Vec::new());
+    }
+    let wrong = |text| Error::usage(format!("--features: {text}"));
+    args.features.iter().map(|text| part(text).map_err(wrong)).collect()
+}
+
 /// The arguments that must be the same on all ranks.
 fn shared_by_ranks(args: &Args) -> String {
-    let Args { from, features, classes, records, text, output, rows_per_shard, files, patience } =
-        args;
-    // How long ranks wait for one another is for each to say.
-    let _ = patience;
-    let features: Vec<String> =
-        features.iter().map(|part| format!("{}:{}", part.name, part.size)).collect();
+    let Args { from, features, classes, records, text, tables, output, rows_per_shard, .. } = args;
+    let files = &args.files;
     let classes = classes.map_or("of the files".into(), |classes| classes.to_string());
     format!(
-        "--from = {from:?}\n--features = {}\n--classes = {classes}\n{}{}--output = {output:?}\n\
+        "--from = {from:?}\n--features = {}\n--classes = {classes}\n{}{}{}--output = {output:?}\n\
          --rows-per-shard = {rows_per_shard}\nfiles = {files:?}\n",
         features.join(","),
         records.described(),
-        text.described()
+        text.described(),
+        tables.described()
     )
 }
 
@@ -170,10 +206,46 @@ fn groups(sizes: &[u64]) -> Vec<Range<usize>> {
     groups
 }
 
-/// Features and number of classes.
-fn sizes(args: &Args, paths: &[PathBuf]) -> Result<(Vec<FeaturePart>, usize)> {
+/// What rows have in common.
+struct Sizes {
+    parts: Vec<FeaturePart>,
+    classes: usize,
+    tables: Option<Tables>,
+}
+
+fn sizes(args: &Args, paths: &[PathBuf]) -> Result<Sizes> {
+    let features = parts_of(args)?;
     match args.from {
-        Format::Tfrecord => Ok((args.features.clone(), args.classes.expect("checked") as usize)),
-        Format::Svmlight => args.text.sizes(&args.features, args.classes, paths),
+        Format::Tfrecord => {
+            let classes = args.classes.expect("checked") as usize;
+            Ok(Sizes { parts: features, classes, tables: None })
+        }
+        Format::Svmlight => {
+            let (parts, classes) = args.text.sizes(&features, args.classes, paths)?;
+            Ok(Sizes { parts, classes, tables: None })
+        }
+        Format::Npy | Format::Npz | Format::Csv => {
+            let wanted = (&args.features[..], args.text.one_based(), args.classes);
+            let tables = Tables::of(args.from, wanted, &args.tables, paths)?;
+            let (parts, classes) = (tables.parts.clone(), tables.classes);
+            Ok(Sizes { parts, classes, tables: Some(tables) })
+        }
     }
+}
+
+/// The same, once it is known what bytes are to stand for: the range of all numbers, where
+/// nobody says another one. `own` are this rank's files. Collective.
+fn measured<'a>(
+    comm: &Comm,
+    tables: Option<Tables>,
+    own: impl Iterator<Item = &'a PathBuf>,
+) -> Result<Option<Tables>> {
+    let Some(mut tables) = tables else { return Ok(None) };
+    if tables.unmeasured {
+        let mut bounds = (f32::INFINITY, f32::NEG_INFINITY);
+        let mut own = own;
+        comm.agree(own.try_for_each(|path| tables.widen(path, &mut bounds)))?;
+        tables.measured(comm, bounds);
+    }
+    Ok(Some(tables))
 }

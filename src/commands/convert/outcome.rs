@@ -124,6 +124,7 @@ pub(crate) fn summary(output: &Path, done: &Done, first: &First, seconds: f64) -
         log::warn!("{} records have an empty id", counts.empty_ids);
     }
     warn_of(&counts.notes);
+    counts.tables.warn();
     if counts.labels == 0 {
         let keys = match first.keys.is_empty() {
             true => String::new(),

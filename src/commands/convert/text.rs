@@ -19,7 +19,8 @@ pub(super) struct TextOptions {
     /// --classes say their sizes.
     #[arg(long)]
     rows_from_lines: bool,
-    /// Indices of features in text files begin at 1, as LIBSVM's do. Labels are taken as they are.
+    /// Indices of features in text files begin at 1, as LIBSVM's do; labels are taken as they are.
+    /// Tables: classes begin at 1.
     #[arg(long)]
     one_based: bool,
     /// Bytes that the rows of text files may take, which are dense in shards: 100GiB, 5000000.
@@ -43,11 +44,12 @@ impl TextOptions {
     /// Exit 2: what is wrong with them, where files are text or not.
     pub(super) fn check(
         &self,
-        text: bool,
+        (text, table): (bool, bool),
         features: &[FeaturePart],
         classes: Option<u32>,
     ) -> Result<()> {
-        let given = [("--rows-from-lines", self.rows_from_lines), ("--one-based", self.one_based)];
+        let one_based = self.one_based && !table;
+        let given = [("--rows-from-lines", self.rows_from_lines), ("--one-based", one_based)];
         if let Some((name, _)) = given.into_iter().find(|option| option.1 && !text) {
             let text = format!("{name}: expected --from svmlight with this option");
             return Err(Error::usage(text));
@@ -66,6 +68,10 @@ impl TextOptions {
             "--rows-from-lines = {rows_from_lines}\n--one-based = {one_based}\n\
              --max-bytes = {max_bytes}\n"
         )
+    }
+
+    pub(super) fn one_based(&self) -> bool {
+        self.one_based
     }
 
     /// How files are written, whose sizes are these where they have no header.

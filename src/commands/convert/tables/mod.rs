@@ -1,0 +1,324 @@
+//! Tables (arrays of numpy, csv) on their way into shards: which fields are features, labels and
+//! ids, and what their cells mean. Decided once, by the first file; every other one must agree.
+
+mod choice;
+mod labels;
+mod options;
+mod rows;
+
+use std::path::{Path, PathBuf};
+
+use self::choice::{forms, parts, pieces};
+use self::labels::Labels;
+use self::options::Dtype;
+use self::rows::{Rows, scaled};
+use super::Format;
+use crate::comm::Comm;
+use crate::data::Kind;
+use crate::error::{Error, Result};
+use crate::example::{Example, FeaturePart};
+use crate::formats::table::{ArrayPlace, Arrays, Columns, Field, Pick, Table, list, pick};
+use crate::progress::{CallGuard, tick};
+
+pub(super) use self::options::TableOptions;
+pub(crate) use self::rows::TableNotes;
+
+/// How files are read as tables, and what their rows are.
+pub(super) struct Tables {
+    format: Format,
+    header: bool,
+    /// The picked fields, in the order of the roles of `Rows`.
+    picked: Vec<Field>,
+    /// Files of labels and ids beside the only file of features.
+    beside: Vec<PathBuf>,
+    rows: Rows,
+    pub(super) parts: Vec<FeaturePart>,
+    pub(super) classes: usize,
+    /// Whether rows become bytes, whose range isn't known yet.
+    pub(super) unmeasured: bool,
+    quantised: bool,
+}
+
+impl Tables {
+    /// What the first file of `paths` shows.
+    ///
+    /// # Errors
+    /// Exit 2: options that don't fit each other or the file's fields; exit 4: the file.
+    pub(super) fn of(
+        format: Format,
+        (features, one_based, classes): (&[String], bool, Option<u32>),
+        options: &TableOptions,
+        paths: &[PathBuf],
+    ) -> Result<Tables> {
+        let path = &paths[0];
+        let wrong = |text: String| Error::usage(format!("{}: {text}", path.display()));
+        let beside = beside(format, options, paths)?;
+        let header = !options.no_header;
+        let fields = fields(format, path, header, &beside).map_err(|text| at(path, text))?;
+        let roles = Roles::of(format, (path, &fields), features, options)?;
+        let (pieces, bytes) = pieces(&roles.features, &fields).map_err(wrong)?;
+        let parts = parts(&options.parts, &roles.features, &fields).map_err(wrong)?;
+        let frames = pieces[0].frames.is_some();
+        options.check_features(frames, bytes)?;
+        let quantised = frames || bytes || options.dtype == Some(Dtype::U8);
+        let asked = (one_based, classes);
+        let (form, spelling) = forms(options, asked, (&roles.labels, &fields), roles.file.clone())?;
+        let classes = spelling.classes;
+        let (features, labels) = (Roles::fields(&roles.features), Roles::fields(&roles.labels));
+        let next = features.len() + labels.len();
+        let order = [&features[..], &labels, &roles.ids, &roles.lengths].concat();
+        let rows = Rows {
+            pieces,
+            labels: Labels { form, fields: features.len()..next, spelling },
+            id: (!roles.ids.is_empty()).then_some(next),
+            lengths: (!roles.lengths.is_empty()).then_some(next + roles.ids.len()),
+            missing: options.missing,
+            padding: options.padding,
+            range: options.range,
+        };
+        let picked = order.iter().map(|field| fields[*field].clone()).collect();
+        let unmeasured = quantised && options.range.is_none();
+        Ok(Tables { format, header, picked, beside, rows, parts, classes, unmeasured, quantised })
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        if self.rows.pieces[0].frames.is_some() { Kind::Frames } else { Kind::Video }
+    }
+
+    /// Scale and offset of what is stored as bytes.
+    pub(super) fn quantised(&self) -> Option<(f32, f32)> {
+        self.quantised.then(|| scaled(self.rows.range.expect("measured")))
+    }
+
+    /// What bytes stand for is the range that all ranks have found. Collective.
+    pub(super) fn measured(&mut self, comm: &Comm, bounds: (f32, f32)) {
+        let all = comm.all_gather_any(&[bounds.0, bounds.1]);
+        let lowest = all.iter().map(|bounds| bounds[0]).fold(f32::INFINITY, f32::min);
+        let highest = all.iter().map(|bounds| bounds[1]).fold(f32::NEG_INFINITY, f32::max);
+        self.rows.range = Some(if lowest <= highest { (lowest, highest) } else { (0.0, 0.0) });
+        self.unmeasured = false;
+    }
+
+    /// Widens `bounds` to the numbers of a file.
+    ///
+    /// # Errors
+    /// Exit 4.
+    pub(super) fn widen(&self, path: &Path, bounds: &mut (f32, f32)) -> Result<()> {
+        let _measuring = CallGuard::on("measuring", path);
+        let mut table = self.open(path)?;
+        while table.advance().map_err(|text| at(path, text))? {
+            let widened = self.rows.widen(&*table, bounds);
+            widened.map_err(|text| at(path, format!("{}: {text}", table.place())))?;
+            tick();
+        }
+        Ok(())
+    }
+
+    /// The row that stands in `table`, number `row` of the file of this stem, and how many of its
+    /// labels stood there twice; none where it is left out.
+    pub(super) fn row(
+        &self,
+        table: &dyn Table,
+        place: (&str, u64),
+        notes: &mut TableNotes,
+    ) -> std::result::Result<Option<(Example, usize)>, String> {
+        self.rows.row(table, place, notes)
+    }
+
+    /// Warns of lines of the file of labels that no row has had. Collective.
+    pub(super) fn warn_of_lines(&self, comm: &Comm) {
+        let Some((lines, mut matched)) = self.rows.labels.lines() else { return };
+        comm.sum(std::slice::from_mut(&mut matched));
+        if comm.is_root() && matched < lines {
+            log::warn!(
+                "{} of {lines} ids of the labels' file are those of no row",
+                lines - matched
+            );
+        }
+    }
+
+    /// The rows of a file, whose fields must be those of the first one.
+    pub(super) fn open(&self, path: &Path) -> Result<Box<dyn Table>> {
+        let found = fields(self.format, path, self.header, &self.beside);
+        let found = found.map_err(|text| at(path, text))?;
+        if found.is_empty() {
+            // An empty file of text, which has no row either.
+            let empty = Columns::open(path, self.header).map_err(|text| at(path, text))?;
+            return Ok(Box::new(empty));
+        }
+        let mut places = Vec::new();
+        for (index, wanted) in self.picked.iter().enumerate() {
+            // The array of a file is called as the file.
+            let own = self.format == Format::Npy && index == 0;
+            let place = found.iter().position(|field| own || field.name == wanted.name);
+            let same = |place: &usize| {
+                let field = &found[*place];
+                (field.elements.is_text(), &field.shape)
+                    == (wanted.elements.is_text(), &wanted.shape)
+                    && (field.elements == wanted.elements
+                        || !self.rows.pieces.get(index).is_some_and(|piece| piece.bytes))
+            };
+            places.push(place.filter(same).ok_or_else(|| {
+                let all = list(&found);
+                let shape = &wanted.shape;
+                at(
+                    path,
+                    format!(
+                        "{:?}: {all}, expected rows of {shape:?} as in the first file",
+                        wanted.name
+                    ),
+                )
+            })?);
+        }
+        let open = || -> std::result::Result<Box<dyn Table>, String> {
+            Ok(match self.format {
+                Format::Csv => Box::new(Columns::open(path, self.header)?.picking(&places)),
+                _ => {
+                    let all = arrays(path, &self.beside)?;
+                    let own: Vec<ArrayPlace> =
+                        places.iter().map(|place| all[*place].1.clone()).collect();
+                    Box::new(Arrays::open(&own)?)
+                }
+            })
+        };
+        open().map_err(|text| at(path, text))
+    }
+}
+
+/// Which fields are what.
+struct Roles {
+    features: Vec<Pick>,
+    labels: Vec<Pick>,
+    /// The csv that has labels by id.
+    file: Option<PathBuf>,
+    /// One at most.
+    ids: Vec<usize>,
+    lengths: Vec<usize>,
+}
+
+impl Roles {
+    fn of(
+        format: Format,
+        (path, fields): (&Path, &[Field]),
+        features: &[String],
+        options: &TableOptions,
+    ) -> Result<Roles> {
+        // A field that can't be read is the file's fault, a name that nothing has the user's.
+        let wrong =
+            |text: String| match fields.iter().any(|field| field.wrong.as_ref() == Some(&text)) {
+                true => at(path, text),
+                false => Error::usage(format!("{}: {text}", path.display())),
+            };
+        let one = |name: &Option<String>| -> Result<Vec<usize>> {
+            let Some(name) = name else { return Ok(Vec::new()) };
+            let name = field_of(name, format);
+            let found = pick(std::slice::from_ref(&name), fields, &[]).map_err(wrong)?;
+            match &found[0].fields[..] {
+                [field] => Ok(vec![*field]),
+                all => Err(wrong(format!("{name:?}: found {} fields, expected one", all.len()))),
+            }
+        };
+        let (ids, lengths) = (one(&options.ids)?, one(&options.lengths)?);
+        let mut taken = [&ids[..], &lengths].concat();
+        let file = label_file(options, fields, format)?;
+        let labels = match &file {
+            Some(_) => Vec::new(),
+            None => {
+                let names = options.labels.iter().map(|name| field_of(name, format));
+                pick(&names.collect::<Vec<_>>(), fields, &taken).map_err(wrong)?
+            }
+        };
+        taken.extend(Roles::fields(&labels));
+        let features = match (features, format) {
+            // The array of the file.
+            ([], Format::Npy) => {
+                let name = std::slice::from_ref(&fields[0].name);
+                pick(name, &fields[..1], &taken).map_err(wrong)?
+            }
+            ([], _) => {
+                let found = list(fields);
+                let error = Error::usage("--features: expected the fields that are features");
+                return Err(error.hint(format!("{}: {found}", path.display())));
+            }
+            (names, _) => pick(names, fields, &taken).map_err(wrong)?,
+        };
+        Ok(Roles { features, labels, file, ids, lengths })
+    }
+
+    fn fields(picks: &[Pick]) -> Vec<usize> {
+        picks.iter().flat_map(|pick| pick.fields.clone()).collect()
+    }
+}
+
+fn at(path: &Path, text: String) -> Error {
+    Error::input(format!("{}: {text}", path.display()))
+}
+
+/// What a name means: with arrays that are files of their own, the file's stem.
+fn field_of(name: &str, format: Format) -> String {
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    match format == Format::Npy && name.ends_with(".npy") {
+        true => stem(Path::new(name)).unwrap_or_else(|| name.into()),
+        false => name.into(),
+    }
+}
+
+/// Files that hold labels and ids of the one file of features.
+fn beside(format: Format, options: &TableOptions, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    if format != Format::Npy {
+        return Ok(Vec::new());
+    }
+    let named = options.labels.iter().chain(&options.ids).chain(&options.lengths);
+    let files: Vec<PathBuf> =
+        named.filter(|name| name.ends_with(".npy")).map(PathBuf::from).collect();
+    match files.first() {
+        Some(file) if paths.len() > 1 => {
+            let text = format!("{}: belongs to one file, found {}", file.display(), paths.len());
+            Err(Error::usage(text).hint("convert them one by one, or save them as npz"))
+        }
+        _ => Ok(files),
+    }
+}
+
+/// The csv that holds labels by id: a file of this name is there, and no field.
+fn label_file(options: &TableOptions, fields: &[Field], format: Format) -> Result<Option<PathBuf>> {
+    let [name] = &options.labels[..] else { return Ok(None) };
+    let path = Path::new(name);
+    if !path.is_file() || format == Format::Npy && name.ends_with(".npy") {
+        return Ok(None);
+    }
+    if fields.iter().any(|field| field.name == *name) {
+        let text = format!("--labels {name}: both a field and a file are called so");
+        return Err(Error::usage(text).hint(format!("./{name} is the file")));
+    }
+    if options.ids.is_none() {
+        let text = format!("--labels {name}: expected --ids, by which its lines are found");
+        return Err(Error::usage(text));
+    }
+    Ok(Some(path.into()))
+}
+
+fn arrays(
+    path: &Path,
+    beside: &[PathBuf],
+) -> std::result::Result<Vec<(Field, ArrayPlace)>, String> {
+    let mut all = Arrays::in_file(path)?;
+    for other in beside {
+        let found = Arrays::in_file(other);
+        all.extend(found.map_err(|text| format!("{}: {text}", other.display()))?);
+    }
+    Ok(all)
+}
+
+/// The fields of a file and of those beside it.
+fn fields(
+    format: Format,
+    path: &Path,
+    header: bool,
+    beside: &[PathBuf],
+) -> std::result::Result<Vec<Field>, String> {
+    match format {
+        Format::Csv => Ok(Columns::open(path, header)?.fields()),
+        _ => Ok(arrays(path, beside)?.into_iter().map(|(field, _)| field).collect()),
+    }
+}

@@ -1,0 +1,238 @@
+//! Rows of tables as examples: features, frames, ids.
+
+use super::labels::Labels;
+use super::options::{Missing, Padding};
+use crate::data::nearest_byte;
+use crate::example::{Example, Values};
+use crate::formats::table::Table;
+
+type Read<T> = Result<T, String>;
+
+/// What was done to rows, in numbers that add up over ranks.
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct TableNotes {
+    /// Numbers that were missing and are `--missing` now.
+    pub(crate) filled: u64,
+    /// Rows left out because numbers were missing.
+    pub(crate) skipped: u64,
+    /// Numbers beyond the range of bytes.
+    pub(crate) clipped: u64,
+    /// Numbers that became bytes.
+    pub(crate) quantised: u64,
+    /// Frames of zeros at ends of rows that were left out.
+    pub(crate) padding: u64,
+}
+
+impl TableNotes {
+    /// Warns of what rows aren't as they stood in their files.
+    pub(crate) fn warn(&self) {
+        let TableNotes { filled, skipped, clipped, quantised, padding } = *self;
+        if filled > 0 {
+            log::warn!("{filled} numbers were missing and are --missing");
+        }
+        if skipped > 0 {
+            log::warn!("{skipped} rows in which a number is missing were left out");
+        }
+        if padding > 0 {
+            log::warn!("{padding} frames of zeros at the end of rows were left out");
+        }
+        if clipped > 0 {
+            let share = 100.0 * clipped as f64 / quantised as f64;
+            log::warn!("{clipped} numbers ({share:.3} %) are beyond --range, and became its ends");
+        }
+    }
+}
+
+/// One picked field of features: how many numbers a row, or a frame, has, and of how many frames.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Piece {
+    pub(super) width: usize,
+    /// None at video level.
+    pub(super) frames: Option<usize>,
+    /// Whether they are stored as bytes.
+    pub(super) bytes: bool,
+}
+
+/// Makes an example of each row.
+pub(super) struct Rows {
+    /// Of the first picked fields.
+    pub(super) pieces: Vec<Piece>,
+    pub(super) labels: Labels,
+    /// Places among the picked fields.
+    pub(super) id: Option<usize>,
+    pub(super) lengths: Option<usize>,
+    pub(super) missing: Option<Missing>,
+    pub(super) padding: Option<Padding>,
+    /// Lowest and highest number of what becomes bytes.
+    pub(super) range: Option<(f32, f32)>,
+}
+
+impl Rows {
+    /// The row that stands in `table`, which has the number `row` in the file of this `stem`; none
+    /// where it is left out.
+    pub(super) fn row(
+        &self,
+        table: &dyn Table,
+        (stem, row): (&str, u64),
+        notes: &mut TableNotes,
+    ) -> Read<Option<(Example, usize)>> {
+        let mut id = Vec::new();
+        match self.id {
+            Some(field) => table.text(field, &mut id).map_err(|text| format!("id: {text}"))?,
+            None => id = format!("{stem}-{row}").into_bytes(),
+        }
+        if id.is_empty() {
+            return Err("id: found none".into());
+        }
+        let Some(values) = self.values(table, notes)? else { return Ok(None) };
+        let (labels, repeated) = self.labels.of(table, &id)?;
+        Ok(Some((Example { id, labels, values }, repeated)))
+    }
+
+    /// Widens `bounds` to the row's numbers, as they are before they become bytes.
+    pub(super) fn widen(&self, table: &dyn Table, bounds: &mut (f32, f32)) -> Read<()> {
+        let numbers = self.numbers(table, &mut TableNotes::default())?;
+        for value in numbers.into_iter().flatten() {
+            *bounds = (bounds.0.min(value), bounds.1.max(value));
+        }
+        Ok(())
+    }
+
+    fn values(&self, table: &dyn Table, notes: &mut TableNotes) -> Read<Option<Values>> {
+        let frames = self.pieces[0].frames.is_some();
+        if frames && self.pieces.iter().all(|piece| piece.bytes) {
+            let bytes = self.of_frames(|field, to| table.bytes(field, to), 0)?;
+            let kept = self.without_padding(table, &bytes, |byte| *byte == 0, notes)?;
+            return Ok(Some(Values::Frames(bytes[..kept].to_vec())));
+        }
+        let Some(mut numbers) = self.numbers(table, notes)? else { return Ok(None) };
+        if !frames && let Some((low, high)) = self.range {
+            // The writer makes bytes of them; here is only told what that does.
+            let beyond = numbers.iter().filter(|value| !(low..=high).contains(*value)).count();
+            notes.clipped += beyond as u64;
+            notes.quantised += numbers.len() as u64;
+        }
+        if !frames {
+            return Ok(Some(Values::Video(numbers)));
+        }
+        let kept = self.without_padding(table, &numbers, |value| *value == 0.0, notes)?;
+        numbers.truncate(kept);
+        let (low, high) = self.range.expect("frames of floats have a range");
+        let byte = |value: &f32| nearest_byte(*value, scaled((low, high)));
+        notes.clipped +=
+            numbers.iter().filter(|value| !(low..=high).contains(*value)).count() as u64;
+        notes.quantised += numbers.len() as u64;
+        Ok(Some(Values::Frames(numbers.iter().map(byte).collect())))
+    }
+
+    /// All numbers of the row, frame after frame; none where some are missing and the row is to be
+    /// left out.
+    fn numbers(&self, table: &dyn Table, notes: &mut TableNotes) -> Read<Option<Vec<f32>>> {
+        let mut values = match self.pieces[0].frames {
+            Some(_) => self.of_frames(|field, to| self.of_field(table, field, to), 0.0)?,
+            None => {
+                let mut values = Vec::new();
+                for field in 0..self.pieces.len() {
+                    self.of_field(table, field, &mut values)?;
+                }
+                values
+            }
+        };
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let value = values[at];
+            let hint = "; hint: --missing 0, or --missing skip";
+            match self.missing {
+                _ if !value.is_nan() => return Err(format!("found {value} at feature {at}")),
+                None => return Err(format!("found no number at feature {at}{hint}")),
+                Some(Missing::Skip) => {
+                    notes.skipped += 1;
+                    return Ok(None);
+                }
+                Some(Missing::Number(number)) => {
+                    for value in values.iter_mut().filter(|value| value.is_nan()) {
+                        *value = number;
+                        notes.filled += 1;
+                    }
+                }
+            }
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                return Err(format!("found {} at feature {at}", values[at]));
+            }
+        }
+        Ok(Some(values))
+    }
+
+    /// The numbers of a field; of one of bytes what they mean by the range.
+    fn of_field(&self, table: &dyn Table, field: usize, to: &mut Vec<f32>) -> Read<()> {
+        let from = to.len();
+        table.reals(field, to)?;
+        if let (true, Some(range)) = (self.pieces[field].bytes, self.range) {
+            let (scale, offset) = scaled(range);
+            to[from..].iter_mut().for_each(|value| *value = *value * scale + offset);
+        }
+        Ok(())
+    }
+
+    /// What `of_field` gives of each piece, frame after frame.
+    fn of_frames<T: Copy>(
+        &self,
+        of_field: impl Fn(usize, &mut Vec<T>) -> Read<()>,
+        zero: T,
+    ) -> Read<Vec<T>> {
+        let count = self.pieces[0].frames.unwrap_or(0);
+        let width: usize = self.pieces.iter().map(|piece| piece.width).sum();
+        let mut all = vec![zero; count * width];
+        let (mut from, mut own) = (0, Vec::new());
+        for (field, piece) in self.pieces.iter().enumerate() {
+            own.clear();
+            of_field(field, &mut own)?;
+            let frames = all.chunks_exact_mut(width).zip(own.chunks_exact(piece.width));
+            frames.for_each(|(frame, part)| frame[from..from + piece.width].copy_from_slice(part));
+            from += piece.width;
+        }
+        Ok(all)
+    }
+
+    /// How many of a row's numbers are frames, and not padding behind them.
+    fn without_padding<T>(
+        &self,
+        table: &dyn Table,
+        numbers: &[T],
+        zero: impl Fn(&T) -> bool,
+        notes: &mut TableNotes,
+    ) -> Read<usize> {
+        let width: usize = self.pieces.iter().map(|piece| piece.width).sum();
+        let all = numbers.len() / width;
+        if let Some(field) = self.lengths {
+            let mut lengths = Vec::new();
+            table.wholes(field, &mut lengths)?;
+            let found = match lengths[..] {
+                [length] => usize::try_from(length).ok().filter(|length| *length <= all),
+                _ => None,
+            };
+            let found = found
+                .ok_or_else(|| format!("lengths: found {lengths:?}, expected one, 0 to {all}"))?;
+            return Ok(found * width);
+        }
+        let frames = numbers.chunks_exact(width);
+        let empty = frames.rev().take_while(|frame| frame.iter().all(&zero)).count();
+        match self.padding {
+            _ if empty == 0 => Ok(numbers.len()),
+            Some(Padding::Keep) => Ok(numbers.len()),
+            Some(Padding::Drop) => {
+                notes.padding += empty as u64;
+                Ok((all - empty) * width)
+            }
+            None => Err(format!(
+                "found zeros alone in the last {empty} of {all} frames, which may be padding; \
+                 hint: --lengths FIELD, --padding drop or --padding keep"
+            )),
+        }
+    }
+}
+
+/// Scale and offset of bytes from `low` to `high`.
+pub(super) fn scaled((low, high): (f32, f32)) -> (f32, f32) {
+    if high > low { ((high - low) / 255.0, low) } else { (1.0, low) }
+}

@@ -1,0 +1,257 @@
+//! Arrays of numpy: row i of each is what it has of row i.
+
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
+
+use super::elements::{Elements, Stored};
+use super::npz::{self, Member};
+use super::{Field, Table};
+use crate::formats::wire::Read;
+
+/// Bytes of a header at most.
+const HEADER_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of an array of columns at most: it is turned in memory.
+const TURNED_BYTES_MAX: u64 = 1 << 30;
+
+/// What comes of an array's file or of its member of an npz: its bytes, then whether they are what
+/// was written.
+pub(super) trait Source {
+    fn fill(&mut self, to: &mut [u8]) -> Read<()>;
+    /// Nothing follows, and what was read is proven as far as there is a proof.
+    fn end(&mut self) -> Read<()>;
+}
+
+struct Plain(BufReader<File>);
+
+impl Source for Plain {
+    fn fill(&mut self, to: &mut [u8]) -> Read<()> {
+        self.0.read_exact(to).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => "the file is cut".into(),
+            _ => error.to_string(),
+        })
+    }
+
+    fn end(&mut self) -> Read<()> {
+        match self.0.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err("found bytes behind the last row".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// One array under way.
+struct Array {
+    field: Field,
+    stored: Stored,
+    rows: u64,
+    from: Box<dyn Source>,
+    /// The row's bytes.
+    row: Vec<u8>,
+}
+
+/// Where an array is: a file of its own, or a member of an npz.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Place {
+    File(PathBuf),
+    Member(PathBuf, Member),
+}
+
+impl Place {
+    fn name(&self) -> String {
+        match self {
+            Place::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into(),
+            Place::Member(_, member) => member.name.clone(),
+        }
+    }
+}
+
+/// Arrays of as many rows.
+pub(crate) struct Arrays {
+    arrays: Vec<Array>,
+    rows: u64,
+    /// Rows so far.
+    row: u64,
+}
+
+impl Arrays {
+    /// The arrays that a file has: one, called as the file, or those of an npz. None is read.
+    pub(crate) fn in_file(path: &Path) -> Read<Vec<(Field, Place)>> {
+        let places = match npz::members(path)? {
+            Some(members) => {
+                members.into_iter().map(|member| Place::Member(path.into(), member)).collect()
+            }
+            None => vec![Place::File(path.into())],
+        };
+        let field = |place: &Place| match open(place) {
+            Ok(array) => array.field,
+            Err(text) => {
+                let (elements, shape) = (Elements::Bytes, Vec::new());
+                Field { name: place.name(), elements, shape, wrong: Some(text) }
+            }
+        };
+        Ok(places.into_iter().map(|place| (field(&place), place)).collect())
+    }
+
+    /// Rows of these arrays.
+    ///
+    /// # Errors
+    /// No array of numbers or texts; other numbers of rows.
+    pub(crate) fn open(places: &[Place]) -> Read<Arrays> {
+        let arrays: Vec<Array> = places.iter().map(open).collect::<Read<_>>()?;
+        let rows = arrays.first().map_or(0, |array| array.rows);
+        if arrays.iter().any(|array| array.rows != rows) {
+            let counts: Vec<String> = arrays
+                .iter()
+                .map(|array| format!("{} of {}", array.rows, array.field.name))
+                .collect();
+            return Err(format!("found rows {}, expected as many of each", counts.join(", ")));
+        }
+        Ok(Arrays { arrays, rows, row: 0 })
+    }
+}
+
+impl Table for Arrays {
+    fn advance(&mut self) -> Read<bool> {
+        let more = self.row < self.rows;
+        for array in &mut self.arrays {
+            let of = |text: String| format!("{}: {text}", array.field.name);
+            match more {
+                true => array.from.fill(&mut array.row).map_err(of)?,
+                false => array.from.end().map_err(of)?,
+            }
+        }
+        self.row += u64::from(more);
+        Ok(more)
+    }
+
+    fn place(&self) -> String {
+        format!("row {}", self.row.saturating_sub(1))
+    }
+
+    fn reals(&self, field: usize, to: &mut Vec<f32>) -> Read<()> {
+        let array = &self.arrays[field];
+        array.stored.reals(&array.row, to)
+    }
+
+    fn wholes(&self, field: usize, to: &mut Vec<i128>) -> Read<()> {
+        let array = &self.arrays[field];
+        array.stored.wholes(&array.row, to)
+    }
+
+    fn text(&self, field: usize, to: &mut Vec<u8>) -> Read<()> {
+        let array = &self.arrays[field];
+        array.stored.text(&array.row, to)
+    }
+
+    fn bytes(&self, field: usize, to: &mut Vec<u8>) -> Read<()> {
+        let array = &self.arrays[field];
+        assert_eq!(array.stored.bytes, 1, "a field of bytes");
+        to.extend_from_slice(&array.row);
+        Ok(())
+    }
+}
+
+/// An array whose header has been read, and whose first row comes next.
+fn open(place: &Place) -> Read<Array> {
+    let name = place.name();
+    let mut from: Box<dyn Source> = match place {
+        Place::File(path) => {
+            let file = File::open(path).map_err(|error| error.to_string())?;
+            Box::new(Plain(BufReader::with_capacity(1 << 18, file)))
+        }
+        Place::Member(path, member) => member.open(path)?,
+    };
+    let of = |text: String| format!("{name}: {text}");
+    let header = header(&mut *from).map_err(of)?;
+    let stored = stored(&header.dtype()).map_err(of)?;
+    let [rows, shape @ ..] = header.shape() else {
+        return Err(of("found a single number, expected rows".into()));
+    };
+    let shape: Vec<usize> = shape.iter().map(|size| *size as usize).collect();
+    let item = shape.iter().try_fold(stored.bytes, |bytes, size| bytes.checked_mul(*size));
+    let item = item.filter(|bytes| *bytes <= 1 << 32);
+    let item = item.ok_or_else(|| of(format!("found the shape {:?}", header.shape())))?;
+    if header.order() == Order::Fortran && header.shape().len() > 1 {
+        from = turned(&mut *from, header.shape(), stored.bytes).map_err(of)?;
+    }
+    let field = Field { name, elements: stored.elements, shape, wrong: None };
+    Ok(Array { field, stored, rows: *rows, from, row: vec![0; item] })
+}
+
+fn header(from: &mut dyn Source) -> Read<NpyHeader> {
+    struct Bytes<'a>(&'a mut dyn Source);
+    impl std::io::Read for Bytes<'_> {
+        fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+            self.0.fill(to).map_err(std::io::Error::other)?;
+            Ok(to.len())
+        }
+    }
+    NpyHeader::from_reader(Bytes(from).take(HEADER_BYTES_MAX))
+        .map_err(|error| format!("found no array of numpy ({error})"))
+}
+
+fn stored(dtype: &DType) -> Read<Stored> {
+    let DType::Plain(found) = dtype else {
+        let text = "found a structured array, expected one of numbers or texts";
+        return Err(format!("{text}; hint: save x[\"name\"] of each of its fields"));
+    };
+    let bytes = found.num_bytes().unwrap_or(0);
+    let elements = match (found.type_char(), bytes) {
+        (TypeChar::Bool, 1) => Elements::Bool,
+        (TypeChar::Int, 1 | 2 | 4 | 8) => Elements::Whole { signed: true, bytes },
+        (TypeChar::Uint, 1 | 2 | 4 | 8) => Elements::Whole { signed: false, bytes },
+        (TypeChar::Float, 2 | 4 | 8) => Elements::Real { bytes },
+        (TypeChar::ByteStr, 1..) => Elements::Bytes,
+        (TypeChar::UnicodeStr, 1..) => Elements::Wide,
+        (TypeChar::Object, _) => {
+            return Err("found a pickled array (dtype object), which may run any program; hint: \
+                        save np.asarray(x, dtype=np.float32), or str for texts"
+                .into());
+        }
+        _ => return Err(format!("found the type {found}, expected numbers or texts")),
+    };
+    Ok(Stored { elements, bytes, big_endian: found.endianness() == Endianness::Big })
+}
+
+/// An array that lies column after column, row after row.
+fn turned(from: &mut dyn Source, shape: &[u64], element: usize) -> Read<Box<dyn Source>> {
+    struct Turned(std::io::Cursor<Vec<u8>>);
+    impl Source for Turned {
+        fn fill(&mut self, to: &mut [u8]) -> Read<()> {
+            self.0.read_exact(to).map_err(|error| error.to_string())
+        }
+        fn end(&mut self) -> Read<()> {
+            Ok(())
+        }
+    }
+    let bytes = shape.iter().try_fold(element as u64, |bytes, size| bytes.checked_mul(*size));
+    let Some(bytes) = bytes.filter(|bytes| *bytes <= TURNED_BYTES_MAX) else {
+        return Err(format!(
+            "found {shape:?} numbers in Fortran's order, which are turned in memory up to \
+             {TURNED_BYTES_MAX} bytes; hint: save np.ascontiguousarray(x)"
+        ));
+    };
+    let mut columns = vec![0; bytes as usize];
+    from.fill(&mut columns)?;
+    from.end()?;
+    let mut rows = vec![0; columns.len()];
+    // Of the place in rows, the place in columns: the first axis is the nearest there.
+    let mut index = vec![0u64; shape.len()];
+    for to in rows.chunks_exact_mut(element) {
+        let at = shape.iter().zip(&index).rev().fold(0, |at, (size, index)| at * size + index);
+        let at = at as usize * element;
+        to.copy_from_slice(&columns[at..at + element]);
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    Ok(Box::new(Turned(std::io::Cursor::new(rows))))
+}

@@ -1,0 +1,56 @@
+//! Files of rows with named fields: arrays of numpy, columns of csv. What fields mean is for who
+//! reads them (`commands/convert`).
+
+mod arrays;
+mod columns;
+mod elements;
+mod npz;
+mod pick;
+
+use super::wire::Read;
+
+pub(crate) use arrays::{Arrays, Place as ArrayPlace};
+pub(crate) use columns::Columns;
+pub(crate) use elements::Elements;
+pub(crate) use pick::{Pick, list, pick};
+
+/// What all rows of a file have under one name.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) elements: Elements,
+    /// Of one row: nothing for a number or a text, [D] for a vector, [T, D] for frames.
+    pub(crate) shape: Vec<usize>,
+    /// Why it can't be read, which matters to who wants it.
+    pub(crate) wrong: Option<String>,
+}
+
+impl Field {
+    /// Numbers of a row.
+    pub(crate) fn size(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Rows of a file, one after the other, of the fields that it was opened for: they are asked for
+/// by their place among those.
+pub(crate) trait Table {
+    /// Goes to the next row; false at the end, where everything that was read is proven as far as
+    /// the format allows.
+    fn advance(&mut self) -> Read<bool>;
+
+    /// Where the row stands, for people: row 3, line 5.
+    fn place(&self) -> String;
+
+    /// Appends the row's numbers; NaN for those that are missing.
+    fn reals(&self, field: usize, to: &mut Vec<f32>) -> Read<()>;
+
+    /// Appends the row's whole numbers. Of a field of text: not to be asked for.
+    fn wholes(&self, field: usize, to: &mut Vec<i128>) -> Read<()>;
+
+    /// Appends the row's text, a whole number in digits.
+    fn text(&self, field: usize, to: &mut Vec<u8>) -> Read<()>;
+
+    /// The row's bytes as they are stored, of fields of bytes without a sign alone.
+    fn bytes(&self, field: usize, to: &mut Vec<u8>) -> Read<()>;
+}
