@@ -23,6 +23,11 @@ pub enum Values {
 pub(crate) const BYTE_SCALE: f32 = 4.0 / 255.0;
 pub(crate) const BYTE_OFFSET: f32 = 4.0 / 512.0 - 2.0;
 
+/// The byte whose value is nearest; a cast saturates.
+pub(crate) fn nearest_byte(value: f32, (scale, offset): (f32, f32)) -> u8 {
+    ((value - offset) / scale).round() as u8
+}
+
 /// One video: its id, its true classes (ascending, distinct), its features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {

@@ -68,6 +68,8 @@ pub mod disk;
 pub mod error;
 #[path = "example.rs"]
 pub mod example;
+#[path = "fields.rs"]
+pub(crate) mod fields;
 #[path = "human.rs"]
 pub mod human;
 #[path = "labels.rs"]

@@ -38,16 +38,29 @@ pub(crate) fn read(
     items: Range<usize>,
     bytes: &mut [u8],
 ) -> hdf5::Result<()> {
-    assert_eq!(bytes.len(), items.len() * item_bytes(dataset)?, "room for what is read");
-    if items.is_empty() {
+    assert!((1..=2).contains(&dataset.ndim()), "a vector or a matrix");
+    read_along(dataset, 0, items, bytes)
+}
+
+/// Reads what stands at `items` of one axis, and all of the others, as it is stored.
+pub(crate) fn read_along(
+    dataset: &hdf5::Dataset,
+    axis: usize,
+    items: Range<usize>,
+    bytes: &mut [u8],
+) -> hdf5::Result<()> {
+    let (dtype, space, shape) = (dataset.dtype()?, dataset.space()?, dataset.shape());
+    assert!(items.end <= shape[axis], "{items:?} of {shape:?} along {axis}");
+    let mut count: Vec<hsize_t> = shape.iter().map(|size| *size as hsize_t).collect();
+    let mut start = vec![0; shape.len()];
+    (start[axis], count[axis]) = (items.start as hsize_t, items.len() as hsize_t);
+    let elements: hsize_t = count.iter().product();
+    assert_eq!(bytes.len(), elements as usize * dtype.size(), "room for what is read");
+    if elements == 0 {
         return Ok(());
     }
-    let (dtype, space, shape) = (dataset.dtype()?, dataset.space()?, dataset.shape());
-    assert!((1..=2).contains(&shape.len()) && items.end <= shape[0], "{items:?} of {shape:?}");
-    let width = shape.get(1).map_or(0, |width| *width as hsize_t);
-    let (start, count) = ([items.start as hsize_t, 0], [items.len() as hsize_t, width]);
     let status = hdf5::sync::sync(|| {
-        let memory = Space::simple(&count[..shape.len()]);
+        let memory = Space::simple(&count);
         let (stride, block) = (std::ptr::null(), std::ptr::null());
         // SAFETY: start and count have a number for each dimension of the dataset.
         let status = unsafe {

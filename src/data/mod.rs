@@ -9,6 +9,7 @@ mod dataset;
 mod datasets;
 mod find;
 mod fletcher;
+mod foreign;
 mod hyperslab;
 mod items;
 mod planned;
@@ -29,6 +30,7 @@ pub use dataset::Dataset;
 pub(crate) use dataset::Reader;
 pub(crate) use find::UNFINISHED;
 pub use find::find;
+pub(crate) use foreign::{Cell, ForeignFile, ForeignRows, GROUPS};
 pub(crate) use planned::PlannedRows;
 pub use prove::prove;
 pub(crate) use prove::prove_to_seal;
@@ -38,7 +40,6 @@ pub use schema::{Kind, ShardHeader, ShardInfo};
 pub use seal::{SealOutcome, seal};
 pub(crate) use stamp::{ReadBefore, Stamp};
 pub use writer::ShardWriter;
-pub(crate) use writer::nearest_byte;
 
 /// Switches off HDF5's file locks, which network file systems lack or get wrong and which a forked
 /// child keeps. Shards and models never change once they have their names, so nothing needs them.

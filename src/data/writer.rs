@@ -18,7 +18,7 @@ use super::schema::{FORMAT, Kind, ShardHeader, wrong};
 use super::trailer::{Trailer, VERSION};
 use crate::disk::{Disk, folder_of, own_temporary};
 use crate::error::{Error, Result};
-use crate::example::{BYTE_OFFSET, BYTE_SCALE, Example, Values};
+use crate::example::{BYTE_OFFSET, BYTE_SCALE, Example, Values, nearest_byte};
 use crate::limits::{check_class_count, check_id, check_parts};
 
 /// Bytes of a chunk of features or frames.
@@ -67,22 +67,18 @@ impl ShardWriter {
     /// the nearest byte, those beyond -1.99 and 2.01 to the last one.
     ///
     /// # Errors
-    /// Exit 4: no shard can hold such parts or so many classes; exit 5 where the file system
-    /// refuses or the file exists.
+    /// As `create`.
     pub fn create_bytes(path: &Path, header: &ShardHeader) -> Result<ShardWriter> {
-        ShardWriter::begin(path, header, Some((BYTE_SCALE, BYTE_OFFSET)), CREATOR)
+        ShardWriter::create_scaled(path, header, (BYTE_SCALE, BYTE_OFFSET))
     }
 
-    /// As `create_bytes`, with bytes of this scale and offset, of video-level features or frames.
-    ///
-    /// # Errors
-    /// As `create_bytes`.
+    /// The same with another scale and offset, also of frames.
     pub(crate) fn create_scaled(
         path: &Path,
         header: &ShardHeader,
-        scale_and_offset: (f32, f32),
+        scaled: (f32, f32),
     ) -> Result<ShardWriter> {
-        ShardWriter::begin(path, header, Some(scale_and_offset), CREATOR)
+        ShardWriter::begin(path, header, Some(scaled), CREATOR)
     }
 
     fn begin(
@@ -150,9 +146,8 @@ impl ShardWriter {
                 assert_eq!(values.len(), self.header.width(), "width of a row");
                 match self.quantised {
                     None => bytemuck::cast_slice(values),
-                    Some(scale_and_offset) => {
-                        let byte = |value: &f32| nearest_byte(*value, scale_and_offset);
-                        bytes = values.iter().map(byte).collect();
+                    Some(scaled) => {
+                        bytes = values.iter().map(|value| nearest_byte(*value, scaled)).collect();
                         &bytes
                     }
                 }
@@ -304,11 +299,6 @@ impl Drop for ShardWriter {
 }
 
 const CREATOR: &str = concat!("reelscale ", env!("CARGO_PKG_VERSION"));
-
-/// The byte whose value is nearest; a cast saturates.
-pub(crate) fn nearest_byte(value: f32, (scale, offset): (f32, f32)) -> u8 {
-    ((value - offset) / scale).round() as u8
-}
 
 pub(super) fn failed(path: &Path, error: hdf5::Error) -> Error {
     Error::storage(format!("{}: {error}", path.display()))

@@ -91,11 +91,13 @@ impl ClassNames {
     }
 }
 
-type Listed = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+/// A name, and another one.
+type Named = (Vec<u8>, Option<Vec<u8>>);
+type Listed = Vec<Named>;
 
 /// Rows in any order, each with its class.
 fn by_index(rows: &[csv::Record], index: usize, name: usize, other: Option<usize>) -> Read<Listed> {
-    let mut listed: Vec<Option<(Vec<u8>, Option<Vec<u8>>)>> = vec![None; rows.len()];
+    let mut listed: Vec<Option<Named>> = vec![None; rows.len()];
     for row in rows {
         let line = row.line;
         let cell = |column: usize| {

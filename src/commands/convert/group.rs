@@ -88,7 +88,7 @@ impl FileGroup<'_, '_> {
             match self.args.from {
                 Format::Tfrecord => self.tfrecord(file)?,
                 Format::Svmlight => self.svmlight(file)?,
-                Format::Npy | Format::Npz | Format::Csv => self.table(file)?,
+                Format::Npy | Format::Npz | Format::Csv | Format::Hdf5 => self.table(file)?,
             }
             if self.done.counts.rows == before {
                 self.done.empty_files.push(file as u64);

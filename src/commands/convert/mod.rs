@@ -69,12 +69,14 @@ enum Format {
     Npz,
     /// A header, then a line a row; commas or tabs.
     Csv,
+    /// Datasets of HDF5 files of others, MATLAB's too; `*/NAME` where each row is a group.
+    Hdf5,
 }
 
 impl Format {
     /// Whether fields of files have names.
     fn is_table(self) -> bool {
-        matches!(self, Format::Npy | Format::Npz | Format::Csv)
+        matches!(self, Format::Npy | Format::Npz | Format::Csv | Format::Hdf5)
     }
 }
 
@@ -224,7 +226,7 @@ fn sizes(args: &Args, paths: &[PathBuf]) -> Result<Sizes> {
             let (parts, classes) = args.text.sizes(&features, args.classes, paths)?;
             Ok(Sizes { parts, classes, tables: None })
         }
-        Format::Npy | Format::Npz | Format::Csv => {
+        Format::Npy | Format::Npz | Format::Csv | Format::Hdf5 => {
             let wanted = (&args.features[..], args.text.one_based(), args.classes);
             let tables = Tables::of(args.from, wanted, &args.tables, paths)?;
             let (parts, classes) = (tables.parts.clone(), tables.classes);

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
 
-use super::elements::{Elements, Stored};
+use super::Table;
 use super::npz::{self, Member};
-use super::{Field, Table};
+use crate::fields::{self, Elements, Field, Stored};
 use crate::formats::wire::Read;
 
 /// Bytes of a header at most.
@@ -88,10 +88,7 @@ impl Arrays {
         };
         let field = |place: &Place| match open(place) {
             Ok(array) => array.field,
-            Err(text) => {
-                let (elements, shape) = (Elements::Bytes, Vec::new());
-                Field { name: place.name(), elements, shape, wrong: Some(text) }
-            }
+            Err(text) => Field::unreadable(place.name(), text),
         };
         Ok(places.into_iter().map(|place| (field(&place), place)).collect())
     }
@@ -238,20 +235,7 @@ fn turned(from: &mut dyn Source, shape: &[u64], element: usize) -> Read<Box<dyn 
     let mut columns = vec![0; bytes as usize];
     from.fill(&mut columns)?;
     from.end()?;
-    let mut rows = vec![0; columns.len()];
-    // Of the place in rows, the place in columns: the first axis is the nearest there.
-    let mut index = vec![0u64; shape.len()];
-    for to in rows.chunks_exact_mut(element) {
-        let at = shape.iter().zip(&index).rev().fold(0, |at, (size, index)| at * size + index);
-        let at = at as usize * element;
-        to.copy_from_slice(&columns[at..at + element]);
-        for axis in (0..shape.len()).rev() {
-            index[axis] += 1;
-            if index[axis] < shape[axis] {
-                break;
-            }
-            index[axis] = 0;
-        }
-    }
+    let sizes: Vec<usize> = shape.iter().map(|size| *size as usize).collect();
+    let rows = fields::turned(&columns, &sizes, element);
     Ok(Box::new(Turned(std::io::Cursor::new(rows))))
 }

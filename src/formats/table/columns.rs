@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use super::{Elements, Field, Table};
+use super::Table;
+use crate::fields::{Elements, Field};
 use crate::formats::csv::{self, Records};
 use crate::formats::wire::Read;
 

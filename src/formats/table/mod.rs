@@ -3,7 +3,6 @@
 
 mod arrays;
 mod columns;
-mod elements;
 mod npz;
 mod pick;
 
@@ -11,26 +10,7 @@ use super::wire::Read;
 
 pub(crate) use arrays::{Arrays, Place as ArrayPlace};
 pub(crate) use columns::Columns;
-pub(crate) use elements::Elements;
 pub(crate) use pick::{Pick, list, pick};
-
-/// What all rows of a file have under one name.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Field {
-    pub(crate) name: String,
-    pub(crate) elements: Elements,
-    /// Of one row: nothing for a number or a text, [D] for a vector, [T, D] for frames.
-    pub(crate) shape: Vec<usize>,
-    /// Why it can't be read, which matters to who wants it.
-    pub(crate) wrong: Option<String>,
-}
-
-impl Field {
-    /// Numbers of a row.
-    pub(crate) fn size(&self) -> usize {
-        self.shape.iter().product()
-    }
-}
 
 /// Rows of a file, one after the other, of the fields that it was opened for: they are asked for
 /// by their place among those.

@@ -1,6 +1,6 @@
 //! Which fields patterns name: names, ranges (`f0..f511`), globs (`f*`).
 
-use super::Field;
+use crate::fields::Field;
 use crate::formats::wire::Read;
 
 /// The fields of one pattern, by their place in the file.
@@ -115,7 +115,7 @@ pub(crate) fn list(fields: &[Field]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::table::Elements;
+    use crate::fields::Elements;
 
     fn fields(names: &[&str]) -> Vec<Field> {
         let field = |name: &&str| Field {

@@ -8,8 +8,9 @@ use super::options::{LabelsAs, TableOptions};
 use super::rows::Piece;
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
+use crate::fields::{Elements, Field};
 use crate::formats::class_names::ClassNames;
-use crate::formats::table::{Elements, Field, Pick};
+use crate::formats::table::Pick;
 use crate::limits::check_parts;
 
 /// What each picked field gives, and whether all are bytes.
@@ -125,18 +126,17 @@ pub(super) fn forms(
         picks.iter().flat_map(|pick| &pick.fields).map(|at| &fields[*at]).collect();
     let text = own.iter().any(|field| field.elements.is_text());
     let several = own.len() > 1 || picks.iter().any(|pick| pick.many);
-    let flags = own.iter().any(|field| field.elements == Elements::Bool || !field.shape.is_empty());
+    // Lists of a length of their own are no vectors.
+    let vector = |field: &&Field| field.elements == Elements::Bool || field.size() > 1;
+    let flags = own.iter().any(vector);
     let width: usize = own.iter().map(|field| field.size()).sum();
-    let form = match (options.labels_as, &file) {
-        (_, Some(_)) | (None, None) if own.is_empty() => Form::None,
-        (Some(LabelsAs::MultiHot), _) => Form::MultiHot,
-        (Some(LabelsAs::List), _) if text => Form::Text,
-        (Some(LabelsAs::List), _) => Form::List,
-        (None, _) if several || flags => Form::MultiHot,
-        (None, _) if text => Form::Text,
-        (None, _) => Form::List,
+    let form = match options.labels_as {
+        _ if own.is_empty() => Form::None,
+        Some(LabelsAs::MultiHot) => Form::MultiHot,
+        None if several || flags => Form::MultiHot,
+        _ if text => Form::Text,
+        _ => Form::List,
     };
-    let form = if own.is_empty() { Form::None } else { form };
     let multi_hot = matches!(form, Form::MultiHot).then_some(width);
     let counts = [
         ("--classes", classes.map(|classes| classes as usize)),

@@ -2,6 +2,7 @@
 //! ids, and what their cells mean. Decided once, by the first file; every other one must agree.
 
 mod choice;
+mod datasets;
 mod labels;
 mod options;
 mod rows;
@@ -9,15 +10,17 @@ mod rows;
 use std::path::{Path, PathBuf};
 
 use self::choice::{forms, parts, pieces};
+use self::datasets::Datasets;
 use self::labels::Labels;
 use self::options::Dtype;
 use self::rows::{Rows, scaled};
 use super::Format;
 use crate::comm::Comm;
-use crate::data::Kind;
+use crate::data::{ForeignFile, GROUPS, Kind};
 use crate::error::{Error, Result};
 use crate::example::{Example, FeaturePart};
-use crate::formats::table::{ArrayPlace, Arrays, Columns, Field, Pick, Table, list, pick};
+use crate::fields::Field;
+use crate::formats::table::{ArrayPlace, Arrays, Columns, Pick, Table, list, pick};
 use crate::progress::{CallGuard, tick};
 
 pub(super) use self::options::TableOptions;
@@ -173,6 +176,11 @@ impl Tables {
         let open = || -> std::result::Result<Box<dyn Table>, String> {
             Ok(match self.format {
                 Format::Csv => Box::new(Columns::open(path, self.header)?.picking(&places)),
+                Format::Hdf5 => {
+                    let names: Vec<&str> =
+                        places.iter().map(|place| found[*place].name.as_str()).collect();
+                    Box::new(Datasets(ForeignFile::open(path)?.rows(&names)?))
+                }
                 _ => {
                     let all = arrays(path, &self.beside)?;
                     let own: Vec<ArrayPlace> =
@@ -218,7 +226,11 @@ impl Roles {
                 all => Err(wrong(format!("{name:?}: found {} fields, expected one", all.len()))),
             }
         };
-        let (ids, lengths) = (one(&options.ids)?, one(&options.lengths)?);
+        let (mut ids, lengths) = (one(&options.ids)?, one(&options.lengths)?);
+        // Rows that are groups have names.
+        if ids.is_empty() && features.iter().any(|name| name.starts_with(GROUPS)) {
+            ids.extend(fields.iter().position(|field| field.name == GROUPS));
+        }
         let mut taken = [&ids[..], &lengths].concat();
         let file = label_file(options, fields, format)?;
         let labels = match &file {
@@ -319,6 +331,7 @@ fn fields(
 ) -> std::result::Result<Vec<Field>, String> {
     match format {
         Format::Csv => Ok(Columns::open(path, header)?.fields()),
+        Format::Hdf5 => ForeignFile::open(path)?.fields(),
         _ => Ok(arrays(path, beside)?.into_iter().map(|(field, _)| field).collect()),
     }
 }

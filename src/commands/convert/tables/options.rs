@@ -127,7 +127,8 @@ impl TableOptions {
         ];
         match given.into_iter().find(|option| option.1 && !format.is_table()) {
             Some((name, _)) => {
-                let text = format!("{name}: expected --from npy, npz or csv with this option");
+                let text =
+                    format!("{name}: expected --from npy, npz, csv or hdf5 with this option");
                 Err(Error::usage(text))
             }
             None => Ok(()),

@@ -2,8 +2,7 @@
 
 use super::labels::Labels;
 use super::options::{Missing, Padding};
-use crate::data::nearest_byte;
-use crate::example::{Example, Values};
+use crate::example::{Example, Values, nearest_byte};
 use crate::formats::table::Table;
 
 type Read<T> = Result<T, String>;
@@ -44,7 +43,8 @@ impl TableNotes {
     }
 }
 
-/// One picked field of features: how many numbers a row, or a frame, has, and of how many frames.
+/// One picked field of features: how many numbers a row, or a frame, has, and how many frames are
+/// there, 0 where rows differ in that.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Piece {
     pub(super) width: usize,
@@ -165,8 +165,12 @@ impl Rows {
 
     /// The numbers of a field; of one of bytes what they mean by the range.
     fn of_field(&self, table: &dyn Table, field: usize, to: &mut Vec<f32>) -> Read<()> {
-        let from = to.len();
+        let (from, piece) = (to.len(), &self.pieces[field]);
         table.reals(field, to)?;
+        let found = to.len() - from;
+        if piece.frames.is_none() && found != piece.width {
+            return Err(format!("found {found} features, expected {}", piece.width));
+        }
         if let (true, Some(range)) = (self.pieces[field].bytes, self.range) {
             let (scale, offset) = scaled(range);
             to[from..].iter_mut().for_each(|value| *value = *value * scale + offset);
@@ -180,13 +184,22 @@ impl Rows {
         of_field: impl Fn(usize, &mut Vec<T>) -> Read<()>,
         zero: T,
     ) -> Read<Vec<T>> {
-        let count = self.pieces[0].frames.unwrap_or(0);
         let width: usize = self.pieces.iter().map(|piece| piece.width).sum();
-        let mut all = vec![zero; count * width];
-        let (mut from, mut own) = (0, Vec::new());
+        let (mut all, mut count, mut from) = (Vec::new(), 0, 0);
         for (field, piece) in self.pieces.iter().enumerate() {
-            own.clear();
+            let mut own = Vec::new();
             of_field(field, &mut own)?;
+            let frames = own.len() / piece.width;
+            if field == 0 {
+                count = frames;
+                all = vec![zero; count * width];
+            }
+            if own.len() != count * piece.width {
+                let (found, size) = (own.len(), piece.width);
+                return Err(format!(
+                    "found {found} numbers of field {field}, expected {count} frames of {size}"
+                ));
+            }
             let frames = all.chunks_exact_mut(width).zip(own.chunks_exact(piece.width));
             frames.for_each(|(frame, part)| frame[from..from + piece.width].copy_from_slice(part));
             from += piece.width;

@@ -1,6 +1,48 @@
-//! Numbers and texts as arrays store them.
+//! Fields of rows as files of others store them: arrays of numpy, datasets of HDF5, columns.
 
-use crate::formats::wire::Read;
+type Read<T> = Result<T, String>;
+
+/// What all rows of a file have under one name.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) elements: Elements,
+    /// Of one row: nothing for a number or a text, [D] for a vector, [T, D] for frames. 0 where
+    /// rows differ in it.
+    pub(crate) shape: Vec<usize>,
+    /// Why it can't be read, which matters to who wants it.
+    pub(crate) wrong: Option<String>,
+}
+
+impl Field {
+    /// Numbers of a row.
+    pub(crate) fn size(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// One of which is only known why it can't be read.
+    pub(crate) fn unreadable(name: String, wrong: String) -> Field {
+        Field { name, elements: Elements::Bytes, shape: Vec::new(), wrong: Some(wrong) }
+    }
+}
+
+/// Elements of an array of this shape, whose first axis is the nearest, as one whose last axis is.
+pub(crate) fn turned(columns: &[u8], shape: &[usize], element: usize) -> Vec<u8> {
+    let mut rows = vec![0; columns.len()];
+    let mut index = vec![0usize; shape.len()];
+    for to in rows.chunks_exact_mut(element) {
+        let at = shape.iter().zip(&index).rev().fold(0, |at, (size, index)| at * size + index);
+        to.copy_from_slice(&columns[at * element..][..element]);
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    rows
+}
 
 /// What one element is.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,0 +1,236 @@
+//! HDF5 files of others: rows along the first axis of datasets, along the last one in MATLAB's, or
+//! in a group each. What HDF5 would fill up in silence is an error here.
+
+mod blocks;
+
+use std::path::Path;
+
+use hdf5::{Dataset, Group};
+
+use self::blocks::{Blocks, Form, by_columns, form};
+use super::{storage, superblock};
+use crate::fields::{Elements, Field};
+
+pub(crate) use self::blocks::Cell;
+
+type Read<T> = Result<T, String>;
+
+/// Groups within groups that are looked into, and datasets at most.
+const DEPTH_MAX: usize = 8;
+const DATASETS_MAX: usize = 4096;
+/// What the names of fields begin with that each group of the file has a dataset for.
+const EACH: &str = "*/";
+/// The field of these groups' names.
+pub(crate) const GROUPS: &str = "*";
+
+/// An open file.
+pub(crate) struct ForeignFile {
+    file: hdf5::File,
+    bytes: u64,
+    /// Names of the groups within it, in the order of their bytes.
+    groups: Vec<String>,
+}
+
+impl ForeignFile {
+    /// # Errors
+    /// No HDF5 file, or one that HDF5 doesn't open.
+    pub(crate) fn open(path: &Path) -> Read<ForeignFile> {
+        let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+        let raw = std::fs::File::open(path).map_err(|error| error.to_string())?;
+        if let Ok(end) = superblock::end(&raw, bytes)
+            && end < bytes
+        {
+            let more = bytes - end;
+            log::warn!("{}: {more} bytes behind what HDF5 knows are passed over", path.display());
+        }
+        let file = hdf5::File::open(path).map_err(|error| error.to_string())?;
+        let mut groups: Vec<String> = Vec::new();
+        for name in file.member_names().map_err(|error| error.to_string())? {
+            if file.group(&name).is_ok() {
+                groups.push(name);
+            }
+        }
+        groups.sort();
+        Ok(ForeignFile { file, bytes, groups })
+    }
+
+    /// Its datasets by their paths; of what each group has the first group's, as `*/NAME`, and the
+    /// groups' names as `*`.
+    pub(crate) fn fields(&self) -> Read<Vec<Field>> {
+        let mut fields = Vec::new();
+        walk(&self.file, "", 0, &mut fields)?;
+        if let [first, _, ..] = &self.groups[..] {
+            let group = self.file.group(first).map_err(|error| error.to_string())?;
+            let mut own = Vec::new();
+            walk(&group, EACH, DEPTH_MAX - 1, &mut own)?;
+            let names = Field {
+                name: GROUPS.into(),
+                elements: Elements::Text,
+                shape: Vec::new(),
+                wrong: None,
+            };
+            // What stands in single groups is of no use as a column of rows.
+            fields.retain(|field: &Field| !field.name.contains('/'));
+            fields.push(names);
+            fields.extend(own);
+        }
+        Ok(fields)
+    }
+
+    /// The rows of these fields.
+    ///
+    /// # Errors
+    /// Fields of other numbers of rows, rows that were never all written.
+    pub(crate) fn rows(self, names: &[&str]) -> Read<ForeignRows> {
+        let mut columns = Vec::new();
+        for name in names {
+            let column = match name.strip_prefix(EACH) {
+                _ if *name == GROUPS => Column::Names,
+                Some(leaf) => Column::Each { leaf: leaf.into(), held: None },
+                None => {
+                    let dataset = storage::open(&self.file, name)
+                        .map_err(|text| format!("{name}: {text}"))?;
+                    Column::Dataset(Blocks::of(name, dataset, self.bytes)?)
+                }
+            };
+            columns.push(column);
+        }
+        let groups = self.groups.len() as u64;
+        let counts: Vec<u64> = columns
+            .iter()
+            .map(|column| match column {
+                Column::Dataset(blocks) => blocks.rows,
+                _ => groups,
+            })
+            .collect();
+        if counts.iter().any(|count| *count != counts[0]) {
+            let found = counts.iter().zip(names).map(|(count, name)| format!("{count} of {name}"));
+            let found: Vec<String> = found.collect();
+            return Err(format!("found rows {}, expected as many of each", found.join(", ")));
+        }
+        let rows = counts.first().copied().unwrap_or(0);
+        Ok(ForeignRows { file: self, columns, rows, next: 0 })
+    }
+}
+
+/// Appends the datasets of a group and of those within it.
+fn walk(group: &Group, prefix: &str, depth: usize, to: &mut Vec<Field>) -> Read<()> {
+    let mut names = group.member_names().map_err(|error| error.to_string())?;
+    names.sort();
+    for name in names {
+        let path = format!("{prefix}{name}");
+        if to.len() > DATASETS_MAX {
+            return Err(format!("found more than {DATASETS_MAX} datasets"));
+        }
+        if let Ok(inner) = group.group(&name) {
+            if depth + 1 < DEPTH_MAX {
+                walk(&inner, &format!("{path}/"), depth + 1, to)?;
+            }
+            continue;
+        }
+        // What a group has is a row itself.
+        let each = prefix == EACH;
+        to.push(match storage::open(group, &name).and_then(|dataset| field(&dataset, each)) {
+            Ok((elements, shape)) => Field { name: path, elements, shape, wrong: None },
+            Err(text) => Field::unreadable(path.clone(), format!("{path}: {text}")),
+        });
+    }
+    Ok(())
+}
+
+/// Elements and shape of a row of a dataset, which is one itself where `each` group has one.
+fn field(dataset: &Dataset, each: bool) -> Read<(Elements, Vec<usize>)> {
+    let form = form(dataset)?;
+    let shape = dataset.shape();
+    let mut row = match (each, by_columns(dataset)) {
+        (true, false) => shape.clone(),
+        (true, true) => shape.iter().rev().copied().collect(),
+        (false, false) => shape.get(1..).ok_or("found a single value, expected rows")?.to_vec(),
+        (false, true) => shape.iter().rev().skip(1).copied().collect(),
+    };
+    if each && row.len() == 2 {
+        row[0] = 0;
+    }
+    // Vectors of MATLAB are matrices of one column.
+    if by_columns(dataset) && row == [1] {
+        row = Vec::new();
+    }
+    match form {
+        Form::Fixed(stored) => Ok((stored.elements, row)),
+        Form::Unicode | Form::Ascii if row.is_empty() => Ok((Elements::Text, row)),
+        Form::Lists if row.is_empty() => Ok((Elements::Whole { signed: true, bytes: 8 }, vec![0])),
+        _ => Err(format!("found rows of {row:?} texts or lists, expected one a row")),
+    }
+}
+
+enum Column {
+    Dataset(Blocks),
+    /// A dataset of each group.
+    Each {
+        leaf: String,
+        held: Option<Blocks>,
+    },
+    /// The groups' names.
+    Names,
+}
+
+/// Rows of a file, one after the other.
+pub(crate) struct ForeignRows {
+    file: ForeignFile,
+    columns: Vec<Column>,
+    rows: u64,
+    /// Number of the next row.
+    next: u64,
+}
+
+impl ForeignRows {
+    /// Goes to the next row; false at the end.
+    ///
+    /// # Errors
+    /// What can't be read; a group that lacks a dataset.
+    pub(crate) fn advance(&mut self) -> Read<bool> {
+        if self.next == self.rows {
+            return Ok(false);
+        }
+        let row = self.next as usize;
+        for column in &mut self.columns {
+            match column {
+                Column::Dataset(blocks) => blocks.hold(row)?,
+                Column::Names => {}
+                Column::Each { leaf, held } => {
+                    let group = &self.file.groups[row];
+                    let path = format!("{group}/{leaf}");
+                    let dataset = storage::open(&self.file.file, &path)
+                        .map_err(|text| format!("{path}: {text}"))?;
+                    // All of it is one row.
+                    let mut blocks = Blocks::of(&path, dataset, self.file.bytes)?;
+                    blocks.at_once = usize::MAX / 2;
+                    if blocks.rows > 0 {
+                        blocks.hold(0)?;
+                    }
+                    *held = Some(blocks);
+                }
+            }
+        }
+        self.next += 1;
+        Ok(true)
+    }
+
+    /// The row's number, and its group where rows are groups.
+    pub(crate) fn place(&self) -> String {
+        let row = self.next.saturating_sub(1);
+        match self.columns.iter().any(|column| matches!(column, Column::Each { .. })) {
+            true => format!("group {}", self.file.groups[row as usize]),
+            false => format!("row {row}"),
+        }
+    }
+
+    pub(crate) fn cell(&self, column: usize) -> Cell<'_> {
+        let row = self.next as usize - 1;
+        match &self.columns[column] {
+            Column::Names => Cell::Text(self.file.groups[row].as_bytes()),
+            Column::Dataset(blocks) => blocks.cell(row - blocks.held.start, false),
+            Column::Each { held, .. } => held.as_ref().expect("advanced").cell(0, true),
+        }
+    }
+}
