@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `code`, which has numpy as `np`, in `folder`. False, and a line that says so, where there is
-/// no Python with numpy.
+/// Runs `code`, which has numpy as `np`, in `folder`. False, and a line that says so, where there
+/// is no Python with numpy.
 ///
 /// # Panics
 /// What the code does wrong.

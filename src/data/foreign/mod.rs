@@ -27,6 +27,8 @@ pub(crate) const GROUPS: &str = "*";
 pub(crate) struct ForeignFile {
     file: hdf5::File,
     bytes: u64,
+    /// Bytes behind what HDF5 knows.
+    pub(crate) behind: u64,
     /// Names of the groups within it, in the order of their bytes.
     groups: Vec<String>,
 }
@@ -37,12 +39,7 @@ impl ForeignFile {
     pub(crate) fn open(path: &Path) -> Read<ForeignFile> {
         let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
         let raw = std::fs::File::open(path).map_err(|error| error.to_string())?;
-        if let Ok(end) = superblock::end(&raw, bytes)
-            && end < bytes
-        {
-            let more = bytes - end;
-            log::warn!("{}: {more} bytes behind what HDF5 knows are passed over", path.display());
-        }
+        let behind = superblock::end(&raw, bytes).map_or(0, |end| bytes - end);
         let file = hdf5::File::open(path).map_err(|error| error.to_string())?;
         let mut groups: Vec<String> = Vec::new();
         for name in file.member_names().map_err(|error| error.to_string())? {
@@ -51,7 +48,7 @@ impl ForeignFile {
             }
         }
         groups.sort();
-        Ok(ForeignFile { file, bytes, groups })
+        Ok(ForeignFile { file, bytes, behind, groups })
     }
 
     /// Its datasets by their paths; of what each group has the first group's, as `*/NAME`, and the
@@ -59,7 +56,10 @@ impl ForeignFile {
     pub(crate) fn fields(&self) -> Read<Vec<Field>> {
         let mut fields = Vec::new();
         walk(&self.file, "", 0, &mut fields)?;
-        if let [first, _, ..] = &self.groups[..] {
+        let single = fields.iter().any(|field| !field.name.contains('/'));
+        if let [first, others @ ..] = &self.groups[..]
+            && !(others.is_empty() && single)
+        {
             let group = self.file.group(first).map_err(|error| error.to_string())?;
             let mut own = Vec::new();
             walk(&group, EACH, DEPTH_MAX - 1, &mut own)?;
@@ -69,8 +69,10 @@ impl ForeignFile {
                 shape: Vec::new(),
                 wrong: None,
             };
-            // What stands in single groups is of no use as a column of rows.
-            fields.retain(|field: &Field| !field.name.contains('/'));
+            // What stands in one of many groups is of no use as a column of rows.
+            if others.len() > 1 {
+                fields.retain(|field| !field.name.contains('/'));
+            }
             fields.push(names);
             fields.extend(own);
         }

@@ -58,6 +58,9 @@ impl Tables {
         let beside = beside(format, options, paths)?;
         let header = !options.no_header;
         let fields = fields(format, path, header, &beside).map_err(|text| at(path, text))?;
+        if fields.is_empty() {
+            return Err(at(path, "found no row".into()));
+        }
         let roles = Roles::of(format, (path, &fields), features, options)?;
         let (pieces, bytes) = pieces(&roles.features, &fields).map_err(wrong)?;
         let parts = parts(&options.parts, &roles.features, &fields).map_err(wrong)?;
@@ -179,7 +182,12 @@ impl Tables {
                 Format::Hdf5 => {
                     let names: Vec<&str> =
                         places.iter().map(|place| found[*place].name.as_str()).collect();
-                    Box::new(Datasets(ForeignFile::open(path)?.rows(&names)?))
+                    let file = ForeignFile::open(path)?;
+                    if file.behind > 0 {
+                        let (path, bytes) = (path.display(), file.behind);
+                        log::warn!("{path}: {bytes} bytes behind HDF5's end are passed over");
+                    }
+                    Box::new(Datasets(file.rows(&names)?))
                 }
                 _ => {
                     let all = arrays(path, &self.beside)?;
