@@ -282,7 +282,7 @@ fn lines(
     };
     let names: Vec<&[u8]> = fields.iter().map(|field| field.trim_ascii()).collect();
     let found = fields.join(&b',');
-    if names.join(&b',') != header.as_bytes() {
+    if names != header.split(',').map(str::as_bytes).collect::<Vec<_>>() {
         return Err(wrong((line, format!("found {}, expected {header:?}", shown(&found)))));
     }
     let width = fields.len();
