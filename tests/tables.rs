@@ -214,6 +214,10 @@ fn what_is_not_clear_is_refused() {
          np.savez('good.npz', x=x, y=np.arange(4))\n\
          data = bytearray(open('good.npz', 'rb').read()); at = data.index(x.tobytes())\n\
          data[at + 5] ^= 1; open('flipped.npz', 'wb').write(data)\n\
+         np.savez('none.npz', x=x, y=np.array([0, 1, -1, 0]))\n\
+         deep = b'[' * 9000; length = len(deep).to_bytes(2, 'little')\n\
+         open('deep.npy', 'wb').write(b'\\x93NUMPY\\x01\\x00' + length + deep)\n\
+         open('empty.npz', 'wb').write(b'')\n\
          np.save('good.npy', x); data = open('good.npy', 'rb').read()\n\
          open('cut.npy', 'wb').write(data[:-1]); open('long.npy', 'wb').write(data + b'0')\n",
     );
@@ -226,6 +230,7 @@ fn what_is_not_clear_is_refused() {
     write("twice.csv", "x,x\n1,0\n");
     write("flags.csv", "a,1,0,0,1\n");
     write("ids.csv", "id,x\na,1\n");
+    write("semicolons.csv", "x;y\n1;0\n");
     let npz = "--from npz --features x --labels y";
     let csv = "--from csv --features x --labels y --classes 2";
     let cases: &[(&str, &str, i32, &str)] = &[
@@ -270,6 +275,10 @@ fn what_is_not_clear_is_refused() {
             2,
             "\"z\": not found; found audio (float32 [rows, 2])",
         ),
+        (&format!("{npz} --classes 2"), "none.npz", 4, "row 2: labels: found the class -1"),
+        ("--from npy --classes 2", "deep.npy", 4, "found no array of numpy (brackets"),
+        (&format!("{npz} --classes 2"), "empty.npz", 4, "empty.npz: found no row"),
+        (csv, "semicolons.csv", 4, "expected commas or tabs between columns"),
         (csv, "ragged.csv", 4, "line 3: found 1 cells, expected 2"),
         (csv, "numbers.csv", 4, "found a header of numbers, expected names; hint: --no-header"),
         (csv, "twice.csv", 4, "found the column \"x\" twice"),

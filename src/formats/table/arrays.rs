@@ -12,7 +12,9 @@ use crate::fields::{self, Elements, Field, Stored};
 use crate::formats::wire::Read;
 
 /// Bytes of a header at most.
-const HEADER_BYTES_MAX: u64 = 1 << 20;
+const HEADER_BYTES_MAX: usize = 1 << 16;
+/// Brackets within brackets there; an array of numbers has two.
+const HEADER_DEPTH_MAX: usize = 8;
 /// Bytes of an array of columns at most: it is turned in memory.
 const TURNED_BYTES_MAX: u64 = 1 << 30;
 
@@ -80,6 +82,9 @@ pub(crate) struct Arrays {
 impl Arrays {
     /// The arrays that a file has: one, called as the file, or those of an npz. None is read.
     pub(crate) fn in_file(path: &Path) -> Read<Vec<(Field, Place)>> {
+        if std::fs::metadata(path).is_ok_and(|found| found.len() == 0) {
+            return Ok(Vec::new());
+        }
         let places = match npz::members(path)? {
             Some(members) => {
                 members.into_iter().map(|member| Place::Member(path.into(), member)).collect()
@@ -180,15 +185,34 @@ fn open(place: &Place) -> Read<Array> {
 }
 
 fn header(from: &mut dyn Source) -> Read<NpyHeader> {
-    struct Bytes<'a>(&'a mut dyn Source);
-    impl std::io::Read for Bytes<'_> {
-        fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
-            self.0.fill(to).map_err(std::io::Error::other)?;
-            Ok(to.len())
+    let none = |text: String| format!("found no array of numpy ({text})");
+    let mut head = vec![0; 10];
+    from.fill(&mut head).map_err(none)?;
+    let mut length = usize::from(u16::from_le_bytes([head[8], head[9]]));
+    if head[6] > 1 {
+        head.resize(12, 0);
+        from.fill(&mut head[10..])?;
+        length = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
+    }
+    if length > HEADER_BYTES_MAX {
+        return Err(none(format!("a header of {length} bytes")));
+    }
+    let text = head.len();
+    head.resize(text + length, 0);
+    from.fill(&mut head[text..]).map_err(none)?;
+    // The crate's parser takes time as the power of how deep brackets are.
+    let mut depth = 0usize;
+    for byte in &head[text..] {
+        match byte {
+            b'[' | b'(' | b'{' => depth += 1,
+            b']' | b')' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > HEADER_DEPTH_MAX {
+            return Err(none("brackets within brackets".into()));
         }
     }
-    NpyHeader::from_reader(Bytes(from).take(HEADER_BYTES_MAX))
-        .map_err(|error| format!("found no array of numpy ({error})"))
+    NpyHeader::from_reader(&head[..]).map_err(|error| none(error.to_string()))
 }
 
 fn stored(dtype: &DType) -> Read<Stored> {

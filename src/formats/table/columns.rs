@@ -58,6 +58,12 @@ impl Columns {
             }
             names.push(name);
         }
+        if let [name] = &names[..]
+            && name.contains(';')
+        {
+            let text = "found one column, expected commas or tabs between columns";
+            return Err(format!("line {}: {text}, not semicolons", first.line));
+        }
         if names.iter().all(|name| name.parse::<f64>().is_ok()) {
             let text = "found a header of numbers, expected names";
             return Err(format!("line {}: {text}; hint: --no-header", first.line));

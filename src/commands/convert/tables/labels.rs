@@ -72,7 +72,9 @@ impl Labels {
                 let mut values = Vec::new();
                 self.wholes(table, &mut values)?;
                 let listed = values.len();
-                values.retain(|value| *value != -1);
+                if listed > 1 {
+                    values.retain(|value| *value != -1);
+                }
                 // Two equal classes among zeros and ones: these are no classes.
                 let flags = listed > 2 && values.iter().all(|value| (0..=1).contains(value));
                 if flags && values.len() == listed {
