@@ -293,7 +293,8 @@ fn an_output_that_cant_be_written_is_told_before_anything_is_computed() {
     let command = command.arg("--data").path(&path("data/a.h5")).path(&path("data/b.h5"));
     let twice = command.arg("--output").path(&path("b.csv")).output();
     let printed = String::from_utf8_lossy(&twice.stderr);
-    assert!(printed.contains("8 videos have the id of another one, such as"), "{printed}");
+    let expected = "8 rows with the id of another one: `evaluate` refuses such predictions: video";
+    assert!(printed.contains(expected), "{printed}");
 }
 
 #[test]

@@ -185,6 +185,16 @@ fn what_is_measured_twice_is_told() {
         let told = warnings(&evaluate("train/0.h5 other/1.h5", ranks));
         assert!(told.contains(&format!("1 row {twice} \"a7\", train/0.h5 row 7 and")), "{told}");
         assert_eq!(warnings(&evaluate("train/*.h5", ranks)), "");
+        let annotate = reelscale("annotate --model run/model --comm").arg(ranks);
+        let annotate = annotate.arg("--output").arg(format!("{ranks}/")).arg("--data");
+        let annotate = annotate.arg("train/0.h5").arg("other/1.h5").in_folder(case.folder.path());
+        let inspect = reelscale("inspect train/0.h5 other/1.h5 --comm").arg(ranks);
+        let refused = ": `evaluate` refuses such predictions";
+        for (command, what) in [(annotate, refused), (inspect.in_folder(case.folder.path()), "")] {
+            let told = warnings(&command);
+            let twice = format!("1 row with the id of another one{what}: video \"a7\", train/0.h5");
+            assert!(told.contains(&twice) && told.contains("other/1.h5 row 4"), "{told}");
+        }
         // The same file by two patterns, or two names.
         let told = evaluate("train/*.h5 train/0.*", ranks).fails_with(4);
         assert!(told.ends_with("train/0.h5: named twice"), "{told}");

@@ -243,3 +243,37 @@ fn ranks_that_are_threads_tell_things_once() {
     let count = text.lines().filter(|line| line.contains(" rows of 8 features")).count();
     assert_eq!(count, 1, "{text}");
 }
+
+/// A run that is done says so of its own data only.
+#[test]
+fn a_finished_run_is_none_of_other_data() {
+    let scratch = Scratch::new();
+    scratch.train("run").stdout();
+    let again = || {
+        let output = scratch.train("run").arg("--comm").arg("threads=2").output();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, text) = again();
+    assert!(code == Some(0) && text.contains("this run is finished"), "{text}");
+    assert!(!text.contains("WARN"), "{text}");
+    let data = scratch.path("data");
+    // Under another name they are the same data.
+    fs::rename(data.join("a.h5"), data.join("b.h5")).unwrap();
+    assert_eq!(again().0, Some(0));
+    for (rows, features, expected) in [
+        (199, 8, "data.train: found 199 rows, the run has 200"),
+        (200, 9, "data.train: found 200 rows of other contents than the run's 200"),
+    ] {
+        fs::remove_dir_all(&data).unwrap();
+        shards(&data, rows, 12, features);
+        let text = scratch.train("run").fails_with(6);
+        assert!(text.contains("run: holds a finished run of other data: "), "{text}");
+        assert!(text.contains(expected), "{text}");
+    }
+    assert!(scratch.path("run/model/manifest.json").exists());
+    // Data that are gone are no other ones.
+    fs::remove_dir_all(&data).unwrap();
+    let (code, text) = again();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("the data of this finished run can't be read"), "{text}");
+}

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use serde::{Deserialize, Serialize};
 
-use super::doctor_devices;
 use super::out::{self, For};
 use super::program;
+use super::{doctor_devices, doctor_memory};
 use crate::comm::{Comm, library_version};
 use crate::device::host::Instructions;
 use crate::error::{Error, Exit, Result};
@@ -41,12 +41,15 @@ struct Rank {
     memory_bytes: u64,
     /// A line for each.
     devices: Vec<String>,
+    /// Why it can't read the memory of another rank of its node.
+    reads_none: Option<String>,
     problems: Vec<String>,
 }
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let scratch = args.scratch.unwrap_or_else(std::env::temp_dir);
-    let found = look(scratch.clone(), doctor_devices::look(comm, &args.device));
+    let devices = doctor_devices::look(comm, &args.device);
+    let found = look(scratch.clone(), devices, doctor_memory::look(comm));
     let text = serde_json::to_vec(&found).expect("plain data");
     let all = comm.all_gather_any(&text);
     let ranks: Vec<Rank> =
@@ -73,7 +76,11 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
 }
 
 /// What this rank finds, with its devices and what is wrong with them.
-fn look(scratch: PathBuf, (devices, wrong): (Vec<String>, Vec<String>)) -> Rank {
+fn look(
+    scratch: PathBuf,
+    (devices, wrong): (Vec<String>, Vec<String>),
+    reads_none: Option<String>,
+) -> Rank {
     let (machine, cores) = (Machine::here(launch::cores()), launch::cores());
     let mut problems = Vec::new();
     if let Err(error) = (Room { scratch, ..Room::unlimited() }).check() {
@@ -93,6 +100,7 @@ fn look(scratch: PathBuf, (devices, wrong): (Vec<String>, Vec<String>)) -> Rank 
         kernel: Instructions::detect().name().into(),
         memory_bytes: machine.memory_bytes,
         devices,
+        reads_none,
         problems,
     }
 }
@@ -134,6 +142,11 @@ fn problems_of(ranks: &[Rank]) -> Vec<String> {
         let here: Vec<&Rank> = ranks.iter().filter(|found| found.host == host).collect();
         let threads: usize = here.iter().map(|found| found.threads).sum();
         let online = launch::online();
+        // One rank alone is told in a line of its own.
+        let why = here.iter().find_map(|found| found.reads_none.as_deref());
+        if let (Some(why), true) = (why, here.len() > 1) {
+            problems.extend(doctor_memory::advice(why).map(|text| format!("{host}: {text}")));
+        }
         let own = ranks[0].host == host;
         if own && threads < online && here.iter().all(|found| found.cores < online) {
             problems.push(format!(
@@ -197,5 +210,9 @@ fn describe(ranks: &[Rank], scratch: &std::path::Path) -> Vec<String> {
         ));
     }
     lines.extend(describe_devices(ranks));
+    if let [alone] = ranks {
+        let advice = alone.reads_none.as_deref().and_then(doctor_memory::advice);
+        lines.extend(advice.map(|text| format!("on 2 ranks {text}")));
+    }
     lines
 }

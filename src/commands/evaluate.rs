@@ -18,7 +18,7 @@ use crate::device::Device;
 use crate::disk::Disk;
 use crate::error::{Error, Exit, Result};
 use crate::flow::home_rows::HomeRows;
-use crate::flow::repeated_rows::warn_of_rows_measured_twice;
+use crate::flow::repeated_ids::warn_of_repeated_ids;
 use crate::formats::submission::{Apart, Both, Predictions, Source, Video};
 use crate::human::{counted, hex};
 use crate::inference::class_table::figures_of_lists;
@@ -82,7 +82,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
 fn evaluate_model(comm: &Comm, disk: &Disk, model: &Path, args: &Args) -> Result<Metrics> {
     let annotator = artifact::load(comm, model)?;
     let (rows, device) = args.scoring.prepare(comm, &annotator, &args.data)?;
-    warn_of_rows_measured_twice(comm, &rows)?;
+    warn_of_repeated_ids(comm, rows.dataset(), rows.own_rows(), ", counted all the same")?;
     if rows.dataset().is_unlabelled() && comm.is_root() {
         log::warn!("--data: none of {} rows has a label: every metric is 0", rows.rows());
     }

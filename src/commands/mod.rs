@@ -9,6 +9,7 @@ mod convert;
 mod device;
 mod doctor;
 mod doctor_devices;
+mod doctor_memory;
 mod evaluate;
 mod export;
 mod find_devices;

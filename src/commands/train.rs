@@ -7,7 +7,7 @@ mod session;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use self::output::{finished, in_utf8, read_before};
+use self::output::{finished, in_utf8, read_before, same_data};
 use self::result::Ending;
 use self::session::{shared_by_ranks, tries};
 use super::device::{RankDevice, Told, chosen};
@@ -92,6 +92,7 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     let found = comm.agree(RunDirectory::look(&args.output, &job))?;
     same_on_all(comm, Exit::RunDirectory, &args.output.to_string_lossy(), found.name())?;
     if let EarlierRun::Finished(run) = &found {
+        same_data(comm, &args, &job, run)?;
         return comm.agree(finished(disk, &args.output, run));
     }
     let args = &args;
@@ -174,7 +175,8 @@ impl Start<'_> {
         let checkpoints = self.checkpoints(job, whole_job, &setting.data);
         let heartbeat = self.heartbeat(job);
         let record = (whole_job, versions, job.run.threads);
-        let mut ending = Ending::new((comm, disk, args), directory, record, self.started);
+        let began = (self.started, setting.data.recorded(job));
+        let mut ending = Ending::new((comm, disk, args), directory, record, began);
         if let EarlierRun::Unfinished(before) = &self.found {
             ending.named_before.clone_from(&before.model_hash);
         }

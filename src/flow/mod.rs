@@ -6,6 +6,7 @@ pub mod experts_travel;
 pub mod grid;
 pub mod home_rows;
 pub mod own_rows;
+pub(crate) mod repeated_ids;
 pub(crate) mod repeated_rows;
 pub(crate) mod shards;
 pub(crate) mod verify;

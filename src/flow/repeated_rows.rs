@@ -8,56 +8,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bytemuck::{Pod, Zeroable};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::home_rows::HomeRows;
+use super::repeated_ids::{IDS_AT_ONCE, NONE, Named, Tally, id_of, place_of};
 use crate::comm::Comm;
 use crate::data::{Kind, Reader, ShardInfo};
 use crate::error::{Error, Result};
 use crate::human::counted;
 use crate::labels::Labels;
 
-/// Ids that are read at once.
-const IDS_AT_ONCE: usize = 1 << 16;
 /// Set in the number of a validation row, so that those come behind the rows that train.
 const VALIDATES: u64 = 1 << 63;
-/// No row.
-const NONE: u64 = u64::MAX;
-
-/// A row's id on its way to the rank that is responsible for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
-#[repr(C)]
-struct Named {
-    id: u64,
-    row: u64,
-}
-
-/// How often something was found, and the first two rows of which it is true, in that order.
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
-#[repr(C)]
-struct Tally {
-    count: u64,
-    first: [u64; 2],
-}
-
-impl Tally {
-    const NOTHING: Tally = Tally { count: 0, first: [NONE; 2] };
-
-    fn add(&mut self, count: u64, rows: [u64; 2]) {
-        if count > 0 {
-            self.count += count;
-            self.first = self.first.min(rows);
-        }
-    }
-
-    /// What all ranks have found. Collective.
-    fn of_all(self, comm: &Comm) -> Tally {
-        let mut all = Tally::NOTHING;
-        comm.all_gather(&[self]).iter().for_each(|found| all.add(found.count, found.first));
-        all
-    }
-}
 
 /// The rows that train and those that validate.
 pub(crate) struct Lists<'a> {
@@ -110,20 +72,6 @@ pub(crate) fn check(comm: &Comm, lists: &Lists) -> Result<()> {
             "{} have no id, so nothing tells whether they both train and validate: {place}",
             counted(without_id.count, "row")
         );
-    }
-    Ok(())
-}
-
-/// Tells of rows that stand more than once among those that a model is measured on. Collective.
-///
-/// # Errors
-/// Exit 4: what reading ids gives; exit 75 when told to stop; common to all ranks.
-pub(crate) fn warn_of_rows_measured_twice(comm: &Comm, rows: &HomeRows) -> Result<()> {
-    let lists = Lists { train: rows, validation: None, named: false, allowed: true };
-    let [_, _, repeated, ..] = lists.look(comm)?;
-    if repeated.count > 0 && comm.is_root() {
-        let (count, place) = (counted(repeated.count, "row"), lists.place(repeated.first));
-        log::warn!("{count} with the id of another one, counted all the same: {place}");
     }
     Ok(())
 }
@@ -250,9 +198,7 @@ impl Lists<'_> {
 
     /// `FILE row 3`
     fn place_of(&self, row: u64) -> String {
-        let (dataset, row) = (self.list(row).dataset(), (row & !VALIDATES) as usize);
-        let (shard, row) = dataset.place_of(row);
-        format!("{} row {row}", dataset.shards()[shard].path.display())
+        place_of(self.list(row).dataset(), row & !VALIDATES)
     }
 
     /// The first row without an id, where that could stand in both lists.
@@ -263,10 +209,8 @@ impl Lists<'_> {
     /// `video "a", FILE row 3 and FILE row 9`
     fn place(&self, rows: [u64; 2]) -> String {
         let places = rows.map(|row| self.place_of(row));
-        let row = (rows[0] & !VALIDATES) as usize;
-        let id = self.list(rows[0]).dataset().reader().ids(row..row + 1).ok();
-        let id = id.map(|ids| String::from_utf8_lossy(&ids[0]).into_owned());
-        format!("video {:?}, {} and {}", id.unwrap_or_default(), places[0], places[1])
+        let id = id_of(self.list(rows[0]).dataset(), rows[0] & !VALIDATES);
+        format!("video {id:?}, {} and {}", places[0], places[1])
     }
 }
 

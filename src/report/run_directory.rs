@@ -78,6 +78,8 @@ pub struct Finished {
     /// How.
     pub(crate) line: String,
     pub(crate) model_hash: String,
+    /// What it was made of; earlier versions recorded nothing.
+    pub(crate) data: Value,
 }
 
 impl RunDirectory {
@@ -258,7 +260,7 @@ fn recorded(path: &Path, changes: Changes) -> Result<EarlierRun> {
         Some(false) => Ok(EarlierRun::Unfinished(Unfinished { changes, model_hash })),
         Some(true) => {
             let line = format!("{}; result {}", text("reason"), text("result_hash"));
-            Ok(EarlierRun::Finished(Finished { line, model_hash }))
+            Ok(EarlierRun::Finished(Finished { line, model_hash, data: record["data"].clone() }))
         }
     }
 }

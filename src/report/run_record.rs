@@ -58,6 +58,8 @@ pub(crate) struct RunRecord<'a> {
     /// SHA-256 over every logged loss and metric and the model's content.
     pub(crate) result_hash: String,
     pub(crate) model_hash: String,
+    /// The rows and contents of the shards that the job names.
+    pub(crate) data: serde_json::Value,
     pub(crate) reason: String,
     /// False where it was told to stop, and can go on.
     pub(crate) finished: bool,

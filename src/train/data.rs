@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::comm::Comm;
 use crate::cost::budget::Plan;
-use crate::data::{Dataset, Kind, ReadBefore};
+use crate::data::{Dataset, Kind, ReadBefore, ShardInfo};
 use crate::error::{Error, Result};
 use crate::flow::home_rows::HomeRows;
 use crate::flow::own_rows::Room;
@@ -85,6 +85,13 @@ impl Data {
             shards.map(|shard| json!([name(&shard.path), shard.digest])).collect::<Vec<_>>()
         };
         json!({ "train": of(&self.train), "validation": self.validation.as_deref().map(of) })
+    }
+
+    /// The rows and contents of the shards that the job names, for the record of the run.
+    pub(crate) fn recorded(&self, job: &Job) -> Value {
+        let validation = self.validation.as_ref().filter(|_| !job.data.validation.is_empty());
+        let validation = validation.map(|rows| of_shards(rows.dataset().shards()));
+        json!({ "train": of_shards(self.train.dataset().shards()), "validation": validation })
     }
 
     /// Shards without proof that have been read in full.
@@ -218,6 +225,31 @@ fn warn_of_no_labels(comm: &Comm, lists: &[&Dataset]) {
             log::warn!("{key}: none of {rows} rows has a label; hint: reelscale inspect SHARD");
         }
     }
+}
+
+/// What `Data::recorded` would say of the shards that the job names now. Collective.
+///
+/// # Errors
+/// As `Data::open`; exit 75 when told to stop.
+pub(crate) fn recorded_now(comm: &Comm, job: &Job, before: &ReadBefore) -> Result<Value> {
+    let train = open(comm, "data.train", &job.data.train, before)?;
+    let validation = match job.data.validation.is_empty() {
+        true => None,
+        false => Some(open(comm, "data.validation", &job.data.validation, before)?),
+    };
+    let validation = validation.map(|dataset| of_shards(dataset.shards()));
+    Ok(json!({ "train": of_shards(train.shards()), "validation": validation }))
+}
+
+/// How many rows shards have, and a digest of their contents in order, whatever they are called.
+fn of_shards(shards: &[ShardInfo]) -> Value {
+    let mut digest = Sha256::new();
+    for shard in shards {
+        digest.update(shard.digest.as_deref().unwrap_or("none"));
+        digest.update("\n");
+    }
+    let rows: usize = shards.iter().map(|shard| shard.rows).sum();
+    json!({ "rows": rows, "contents": hex(&digest.finalize()) })
 }
 
 fn rule_of(job: &Job) -> Rule {

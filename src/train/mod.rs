@@ -43,6 +43,7 @@ use checkpoint_record::Resumable;
 pub use checkpoints::Checkpoints;
 pub(crate) use checkpoints::MARGIN;
 pub use data::Data;
+pub(crate) use data::recorded_now;
 pub(crate) use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
 pub(crate) use grid::grid;

@@ -4,6 +4,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+#[cfg(target_os = "linux")]
+pub mod denied;
 pub mod pinned_jobs;
 pub mod pins;
 pub mod place;

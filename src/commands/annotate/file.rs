@@ -11,10 +11,13 @@ use crate::device::Device;
 use crate::disk::{Disk, own_temporary, there};
 use crate::error::{Error, Result};
 use crate::flow::home_rows::HomeRows;
-use crate::formats::{csv, submission};
+use crate::flow::repeated_ids::warn_of_repeated_ids;
+use crate::formats::submission;
 use crate::inference::best::best_of_own;
 use crate::model::annotator::Annotator;
 
+/// What comes of ids that stand twice.
+pub(super) const REFUSED: &str = ": `evaluate` refuses such predictions";
 /// More rows are parts.
 const ROWS_MAX: usize = 1_000_000;
 
@@ -36,6 +39,7 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
     let annotator = crate::artifact::load(comm, &args.model)?;
     let (rows, device) = args.scoring.prepare(comm, &annotator, &args.data)?;
     comm.agree(few(rows.rows()))?;
+    warn_of_repeated_ids(comm, rows.dataset(), rows.own_rows(), REFUSED)?;
     let top = (args.top as usize).min(annotator.shape.class_count);
     let own = match device {
         RankDevice::Host(mut host) => own_rows(comm, &annotator, &rows, &mut host, top)?,
@@ -136,7 +140,6 @@ fn write(disk: &Disk, path: &Path, by_rank: Vec<RankRows>, top: usize) -> Result
         }
         return all.write_new(disk, path);
     }
-    warn_of_repeated_ids(&by_rank);
     let written = disk.write_new(path, |out| {
         writeln!(out, "{}", submission::HEADER)?;
         for rows in &by_rank {
@@ -149,20 +152,6 @@ fn write(disk: &Disk, path: &Path, by_rank: Vec<RankRows>, top: usize) -> Result
         Ok(())
     });
     written.map_err(|error| Error::storage(format!("{}: {error}", path.display())))
-}
-
-/// A file of predictions has each id once, for whoever reads it.
-fn warn_of_repeated_ids(by_rank: &[RankRows]) {
-    let mut ids: Vec<&[u8]> =
-        by_rank.iter().flat_map(|rows| &rows.ids).map(Vec::as_slice).collect();
-    ids.sort_unstable();
-    let repeated: Vec<_> = ids.windows(2).filter(|pair| pair[0] == pair[1]).collect();
-    if let Some(first) = repeated.first() {
-        let (count, id) = (repeated.len(), csv::shown(first[0]));
-        log::warn!(
-            "{count} videos have the id of another one, such as {id}: `evaluate` refuses such files"
-        );
-    }
 }
 
 #[cfg(test)]

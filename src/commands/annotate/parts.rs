@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::Args;
+use super::file::REFUSED;
 use super::folder::{FORMAT, Folder, Found, Identity, Left, Manifest, ManifestPart, look, names};
 use super::journal::Sum;
 use super::waves::in_waves;
@@ -21,6 +22,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::flow::experts_travel::gather_blocks;
 use crate::flow::own_rows::Room;
+use crate::flow::repeated_ids::warn_of_repeated_ids;
 use crate::formats::predictions::WrittenAs;
 use crate::human::{self, counted};
 use crate::inference::parts::{Part, parts};
@@ -68,6 +70,9 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
     let left = comm.agree(left.transpose())?;
     let (start, to_do) = shared(comm, left.as_ref(), all.len());
     tell_what_is_left(comm, path, &all, &to_do);
+    if !to_do.is_empty() {
+        warn_of_repeated_ids(comm, &dataset, comm.deal(dataset.rows()).own(), REFUSED)?;
+    }
 
     let start = (start, comm.rank());
     let place =

@@ -13,6 +13,7 @@ use crate::data::{
 };
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::flow::repeated_ids::warn_of_repeated_ids;
 use crate::human;
 use crate::labels::Labels;
 
@@ -66,8 +67,10 @@ pub(crate) fn describe(comm: &Comm, paths: &[PathBuf], hash: bool) -> Result<()>
         let found = comm.agree(found)?;
         return out::print(comm, For::Reading, || found + "\n");
     }
-    let own = &dataset.shards()[comm.deal(files.len()).own()];
-    let checked = comm.agree(check(own))?;
+    let own = comm.deal(files.len()).own();
+    let checked = comm.agree(check(&dataset.shards()[own.clone()]))?;
+    let rows_before = |shard: usize| dataset.shards()[..shard].iter().map(|it| it.rows).sum();
+    warn_of_repeated_ids(comm, &dataset, rows_before(own.start)..rows_before(own.end), "")?;
     // Which shards have which digest and checksums, from all ranks.
     let text = serde_json::to_vec(&checked).expect("plain data");
     let all: Vec<Checked> = comm

@@ -4,14 +4,16 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::Start;
 use super::result::unix_seconds;
+use super::{Args, Start};
 use crate::artifact::{Manifest, ModelFolder};
+use crate::comm::Comm;
 use crate::data::ReadBefore;
 use crate::disk::{Disk, read_text, there};
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::report::{EarlierRun, Finished, RunDirectory, Unfinished, failure, host};
+use crate::report::{EarlierRun, Finished, RunDirectory, SHARDS_READ, Unfinished, failure, host};
+use crate::train::recorded_now;
 
 /// No list of shards that have been read is larger; what claims to be is not read.
 const SHARDS_READ_BYTES_MAX: u64 = 256 << 20;
@@ -104,6 +106,49 @@ pub(crate) fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()>
     }
     log::info!("{}: this run is finished: {}", output.display(), run.line);
     Ok(())
+}
+
+/// Sees that the data which the job names are those that a finished run was made of. Where they
+/// can't be read any more nothing is lost with them. Collective.
+///
+/// # Errors
+/// Exit 6: they are others; exit 75 when told to stop; common to all ranks.
+pub(crate) fn same_data(comm: &Comm, args: &Args, job: &Job, run: &Finished) -> Result<()> {
+    // Earlier versions recorded none. Rank 0 says whether there is something to compare with.
+    if comm.all_gather(&[u8::from(run.data.is_null())])[0] == 1 {
+        return Ok(());
+    }
+    let name = args.output.display();
+    let now = match recorded_now(comm, job, &read_before(&args.output.join(SHARDS_READ))) {
+        Err(error) if error.is_stop() => return Err(error),
+        Err(error) => {
+            if comm.is_root() {
+                log::warn!("{name}: the data of this finished run can't be read: {}", error.text);
+            }
+            return Ok(());
+        }
+        Ok(now) => now,
+    };
+    let differs = |list: &str| {
+        let (then, now) = (&run.data[list], &now[list]);
+        (then != now).then(|| match then["rows"] == now["rows"] {
+            false => {
+                format!("data.{list}: found {} rows, the run has {}", now["rows"], then["rows"])
+            }
+            true => format!(
+                "data.{list}: found {} rows of other contents than the run's {}",
+                now["rows"], then["rows"]
+            ),
+        })
+    };
+    let outcome = match ["train", "validation"].into_iter().find_map(differs) {
+        None => Ok(()),
+        Some(text) => {
+            Err(Error::run_directory(format!("{name}: holds a finished run of other data: {text}"))
+                .hint("choose another --output"))
+        }
+    };
+    comm.agree(outcome)
 }
 
 /// Refuses a model that isn't the one which this run has put in place, as its record names it: the

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::super::program;
@@ -36,6 +36,8 @@ pub(crate) struct Ending<'a> {
     model_hash: Option<String>,
     /// That of the model which a start before may have put in place.
     pub(crate) named_before: String,
+    /// The rows and contents of the shards that the job names.
+    data: Value,
     /// The table of timers and the line that the run ends with.
     pub(crate) lines: Vec<String>,
 }
@@ -45,7 +47,7 @@ impl<'a> Ending<'a> {
         (comm, disk, args): (&'a Comm, &'a Disk, &'a Args),
         directory: Option<&'a RunDirectory>,
         (job, versions, threads): (&'a Job, (&'a str, &'a str), usize),
-        started: SystemTime,
+        (started, data): (SystemTime, Value),
     ) -> Ending<'a> {
         let (model_hash, named_before, lines) = (None, String::new(), Vec::new());
         Ending {
@@ -59,6 +61,7 @@ impl<'a> Ending<'a> {
             started,
             model_hash,
             named_before,
+            data,
             lines,
         }
     }
@@ -97,6 +100,7 @@ impl<'a> Ending<'a> {
             bytes_sent: comm.all_gather(&[traffic.bytes_sent]),
             result_hash: if trained.done { hex(&result) } else { String::new() },
             model_hash,
+            data: self.data.clone(),
             reason: trained.reason.clone(),
             finished: trained.done,
             sessions: trained.sessions.clone(),
