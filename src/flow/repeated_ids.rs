@@ -17,8 +17,9 @@ use crate::human::counted;
 
 /// Ids that are read at once: each is an allocation of its own.
 pub(super) const IDS_AT_ONCE: usize = 1 << 12;
-/// Ids of a rank's rows that it sends in one pass: 16 bytes each, which it holds up to three times.
-const PASS_IDS: usize = 1 << 21;
+/// Ids of a rank's rows that it sends in one pass: 16 bytes each, and an exchange has up to five
+/// copies of them.
+const PASS_IDS: usize = 1 << 20;
 /// No row.
 pub(super) const NONE: u64 = u64::MAX;
 
