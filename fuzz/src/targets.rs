@@ -99,9 +99,10 @@ fn compressed(bytes: &[u8]) {
         assert!(!cut.1 && pieces.starts_with(&cut.0), "a cut stream is told");
         let mut changed = packed.clone();
         changed[at * 7 % packed.len()] ^= 1 << (bytes.len() % 8);
-        // Some bytes of a header, such as the time, say nothing of what is within.
+        // Some bytes of a header, such as the time, say nothing of what is within. Records may be
+        // whole and in another order before the checksum at the end says so.
         let (found, good) = read_compressed(&changed);
-        assert!(pieces.starts_with(&found) && (!good || found == pieces), "a changed byte");
+        assert!(!good || found == pieces, "a changed byte is found at the end");
     }
 }
 
