@@ -14,20 +14,19 @@ mod names;
 mod planned;
 mod text;
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::progress;
 
 pub(crate) use file::DiskFile;
 pub use hook::{CallSite, DiskCall, DiskHook, Go};
-pub(crate) use names::{folder_of, own_temporary, temporary, with_ending};
+pub(crate) use names::{folder_of, left_there, own_temporary, temporary, with_ending};
 pub use planned::FaultKind;
 use planned::Planned;
 pub(crate) use text::read_text;
@@ -140,6 +139,22 @@ impl Disk {
             File::options().read(true).write(true).create_new(true).open(path)
         })?;
         Ok(DiskFile::new(self.clone(), path, file, 0))
+    }
+
+    /// Makes a temporary file of this process; one that is there was left by a killed namesake.
+    pub(crate) fn create_temporary(&self, temporary: &Path) -> io::Result<DiskFile> {
+        if let Some(left) = there(temporary)? {
+            file::regular(&left)?;
+            self.remove_file(temporary)?;
+        }
+        self.create(temporary)
+    }
+
+    /// Sees, before hours of computing, that the folder of `path` takes a file.
+    pub(crate) fn try_folder_of(&self, path: &Path) -> io::Result<()> {
+        let trial = own_temporary(path);
+        self.create_temporary(&trial)?;
+        self.remove_file(&trial)
     }
 
     /// Opens a regular file for reading and writing, at its end. A link isn't followed.
@@ -268,11 +283,7 @@ impl Disk {
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
         put_in_place: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<()> {
-        if let Some(left) = there(temporary)? {
-            file::regular(&left)?;
-            self.remove_file(temporary)?;
-        }
-        let mut file = BufWriter::with_capacity(BUFFER, self.create(temporary)?);
+        let mut file = BufWriter::with_capacity(BUFFER, self.create_temporary(temporary)?);
         let written = write(&mut file)
             .and_then(|()| file.into_inner().map_err(io::IntoInnerError::into_error)?.sync())
             .and_then(|()| put_in_place(temporary));
@@ -346,15 +357,6 @@ impl Disk {
         self.hard_link(temporary, path)?;
         self.remove_file(temporary)?;
         self.sync_dir(folder_of(path))
-    }
-}
-
-/// Says, once for each folder, that it stays, since something in it isn't the program's.
-pub(crate) fn left_there(folder: &Path, foreign: &OsStr) {
-    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    if TOLD.lock().is_ok_and(|mut told| told.insert(folder.to_path_buf())) {
-        let (folder, foreign) = (folder.display(), foreign.display());
-        log::warn!("{folder}: {foreign}: not written by this program; left there");
     }
 }
 

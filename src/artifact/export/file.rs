@@ -27,11 +27,7 @@ impl NewFile {
             return Err(error.hint("choose another --output"));
         }
         let temporary = own_temporary(path);
-        // Of an earlier process of the same number, which was killed.
-        if there(&temporary).map_err(failed)?.is_some_and(|found| found.is_file()) {
-            disk.remove_file(&temporary).map_err(failed)?;
-        }
-        let file = disk.create(&temporary).map_err(failed)?;
+        let file = disk.create_temporary(&temporary).map_err(failed)?;
         let (disk, path) = (disk.clone(), path.to_path_buf());
         let mut new = NewFile { disk, path, temporary, file, placed: false };
         new.file.set_len(bytes).map_err(|error| new.failed(&error))?;

@@ -8,7 +8,7 @@ use crate::commands::device::RankDevice;
 use crate::commands::out::{self, For};
 use crate::data::Annotations;
 use crate::device::Device;
-use crate::disk::{Disk, own_temporary, there};
+use crate::disk::{Disk, there};
 use crate::error::{Error, Result};
 use crate::flow::home_rows::HomeRows;
 use crate::flow::repeated_ids::warn_of_repeated_ids;
@@ -123,11 +123,7 @@ fn check_output(disk: &Disk, path: &Path) -> Result<()> {
     if there(path).map_err(refused)?.is_some() {
         return Err(Error::usage(format!("{name}: exists already")).hint("choose another --output"));
     }
-    let trial = own_temporary(path);
-    if there(&trial).map_err(refused)?.is_some() {
-        disk.remove_file(&trial).map_err(refused)?;
-    }
-    disk.create(&trial).and_then(|_| disk.remove_file(&trial)).map_err(refused)
+    disk.try_folder_of(path).map_err(refused)
 }
 
 fn write(disk: &Disk, path: &Path, by_rank: Vec<RankRows>, top: usize) -> Result<()> {

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
 
 use crate::comm::Comm;
-use crate::disk::{Disk, own_temporary, there};
+use crate::disk::{Disk, there};
 use crate::error::{Error, Result};
 use crate::human::counted;
 use crate::metrics::ClassFigures;
@@ -95,11 +95,7 @@ fn check(disk: &Disk, path: &Path) -> Result<()> {
         let text = format!("{}: exists already", path.display());
         return Err(Error::usage(text).hint("choose another --by-class"));
     }
-    let trial = own_temporary(path);
-    if there(&trial).map_err(refused)?.is_some() {
-        disk.remove_file(&trial).map_err(refused)?;
-    }
-    disk.create(&trial).and_then(|_| disk.remove_file(&trial)).map_err(refused)
+    disk.try_folder_of(path).map_err(refused)
 }
 
 /// The line of a class; what isn't known is empty. Numbers have all figures that they need to come
