@@ -3,38 +3,11 @@
 
 mod common;
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use common::denied::deny;
-use common::{reelscale, shards};
-
-/// A folder with data and the job file of a short run.
-struct Scratch(tempfile::TempDir);
-
-impl Scratch {
-    fn new() -> Scratch {
-        let scratch = Scratch(tempfile::tempdir().unwrap());
-        shards(&scratch.path("data"), 60, 6, 4);
-        let text = format!(
-            "[data]\ntrain = [\"{}/*.h5\"]\n[pretrain]\nepochs = 1\n[rounds]\ncount = 0\n\
-             [run]\nthreads = 1\nrow_blocks = 2\n",
-            scratch.path("data").display()
-        );
-        fs::write(scratch.path("job.toml"), text).unwrap();
-        scratch
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn train(&self, output: &str) -> Command {
-        let command = reelscale("train").path(&self.path("job.toml"));
-        command.arg("--output").path(&self.path(output)).command()
-    }
-}
+use common::reelscale;
+use common::scratch::Scratch;
 
 fn told(output: &Output) -> String {
     let streams = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
@@ -44,14 +17,15 @@ fn told(output: &Output) -> String {
 /// Only a lock that another process has is somebody else's run.
 #[test]
 fn a_file_system_without_locks_is_told_and_can_be_gone_on_with() {
-    let scratch = Scratch::new();
+    let job = "[pretrain]\nepochs = 1\n[rounds]\ncount = 0\n[run]\nthreads = 1\nrow_blocks = 2\n";
+    let scratch = Scratch::of((60, 6, 4), job);
     for (errno, words) in [
         (libc::ENOLCK, "No locks available"),
         (libc::ENOSYS, "Function not implemented"),
         (libc::EOPNOTSUPP, "Operation not supported"),
     ] {
         let denied = |arguments: &[&str]| {
-            let mut command = scratch.train(&format!("run{errno}"));
+            let mut command = scratch.train(&format!("run{errno}")).command();
             deny(command.args(arguments), &[libc::SYS_flock], errno);
             command.output().unwrap()
         };

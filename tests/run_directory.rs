@@ -8,36 +8,21 @@ mod endings;
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use common::{TestCommand, json, reelscale, shards};
+use common::scratch::Scratch;
+use common::{json, shards};
 use reelscale::Job;
 use reelscale::internals::disk::{CallSite, Disk, DiskCall, DiskHook, Go};
 use reelscale::internals::report::{EarlierRun, RunDirectory};
 
-/// A folder with data and the job file of a short run.
-struct Scratch(tempfile::TempDir);
-
 impl Scratch {
+    /// A short run's.
     fn new() -> Scratch {
-        let scratch = Scratch(tempfile::tempdir().unwrap());
-        shards(&scratch.path("data"), 200, 12, 8);
-        let text = format!(
-            "[data]\ntrain = [\"{}/*.h5\"]\n[pretrain]\nepochs = 1\n[experts]\nepochs = 2\n\
-             [shared]\niterations = 1\n[rounds]\ncount = 1\n[run]\nthreads = 1\nrow_blocks = 4\n",
-            scratch.path("data").display()
-        );
-        fs::write(scratch.path("job.toml"), text).unwrap();
-        scratch
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn train(&self, run: &str) -> TestCommand {
-        reelscale("train").path(&self.path("job.toml")).arg("--output").path(&self.path(run))
+        let job = "[pretrain]\nepochs = 1\n[experts]\nepochs = 2\n[shared]\niterations = 1\n\
+                   [rounds]\ncount = 1\n[run]\nthreads = 1\nrow_blocks = 4\n";
+        Scratch::of((200, 12, 8), job)
     }
 
     /// Leaves a run with a checkpoint at its beginning.

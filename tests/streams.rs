@@ -3,37 +3,20 @@
 
 mod common;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::{TestCommand, json, reelscale, shards};
-
-/// Data, a job and a model that it has made.
-struct Scratch(tempfile::TempDir);
+use common::scratch::Scratch;
+use common::{TestCommand, json, reelscale};
 
 impl Scratch {
     fn new() -> Scratch {
-        let scratch = Scratch(tempfile::tempdir().unwrap());
-        shards(&scratch.path("data"), 200, 12, 8);
-        let text = format!(
-            "[data]\ntrain = [\"{}/*.h5\"]\n[pretrain]\nranks = 4096\n\
-                 epochs = 3\npatience = 0\n[experts]\n\
-             epochs = 2\n[rounds]\ncount = 1\n[shared]\niterations = 1\n[run]\nthreads = 1\n",
-            scratch.path("data").display()
-        );
-        fs::write(scratch.path("job.toml"), text).unwrap();
-        scratch
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn train(&self, run: &str) -> TestCommand {
-        reelscale("train").path(&self.path("job.toml")).arg("--output").path(&self.path(run))
+        let job = "[pretrain]\nranks = 4096\nepochs = 3\npatience = 0\n[experts]\nepochs = 2\n\
+                   [rounds]\ncount = 1\n[shared]\niterations = 1\n[run]\nthreads = 1\n";
+        Scratch::of((200, 12, 8), job)
     }
 
     fn evaluate(&self) -> TestCommand {

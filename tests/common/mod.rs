@@ -9,6 +9,7 @@ pub mod denied;
 pub mod pinned_jobs;
 pub mod pins;
 pub mod place;
+pub mod scratch;
 pub mod shards;
 pub mod stopped;
 pub mod tapped;

@@ -31,10 +31,10 @@ fn what_cannot_be_written_in_the_end_is_found_before_computing() {
     // A path that HDF5 can't take.
     let mut command = reelscale("train").path(&scratch.path("job.toml")).arg("--output").command();
     let odd = OsStr::from_bytes(b"\xff");
-    let output = command.arg(odd).current_dir(scratch.0.path()).output().unwrap();
+    let output = command.arg(odd).current_dir(scratch.path("")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(!scratch.0.path().join(odd).exists() && text.contains("expected UTF-8"), "{text}");
+    assert!(!scratch.path("").join(odd).exists() && text.contains("expected UTF-8"), "{text}");
     let other = scratch.train("other").arg("--set").arg("run.seed=9");
     other.stdout();
     fs::rename(scratch.path("run/model"), scratch.path("away")).unwrap();
