@@ -1,5 +1,7 @@
 //! Fields of rows as files of others store them: arrays of numpy, datasets of HDF5, columns.
 
+use std::path::Path;
+
 type Read<T> = Result<T, String>;
 
 /// What all rows of a file have under one name.
@@ -24,6 +26,16 @@ impl Field {
     pub(crate) fn unreadable(name: String, wrong: String) -> Field {
         Field { name, elements: Elements::Bytes, shape: Vec::new(), wrong: Some(wrong) }
     }
+}
+
+/// What a file is called without its ending, by which its rows or its only array are named.
+pub(crate) fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A whole number in digits, as pandas writes those too among which some are missing: 3.0.
+pub(crate) fn whole(text: &str) -> Option<i128> {
+    text.strip_suffix(".0").unwrap_or(text).parse().ok()
 }
 
 /// Elements of an array of this shape, whose first axis is the nearest, as one whose last axis is.

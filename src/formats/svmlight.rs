@@ -14,6 +14,7 @@ use super::compressed;
 use super::svmlight_line::{Line, Seen, column_of, label_words, looks_like_row};
 use crate::error::{Error, Result};
 use crate::example::{Example, Values};
+use crate::fields::stem;
 use crate::limits::{CLASSES_MAX, FEATURES_MAX};
 use crate::progress::CallGuard;
 
@@ -356,7 +357,7 @@ fn opened(path: &Path) -> Result<(String, String, Box<dyn BufRead>)> {
     // A compressed file gives the ids of the plain one.
     let compressed = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
     let plain = if compressed { path.with_extension("") } else { path.to_path_buf() };
-    let stem = plain.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = stem(&plain);
     let from = compressed::text(&name, BufReader::new(file))?;
     Ok((name, stem, from))
 }

@@ -8,6 +8,7 @@ use crate::commands::new_set::NewSet;
 use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::error::{Error, Result};
 use crate::example::{Example, Values};
+use crate::fields::stem;
 use crate::formats::tf_example::{Notes, Wanted};
 use crate::formats::{svmlight, tf_example, tfrecord};
 use crate::limits::check_id;
@@ -146,8 +147,7 @@ impl FileGroup<'_, '_> {
     fn table(&mut self, file: usize) -> Result<()> {
         let (tables, path) = (self.tables.expect("a table"), &self.paths[file]);
         let mut table = tables.open(path)?;
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let (kind, mut row) = (tables.kind(), 0);
+        let (stem, kind, mut row) = (stem(path), tables.kind(), 0);
         loop {
             let wrong = |text: String| Error::input(format!("{}: {text}", path.display()));
             if !table.advance().map_err(wrong)? {

@@ -229,7 +229,7 @@ fn sizes(args: &Args, paths: &[PathBuf]) -> Result<Sizes> {
         Format::Npy | Format::Npz | Format::Csv | Format::Hdf5 => {
             let wanted = (&args.features[..], args.text.one_based(), args.classes);
             let tables = Tables::of(args.from, wanted, &args.tables, paths)?;
-            let (parts, classes) = (tables.parts.clone(), tables.classes);
+            let (parts, classes) = (tables.parts.clone(), tables.classes());
             Ok(Sizes { parts, classes, tables: Some(tables) })
         }
     }
@@ -240,12 +240,11 @@ fn sizes(args: &Args, paths: &[PathBuf]) -> Result<Sizes> {
 fn measured<'a>(
     comm: &Comm,
     tables: Option<Tables>,
-    own: impl Iterator<Item = &'a PathBuf>,
+    mut own: impl Iterator<Item = &'a PathBuf>,
 ) -> Result<Option<Tables>> {
     let Some(mut tables) = tables else { return Ok(None) };
-    if tables.unmeasured {
+    if tables.is_unmeasured() {
         let mut bounds = (f32::INFINITY, f32::NEG_INFINITY);
-        let mut own = own;
         comm.agree(own.try_for_each(|path| tables.widen(path, &mut bounds)))?;
         tables.measured(comm, bounds);
     }

@@ -8,7 +8,7 @@ use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
 
 use super::Table;
 use super::npz::{self, Member};
-use crate::fields::{self, Elements, Field, Stored};
+use crate::fields::{self, Elements, Field, Stored, stem};
 use crate::formats::wire::Read;
 
 /// Bytes of a header at most.
@@ -16,7 +16,7 @@ const HEADER_BYTES_MAX: usize = 1 << 16;
 /// Brackets within brackets there; an array of numbers has two.
 const HEADER_DEPTH_MAX: usize = 8;
 /// Bytes of an array of columns at most: it is turned in memory.
-const TURNED_BYTES_MAX: u64 = 1 << 30;
+const TURNED_BYTES_MAX: usize = 1 << 30;
 
 /// What comes of an array's file or of its member of an npz: its bytes, then whether they are what
 /// was written.
@@ -50,6 +50,8 @@ struct Array {
     field: Field,
     stored: Stored,
     rows: u64,
+    /// Whether column lies after column, in Fortran's order.
+    by_columns: bool,
     from: Box<dyn Source>,
     /// The row's bytes.
     row: Vec<u8>,
@@ -65,7 +67,7 @@ pub(crate) enum Place {
 impl Place {
     fn name(&self) -> String {
         match self {
-            Place::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into(),
+            Place::File(path) => stem(path),
             Place::Member(_, member) => member.name.clone(),
         }
     }
@@ -103,7 +105,8 @@ impl Arrays {
     /// # Errors
     /// No array of numbers or texts; other numbers of rows.
     pub(crate) fn open(places: &[Place]) -> Read<Arrays> {
-        let arrays: Vec<Array> = places.iter().map(open).collect::<Read<_>>()?;
+        let by_rows = |place| open(place)?.by_rows();
+        let arrays: Vec<Array> = places.iter().map(by_rows).collect::<Read<_>>()?;
         let rows = arrays.first().map_or(0, |array| array.rows);
         if arrays.iter().any(|array| array.rows != rows) {
             let counts: Vec<String> = arrays
@@ -177,11 +180,22 @@ fn open(place: &Place) -> Read<Array> {
     let item = shape.iter().try_fold(stored.bytes, |bytes, size| bytes.checked_mul(*size));
     let item = item.filter(|bytes| *bytes <= 1 << 32);
     let item = item.ok_or_else(|| of(format!("found the shape {:?}", header.shape())))?;
-    if header.order() == Order::Fortran && header.shape().len() > 1 {
-        from = turned(&mut *from, header.shape(), stored.bytes).map_err(of)?;
-    }
+    let by_columns = header.order() == Order::Fortran && header.shape().len() > 1;
     let field = Field { name, elements: stored.elements, shape, wrong: None };
-    Ok(Array { field, stored, rows: *rows, from, row: vec![0; item] })
+    Ok(Array { field, stored, rows: *rows, by_columns, from, row: vec![0; item] })
+}
+
+impl Array {
+    /// The same with row after row.
+    fn by_rows(mut self) -> Read<Array> {
+        if self.by_columns {
+            let shape: Vec<usize> =
+                [self.rows as usize].iter().chain(&self.field.shape).copied().collect();
+            let turned = turned(&mut *self.from, &shape, self.stored.bytes);
+            self.from = turned.map_err(|text| format!("{}: {text}", self.field.name))?;
+        }
+        Ok(self)
+    }
 }
 
 fn header(from: &mut dyn Source) -> Read<NpyHeader> {
@@ -239,7 +253,7 @@ fn stored(dtype: &DType) -> Read<Stored> {
 }
 
 /// An array that lies column after column, row after row.
-fn turned(from: &mut dyn Source, shape: &[u64], element: usize) -> Read<Box<dyn Source>> {
+fn turned(from: &mut dyn Source, shape: &[usize], element: usize) -> Read<Box<dyn Source>> {
     struct Turned(std::io::Cursor<Vec<u8>>);
     impl Source for Turned {
         fn fill(&mut self, to: &mut [u8]) -> Read<()> {
@@ -249,17 +263,16 @@ fn turned(from: &mut dyn Source, shape: &[u64], element: usize) -> Read<Box<dyn 
             Ok(())
         }
     }
-    let bytes = shape.iter().try_fold(element as u64, |bytes, size| bytes.checked_mul(*size));
+    let bytes = shape.iter().try_fold(element, |bytes, size| bytes.checked_mul(*size));
     let Some(bytes) = bytes.filter(|bytes| *bytes <= TURNED_BYTES_MAX) else {
         return Err(format!(
             "found {shape:?} numbers in Fortran's order, which are turned in memory up to \
              {TURNED_BYTES_MAX} bytes; hint: save np.ascontiguousarray(x)"
         ));
     };
-    let mut columns = vec![0; bytes as usize];
+    let mut columns = vec![0; bytes];
     from.fill(&mut columns)?;
     from.end()?;
-    let sizes: Vec<usize> = shape.iter().map(|size| *size as usize).collect();
-    let rows = fields::turned(&columns, &sizes, element);
+    let rows = fields::turned(&columns, shape, element);
     Ok(Box::new(Turned(std::io::Cursor::new(rows))))
 }

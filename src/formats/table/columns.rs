@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::Table;
-use crate::fields::{Elements, Field};
+use crate::fields::{Elements, Field, whole};
 use crate::formats::csv::{self, Records};
 use crate::formats::wire::Read;
 
@@ -152,14 +152,12 @@ impl Table for Columns {
     fn wholes(&self, field: usize, to: &mut Vec<i128>) -> Read<()> {
         let cell = self.cell(field);
         let text = std::str::from_utf8(cell).unwrap_or("?").trim();
-        // What pandas makes of whole numbers where some are missing.
-        let whole = text.strip_suffix(".0").unwrap_or(text);
-        match whole.parse() {
-            Ok(value) => {
+        match whole(text) {
+            Some(value) => {
                 to.push(value);
                 Ok(())
             }
-            Err(_) => {
+            None => {
                 let found = format!("found {}, expected a whole number", csv::shown(cell));
                 Err(self.of_column(field, &found))
             }

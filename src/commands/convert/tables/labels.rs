@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use crate::fields::whole;
 use crate::formats::class_names::ClassNames;
 use crate::formats::csv::{self, Records};
 use crate::formats::table::Table;
@@ -182,8 +183,7 @@ fn names_ids(cell: &[u8]) -> bool {
 }
 
 fn number(word: &[u8]) -> Option<i128> {
-    let text = std::str::from_utf8(word).ok()?;
-    text.strip_suffix(".0").unwrap_or(text).parse().ok()
+    std::str::from_utf8(word).ok().and_then(whole)
 }
 
 /// Labels by id.

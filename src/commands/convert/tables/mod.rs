@@ -4,23 +4,24 @@
 mod choice;
 mod datasets;
 mod labels;
+mod opened;
 mod options;
 mod rows;
 
 use std::path::{Path, PathBuf};
 
 use self::choice::{forms, parts, pieces};
-use self::datasets::Datasets;
 use self::labels::Labels;
+use self::opened::Opened;
 use self::options::Dtype;
 use self::rows::{Rows, scaled};
 use super::Format;
 use crate::comm::Comm;
-use crate::data::{ForeignFile, GROUPS, Kind};
+use crate::data::{GROUPS, Kind};
 use crate::error::{Error, Result};
 use crate::example::{Example, FeaturePart};
-use crate::fields::Field;
-use crate::formats::table::{ArrayPlace, Arrays, Columns, Pick, Table, list, pick};
+use crate::fields::{Field, stem};
+use crate::formats::table::{Pick, Table, list, pick};
 use crate::progress::{CallGuard, tick};
 
 pub(super) use self::options::TableOptions;
@@ -36,9 +37,7 @@ pub(super) struct Tables {
     beside: Vec<PathBuf>,
     rows: Rows,
     pub(super) parts: Vec<FeaturePart>,
-    pub(super) classes: usize,
-    /// Whether rows become bytes, whose range isn't known yet.
-    pub(super) unmeasured: bool,
+    /// Whether rows become bytes.
     quantised: bool,
 }
 
@@ -57,7 +56,8 @@ impl Tables {
         let wrong = |text: String| Error::usage(format!("{}: {text}", path.display()));
         let beside = beside(format, options, paths)?;
         let header = !options.no_header;
-        let fields = fields(format, path, header, &beside).map_err(|text| at(path, text))?;
+        let opened = Opened::of(format, path, header, &beside).map_err(|text| at(path, text))?;
+        let fields = opened.fields();
         if fields.is_empty() {
             return Err(at(path, "found no row".into()));
         }
@@ -69,7 +69,6 @@ impl Tables {
         let quantised = frames || bytes || options.dtype == Some(Dtype::U8);
         let asked = (one_based, classes);
         let (form, spelling) = forms(options, asked, (&roles.labels, &fields), roles.file.clone())?;
-        let classes = spelling.classes;
         let (features, labels) = (Roles::fields(&roles.features), Roles::fields(&roles.labels));
         let next = features.len() + labels.len();
         let order = [&features[..], &labels, &roles.ids, &roles.lengths].concat();
@@ -83,8 +82,16 @@ impl Tables {
             range: options.range,
         };
         let picked = order.iter().map(|field| fields[*field].clone()).collect();
-        let unmeasured = quantised && options.range.is_none();
-        Ok(Tables { format, header, picked, beside, rows, parts, classes, unmeasured, quantised })
+        Ok(Tables { format, header, picked, beside, rows, parts, quantised })
+    }
+
+    pub(super) fn classes(&self) -> usize {
+        self.rows.labels.spelling.classes
+    }
+
+    /// Whether rows become bytes, of which it isn't known yet what they stand for.
+    pub(super) fn is_unmeasured(&self) -> bool {
+        self.quantised && self.rows.range.is_none()
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -102,7 +109,6 @@ impl Tables {
         let lowest = all.iter().map(|bounds| bounds[0]).fold(f32::INFINITY, f32::min);
         let highest = all.iter().map(|bounds| bounds[1]).fold(f32::NEG_INFINITY, f32::max);
         self.rows.range = Some(if lowest <= highest { (lowest, highest) } else { (0.0, 0.0) });
-        self.unmeasured = false;
     }
 
     /// Widens `bounds` to the numbers of a file.
@@ -145,58 +151,29 @@ impl Tables {
 
     /// The rows of a file, whose fields must be those of the first one.
     pub(super) fn open(&self, path: &Path) -> Result<Box<dyn Table>> {
-        let found = fields(self.format, path, self.header, &self.beside);
-        let found = found.map_err(|text| at(path, text))?;
-        if found.is_empty() {
-            // An empty file has no row either.
-            return Ok(Box::new(Arrays::open(&[]).expect("nothing to open")));
-        }
+        let wrong = |text: String| at(path, text);
+        let opened = Opened::of(self.format, path, self.header, &self.beside).map_err(wrong)?;
+        let found = opened.fields();
+        // An empty file has no field, and no row either.
+        let picked = if found.is_empty() { &[][..] } else { &self.picked };
         let mut places = Vec::new();
-        for (index, wanted) in self.picked.iter().enumerate() {
+        for (index, wanted) in picked.iter().enumerate() {
             // The array of a file is called as the file.
             let own = self.format == Format::Npy && index == 0;
             let place = found.iter().position(|field| own || field.name == wanted.name);
+            let bytes = self.rows.pieces.get(index).is_some_and(|piece| piece.bytes);
             let same = |place: &usize| {
                 let field = &found[*place];
-                (field.elements.is_text(), &field.shape)
-                    == (wanted.elements.is_text(), &wanted.shape)
-                    && (field.elements == wanted.elements
-                        || !self.rows.pieces.get(index).is_some_and(|piece| piece.bytes))
+                field.shape == wanted.shape
+                    && field.elements.is_text() == wanted.elements.is_text()
+                    && (!bytes || field.elements == wanted.elements)
             };
             places.push(place.filter(same).ok_or_else(|| {
-                let all = list(&found);
-                let shape = &wanted.shape;
-                at(
-                    path,
-                    format!(
-                        "{:?}: {all}, expected rows of {shape:?} as in the first file",
-                        wanted.name
-                    ),
-                )
+                let (name, all, shape) = (&wanted.name, list(&found), &wanted.shape);
+                wrong(format!("{name:?}: {all}, expected rows of {shape:?} as in the first file"))
             })?);
         }
-        let open = || -> std::result::Result<Box<dyn Table>, String> {
-            Ok(match self.format {
-                Format::Csv => Box::new(Columns::open(path, self.header)?.picking(&places)),
-                Format::Hdf5 => {
-                    let names: Vec<&str> =
-                        places.iter().map(|place| found[*place].name.as_str()).collect();
-                    let file = ForeignFile::open(path)?;
-                    if file.behind > 0 {
-                        let (path, bytes) = (path.display(), file.behind);
-                        log::warn!("{path}: {bytes} bytes behind HDF5's end are passed over");
-                    }
-                    Box::new(Datasets(file.rows(&names)?))
-                }
-                _ => {
-                    let all = arrays(path, &self.beside)?;
-                    let own: Vec<ArrayPlace> =
-                        places.iter().map(|place| all[*place].1.clone()).collect();
-                    Box::new(Arrays::open(&own)?)
-                }
-            })
-        };
-        open().map_err(|text| at(path, text))
+        opened.rows(path, &places).map_err(wrong)
     }
 }
 
@@ -275,9 +252,8 @@ fn at(path: &Path, text: String) -> Error {
 
 /// What a name means: with arrays that are files of their own, the file's stem.
 fn field_of(name: &str, format: Format) -> String {
-    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     match format == Format::Npy && name.ends_with(".npy") {
-        true => stem(Path::new(name)).unwrap_or_else(|| name.into()),
+        true => stem(Path::new(name)),
         false => name.into(),
     }
 }
@@ -315,30 +291,4 @@ fn label_file(options: &TableOptions, fields: &[Field], format: Format) -> Resul
         return Err(Error::usage(text));
     }
     Ok(Some(path.into()))
-}
-
-fn arrays(
-    path: &Path,
-    beside: &[PathBuf],
-) -> std::result::Result<Vec<(Field, ArrayPlace)>, String> {
-    let mut all = Arrays::in_file(path)?;
-    for other in beside {
-        let found = Arrays::in_file(other);
-        all.extend(found.map_err(|text| format!("{}: {text}", other.display()))?);
-    }
-    Ok(all)
-}
-
-/// The fields of a file and of those beside it.
-fn fields(
-    format: Format,
-    path: &Path,
-    header: bool,
-    beside: &[PathBuf],
-) -> std::result::Result<Vec<Field>, String> {
-    match format {
-        Format::Csv => Ok(Columns::open(path, header)?.fields()),
-        Format::Hdf5 => ForeignFile::open(path)?.fields(),
-        _ => Ok(arrays(path, beside)?.into_iter().map(|(field, _)| field).collect()),
-    }
 }

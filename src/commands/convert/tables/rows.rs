@@ -102,28 +102,31 @@ impl Rows {
     fn values(&self, table: &dyn Table, notes: &mut TableNotes) -> Read<Option<Values>> {
         let frames = self.pieces[0].frames.is_some();
         if frames && self.pieces.iter().all(|piece| piece.bytes) {
-            let bytes = self.of_frames(|field, to| table.bytes(field, to), 0)?;
+            let mut bytes = self.of_frames(|field, to| table.bytes(field, to), 0)?;
             let kept = self.without_padding(table, &bytes, |byte| *byte == 0, notes)?;
-            return Ok(Some(Values::Frames(bytes[..kept].to_vec())));
+            bytes.truncate(kept);
+            return Ok(Some(Values::Frames(bytes)));
         }
         let Some(mut numbers) = self.numbers(table, notes)? else { return Ok(None) };
-        if !frames && let Some((low, high)) = self.range {
-            // The writer makes bytes of them; here is only told what that does.
-            let beyond = numbers.iter().filter(|value| !(low..=high).contains(*value)).count();
-            notes.clipped += beyond as u64;
-            notes.quantised += numbers.len() as u64;
-        }
         if !frames {
+            // The writer makes bytes of them, where they become some.
+            self.note_range(&numbers, notes);
             return Ok(Some(Values::Video(numbers)));
         }
         let kept = self.without_padding(table, &numbers, |value| *value == 0.0, notes)?;
         numbers.truncate(kept);
-        let (low, high) = self.range.expect("frames of floats have a range");
-        let byte = |value: &f32| nearest_byte(*value, scaled((low, high)));
-        notes.clipped +=
-            numbers.iter().filter(|value| !(low..=high).contains(*value)).count() as u64;
+        self.note_range(&numbers, notes);
+        let range = scaled(self.range.expect("frames of floats have a range"));
+        let bytes = numbers.iter().map(|value| nearest_byte(*value, range));
+        Ok(Some(Values::Frames(bytes.collect())))
+    }
+
+    /// Counts numbers that become bytes, and those of them that are beyond what bytes stand for.
+    fn note_range(&self, numbers: &[f32], notes: &mut TableNotes) {
+        let Some((low, high)) = self.range else { return };
+        let beyond = numbers.iter().filter(|value| !(low..=high).contains(*value));
+        notes.clipped += beyond.count() as u64;
         notes.quantised += numbers.len() as u64;
-        Ok(Some(Values::Frames(numbers.iter().map(byte).collect())))
     }
 
     /// All numbers of the row, frame after frame; none where some are missing and the row is to be

@@ -1,0 +1,74 @@
+//! A file, opened once: the fields that it has, then the rows of some of them.
+
+use std::path::{Path, PathBuf};
+
+use super::datasets::Datasets;
+use crate::commands::convert::Format;
+use crate::data::ForeignFile;
+use crate::fields::Field;
+use crate::formats::table::{ArrayPlace, Arrays, Columns, Table};
+
+type Read<T> = Result<T, String>;
+
+/// An open file of fields.
+pub(super) enum Opened {
+    /// Its arrays and those of files beside it.
+    Arrays(Vec<(Field, ArrayPlace)>),
+    Columns(Box<Columns>),
+    Datasets(ForeignFile, Vec<Field>),
+}
+
+impl Opened {
+    pub(super) fn of(
+        format: Format,
+        path: &Path,
+        header: bool,
+        beside: &[PathBuf],
+    ) -> Read<Opened> {
+        match format {
+            Format::Csv => Ok(Opened::Columns(Box::new(Columns::open(path, header)?))),
+            Format::Hdf5 => {
+                let file = ForeignFile::open(path)?;
+                let fields = file.fields()?;
+                Ok(Opened::Datasets(file, fields))
+            }
+            _ => {
+                let mut all = Arrays::in_file(path)?;
+                for other in beside {
+                    let found = Arrays::in_file(other);
+                    all.extend(found.map_err(|text| format!("{}: {text}", other.display()))?);
+                }
+                Ok(Opened::Arrays(all))
+            }
+        }
+    }
+
+    pub(super) fn fields(&self) -> Vec<Field> {
+        match self {
+            Opened::Arrays(arrays) => arrays.iter().map(|(field, _)| field.clone()).collect(),
+            Opened::Columns(columns) => columns.fields(),
+            Opened::Datasets(_, fields) => fields.clone(),
+        }
+    }
+
+    /// The rows of the fields at these places. `path` is for what is told.
+    pub(super) fn rows(self, path: &Path, places: &[usize]) -> Read<Box<dyn Table>> {
+        Ok(match self {
+            Opened::Arrays(arrays) => {
+                let own: Vec<ArrayPlace> =
+                    places.iter().map(|place| arrays[*place].1.clone()).collect();
+                Box::new(Arrays::open(&own)?)
+            }
+            Opened::Columns(columns) => Box::new(columns.picking(places)),
+            Opened::Datasets(file, fields) => {
+                if file.behind > 0 {
+                    let (path, bytes) = (path.display(), file.behind);
+                    log::warn!("{path}: {bytes} bytes behind HDF5's end are passed over");
+                }
+                let names: Vec<&str> =
+                    places.iter().map(|place| fields[*place].name.as_str()).collect();
+                Box::new(Datasets(file.rows(&names)?))
+            }
+        })
+    }
+}
