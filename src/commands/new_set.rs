@@ -3,13 +3,30 @@
 //! Shards are written into a folder within it, under names that no glob for shards matches, and get
 //! their own names only once all ranks have written theirs. While that folder is there,
 //! `data::find` takes nothing beside it: what a killed command leaves can't be taken for a set.
+//!
+//! ```text
+//!   DIR/reelscale-unfinished/   is renamed once all names are there, and then removed
+//!     lock                      who is at it
+//!     command                   whose shards these are, where a later start may go on
+//!     NAME.part                 a shard; `DIR/NAME` is a second name of it in the end
+//! ```
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::comm::Comm;
 use crate::data::UNFINISHED;
-use crate::disk::{Disk, there};
-use crate::error::{Error, Result};
+use crate::disk::{Disk, identity, read_text, there};
+use crate::error::{Error, Exit, Result};
+use crate::report::{LOCK, Lock};
+
+const COMMAND: &str = "command";
+/// No command's text is longer: it names files.
+const COMMAND_BYTES_MAX: u64 = 1 << 28;
+/// What the folder of shards under way is called while it is removed.
+const FINISHED: &str = ".reelscale-finished";
 
 /// Shards under way.
 pub(crate) struct NewSet<'a> {
@@ -17,15 +34,23 @@ pub(crate) struct NewSet<'a> {
     disk: Disk,
     output: PathBuf,
     unfinished: PathBuf,
+    /// What may go on with what it has left.
+    command: Option<&'a str>,
+    /// Whether it does.
+    goes_on: bool,
+    /// On rank 0, where the file system gives locks.
+    lock: Option<Lock>,
     /// Folders that were made for `output`, the innermost first; on rank 0.
     made: Vec<PathBuf>,
     /// This rank's shards.
     names: Vec<String>,
+    /// How many of them stay there if the command fails.
+    kept: usize,
     /// How many of them have their names.
     placed: usize,
 }
 
-fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
+fn failed(path: &Path) -> impl Fn(io::Error) -> Error {
     move |error| Error::storage(format!("{}: {error}", path.display()))
 }
 
@@ -36,28 +61,59 @@ impl<'a> NewSet<'a> {
     /// Exit 2: something is there, shards of another command under way for instance; exit 5: the
     /// file system refuses.
     pub(crate) fn begin(comm: &'a Comm, disk: Disk, output: &Path) -> Result<NewSet<'a>> {
-        let unfinished = output.join(UNFINISHED);
-        let (made, names) = (Vec::new(), Vec::new());
-        let output = output.to_path_buf();
-        let mut set = NewSet { comm, disk, output, unfinished, made, names, placed: 0 };
-        let prepared = if comm.is_root() { set.prepare() } else { Ok(()) };
-        comm.agree(prepared)?;
+        NewSet::of(comm, disk, output, None)
+    }
+
+    /// The same, or goes on with what the same `command` has left there. Collective.
+    ///
+    /// # Errors
+    /// As `begin`; exit 2: another command has left something there.
+    pub(crate) fn begin_or_go_on(
+        comm: &'a Comm,
+        disk: Disk,
+        output: &Path,
+        command: &'a str,
+    ) -> Result<NewSet<'a>> {
+        NewSet::of(comm, disk, output, Some(command))
+    }
+
+    fn of(
+        comm: &'a Comm,
+        disk: Disk,
+        output: &Path,
+        command: Option<&'a str>,
+    ) -> Result<NewSet<'a>> {
+        let mut set = NewSet {
+            comm,
+            disk,
+            output: output.to_path_buf(),
+            unfinished: output.join(UNFINISHED),
+            command,
+            goes_on: false,
+            lock: None,
+            made: Vec::new(),
+            names: Vec::new(),
+            kept: 0,
+            placed: 0,
+        };
+        comm.agree(if comm.is_root() { set.prepare() } else { Ok(()) })?;
+        let mut goes_on = [u64::from(set.goes_on)];
+        comm.sum(&mut goes_on);
+        set.goes_on = goes_on == [1];
         Ok(set)
     }
 
     fn prepare(&mut self) -> Result<()> {
         let (name, inner) = (self.output.display(), &self.unfinished);
         if there(inner).map_err(failed(inner))?.is_some() {
-            let text = "found shards of a command that is under way or was stopped";
-            let error = Error::usage(format!("{}: {text}", inner.display()));
-            return Err(error.hint(format!("wait for it, or remove {name}")));
+            return self.take_over();
         }
-        match std::fs::read_dir(&self.output).map(|mut entries| entries.next().is_some()) {
+        match fs::read_dir(&self.output).map(|mut entries| entries.next().is_some()) {
             Ok(true) => {
                 let error = Error::usage(format!("{name}: found a folder that isn't empty"));
                 return Err(error.hint("choose another --output"));
             }
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(Error::usage(format!("{name}: {error}")));
             }
             _ => {}
@@ -66,9 +122,56 @@ impl<'a> NewSet<'a> {
         self.made = self.output.ancestors().take_while(missing).map(PathBuf::from).collect();
         let made = self.disk.create_dir_all(&self.output).map_err(failed(&self.output));
         // Of two commands that found the same empty folder one gets no further than here.
-        let made =
-            made.and_then(|()| self.disk.create_new_dir(&self.unfinished).map_err(failed(inner)));
-        made.inspect_err(|_| self.remove_made())
+        made.and_then(|()| self.disk.create_new_dir(&self.unfinished).map_err(failed(inner)))
+            .inspect_err(|_| self.remove_made())?;
+        self.sign().inspect_err(|_| self.remove())
+    }
+
+    /// Says whose shards are to come.
+    fn sign(&mut self) -> Result<()> {
+        let Some(command) = self.command else { return Ok(()) };
+        self.lock = match Lock::take(&self.disk, &self.unfinished, false) {
+            // Without locks nobody will go on: who is at it can't be known.
+            Err(error) if error.exit == Exit::Storage => return Ok(()),
+            lock => Some(lock?),
+        };
+        let path = self.unfinished.join(COMMAND);
+        self.disk.write_text(&path, command).map_err(failed(&path))
+    }
+
+    /// Takes what a start of this command has left, and nobody works at.
+    fn take_over(&mut self) -> Result<()> {
+        let (name, inner) = (self.output.display(), self.unfinished.display());
+        let text = "found shards of a command that is under way or was stopped";
+        let error = Error::usage(format!("{inner}: {text}"));
+        let path = self.unfinished.join(COMMAND);
+        let before = match read_text(&path, COMMAND_BYTES_MAX) {
+            Ok(before) => before,
+            Err(_) => return Err(error.hint(format!("wait for it, or remove {name}"))),
+        };
+        let lock = Lock::take(&self.disk, &self.unfinished, false);
+        self.lock = Some(lock.map_err(|lock| error.hint(format!("wait for it ({lock})")))?);
+        let command = self.command.unwrap_or_default();
+        if command != before {
+            let mut lines = before.lines().zip(command.lines());
+            let (before, now) = lines.find(|pair| pair.0 != pair.1).unwrap_or(("more", "less"));
+            let text = "found shards of another command, which was stopped";
+            let text = format!("{inner}: {text}: it had {before}, this one has {now}");
+            let hint = format!("remove {name}, or choose another --output");
+            return Err(Error::usage(text).hint(hint));
+        }
+        self.goes_on = true;
+        Ok(())
+    }
+
+    /// Whether an earlier start has left something.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
+    /// Where files go that say what is done.
+    pub(crate) fn unfinished(&self) -> &Path {
+        &self.unfinished
     }
 
     /// The path to write the shard to that will be called `name`.
@@ -78,12 +181,57 @@ impl<'a> NewSet<'a> {
         path
     }
 
-    fn part(&self, name: &str) -> PathBuf {
+    /// The path that the shard `name` has until all are there.
+    pub(crate) fn part(&self, name: &str) -> PathBuf {
         self.unfinished.join(format!("{name}.part"))
     }
 
-    /// Gives all shards of all ranks their names, or removes them where any rank has failed.
-    /// Collective.
+    /// This rank's shards.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// What was added so far is whole and said to be: if the command fails it stays, for the same
+    /// command to go on with.
+    pub(crate) fn keep(&mut self) {
+        self.kept = self.names.len();
+    }
+
+    /// Removes what a start before has left and `known` doesn't say, all ranks' shards and files
+    /// together; what stands beside them must be theirs. Collective.
+    ///
+    /// # Errors
+    /// Exit 2: something else has come into the folder; exit 5: the file system refuses.
+    pub(crate) fn clear(&mut self, known: &[String]) -> Result<()> {
+        let parts = self.names.iter().map(|name| format!("{name}.part"));
+        let own: Vec<String> = parts.chain(known.iter().cloned()).collect();
+        let all = self.comm.all_gather_any(own.join("\n").as_bytes());
+        let cleared = if self.comm.is_root() { self.remove_others(&all) } else { Ok(()) };
+        self.comm.agree(cleared)
+    }
+
+    fn remove_others(&self, all: &[Vec<u8>]) -> Result<()> {
+        let texts: Vec<_> = all.iter().map(|text| String::from_utf8_lossy(text)).collect();
+        let mut known: BTreeSet<&str> = texts.iter().flat_map(|text| text.lines()).collect();
+        known.extend([LOCK, COMMAND]);
+        for name in entries(&self.unfinished)? {
+            if !known.contains(&*name) {
+                let path = self.unfinished.join(name);
+                self.disk.remove_file(&path).map_err(failed(&path))?;
+            }
+        }
+        for name in entries(&self.output)? {
+            let (path, part) = (self.output.join(&name), self.part(&name));
+            if name != UNFINISHED && !same_file(&path, &part).map_err(failed(&path))? {
+                let text = format!("{}: isn't of the command that was stopped", path.display());
+                return Err(Error::usage(text).hint("move it elsewhere"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives all shards of all ranks their names. Where any rank has failed what is kept stays,
+    /// and the rest goes. Collective.
     ///
     /// # Errors
     /// The failure, common to all; exit 5 where the file system refuses.
@@ -98,10 +246,16 @@ impl<'a> NewSet<'a> {
             for name in &self.names[..self.placed] {
                 let _ = self.disk.remove_file(&self.output.join(name));
             }
-            comm.barrier();
-            if comm.is_root() {
-                let _ = self.disk.remove_dir_all(&self.unfinished);
-                self.remove_made();
+            let mut kept = [self.kept as u64];
+            comm.sum(&mut kept);
+            match (comm.is_root(), kept) {
+                (true, [0]) => self.remove(),
+                (true, [kept]) => log::warn!(
+                    "{}: {kept} shards are kept: the same command goes on with them; or remove {}",
+                    self.unfinished.display(),
+                    self.output.display()
+                ),
+                _ => {}
             }
         }
         outcome
@@ -111,20 +265,37 @@ impl<'a> NewSet<'a> {
     fn place(&mut self) -> Result<()> {
         for name in &self.names {
             let (part, path) = (self.part(name), self.output.join(name));
-            self.disk.hard_link(&part, &path).map_err(failed(&path))?;
+            match self.disk.hard_link(&part, &path) {
+                // A start before has come as far as this.
+                Err(error)
+                    if error.kind() == ErrorKind::AlreadyExists
+                        && self.goes_on
+                        && same_file(&part, &path).is_ok_and(|same| same) => {}
+                placed => placed.map_err(failed(&path))?,
+            }
             self.placed += 1;
-            self.disk.remove_file(&part).map_err(failed(&part))?;
         }
         Ok(())
     }
 
-    /// Names last before the sign that they might not goes.
+    /// The set is whole in the moment in which what says that it might not be is renamed.
     fn close(&self) -> Result<()> {
+        let finished = self.output.join(FINISHED);
         self.disk
             .sync_dir(&self.output)
-            .and_then(|()| self.disk.remove_dir(&self.unfinished))
-            .and_then(|()| self.disk.sync_dir(&self.output))
-            .map_err(failed(&self.output))
+            .and_then(|()| self.disk.rename(&self.unfinished, &finished))
+            .map_err(failed(&self.output))?;
+        let removed = self.disk.sync_dir(&self.output);
+        let removed = removed.and_then(|()| self.disk.remove_dir_all(&finished));
+        if let Err(error) = removed.and_then(|()| self.disk.sync_dir(&self.output)) {
+            log::warn!("{}: can't be removed: {error}", finished.display());
+        }
+        Ok(())
+    }
+
+    fn remove(&self) {
+        let _ = self.disk.remove_dir_all(&self.unfinished);
+        self.remove_made();
     }
 
     fn remove_made(&self) {
@@ -134,6 +305,20 @@ impl<'a> NewSet<'a> {
             }
         }
     }
+}
+
+/// The names in a folder.
+fn entries(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).and_then(|entries| {
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    });
+    entries.map_err(failed(folder))
+}
+
+/// Whether both names are of one file.
+fn same_file(one: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (there(one)?, there(other)?);
+    Ok(one.zip(other).is_some_and(|(one, other)| identity(&one) == identity(&other)))
 }
 
 #[cfg(test)]
@@ -164,6 +349,13 @@ mod tests {
             if !disk.has_failed() {
                 outcome.unwrap();
                 break;
+            }
+            // Once all is there it is there, whatever else of it can't be removed.
+            if outcome.is_ok() {
+                assert!(!output.join(UNFINISHED).exists());
+                assert!(output.join("0.h5").exists() && output.join("1.h5").exists());
+                std::fs::remove_dir_all(folder.path().join("a")).unwrap();
+                continue;
             }
             assert_eq!(outcome.unwrap_err().exit, Exit::Storage);
             let left = std::fs::read_dir(&output).map_or(0, |entries| entries.count());

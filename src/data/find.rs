@@ -54,7 +54,7 @@ fn finished(folder: &Path) -> Result<()> {
     }
     let (folder, inner) = if within { (folder_of(folder), folder) } else { (folder, &*inner) };
     let text = "found shards of a command that is under way or was stopped";
-    let hint = format!("wait for it, or remove {} and run it again", folder.display());
+    let hint = format!("wait for it, run it again to go on, or remove {}", folder.display());
     Err(Error::input(format!("{}: {text}", inner.display())).hint(hint))
 }
 

@@ -32,6 +32,7 @@ pub(crate) use find::UNFINISHED;
 pub use find::find;
 pub(crate) use foreign::{Cell, ForeignFile, ForeignRows, GROUPS};
 pub(crate) use planned::PlannedRows;
+pub(crate) use proof::proof_of;
 pub use prove::prove;
 pub(crate) use prove::prove_to_seal;
 pub use reader::ShardReader;

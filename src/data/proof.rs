@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
+use super::schema::hex;
 use super::stamp::Stamp;
 use super::superblock::Fault;
 use super::trailer::Trailer;
@@ -87,6 +88,18 @@ impl Opened {
             Error::input(format!("{}: {text}", self.path.display()))
         })
     }
+}
+
+/// The digest of the proof of the shard at `path`, in hex, once all but the chunks is as it says. It
+/// tells any other file apart.
+///
+/// # Errors
+/// As `Opened::open`; exit 4: it has no proof.
+pub(crate) fn proof_of(path: &Path) -> Result<String> {
+    let trailer = Opened::open(path)?.trailer;
+    let trailer = trailer
+        .ok_or_else(|| Error::input(format!("{}: found a shard without proof", path.display())))?;
+    Ok(hex(trailer.digest()))
 }
 
 /// Places of HDF5's cache of chunks, a prime as it advises.

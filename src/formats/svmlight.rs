@@ -61,6 +61,8 @@ pub struct Rows<'a> {
     empty: Option<usize>,
     /// What comments say of the first index.
     said: Option<usize>,
+    /// Whether the last error was of a row alone, behind which the next one begins.
+    goes_on: bool,
     /// Labels that stood in their row more than once.
     pub(crate) repeated_labels: usize,
 }
@@ -119,6 +121,7 @@ impl<'a> Rows<'a> {
             done: 0,
             empty: None,
             said: None,
+            goes_on: false,
             repeated_labels: 0,
         };
         if layout.sizes.is_none() {
@@ -176,6 +179,11 @@ impl<'a> Rows<'a> {
         format!("this looks like LIBSVM's format, which has no header: {options}{more}")
     }
 
+    /// Whether there is a next row behind the error that `next` has just given.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
     /// The next row, `None` after the last that the header announces.
     ///
     /// # Errors
@@ -183,6 +191,7 @@ impl<'a> Rows<'a> {
     #[expect(clippy::should_implement_trait, reason = "its items are results by file order")]
     pub fn next(&mut self) -> Result<Option<Example>> {
         let (counted, rows) = (self.header.rows != usize::MAX, self.header.rows);
+        self.goes_on = false;
         loop {
             let Some(line) = self.read_line()? else {
                 return match self.done < rows && counted {
@@ -222,10 +231,11 @@ impl<'a> Rows<'a> {
             return Err(error.hint("leave out --rows-from-lines, if this is a header"));
         }
         let words = label_words(&text);
-        let labels = self.labels(&text[..words])?;
-        let values = self.values(&text, words)?;
         let id = format!("{}-{:07}", self.stem, self.done).into_bytes();
         self.done += 1;
+        self.goes_on = true;
+        let labels = self.labels(&text[..words])?;
+        let values = self.values(&text, words)?;
         Ok(Example { id, labels, values: Values::Video(values) })
     }
 

@@ -27,6 +27,8 @@ pub struct Records<'a> {
     offset: u64,
     /// Number of the next record, from 0.
     record: u64,
+    /// Whether the last error was of a record's data alone, behind which the next one begins.
+    goes_on: bool,
     data: Vec<u8>,
 }
 
@@ -40,7 +42,16 @@ impl<'a> Records<'a> {
     pub fn new(name: impl Into<String>, from: impl Read + 'a, length: u64) -> Records<'a> {
         let (name, from) = (name.into(), Box::new(from));
         let (compression, data) = (None, Vec::new());
-        Records { name, from, compression, left: length, offset: 0, record: 0, data }
+        Records {
+            name,
+            from,
+            compression,
+            left: length,
+            offset: 0,
+            record: 0,
+            goes_on: false,
+            data,
+        }
     }
 
     /// The same where gzip or zlib may have compressed them.
@@ -82,6 +93,11 @@ impl<'a> Records<'a> {
         self.record
     }
 
+    /// Whether there is a next record behind the error that `next` has just given.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
     /// The next record's data, `None` at the end.
     ///
     /// # Errors
@@ -91,6 +107,7 @@ impl<'a> Records<'a> {
     // Not an Iterator: what it gives borrows from it.
     #[expect(clippy::should_implement_trait, reason = "a lending iterator")]
     pub fn next(&mut self) -> Result<Option<&[u8]>> {
+        self.goes_on = false;
         let mut head = [0; HEAD];
         let count = self.read(&mut head, "length")?;
         if count == 0 {
@@ -104,12 +121,12 @@ impl<'a> Records<'a> {
         let mut crc = [0; 4];
         let count = self.read(&mut crc, "checksum")?;
         self.whole("checksum", count as u64, 4)?;
-        if masked(crc32c::crc32c(&self.data)) != u32::from_le_bytes(crc) {
-            return Err(self.wrong("data: found a wrong checksum"));
-        }
+        let whole = masked(crc32c::crc32c(&self.data)) == u32::from_le_bytes(crc);
+        let error = (!whole).then(|| self.wrong("data: found a wrong checksum"));
         self.record += 1;
         self.offset += 16 + length;
-        Ok(Some(&self.data))
+        self.goes_on = true;
+        error.map_or(Ok(Some(&self.data)), Err)
     }
 
     fn read_data(&mut self, length: u64) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::error::{Error, Result};
 use crate::example::{Example, Values};
 use crate::fields::stem;
+use crate::formats::table::Table;
 use crate::formats::tf_example::{Notes, Wanted};
 use crate::formats::{svmlight, tf_example, tfrecord};
 use crate::limits::check_id;
@@ -55,12 +56,49 @@ pub(crate) struct Done {
     pub(crate) first: Option<First>,
     /// Files without any record.
     pub(crate) empty_files: Vec<u64>,
+    /// What is wrong with what was left out.
+    pub(crate) damaged: Vec<String>,
+    /// Lines of the file of labels that belong to rows.
+    pub(crate) matched: u64,
 }
 
 impl Done {
     pub(crate) fn nothing(classes: usize) -> Done {
         let (counts, class_sizes) = (Counts::default(), vec![0; classes]);
-        Done { counts, class_sizes, ids: Vec::new(), first: None, empty_files: Vec::new() }
+        Done {
+            counts,
+            class_sizes,
+            ids: Vec::new(),
+            first: None,
+            empty_files: Vec::new(),
+            damaged: Vec::new(),
+            matched: 0,
+        }
+    }
+
+    /// Adds what was done of another group.
+    ///
+    /// # Errors
+    /// Exit 4: its rows are of another kind.
+    pub(super) fn add(&mut self, other: Done, paths: &[PathBuf]) -> Result<()> {
+        let firsts = [self.first.take(), other.first];
+        self.first =
+            firsts.iter().flatten().min_by_key(|first| (first.file, first.record)).cloned();
+        if let Some(first) = &self.first
+            && let Some(other) = firsts.iter().flatten().find(|other| other.kind != first.kind)
+        {
+            return Err(mixed(other, first, paths));
+        }
+        let own = bytemuck::cast_slice_mut::<Counts, u64>(std::slice::from_mut(&mut self.counts));
+        let others = bytemuck::cast_slice::<Counts, u64>(std::slice::from_ref(&other.counts));
+        own.iter_mut().zip(others).for_each(|(number, other)| *number += other);
+        let sizes = self.class_sizes.iter_mut().zip(&other.class_sizes);
+        sizes.for_each(|(size, other)| *size += other);
+        self.ids.extend(other.ids);
+        self.empty_files.extend(other.empty_files);
+        self.damaged.extend(other.damaged);
+        self.matched += other.matched;
+        Ok(())
     }
 }
 
@@ -80,22 +118,30 @@ pub(crate) struct FileGroup<'a, 'b> {
 
 impl FileGroup<'_, '_> {
     pub(crate) fn convert(mut self, files: Range<usize>) -> Result<()> {
+        let matched = self.tables.map_or(0, Tables::matched);
         for file in files {
             let _converting = CallGuard::on("converting", &self.paths[file]);
             self.done.counts.files += 1;
             self.done.counts.bytes +=
                 std::fs::metadata(&self.paths[file]).map_or(0, |data| data.len());
-            let before = self.done.counts.rows;
-            match self.args.from {
-                Format::Tfrecord => self.tfrecord(file)?,
-                Format::Svmlight => self.svmlight(file)?,
-                Format::Npy | Format::Npz | Format::Csv | Format::Hdf5 => self.table(file)?,
-            }
-            if self.done.counts.rows == before {
+            let before = (self.done.counts.rows, self.done.damaged.len());
+            let converted = match self.args.from {
+                Format::Tfrecord => self.tfrecord(file),
+                Format::Svmlight => self.svmlight(file),
+                Format::Npy | Format::Npz | Format::Csv | Format::Hdf5 => self.table(file),
+            };
+            converted.or_else(|error| self.pass(error))?;
+            if (self.done.counts.rows, self.done.damaged.len()) == before {
                 self.done.empty_files.push(file as u64);
             }
         }
+        self.done.matched += self.tables.map_or(0, Tables::matched) - matched;
         self.writer.take().map_or(Ok(()), ShardWriter::finish)
+    }
+
+    /// Passes over what is damaged, where that is asked for.
+    fn pass(&mut self, error: Error) -> Result<()> {
+        self.args.damaged.pass(error, &mut self.done.damaged)
     }
 
     fn wrong(&self, file: usize, record: u64, text: impl std::fmt::Display) -> Error {
@@ -110,68 +156,108 @@ impl FileGroup<'_, '_> {
         let wanted = self.args.records.wanted(wanted);
         loop {
             let record = records.record();
-            let Some(data) = records.next()? else { return Ok(()) };
-            let parsed = tf_example::parse(data, &wanted);
-            let parsed = parsed.map_err(|text| self.wrong(file, record, text))?;
-            if self.done.first.is_none() {
-                let keys = tf_example::keys(data).map_err(|text| self.wrong(file, record, text))?;
-                let kind = kind_of(&parsed.example);
-                self.done.first = Some(First { kind, file, record, keys });
-            }
-            self.done.counts.repeated_labels += parsed.repeated_labels as u64;
-            self.done.counts.notes.add(&parsed.notes);
-            if !wanted.segments {
-                self.push(file, record, &parsed.example)?;
-            }
-            for segment in &parsed.segments {
-                let row = segment.row(&parsed.example, self.header.width());
-                self.push(file, record, &row)?;
-            }
+            let converted = match records.next() {
+                Ok(None) => return Ok(()),
+                Ok(Some(data)) => self.record((file, record), data, &wanted),
+                Err(error) => {
+                    if !records.goes_on() {
+                        return Err(error);
+                    }
+                    Err(error)
+                }
+            };
+            converted.or_else(|error| self.pass(error))?;
         }
+    }
+
+    fn record(&mut self, (file, record): (usize, u64), data: &[u8], wanted: &Wanted) -> Result<()> {
+        let parsed = tf_example::parse(data, wanted);
+        let parsed = parsed.map_err(|text| self.wrong(file, record, text))?;
+        if self.done.first.is_none() {
+            let keys = tf_example::keys(data).map_err(|text| self.wrong(file, record, text))?;
+            let kind = kind_of(&parsed.example);
+            self.done.first = Some(First { kind, file, record, keys });
+        }
+        self.done.counts.repeated_labels += parsed.repeated_labels as u64;
+        self.done.counts.notes.add(&parsed.notes);
+        if !wanted.segments {
+            self.push(file, record, &parsed.example)?;
+        }
+        for segment in &parsed.segments {
+            let row = segment.row(&parsed.example, self.header.width());
+            self.push(file, record, &row)?;
+        }
+        Ok(())
     }
 
     fn svmlight(&mut self, file: usize) -> Result<()> {
         let layout = self.args.text.layout(self.header.width(), self.header.class_count);
         let mut rows = svmlight::Rows::open(&self.paths[file], layout)?;
         let mut row = 0;
-        while let Some(example) = rows.next()? {
-            let first = First { kind: Kind::Video, file, record: row, keys: String::new() };
-            self.done.first.get_or_insert(first);
-            self.push(file, row, &example)?;
+        let outcome = loop {
+            let converted = match rows.next() {
+                Ok(None) => break Ok(()),
+                Ok(Some(example)) => {
+                    self.first_is(Kind::Video, file, row);
+                    self.push(file, row, &example)
+                }
+                Err(error) if rows.goes_on() => Err(error),
+                Err(error) => break Err(error),
+            };
+            converted.or_else(|error| self.pass(error))?;
             row += 1;
-        }
+        };
         self.done.counts.repeated_labels += rows.repeated_labels as u64;
-        Ok(())
+        outcome
     }
 
     fn table(&mut self, file: usize) -> Result<()> {
         let (tables, path) = (self.tables.expect("a table"), &self.paths[file]);
         let mut table = tables.open(path)?;
-        let (stem, kind, mut row) = (stem(path), tables.kind(), 0);
+        let (stem, mut row) = (stem(path), 0);
+        let wrong = |text: String| Error::input(format!("{}: {text}", path.display()));
         loop {
-            let wrong = |text: String| Error::input(format!("{}: {text}", path.display()));
-            if !table.advance().map_err(wrong)? {
-                return Ok(());
-            }
-            let first = First { kind, file, record: row, keys: String::new() };
-            self.done.first.get_or_insert(first);
-            let notes = &mut self.done.counts.tables;
-            let made = tables.row(&*table, (&stem, row), notes);
-            let made = made.map_err(|text| wrong(format!("{}: {text}", table.place())))?;
-            if let Some((example, repeated)) = made {
-                self.done.counts.repeated_labels += repeated as u64;
-                self.push(file, row, &example)?;
-            }
+            let converted = match table.advance() {
+                Ok(false) => return Ok(()),
+                Ok(true) => self.table_row((file, row), &*table, &stem),
+                Err(text) if table.goes_on() => Err(wrong(text)),
+                Err(text) => return Err(wrong(text)),
+            };
+            converted.or_else(|error| self.pass(error))?;
             row += 1;
         }
+    }
+
+    fn table_row(
+        &mut self,
+        (file, row): (usize, u64),
+        table: &dyn Table,
+        stem: &str,
+    ) -> Result<()> {
+        let tables = self.tables.expect("a table");
+        self.first_is(tables.kind(), file, row);
+        let made = tables.row(table, (stem, row), &mut self.done.counts.tables);
+        let made = made.map_err(|text| {
+            let (path, place) = (self.paths[file].display(), table.place());
+            Error::input(format!("{path}: {place}: {text}"))
+        });
+        let Some((example, repeated)) = made? else { return Ok(()) };
+        self.done.counts.repeated_labels += repeated as u64;
+        self.push(file, row, &example)
+    }
+
+    /// Takes note of a record without keys, where it is the first.
+    fn first_is(&mut self, kind: Kind, file: usize, record: u64) {
+        let first = || First { kind, file, record, keys: String::new() };
+        self.done.first.get_or_insert_with(first);
     }
 
     fn push(&mut self, file: usize, record: u64, example: &Example) -> Result<()> {
         check_id(&example.id).map_err(|text| self.wrong(file, record, text))?;
         let (kind, first) = (kind_of(example), self.done.first.as_ref().expect("noted"));
         if kind != first.kind {
-            let text = mixed(kind, first, self.paths);
-            return Err(self.wrong(file, record, text));
+            let found = First { kind, file, record, keys: String::new() };
+            return Err(mixed(&found, first, self.paths));
         }
         let full = |writer: &ShardWriter| writer.rows() as u64 == self.args.rows_per_shard;
         if self.writer.as_ref().is_some_and(full) {
@@ -216,11 +302,12 @@ fn kind_of(example: &Example) -> Kind {
     }
 }
 
-/// What is wrong with a record of `kind` where the first is of another.
-pub(crate) fn mixed(kind: Kind, first: &First, paths: &[PathBuf]) -> String {
-    let (path, record) = (paths[first.file].display(), first.record);
-    let (found, expected) = (kind.level(), first.kind.level());
-    format!("found {found} features, expected {expected} ones as in {path}: record {record}")
+/// What is wrong with the record `found` where the first is of another kind.
+pub(crate) fn mixed(found: &First, first: &First, paths: &[PathBuf]) -> Error {
+    let place = |of: &First| format!("{}: record {}", paths[of.file].display(), of.record);
+    let (own, expected) = (found.kind.level(), first.kind.level());
+    let text = format!("found {own} features, expected {expected} ones as in {}", place(first));
+    Error::input(format!("{}: {text}", place(found)))
 }
 
 /// FNV-1a, 64 bits: only for finding ids that may be equal.

@@ -1,6 +1,8 @@
 //! `reelscale convert`.
 
+mod damaged;
 mod group;
+mod kept;
 mod outcome;
 mod record_options;
 mod tables;
@@ -10,6 +12,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use self::damaged::DamagedOptions;
 use self::group::{Done, FileGroup};
 use self::record_options::RecordOptions;
 use self::tables::{TableNotes, TableOptions, Tables};
@@ -45,7 +48,10 @@ pub(crate) struct Args {
     text: TextOptions,
     #[command(flatten)]
     tables: TableOptions,
-    /// Folder for the shards; it must be new or empty. They appear there once all are written.
+    #[command(flatten)]
+    damaged: DamagedOptions,
+    /// Folder for the shards; it must be new or empty, or hold what the same command has left.
+    /// They appear there once all are written.
     #[arg(long)]
     output: PathBuf,
     /// Rows of a shard at most.
@@ -90,7 +96,9 @@ fn part(text: &str) -> std::result::Result<FeaturePart, String> {
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let started = Instant::now();
-    same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
+    let command = shared_by_ranks(&args);
+    let others = format!("{}--output = {:?}\n", args.damaged.described(), args.output);
+    same_on_all(comm, Exit::Launch, "arguments", &format!("{command}{others}"))?;
     let paths = comm.agree(find(&args.files).and_then(|mut paths| {
         paths.sort();
         check(&args, &paths)?;
@@ -102,42 +110,128 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let files = files.map(|(path, size)| format!("{}: {size} bytes\n", path.display()));
     same_on_all(comm, Exit::Input, "files", &files.collect::<String>())?;
     let groups = groups(&sizes_of_files);
-    let mut mine = comm.deal(groups.len()).own();
     let Sizes { parts, classes, tables } = comm.agree(sizes(&args, &paths))?;
     if args.from == Format::Svmlight {
         let features = parts.iter().map(|part| part.size).sum();
         args.text.check_room(comm, &paths, features, classes)?;
     }
-    let files = mine.clone().flat_map(|group| groups[group].clone());
-    let tables = measured(comm, tables, files.map(|file| &paths[file]))?;
-    let mut set = NewSet::begin(comm, Disk::default(), &args.output)?;
-    let mut done = Done::nothing(classes);
-    let outcome = mine.try_for_each(|group| {
-        let header = ShardHeader {
-            parts: parts.clone(),
-            class_count: classes,
-            kind: Kind::Video,
-            source: format!("{:?} files", args.from).to_lowercase(),
-        };
-        let (args, paths, set, done) = (&args, &paths[..], &mut set, &mut done);
-        let tables = tables.as_ref();
-        FileGroup { args, tables, paths, group, header, set, done, writer: None, written: 0 }
-            .convert(groups[group].clone())
+    let own = comm.deal(groups.len()).own().flat_map(|group| groups[group].clone());
+    let tables = measured(comm, tables, &args.damaged, own.map(|file| &paths[file]))?;
+    let mut set = NewSet::begin_or_go_on(comm, Disk::default(), &args.output, &command)?;
+    let all = Conversion { args: &args, paths, groups, parts, classes, tables };
+    let converted = all.convert(comm, &mut set, &command);
+    let outcome = converted.and_then(|done| {
+        let first = outcome::check(comm, &all.paths, &done);
+        let first = comm.agree(first)?;
+        comm.agree(args.damaged.tell(comm, &mut set, &done.damaged))?;
+        Ok((done, first))
     });
-    let first = comm.agree(outcome).and_then(|()| {
-        let found = outcome::check(comm, &paths, &done);
-        comm.agree(found)
-    });
-    let first = set.finish(first)?;
-    outcome::warn_of_empty_files(comm, &paths, &done.empty_files);
-    outcome::warn_of_repeated_ids(comm, &paths, std::mem::take(&mut done.ids));
-    if let Some(tables) = &tables {
-        tables.warn_of_lines(comm);
+    let (mut done, first) = set.finish(outcome)?;
+    outcome::warn_of_empty_files(comm, &all.paths, &done.empty_files);
+    outcome::warn_of_repeated_ids(comm, &all.paths, std::mem::take(&mut done.ids));
+    if let Some(tables) = &all.tables {
+        tables.warn_of_lines(comm, done.matched);
     }
     comm.sum(bytemuck::cast_slice_mut(std::slice::from_mut(&mut done.counts)));
     comm.sum(&mut done.class_sizes);
     let seconds = started.elapsed().as_secs_f64();
     out::print(comm, For::Keeping, || outcome::summary(&args.output, &done, &first, seconds))
+}
+
+/// Files on their way into shards, and what is known of them before the first row.
+struct Conversion<'a> {
+    args: &'a Args,
+    paths: Vec<PathBuf>,
+    /// Runs of files.
+    groups: Vec<Range<usize>>,
+    parts: Vec<FeaturePart>,
+    classes: usize,
+    tables: Option<Tables>,
+}
+
+impl Conversion<'_> {
+    /// Converts the groups that no start before has. Collective.
+    ///
+    /// # Errors
+    /// Exit 4: an input; exit 5: the file system refuses.
+    fn convert(&self, comm: &Comm, set: &mut NewSet, command: &str) -> Result<Done> {
+        let key = comm.agree(self.key(command))?;
+        let mut done = Done::nothing(self.classes);
+        let mut left = (0..self.groups.len()).collect();
+        if set.goes_on() {
+            left = self.take_kept(comm, set, &key, &mut done)?;
+        }
+        let own = comm.deal(left.len()).own();
+        let outcome = left[own].iter().try_for_each(|group| {
+            let (shards, mut own) = (set.names().len(), Done::nothing(self.classes));
+            let key = kept::key(&key, &self.paths, self.groups[*group].clone())?;
+            self.group(set, *group, &mut own)?;
+            kept::write(set, (*group, &key), shards..set.names().len(), &own)?;
+            done.add(own, &self.paths)
+        });
+        comm.agree(outcome)?;
+        Ok(done)
+    }
+
+    /// What decides what shards are, beside the files themselves.
+    ///
+    /// # Errors
+    /// Exit 4: a file is gone.
+    fn key(&self, command: &str) -> Result<String> {
+        let mut key = String::from(command);
+        for path in self.args.tables.files() {
+            key += &kept::stamp(path)?;
+        }
+        let scaled = self.tables.as_ref().and_then(Tables::quantised);
+        Ok(format!("{key}{:?} {} {scaled:?}\n", self.parts, self.classes))
+    }
+
+    /// Takes what a start before has done; the groups that are left, which all ranks know.
+    /// Collective.
+    ///
+    /// # Errors
+    /// Exit 4: files are gone, or of several kinds; exit 2, 5: see `NewSet::clear`.
+    fn take_kept(
+        &self,
+        comm: &Comm,
+        set: &mut NewSet,
+        key: &str,
+        done: &mut Done,
+    ) -> Result<Vec<usize>> {
+        let mut taken = vec![0; self.groups.len()];
+        let mut records = Vec::new();
+        let outcome = comm.deal(self.groups.len()).own().try_for_each(|group| {
+            let key = kept::key(key, &self.paths, self.groups[group].clone())?;
+            let allowed = |kept: &Done| self.args.damaged.allow(&kept.damaged);
+            if let Some(kept) = kept::take(set, group, &key, (self.classes, &allowed)) {
+                taken[group] = 1;
+                records.push(kept::name(group));
+                done.add(kept, &self.paths)?;
+            }
+            Ok(())
+        });
+        comm.agree(outcome)?;
+        comm.sum(&mut taken);
+        set.clear(&records)?;
+        let left: Vec<usize> = (0..taken.len()).filter(|group| taken[*group] == 0).collect();
+        if comm.is_root() {
+            let (all, left, unfinished) = (taken.len(), left.len(), set.unfinished().display());
+            log::info!("{unfinished}: goes on with {left} of {all} groups of files");
+        }
+        Ok(left)
+    }
+
+    fn group(&self, set: &mut NewSet, group: usize, done: &mut Done) -> Result<()> {
+        let header = ShardHeader {
+            parts: self.parts.clone(),
+            class_count: self.classes,
+            kind: Kind::Video,
+            source: format!("{:?} files", self.args.from).to_lowercase(),
+        };
+        let (args, paths, tables) = (self.args, &self.paths[..], self.tables.as_ref());
+        FileGroup { args, tables, paths, group, header, set, done, writer: None, written: 0 }
+            .convert(self.groups[group].clone())
+    }
 }
 
 fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
@@ -169,13 +263,13 @@ fn parts_of(args: &Args) -> Result<Vec<FeaturePart>> {
     args.features.iter().map(|text| part(text).map_err(wrong)).collect()
 }
 
-/// The arguments that must be the same on all ranks.
+/// The arguments that decide what shards are.
 fn shared_by_ranks(args: &Args) -> String {
-    let Args { from, features, classes, records, text, tables, output, rows_per_shard, .. } = args;
+    let Args { from, features, classes, records, text, tables, rows_per_shard, .. } = args;
     let files = &args.files;
     let classes = classes.map_or("of the files".into(), |classes| classes.to_string());
     format!(
-        "--from = {from:?}\n--features = {}\n--classes = {classes}\n{}{}{}--output = {output:?}\n\
+        "--from = {from:?}\n--features = {}\n--classes = {classes}\n{}{}{}\
          --rows-per-shard = {rows_per_shard}\nfiles = {files:?}\n",
         features.join(","),
         records.described(),
@@ -240,12 +334,16 @@ fn sizes(args: &Args, paths: &[PathBuf]) -> Result<Sizes> {
 fn measured<'a>(
     comm: &Comm,
     tables: Option<Tables>,
+    damaged: &DamagedOptions,
     mut own: impl Iterator<Item = &'a PathBuf>,
 ) -> Result<Option<Tables>> {
     let Some(mut tables) = tables else { return Ok(None) };
     if tables.is_unmeasured() {
         let mut bounds = (f32::INFINITY, f32::NEG_INFINITY);
-        comm.agree(own.try_for_each(|path| tables.widen(path, &mut bounds)))?;
+        // What is passed over here is passed over again, and told, when it is converted.
+        let mut passed = Vec::new();
+        let mut pass = |error| damaged.pass(error, &mut passed);
+        comm.agree(own.try_for_each(|path| tables.widen(path, &mut bounds, &mut pass)))?;
         tables.measured(comm, bounds);
     }
     Ok(Some(tables))

@@ -27,8 +27,8 @@ pub(crate) fn check(comm: &Comm, paths: &[PathBuf], done: &Done) -> Result<First
     let all = comm.all_gather_any(numbers.as_slice());
     let keys = comm.all_gather_any(keys.as_bytes());
     let kind = |number: u64| if number == Kind::Video as u64 { Kind::Video } else { Kind::Frames };
-    // Ranks have runs of files in order, so the first one's first record is the first of all.
-    let Some(rank) = all.iter().position(|numbers| !numbers.is_empty()) else {
+    let ranks = (0..all.len()).filter(|rank| !all[*rank].is_empty());
+    let Some(rank) = ranks.min_by_key(|rank| all[*rank][0]) else {
         let more = if paths.len() > 1 { " nor in the files after it" } else { "" };
         return Err(Error::input(format!("{}: found no record{more}", paths[0].display())));
     };
@@ -43,9 +43,9 @@ pub(crate) fn check(comm: &Comm, paths: &[PathBuf], done: &Done) -> Result<First
     }
     match all.iter().flatten().find(|other| other[2] != number) {
         Some([file, record, other]) => {
-            let (path, text) =
-                (paths[*file as usize].display(), mixed(kind(*other), &first, paths));
-            Err(Error::input(format!("{path}: record {record}: {text}")))
+            let (file, keys) = (*file as usize, String::new());
+            let found = First { kind: kind(*other), file, record: *record, keys };
+            Err(mixed(&found, &first, paths))
         }
         None => Ok(first),
     }

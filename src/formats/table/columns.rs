@@ -22,6 +22,8 @@ pub(crate) struct Columns {
     /// The record that was read ahead: the first row of a file without a header.
     ahead: Option<csv::Record>,
     row: csv::Record,
+    /// Whether the last row has too few cells or too many, and that alone is wrong.
+    goes_on: bool,
 }
 
 impl Columns {
@@ -43,12 +45,14 @@ impl Columns {
                 picked: Vec::new(),
                 ahead: None,
                 row,
+                goes_on: false,
             });
         };
         if !header {
             let header = (0..first.fields.len()).map(|column| format!("c{column}")).collect();
             let row = csv::Record { line: first.line, fields: Vec::new() };
-            return Ok(Columns { records, header, picked: Vec::new(), ahead: Some(first), row });
+            let (picked, ahead) = (Vec::new(), Some(first));
+            return Ok(Columns { records, header, picked, ahead, row, goes_on: false });
         }
         let mut names: Vec<String> = Vec::new();
         for name in &first.fields {
@@ -68,7 +72,8 @@ impl Columns {
             let text = "found a header of numbers, expected names";
             return Err(format!("line {}: {text}; hint: --no-header", first.line));
         }
-        Ok(Columns { records, header: names, picked: Vec::new(), ahead: None, row: first })
+        let (header, picked, ahead) = (names, Vec::new(), None);
+        Ok(Columns { records, header, picked, ahead, row: first, goes_on: false })
     }
 
     /// The columns that there are.
@@ -110,6 +115,7 @@ fn at_line((line, text): csv::Wrong) -> String {
 
 impl Table for Columns {
     fn advance(&mut self) -> Read<bool> {
+        self.goes_on = false;
         let next = match self.ahead.take() {
             Some(record) => Some(record),
             None => self.records.next().map_err(at_line)?,
@@ -117,11 +123,16 @@ impl Table for Columns {
         let Some(record) = next else { return Ok(false) };
         let (found, expected) = (record.fields.len(), self.header.len());
         if found != expected {
+            self.goes_on = true;
             let line = record.line;
             return Err(format!("line {line}: found {found} cells, expected {expected}"));
         }
         self.row = record;
         Ok(true)
+    }
+
+    fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     fn place(&self) -> String {

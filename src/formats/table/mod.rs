@@ -19,6 +19,11 @@ pub(crate) trait Table {
     /// the format allows.
     fn advance(&mut self) -> Read<bool>;
 
+    /// Whether there is a next row behind the error that `advance` has just given.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// Where the row stands, for people: row 3, line 5.
     fn place(&self) -> String;
 

@@ -111,19 +111,37 @@ impl Tables {
         self.rows.range = Some(if lowest <= highest { (lowest, highest) } else { (0.0, 0.0) });
     }
 
-    /// Widens `bounds` to the numbers of a file.
+    /// Widens `bounds` to the numbers of a file. What `pass` passes over is left out.
     ///
     /// # Errors
     /// Exit 4.
-    pub(super) fn widen(&self, path: &Path, bounds: &mut (f32, f32)) -> Result<()> {
+    pub(super) fn widen(
+        &self,
+        path: &Path,
+        bounds: &mut (f32, f32),
+        pass: &mut dyn FnMut(Error) -> Result<()>,
+    ) -> Result<()> {
         let _measuring = CallGuard::on("measuring", path);
-        let mut table = self.open(path)?;
-        while table.advance().map_err(|text| at(path, text))? {
-            let widened = self.rows.widen(&*table, bounds);
-            widened.map_err(|text| at(path, format!("{}: {text}", table.place())))?;
+        let mut table = match self.open(path) {
+            Ok(table) => table,
+            Err(error) => return pass(error),
+        };
+        loop {
             tick();
+            match table.advance() {
+                Ok(false) => return Ok(()),
+                Ok(true) => {
+                    let widened = self.rows.widen(&*table, bounds);
+                    widened.or_else(|text| pass(at(path, format!("{}: {text}", table.place()))))?;
+                }
+                Err(text) => {
+                    pass(at(path, text))?;
+                    if !table.goes_on() {
+                        return Ok(());
+                    }
+                }
+            }
         }
-        Ok(())
     }
 
     /// The row that stands in `table`, number `row` of the file of this stem, and how many of its
@@ -137,9 +155,15 @@ impl Tables {
         self.rows.row(table, place, notes)
     }
 
-    /// Warns of lines of the file of labels that no row has had. Collective.
-    pub(super) fn warn_of_lines(&self, comm: &Comm) {
-        let Some((lines, mut matched)) = self.rows.labels.lines() else { return };
+    /// How many lines of the file of labels this rank's rows have had.
+    pub(super) fn matched(&self) -> u64 {
+        self.rows.labels.lines().map_or(0, |(_, matched)| matched)
+    }
+
+    /// Warns of lines of the file of labels that no row has had; this rank's had `matched`.
+    /// Collective.
+    pub(super) fn warn_of_lines(&self, comm: &Comm, mut matched: u64) {
+        let Some((lines, _)) = self.rows.labels.lines() else { return };
         comm.sum(std::slice::from_mut(&mut matched));
         if comm.is_root() && matched < lines {
             log::warn!(

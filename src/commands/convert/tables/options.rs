@@ -1,6 +1,6 @@
 //! Options of `reelscale convert` for tables.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::commands::convert::Format;
 use crate::error::{Error, Result};
@@ -105,6 +105,12 @@ impl TableOptions {
              --unlabelled = {unlabelled}\n--lengths = {lengths:?}\n--padding = {padding:?}\n\
              --no-header = {no_header}\n--dtype = {dtype:?}\n--range = {range:?}\n"
         )
+    }
+
+    /// Files beside those that are converted.
+    pub(in super::super) fn files(&self) -> Vec<&Path> {
+        let fields = self.labels.iter().chain(&self.ids).chain(&self.lengths).map(Path::new);
+        fields.chain(self.names.as_deref()).filter(|path| path.is_file()).collect()
     }
 
     /// # Errors
