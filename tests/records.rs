@@ -236,7 +236,12 @@ fn a_conversion_without_a_record_or_of_two_kinds_fails() {
         let printed = place.convert(&["a.tfrecord", "b.tfrecord"]).ranks(ranks).fails_with(4);
         assert!(printed.contains("b.tfrecord: record 0: found frame-level features"), "{printed}");
         assert!(printed.contains("as in") && printed.contains("a.tfrecord: record 0"), "{printed}");
-        assert!(!place.path("out").exists());
+        // Each by itself is whole, and waits; together they are refused again.
+        let again = place.convert(&["a.tfrecord", "b.tfrecord"]).fails_with(4);
+        assert!(again.contains("b.tfrecord: record 0: found frame-level features"), "{again}");
+        let left: Vec<_> = std::fs::read_dir(place.path("out")).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        std::fs::remove_dir_all(place.path("out")).unwrap();
     }
 }
 

@@ -20,6 +20,7 @@ use crate::comm::Comm;
 use crate::data::UNFINISHED;
 use crate::disk::{Disk, identity, read_text, there};
 use crate::error::{Error, Exit, Result};
+use crate::human;
 use crate::report::{LOCK, Lock};
 
 const COMMAND: &str = "command";
@@ -242,23 +243,23 @@ impl<'a> NewSet<'a> {
             comm.agree(if comm.is_root() { self.close() } else { Ok(()) })?;
             Ok(value)
         });
-        if outcome.is_err() {
+        outcome.map_err(|error| {
             for name in &self.names[..self.placed] {
                 let _ = self.disk.remove_file(&self.output.join(name));
             }
             let mut kept = [self.kept as u64];
             comm.sum(&mut kept);
-            match (comm.is_root(), kept) {
-                (true, [0]) => self.remove(),
-                (true, [kept]) => log::warn!(
-                    "{}: {kept} shards are kept: the same command goes on with them; or remove {}",
-                    self.unfinished.display(),
-                    self.output.display()
-                ),
-                _ => {}
+            if kept != [0] {
+                let (kept, name) = (human::counted(kept[0], "shard"), self.output.display());
+                return error.hint(format!(
+                    "{kept} done so far: the same command goes on with them; or remove {name}"
+                ));
             }
-        }
-        outcome
+            if comm.is_root() {
+                self.remove();
+            }
+            error
+        })
     }
 
     /// Gives this rank's shards their names. Nothing is replaced.
