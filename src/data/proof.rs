@@ -90,8 +90,8 @@ impl Opened {
     }
 }
 
-/// The digest of the proof of the shard at `path`, in hex, once all but the chunks is as it says. It
-/// tells any other file apart.
+/// The digest of the proof of the shard at `path`, in hex, once all but the chunks is as it says.
+/// It tells any other file apart.
 ///
 /// # Errors
 /// As `Opened::open`; exit 4: it has no proof.
