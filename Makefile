@@ -25,7 +25,8 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 export HWLOC_COMPONENTS ?= -opencl
 
 .PHONY: build demo test test-fast test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate overlap fuzz \
-        test-threads test-valgrind check check-macos bench gpu-check gpu-bundle ptx install-deps
+        test-threads test-valgrind test-wheel check check-macos bench gpu-check gpu-bundle wheel ptx \
+        install-deps
 
 build: install-deps
 	cargo build --release
@@ -133,13 +134,31 @@ gpu-check: install-deps
 BUNDLE_FOLDER = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/gpu-bundle
 gpu-bundle: PACKAGES = gcc g++ libc6-dev python3 python3-pip
 gpu-bundle: install-deps
-	[ -e $(BUNDLE_FOLDER)/cmake ] || python3 -m pip install --quiet --disable-pip-version-check \
-	  --target $(BUNDLE_FOLDER)/cmake cmake==3.31.6
+	$(call brought,cmake==3.31.6)
 	env -u HDF5_DIR CMAKE=$(BUNDLE_FOLDER)/cmake/cmake/data/bin/cmake \
 	  cargo build --release --no-default-features --features static-hdf5 \
 	  --target-dir $(BUNDLE_FOLDER) --bin reelscale --example pinned_jobs
 	cd gpu-check && cargo build --release --target-dir $(BUNDLE_FOLDER)
 	gpu-check/bundle.sh $(CURDIR)/build/gpu-bundle $(BUNDLE_FOLDER)/release
+
+# The package for Python, into build/wheel: the program as that bundle has it, and python/. It asks for
+# the glibc of this machine, or a newer one.
+wheel: PACKAGES = gcc g++ libc6-dev python3 python3-pip
+wheel: install-deps
+	$(call brought,cmake==3.31.6)
+	$(call brought,maturin==1.16.0)
+	rm -rf build/wheel
+	env -u HDF5_DIR CMAKE=$(BUNDLE_FOLDER)/cmake/cmake/data/bin/cmake \
+	  $(BUNDLE_FOLDER)/maturin/bin/maturin build --release --out build/wheel \
+	  --target-dir $(BUNDLE_FOLDER)
+
+# That wheel in an environment that has nothing else.
+test-wheel: wheel
+	tests/python/wheel.sh build/wheel/reelscale-*.whl
+
+# Brings a package of PyPI into a folder of its name.
+brought = [ -e $(BUNDLE_FOLDER)/$(firstword $(subst =, ,$(1))) ] || python3 -m pip install --quiet \
+  --disable-pip-version-check --target $(BUNDLE_FOLDER)/$(firstword $(subst =, ,$(1))) $(1)
 
 # Their PTX for NVIDIA GPUs, without one: wants nvidia-cuda-nvrtc 13.0 from PyPI.
 ptx:

@@ -1,8 +1,10 @@
-//! Exported models: the same scores as `annotate` by other programs, whatever the model is made of
-//! (skips where pip brings no ONNX Runtime), and the same numbers from a model, a run and a
-//! checkpoint.
+//! Exported models: the same scores as `annotate` by other programs, the Python package among
+//! them, whatever the model is made of (skips where pip brings no ONNX Runtime), and the same
+//! numbers from a model, a run and a checkpoint.
 
 mod common;
+#[path = "export/package.rs"]
+mod package;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,19 +25,36 @@ use reelscale::{
 const FEATURES: usize = 24;
 const CLASSES: usize = 40;
 const ROWS: usize = 60;
-const NEEDED: [&str; 4] =
-    ["numpy==2.2.6", "onnxruntime==1.22.1", "safetensors==0.5.3", "h5py==3.14.0"];
+const NEEDED: [&str; 9] = [
+    "numpy==2.2.6",
+    "onnxruntime==1.22.1",
+    "safetensors==0.5.3",
+    "h5py==3.14.0",
+    "pandas==2.3.3",
+    "python-dateutil==2.9.0.post0",
+    "pytz==2025.2",
+    "six==1.17.0",
+    "tzdata==2025.2",
+];
 
-/// Python with what is needed, in a folder that is kept between builds.
+/// The folder, kept between builds, of what Python needs here.
+fn needed() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("export-python")
+}
+
+/// Python with what is needed and the project's own package.
 fn python() -> Option<Command> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("export-python");
+    let folder = needed();
     let python = || {
         let mut command = Command::new("python3");
-        command.env("PYTHONPATH", &folder).stdin(Stdio::null());
+        let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+        command.env("PYTHONPATH", std::env::join_paths([&folder, &package]).unwrap());
+        command.env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
+        command.env("REELSCALE_PROGRAM", env!("CARGO_BIN_EXE_reelscale"));
         command
     };
     let works = || {
-        let imports = "import h5py, numpy, onnxruntime, safetensors";
+        let imports = "import h5py, numpy, onnxruntime, pandas, safetensors";
         let status = python().args(["-c", imports]).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
     };

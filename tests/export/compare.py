@@ -1,5 +1,6 @@
 """Compares what annotate has written with exported models: with ONNX Runtime's scores and with those of the code of
-docs/model-format.md, on the numbers of each format. Takes that document and folders of cases."""
+docs/model-format.md, on the numbers of each format, and with those that the Python package predicts. Takes that
+document and folders of cases."""
 
 import os
 import sys
@@ -7,6 +8,8 @@ import sys
 import h5py
 import numpy as np
 import onnxruntime
+
+import reelscale
 
 
 def code_of(document):
@@ -80,6 +83,13 @@ for folder in sys.argv[2:]:
             else:
                 assert first.dtype == other.dtype and np.array_equal(first, other), (case, name)
     compare(f"{case}, numpy", scores(models["numpy"], rows), expected)
+
+    model = reelscale.load("model")
+    compare(f"{case}, package", model.predict(rows), expected)
+    compare(f"{case}, package on a file", reelscale.load("model.npz").predict(rows[1:2]), expected[1:2])
+    if model.takes_frames:
+        padded = fed(rows)
+        compare(f"{case}, package on padded frames", model.predict(padded["frames"], padded["counts"]), expected)
 
     session = onnxruntime.InferenceSession("model.onnx")
     [found] = session.run(["scores"], fed(rows))
