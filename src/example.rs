@@ -9,6 +9,9 @@ pub struct FeaturePart {
     pub size: usize,
 }
 
+/// Consecutive features whose bytes have one scale and offset: where they end, and these.
+pub type Run = (usize, [f32; 2]);
+
 /// The features of one video, parts concatenated in their order (rgb first).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
@@ -16,6 +19,27 @@ pub enum Values {
     Video(Vec<f32>),
     /// Frame level: T x D bytes, frame after frame, to be dequantised as `q * SCALE + OFFSET`.
     Frames(Vec<u8>),
+    /// Frame level: T x D numbers, frame after frame.
+    FrameNumbers(Vec<f32>),
+}
+
+impl Values {
+    /// The numbers, unless they are bytes already.
+    pub(crate) fn numbers(&self) -> Option<&[f32]> {
+        match self {
+            Values::Video(numbers) | Values::FrameNumbers(numbers) => Some(numbers),
+            Values::Frames(_) => None,
+        }
+    }
+
+    /// So many frames of `width` features; None at video level.
+    pub(crate) fn frames(&self, width: usize) -> Option<usize> {
+        match self {
+            Values::Video(_) => None,
+            Values::Frames(bytes) => Some(bytes.len() / width),
+            Values::FrameNumbers(numbers) => Some(numbers.len() / width),
+        }
+    }
 }
 
 /// Dequantisation of YouTube-8M's and AudioSet's bytes (docs/method.md, section 2.1): q * 4/255 +

@@ -64,6 +64,8 @@ pub(crate) mod apart;
 pub mod clock;
 #[path = "disk/mod.rs"]
 pub mod disk;
+#[path = "encoding.rs"]
+pub mod encoding;
 #[path = "error.rs"]
 pub mod error;
 #[path = "example.rs"]

@@ -41,6 +41,7 @@ fn same(dataset: &Dataset, files: &[String], parts: &[FeaturePart], classes: usi
                     assert_eq!(reader.frames(row..row + 1).unwrap()[0], bytes);
                     reader.labels(row..row + 1, &mut labels).unwrap();
                 }
+                Values::FrameNumbers(_) => panic!("frames of YouTube-8M are bytes"),
                 Values::Video(values) => {
                     let mut features = vec![0.0; dataset.width()];
                     reader.read(row..row + 1, &mut features, &mut labels).unwrap();

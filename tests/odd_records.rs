@@ -2,6 +2,8 @@
 //! labels of segments.
 
 mod common;
+#[path = "odd_records/float_frames.rs"]
+mod float_frames;
 
 use std::io::Write;
 use std::path::Path;

@@ -210,7 +210,7 @@ const ATTRIBUTES: &[Fault] = &[
         "format: found a text that isn't UTF-8",
     ),
     ("missing", "del f.attrs['class_count']", "class_count: attribute is missing"),
-    ("newer", "f.attrs['version'] = 9", "version: found 9, this program reads 1 and 2"),
+    ("newer", "f.attrs['version'] = 9", "version: found 9, this program reads 1 to 3"),
     ("negative", "f.attrs['class_count'] = -5", "class_count: found -5, expected 1 to 16777216"),
     (
         "huge",

@@ -111,16 +111,42 @@ fn a_field_of_another_type_or_size_is_told_with_its_record() {
             "rgb: found NaN at 1, expected a number",
         ),
         (
-            "frames of floats",
-            clip(&[("rgb", vec![floats(&[1.0, 2.0, 3.0])])]),
-            "rgb: frame 0: found 3 floats, expected 3 bytes; frames are bytes, see \
-             hdf5-data/README.md",
+            "frames of too many floats",
+            clip(&[("rgb", vec![floats(&[1.0; 4])])]),
+            "rgb: frame 0: found 4 floats, expected 3 bytes or 3 floats",
         ),
         (
-            "several values in a frame",
-            clip(&[("rgb", vec![frame(b"abc"), strings(&[b"abc", b"def"])])]),
-            "rgb: frame 1: found 2 byte strings of 6 bytes in all, expected 3 bytes in 1 byte \
-             string: each frame is an entry of its feature list",
+            "a frame that may be several",
+            clip(&[("rgb", vec![floats(&[1.0; 6])])]),
+            "rgb: frame 0: found 6 floats, expected 3 bytes or 3 floats; they may be 2 frames end \
+             to end; hint: --flat-frames",
+        ),
+        (
+            "frames of floats in bytes",
+            clip(&[("rgb", vec![frame(&[0; 12])])]),
+            "rgb: frame 0: found 12 bytes, expected 3 bytes or 3 floats; they may be 3 float32 \
+             numbers; hint: --raw-floats",
+        ),
+        (
+            "a frame that is no number",
+            clip(&[("rgb", vec![floats(&[1.0; 3]), floats(&[1.0, f32::INFINITY, 1.0])])]),
+            "rgb: frame 1: found inf at 1, expected a number",
+        ),
+        (
+            "frames of two kinds",
+            clip(&[("rgb", vec![floats(&[1.0; 3]), frame(b"abc")])]),
+            "rgb: frame 1: found 3 bytes, expected 3 floats as in the frames before",
+        ),
+        (
+            "several values in a frame, of other sizes",
+            clip(&[("rgb", vec![frame(b"abc"), strings(&[b"abc", b"de"])])]),
+            "rgb: frame 1: found 2 byte strings of 5 bytes in all, expected 3 bytes as in the \
+             frames before",
+        ),
+        (
+            "a frame of nothing",
+            clip(&[("rgb", vec![Vec::new()])]),
+            "rgb: frame 0: found nothing, expected 3 bytes or 3 floats",
         ),
         (
             "frames of another size",

@@ -17,6 +17,7 @@ use older_runs::{Copy, copy_folder};
 use reelscale::Exit;
 use reelscale::internals::data::{Kind, SealOutcome, ShardInfo, ShardReader, ShardWriter, seal};
 use reelscale::internals::disk::{Disk, FaultKind};
+use reelscale::internals::encoding::Encoding;
 
 fn inspect(arguments: &str, path: &Path) -> String {
     reelscale(&format!("inspect {arguments}")).path(path).stdout()
@@ -272,5 +273,54 @@ fn a_shard_without_rows_is_whole() {
             assert_eq!(seal(&path, &Disk::default()).unwrap(), SealOutcome::Now);
             assert_eq!(ShardInfo::read(&path).unwrap().digest, info.digest);
         }
+    }
+}
+
+/// Frames of floats, and bytes with a scale of each part, as other programs write them.
+#[test]
+fn shards_of_version_3_of_other_programs_are_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(format!("{name}.h5"));
+    let as_type = |name: &str| {
+        format!(
+            "x = f['frames'][:]; del f['frames']; \
+             f.create_dataset('frames', data=x.astype('{name}'), chunks=(2, 300), compression=4)"
+        )
+    };
+    let scaled = |scale: &str, offset: &str| {
+        format!(
+            "a = f['frames'].attrs; a['scale'] = np.array({scale}, 'f4'); \
+             a['offset'] = np.array({offset}, 'f4')"
+        )
+    };
+    let parts = Encoding::Bytes(vec![[0.5, -1.0], [2.0, 3.0]]);
+    let good = [
+        ("halves", as_type("f2"), Encoding::Halves),
+        ("floats", as_type("f4"), Encoding::Floats),
+        ("parts", scaled("[0.5, 2]", "[-1, 3]"), parts),
+        ("alike", scaled("[0.5, 0.5]", "[-1, -1]"), Encoding::Bytes(vec![[0.5, -1.0]])),
+    ];
+    let bad = [
+        ("doubles", as_type("f8"), "found float64 [12, 700], expected float32 or float16 or uint8"),
+        ("three", scaled("[1, 1, 1]", "[0, 0, 0]"), "scale: found 3 values, expected 1 or 2"),
+        ("one", scaled("[1, 1]", "0"), "attribute offset: found 1 values, expected 2"),
+        ("nothing", scaled("[1, 0]", "[0, 0]"), "scale: found 0, expected a number that tells"),
+    ];
+    let all = good.iter().map(|case| (case.0, &case.1)).chain(bad.iter().map(|c| (c.0, &c.1)));
+    let code = |code: &str| format!("f.attrs['version'] = 3\n{code}");
+    let changes: Vec<_> = all.map(|(name, change)| (path(name), code(change))).collect();
+    changes.iter().for_each(|(path, _)| write(path, 0..9, Kind::Frames));
+    if !python("r+", &changes) {
+        return;
+    }
+    for (name, _, encoding) in good {
+        let printed = reelscale("inspect").path(&path(name)).fails_with(4);
+        assert!(printed.contains("found 3, but no proof"), "{printed}");
+        reelscale("inspect --seal").path(&path(name)).stdout();
+        assert_eq!(ShardInfo::read(&path(name)).unwrap().encoding, encoding, "{name}");
+    }
+    for (name, _, expected) in bad {
+        let printed = reelscale("inspect --seal").path(&path(name)).fails_with(4);
+        assert!(printed.contains(expected), "{name}: {printed}");
     }
 }

@@ -13,6 +13,7 @@ use std::path::Path;
 use flips::{Count, Seen, share};
 use reelscale::internals::data::trailer::{Chunk, Trailer, digest};
 use reelscale::internals::data::{Dataset, Kind, ShardHeader, ShardInfo, ShardReader, ShardWriter};
+use reelscale::internals::encoding::Encoding;
 use reelscale::internals::example::{Example, FeaturePart, Values};
 use reelscale::internals::labels::Labels;
 use reelscale::{Error, Exit};
@@ -20,23 +21,29 @@ use reelscale::{Error, Exit};
 const WIDTH: usize = 5;
 const ROWS: usize = 7;
 
-/// Features as floats and as bytes, and frames.
+/// Features as floats and as bytes, and frames, as bytes of one scale and of two.
 #[derive(Clone, Copy, Debug)]
 enum Stored {
     Floats,
     Bytes,
     Frames,
+    Parts,
 }
 
-const ALL: [Stored; 3] = [Stored::Floats, Stored::Bytes, Stored::Frames];
+const ALL: [Stored; 4] = [Stored::Floats, Stored::Bytes, Stored::Frames, Stored::Parts];
 
 fn write(path: &Path, stored: Stored) {
-    let kind = if matches!(stored, Stored::Frames) { Kind::Frames } else { Kind::Video };
+    let frames = matches!(stored, Stored::Frames | Stored::Parts);
+    let kind = if frames { Kind::Frames } else { Kind::Video };
     let part = |name: &str, size| FeaturePart { name: name.into(), size };
     let parts = vec![part("rgb", 3), part("audio", 2)];
     let header = ShardHeader { parts, class_count: 9, kind, source: "flips".into() };
     let mut writer = match stored {
         Stored::Bytes => ShardWriter::create_bytes(path, &header).unwrap(),
+        Stored::Parts => {
+            let parts = Encoding::Bytes(vec![[0.5, -1.0], [2.0, 3.0]]);
+            ShardWriter::create_encoded(path, &header, parts).unwrap()
+        }
         _ => ShardWriter::create(path, &header).unwrap(),
     };
     for row in 0..ROWS {

@@ -8,8 +8,12 @@ use std::path::Path;
 use common::shards::{WIDTH, example, header, python, write};
 use proptest::prelude::*;
 use reelscale::internals::data::{Dataset, Kind, ShardInfo, ShardReader, ShardWriter, find};
+use reelscale::internals::encoding::Encoding;
 use reelscale::internals::example::{Example, Values};
+use reelscale::internals::flow::home_rows;
+use reelscale::internals::kernel::vector::Instructions;
 use reelscale::internals::labels::Labels;
+use reelscale::internals::model::features::Features;
 use reelscale::{Error, Exit};
 
 fn read_all(path: &Path) -> Result<(), Error> {
@@ -204,12 +208,131 @@ fn features_may_be_bytes() {
     }
     writer.finish().unwrap();
     let info = ShardInfo::read(&path).unwrap();
-    assert!(info.quantised.is_some());
+    assert_eq!(info.encoding, Encoding::of_youtube8m());
     let mut features = vec![0.0; 700 * WIDTH];
     let mut reader = Dataset::new(vec![info]).unwrap().reader();
     reader.read(0..700, &mut features, &mut Labels::new()).unwrap();
     for (at, found) in features.iter().enumerate() {
         let expected = value(at / WIDTH + at % WIDTH);
         assert!((found - expected).abs() <= 0.5001 * 4.0 / 255.0, "{at}: {found}, {expected}");
+    }
+}
+
+/// The frames of a row, between -2 and 2, and larger numbers in the last part.
+fn numbers(row: usize) -> Vec<f32> {
+    let number = |at: usize| {
+        let own = (row * 37 + at * 7) % 401;
+        if at % WIDTH < WIDTH - 3 { own as f32 / 100.0 - 2.0 } else { own as f32 / 2.0 }
+    };
+    (0..row % 4 * WIDTH).map(number).collect()
+}
+
+/// What each way to store frames makes of a number of the first and of the last part.
+fn nearest(encoding: &Encoding, number: f32, last: bool) -> f32 {
+    match encoding {
+        Encoding::Floats => number,
+        Encoding::Halves => half::f16::from_f32(number).to_f32(),
+        Encoding::Bytes(scaling) => {
+            let [scale, offset] = scaling[usize::from(last)];
+            ((number - offset) / scale).round().clamp(0.0, 255.0) * scale + offset
+        }
+    }
+}
+
+/// Frames of floats, and bytes with a scale and offset of each part, come back as they should, to
+/// this program and to h5py; earlier programs are told that they can't read them.
+#[test]
+fn frames_may_be_floats_or_bytes_of_several_ranges() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(format!("{name}.h5"));
+    let parts = Encoding::Bytes(vec![[4.0 / 255.0, -2.0], [0.8, 0.0]]);
+    let all = [("f32", Encoding::Floats), ("f16", Encoding::Halves), ("u8", parts)];
+    let (mut digests, mut checks) = (Vec::new(), Vec::new());
+    for (name, encoding) in &all {
+        let header = header(Kind::Frames);
+        let mut writer =
+            ShardWriter::create_encoded(&path(name), &header, encoding.clone()).unwrap();
+        for row in 0..9 {
+            let values = Values::FrameNumbers(numbers(row));
+            writer.push(&Example { values, ..example(row, Kind::Frames) }).unwrap();
+        }
+        writer.finish().unwrap();
+        let info = ShardInfo::read(&path(name)).unwrap();
+        assert_eq!((info.rows, info.frames, &info.encoding), (9, 12, encoding));
+        ShardReader::open(&info).unwrap().check_in_full().unwrap();
+        let dataset = Dataset::new(vec![info.clone()]).unwrap();
+        let (Features::Frames(frames), _) =
+            home_rows::read_rows(&mut dataset.reader(), 0..9).unwrap()
+        else {
+            panic!("frames")
+        };
+        for row in 0..9 {
+            let found = frames.numbers(Instructions::plain(), &(row..row + 1));
+            for (at, number) in numbers(row).into_iter().enumerate() {
+                let expected = nearest(encoding, number, at % WIDTH >= WIDTH - 3);
+                let found = found.row(at / WIDTH)[at % WIDTH];
+                assert_eq!(found.to_bits(), expected.to_bits(), "{name}, row {row}, {at}");
+            }
+        }
+        digests.push(serde_json::to_value(&info).unwrap()["digest"].clone());
+        let scaled = if *name == "u8" { "* s + o" } else { "" };
+        checks.push((
+            path(name),
+            format!(
+                "x, s, o = f['frames'], np.ones(1), np.zeros(1)\n\
+                 assert x.dtype == '{}' and f.attrs['version'] == 3, x.dtype\n\
+                 two = lambda name: np.repeat(x.attrs[name], [697, 3])\n\
+                 if x.dtype == 'u1': s, o = two('scale'), two('offset')\n\
+                 x, at = x[:].astype('f4') {scaled}, np.arange(3 * 700)\n\
+                 own = (3 * 37 + at * 7) % 401\n\
+                 own = np.where(at % 700 < 697, own / 100 - 2, own / 2).reshape(3, 700)\n\
+                 near = np.abs(x[3:6] - own)\n\
+                 assert near[:, :697].max() < 0.008 and near[:, 697:].max() < 0.41, near.max()",
+                name.replace("u8", "u1").replace("f32", "f4").replace("f16", "f2")
+            ),
+        ));
+    }
+    digests.dedup();
+    assert_eq!(digests.len(), 3, "each has a content of its own");
+    python("r", &checks);
+
+    // Shards of several kinds in one dataset: all become 32-bit floats, with the same numbers.
+    let infos: Vec<ShardInfo> =
+        all.iter().map(|(name, _)| ShardInfo::read(&path(name)).unwrap()).collect();
+    let mixed = Dataset::new(infos.clone()).unwrap();
+    let (Features::Frames(mixed), _) = home_rows::read_rows(&mut mixed.reader(), 0..27).unwrap()
+    else {
+        panic!("frames")
+    };
+    let (mut at, plain) = (0, Instructions::plain());
+    for info in infos {
+        let own = Dataset::new(vec![info]).unwrap();
+        let (own, _) = home_rows::read_rows(&mut own.reader(), 0..9).unwrap();
+        let Features::Frames(own) = own else { panic!("frames") };
+        assert_eq!(own.numbers(plain, &(0..9)), mixed.numbers(plain, &(at..at + 9)));
+        at += 9;
+    }
+}
+
+/// What 16-bit floats can't hold is no number when it is read, and named with its place.
+#[test]
+fn frames_that_are_no_numbers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.h5");
+    for (encoding, number) in [(Encoding::Halves, 70_000.0), (Encoding::Floats, f32::NAN)] {
+        let mut writer =
+            ShardWriter::create_encoded(&path, &header(Kind::Frames), encoding).unwrap();
+        let mut values = vec![0.5; 2 * WIDTH];
+        values[WIDTH + 7] = number;
+        let values = Values::FrameNumbers(values);
+        writer.push(&Example { values, ..example(0, Kind::Frames) }).unwrap();
+        writer.finish().unwrap();
+        let info = ShardInfo::read(&path).unwrap();
+        let error = ShardReader::open(&info).unwrap().check_in_full().unwrap_err();
+        assert!(error.text.contains("\"frames\": frame 1, column 7: found"), "{error}");
+        let dataset = Dataset::new(vec![info]).unwrap();
+        let error = home_rows::read_rows(&mut dataset.reader(), 0..1).unwrap_err();
+        assert!(error.text.contains("row 0, frame 1, column 7: found"), "{error}");
+        fs::remove_file(&path).unwrap();
     }
 }

@@ -181,6 +181,14 @@ fn frames_become_bytes_of_one_range() {
     let printed = into("bytes", options, &["bytes.npz"]).fails_with(2);
     assert!(printed.contains("--range has to say"), "{printed}");
     into("bytes", &format!("{options} --range=-1.9921875..2.0078125"), &["bytes.npz"]).stdout();
+    for dtype in ["f16", "f32"] {
+        let floats = format!("{options} --dtype {dtype}");
+        into(dtype, &floats, &["a.npz"]).stdout();
+        let shown = reelscale("inspect").path(&place.path(dtype)).stdout();
+        assert!(shown.contains(&format!("(frames, {dtype})")), "{shown}");
+        let printed = into("refused", &floats, &["bytes.npz"]).fails_with(2);
+        assert!(printed.contains("found bytes, which stay bytes"), "{printed}");
+    }
 }
 
 /// What shards of a folder say of their values, as h5dump shows them.

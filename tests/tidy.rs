@@ -16,7 +16,7 @@ const FLOORS: &[(&[&str], u8)] = &[
     (
         &[
             "error", "rng", "team", "human", "packed", "tell", "disk", "clock", "progress",
-            "labels", "example", "system", "apart", "tree", "fields",
+            "labels", "example", "system", "apart", "tree", "fields", "encoding",
         ],
         0,
     ),
@@ -35,6 +35,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("error", "human"),
     // Which file this program is only the system knows.
     ("apart", "system"),
+    // Features are stored by their parts.
+    ("encoding", "example"),
     // The run record holds the job.
     ("report", "job"),
 ];

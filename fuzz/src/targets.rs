@@ -137,6 +137,7 @@ fn sequence(bytes: &[u8]) {
     let wanted = Wanted { parts: &parts, class_count: 300, labels_key, ..Wanted::default() };
     parsed(bytes, &wanted);
     segments(bytes, &Wanted { segments: true, ..wanted });
+    parsed(bytes, &Wanted { flat_frames: true, raw_floats: true, ..wanted });
 }
 
 fn parsed(bytes: &[u8], wanted: &Wanted) {
@@ -151,12 +152,20 @@ fn parsed(bytes: &[u8], wanted: &Wanted) {
 
 fn segments(bytes: &[u8], wanted: &Wanted) {
     let Ok(Parsed { example, segments, .. }) = parse(bytes, wanted) else { return };
-    let (Values::Frames(frames), width) = (&example.values, 3) else { panic!("only of frames") };
-    for row in segments.iter().map(|segment| segment.row(&example, width)) {
-        let Values::Frames(own) = row.values else { panic!("of frames") };
-        assert!(!own.is_empty() && frames.windows(own.len()).any(|window| window == own));
+    for row in segments.iter().map(|segment| segment.row(&example, 3)) {
+        let within = match (&example.values, &row.values) {
+            (Values::Frames(all), Values::Frames(own)) => is_within(own, all),
+            (Values::FrameNumbers(all), Values::FrameNumbers(own)) => is_within(own, all),
+            _ => panic!("only of frames"),
+        };
+        assert!(within);
         assert!(row.labels.iter().all(|label| (*label as usize) < wanted.class_count));
     }
+}
+
+/// Whether these stand somewhere among all, one after the other.
+fn is_within<T: PartialEq>(own: &[T], all: &[T]) -> bool {
+    !own.is_empty() && all.windows(own.len()).any(|window| window == own)
 }
 
 /// An example as TensorFlow writes it, without its frame.
@@ -176,6 +185,11 @@ fn encoded(example: &Example, wanted: &Wanted) -> Vec<u8> {
             Values::Frames(values) => {
                 let rows = values.chunks_exact(width);
                 let column = rows.map(|row| strings(&[&row[columns.clone()]])).collect();
+                frames.push((part.name.as_str(), column));
+            }
+            Values::FrameNumbers(values) => {
+                let rows = values.chunks_exact(width);
+                let column = rows.map(|row| floats(&row[columns.clone()])).collect();
                 frames.push((part.name.as_str(), column));
             }
         }

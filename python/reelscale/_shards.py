@@ -236,19 +236,22 @@ def _read(path):
         offsets, classes = shard["label_offsets"][:], shard["labels"][:]
         labels = [classes[start:end] for start, end in zip(offsets, offsets[1:])]
         if "frames" in shard:
-            frames, offsets = _numbers(shard["frames"]), shard["frame_offsets"][:]
+            frames, offsets = _numbers(shard["frames"], parts), shard["frame_offsets"][:]
             features = [frames[start:end] for start, end in zip(offsets, offsets[1:])]
         else:
-            features = _numbers(shard["features"])
+            features = _numbers(shard["features"], parts)
         ids = [_id(one) for one in shard["ids"][:]]
         return Shards(features, labels, ids, int(shard.attrs["class_count"]), parts)
 
 
-def _numbers(dataset):
+def _numbers(dataset, parts):
     found = dataset[:]
     if found.dtype != np.uint8:
-        return found
-    scale, offset = (np.float32(dataset.attrs[name]) for name in ("scale", "offset"))
+        return found.astype(np.float32, copy=False)
+    scale, offset = (np.asarray(dataset.attrs[name], np.float32) for name in ("scale", "offset"))
+    # One of all features, or one of each part.
+    if scale.size > 1:
+        scale, offset = (np.repeat(of_part, [size for _, size in parts]) for of_part in (scale, offset))
     return found.astype(np.float32) * scale + offset
 
 

@@ -17,7 +17,7 @@ use crate::flow::verify::verify;
 use crate::inference::rows::{open_dataset, open_rows};
 use crate::launch;
 use crate::model::annotator::Annotator;
-use crate::partition::OwnedBlocks;
+use crate::partition::{OwnedBlocks, Owners};
 
 /// How rows are scored; nothing that is computed depends on it.
 #[derive(Clone, Debug, clap::Args)]
@@ -69,14 +69,15 @@ impl Scoring {
         }
         let counts = annotator.experts.counts();
         let deal = |blocks: usize| comm.deal(blocks);
-        let room =
-            room_for_scoring(shape, &counts, threads, (rows.owned(), &deal), self.memory_gib);
+        let frame_number = rows.dataset().frame_form().size();
+        let scored = (rows.owned(), &deal as &dyn Fn(usize) -> Owners, frame_number);
+        let room = room_for_scoring(shape, &counts, threads, scored, self.memory_gib);
         let mut room = comm.agree(room)?;
         if let Some(scratch) = &self.scratch {
             room.scratch.clone_from(scratch);
         }
         *rows.room.borrow_mut() = room;
-        let own = (rows.owned(), comm.rank());
+        let own = (rows.owned(), comm.rank(), frame_number);
         let device = self.keep_to_memory(comm, given, annotator, (threads, own))?;
         comm.use_threads(threads);
         Ok((rows, device))
@@ -101,13 +102,15 @@ impl Scoring {
         }
         let longest = dataset.shards().iter().map(|shard| shard.rows).max().unwrap_or(0);
         let part_rows = part_rows.min(longest);
-        let annotating = Annotating { shape, experts: &counts, threads, top, part_rows };
+        let (experts, frame_number) = (&counts[..], dataset.frame_form().size());
+        let annotating = Annotating { shape, experts, threads, top, part_rows, frame_number };
         let deal = |blocks: usize| comm.deal(blocks);
         let way = comm.agree(way_to_annotate(&annotating, &deal, self.memory_gib))?;
         // Ranks of fewer threads have more room, but all go the same way.
         let way = common(comm, way);
         let (blocks, owners) = rows_at_once(&annotating, way, comm.size());
-        let own = (OwnedBlocks { blocks: &blocks, owners: &owners }, comm.rank());
+        let rows = OwnedBlocks { blocks: &blocks, owners: &owners };
+        let own = (rows, comm.rank(), frame_number);
         let device = self.keep_to_memory(comm, given, annotator, (threads, own))?;
         comm.use_threads(threads);
         let mut room = Room::unlimited();
@@ -132,7 +135,7 @@ impl Scoring {
         comm: &Comm,
         given: Given,
         annotator: &Annotator,
-        (threads, own): (usize, (OwnedBlocks, usize)),
+        (threads, own): (usize, (OwnedBlocks, usize, usize)),
     ) -> Result<RankDevice> {
         let counts = annotator.experts.counts();
         let room = |gpu: &Gpu| {

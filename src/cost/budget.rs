@@ -45,7 +45,7 @@ pub(super) fn too_little(name: &str, found: f64, least: usize) -> Error {
 
 /// Where activations and scores of `rows` may lie while a model with `experts` experts of each
 /// class scores them, on ranks of `threads` threads and so much memory (0: any); `deal` says who
-/// owns which of so many class blocks.
+/// owns which of so many class blocks, and a number of frames has so many bytes.
 ///
 /// # Errors
 /// Exit 9 where the byte budget can't be kept, with the least that can.
@@ -53,13 +53,14 @@ pub(crate) fn room_for_scoring(
     shape: &Shape,
     experts: &[usize],
     threads: usize,
-    (rows, deal): (OwnedBlocks, &dyn Fn(usize) -> Owners),
+    (rows, deal, frame_number): (OwnedBlocks, &dyn Fn(usize) -> Owners, usize),
     memory_gib: f64,
 ) -> Result<Room> {
     let limit = limit_of(memory_gib);
     let conditions =
         Conditions { threads, frames_drawn: 0, groups: 1, limited: limit < usize::MAX };
-    let ranks = Ranks { train: rows, validation: Some(rows), deal, deal_small: deal, grid: None };
+    let validation = Some(rows);
+    let ranks = Ranks { train: rows, validation, deal, deal_small: deal, frame_number, grid: None };
     let blocks = ClassBlocks::new(shape, experts, &|layouts| ranks.columns(layouts));
     let sizes = |rank| Sizes::of(conditions, shape, (&blocks, &blocks), &ranks, rank);
     let sizes: Vec<Sizes> = (0..rows.owners.ranks()).map(sizes).collect();
@@ -190,11 +191,22 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::example::FeaturePart;
-    use crate::model::spec::{Dummy, Layer, Normalize};
+    use crate::model::features::FRAMES_MAX;
+    use crate::model::spec::{Dummy, Layer, Normalize, Pooling};
     use crate::partition::Blocks;
 
     /// Of a job on rows that are nowhere: all ranks' plan, or that of one.
     fn plan(shares: &[usize], which: Range<usize>, memory_gib: f64) -> Result<Plan> {
+        plan_of(shares, which, memory_gib, None)
+    }
+
+    /// The same of frames whose numbers have so many bytes.
+    fn plan_of(
+        shares: &[usize],
+        which: Range<usize>,
+        memory_gib: f64,
+        frame_number: Option<usize>,
+    ) -> Result<Plan> {
         let text = format!(
             "[data]\ntrain = [\"none\"]\nvalidation = [\"none\"]\n[experts]\ncount = 4\n[run]\n\
              threads = 2\nmemory_gib = {memory_gib:?}\n"
@@ -206,7 +218,7 @@ mod tests {
             normalize: Normalize::L2,
             standard: None,
             frames: Vec::new(),
-            pooling: None,
+            pooling: frame_number.map(|_| Pooling::Average),
             layers: vec![Layer::Gating],
             dummy: Dummy::Learned,
             epsilon: 1e-5,
@@ -220,9 +232,20 @@ mod tests {
             validation: Some(OwnedBlocks { blocks: &other, owners: &of_other }),
             deal: &deal,
             deal_small: &deal,
+            frame_number: frame_number.unwrap_or(1),
             grid: None,
         };
         Plan::new(&job, &shape, &[4; 3862], &ranks, which)
+    }
+
+    /// Frames of floats are planned with their bytes: of all phases where they take most of them.
+    #[test]
+    fn frames_are_counted_as_they_are_stored() {
+        let of = |number| plan_of(&[1], 0..1, 0.0, Some(number)).unwrap().peak;
+        let (bytes, halves, floats) = (of(1), of(2), of(4));
+        // All frames of the rows that a mini-batch has.
+        let row = FRAMES_MAX * 1024;
+        assert!(halves - bytes >= row && floats - halves == 2 * (halves - bytes), "{bytes}");
     }
 
     #[test]

@@ -261,7 +261,7 @@ fn logits_tried() -> impl Iterator<Item = usize> {
 
 /// How a device of which a rank may take `limit` bytes, and was told to take so many GiB (0: what
 /// is free), divides its memory while a model with `experts` experts of each class scores the
-/// rank's rows on so many threads.
+/// rows of a rank, a number of whose frames has so many bytes, on so many threads.
 ///
 /// # Errors
 /// Exit 9 where it doesn't suffice, with the least that does.
@@ -269,7 +269,7 @@ pub(crate) fn room_for_scoring_on_device(
     shape: &Shape,
     experts: &[usize],
     threads: usize,
-    rows: (OwnedBlocks, usize),
+    rows: (OwnedBlocks, usize, usize),
     (told, limit): (f64, usize),
 ) -> Result<Bounds> {
     let sizes = Sizes::of_scoring(shape, experts, threads, rows);

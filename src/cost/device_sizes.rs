@@ -49,8 +49,10 @@ struct FrameBytes {
     sent: usize,
     /// Of a frame on its way, there and back.
     frame: usize,
-    /// Of what a row is pooled to.
+    /// Of what a row is pooled to, and what scales its bytes.
     pooled: usize,
+    /// Of which feature is scaled by what.
+    runs: usize,
 }
 
 /// Numbers that a row, or a frame, leaves in these layers for its way back.
@@ -68,7 +70,7 @@ fn widest(places: &[LayerPlace]) -> usize {
 }
 
 impl SharedBytes {
-    fn new(shape: &Shape) -> SharedBytes {
+    fn new(shape: &Shape, frame_number: usize) -> SharedBytes {
         let layers = shape.shared_layers();
         let (places, video, network) =
             (&layers.places, layers.video_network(), layers.frame_network());
@@ -81,9 +83,10 @@ impl SharedBytes {
         };
         let (features, pooled) = (stride_of(shape.features()), stride_of(layers.pooled()));
         let frames = shape.pooling.map(|_| FrameBytes {
-            sent: shape.features() + size_of::<i32>(),
+            sent: shape.features() * frame_number + size_of::<i32>(),
             frame: (features + tape_of(network) + pooled + 2 * widest(network)) * FLOAT,
-            pooled: pooled * FLOAT + 2 * FLOAT + size_of::<i32>(),
+            pooled: pooled * FLOAT + 2 * shape.parts.len() * FLOAT + size_of::<i32>(),
+            runs: shape.features() * size_of::<i32>(),
         });
         SharedBytes {
             any: !places.is_empty(),
@@ -100,7 +103,7 @@ impl SharedBytes {
     fn frames(&self, rows: usize, each: usize) -> usize {
         let Some(bytes) = &self.frames else { return 0 };
         let tile = (rows * each).min(HOST_ROWS.max(each));
-        rows * (each * bytes.sent + bytes.pooled) + tile * bytes.frame + FLOAT
+        rows * (each * bytes.sent + bytes.pooled) + tile * bytes.frame + bytes.runs + FLOAT
     }
 }
 
@@ -168,7 +171,7 @@ impl Sizes {
             own: [all[0][small.clone()].to_vec(), apart.map_or_else(large, |(held, _)| held)],
             visitor: ClassBytes::most(&all.concat()),
             visitors: ROOMS.min(all[0].len().max(all[1].len())),
-            shared: SharedBytes::new(shape),
+            shared: SharedBytes::new(shape, ranks.frame_number),
             pretrain_rows: groups.shares.iter().sum(),
             first_block: small.start,
             pretrain_own: (groups.shares[own_groups.clone()].iter().sum(), own_groups),
@@ -190,7 +193,7 @@ impl Sizes {
         shape: &Shape,
         experts: &[usize],
         threads: usize,
-        (rows, rank): (OwnedBlocks, usize),
+        (rows, rank, frame_number): (OwnedBlocks, usize, usize),
     ) -> Sizes {
         let width = shape.outputs();
         let layouts = layouts(experts, shape.dummy, width, shape.class_blocks);
@@ -204,7 +207,7 @@ impl Sizes {
             sums_apart: None,
             visitor: ClassBytes::most(&layouts),
             visitors: ROOMS.min(layouts.len()),
-            shared: SharedBytes::new(shape),
+            shared: SharedBytes::new(shape, frame_number),
             pretrain_rows: 0,
             first_block: 0,
             pretrain_own: (0, 0..0),

@@ -179,8 +179,8 @@ impl Sizes {
         let own_groups = (ranks.deal_small)(groups.len()).run(rank);
         let frames = shape.pooling.is_some();
         let features = match frames {
-            // Bytes, of as many frames as a video may have.
-            true => FRAMES_MAX * shape.features(),
+            // As they were stored, of as many frames as a video may have.
+            true => FRAMES_MAX * shape.features() * ranks.frame_number,
             false => stride_of(shape.features()) * FLOAT,
         };
         Sizes {
@@ -196,7 +196,7 @@ impl Sizes {
             activations: stride_of(layers.outputs()) * FLOAT,
             features,
             sampled: match (frames, conditions.frames_drawn) {
-                (true, count @ 1..) => count * shape.features(),
+                (true, count @ 1..) => count * shape.features() * ranks.frame_number,
                 _ => features,
             },
             frame_tile: match frames {

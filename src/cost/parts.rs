@@ -33,6 +33,8 @@ pub(crate) struct Annotating<'a> {
     pub(crate) top: usize,
     /// Rows of the longest part.
     pub(crate) part_rows: usize,
+    /// Bytes of a number of frames, as they come from shards.
+    pub(crate) frame_number: usize,
 }
 
 /// How a rank goes about it.
@@ -108,12 +110,13 @@ pub(crate) fn way_to_annotate(
 
 /// Bytes of the rank that has most.
 pub(super) fn bytes(annotating: &Annotating, way: Way, deal: &dyn Fn(usize) -> Owners) -> usize {
-    let Annotating { shape, experts, threads, top, part_rows } = *annotating;
+    let Annotating { shape, experts, threads, top, part_rows, frame_number } = *annotating;
     let layouts = layouts(experts, shape.dummy, shape.outputs(), shape.class_blocks);
     let ranks = deal(layouts.len()).ranks();
     let (blocks, owners) = rows_at_once(annotating, way, ranks);
     let rows = OwnedBlocks { blocks: &blocks, owners: &owners };
-    let ranks_of = Ranks { train: rows, validation: None, deal, deal_small: deal, grid: None };
+    let ranks_of =
+        Ranks { train: rows, validation: None, deal, deal_small: deal, frame_number, grid: None };
     let class_blocks = ClassBlocks::new(shape, experts, &|layouts| ranks_of.columns(layouts));
     let conditions = Conditions { threads, frames_drawn: 0, groups: 1, limited: true };
     let of = |rank| Sizes::of(conditions, shape, (&class_blocks, &class_blocks), &ranks_of, rank);
@@ -164,9 +167,9 @@ mod tests {
 
     #[test]
     fn less_memory_is_waves_and_then_a_file() {
-        let (shape, experts) = (shape(), vec![16; 4000]);
-        let annotating =
-            Annotating { shape: &shape, experts: &experts, threads: 2, top: 20, part_rows: 8192 };
+        let (shape, experts) = (&shape(), &[16; 4000][..]);
+        let (threads, top, part_rows, frame_number) = (2, 20, 8192, 1);
+        let annotating = Annotating { shape, experts, threads, top, part_rows, frame_number };
         let deal = |blocks: usize| Owners::even(blocks, 16, 0);
         let way = |gib| way_to_annotate(&annotating, &deal, gib);
         let bytes = |way| bytes(&annotating, way, &deal);

@@ -13,6 +13,8 @@ pub(crate) struct Ranks<'a> {
     pub(crate) deal: &'a dyn Fn(usize) -> Owners,
     /// The same in pretraining, which may run on some of the ranks.
     pub(crate) deal_small: &'a dyn Fn(usize) -> Owners,
+    /// Bytes of a number of frames, as they come from shards.
+    pub(crate) frame_number: usize,
     /// The grid that holds class blocks, and what its ranks take; None: they are dealt.
     pub(crate) grid: Option<(&'a Grid, &'a [usize])>,
 }

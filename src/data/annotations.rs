@@ -7,7 +7,7 @@ use hdf5::types::VarLenUnicode;
 
 use super::content::unpadded;
 use super::hyperslab::{self, item_bytes};
-use super::writer::{failed, matrix, write_ids};
+use super::objects::{failed, matrix, write_ids};
 use crate::disk::{Disk, own_temporary};
 use crate::error::{Error, Result};
 

@@ -76,37 +76,48 @@ impl Attributes<'_> {
         }
     }
 
-    /// A finite number of any type, as f32.
-    pub(crate) fn real(&self, name: &str) -> Result<f32> {
-        let attribute = self.one(name)?;
+    /// Finite numbers of any type, as f32: as many as one of `counts` says.
+    pub(crate) fn reals(&self, name: &str, counts: &[usize]) -> Result<Vec<f32>> {
+        let attribute = self.of_size(name, counts)?;
         let dtype = self.type_of(name, &attribute)?;
-        let number = match type_class(&dtype) {
-            H5T_class_t::H5T_FLOAT => attribute
-                .read_raw::<f64>()
-                .map_err(|error| self.wrong(name, format!("can't be read ({error})")))?[0],
-            H5T_class_t::H5T_INTEGER => self.whole(name)? as f64,
+        let unreadable = |error: hdf5::Error| self.wrong(name, format!("can't be read ({error})"));
+        let numbers = match type_class(&dtype) {
+            H5T_class_t::H5T_FLOAT | H5T_class_t::H5T_INTEGER => {
+                attribute.read_raw::<f64>().map_err(unreadable)?
+            }
             _ => {
                 let text = format!("found {}, expected a number", type_name(&dtype));
                 return Err(self.wrong(name, text));
             }
         };
-        let number = number as f32;
-        match number.is_finite() {
-            true => Ok(number),
-            false => Err(self.wrong(name, format!("found {number}, expected a finite number"))),
+        let numbers: Vec<f32> = numbers.into_iter().map(|number| number as f32).collect();
+        match numbers.iter().find(|number| !number.is_finite()) {
+            None => Ok(numbers),
+            Some(other) => {
+                Err(self.wrong(name, format!("found {other}, expected a finite number")))
+            }
         }
     }
 
     /// The attribute, which holds one value.
     fn one(&self, name: &str) -> Result<Attribute> {
+        self.of_size(name, &[1])
+    }
+
+    /// The attribute, which holds as many values as one of `counts` says.
+    fn of_size(&self, name: &str, counts: &[usize]) -> Result<Attribute> {
         let Ok(attribute) = self.object.attr(name) else {
             let hint = "is this a reelscale shard?";
             return Err(self.wrong(name, "attribute is missing").hint(hint));
         };
         let extents = attribute.space().and_then(|space| space.extents());
         match extents.map_or(0, |extents| extents.size()) {
-            1 => Ok(attribute),
-            size => Err(self.wrong(name, format!("found {size} values, expected one"))),
+            size if counts.contains(&size) => Ok(attribute),
+            size => {
+                let expected: Vec<String> = counts.iter().map(|count| count.to_string()).collect();
+                let expected = if counts == [1] { "one".into() } else { expected.join(" or ") };
+                Err(self.wrong(name, format!("found {size} values, expected {expected}")))
+            }
         }
     }
 

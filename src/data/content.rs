@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::schema::Kind;
 use super::trailer::Digest;
+use crate::encoding::Encoding;
 use crate::example::FeaturePart;
 
 /// The datasets of a shard, in the order of its proof.
@@ -52,8 +53,7 @@ pub(crate) struct Common<'a> {
     pub(crate) parts: &'a [FeaturePart],
     pub(crate) class_count: usize,
     pub(crate) rows: usize,
-    /// Scale and offset of bytes; None for floats.
-    pub(crate) quantised: Option<(f32, f32)>,
+    pub(crate) encoding: &'a Encoding,
 }
 
 /// The content of a shard on its way into a digest.
@@ -89,10 +89,14 @@ impl Content {
             all.update(part.name.as_bytes());
             all.update(&(part.size as u64).to_le_bytes());
         }
-        let (scale, offset) = common.quantised.unwrap_or((0.0, 0.0));
-        all.update(&u64::from(common.quantised.is_some()).to_le_bytes());
-        all.update(&scale.to_le_bytes());
-        all.update(&offset.to_le_bytes());
+        let (number, scaling) = match common.encoding {
+            Encoding::Floats => (0u64, &[[0.0; 2]][..]),
+            Encoding::Bytes(scaling) if scaling.len() == 1 => (1, &scaling[..]),
+            Encoding::Halves => (2, &[[0.0; 2]][..]),
+            Encoding::Bytes(scaling) => (3, &scaling[..]),
+        };
+        all.update(&number.to_le_bytes());
+        scaling.iter().flatten().for_each(|number| all.update(&number.to_le_bytes()));
         for dataset in &self.datasets {
             all.update(&dataset.digest128().to_be_bytes());
         }

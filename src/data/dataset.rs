@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::labels::Labels;
 use crate::model::bounds::FeatureBounds;
-use crate::model::features::Frames;
+use crate::model::features::{FrameForm, Frames};
 use crate::model::spec::{Normalize, Standard};
 use crate::progress::CallGuard;
 
@@ -37,6 +37,8 @@ pub struct Dataset {
     rows: usize,
     /// How large features may be.
     bounds: Arc<FeatureBounds>,
+    /// What frames are read as.
+    frame_form: Arc<FrameForm>,
     /// What stands for rows that aren't here.
     pub(super) planned: Option<Arc<PlannedRows>>,
 }
@@ -69,12 +71,15 @@ impl Dataset {
             }
         }
         Error::all(errors)?;
+        let forms = shards.iter().map(|shard| (shard.encoding.size(), shard.runs()));
+        let frame_form = Arc::new(FrameForm::of_all(first.width(), forms));
         let bounds = Arc::new(FeatureBounds::none());
         let mut dataset = Dataset {
             segments: Vec::new(),
             rows: 0,
             shards: Arc::new(shards),
             bounds,
+            frame_form,
             planned: None,
         };
         for shard in 0..dataset.shards.len() {
@@ -160,6 +165,11 @@ impl Dataset {
         &self.shards
     }
 
+    /// What frames are read as.
+    pub(crate) fn frame_form(&self) -> &FrameForm {
+        &self.frame_form
+    }
+
     /// Whether no row of its shards has a label.
     pub(crate) fn is_unlabelled(&self) -> bool {
         self.shards.iter().all(|shard| shard.positives == 0)
@@ -239,10 +249,11 @@ impl Reader {
         })
     }
 
-    /// As `read` for frame-level shards: frames as bytes, appended to `frames`.
+    /// As `read` for frame-level shards: frames as they are stored, appended to `frames`, which
+    /// have the dataset's form.
     ///
     /// # Errors
-    /// As `read`; frames that aren't bytes.
+    /// As `read`.
     pub(crate) fn read_frames(
         &mut self,
         rows: Range<usize>,
@@ -255,8 +266,7 @@ impl Reader {
         }
         self.each(&rows, |shard, rows| {
             for row in rows.clone() {
-                let bytes = shard.frames(row)?;
-                frames.push(&bytes, shard.scaling().expect("frames are bytes"));
+                shard.push_frames(row, frames)?;
             }
             shard.labels(rows, labels)
         })
@@ -286,7 +296,7 @@ impl Reader {
         Ok(ids)
     }
 
-    /// The frames of each of `rows`, as bytes.
+    /// The frames of each of `rows`, as they are stored.
     pub fn frames(&mut self, rows: Range<usize>) -> Result<Vec<Vec<u8>>> {
         let mut frames = Vec::new();
         self.each(&rows, |shard, rows| {

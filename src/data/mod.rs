@@ -12,6 +12,7 @@ mod fletcher;
 mod foreign;
 mod hyperslab;
 mod items;
+mod objects;
 mod planned;
 pub(crate) mod proof;
 pub(crate) mod prove;
@@ -23,6 +24,7 @@ mod stamp;
 mod storage;
 pub mod superblock;
 pub mod trailer;
+mod versions;
 mod writer;
 
 pub(crate) use annotations::Annotations;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::schema::Proof;
 use super::{Dataset, Kind, ShardHeader, ShardInfo};
+use crate::encoding::Encoding;
 use crate::labels::Labels;
 use crate::model::features::Frames;
 
@@ -45,7 +46,10 @@ impl Dataset {
     /// So many rows of one shard that there isn't, for which `planned` stand.
     pub(crate) fn planned(header: ShardHeader, rows: usize, planned: PlannedRows) -> Dataset {
         let ShardHeader { parts, class_count, kind, source } = header;
-        let quantised = (kind == Kind::Frames).then_some((SCALING[0], SCALING[1]));
+        let encoding = match kind {
+            Kind::Video => Encoding::Floats,
+            Kind::Frames => Encoding::Bytes(vec![SCALING]),
+        };
         let shard = ShardInfo {
             path: "[plan]".into(),
             kind,
@@ -55,7 +59,7 @@ impl Dataset {
             frames: 0,
             positives: 0,
             chunk_bytes: 0,
-            quantised,
+            encoding,
             source,
             id_bytes: 0,
             digest: None,

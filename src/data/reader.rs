@@ -12,12 +12,12 @@ use super::schema::{Kind, Proof, ShardInfo, hex, wrong};
 use super::storage;
 use super::trailer::Digest;
 use crate::error::{Error, Result};
-use crate::kernel::dequantise::from_bytes;
+use crate::example::Run;
 use crate::kernel::finite::all_below;
 use crate::kernel::vector::Instructions;
 use crate::labels::Labels;
 use crate::model::bounds::{FeatureBounds, TooLarge};
-use crate::model::features::FRAMES_MAX;
+use crate::model::features::{FRAMES_MAX, Frames, decode};
 use crate::progress::{CallGuard, tick};
 
 /// Bytes of chunks that HDF5 caches for each open dataset by default.
@@ -36,7 +36,9 @@ pub struct ShardReader {
     label_offsets: Vec<i64>,
     /// The same for frames; empty at video level.
     frame_offsets: Vec<i64>,
-    /// Bytes of quantised values, before they are scaled.
+    /// Where features have which scale and offset.
+    runs: Vec<Run>,
+    /// Bytes of values that aren't 32-bit floats, before they become such.
     bytes: Vec<u8>,
     /// How large values may be, and whether any byte gives one that surely is within.
     bounds: Arc<FeatureBounds>,
@@ -93,10 +95,12 @@ impl ShardReader {
             Kind::Frames => offsets(path, "frame_offsets", &mut frame_offsets, info.frames)?,
         };
         let (bytes, instructions) = (Vec::new(), Instructions::detect());
-        let bytes_fit = info.quantised.is_some_and(|(scale, offset)| {
+        let runs = info.runs();
+        let fits = |(_, [scale, offset]): &Run| {
             let ends = [0.0, 255.0].map(|byte: f32| (byte * scale + offset).abs());
             ends[0].max(ends[1]) < bounds.surely
-        });
+        };
+        let bytes_fit = info.encoding.size() == 1 && runs.iter().all(fits);
         Ok(ShardReader {
             info,
             values,
@@ -104,6 +108,7 @@ impl ShardReader {
             ids,
             label_offsets,
             frame_offsets,
+            runs,
             bytes,
             bounds,
             bytes_fit,
@@ -129,21 +134,28 @@ impl ShardReader {
             );
         }
         let first = rows.start;
-        let read = match self.info.quantised {
-            None => self.values.read(rows, bytemuck::cast_slice_mut(features)),
-            Some((scale, offset)) => {
-                self.bytes.resize(features.len(), 0);
+        let read = match self.info.encoding.size() {
+            4 => self.values.read(rows, bytemuck::cast_slice_mut(features)),
+            size => {
+                self.bytes.resize(features.len() * size, 0);
                 let read = self.values.read(rows, &mut self.bytes);
-                from_bytes(self.instructions, &self.bytes, features, [scale, offset]);
+                decode(self.instructions, size, &self.runs, &self.bytes, features);
                 read
             }
         };
         read.map_err(|text| self.wrong(ShardDataset::Values, text))?;
-        let fine = match self.info.quantised {
-            Some(_) => self.bytes_fit,
-            None => all_below(self.instructions, features, self.bounds.surely),
-        };
-        if fine { Ok(()) } else { self.check_values(first, features, "row") }
+        match self.bytes_fit || all_below(self.instructions, features, self.bounds.surely) {
+            true => Ok(()),
+            false => self.check_values(first, features, "row"),
+        }
+    }
+
+    /// The numbers of some frames, or rows, as they are stored.
+    fn decoded(&self, bytes: &[u8]) -> Vec<f32> {
+        let size = self.info.encoding.size();
+        let mut numbers = vec![0.0; bytes.len() / size];
+        decode(self.instructions, size, &self.runs, bytes, &mut numbers);
+        numbers
     }
 
     /// Whether each value is a number, and within bounds; `what` the rows of `values` are.
@@ -170,27 +182,49 @@ impl ShardReader {
         Ok(())
     }
 
-    /// The frames of one row, [T][D] bytes as stored.
+    /// The frames of one row, [T][D] as stored.
     ///
     /// # Errors
     /// Exit 4: a video-level shard, a damaged chunk.
     pub(crate) fn frames(&mut self, row: usize) -> Result<Vec<u8>> {
         if self.info.kind == Kind::Video {
-            return Err(self.wrong(ShardDataset::Values, "expected frames of bytes"));
+            return Err(self.wrong(ShardDataset::Values, "found features, expected frames"));
         }
         let frames = self.frame_offsets[row] as usize..self.frame_offsets[row + 1] as usize;
-        let mut bytes = vec![0; frames.len() * self.info.width()];
+        let frame = self.info.width() * self.info.encoding.size();
+        let mut bytes = vec![0; frames.len() * frame];
         let read = self.values.read(frames, &mut bytes);
         read.map_err(|text| self.wrong(ShardDataset::Values, text))?;
         if !self.bytes_fit {
             // Pooling takes no more of them.
-            let used = &bytes[..bytes.len().min(FRAMES_MAX * self.info.width())];
-            let (scale, offset) = self.info.quantised.expect("frames are bytes");
-            let mut values = vec![0.0; used.len()];
-            from_bytes(self.instructions, used, &mut values, [scale, offset]);
-            self.check_values(0, &values, &format!("row {row}, frame"))?;
+            let numbers = self.decoded(&bytes[..bytes.len().min(FRAMES_MAX * frame)]);
+            if !all_below(self.instructions, &numbers, self.bounds.surely) {
+                self.check_values(0, &numbers, &format!("row {row}, frame"))?;
+            }
         }
         Ok(bytes)
+    }
+
+    /// Appends the frames of one row in the form that `frames` have.
+    ///
+    /// # Errors
+    /// As `frames`.
+    pub(crate) fn push_frames(&mut self, row: usize, frames: &mut Frames) -> Result<()> {
+        let bytes = self.frames(row)?;
+        let (size, runs) = (frames.form().size(), frames.form().runs().len());
+        if size != self.info.encoding.size() {
+            // Rows of several encodings are 32-bit floats.
+            let numbers = self.decoded(&bytes);
+            frames.push_stored(bytemuck::cast_slice(&numbers), &[[1.0, 0.0]]);
+            return Ok(());
+        }
+        let own = self.runs.iter().map(|run| run.1);
+        let scaling: Vec<[f32; 2]> = match self.runs.len() {
+            1 => own.cycle().take(runs).collect(),
+            _ => own.collect(),
+        };
+        frames.push_stored(&bytes, &scaling);
+        Ok(())
     }
 
     /// The values of `rows` as they are stored, and where each row's end.
@@ -206,11 +240,6 @@ impl ShardReader {
         let read = self.values.read(items, &mut bytes);
         read.map_err(|text| self.wrong(ShardDataset::Values, text))?;
         Ok((bytes, ends))
-    }
-
-    /// Scale and offset of quantised values.
-    pub(crate) fn scaling(&self) -> Option<[f32; 2]> {
-        self.info.quantised.map(|(scale, offset)| [scale, offset])
     }
 
     /// Appends the labels of `rows` to `labels`.
@@ -283,20 +312,22 @@ impl ShardReader {
 
     fn all_values(&mut self, content: &mut Content) -> Result<()> {
         let _reading = CallGuard::on("checking", &self.info.path);
-        let floats = self.info.quantised.is_none();
+        let floats = self.info.encoding.size() > 1;
         let (_, item) = self.values.size();
-        let (mut numbers, mut bytes) = (Vec::new(), Vec::new());
+        let mut bytes = Vec::new();
         for items in self.values.runs() {
             tick();
+            let first = items.start;
+            bytes.resize(items.len() * item, 0);
+            let read = self.values.read(items, &mut bytes);
+            read.map_err(|text| self.wrong(ShardDataset::Values, text))?;
+            content.add(ShardDataset::Values, &bytes);
             if floats {
-                numbers.resize(items.len() * self.info.width(), 0.0);
-                self.features(items, &mut numbers)?;
-                content.add(ShardDataset::Values, bytemuck::cast_slice(&numbers));
-            } else {
-                bytes.resize(items.len() * item, 0);
-                let read = self.values.read(items, &mut bytes);
-                read.map_err(|text| self.wrong(ShardDataset::Values, text))?;
-                content.add(ShardDataset::Values, &bytes);
+                let numbers = self.decoded(&bytes);
+                if !all_below(self.instructions, &numbers, self.bounds.surely) {
+                    let what = if self.info.kind == Kind::Video { "row" } else { "frame" };
+                    self.check_values(first, &numbers, what)?;
+                }
             }
         }
         Ok(())
@@ -309,8 +340,8 @@ fn same_rows(then: &ShardInfo, now: &ShardInfo) -> bool {
         (Some(then), Some(now)) => then == now,
         _ => {
             let of = |info: &ShardInfo| {
-                let ShardInfo { rows, frames, positives, quantised, .. } = *info;
-                (rows, frames, positives, quantised)
+                let ShardInfo { rows, frames, positives, .. } = *info;
+                (rows, frames, positives, info.encoding.clone())
             };
             let head = |info: &ShardInfo| (info.kind, info.class_count);
             of(then) == of(now) && head(then) == head(now) && then.parts == now.parts

@@ -13,15 +13,16 @@ use super::proof::Opened;
 use super::stamp::Stamp;
 use super::storage;
 use super::trailer::{self, Trailer};
+use super::versions::{
+    OF_PARTS, WITH_PROOF, check_version, encoding_of_bytes, types_of_values, version_of,
+};
+use crate::encoding::Encoding;
 use crate::error::{Error, Result};
-use crate::example::FeaturePart;
+use crate::example::{FeaturePart, Run};
 use crate::limits::{check_class_count, check_parts};
 use crate::progress::CallGuard;
 
 pub(crate) const FORMAT: &str = "reelscale-shard";
-/// The version of shards without proof.
-const WITHOUT_PROOF: i128 = 1;
-
 /// Whether a row's features are one vector or one per frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -84,8 +85,8 @@ pub struct ShardInfo {
     pub(crate) positives: usize,
     /// Bytes of a chunk of values; 0 where they aren't chunked.
     pub(crate) chunk_bytes: usize,
-    /// Whether values are bytes with scale and offset.
-    pub quantised: Option<(f32, f32)>,
+    /// How values are stored.
+    pub encoding: Encoding,
     pub(crate) source: String,
     /// Bytes of an id with its padding.
     pub(crate) id_bytes: usize,
@@ -118,8 +119,8 @@ impl ShardInfo {
 
     /// What changes what is trained, beside the rows themselves.
     pub(crate) fn common(&self) -> Common<'_> {
-        let ShardInfo { kind, class_count, rows, quantised, .. } = *self;
-        Common { kind, parts: &self.parts, class_count, rows, quantised }
+        let ShardInfo { kind, class_count, rows, .. } = *self;
+        Common { kind, parts: &self.parts, class_count, rows, encoding: &self.encoding }
     }
 
     /// The description, as JSON, of which checkpoints hold a hash that know no digests.
@@ -140,7 +141,7 @@ impl ShardInfo {
         }
         let ShardInfo { kind, class_count, rows, frames, positives, chunk_bytes, .. } = *self;
         let (path, parts, source) = (&self.path, &self.parts, &self.source);
-        let quantised = self.quantised;
+        let quantised = self.encoding.only_scaling();
         let older = Older {
             path,
             kind,
@@ -153,7 +154,12 @@ impl ShardInfo {
             quantised,
             source,
         };
-        serde_json::to_vec(&older).expect("a description is plain data")
+        let plain = |text: serde_json::Result<Vec<u8>>| text.expect("a description is plain data");
+        let mut bytes = plain(serde_json::to_vec(&older));
+        if i128::from(version_of(kind, &self.encoding)) == OF_PARTS {
+            bytes.extend(plain(serde_json::to_vec(&self.encoding)));
+        }
+        bytes
     }
 
     /// Opens and checks the shard at `path`: its proof, then format, version, every dataset's
@@ -187,13 +193,14 @@ impl ShardInfo {
         ShardInfo::of(&Opened::open(path)?)
     }
 
-    /// As `read_unproven`, also for a shard of version 2 whose proof another program has cut off.
+    /// As `read_unproven`, also for a shard whose proof another program has cut off, or hasn't
+    /// written.
     ///
     /// # Errors
     /// Exit 4.
     pub(super) fn to_be_sealed(opened: &Opened) -> Result<ShardInfo> {
         ShardInfo::of_version(opened, |version| match opened.trailer {
-            None if version == i128::from(trailer::VERSION) => Ok(()),
+            None if (WITH_PROOF..=OF_PARTS).contains(&version) => Ok(()),
             _ => check_version(&opened.path, version, opened.trailer.is_some()),
         })
     }
@@ -235,7 +242,8 @@ impl ShardInfo {
             let found: String = format.chars().take(80).collect();
             return Err(wrong(path, "format", format!("found {found:?}, expected {FORMAT:?}")));
         }
-        check(attributes.whole("version")?)?;
+        let version = attributes.whole("version")?;
+        check(version)?;
         let parts: Vec<FeaturePart> = serde_json::from_str(&attributes.text("feature_parts")?)
             .map_err(|error| wrong(path, "feature_parts", error))?;
         check_parts(&parts).map_err(|text| wrong(path, "feature_parts", text))?;
@@ -259,14 +267,14 @@ impl ShardInfo {
             frames: 0,
             positives: 0,
             chunk_bytes: 0,
-            quantised: None,
+            encoding: Encoding::Floats,
             source: attributes.text("source")?,
             id_bytes: 0,
             digest: None,
             proof: Proof::None,
         };
         let mut datasets = Datasets { opened, file: &file, kind, open: Vec::new() };
-        info.check_datasets(&mut datasets)?;
+        info.check_datasets(&mut datasets, version)?;
         if let Some(trailer) = &opened.trailer {
             info.check_places(trailer, &datasets)?;
             info.digest = Some(hex(trailer.content));
@@ -275,7 +283,7 @@ impl ShardInfo {
         Ok(info)
     }
 
-    fn check_datasets(&mut self, datasets: &mut Datasets) -> Result<()> {
+    fn check_datasets(&mut self, datasets: &mut Datasets, version: i128) -> Result<()> {
         let path = self.path.clone();
         let integers = [numeric::<i64>()];
         let offsets = datasets.take(ShardDataset::LabelOffsets, &integers, &[None])?;
@@ -285,33 +293,31 @@ impl ShardInfo {
         self.positives = datasets.take(ShardDataset::Labels, &[numeric::<u32>()], &[None])?.size();
         let ids = datasets.take(ShardDataset::Ids, &[DatasetType::Bytes], &[Some(self.rows)])?;
         self.id_bytes = ids.dtype().map_or(0, |dtype| dtype.size());
-        let (rows, types) = match self.kind {
-            Kind::Video => (Some(self.rows), &[numeric::<f32>(), numeric::<u8>()][..]),
-            Kind::Frames => (None, &[numeric::<u8>()][..]),
-        };
-        let values = datasets.take(ShardDataset::Values, types, &[rows, Some(self.width())])?;
+        let types = types_of_values(self.kind, version);
+        let rows = (self.kind == Kind::Video).then_some(self.rows);
+        let values = datasets.take(ShardDataset::Values, &types, &[rows, Some(self.width())])?;
         let size = values.dtype().map_or(0, |dtype| dtype.size());
         self.chunk_bytes = values.chunk().map_or(0, |chunk| chunk.iter().product::<usize>() * size);
         if self.kind == Kind::Frames {
             self.frames = values.shape()[0];
             datasets.take(ShardDataset::FrameOffsets, &integers, &[Some(self.rows + 1)])?;
         }
-        if size == 1 {
-            let field = format!("dataset {:?}", self.values());
-            let attributes = Attributes { path: &path, field: &field, object: &values };
-            let (scale, offset) = (attributes.real("scale")?, attributes.real("offset")?);
-            if scale == 0.0 || !(255.0 * scale + offset).is_finite() {
-                let text = format!("found {scale}, expected a number that tells bytes apart");
-                return Err(wrong(&path, &format!("{field}: attribute scale"), text));
-            }
-            self.quantised = Some((scale, offset));
-        }
+        self.encoding = match size {
+            4 => Encoding::Floats,
+            2 => Encoding::Halves,
+            _ => encoding_of_bytes(self, &values, version)?,
+        };
         Ok(())
+    }
+
+    /// Runs of features, with the scale and offset of their bytes.
+    pub(crate) fn runs(&self) -> Vec<Run> {
+        self.encoding.runs(&self.parts)
     }
 
     /// Items and bytes of an item of each dataset, in the order of a proof.
     pub(super) fn sizes(&self) -> Vec<(usize, usize)> {
-        let value = if self.quantised.is_some() { 1 } else { size_of::<f32>() };
+        let value = self.encoding.size();
         let (values, frame_offsets) = match self.kind {
             Kind::Video => (self.rows, 0),
             Kind::Frames => (self.frames, self.rows + 1),
@@ -349,28 +355,5 @@ impl ShardInfo {
             }
         }
         Ok(())
-    }
-}
-
-fn check_version(path: &Path, version: i128, proven: bool) -> Result<()> {
-    let with_proof = i128::from(trailer::VERSION);
-    match (version, proven) {
-        (WITHOUT_PROOF, false) => Ok(()),
-        (version, true) if version == with_proof => Ok(()),
-        (version, false) if version == with_proof => {
-            let text = format!(
-                "found {version}, but no proof behind HDF5's end: it was opened for \
-                writing by another program"
-            );
-            let hint = format!("reelscale inspect --seal {}", path.display());
-            Err(wrong(path, "version", text).hint(hint))
-        }
-        (WITHOUT_PROOF, true) => {
-            Err(wrong(path, "version", "found 1 in a shard with a proof, expected 2"))
-        }
-        _ => {
-            let text = format!("found {version}, this program reads 1 and {with_proof}");
-            Err(wrong(path, "version", text).hint("a newer reelscale wrote this shard"))
-        }
     }
 }

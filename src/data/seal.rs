@@ -61,7 +61,7 @@ pub fn seal(path: &Path, disk: &Disk) -> Result<SealOutcome> {
     let (parts, source) = (info.parts.clone(), info.source.clone());
     let header = ShardHeader { parts, class_count, kind, source };
     let mut writer =
-        ShardWriter::anew(&place, &header, info.quantised, (&creator, Some(before.len())))?;
+        ShardWriter::anew(&place, &header, info.encoding.clone(), (&creator, Some(before.len())))?;
     copy(&mut reader, &info, &mut writer)?;
     let trailer = writer.complete()?;
     if trailer.content != content {
@@ -140,7 +140,7 @@ fn nothing_else(opened: &Opened, info: &ShardInfo) -> Result<String> {
         return lost("an attribute", &name);
     }
     for name in &known {
-        let own = *name == info.values() && info.quantised.is_some();
+        let own = *name == info.values() && info.encoding.size() == 1;
         let dataset = storage::open(&file, name)
             .map_err(|text| wrong(path, &format!("dataset {name:?}"), text))?;
         if let Some(attribute) =

@@ -4,38 +4,33 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use hdf5::file::LibraryVersion;
-use hdf5::types::TypeDescriptor;
-use hdf5::{Dataset, H5Type};
-use ndarray::{ArrayView1, ArrayView2};
+use hdf5::Dataset;
 
-use super::attributes::write_text;
 use super::content::{Common, Content, ShardDataset};
 use super::fletcher::fletcher32;
 use super::hyperslab;
+use super::objects::{CHUNK_BYTES, CREATOR, create, create_values, failed, vector, write_ids};
 use super::read_back::read_back;
-use super::schema::{FORMAT, Kind, ShardHeader, wrong};
-use super::trailer::{Trailer, VERSION};
+use super::schema::{Kind, ShardHeader, wrong};
+use super::trailer::Trailer;
+use super::versions::version_of;
 use crate::disk::{Disk, folder_of, own_temporary};
+use crate::encoding::Encoding;
 use crate::error::{Error, Result};
-use crate::example::{BYTE_OFFSET, BYTE_SCALE, Example, Values, nearest_byte};
+use crate::example::{Example, Run, Values};
 use crate::limits::{check_class_count, check_id, check_parts};
 
-/// Bytes of a chunk of features or frames.
-const CHUNK_BYTES: usize = 1 << 20;
-/// As far as they grow where there would be more than so many.
+/// How far chunks of values grow where there would be more than `CHUNKS` of them.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 const CHUNKS: usize = 4096;
-/// Elements of a chunk of the one-dimensional datasets.
-const CHUNK_ELEMENTS: usize = 1 << 16;
 
 /// A shard under way. Rows are buffered by the chunk. Dropped without `finish` it leaves nothing.
 pub struct ShardWriter {
     path: PathBuf,
     temporary: PathBuf,
     header: ShardHeader,
-    /// Scale and offset of values that are stored as bytes, as frames always are.
-    quantised: Option<(f32, f32)>,
+    encoding: Encoding,
+    runs: Vec<Run>,
     /// The file, and its features or frames once some are written; None once finished.
     file: Option<(hdf5::File, Option<Dataset>)>,
     /// Items of `values` written so far and items of a chunk, fewer where all rows are fewer.
@@ -53,14 +48,18 @@ pub struct ShardWriter {
 }
 
 impl ShardWriter {
-    /// Begins the shard `path`, which must not exist. Features become 32-bit floats.
+    /// Begins the shard `path`, which must not exist. Features become 32-bit floats, frames bytes
+    /// of `BYTE_SCALE` and `BYTE_OFFSET`.
     ///
     /// # Errors
     /// Exit 4: no shard can hold such parts or so many classes; exit 5 where the file system
     /// refuses or the file exists.
     pub fn create(path: &Path, header: &ShardHeader) -> Result<ShardWriter> {
-        let quantised = (header.kind == Kind::Frames).then_some((BYTE_SCALE, BYTE_OFFSET));
-        ShardWriter::begin(path, header, quantised, CREATOR)
+        let encoding = match header.kind {
+            Kind::Video => Encoding::Floats,
+            Kind::Frames => Encoding::of_youtube8m(),
+        };
+        ShardWriter::create_encoded(path, header, encoding)
     }
 
     /// As `create`, with features as bytes of `BYTE_SCALE` and `BYTE_OFFSET`: each value goes to
@@ -69,23 +68,17 @@ impl ShardWriter {
     /// # Errors
     /// As `create`.
     pub fn create_bytes(path: &Path, header: &ShardHeader) -> Result<ShardWriter> {
-        ShardWriter::create_scaled(path, header, (BYTE_SCALE, BYTE_OFFSET))
+        ShardWriter::create_encoded(path, header, Encoding::of_youtube8m())
     }
 
-    /// The same with another scale and offset, also of frames.
-    pub(crate) fn create_scaled(
+    /// As `create`, with values that are stored like this.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub fn create_encoded(
         path: &Path,
         header: &ShardHeader,
-        scaled: (f32, f32),
-    ) -> Result<ShardWriter> {
-        ShardWriter::begin(path, header, Some(scaled), CREATOR)
-    }
-
-    fn begin(
-        path: &Path,
-        header: &ShardHeader,
-        quantised: Option<(f32, f32)>,
-        creator: &str,
+        encoding: Encoding,
     ) -> Result<ShardWriter> {
         if path.exists() {
             return Err(Error::storage(format!("{}: exists already", path.display())));
@@ -93,7 +86,7 @@ impl ShardWriter {
         check_parts(&header.parts).map_err(|text| wrong(path, "feature_parts", text))?;
         check_class_count(header.class_count as i128)
             .map_err(|text| wrong(path, "class_count", text))?;
-        ShardWriter::anew(path, header, quantised, (creator, None))
+        ShardWriter::anew(path, header, encoding, (CREATOR, None))
     }
 
     /// Begins a shard that is to take the place of what is at `path`, by its creator and of about
@@ -101,21 +94,22 @@ impl ShardWriter {
     pub(super) fn anew(
         path: &Path,
         header: &ShardHeader,
-        quantised: Option<(f32, f32)>,
+        encoding: Encoding,
         (creator, bytes): (&str, Option<u64>),
     ) -> Result<ShardWriter> {
         let temporary = own_temporary(path);
-        let size = if quantised.is_some() { 1 } else { size_of::<f32>() };
         // HDF5 takes time as the square of the number of chunks to say where they are.
         let chunk_bytes = bytes.unwrap_or(0) as usize / CHUNKS;
         let chunk_bytes = chunk_bytes.clamp(CHUNK_BYTES, CHUNK_BYTES_MAX);
-        let chunk = (chunk_bytes / (header.width() * size)).max(1);
-        let file = create(&temporary, header, creator).map_err(|error| failed(path, error))?;
+        let chunk = (chunk_bytes / (header.width() * encoding.size())).max(1);
+        let made = (creator, version_of(header.kind, &encoding));
+        let file = create(&temporary, header, made).map_err(|error| failed(path, error))?;
         Ok(ShardWriter {
             path: path.to_path_buf(),
             temporary,
             header: header.clone(),
-            quantised,
+            runs: encoding.runs(&header.parts),
+            encoding,
             file: Some((file, None)),
             written: 0,
             chunk,
@@ -140,19 +134,22 @@ impl ShardWriter {
     /// # Errors
     /// Exit 4: an id that shards can't keep (`check_id`); exit 5 where the file system refuses.
     pub fn push(&mut self, example: &Example) -> Result<()> {
-        let bytes: Vec<u8>;
+        let mut encoded = Vec::new();
         let stored = match (&example.values, self.header.kind) {
-            (Values::Video(values), Kind::Video) => {
-                assert_eq!(values.len(), self.header.width(), "width of a row");
-                match self.quantised {
-                    None => bytemuck::cast_slice(values),
-                    Some(scaled) => {
-                        bytes = values.iter().map(|value| nearest_byte(*value, scaled)).collect();
-                        &bytes
-                    }
-                }
+            (Values::Video(numbers), Kind::Video) => {
+                assert_eq!(numbers.len(), self.header.width(), "width of a row");
+                self.encoding.encode(&self.runs, numbers, &mut encoded);
+                &encoded
             }
-            (Values::Frames(bytes), Kind::Frames) => bytes,
+            (Values::FrameNumbers(numbers), Kind::Frames) => {
+                assert_eq!(numbers.len() % self.header.width(), 0, "width of a frame");
+                self.encoding.encode(&self.runs, numbers, &mut encoded);
+                &encoded
+            }
+            (Values::Frames(bytes), Kind::Frames) => {
+                assert!(bytes.is_empty() || self.encoding.size() == 1, "bytes among floats");
+                bytes
+            }
             _ => panic!("a row of another kind than its shard"),
         };
         self.push_stored(stored, &example.labels, &example.id)
@@ -167,10 +164,10 @@ impl ShardWriter {
         assert!(labels.windows(2).all(|pair| pair[0] < pair[1]), "labels out of order");
         assert!(labels.iter().all(|label| *label < classes), "a label too large");
         if self.header.kind == Kind::Frames {
-            let width = self.header.width();
-            assert_eq!(values.len() % width, 0, "width of a frame");
+            let frame = self.item_bytes();
+            assert_eq!(values.len() % frame, 0, "width of a frame");
             let last = self.frame_offsets[self.frame_offsets.len() - 1];
-            self.frame_offsets.push(last + (values.len() / width) as i64);
+            self.frame_offsets.push(last + (values.len() / frame) as i64);
         }
         self.content.add(ShardDataset::Values, values);
         self.buffer.extend_from_slice(values);
@@ -182,7 +179,7 @@ impl ShardWriter {
     }
 
     fn item_bytes(&self) -> usize {
-        self.header.width() * if self.quantised.is_some() { 1 } else { size_of::<f32>() }
+        self.header.width() * self.encoding.size()
     }
 
     /// Writes whole chunks of what is buffered, or all of it.
@@ -201,7 +198,7 @@ impl ShardWriter {
                 if self.cut_to_rows && items > 0 {
                     self.chunk = self.chunk.min(items);
                 }
-                values.insert(create_values(file, &self.header, self.quantised, self.chunk)?)
+                values.insert(create_values(file, &self.header, &self.encoding, self.chunk)?)
             }
         };
         values.resize((to, self.header.width()))?;
@@ -259,11 +256,11 @@ impl ShardWriter {
             self.content.add(part, numbers);
         }
         let ShardHeader { parts, class_count, kind, .. } = &self.header;
-        let (kind, class_count, quantised) = (*kind, *class_count, self.quantised);
+        let (kind, class_count, encoding) = (*kind, *class_count, &self.encoding);
         if kind == Kind::Frames {
             self.content.add(ShardDataset::FrameOffsets, bytemuck::cast_slice(&self.frame_offsets));
         }
-        let common = Common { kind, parts, class_count, rows: self.ids.len(), quantised };
+        let common = Common { kind, parts, class_count, rows: self.ids.len(), encoding };
         let pushed = self.content.digest(&common);
         let trailer = read_back(&self.temporary, &common)
             .map_err(|text| Error::storage(format!("{}: {text}", self.path.display())))?;
@@ -296,105 +293,4 @@ impl Drop for ShardWriter {
         self.file.take();
         let _ = Disk::default().remove_file(&self.temporary);
     }
-}
-
-const CREATOR: &str = concat!("reelscale ", env!("CARGO_PKG_VERSION"));
-
-pub(super) fn failed(path: &Path, error: hdf5::Error) -> Error {
-    Error::storage(format!("{}: {error}", path.display()))
-}
-
-/// A file of the format of HDF5 1.10, whose metadata has checksums, without times.
-fn create(path: &Path, header: &ShardHeader, creator: &str) -> hdf5::Result<hdf5::File> {
-    let file = hdf5::File::with_options()
-        .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
-        .with_fcpl(|create| create.obj_track_times(false))
-        .create(path)?;
-    let parts = serde_json::to_string(&header.parts).expect("parts are plain data");
-    let texts = [
-        ("format", FORMAT),
-        ("feature_parts", &parts),
-        ("creator", creator),
-        ("source", &header.source),
-    ];
-    for (name, value) in texts {
-        write_text(&file, name, value)?;
-    }
-    file.new_attr::<u64>().create("version")?.write_scalar(&u64::from(VERSION))?;
-    file.new_attr::<u64>().create("class_count")?.write_scalar(&(header.class_count as u64))?;
-    Ok(file)
-}
-
-/// The empty matrix of values, which grows by items in chunks of `chunk`.
-fn create_values(
-    file: &hdf5::File,
-    header: &ShardHeader,
-    quantised: Option<(f32, f32)>,
-    chunk: usize,
-) -> hdf5::Result<Dataset> {
-    let (name, width) = (ShardDataset::Values.name(header.kind), header.width());
-    match quantised {
-        None => growing::<f32>(file, name, width, chunk),
-        Some((scale, offset)) => {
-            let values = growing::<u8>(file, name, width, chunk)?;
-            values.new_attr::<f32>().create("scale")?.write_scalar(&scale)?;
-            values.new_attr::<f32>().create("offset")?.write_scalar(&offset)?;
-            Ok(values)
-        }
-    }
-}
-
-/// An empty checksummed matrix that grows by rows.
-fn growing<T: H5Type>(
-    file: &hdf5::File,
-    name: &str,
-    width: usize,
-    chunk: usize,
-) -> hdf5::Result<Dataset> {
-    let shape = (hdf5::Extent::resizable(0), hdf5::Extent::fixed(width));
-    file.new_dataset::<T>().chunk((chunk, width)).fletcher32().shape(shape).create(name)
-}
-
-fn vector<T: H5Type>(file: &hdf5::File, name: &str, values: &[T]) -> hdf5::Result<()> {
-    let builder = file.new_dataset::<T>();
-    if values.is_empty() {
-        return builder.shape(0).create(name).map(drop);
-    }
-    let chunk = values.len().min(CHUNK_ELEMENTS);
-    let dataset = builder.chunk(chunk).fletcher32().shape(values.len()).create(name)?;
-    dataset.write(ArrayView1::from(values))
-}
-
-/// Ids as fixed-length bytes, padded with NUL. Their length is only known here, so their type is
-/// made at run time and they are written as raw bytes through HDF5 itself.
-pub(super) fn write_ids(file: &hdf5::File, ids: &[Vec<u8>]) -> hdf5::Result<()> {
-    let width = ids.iter().map(Vec::len).max().unwrap_or(0).max(1);
-    let dtype = TypeDescriptor::FixedAscii(width);
-    let builder = file.new_dataset_builder().empty_as(&dtype);
-    if ids.is_empty() {
-        return builder.shape(0).create("ids").map(drop);
-    }
-    let chunk = (CHUNK_BYTES / width).clamp(1, ids.len());
-    let dataset = builder.shape(ids.len()).chunk(chunk).fletcher32().create("ids")?;
-    let mut bytes = vec![0u8; ids.len() * width];
-    for (cell, id) in bytes.chunks_exact_mut(width).zip(ids) {
-        cell[..id.len()].copy_from_slice(id);
-    }
-    hyperslab::write_whole(&dataset, &bytes)
-}
-
-pub(super) fn matrix<T: H5Type>(
-    file: &hdf5::File,
-    name: &str,
-    values: &[T],
-    rows: usize,
-    width: usize,
-) -> hdf5::Result<()> {
-    let builder = file.new_dataset::<T>().shape((rows, width));
-    if rows == 0 {
-        return builder.create(name).map(drop);
-    }
-    let chunk = (CHUNK_ELEMENTS / width).clamp(1, rows);
-    let view = ArrayView2::from_shape((rows, width), values).expect("whole rows");
-    builder.chunk((chunk, width)).fletcher32().create(name)?.write(view)
 }

@@ -267,7 +267,7 @@ fn add_moments(features: &Features, sums: &mut [f64]) {
 pub(crate) fn no_rows(dataset: &Dataset) -> Features {
     match dataset.kind() {
         Kind::Video => Features::Videos(Matrix::zeros(0, dataset.width())),
-        Kind::Frames => Features::Frames(Frames::new(dataset.width())),
+        Kind::Frames => Features::Frames(Frames::of(dataset.frame_form().clone())),
     }
 }
 

@@ -13,6 +13,7 @@ mod svmlight_line;
 pub(crate) mod table;
 pub mod tf_example;
 mod tf_feature;
+mod tf_frames;
 mod tf_keys;
 mod tf_labels;
 mod tf_segments;

@@ -12,7 +12,7 @@
 //! `tf_labels`, what a user is told of its keys for `tf_keys`.
 
 use super::first_bytes::{LOOKED_AT, told_of_data};
-use super::tf_feature::{Content, FLOATS, floats, has_only, integers, single_bytes};
+use super::tf_feature::{Content, FLOATS, floats, has_only, integers, numbers_of, single_bytes};
 use super::tf_keys::{Wrong, Wrongs};
 use super::tf_segments::Segment;
 use super::wire::{Field, Message, Read};
@@ -22,19 +22,26 @@ use crate::example::{Example, FeaturePart, Values};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted<'a> {
     /// The features, in order: at video level the float list `mean_NAME` or `NAME`, at frame level
-    /// the feature list `NAME`.
+    /// the feature list `NAME`, or MediaPipe's of that name (`tf_frames`).
     pub parts: &'a [FeaturePart],
     pub class_count: usize,
     /// The key of the labels. `None`: `labels`, and a record that lacks it but has another key that
     /// looks like labels is an error.
     pub labels_key: Option<&'a str>,
-    /// The key of the id. `None`: `id`, or else `video_id`.
+    /// The key of the id. `None`: the first of `ID_KEYS` that is there.
     pub id_key: Option<&'a str>,
-    /// Whether a video-level part may also be one byte string: its float32 numbers, little-endian.
+    /// Whether a part, or a frame of it, may also be one byte string: its float32 numbers,
+    /// little-endian.
     pub raw_floats: bool,
+    /// Whether lists that are several times as long as a part are that many frames, end to end,
+    /// also those of records without feature lists.
+    pub flat_frames: bool,
     /// Whether labels are those of segments (YouTube-8M 2019), and not those of the video.
     pub segments: bool,
 }
+
+/// Keys of ids, those of MediaPipe's records at the end.
+const ID_KEYS: [&str; 5] = ["id", "video_id", "example/id", "clip/media_id", "clip/data_path"];
 
 /// A record and what was put right while reading it.
 #[derive(Debug)]
@@ -96,7 +103,7 @@ pub(super) struct Record<'a> {
 }
 
 /// The feature of this key; of several the last one counts.
-fn get<'a>(map: &[(&'a [u8], &'a [u8])], key: &str) -> Option<&'a [u8]> {
+pub(super) fn get<'a>(map: &[(&'a [u8], &'a [u8])], key: &str) -> Option<&'a [u8]> {
     map.iter().rfind(|entry| entry.0 == key.as_bytes()).map(|entry| entry.1)
 }
 
@@ -113,8 +120,8 @@ pub fn parse(data: &[u8], wanted: &Wanted) -> Read<Parsed> {
         false => wrongs.take(record.labels(wanted, &mut notes)),
     };
     let values = match record.lists.is_empty() {
-        true => record.video(wanted, &mut wrongs).map(Values::Video),
-        false => record.frames(wanted.parts, &mut wrongs).map(Values::Frames),
+        true if !wanted.flat_frames => record.video(wanted, &mut wrongs).map(Values::Video),
+        _ => record.frames(wanted, &mut wrongs),
     };
     let (Some(id), Some(found), Some(values)) = (id, labels, values) else {
         return Err(wrongs.text(&record));
@@ -180,7 +187,7 @@ impl<'a> Record<'a> {
     fn id(&self, wanted: &Wanted) -> Result<Vec<u8>, Wrong> {
         let keys: &[&str] = match &wanted.id_key {
             Some(key) => std::slice::from_ref(key),
-            None => &["id", "video_id"],
+            None => &ID_KEYS,
         };
         let found = keys.iter().find_map(|key| self.get(key).map(|feature| (key, feature)));
         let Some((key, feature)) = found else {
@@ -228,8 +235,7 @@ impl<'a> Record<'a> {
             let content = Content::of(feature)?;
             if raw_floats && content == Content::of_bytes(4 * part.size) {
                 let bytes = single_bytes(feature)?.expect("one byte string");
-                let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four"));
-                found = bytes.chunks_exact(4).map(number).collect();
+                found = numbers_of(bytes).collect();
             } else if content != Content::of_floats(part.size) {
                 return Err(not_floats(key, content, part.size, raw_floats));
             }
@@ -239,52 +245,6 @@ impl<'a> Record<'a> {
         }
         values.extend(found);
         Ok(())
-    }
-
-    fn frames(&self, parts: &[FeaturePart], wrongs: &mut Wrongs) -> Option<Vec<u8>> {
-        let mut columns = Vec::new();
-        for part in parts {
-            columns.extend(wrongs.take(self.frames_of(part)));
-        }
-        if !wrongs.is_empty() {
-            return None;
-        }
-        let count = columns[0].len();
-        let uneven = parts.iter().zip(&columns).find(|(_, column)| column.len() != count);
-        if let Some((part, column)) = uneven {
-            let (name, found, first) = (&part.name, column.len(), &parts[0].name);
-            let text = format!("{name}: found {found} frames, expected {count} as {first} has");
-            return wrongs.take(Err(text.into()));
-        }
-        let mut values = Vec::new();
-        for frame in 0..count {
-            columns.iter().for_each(|column| values.extend_from_slice(column[frame]));
-        }
-        Some(values)
-    }
-
-    /// The frames of this part.
-    fn frames_of(&self, part: &FeaturePart) -> Result<Vec<&'a [u8]>, Wrong> {
-        let (name, size) = (&part.name, part.size);
-        let Some(list) = get(&self.lists, name) else {
-            return Err(Wrong::missing(format!("{name}: not found")));
-        };
-        let mut frames: Vec<&[u8]> = Vec::new();
-        Message(list).each(1, |feature| {
-            let (found, more) = match single_bytes(feature)? {
-                Ok(frame) if frame.len() == size => {
-                    frames.push(frame);
-                    return Ok(());
-                }
-                Ok(frame) => (format!("{} bytes", frame.len()), raw_frames(frame.len(), size)),
-                Err(content) => (content.to_string(), of_another_kind(content)),
-            };
-            Err(format!(
-                "{name}: frame {}: found {found}, expected {size} bytes{more}",
-                frames.len()
-            ))
-        })?;
-        Ok(frames)
     }
 }
 
@@ -304,23 +264,3 @@ fn not_floats(key: &str, content: Content, size: usize, raw_floats: bool) -> Wro
     let text = format!("{text}; they may be {size} {numbers} numbers");
     Wrong { hint: Some(hint.into()), ..text.into() }
 }
-
-/// What bytes of a frame may be that aren't as many as its part has.
-fn raw_frames(found: usize, size: usize) -> String {
-    match found == 4 * size {
-        true => format!("; they may be {size} float32 numbers, and frames are bytes, {FRAMES}"),
-        false => String::new(),
-    }
-}
-
-/// What an entry of a feature list must hold where it holds something else.
-fn of_another_kind(content: Content) -> String {
-    match content.strings {
-        0 => format!("; frames are bytes, {FRAMES}"),
-        1 => " and nothing else".into(),
-        _ => " in 1 byte string: each frame is an entry of its feature list".into(),
-    }
-}
-
-/// Where it says how frames are quantised.
-const FRAMES: &str = "see hdf5-data/README.md";

@@ -67,9 +67,13 @@ fn float_runs<'a>(feature: &'a [u8], mut visit: impl FnMut(&'a [u8])) -> Read<()
 /// All floats of a feature, in order.
 pub(super) fn floats(feature: &[u8]) -> Read<Vec<f32>> {
     let mut values = Vec::new();
-    let one = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes"));
-    float_runs(feature, |bytes| values.extend(bytes.chunks_exact(4).map(one)))?;
+    float_runs(feature, |bytes| values.extend(numbers_of(bytes)))?;
     Ok(values)
+}
+
+/// The float32 numbers that these bytes are, little-endian.
+pub(super) fn numbers_of(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")))
 }
 
 /// All whole numbers of a feature, in order.

@@ -3,7 +3,7 @@
 
 use super::tf_example::Record;
 use super::tf_feature::{Content, single_bytes};
-use super::wire::{Message, Read};
+use super::tf_frames::{FLOAT_LISTS, Frame, frame_of};
 
 /// One thing that is wrong with a record.
 #[derive(Default)]
@@ -78,8 +78,10 @@ impl Record<'_> {
         for (key, list) in &self.lists {
             let name = String::from_utf8_lossy(key);
             all.push(match frame_of(list) {
-                Ok(Some(Ok(size))) => format!("{name} (frames of {size} bytes)"),
-                Ok(Some(Err(content))) => format!("{name} (frames of {content})"),
+                Ok(Some(Frame::Bytes(size))) => format!("{name} (frames of {size} bytes)"),
+                Ok(Some(Frame::Floats(1))) => format!("{name} (frames of 1 float)"),
+                Ok(Some(Frame::Floats(size))) => format!("{name} (frames of {size} floats)"),
+                Ok(Some(Frame::Other(text))) => format!("{name} (frames of {text})"),
                 Ok(None) => format!("{name} (no frames)"),
                 Err(wrong) => format!("{name} ({wrong})"),
             });
@@ -93,12 +95,7 @@ impl Record<'_> {
 
     /// The option that would take what this record has for features.
     fn features_hint(&self) -> Option<String> {
-        let mut parts = Vec::new();
-        for (key, list) in &self.lists {
-            if let (Some(name), Ok(Some(Ok(size @ 1..)))) = (named(key), frame_of(list)) {
-                parts.push((name.to_string(), size));
-            }
-        }
+        let mut parts = self.parts_of_frames();
         for (key, feature) in self.context.iter().filter(|_| self.lists.is_empty()) {
             let (Some(name), Ok(content)) = (named(key), Content::of(feature)) else { continue };
             let floats = content.kinds() == 1 && content.floats > 0;
@@ -117,6 +114,31 @@ impl Record<'_> {
         let flags = flags.join(",");
         let classes = if flags == "audio_embedding:128" { " --classes 527" } else { "" };
         (!flags.is_empty()).then(|| format!("--features {flags}{classes}"))
+    }
+
+    /// The feature lists that may be parts, of one kind: bytes, unless there are floats of
+    /// MediaPipe's.
+    fn parts_of_frames(&self) -> Vec<(String, usize)> {
+        let (mut bytes, mut floats) = (Vec::new(), Vec::new());
+        for (key, list) in &self.lists {
+            match (named(key), frame_of(list)) {
+                (Some(name), Ok(Some(Frame::Bytes(size @ 1..)))) => {
+                    bytes.push((name.to_string(), size));
+                }
+                // Single numbers are times.
+                (Some(name), Ok(Some(Frame::Floats(size @ 2..)))) => {
+                    floats.push((name.to_string(), size));
+                }
+                _ => {}
+            }
+        }
+        let of_stream = |part: &(String, usize)| part.0.ends_with(FLOAT_LISTS);
+        if floats.iter().any(of_stream) {
+            floats.retain(of_stream);
+            floats.iter_mut().for_each(|part| part.0 = stream_of(&part.0));
+            return floats;
+        }
+        if bytes.is_empty() { floats } else { bytes }
     }
 
     /// The option that would take what this record has for an id.
@@ -145,14 +167,9 @@ pub(super) fn is_of_labels(name: &str) -> bool {
     lower.contains("label") || lower.contains("class")
 }
 
-/// Bytes of the first frame of a feature list, or what else it is; `None` where there is none.
-fn frame_of(list: &[u8]) -> Read<Option<Result<usize, Content>>> {
-    let mut first = None;
-    Message(list).each(1, |feature| {
-        if first.is_none() {
-            first = Some(single_bytes(feature)?.map(<[u8]>::len));
-        }
-        Ok(())
-    })?;
-    Ok(first)
+/// The part that a float list of MediaPipe's is found by: `rgb` of `RGB/feature/floats`.
+fn stream_of(key: &str) -> String {
+    let stream = key.strip_suffix(FLOAT_LISTS).filter(|stream| !stream.is_empty()).unwrap_or(key);
+    let lower = stream.to_lowercase();
+    if lower.to_uppercase() == stream { lower } else { stream.into() }
 }

@@ -8,6 +8,8 @@ use super::wire::Read;
 
 /// The key of the labels where nobody names another one.
 const LABELS_KEY: &str = "labels";
+/// The same in MediaPipe's records.
+const CLIP_LABELS_KEY: &str = "clip/label/index";
 
 /// So many values that are all 0 or 1 are no labels, of which each stands once.
 const VECTOR_MIN: usize = 16;
@@ -15,7 +17,9 @@ const VECTOR_MIN: usize = 16;
 impl Record<'_> {
     /// The labels as they stand there.
     pub(super) fn labels(&self, wanted: &Wanted, notes: &mut Notes) -> Result<Vec<u32>, Wrong> {
-        let key = wanted.labels_key.unwrap_or(LABELS_KEY);
+        let of_clip = self.get(LABELS_KEY).is_none() && self.get(CLIP_LABELS_KEY).is_some();
+        let by_default = if of_clip { CLIP_LABELS_KEY } else { LABELS_KEY };
+        let key = wanted.labels_key.unwrap_or(by_default);
         let in_place = |text: String| format!("{key}: {text}");
         let Some(feature) = self.get(key) else {
             return self.without_labels(key, wanted.labels_key.is_none());

@@ -28,9 +28,13 @@ pub struct Segment {
 impl Segment {
     /// The row that this segment of a video with frames makes, named `id:start`.
     pub fn row(&self, video: &Example, width: usize) -> Example {
-        let Values::Frames(bytes) = &video.values else { panic!("segments are of frames") };
+        let own = self.start * width..self.end * width;
+        let values = match &video.values {
+            Values::Frames(bytes) => Values::Frames(bytes[own].to_vec()),
+            Values::FrameNumbers(numbers) => Values::FrameNumbers(numbers[own].to_vec()),
+            Values::Video(_) => panic!("segments are of frames"),
+        };
         let id = [&video.id[..], format!(":{}", self.start).as_bytes()].concat();
-        let values = Values::Frames(bytes[self.start * width..self.end * width].to_vec());
         Example { id, labels: self.labels.clone(), values }
     }
 }
@@ -43,10 +47,10 @@ impl Record<'_> {
         values: &Values,
         notes: &mut Notes,
     ) -> Read<Vec<Segment>> {
-        let Values::Frames(bytes) = values else {
+        let width = wanted.parts.iter().map(|part| part.size).sum::<usize>();
+        let Some(frames) = values.frames(width) else {
             return Err("found video-level features, expected frames, which --segments cuts".into());
         };
-        let frames = bytes.len() / wanted.parts.iter().map(|part| part.size).sum::<usize>();
         if self.get(LABELS).is_none() {
             notes.without_segments += 1;
             return Ok(Vec::new());

@@ -1,9 +1,10 @@
 //! Features of rows as they come from shards: a vector of numbers for each, or frames, which stay
-//! bytes until they are used.
+//! as they were stored until they are used.
 
 use std::ops::Range;
 
-use crate::kernel::dequantise::from_bytes;
+use crate::example::Run;
+use crate::kernel::dequantise::{from_bytes, from_floats, from_halves};
 use crate::kernel::matrix::{Matrix, stride_of};
 use crate::kernel::vector::Instructions;
 use crate::rng::Stream;
@@ -23,16 +24,93 @@ pub enum Features {
     Frames(Frames),
 }
 
+/// What frames are stored as, the same of all rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrameForm {
+    /// Number of features D.
+    width: usize,
+    /// Bytes of a number: 4 or 2, those of a float; or 1.
+    size: usize,
+    /// Where runs of features end of which each has a scale and offset of its own.
+    runs: Vec<usize>,
+}
+
+impl FrameForm {
+    /// Of bytes that all have one scale and offset.
+    pub fn of_bytes(width: usize) -> FrameForm {
+        FrameForm { width, size: 1, runs: vec![width] }
+    }
+
+    /// Of frames of `width` features, given for some rows and others the bytes of a number and the
+    /// runs: 32-bit floats, unless all numbers have as many bytes.
+    pub fn of_all(width: usize, all: impl Iterator<Item = (usize, Vec<Run>)>) -> FrameForm {
+        let mut form: Option<FrameForm> = None;
+        for (size, runs) in all {
+            let runs: Vec<usize> = runs.iter().map(|run| run.0).collect();
+            let own = FrameForm { width, size, runs };
+            form = Some(match form {
+                None => own,
+                Some(form) if form.size != own.size => {
+                    FrameForm { width, size: size_of::<f32>(), runs: vec![width] }
+                }
+                // Those of the parts.
+                Some(form) if form.runs.len() > own.runs.len() => form,
+                Some(_) => own,
+            });
+        }
+        form.unwrap_or_else(|| FrameForm::of_bytes(width))
+    }
+
+    /// Bytes of a number.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn runs(&self) -> &[usize] {
+        &self.runs
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.width * self.size
+    }
+}
+
+/// The numbers of rows or frames that were stored like this, with these runs.
+pub(crate) fn decode(
+    instructions: Instructions,
+    size: usize,
+    runs: &[Run],
+    bytes: &[u8],
+    numbers: &mut [f32],
+) {
+    match (size, runs) {
+        (4, _) => from_floats(bytes, numbers),
+        (2, _) => from_halves(instructions, bytes, numbers),
+        (_, [(_, scaling)]) => from_bytes(instructions, bytes, numbers, *scaling),
+        _ => {
+            let width = runs[runs.len() - 1].0;
+            let rows = bytes.chunks_exact(width).zip(numbers.chunks_exact_mut(width));
+            for (bytes, numbers) in rows {
+                let mut from = 0;
+                for (end, scaling) in runs {
+                    let own = from..*end;
+                    from_bytes(instructions, &bytes[own.clone()], &mut numbers[own], *scaling);
+                    from = *end;
+                }
+            }
+        }
+    }
+}
+
 /// Frames of consecutive rows: any number of them for each row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frames {
-    /// Number of features D.
-    width: usize,
+    form: FrameForm,
     /// Row i has the frames `offsets[i]..offsets[i + 1]`.
     offsets: Vec<usize>,
     /// [frames][D]
     bytes: Vec<u8>,
-    /// Scale and offset of each row's bytes.
+    /// Scale and offset of each row's runs, [rows][runs].
     scaling: Vec<[f32; 2]>,
 }
 
@@ -53,7 +131,8 @@ impl Features {
                 own.row_mut(at).copy_from_slice(other.row(row));
             }
             (Features::Frames(own), Features::Frames(other)) => {
-                own.push(other.row(row), other.scaling[row]);
+                let (frames, scaling) = other.stored(row);
+                own.push_stored(frames, scaling);
             }
             _ => panic!("videos among frames"),
         }
@@ -80,9 +159,9 @@ impl Features {
     pub fn sampled(self, count: usize, stream: impl Fn(usize) -> Stream) -> Features {
         match self {
             Features::Frames(frames) if count > 0 => {
-                let mut sampled = Frames::new(frames.width);
+                let mut sampled = Frames::of(frames.form.clone());
                 for row in 0..frames.rows() {
-                    sampled.push_sampled(frames.row(row), frames.scaling[row], count, stream(row));
+                    sampled.push_sampled(&frames, row, count, stream(row));
                 }
                 Features::Frames(sampled)
             }
@@ -92,55 +171,90 @@ impl Features {
 }
 
 impl Frames {
-    /// No rows, of frames of `width` features.
+    /// No rows, of frames of `width` features as bytes of one scale and offset a row.
     pub fn new(width: usize) -> Frames {
-        Frames { width, offsets: vec![0], bytes: Vec::new(), scaling: Vec::new() }
+        Frames::of(FrameForm::of_bytes(width))
+    }
+
+    /// No rows, of frames of this form.
+    pub fn of(form: FrameForm) -> Frames {
+        Frames { form, offsets: vec![0], bytes: Vec::new(), scaling: Vec::new() }
+    }
+
+    pub(crate) fn form(&self) -> &FrameForm {
+        &self.form
     }
 
     pub fn rows(&self) -> usize {
-        self.scaling.len()
+        self.offsets.len() - 1
     }
 
     /// Appends a row: its frames end to end, of which the first `FRAMES_MAX` count, and the scale
     /// and offset that make numbers of their bytes.
     pub fn push(&mut self, frames: &[u8], scaling: [f32; 2]) {
-        let frames = &frames[..frames.len().min(FRAMES_MAX * self.width)];
+        self.push_stored(frames, &[scaling]);
+    }
+
+    /// The same of any form, with the scale and offset of each run.
+    pub fn push_stored(&mut self, frames: &[u8], scaling: &[[f32; 2]]) {
+        assert_eq!(scaling.len(), self.form.runs.len(), "a scale and offset for each run");
+        let frame = self.form.frame_bytes();
+        let frames = &frames[..frames.len().min(FRAMES_MAX * frame)];
         self.bytes.extend_from_slice(frames);
-        self.offsets.push(self.bytes.len() / self.width);
-        self.scaling.push(scaling);
+        self.offsets.push(self.bytes.len() / frame);
+        self.scaling.extend_from_slice(scaling);
     }
 
     fn append(&mut self, other: &Frames) {
-        let at = self.bytes.len() / self.width;
+        assert_eq!(self.form, other.form, "frames of one form");
+        let at = self.bytes.len() / self.form.frame_bytes();
         self.bytes.extend_from_slice(&other.bytes);
         self.offsets.extend(other.offsets[1..].iter().map(|offset| at + offset));
         self.scaling.extend_from_slice(&other.scaling);
     }
 
-    fn push_sampled(&mut self, frames: &[u8], scaling: [f32; 2], count: usize, mut stream: Stream) {
-        let found = frames.len() / self.width;
+    fn push_sampled(&mut self, other: &Frames, row: usize, count: usize, mut stream: Stream) {
+        let (frames, size) = (other.row(row), self.form.frame_bytes());
+        let found = frames.len() / size;
         for _ in 0..count * usize::from(found > 0) {
-            let frame = stream.below(found as u64) as usize * self.width;
-            self.bytes.extend_from_slice(&frames[frame..frame + self.width]);
+            let frame = stream.below(found as u64) as usize * size;
+            self.bytes.extend_from_slice(&frames[frame..frame + size]);
         }
-        self.offsets.push(self.bytes.len() / self.width);
-        self.scaling.push(scaling);
+        self.offsets.push(self.bytes.len() / size);
+        self.scaling.extend_from_slice(other.scaling_of(row));
     }
 
     /// The frames of one row, end to end.
     fn row(&self, row: usize) -> &[u8] {
-        &self.bytes[self.offsets[row] * self.width..self.offsets[row + 1] * self.width]
+        let frame = self.form.frame_bytes();
+        &self.bytes[self.offsets[row] * frame..self.offsets[row + 1] * frame]
+    }
+
+    fn scaling_of(&self, row: usize) -> &[[f32; 2]] {
+        let runs = self.form.runs.len();
+        &self.scaling[row * runs..][..runs]
+    }
+
+    /// What makes numbers of one row's bytes.
+    fn runs_of(&self, row: usize) -> Vec<Run> {
+        self.form.runs.iter().copied().zip(self.scaling_of(row).iter().copied()).collect()
     }
 
     /// The bytes of one row's frames, end to end, and the scale and offset that make numbers of
-    /// them.
+    /// them, where all features have the same.
     pub fn bytes(&self, row: usize) -> (&[u8], [f32; 2]) {
-        (self.row(row), self.scaling[row])
+        (self.row(row), self.scaling_of(row)[0])
     }
 
-    /// The frames of all rows `[frames][D]`, and the scale and offset of each row's.
-    pub(crate) fn whole(&self) -> (&[u8], &[[f32; 2]]) {
-        (&self.bytes, &self.scaling)
+    /// The frames of one row as they are stored, end to end, and the scale and offset of each run.
+    pub fn stored(&self, row: usize) -> (&[u8], &[[f32; 2]]) {
+        (self.row(row), self.scaling_of(row))
+    }
+
+    /// What they are stored as, the frames of all rows `[frames][D]`, and the scale and offset of
+    /// each row's runs.
+    pub(crate) fn whole(&self) -> (&FrameForm, &[u8], &[[f32; 2]]) {
+        (&self.form, &self.bytes, &self.scaling)
     }
 
     /// Frames of some rows, counted from the first row's first.
@@ -181,14 +295,15 @@ impl Frames {
 
     /// The frames of some rows as numbers [frames][D].
     pub fn numbers(&self, instructions: Instructions, rows: &Range<usize>) -> Matrix {
-        let frames = self.within(rows).len();
-        let mut numbers = Matrix::zeros(frames, self.width);
-        let stride = stride_of(self.width);
+        let (frames, width) = (self.within(rows).len(), self.form.width);
+        let mut numbers = Matrix::zeros(frames, width);
+        let stride = stride_of(width);
         let mut places = numbers.data.chunks_exact_mut(stride);
         for row in rows.clone() {
-            for bytes in self.row(row).chunks_exact(self.width) {
-                let place = &mut places.next().expect("a place for every frame")[..self.width];
-                from_bytes(instructions, bytes, place, self.scaling[row]);
+            let runs = self.runs_of(row);
+            for bytes in self.row(row).chunks_exact(self.form.frame_bytes()) {
+                let place = &mut places.next().expect("a place for every frame")[..width];
+                decode(instructions, self.form.size, &runs, bytes, place);
             }
         }
         numbers

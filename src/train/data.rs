@@ -52,6 +52,12 @@ impl Data {
         self.validation.iter().for_each(|rows| keep(rows, plan.validation_in_memory));
     }
 
+    /// Bytes of a number of frames, as they come: the most of training and of validation rows.
+    pub(crate) fn frame_number(&self) -> usize {
+        let all = [Some(&self.train), self.validation.as_ref()].into_iter().flatten();
+        all.map(|rows| rows.dataset().frame_form().size()).max().expect("training rows")
+    }
+
     /// The same rows as `comm` deals them now.
     pub(crate) fn dealt_anew(&self, comm: &Comm) -> Data {
         let anew = |rows: &Rc<HomeRows>| Rc::new(rows.dealt_anew(comm));

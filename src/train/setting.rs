@@ -101,6 +101,7 @@ fn with_ranks<T>(
         validation,
         deal: &|blocks| comm.deal(blocks),
         deal_small: &|blocks| comm.deal_to_first(learners, blocks),
+        frame_number: data.frame_number(),
         grid: Some((grid, &shares[..])),
     })
 }

@@ -31,6 +31,22 @@ fn bytes_become_numbers_by_definition() {
 }
 
 #[test]
+fn halves_become_numbers_by_definition() {
+    let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    let expected: Vec<f32> = (0..=u16::MAX).map(dequantise::definition::half).collect();
+    for (bits, found) in expected.iter().enumerate() {
+        let number = half::f16::from_bits(bits as u16).to_f32();
+        let same = found.to_bits() == number.to_bits() || found.is_nan() && number.is_nan();
+        assert!(same, "{bits:x}: {found}, {number}");
+    }
+    for kernel in kernels() {
+        let mut found = vec![7.0; expected.len()];
+        dequantise::from_halves(kernel, &bytes, &mut found);
+        same(&found, &expected, &|| format!("{kernel:?}"));
+    }
+}
+
+#[test]
 fn rows_are_scaled_by_definition() {
     for case in 0..cases(60) {
         let mut draws = Draws::new(case);

@@ -240,6 +240,13 @@ fn elements(draws: &mut Draws, calls: &mut Calls) {
     calls.make("kernel::dequantise::from_bytes", || {
         dequantise::from_bytes(kernel, &bytes, &mut values, [scale, offset]);
     });
+    calls.make("kernel::dequantise::from_halves", || {
+        dequantise::from_halves(kernel, &bytes, &mut values);
+    });
+    calls.make("kernel::dequantise::from_floats", || dequantise::from_floats(&bytes, &mut values));
+    calls.make("kernel::dequantise::definition::half", || {
+        dequantise::definition::half(u16::from(bytes.first().copied().unwrap_or(255)) << 8)
+    });
     calls.make("kernel::dequantise::definition::number", || {
         dequantise::definition::number(255, scale, offset)
     });

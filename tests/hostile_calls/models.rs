@@ -9,7 +9,7 @@ use reelscale::internals::kernel::product::Workspace;
 use reelscale::internals::model::annotator::Shape;
 use reelscale::internals::model::bounds::FeatureBounds;
 use reelscale::internals::model::experts::{Experts, Rule, layouts};
-use reelscale::internals::model::features::{Features, Frames};
+use reelscale::internals::model::features::{Features, FrameForm, Frames};
 use reelscale::internals::model::initial;
 use reelscale::internals::model::shared::{LayerPlace, SharedLayers, Tape, reference};
 use reelscale::internals::model::spec::{Layer, Normalize, Standard};
@@ -51,6 +51,18 @@ fn features(draws: &mut Draws, calls: &mut Calls) {
     calls.make("model::features::new", || Frames::new(draws.near(width)));
     calls.make("model::features::rows", || frames.rows());
     calls.make("model::features::push", || frames.push(&bytes, [1.0, 0.0]));
+    let (number, first) = (1 << draws.below(4), 1 + draws.below(2 * width));
+    let runs = vec![(first, [1.0, 0.0]), (width, [2.0, 1.0])];
+    calls.make("model::features::of_bytes", || FrameForm::of_bytes(first));
+    calls.make("model::features::of", || Frames::of(FrameForm::of_bytes(draws.near(width))).rows());
+    calls.make("model::features::of_all", || {
+        let form = FrameForm::of_all(width, [(number, runs.clone())].into_iter());
+        let mut frames = Frames::of(form);
+        frames.push_stored(&bytes, &[[1.0, 0.0], [2.0, 1.0]]);
+        frames.numbers(kernel, &(0..1))
+    });
+    calls.make("model::features::push_stored", || frames.push_stored(&bytes, &[]));
+    calls.make("model::features::stored", || frames.stored(row).1.len());
     calls.make("model::features::bytes", || frames.bytes(row).0.len());
     calls.make("model::features::counts", || frames.counts(&(row..end)));
     calls.make("model::features::tiles", || frames.tiles().count());

@@ -87,8 +87,7 @@ fn synthesize(args: &Args, folder: &Path, as_bytes: bool) -> Result<PathBuf> {
 fn measure(measuring: &Measuring, args: &Args, infos: Vec<ShardInfo>) -> Result<Vec<Value>> {
     let dataset = Dataset::new(infos)?;
     let (rows, width) = (dataset.rows(), dataset.width());
-    let quantised = dataset.shards()[0].quantised.is_some();
-    let value_bytes = if quantised { 1 } else { size_of::<f32>() };
+    let encoding = &dataset.shards()[0].encoding;
     let columns = flops::columns(args.classes, args.experts);
     let flop_per_row = flops::logits_and_gradient(1, width, columns);
     let needed = CORE_FLOP_PER_SECOND / flop_per_row;
@@ -108,10 +107,10 @@ fn measure(measuring: &Measuring, args: &Args, infos: Vec<ShardInfo>) -> Result<
             outcome?;
             let rate = rows as f64 / seconds;
             Ok(json!({
-                "values": if quantised { "u8" } else { "f32" }, "order": order,
+                "values": encoding.name(), "order": order,
                 "rows_per_read": length, "rows": rows, "features": width, "seconds": seconds,
                 "rows_per_second": rate,
-                "gib_per_second": rate * (width * value_bytes) as f64 / (1u64 << 30) as f64,
+                "gib_per_second": rate * (width * encoding.size()) as f64 / (1u64 << 30) as f64,
                 "core_rows_per_second": needed, "cores_fed": rate / needed,
             }))
         })

@@ -3,9 +3,12 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use super::losses::{Loss, too_large};
+use super::records::FirstFrames;
 use super::{Args, Format, TableNotes, Tables};
 use crate::commands::new_set::NewSet;
 use crate::data::{Kind, ShardHeader, ShardWriter};
+use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::example::{Example, Values};
 use crate::fields::stem;
@@ -60,10 +63,12 @@ pub(crate) struct Done {
     pub(crate) damaged: Vec<String>,
     /// Lines of the file of labels that belong to rows.
     pub(crate) matched: u64,
+    /// Of each part.
+    pub(super) losses: Vec<Loss>,
 }
 
 impl Done {
-    pub(crate) fn nothing(classes: usize) -> Done {
+    pub(crate) fn nothing(classes: usize, parts: usize) -> Done {
         let (counts, class_sizes) = (Counts::default(), vec![0; classes]);
         Done {
             counts,
@@ -73,6 +78,7 @@ impl Done {
             empty_files: Vec::new(),
             damaged: Vec::new(),
             matched: 0,
+            losses: vec![Loss::default(); parts],
         }
     }
 
@@ -98,14 +104,24 @@ impl Done {
         self.empty_files.extend(other.empty_files);
         self.damaged.extend(other.damaged);
         self.matched += other.matched;
+        Loss::sum(&mut self.losses, &other.losses);
         Ok(())
     }
+}
+
+/// What is known of all files before rows are made of them.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) tables: Option<&'a Tables>,
+    /// Of TFRecords.
+    pub(super) first_frames: Option<FirstFrames>,
+    pub(super) encoding: &'a Encoding,
 }
 
 /// One group of files on its way into shards.
 pub(crate) struct FileGroup<'a, 'b> {
     pub(crate) args: &'a Args,
-    pub(super) tables: Option<&'a Tables>,
+    pub(super) known: Known<'a>,
     pub(crate) paths: &'a [PathBuf],
     pub(crate) group: usize,
     pub(crate) header: ShardHeader,
@@ -118,7 +134,7 @@ pub(crate) struct FileGroup<'a, 'b> {
 
 impl FileGroup<'_, '_> {
     pub(crate) fn convert(mut self, files: Range<usize>) -> Result<()> {
-        let matched = self.tables.map_or(0, Tables::matched);
+        let matched = self.known.tables.map_or(0, Tables::matched);
         for file in files {
             let _converting = CallGuard::on("converting", &self.paths[file]);
             self.done.counts.files += 1;
@@ -135,7 +151,7 @@ impl FileGroup<'_, '_> {
                 self.done.empty_files.push(file as u64);
             }
         }
-        self.done.matched += self.tables.map_or(0, Tables::matched) - matched;
+        self.done.matched += self.known.tables.map_or(0, Tables::matched) - matched;
         self.writer.take().map_or(Ok(()), ShardWriter::finish)
     }
 
@@ -151,9 +167,7 @@ impl FileGroup<'_, '_> {
     fn tfrecord(&mut self, file: usize) -> Result<()> {
         let mut records = tfrecord::Records::open(&self.paths[file])?;
         let parts = self.header.parts.clone();
-        let class_count = self.header.class_count;
-        let wanted = Wanted { parts: &parts, class_count, ..Wanted::default() };
-        let wanted = self.args.records.wanted(wanted);
+        let wanted = self.args.records.wanted(&parts, self.header.class_count);
         loop {
             let record = records.record();
             let converted = match records.next() {
@@ -212,7 +226,7 @@ impl FileGroup<'_, '_> {
     }
 
     fn table(&mut self, file: usize) -> Result<()> {
-        let (tables, path) = (self.tables.expect("a table"), &self.paths[file]);
+        let (tables, path) = (self.known.tables.expect("a table"), &self.paths[file]);
         let mut table = tables.open(path)?;
         let (stem, mut row) = (stem(path), 0);
         let wrong = |text: String| Error::input(format!("{}: {text}", path.display()));
@@ -234,7 +248,7 @@ impl FileGroup<'_, '_> {
         table: &dyn Table,
         stem: &str,
     ) -> Result<()> {
-        let tables = self.tables.expect("a table");
+        let tables = self.known.tables.expect("a table");
         self.first_is(tables.kind(), file, row);
         let made = tables.row(table, (stem, row), &mut self.done.counts.tables);
         let made = made.map_err(|text| {
@@ -259,6 +273,14 @@ impl FileGroup<'_, '_> {
             let found = First { kind, file, record, keys: String::new() };
             return Err(mixed(&found, first, self.paths));
         }
+        if let Some(text) = self.other_frames(&example.values) {
+            return Err(self.wrong(file, record, text));
+        }
+        let numbers = example.values.numbers().unwrap_or_default();
+        if let Some((at, found)) = too_large(self.known.encoding, numbers) {
+            let text = format!("found {found} at feature {at}, which 16-bit floats can't hold");
+            return Err(self.wrong(file, record, text).hint("--dtype f32, or u8"));
+        }
         let full = |writer: &ShardWriter| writer.rows() as u64 == self.args.rows_per_shard;
         if self.writer.as_ref().is_some_and(full) {
             self.writer.take().map_or(Ok(()), ShardWriter::finish)?;
@@ -266,11 +288,8 @@ impl FileGroup<'_, '_> {
         if self.writer.is_none() {
             self.header.kind = kind;
             let path = self.set.add(format!("shard-{:05}-{:04}.h5", self.group, self.written));
-            let scaled = self.tables.and_then(Tables::quantised);
-            self.writer = Some(match scaled {
-                Some(scaled) => ShardWriter::create_scaled(&path, &self.header, scaled)?,
-                None => ShardWriter::create(&path, &self.header)?,
-            });
+            let encoding = self.known.encoding.clone();
+            self.writer = Some(ShardWriter::create_encoded(&path, &self.header, encoding)?);
             self.written += 1;
             self.done.counts.shards += 1;
         }
@@ -279,16 +298,45 @@ impl FileGroup<'_, '_> {
         self.writer.as_mut().expect("just made").push(example)
     }
 
+    /// What is wrong with a record of another kind than the first of all, or with frames of bytes
+    /// where the first are floats, or the other way round.
+    fn other_frames(&self, values: &Values) -> Option<String> {
+        let FirstFrames { file, record, given } = self.known.first_frames?;
+        let (frames, bytes) = match values {
+            Values::Frames(bytes) if bytes.is_empty() => return None,
+            Values::Frames(_) => (true, true),
+            Values::FrameNumbers(_) => (true, false),
+            Values::Video(_) => (false, false),
+        };
+        if frames != given.frames {
+            let kind = |frames: bool| if frames { Kind::Frames } else { Kind::Video };
+            let found = kind(frames).level();
+            let (path, expected) = (self.paths[file].display(), kind(given.frames).level());
+            return Some(format!(
+                "found {found} features, expected {expected} ones as in {path}: record {record}"
+            ));
+        }
+        let kind = |bytes: bool| if bytes { "bytes" } else { "floats" };
+        let (found, expected) = (kind(bytes), kind(given.bytes));
+        let path = self.paths[file].display();
+        (found != expected).then(|| {
+            format!("found frames of {found}, expected {expected} as in {path}: record {record}")
+        })
+    }
+
     fn count(&mut self, file: usize, record: u64, example: &Example) {
         let counts = &mut self.done.counts;
         counts.rows += 1;
         counts.labels += example.labels.len() as u64;
         counts.unlabelled += u64::from(example.labels.is_empty());
         counts.empty_ids += u64::from(example.id.is_empty());
-        if let Values::Frames(bytes) = &example.values {
-            let frames = bytes.len() / self.header.width();
+        if let Some(frames) = example.values.frames(self.header.width()) {
             counts.frames += frames as u64;
             counts.long += u64::from(frames > FRAMES_MAX);
+        }
+        if let Some(numbers) = example.values.numbers() {
+            let (losses, parts) = (&mut self.done.losses, &self.header.parts);
+            Loss::add(losses, parts, self.known.encoding, numbers);
         }
         example.labels.iter().for_each(|label| self.done.class_sizes[*label as usize] += 1);
         self.done.ids.push([hash(&example.id), file as u64, record]);
@@ -298,7 +346,7 @@ impl FileGroup<'_, '_> {
 fn kind_of(example: &Example) -> Kind {
     match example.values {
         Values::Video(_) => Kind::Video,
-        Values::Frames(_) => Kind::Frames,
+        Values::Frames(_) | Values::FrameNumbers(_) => Kind::Frames,
     }
 }
 

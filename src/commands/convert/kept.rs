@@ -39,6 +39,8 @@ struct Head {
     empty_files: Vec<u64>,
     damaged: Vec<String>,
     matched: u64,
+    /// `Loss` of each part as numbers.
+    losses: Vec<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,6 +100,7 @@ pub(super) fn write(
         empty_files: done.empty_files.clone(),
         damaged: done.damaged.clone(),
         matched: done.matched,
+        losses: bytemuck::cast_slice(&done.losses).to_vec(),
     };
     let head = serde_json::to_vec(&head).expect("plain data");
     let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
@@ -117,7 +120,8 @@ pub(super) fn take(
     set: &mut NewSet,
     group: usize,
     key: &str,
-    (classes, allowed): (usize, &dyn Fn(&Done) -> bool),
+    (classes, parts): (usize, usize),
+    allowed: &dyn Fn(&Done) -> bool,
 ) -> Option<Done> {
     let bytes = disk::read(&set.unfinished().join(name(group))).ok()?;
     let (bytes, digest) = bytes.split_at_checked(bytes.len().checked_sub(BEHIND)?)?;
@@ -134,7 +138,7 @@ pub(super) fn take(
         return None;
     }
     let counts: &[Counts] = bytemuck::try_cast_slice(&head.counts).ok()?;
-    let mut done = Done::nothing(classes);
+    let mut done = Done::nothing(classes, parts);
     done.counts = *counts.first()?;
     for (class, size) in head.class_sizes {
         *done.class_sizes.get_mut(class as usize)? = size;
@@ -146,6 +150,7 @@ pub(super) fn take(
     done.ids = ids.map(bytemuck::pod_read_unaligned).collect();
     (done.empty_files, done.damaged) = (head.empty_files, head.damaged);
     done.matched = head.matched;
+    done.losses = bytemuck::try_cast_slice(&head.losses).ok()?.to_vec();
     if !allowed(&done) {
         return None;
     }

@@ -3,18 +3,24 @@
 mod damaged;
 mod group;
 mod kept;
+mod losses;
 mod outcome;
 mod record_options;
+mod records;
+mod storage;
 mod tables;
 mod text;
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use self::damaged::DamagedOptions;
-use self::group::{Done, FileGroup};
+use self::group::{Done, FileGroup, Known};
+use self::losses::{Loss, told_of_losses};
 use self::record_options::RecordOptions;
+use self::records::{FirstFrames, first_frames};
+use self::storage::{Bounds, StorageOptions};
 use self::tables::{TableNotes, TableOptions, Tables};
 use self::text::TextOptions;
 use super::new_set::NewSet;
@@ -22,6 +28,7 @@ use super::out::{self, For};
 use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, find};
 use crate::disk::Disk;
+use crate::encoding::Encoding;
 use crate::error::{Error, Exit, Result};
 use crate::example::FeaturePart;
 use crate::limits::{CLASSES_MAX, check_parts};
@@ -48,6 +55,8 @@ pub(crate) struct Args {
     text: TextOptions,
     #[command(flatten)]
     tables: TableOptions,
+    #[command(flatten)]
+    storage: StorageOptions,
     #[command(flatten)]
     damaged: DamagedOptions,
     /// Folder for the shards; it must be new or empty, or hold what the same command has left.
@@ -110,15 +119,17 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let files = files.map(|(path, size)| format!("{}: {size} bytes\n", path.display()));
     same_on_all(comm, Exit::Input, "files", &files.collect::<String>())?;
     let groups = groups(&sizes_of_files);
-    let Sizes { parts, classes, tables } = comm.agree(sizes(&args, &paths))?;
+    let Sizes { parts, classes, tables, first_frames } = comm.agree(sizes(&args, &paths))?;
     if args.from == Format::Svmlight {
         let features = parts.iter().map(|part| part.size).sum();
         args.text.check_room(comm, &paths, features, classes)?;
     }
     let own = comm.deal(groups.len()).own().flat_map(|group| groups[group].clone());
-    let tables = measured(comm, tables, &args.damaged, own.map(|file| &paths[file]))?;
+    let (own, first) = (own.map(|file| &paths[file]), (tables.as_ref(), first_frames));
+    let encoding = encoding(comm, &args, (&parts, classes), first, own)?;
     let mut set = NewSet::begin_or_go_on(comm, Disk::default(), &args.output, &command)?;
-    let all = Conversion { args: &args, paths, groups, parts, classes, tables };
+    let known = (tables, first_frames, encoding);
+    let all = Conversion { args: &args, paths, groups, parts, classes, known };
     let converted = all.convert(comm, &mut set, &command);
     let outcome = converted.and_then(|done| {
         let first = outcome::check(comm, &all.paths, &done);
@@ -129,13 +140,18 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let (mut done, first) = set.finish(outcome)?;
     outcome::warn_of_empty_files(comm, &all.paths, &done.empty_files);
     outcome::warn_of_repeated_ids(comm, &all.paths, std::mem::take(&mut done.ids));
-    if let Some(tables) = &all.tables {
+    let (tables, _, encoding) = &all.known;
+    if let Some(tables) = tables {
         tables.warn_of_lines(comm, done.matched);
     }
     comm.sum(bytemuck::cast_slice_mut(std::slice::from_mut(&mut done.counts)));
     comm.sum(&mut done.class_sizes);
     let seconds = started.elapsed().as_secs_f64();
-    out::print(comm, For::Keeping, || outcome::summary(&args.output, &done, &first, seconds))
+    let losses = Loss::of_all(comm, &done.losses);
+    out::print(comm, For::Keeping, || {
+        let summary = outcome::summary(&args.output, &done, &first, seconds);
+        summary + &told_of_losses(&losses, &all.parts, encoding)
+    })
 }
 
 /// Files on their way into shards, and what is known of them before the first row.
@@ -146,7 +162,8 @@ struct Conversion<'a> {
     groups: Vec<Range<usize>>,
     parts: Vec<FeaturePart>,
     classes: usize,
-    tables: Option<Tables>,
+    /// Of tables; of TFRecords; what numbers are stored as.
+    known: (Option<Tables>, Option<FirstFrames>, Encoding),
 }
 
 impl Conversion<'_> {
@@ -156,14 +173,15 @@ impl Conversion<'_> {
     /// Exit 4: an input; exit 5: the file system refuses.
     fn convert(&self, comm: &Comm, set: &mut NewSet, command: &str) -> Result<Done> {
         let key = comm.agree(self.key(command))?;
-        let mut done = Done::nothing(self.classes);
+        let mut done = Done::nothing(self.classes, self.parts.len());
         let mut left = (0..self.groups.len()).collect();
         if set.goes_on() {
             left = self.take_kept(comm, set, &key, &mut done)?;
         }
         let own = comm.deal(left.len()).own();
         let outcome = left[own].iter().try_for_each(|group| {
-            let (shards, mut own) = (set.names().len(), Done::nothing(self.classes));
+            let (shards, mut own) =
+                (set.names().len(), Done::nothing(self.classes, self.parts.len()));
             let key = kept::key(&key, &self.paths, self.groups[*group].clone())?;
             self.group(set, *group, &mut own)?;
             kept::write(set, (*group, &key), shards..set.names().len(), &own)?;
@@ -182,8 +200,8 @@ impl Conversion<'_> {
         for path in self.args.tables.files() {
             key += &kept::stamp(path)?;
         }
-        let scaled = self.tables.as_ref().and_then(Tables::quantised);
-        Ok(format!("{key}{:?} {} {scaled:?}\n", self.parts, self.classes))
+        let (parts, classes, encoding) = (&self.parts, self.classes, &self.known.2);
+        Ok(format!("{key}{parts:?} {classes} {encoding:?}\n"))
     }
 
     /// Takes what a start before has done; the groups that are left, which all ranks know.
@@ -203,7 +221,8 @@ impl Conversion<'_> {
         let outcome = comm.deal(self.groups.len()).own().try_for_each(|group| {
             let key = kept::key(key, &self.paths, self.groups[group].clone())?;
             let allowed = |kept: &Done| self.args.damaged.allow(&kept.damaged);
-            if let Some(kept) = kept::take(set, group, &key, (self.classes, &allowed)) {
+            let sizes = (self.classes, self.parts.len());
+            if let Some(kept) = kept::take(set, group, &key, sizes, &allowed) {
                 taken[group] = 1;
                 records.push(kept::name(group));
                 done.add(kept, &self.paths)?;
@@ -228,8 +247,10 @@ impl Conversion<'_> {
             kind: Kind::Video,
             source: format!("{:?} files", self.args.from).to_lowercase(),
         };
-        let (args, paths, tables) = (self.args, &self.paths[..], self.tables.as_ref());
-        FileGroup { args, tables, paths, group, header, set, done, writer: None, written: 0 }
+        let (tables, first_frames, encoding) = &self.known;
+        let known = Known { tables: tables.as_ref(), first_frames: *first_frames, encoding };
+        let (args, paths) = (self.args, &self.paths[..]);
+        FileGroup { args, known, paths, group, header, set, done, writer: None, written: 0 }
             .convert(self.groups[group].clone())
     }
 }
@@ -241,6 +262,7 @@ fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
     }
     args.records.check(args.from == Format::Tfrecord)?;
     args.tables.check(args.from)?;
+    args.storage.check(args.from)?;
     let features = parts_of(args)?;
     args.text.check(
         (args.from == Format::Svmlight, args.from.is_table()),
@@ -269,12 +291,13 @@ fn shared_by_ranks(args: &Args) -> String {
     let files = &args.files;
     let classes = classes.map_or("of the files".into(), |classes| classes.to_string());
     format!(
-        "--from = {from:?}\n--features = {}\n--classes = {classes}\n{}{}{}\
+        "--from = {from:?}\n--features = {}\n--classes = {classes}\n{}{}{}{}\
          --rows-per-shard = {rows_per_shard}\nfiles = {files:?}\n",
         features.join(","),
         records.described(),
         text.described(),
-        tables.described()
+        tables.described(),
+        args.storage.described()
     )
 }
 
@@ -307,6 +330,8 @@ struct Sizes {
     parts: Vec<FeaturePart>,
     classes: usize,
     tables: Option<Tables>,
+    /// Of TFRecords.
+    first_frames: Option<FirstFrames>,
 }
 
 fn sizes(args: &Args, paths: &[PathBuf]) -> Result<Sizes> {
@@ -314,37 +339,43 @@ fn sizes(args: &Args, paths: &[PathBuf]) -> Result<Sizes> {
     match args.from {
         Format::Tfrecord => {
             let classes = args.classes.expect("checked") as usize;
-            Ok(Sizes { parts: features, classes, tables: None })
+            let wanted = args.records.wanted(&features, classes);
+            let mut passed = Vec::new();
+            let mut pass = |error| args.damaged.pass(error, &mut passed);
+            let first_frames = first_frames(paths, wanted, &mut pass)?;
+            Ok(Sizes { parts: features, classes, tables: None, first_frames })
         }
         Format::Svmlight => {
             let (parts, classes) = args.text.sizes(&features, args.classes, paths)?;
-            Ok(Sizes { parts, classes, tables: None })
+            Ok(Sizes { parts, classes, tables: None, first_frames: None })
         }
         Format::Npy | Format::Npz | Format::Csv | Format::Hdf5 => {
             let wanted = (&args.features[..], args.text.one_based(), args.classes);
-            let tables = Tables::of(args.from, wanted, &args.tables, paths)?;
+            let options = (&args.tables, &args.storage);
+            let tables = Tables::of(args.from, wanted, options, paths)?;
             let (parts, classes) = (tables.parts.clone(), tables.classes());
-            Ok(Sizes { parts, classes, tables: Some(tables) })
+            Ok(Sizes { parts, classes, tables: Some(tables), first_frames: None })
         }
     }
 }
 
-/// The same, once it is known what bytes are to stand for: the range of all numbers, where
-/// nobody says another one. `own` are this rank's files. Collective.
-fn measured<'a>(
+/// What numbers are stored as. `own` are this rank's files. Collective.
+fn encoding<'a>(
     comm: &Comm,
-    tables: Option<Tables>,
-    damaged: &DamagedOptions,
-    mut own: impl Iterator<Item = &'a PathBuf>,
-) -> Result<Option<Tables>> {
-    let Some(mut tables) = tables else { return Ok(None) };
-    if tables.is_unmeasured() {
-        let mut bounds = (f32::INFINITY, f32::NEG_INFINITY);
-        // What is passed over here is passed over again, and told, when it is converted.
-        let mut passed = Vec::new();
-        let mut pass = |error| damaged.pass(error, &mut passed);
-        comm.agree(own.try_for_each(|path| tables.widen(path, &mut bounds, &mut pass)))?;
-        tables.measured(comm, bounds);
+    args: &Args,
+    (parts, classes): (&[FeaturePart], usize),
+    (tables, first_frames): (Option<&Tables>, Option<FirstFrames>),
+    own: impl Iterator<Item = &'a PathBuf>,
+) -> Result<Encoding> {
+    // What is passed over here is passed over again, and told, when it is converted.
+    let mut passed = Vec::new();
+    let mut pass = |error| args.damaged.pass(error, &mut passed);
+    if let Some(tables) = tables {
+        let widen = |path: &Path, bounds: &mut Bounds| tables.widen(path, bounds, &mut pass);
+        return args.storage.encoding(comm, (tables.given(), parts), own, widen);
     }
-    Ok(Some(tables))
+    let Some(first) = first_frames else { return Ok(Encoding::Floats) };
+    let wanted = args.records.wanted(parts, classes);
+    let widen = |path: &Path, bounds: &mut Bounds| records::widen(path, wanted, bounds, &mut pass);
+    args.storage.encoding(comm, (first.given, parts), own, widen)
 }

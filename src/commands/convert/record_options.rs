@@ -1,25 +1,31 @@
 //! Options of `reelscale convert` for records as people write them, and what is told of those.
 
 use crate::error::{Error, Result};
+use crate::example::FeaturePart;
 use crate::formats::tf_example::{Notes, Wanted};
 
 /// What TFRecords may be beside those of YouTube-8M.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RecordOptions {
-    /// Key of the labels, whole numbers, in TFRecords. Without this option: `labels`.
+    /// Key of the labels, whole numbers, in TFRecords. Without this option: `labels`, or else
+    /// MediaPipe's `clip/label/index`.
     #[arg(long)]
     labels_key: Option<String>,
-    /// Key of the id in TFRecords. Without this option: `id`, or else `video_id`.
+    /// Key of the id in TFRecords. Without this option: `id`, or else `video_id` or MediaPipe's.
     #[arg(long)]
     id_key: Option<String>,
     /// Make a row, named id:start, of each segment that has labels (YouTube-8M 2019), and none of
     /// its video.
     #[arg(long, conflicts_with = "labels_key")]
     segments: bool,
-    /// Take a byte string of a part's size in TFRecords for its float32 numbers, little-endian, as
-    /// `ndarray.tobytes()` gives them.
+    /// Take a byte string of a part in TFRecords, or of a frame of it, for its float32 numbers,
+    /// little-endian, as `ndarray.tobytes()` gives them.
     #[arg(long)]
     raw_floats: bool,
+    /// Take a list that is several times a part's size in TFRecords for that many frames, end to
+    /// end, also where a record has no feature lists.
+    #[arg(long)]
+    flat_frames: bool,
 }
 
 impl RecordOptions {
@@ -31,6 +37,7 @@ impl RecordOptions {
             ("--id-key", self.id_key.is_some()),
             ("--segments", self.segments),
             ("--raw-floats", self.raw_floats),
+            ("--flat-frames", self.flat_frames),
         ];
         match given.into_iter().find(|option| option.1 && !tfrecord) {
             Some((name, _)) => {
@@ -42,21 +49,23 @@ impl RecordOptions {
 
     /// These as text that ranks compare.
     pub(super) fn described(&self) -> String {
-        let RecordOptions { labels_key, id_key, segments, raw_floats } = self;
+        let RecordOptions { labels_key, id_key, segments, raw_floats, flat_frames } = self;
         format!(
             "--labels-key = {labels_key:?}\n--id-key = {id_key:?}\n--segments = {segments}\n\
-             --raw-floats = {raw_floats}\n"
+             --raw-floats = {raw_floats}\n--flat-frames = {flat_frames}\n"
         )
     }
 
-    /// These and what `wanted` says already.
-    pub(super) fn wanted<'a>(&'a self, wanted: Wanted<'a>) -> Wanted<'a> {
+    /// What they want of records of these parts and so many classes.
+    pub(super) fn wanted<'a>(&'a self, parts: &'a [FeaturePart], class_count: usize) -> Wanted<'a> {
         Wanted {
+            parts,
+            class_count,
             labels_key: self.labels_key.as_deref(),
             id_key: self.id_key.as_deref(),
             raw_floats: self.raw_floats,
+            flat_frames: self.flat_frames,
             segments: self.segments,
-            ..wanted
         }
     }
 }

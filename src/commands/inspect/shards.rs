@@ -12,7 +12,9 @@ use crate::data::{
     Dataset, Kind, Proof, SealOutcome, ShardInfo, ShardReader, find, prove, prove_to_seal, seal,
 };
 use crate::disk::Disk;
+use crate::encoding::Encoding;
 use crate::error::{Error, Result};
+use crate::example::FeaturePart;
 use crate::flow::repeated_ids::warn_of_repeated_ids;
 use crate::human;
 use crate::labels::Labels;
@@ -142,10 +144,7 @@ fn check(shards: &[ShardInfo]) -> Result<Vec<Checked>> {
 fn lines(paths: &[PathBuf], dataset: &Dataset) -> Vec<String> {
     let shards = dataset.shards();
     let sum = |number: fn(&ShardInfo) -> usize| shards.iter().map(number).sum::<usize>();
-    let values = match shards[0].quantised {
-        Some((scale, offset)) => format!("u8 * {scale} + {offset}"),
-        None => "f32".into(),
-    };
+    let values = values_of(&shards[0]);
     let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     let mut lines = vec![
         format!("shards     {} in {}", shards.len(), places.join(" ")),
@@ -159,6 +158,20 @@ fn lines(paths: &[PathBuf], dataset: &Dataset) -> Vec<String> {
     }
     lines.push(format!("source     {}", shards[0].source));
     lines
+}
+
+/// How values are stored, for people.
+fn values_of(shard: &ShardInfo) -> String {
+    let Encoding::Bytes(scaling) = &shard.encoding else { return shard.encoding.name().into() };
+    match &scaling[..] {
+        [[scale, offset]] => format!("u8 * {scale} + {offset}"),
+        all => {
+            let one = |(part, [scale, offset]): (&FeaturePart, &[f32; 2])| {
+                format!("{} u8 * {scale} + {offset}", part.name)
+            };
+            shard.parts.iter().zip(all).map(one).collect::<Vec<_>>().join(", ")
+        }
+    }
 }
 
 /// What speaks for them.
@@ -226,7 +239,8 @@ fn content_hash(dataset: &Dataset) -> Result<String> {
     Ok(human::hex(&sha.finalize()))
 }
 
-/// Of videos the features as they are trained on; of frames their bytes and what scales them.
+/// Of videos the features as they are trained on; of frames their bytes and what scales them, or
+/// which floats they are.
 fn hash_rows(
     sha: &mut Sha256,
     reader: &mut crate::data::Reader,
@@ -234,11 +248,15 @@ fn hash_rows(
     rows: std::ops::Range<usize>,
 ) -> Result<()> {
     let (ids, mut labels) = (reader.ids(rows.clone())?, Labels::new());
-    let (values, scaling): (Vec<Vec<u8>>, Option<[u8; 8]>) = match shard.kind {
+    let (values, scaling): (Vec<Vec<u8>>, Option<Vec<u8>>) = match shard.kind {
         Kind::Frames => {
             reader.labels(rows.clone(), &mut labels)?;
-            let (scale, offset) = shard.quantised.expect("frames are bytes");
-            let scaling = bytemuck::cast([scale.to_le_bytes(), offset.to_le_bytes()]);
+            let scaling = match &shard.encoding {
+                Encoding::Bytes(scaling) => {
+                    scaling.iter().flatten().flat_map(|number| number.to_le_bytes()).collect()
+                }
+                floats => floats.name().into(),
+            };
             (reader.frames(rows)?, Some(scaling))
         }
         Kind::Video => {

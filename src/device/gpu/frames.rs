@@ -1,13 +1,13 @@
-//! Frames on a device: bytes go up, and pass the frame network and pooling in tiles of whole
-//! videos. On the way back they pass it once more, which is cheaper than keeping what they were in
-//! it.
+//! Frames on a device: they go up as they were stored, and pass the frame network and pooling in
+//! tiles of whole videos. On the way back they pass it once more, which is cheaper than keeping
+//! what they were in it.
 
 use std::ops::Range;
 
 use super::layers::{Layers, Room, Tape};
 use super::queue::{Memory, Queue};
 use crate::kernel::text::calls::{Buffer, Start};
-use crate::kernel::text::frames::{self, Videos};
+use crate::kernel::text::frames::{self, StoredFrames, Videos};
 use crate::kernel::text::layers::Place;
 use crate::model::features::Frames;
 use crate::model::{Matrix, stride_of};
@@ -24,10 +24,11 @@ pub(crate) struct FrameLayers {
     room: Option<(usize, Room)>,
 }
 
-/// Frames of consecutive rows, as they came.
+/// Frames of consecutive rows, as they came: what `StoredFrames` says of them.
 struct Sent {
-    /// Bytes `[frames][D]`, whose frame each is, scale and offset of each row.
-    numbers: [Memory; 3],
+    given: [Memory; 4],
+    size: usize,
+    runs: usize,
 }
 
 /// Frames of some whole rows that have passed the frame network.
@@ -102,12 +103,18 @@ impl FrameLayers {
     }
 
     fn send(&self, frames: &Frames) -> Result<Sent, String> {
-        let (bytes, scaling) = frames.whole();
+        let (form, bytes, scaling) = frames.whole();
         let counts = frames.counts(&(0..frames.rows())).into_iter().enumerate();
         let rows: Vec<i32> =
             counts.flat_map(|(row, count)| std::iter::repeat_n(row as i32, count)).collect();
         let queue = &self.queue;
-        Ok(Sent { numbers: [queue.upload(bytes)?, queue.upload(&rows)?, queue.upload(scaling)?] })
+        let mut run_of = Vec::new();
+        for (run, end) in form.runs().iter().enumerate() {
+            run_of.resize(*end, run as i32);
+        }
+        let (first, second) = (queue.upload(bytes)?, queue.upload(&rows)?);
+        let given = [first, second, queue.upload(&run_of)?, queue.upload(scaling)?];
+        Ok(Sent { given, size: form.size(), runs: form.runs().len() })
     }
 
     /// Takes the frames of some rows through the frame network.
@@ -119,9 +126,10 @@ impl FrameLayers {
         let (own, width) = (frames.within(&rows), self.layers.inputs());
         let numbers = self.queue.make(own.len() * stride_of(width) * size_of::<f32>())?;
         let some = (own.start, own.len());
-        let from: [Buffer; 3] = std::array::from_fn(|at| sent.numbers[at].buffer());
-        let sizes = (width, stride_of(width));
-        self.queue.launch(&frames::from_bytes(some, sizes, from, numbers.buffer()))?;
+        let given: [Buffer; 4] = std::array::from_fn(|at| sent.given[at].buffer());
+        let stored = StoredFrames { width, size: sent.size, runs: sent.runs, given };
+        let stride = stride_of(width);
+        self.queue.launch(&frames::from_stored(some, stored, stride, numbers.buffer()))?;
         let tape = self.layers.forward(own.len(), numbers)?;
         Ok(Tile { rows, frames: own.len(), offsets: self.queue.upload(&offsets)?, tape })
     }

@@ -1,4 +1,4 @@
-//! Numbers as they come from a shard: bytes to floats, in vector code.
+//! Numbers as they come from a shard: bytes, or floats of 16 or 32 bits, to floats, in vector code.
 
 pub mod definition;
 
@@ -26,6 +26,31 @@ pub fn from_bytes(
 fn scaled(bytes: &[u8], values: &mut [f32], [scale, offset]: [f32; 2]) {
     for (value, byte) in values.iter_mut().zip(bytes) {
         *value = f32::from(*byte) * scale + offset;
+    }
+}
+
+/// `values` become the 16-bit floats of `bytes`, little-endian.
+pub fn from_halves(instructions: Instructions, bytes: &[u8], values: &mut [f32]) {
+    assert_eq!(bytes.len(), 2 * values.len(), "two bytes for each value");
+    vectorised!(
+        instructions,
+        |bytes: &[u8], values: &mut [f32]| widened(bytes, values);
+        bytes, values
+    );
+}
+
+#[inline(always)]
+fn widened(bytes: &[u8], values: &mut [f32]) {
+    for (value, pair) in values.iter_mut().zip(bytes.chunks_exact(2)) {
+        *value = definition::half(u16::from_le_bytes([pair[0], pair[1]]));
+    }
+}
+
+/// `values` become the 32-bit floats of `bytes`, little-endian.
+pub fn from_floats(bytes: &[u8], values: &mut [f32]) {
+    assert_eq!(bytes.len(), 4 * values.len(), "four bytes for each value");
+    for (value, four) in values.iter_mut().zip(bytes.chunks_exact(4)) {
+        *value = f32::from_le_bytes([four[0], four[1], four[2], four[3]]);
     }
 }
 

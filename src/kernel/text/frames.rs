@@ -15,18 +15,32 @@ pub(crate) struct Videos {
     pub(crate) frames: Buffer,
 }
 
-/// The numbers of `frames` frames from `first` on, `[frames][stride]`, of `bytes` `[..][width]`.
-/// `rows` says whose frame each is (32 bits), `scaling` each row's scale and offset.
-pub(crate) fn from_bytes(
+/// Frames as they were stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredFrames {
+    pub(crate) width: usize,
+    /// Bytes of a number: 1, 2 or 4.
+    pub(crate) size: usize,
+    /// Runs of features that have a scale and offset of their own.
+    pub(crate) runs: usize,
+    /// The numbers `[..][width]`, whose frame each is (32 bits), each feature's run (32 bits), and
+    /// scale and offset of each row's runs.
+    pub(crate) given: [Buffer; 4],
+}
+
+/// The numbers of `frames` frames from `first` on, `[frames][stride]`.
+pub(crate) fn from_stored(
     (first, frames): (usize, usize),
-    (width, stride): (usize, usize),
-    [bytes, rows, scaling]: [Buffer; 3],
+    stored: StoredFrames,
+    stride: usize,
     numbers: Buffer,
 ) -> Launch {
-    use Argument::Buffer as At;
+    let StoredFrames { width, size, runs, given } = stored;
     let mut arguments = vec![int(frames), int(width), int(stride), long(first)];
-    arguments.extend([bytes, rows, scaling, numbers].map(At));
-    each("from_bytes", THREADS, frames * stride, arguments)
+    arguments.extend([int(size), int(runs)]);
+    arguments.extend(given.map(Argument::Buffer));
+    arguments.push(Argument::Buffer(numbers));
+    each("from_stored", THREADS, frames * stride, arguments)
 }
 
 /// What the videos are pooled to by `kernel`, `[rows][stride]` from number `at` of `pooled` on.

@@ -104,7 +104,7 @@ Call called(const char *name) {
     IS(block_losses) IS(add_losses) IS(order_rows) IS(turn) IS(turn_panels) IS(panel_squares)
     IS(scale_panels) IS(normalise_rows) IS(standardise) IS(activate) IS(activation_slopes)
     IS(column_sums) IS(gating) IS(gating_slopes) IS(residual) IS(residual_slopes)
-    IS(from_bytes) IS(pool_swap) IS(unpool_swap) IS(pool_average) IS(unpool_average)
+    IS(from_stored) IS(pool_swap) IS(unpool_swap) IS(pool_average) IS(unpool_average)
     IS(pool_max) IS(unpool_max) IS(pool_l2) IS(unpool_l2)
 #undef IS
     return call;

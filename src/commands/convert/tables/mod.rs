@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use self::choice::{forms, parts, pieces};
 use self::labels::Labels;
 use self::opened::Opened;
-use self::options::Dtype;
-use self::rows::{Rows, scaled};
+use self::rows::Rows;
 use super::Format;
+use super::storage::{Bounds, Given, StorageOptions};
 use crate::comm::Comm;
 use crate::data::{GROUPS, Kind};
+use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::example::{Example, FeaturePart};
 use crate::fields::{Field, stem};
@@ -37,8 +38,7 @@ pub(super) struct Tables {
     beside: Vec<PathBuf>,
     rows: Rows,
     pub(super) parts: Vec<FeaturePart>,
-    /// Whether rows become bytes.
-    quantised: bool,
+    given: Given,
 }
 
 impl Tables {
@@ -49,7 +49,7 @@ impl Tables {
     pub(super) fn of(
         format: Format,
         (features, one_based, classes): (&[String], bool, Option<u32>),
-        options: &TableOptions,
+        (options, storage): (&TableOptions, &StorageOptions),
         paths: &[PathBuf],
     ) -> Result<Tables> {
         let path = &paths[0];
@@ -65,8 +65,9 @@ impl Tables {
         let (pieces, bytes) = pieces(&roles.features, &fields).map_err(wrong)?;
         let parts = parts(&options.parts, &roles.features, &fields).map_err(wrong)?;
         let frames = pieces[0].frames.is_some();
-        options.check_features(frames, bytes)?;
-        let quantised = frames || bytes || options.dtype == Some(Dtype::U8);
+        options.check_features(frames)?;
+        let given = Given { frames, bytes, of_records: false };
+        storage.told(given, &parts)?;
         let asked = (one_based, classes);
         let (form, spelling) = forms(options, asked, (&roles.labels, &fields), roles.file.clone())?;
         let (features, labels) = (Roles::fields(&roles.features), Roles::fields(&roles.labels));
@@ -79,36 +80,23 @@ impl Tables {
             lengths: (!roles.lengths.is_empty()).then_some(next + roles.ids.len()),
             missing: options.missing,
             padding: options.padding,
-            range: options.range,
+            runs: storage.scaling(&parts)?.map(|all| Encoding::Bytes(all).runs(&parts)),
         };
         let picked = order.iter().map(|field| fields[*field].clone()).collect();
-        Ok(Tables { format, header, picked, beside, rows, parts, quantised })
+        Ok(Tables { format, header, picked, beside, rows, parts, given })
     }
 
     pub(super) fn classes(&self) -> usize {
         self.rows.labels.spelling.classes
     }
 
-    /// Whether rows become bytes, of which it isn't known yet what they stand for.
-    pub(super) fn is_unmeasured(&self) -> bool {
-        self.quantised && self.rows.range.is_none()
+    /// What the features are.
+    pub(super) fn given(&self) -> Given {
+        self.given
     }
 
     pub(super) fn kind(&self) -> Kind {
         if self.rows.pieces[0].frames.is_some() { Kind::Frames } else { Kind::Video }
-    }
-
-    /// Scale and offset of what is stored as bytes.
-    pub(super) fn quantised(&self) -> Option<(f32, f32)> {
-        self.quantised.then(|| scaled(self.rows.range.expect("measured")))
-    }
-
-    /// What bytes stand for is the range that all ranks have found. Collective.
-    pub(super) fn measured(&mut self, comm: &Comm, bounds: (f32, f32)) {
-        let all = comm.all_gather_any(&[bounds.0, bounds.1]);
-        let lowest = all.iter().map(|bounds| bounds[0]).fold(f32::INFINITY, f32::min);
-        let highest = all.iter().map(|bounds| bounds[1]).fold(f32::NEG_INFINITY, f32::max);
-        self.rows.range = Some(if lowest <= highest { (lowest, highest) } else { (0.0, 0.0) });
     }
 
     /// Widens `bounds` to the numbers of a file. What `pass` passes over is left out.
@@ -118,7 +106,7 @@ impl Tables {
     pub(super) fn widen(
         &self,
         path: &Path,
-        bounds: &mut (f32, f32),
+        bounds: &mut Bounds,
         pass: &mut dyn FnMut(Error) -> Result<()>,
     ) -> Result<()> {
         let _measuring = CallGuard::on("measuring", path);

@@ -44,13 +44,6 @@ pub(in super::super) struct TableOptions {
     /// Text tables: there is no line of names; columns are c0, c1, ...
     #[arg(long)]
     pub(super) no_header: bool,
-    /// Tables: store features as 32-bit floats, or as bytes, as frames always are.
-    #[arg(long, value_enum)]
-    pub(super) dtype: Option<Dtype>,
-    /// Tables: what the bytes 0 and 255 stand for: -2..2. Without this option floats are looked
-    /// through first; features that are bytes already want it.
-    #[arg(long, value_parser = range, allow_hyphen_values = true)]
-    pub(super) range: Option<(f32, f32)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
@@ -63,12 +56,6 @@ pub(super) enum LabelsAs {
 pub(super) enum Padding {
     Keep,
     Drop,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
-pub(super) enum Dtype {
-    F32,
-    U8,
 }
 
 /// What is done where a number is missing.
@@ -86,24 +73,16 @@ fn missing(text: &str) -> std::result::Result<Missing, String> {
     }
 }
 
-fn range(text: &str) -> std::result::Result<(f32, f32), String> {
-    let parsed = text.split_once("..").and_then(|(low, high)| {
-        let (low, high): (f32, f32) = (low.parse().ok()?, high.parse().ok()?);
-        (low < high && (high - low).is_finite()).then_some((low, high))
-    });
-    parsed.ok_or_else(|| "expected the lowest and the highest number, such as -2..2".into())
-}
-
 impl TableOptions {
     /// These as text that ranks compare.
     pub(in super::super) fn described(&self) -> String {
         let TableOptions { labels, labels_as, ids, parts, names, missing, unlabelled, .. } = self;
-        let TableOptions { lengths, padding, no_header, dtype, range, .. } = self;
+        let TableOptions { lengths, padding, no_header, .. } = self;
         format!(
             "--labels = {labels:?}\n--labels-as = {labels_as:?}\n--ids = {ids:?}\n\
              --parts = {parts:?}\n--names = {names:?}\n--missing = {missing:?}\n\
              --unlabelled = {unlabelled}\n--lengths = {lengths:?}\n--padding = {padding:?}\n\
-             --no-header = {no_header}\n--dtype = {dtype:?}\n--range = {range:?}\n"
+             --no-header = {no_header}\n"
         )
     }
 
@@ -128,8 +107,6 @@ impl TableOptions {
             ("--lengths", self.lengths.is_some()),
             ("--padding", self.padding.is_some()),
             ("--no-header", self.no_header),
-            ("--dtype", self.dtype.is_some()),
-            ("--range", self.range.is_some()),
         ];
         match given.into_iter().find(|option| option.1 && !format.is_table()) {
             Some((name, _)) => {
@@ -142,17 +119,8 @@ impl TableOptions {
     }
 
     /// # Errors
-    /// Exit 2: what these features, frames or bytes, don't go with.
-    pub(super) fn check_features(&self, frames: bool, bytes: bool) -> Result<()> {
-        if bytes && self.range.is_none() {
-            let text = "features are bytes (uint8), of which --range has to say what they mean";
-            let hint = "--range=-1.9921875..2.0078125 if they are YouTube-8M's or AudioSet's, \
-                        --range 0..255 if they are numbers";
-            return Err(Error::usage(text).hint(hint));
-        }
-        if self.dtype == Some(Dtype::F32) && (frames || bytes) {
-            return Err(Error::usage("--dtype f32: frames and bytes are stored as bytes"));
-        }
+    /// Exit 2: options of frames, and features that are none.
+    pub(super) fn check_features(&self, frames: bool) -> Result<()> {
         if !frames && (self.lengths.is_some() || self.padding.is_some()) {
             return Err(Error::usage("--lengths and --padding: expected arrays of frames"));
         }

@@ -2,7 +2,8 @@
 
 use super::labels::Labels;
 use super::options::{Missing, Padding};
-use crate::example::{Example, Values, nearest_byte};
+use crate::commands::convert::storage::Bounds;
+use crate::example::{Example, Run, Values};
 use crate::formats::table::Table;
 
 type Read<T> = Result<T, String>;
@@ -15,10 +16,6 @@ pub(crate) struct TableNotes {
     pub(crate) filled: u64,
     /// Rows left out because numbers were missing.
     pub(crate) skipped: u64,
-    /// Numbers beyond the range of bytes.
-    pub(crate) clipped: u64,
-    /// Numbers that became bytes.
-    pub(crate) quantised: u64,
     /// Frames of zeros at ends of rows that were left out.
     pub(crate) padding: u64,
 }
@@ -26,7 +23,7 @@ pub(crate) struct TableNotes {
 impl TableNotes {
     /// Warns of what rows aren't as they stood in their files.
     pub(crate) fn warn(&self) {
-        let TableNotes { filled, skipped, clipped, quantised, padding } = *self;
+        let TableNotes { filled, skipped, padding } = *self;
         if filled > 0 {
             log::warn!("{filled} numbers were missing and are --missing");
         }
@@ -35,10 +32,6 @@ impl TableNotes {
         }
         if padding > 0 {
             log::warn!("{padding} frames of zeros at the end of rows were left out");
-        }
-        if clipped > 0 {
-            let share = 100.0 * clipped as f64 / quantised as f64;
-            log::warn!("{clipped} numbers ({share:.3} %) are beyond --range, and became its ends");
         }
     }
 }
@@ -64,8 +57,8 @@ pub(super) struct Rows {
     pub(super) lengths: Option<usize>,
     pub(super) missing: Option<Missing>,
     pub(super) padding: Option<Padding>,
-    /// Lowest and highest number of what becomes bytes.
-    pub(super) range: Option<(f32, f32)>,
+    /// What bytes stand for, where it is told.
+    pub(super) runs: Option<Vec<Run>>,
 }
 
 impl Rows {
@@ -91,11 +84,9 @@ impl Rows {
     }
 
     /// Widens `bounds` to the row's numbers, as they are before they become bytes.
-    pub(super) fn widen(&self, table: &dyn Table, bounds: &mut (f32, f32)) -> Read<()> {
+    pub(super) fn widen(&self, table: &dyn Table, bounds: &mut Bounds) -> Read<()> {
         let numbers = self.numbers(table, &mut TableNotes::default())?;
-        for value in numbers.into_iter().flatten() {
-            *bounds = (bounds.0.min(value), bounds.1.max(value));
-        }
+        bounds.widen(&numbers.unwrap_or_default());
         Ok(())
     }
 
@@ -109,24 +100,11 @@ impl Rows {
         }
         let Some(mut numbers) = self.numbers(table, notes)? else { return Ok(None) };
         if !frames {
-            // The writer makes bytes of them, where they become some.
-            self.note_range(&numbers, notes);
             return Ok(Some(Values::Video(numbers)));
         }
         let kept = self.without_padding(table, &numbers, |value| *value == 0.0, notes)?;
         numbers.truncate(kept);
-        self.note_range(&numbers, notes);
-        let range = scaled(self.range.expect("frames of floats have a range"));
-        let bytes = numbers.iter().map(|value| nearest_byte(*value, range));
-        Ok(Some(Values::Frames(bytes.collect())))
-    }
-
-    /// Counts numbers that become bytes, and those of them that are beyond what bytes stand for.
-    fn note_range(&self, numbers: &[f32], notes: &mut TableNotes) {
-        let Some((low, high)) = self.range else { return };
-        let beyond = numbers.iter().filter(|value| !(low..=high).contains(*value));
-        notes.clipped += beyond.count() as u64;
-        notes.quantised += numbers.len() as u64;
+        Ok(Some(Values::FrameNumbers(numbers)))
     }
 
     /// All numbers of the row, frame after frame; none where some are missing and the row is to be
@@ -142,6 +120,9 @@ impl Rows {
                 values
             }
         };
+        if let (true, Some(runs)) = (self.pieces[0].bytes, &self.runs) {
+            scale(&mut values, runs);
+        }
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             let value = values[at];
             let hint = "; hint: --missing 0, or --missing skip";
@@ -166,17 +147,13 @@ impl Rows {
         Ok(Some(values))
     }
 
-    /// The numbers of a field; of one of bytes what they mean by the range.
+    /// The numbers of a field.
     fn of_field(&self, table: &dyn Table, field: usize, to: &mut Vec<f32>) -> Read<()> {
         let (from, piece) = (to.len(), &self.pieces[field]);
         table.reals(field, to)?;
         let found = to.len() - from;
         if piece.frames.is_none() && found != piece.width {
             return Err(format!("found {found} features, expected {}", piece.width));
-        }
-        if let (true, Some(range)) = (self.pieces[field].bytes, self.range) {
-            let (scale, offset) = scaled(range);
-            to[from..].iter_mut().for_each(|value| *value = *value * scale + offset);
         }
         Ok(())
     }
@@ -248,7 +225,13 @@ impl Rows {
     }
 }
 
-/// Scale and offset of bytes from `low` to `high`.
-pub(super) fn scaled((low, high): (f32, f32)) -> (f32, f32) {
-    if high > low { ((high - low) / 255.0, low) } else { (1.0, low) }
+/// Makes of bytes what they mean.
+fn scale(values: &mut [f32], runs: &[Run]) {
+    for row in values.chunks_exact_mut(runs[runs.len() - 1].0) {
+        let mut from = 0;
+        for (end, [scale, offset]) in runs {
+            row[from..*end].iter_mut().for_each(|value| *value = *value * scale + offset);
+            from = *end;
+        }
+    }
 }
