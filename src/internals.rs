@@ -76,6 +76,8 @@ pub(crate) mod fields;
 pub mod human;
 #[path = "labels.rs"]
 pub mod labels;
+#[path = "names.rs"]
+pub mod names;
 #[path = "packed.rs"]
 pub mod packed;
 #[path = "progress.rs"]

@@ -275,8 +275,8 @@ fn a_folder_belongs_to_one_command() {
     assert!(foreign.contains("isn't a folder of annotations"), "{foreign}");
     let file = scratch.annotate("job.toml").fails_with(2);
     assert!(file.contains("found a file, expected a folder"), "{file}");
-    let named = reelscale("annotate --format long --output a.csv --model m --data d").fails_with(2);
-    assert!(named.contains("--format: a.csv is a file"), "{named}");
+    let named = reelscale("annotate --format hdf5 --output a.csv --model m --data d").fails_with(2);
+    assert!(named.contains("--format hdf5: found the file a.csv"), "{named}");
 }
 
 #[test]

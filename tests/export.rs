@@ -93,7 +93,7 @@ fn model(shape: Shape, experts: impl Fn(usize) -> usize) -> Annotator {
         let biases = place.biases().take(place.outputs);
         biases.enumerate().for_each(|(at, place)| shared[place] = 0.1 * (at % 5) as f32 - 0.2);
     }
-    Annotator { shape, layers, shared, experts }
+    Annotator { shape, layers, shared, experts, names: None }
 }
 
 fn shape(normalize: Normalize, dummy: Dummy) -> Shape {

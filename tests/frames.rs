@@ -46,7 +46,7 @@ fn annotator(frames: &[Layer], pooling: Pooling, layers: &[Layer]) -> Annotator 
         shared[place.biases()][..place.outputs].iter_mut().for_each(|bias| *bias = 0.05);
     }
     let experts = Experts { layouts: vec![], owners: Owners::even(0, 1, 0), parameters: vec![] };
-    Annotator { shape, layers, shared, experts }
+    Annotator { shape, layers, shared, experts, names: None }
 }
 
 /// Rows of these many frames, as bytes and as numbers.

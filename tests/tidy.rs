@@ -16,7 +16,7 @@ const FLOORS: &[(&[&str], u8)] = &[
     (
         &[
             "error", "rng", "team", "human", "packed", "tell", "disk", "clock", "progress",
-            "labels", "example", "system", "apart", "tree", "fields", "encoding",
+            "labels", "example", "names", "system", "apart", "tree", "fields", "encoding",
         ],
         0,
     ),

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::{FileEntry, MANIFEST, Manifest, SHARED, experts_name};
 use crate::comm::Comm;
+use crate::data::write_class_names;
 use crate::disk::{Disk, folder_of, there};
 use crate::error::{Error, Result};
 use crate::folder::sums::{self, SUMS};
@@ -21,7 +22,6 @@ use crate::human::hex;
 use crate::kernel::mixture::Block;
 use crate::kernel::mixture::layout::{Layout, Role};
 use crate::model::annotator::Annotator;
-use crate::model::experts::Experts;
 use crate::model::shared::LayerPlace;
 use crate::progress::{CallGuard, tick};
 
@@ -221,9 +221,10 @@ pub(crate) fn write_experts(
     comm: &Comm,
     disk: &Disk,
     directory: &Path,
-    experts: &Experts,
+    annotator: &Annotator,
     file_bytes: usize,
 ) -> Result<Vec<FileEntry>> {
+    let experts = &annotator.experts;
     let mut cuts = vec![0];
     let mut bytes = 0;
     for (block, layout) in experts.layouts.iter().enumerate() {
@@ -237,7 +238,7 @@ pub(crate) fn write_experts(
     let mut entries = Vec::new();
     for (index, cut) in cuts.windows(2).enumerate() {
         let path = directory.join(experts_name(index));
-        let mine = write_experts_file(comm, disk, &path, experts, cut[0]..cut[1])?;
+        let mine = write_experts_file(comm, disk, &path, annotator, cut[0]..cut[1])?;
         let text = serde_json::to_vec(&mine).expect("an entry is plain data");
         let writer = experts.owners.owner(cut[0]);
         let text = comm.all_gather_any(&text).swap_remove(writer);
@@ -251,13 +252,15 @@ fn write_experts_file(
     comm: &Comm,
     disk: &Disk,
     path: &Path,
-    experts: &Experts,
+    annotator: &Annotator,
     blocks: Range<usize>,
 ) -> Result<Option<FileEntry>> {
+    let experts = &annotator.experts;
     let writer = experts.owners.owner(blocks.start);
     let layouts = &experts.layouts[blocks.clone()];
     let classes = layouts[0].classes.start..layouts[layouts.len() - 1].classes.end;
-    let made = (comm.rank() == writer).then(|| NewExpertsFile::create(path, layouts));
+    let names = annotator.names.as_ref().map(|names| &names.all()[classes.clone()]);
+    let made = (comm.rank() == writer).then(|| NewExpertsFile::create(path, layouts, names));
     let mut file = comm.agree(made.transpose().map_err(|error| storage(path)(&error)))?;
     let mut outcome = Ok(());
     for block in blocks {
@@ -294,7 +297,11 @@ struct NewExpertsFile {
 }
 
 impl NewExpertsFile {
-    fn create(path: &Path, layouts: &[Layout]) -> hdf5::Result<NewExpertsFile> {
+    fn create(
+        path: &Path,
+        layouts: &[Layout],
+        names: Option<&[String]>,
+    ) -> hdf5::Result<NewExpertsFile> {
         let counts: Vec<(usize, usize)> = layouts.iter().flat_map(counts).collect();
         let (gates, experts) = counts.iter().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
         let width = layouts[0].width;
@@ -303,6 +310,7 @@ impl NewExpertsFile {
         vector(&file, "expert_offsets", &offsets(counts.iter().map(|count| count.1)))?;
         let first = layouts[0].classes.start as u64;
         file.new_attr::<u64>().create("first_class")?.write_scalar(&first)?;
+        names.map_or(Ok(()), |names| write_class_names(&file, names))?;
         let biases = file.new_dataset::<f32>().shape(experts);
         Ok(NewExpertsFile {
             gates: matrix(&file, "gate_weights", gates, width)?,

@@ -8,7 +8,8 @@
 //!                         rank: /gate_weights [gates, d] and /gate_offsets [classes + 1]: gates
 //!                         of class k (the dummy state's first where it is learned);
 //!                         /expert_weights [experts, d], /expert_biases [experts],
-//!                         /expert_offsets [classes + 1]
+//!                         /expert_offsets [classes + 1]; /class_names [classes] where they
+//!                         have names
 //!   SHA256SUMS            of all other files: `sha256sum -c SHA256SUMS`
 //! ```
 //!
@@ -39,6 +40,7 @@ use crate::error::{Error, Result};
 use crate::model::annotator::Annotator;
 use crate::model::experts::{Experts, layouts};
 use crate::model::shared::SharedLayers;
+use crate::names::Names;
 use read::{ExpertsFile, read_shared};
 
 /// Bytes after which a new experts file begins.
@@ -88,7 +90,7 @@ fn save_cut(
     let temporary = comm.agree(prepared)?.unwrap_or_default();
     let name = comm.all_gather_any(temporary.as_os_str().as_bytes()).swap_remove(0);
     let temporary = PathBuf::from(OsString::from_vec(name));
-    let entries = files::write_experts(comm, disk, &temporary, &annotator.experts, file_bytes)?;
+    let entries = files::write_experts(comm, disk, &temporary, annotator, file_bytes)?;
     let finished = if comm.is_root() {
         files::write_shared(disk, &temporary, annotator).and_then(|shared| {
             let manifest = Manifest::new(annotator, shared, entries, hash.to_string());
@@ -145,6 +147,7 @@ struct Head<'a> {
     files: Vec<ExpertsFile<'a>>,
     /// Number of experts of each class.
     counts: Vec<usize>,
+    names: Option<Arc<Names>>,
 }
 
 /// The head of a model that is whole.
@@ -160,7 +163,28 @@ fn head(model: &ModelFolder) -> Result<Head<'_>> {
     if let Some(layer) = layers.odd_layer(&shared) {
         return Err(refused(model, format!("layer {layer}: found NaN or infinity")));
     }
-    Ok(Head { layers, shared, files, counts })
+    let names = names_in(model, &files)?.map(Arc::new);
+    Ok(Head { layers, shared, files, counts, names })
+}
+
+/// The names of a model's classes, if it has some.
+///
+/// # Errors
+/// Exit 6.
+pub(crate) fn names_of(model: &ModelFolder) -> Result<Option<Names>> {
+    names_in(model, &ExpertsFile::all(model)?)
+}
+
+fn names_in(model: &ModelFolder, files: &[ExpertsFile]) -> Result<Option<Names>> {
+    let found = files.iter().map(ExpertsFile::names).collect::<Result<Vec<_>>>()?;
+    if found.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let Some(all) = found.into_iter().collect::<Option<Vec<_>>>() else {
+        return Err(refused(model, "found class_names in some files, expected them in all".into()));
+    };
+    let names = Names::new(all.concat());
+    names.map(Some).map_err(|text| refused(model, format!("class_names: {text}")))
 }
 
 fn refused(model: &ModelFolder, what: String) -> Error {
@@ -170,7 +194,7 @@ fn refused(model: &ModelFolder, what: String) -> Error {
 /// This rank's share of a model that is whole.
 fn read(comm: &Comm, model: &ModelFolder) -> Result<Annotator> {
     let shape = model.manifest.shape.clone();
-    let Head { layers, shared, files, counts } = head(model)?;
+    let Head { layers, shared, files, counts, names } = head(model)?;
     let layouts = layouts(&counts, shape.dummy, layers.outputs(), shape.class_blocks);
     let owners = comm.deal(layouts.len());
     let mut parameters = Vec::with_capacity(owners.own().len());
@@ -187,5 +211,5 @@ fn read(comm: &Comm, model: &ModelFolder) -> Result<Annotator> {
     if let Some(class) = experts.odd_class() {
         return Err(refused(model, format!("class {class}: found NaN or infinity")));
     }
-    Ok(Annotator { experts, shared, layers, shape })
+    Ok(Annotator { experts, shared, layers, shape, names })
 }

@@ -9,6 +9,7 @@ use ndarray::s;
 
 use super::files::{Rows, Visit, is_gate};
 use super::model_folder::ModelFolder;
+use crate::data::read_class_names;
 use crate::error::{Error, Result};
 use crate::folder::FolderFile;
 use crate::kernel::mixture::layout::Layout;
@@ -120,6 +121,15 @@ impl<'a> ExpertsFile<'a> {
     /// Number of experts of each of its classes.
     pub(crate) fn counts(&self) -> impl Iterator<Item = usize> + '_ {
         self.experts.windows(2).map(|pair| pair[1] - pair[0])
+    }
+
+    /// The names of its classes, if it has some.
+    ///
+    /// # Errors
+    /// Exit 6: they are none.
+    pub(crate) fn names(&self) -> Result<Option<Vec<String>>> {
+        read_class_names(&self.open, self.file.bytes(), Some(self.classes.len()))
+            .map_err(|text| damaged(self.file, format!("class_names: {text}")))
     }
 
     /// The parameters of the class block `layout`, if it lies in this file.

@@ -2,6 +2,7 @@
 
 mod by_class;
 
+use std::ffi::OsStr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Exit, Result};
 use crate::flow::home_rows::HomeRows;
 use crate::flow::repeated_ids::warn_of_repeated_ids;
+use crate::formats::predictions::{WrittenAs, read_csv};
 use crate::formats::submission::{Apart, Both, Predictions, Source, Video};
 use crate::human::{counted, hex};
 use crate::inference::class_table::figures_of_lists;
@@ -37,8 +39,8 @@ pub(crate) struct Args {
     /// Shards: paths or globs.
     #[arg(long, num_args = 1.., requires = "model")]
     data: Vec<String>,
-    /// Predictions as `annotate` writes them: a folder of parts of any format, FILE.h5, or a file
-    /// with `VideoId,LabelConfidencePairs`.
+    /// Predictions as `annotate` writes them: a folder of parts of any format, FILE.h5, FILE.jsonl,
+    /// or a csv with `VideoId,LabelConfidencePairs` or `VideoId,Class,Score`.
     #[arg(long, requires = "labels", conflicts_with = "model")]
     predictions: Option<PathBuf>,
     /// True labels: `VideoId,Labels`.
@@ -91,7 +93,9 @@ fn evaluate_model(comm: &Comm, disk: &Disk, model: &Path, args: &Args) -> Result
         RankDevice::Host(mut host) => measured(comm, &annotator, &rows, &mut host, threshold)?,
         RankDevice::Gpu(mut gpu) => measured(comm, &annotator, &rows, &mut gpu, threshold)?,
     };
-    args.by_class.write(comm, disk, |class| class as u32, &figures)?;
+    let names = annotator.names.as_ref().or(rows.dataset().names());
+    let class = |class: usize| (class as u32, names.map_or("", |names| names.of(class)));
+    args.by_class.write(comm, disk, class, &figures)?;
     Ok(metrics)
 }
 
@@ -138,7 +142,9 @@ fn evaluate_files(
     let ranked = Ranked { first_row: mine.start as u64, top: &top, labels: &own_labels };
     if let Some(threshold) = by_class.threshold() {
         let figures = figures_of_lists(comm, &ranked, classes.len(), threshold);
-        by_class.write(comm, disk, |class| classes[class], &figures)?;
+        let name = |class: u32| both.names.get(&class).map_or("", String::as_str);
+        let class = |place: usize| (classes[place], name(classes[place]));
+        by_class.write(comm, disk, class, &figures)?;
     }
     Ok(metrics(comm, &ranked, classes.len(), TOP, Visited::default()))
 }
@@ -179,17 +185,18 @@ fn warn_of_videos_apart(both: &Both) {
     }
 }
 
-/// The predictions at `path`: a folder of parts, HDF5 by its name, or else the format of
-/// submissions.
+/// The predictions at `path`: a folder of parts, HDF5 or lines of JSON by its name, or else csv in
+/// the format of submissions or a line for each pair.
 fn predicted(comm: &Comm, path: &Path) -> Result<Predictions> {
     if path.is_dir() {
         return read_folder(path);
     }
     readable(comm, path)?;
     let mut found = Predictions::default();
-    match path.extension().is_some_and(|ending| ending == "h5") {
-        true => read_hdf5(path, &mut found)?,
-        false => found.read(Source::open(path)?)?,
+    match path.extension().and_then(OsStr::to_str) {
+        Some("h5") => read_hdf5(path, &mut found)?,
+        Some("jsonl") => WrittenAs::Jsonl.read(Source::open(path)?, &mut found)?,
+        _ => read_csv(Source::open(path)?, &mut found)?,
     }
     Ok(found)
 }

@@ -1,15 +1,19 @@
-//! Annotations as an HDF5 file: /ids `[rows]`, /classes and /scores `[rows, top]`, best first. The
-//! same rows give the same bytes at any time: no object has one.
+//! Annotations as an HDF5 file: /ids `[rows]`, /classes and /scores `[rows, top]`, best first;
+//! /class_names `[K]` where classes have names. The same rows give the same bytes at any time: no
+//! object has one.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use hdf5::types::VarLenUnicode;
 
+use super::class_names::{CLASS_NAMES, read_class_names, write_class_names};
 use super::content::unpadded;
 use super::hyperslab::{self, item_bytes};
 use super::objects::{failed, matrix, write_ids};
 use crate::disk::{Disk, own_temporary};
 use crate::error::{Error, Result};
+use crate::names::Names;
 
 const FORMAT: &str = "reelscale-annotations";
 
@@ -21,6 +25,8 @@ pub(crate) struct Annotations {
     pub(crate) classes: Vec<u32>,
     pub(crate) scores: Vec<f32>,
     pub(crate) top: usize,
+    /// Of all classes, where these have some.
+    pub(crate) names: Option<Arc<Names>>,
 }
 
 impl Annotations {
@@ -61,6 +67,9 @@ impl Annotations {
         write_ids(&file, &self.ids)?;
         matrix(&file, "classes", &self.classes, self.ids.len(), self.top)?;
         matrix(&file, "scores", &self.scores, self.ids.len(), self.top)?;
+        if let Some(names) = &self.names {
+            write_class_names(&file, names.all())?;
+        }
         file.close()
     }
 
@@ -100,7 +109,12 @@ fn read(path: &Path) -> hdf5::Result<Annotations> {
     hyperslab::read(&ids, 0..rows, &mut cells)?;
     let ids = cells.chunks_exact(width.max(1)).map(|cell| unpadded(cell).to_vec()).collect();
     let (classes, scores) = (classes.read_raw::<u32>()?, scores.read_raw::<f32>()?);
-    Ok(Annotations { ids, classes, scores, top: shape[1] })
+    let names = read_class_names(&file, size, None).and_then(|found| {
+        let names = found.map(Names::new).transpose()?;
+        Ok(names.map(Arc::new))
+    });
+    let names = names.map_err(|text| format!("{CLASS_NAMES}: {text}"))?;
+    Ok(Annotations { ids, classes, scores, top: shape[1], names })
 }
 
 #[cfg(test)]
@@ -119,6 +133,11 @@ mod tests {
         let [first, second] = paths.each_ref().map(|path| std::fs::read(path).unwrap());
         assert!(first == second, "a second later");
         assert_eq!(Annotations::read(&paths[1]).unwrap(), written);
+        let list = ["cat", "", "caf\u{e9}", "dog"].map(String::from).to_vec();
+        written.names = Some(Arc::new(Names::new(list).unwrap()));
+        let named = folder.path().join("named.h5");
+        written.write_new(&Disk::default(), &named).unwrap();
+        assert_eq!(Annotations::read(&named).unwrap(), written);
         assert_eq!(written.write_new(&Disk::default(), &paths[0]).unwrap_err().exit as u8, 5);
         std::fs::write(&paths[0], "no HDF5").unwrap();
         assert_eq!(Annotations::read(&paths[0]).unwrap_err().exit as u8, 4);

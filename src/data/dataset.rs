@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::planned::PlannedRows;
 use super::reader::ShardReader;
+use super::relabelled::Relabelled;
 use super::schema::{Kind, ShardInfo};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
@@ -13,6 +14,7 @@ use crate::labels::Labels;
 use crate::model::bounds::FeatureBounds;
 use crate::model::features::{FrameForm, Frames};
 use crate::model::spec::{Normalize, Standard};
+use crate::names::Names;
 use crate::progress::CallGuard;
 
 /// Files kept open by a reader.
@@ -39,6 +41,10 @@ pub struct Dataset {
     bounds: Arc<FeatureBounds>,
     /// What frames are read as.
     frame_form: Arc<FrameForm>,
+    /// Of the shards' classes, where any shard has some.
+    names: Option<Arc<Names>>,
+    /// The numbers that these classes go by, where those aren't the shards' own.
+    relabelled: Option<Arc<Relabelled>>,
     /// What stands for rows that aren't here.
     pub(super) planned: Option<Arc<PlannedRows>>,
 }
@@ -73,6 +79,7 @@ impl Dataset {
         Error::all(errors)?;
         let forms = shards.iter().map(|shard| (shard.encoding.size(), shard.runs()));
         let frame_form = Arc::new(FrameForm::of_all(first.width(), forms));
+        agree_in_names(&shards)?;
         let bounds = Arc::new(FeatureBounds::none());
         let mut dataset = Dataset {
             segments: Vec::new(),
@@ -80,6 +87,8 @@ impl Dataset {
             shards: Arc::new(shards),
             bounds,
             frame_form,
+            names: None,
+            relabelled: None,
             planned: None,
         };
         for shard in 0..dataset.shards.len() {
@@ -93,6 +102,30 @@ impl Dataset {
     pub(crate) fn scaled_by(self, normalize: Normalize, standard: Option<&Standard>) -> Dataset {
         let bounds = Arc::new(FeatureBounds::new(normalize, standard, self.width()));
         Dataset { bounds, ..self }
+    }
+
+    /// The same rows, with these names of their shards' classes.
+    pub(crate) fn named(self, names: Option<Arc<Names>>) -> Dataset {
+        Dataset { names, ..self }
+    }
+
+    /// The same rows, their classes by other numbers.
+    pub(crate) fn relabelled(self, classes: Relabelled) -> Dataset {
+        Dataset { relabelled: Some(Arc::new(classes)), ..self }
+    }
+
+    /// The names of the shards' classes, as the first shard that has some has them.
+    ///
+    /// # Errors
+    /// Exit 4.
+    pub(crate) fn names_of_shards(&self) -> Result<Option<Names>> {
+        let first = self.shards.iter().find(|shard| shard.names.is_some());
+        first.map_or(Ok(None), ShardInfo::class_names)
+    }
+
+    /// The names of the shards' classes, where they are known.
+    pub(crate) fn names(&self) -> Option<&Arc<Names>> {
+        self.names.as_ref()
     }
 
     fn append(&mut self, shard: usize, from: usize, rows: usize) {
@@ -150,7 +183,10 @@ impl Dataset {
     }
 
     pub fn class_count(&self) -> usize {
-        self.shards[0].class_count
+        match &self.relabelled {
+            Some(relabelled) => relabelled.class_count,
+            None => self.shards[0].class_count,
+        }
     }
 
     pub(crate) fn parts(&self) -> &[FeaturePart] {
@@ -179,6 +215,29 @@ impl Dataset {
     pub fn reader(&self) -> Reader {
         Reader { dataset: self.clone(), open: Vec::new() }
     }
+}
+
+/// Sees that no two shards name a class differently. Those without names say nothing.
+///
+/// # Errors
+/// Exit 4: the first shard of each other list of names, with the first class that differs.
+fn agree_in_names(shards: &[ShardInfo]) -> Result<()> {
+    let mut named = shards.iter().filter(|shard| shard.names.is_some());
+    let Some(first) = named.next() else { return Ok(()) };
+    let (mut seen, mut errors) = (BTreeSet::from([&first.names]), Vec::new());
+    for shard in named.filter(|shard| seen.insert(&shard.names)) {
+        let (found, expected) = (shard.class_names()?, first.class_names()?);
+        let (found, expected) = (found.unwrap_or_default(), expected.unwrap_or_default());
+        let class = found.first_other(&expected).unwrap_or(0);
+        errors.push(Error::input(format!(
+            "{}: class_names: class {class}: found {:?}, expected {:?} as in {}",
+            shard.path.display(),
+            found.of(class),
+            expected.of(class),
+            first.path.display()
+        )));
+    }
+    Error::all(errors).map_err(|error| error.hint("convert all shards of a set with one --names"))
 }
 
 /// Reads rows of a dataset.
@@ -240,12 +299,12 @@ impl Reader {
             planned.read(rows.clone(), features, width);
             return self.labels(rows, labels);
         }
-        let mut at = 0;
+        let (mut at, relabelled) = (0, self.dataset.relabelled.clone());
         self.each(&rows, |shard, rows| {
             let end = at + rows.len() * width;
             shard.features(rows.clone(), &mut features[at..end])?;
             at = end;
-            shard.labels(rows, labels)
+            add_labels(shard, rows, relabelled.as_deref(), labels)
         })
     }
 
@@ -264,11 +323,12 @@ impl Reader {
             planned.read_frames(rows.clone(), frames);
             return self.labels(rows, labels);
         }
+        let relabelled = self.dataset.relabelled.clone();
         self.each(&rows, |shard, rows| {
             for row in rows.clone() {
                 shard.push_frames(row, frames)?;
             }
-            shard.labels(rows, labels)
+            add_labels(shard, rows, relabelled.as_deref(), labels)
         })
     }
 
@@ -283,7 +343,8 @@ impl Reader {
             planned.read_labels(rows, labels);
             return Ok(());
         }
-        self.each(&rows, |shard, rows| shard.labels(rows, labels))
+        let relabelled = self.dataset.relabelled.clone();
+        self.each(&rows, |shard, rows| add_labels(shard, rows, relabelled.as_deref(), labels))
     }
 
     /// The ids of `rows`.
@@ -307,4 +368,18 @@ impl Reader {
         })?;
         Ok(frames)
     }
+}
+
+/// Appends the labels of some rows of a shard, by the numbers that they go by.
+fn add_labels(
+    shard: &mut ShardReader,
+    rows: Range<usize>,
+    relabelled: Option<&Relabelled>,
+    labels: &mut Labels,
+) -> Result<()> {
+    let Some(relabelled) = relabelled else { return shard.labels(rows, labels) };
+    let mut found = Labels::new();
+    shard.labels(rows, &mut found)?;
+    relabelled.add(&found, labels);
+    Ok(())
 }

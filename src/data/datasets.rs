@@ -18,6 +18,8 @@ pub(crate) enum DatasetType {
     Number(hdf5::Result<Datatype>),
     /// Fixed-length bytes.
     Bytes,
+    /// Fixed-length texts of so many bytes at most.
+    Texts(usize),
 }
 
 pub(crate) fn numeric<T: hdf5::H5Type>() -> DatasetType {
@@ -25,7 +27,7 @@ pub(crate) fn numeric<T: hdf5::H5Type>() -> DatasetType {
 }
 
 impl DatasetType {
-    fn fits(&self, found: &Datatype) -> bool {
+    pub(super) fn fits(&self, found: &Datatype) -> bool {
         use hdf5::types::TypeDescriptor::{FixedAscii, FixedUnicode};
         match self {
             DatasetType::Number(dtype) => dtype.as_ref().is_ok_and(|dtype| dtype == found),
@@ -33,13 +35,18 @@ impl DatasetType {
                 found.to_descriptor(),
                 Ok(FixedAscii(1..=ID_MAX) | FixedUnicode(1..=ID_MAX))
             ),
+            DatasetType::Texts(most) => match found.to_descriptor() {
+                Ok(FixedAscii(size) | FixedUnicode(size)) => (1..=*most).contains(&size),
+                _ => false,
+            },
         }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             DatasetType::Number(dtype) => dtype.as_ref().map_or("?".into(), type_name),
             DatasetType::Bytes => format!("fixed-length bytes (1 to {ID_MAX})"),
+            DatasetType::Texts(most) => format!("fixed-length texts (1 to {most} bytes)"),
         }
     }
 }
@@ -112,7 +119,7 @@ impl Datasets<'_> {
 }
 
 /// Whether texts of this type end in spaces, as those of Fortran do.
-fn is_padded_with_spaces(dtype: &hdf5::Datatype) -> bool {
+pub(super) fn is_padded_with_spaces(dtype: &hdf5::Datatype) -> bool {
     // SAFETY: the handle is open.
     let padding = hdf5::sync::sync(|| unsafe { H5Tget_strpad(dtype.id()) });
     matches!(padding, H5T_str_t::H5T_STR_SPACEPAD)

@@ -4,6 +4,7 @@
 
 mod annotations;
 mod attributes;
+mod class_names;
 mod content;
 mod dataset;
 mod datasets;
@@ -18,6 +19,7 @@ pub(crate) mod proof;
 pub(crate) mod prove;
 mod read_back;
 mod reader;
+mod relabelled;
 mod schema;
 mod seal;
 mod stamp;
@@ -28,6 +30,7 @@ mod versions;
 mod writer;
 
 pub(crate) use annotations::Annotations;
+pub(crate) use class_names::{read_class_names, write_class_names};
 pub use dataset::Dataset;
 pub(crate) use dataset::Reader;
 pub(crate) use find::UNFINISHED;
@@ -38,6 +41,7 @@ pub(crate) use proof::proof_of;
 pub use prove::prove;
 pub(crate) use prove::prove_to_seal;
 pub use reader::ShardReader;
+pub(crate) use relabelled::Relabelled;
 pub(crate) use schema::Proof;
 pub use schema::{Kind, ShardHeader, ShardInfo};
 pub use seal::{SealOutcome, seal};

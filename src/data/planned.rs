@@ -63,6 +63,7 @@ impl Dataset {
             source,
             id_bytes: 0,
             digest: None,
+            names: None,
             proof: Proof::None,
         };
         let mut dataset = Dataset::new(vec![shard]).expect("one shard agrees with itself");

@@ -6,6 +6,7 @@ use hdf5::filters::Filter;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::Attributes;
+use super::class_names::{CLASS_NAMES, read_class_names};
 use super::content::{Common, ShardDataset};
 use super::datasets::{DatasetType, Datasets, numeric};
 use super::items::places;
@@ -20,6 +21,7 @@ use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::example::{FeaturePart, Run};
 use crate::limits::{check_class_count, check_parts};
+use crate::names::Names;
 use crate::progress::CallGuard;
 
 pub(crate) const FORMAT: &str = "reelscale-shard";
@@ -93,6 +95,8 @@ pub struct ShardInfo {
     /// The digest of its content, in hex: the identity of all that its rows are. None where it
     /// hasn't been read in full and has no proof.
     pub digest: Option<String>,
+    /// The digest of the names of its classes, if it has some.
+    pub(crate) names: Option<String>,
     pub(crate) proof: Proof,
 }
 
@@ -210,6 +214,15 @@ impl ShardInfo {
         Attributes { path, field: "", object: file }.text("creator").ok()
     }
 
+    /// The names of its classes, if it has some.
+    ///
+    /// # Errors
+    /// Exit 4.
+    pub fn class_names(&self) -> Result<Option<Names>> {
+        let opened = Opened::open(&self.path)?;
+        names_in(&opened, &opened.hdf5(0)?, self.class_count)
+    }
+
     /// The datasets with a chunk that has no Fletcher-32 checksum of HDF5's.
     ///
     /// # Errors
@@ -271,10 +284,12 @@ impl ShardInfo {
             source: attributes.text("source")?,
             id_bytes: 0,
             digest: None,
+            names: None,
             proof: Proof::None,
         };
         let mut datasets = Datasets { opened, file: &file, kind, open: Vec::new() };
         info.check_datasets(&mut datasets, version)?;
+        info.names = names_in(opened, &file, class_count)?.map(|names| names.digest());
         if let Some(trailer) = &opened.trailer {
             info.check_places(trailer, &datasets)?;
             info.digest = Some(hex(trailer.content));
@@ -356,4 +371,11 @@ impl ShardInfo {
         }
         Ok(())
     }
+}
+
+/// The names of classes that a shard's file holds, if it does.
+fn names_in(opened: &Opened, file: &hdf5::File, classes: usize) -> Result<Option<Names>> {
+    let found = read_class_names(file, opened.size, Some(classes));
+    let names = found.and_then(|found| found.map(Names::new).transpose());
+    names.map_err(|text| wrong(&opened.path, &format!("dataset {CLASS_NAMES:?}"), text))
 }

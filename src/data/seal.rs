@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hdf5::{IndexType, IterationOrder};
 
+use super::class_names::CLASS_NAMES;
 use super::content::ShardDataset;
 use super::proof::Opened;
 use super::reader::ShardReader;
@@ -58,10 +59,11 @@ pub fn seal(path: &Path, disk: &Disk) -> Result<SealOutcome> {
     }
     let creator = nothing_else(&opened, &info)?;
     let ShardInfo { kind, class_count, .. } = info;
-    let (parts, source) = (info.parts.clone(), info.source.clone());
+    let (parts, source, names) = (info.parts.clone(), info.source.clone(), info.class_names()?);
     let header = ShardHeader { parts, class_count, kind, source };
     let mut writer =
-        ShardWriter::anew(&place, &header, info.encoding.clone(), (&creator, Some(before.len())))?;
+        ShardWriter::anew(&place, &header, info.encoding.clone(), (&creator, Some(before.len())))?
+            .named(names.map(Arc::new));
     copy(&mut reader, &info, &mut writer)?;
     let trailer = writer.complete()?;
     if trailer.content != content {
@@ -125,7 +127,10 @@ fn nothing_else(opened: &Opened, info: &ShardInfo) -> Result<String> {
     let path = opened.path.as_path();
     let file = opened.hdf5(0)?;
     let parts = ShardDataset::ALL.into_iter().filter(|part| part.is_of(info.kind));
-    let known: BTreeSet<&str> = parts.map(|part| part.name(info.kind)).collect();
+    let mut known: BTreeSet<&str> = parts.map(|part| part.name(info.kind)).collect();
+    if info.names.is_some() {
+        known.insert(CLASS_NAMES);
+    }
     let unreadable = |error: hdf5::Error| Error::input(format!("{}: {error}", path.display()));
     let links = file.links(IndexType::Name, IterationOrder::Native).map_err(unreadable)?;
     let lost = |what: &str, name: &str| {

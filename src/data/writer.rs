@@ -3,9 +3,11 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hdf5::Dataset;
 
+use super::class_names::{same_class_names, write_class_names};
 use super::content::{Common, Content, ShardDataset};
 use super::fletcher::fletcher32;
 use super::hyperslab;
@@ -19,6 +21,7 @@ use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::example::{Example, Run, Values};
 use crate::limits::{check_class_count, check_id, check_parts};
+use crate::names::Names;
 
 /// How far chunks of values grow where there would be more than `CHUNKS` of them.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
@@ -29,6 +32,8 @@ pub struct ShardWriter {
     path: PathBuf,
     temporary: PathBuf,
     header: ShardHeader,
+    /// Of all classes, where these have any.
+    names: Option<Arc<Names>>,
     encoding: Encoding,
     runs: Vec<Run>,
     /// The file, and its features or frames once some are written; None once finished.
@@ -110,6 +115,7 @@ impl ShardWriter {
             header: header.clone(),
             runs: encoding.runs(&header.parts),
             encoding,
+            names: None,
             file: Some((file, None)),
             written: 0,
             chunk,
@@ -121,6 +127,14 @@ impl ShardWriter {
             ids: Vec::new(),
             content: Content::default(),
         })
+    }
+
+    /// The same shard, with names of its classes, which must be as many as these.
+    pub fn named(mut self, names: Option<Arc<Names>>) -> ShardWriter {
+        let fit = |names: &Arc<Names>| names.count() == self.header.class_count;
+        assert!(names.as_ref().is_none_or(fit), "a name for each class");
+        self.names = names;
+        self
     }
 
     /// Number of rows so far.
@@ -262,14 +276,14 @@ impl ShardWriter {
         }
         let common = Common { kind, parts, class_count, rows: self.ids.len(), encoding };
         let pushed = self.content.digest(&common);
-        let trailer = read_back(&self.temporary, &common)
-            .map_err(|text| Error::storage(format!("{}: {text}", self.path.display())))?;
+        let fault = |text: String| Error::storage(format!("{}: {text}", self.path.display()));
+        let trailer = read_back(&self.temporary, &common).map_err(fault)?;
+        if let Some(names) = &self.names {
+            same_class_names(&self.temporary, names.all()).map_err(fault)?;
+        }
         match trailer.content == pushed {
             true => Ok(trailer),
-            false => {
-                let text = "what was written isn't what comes back";
-                Err(Error::storage(format!("{}: {text}", self.path.display())))
-            }
+            false => Err(fault("what was written isn't what comes back".into())),
         }
     }
 
@@ -284,6 +298,9 @@ impl ShardWriter {
             vector(&file, "frame_offsets", &self.frame_offsets)?;
         }
         write_ids(&file, &self.ids)?;
+        if let Some(names) = &self.names {
+            write_class_names(&file, names.all())?;
+        }
         file.close()
     }
 }

@@ -4,11 +4,13 @@
 use std::fmt::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::comm::{Comm, same_on_all};
 use crate::data::{Dataset, Proof, ReadBefore, ShardInfo, ShardReader, Stamp, find, prove};
 use crate::error::{Error, Exit, Result};
 use crate::human::{self, counted};
+use crate::names::Names;
 
 /// Opens the shards that `patterns` name; files are divided over ranks. Those without proof are
 /// read in full, unless they stand in `before` and haven't changed. `list` is what errors call it.
@@ -33,7 +35,29 @@ pub(crate) fn open(
         let infos: Vec<ShardInfo> = serde_json::from_slice(&text).expect("as they were written");
         infos
     });
-    comm.agree(Dataset::new(all.collect()))
+    named(comm, list, comm.agree(Dataset::new(all.collect()))?)
+}
+
+/// The same rows with the names that their shards have of classes, which rank 0 reads. Collective.
+fn named(comm: &Comm, list: &str, dataset: Dataset) -> Result<Dataset> {
+    let shards = dataset.shards();
+    let without = shards.iter().filter(|shard| shard.names.is_none());
+    let count = without.clone().count();
+    if count == shards.len() {
+        return Ok(dataset);
+    }
+    if let (true, Some(first)) = (comm.is_root(), without.clone().next()) {
+        log::warn!(
+            "{list}: {count} of {} shards have no names of classes, such as {}: taken to have \
+             those of the others",
+            shards.len(),
+            first.path.display()
+        );
+    }
+    let names = if comm.is_root() { dataset.names_of_shards() } else { Ok(None) };
+    let bytes = comm.agree(names)?.map_or_else(Vec::new, |names| names.to_bytes());
+    let names = Names::from_bytes(&comm.all_gather_any(&bytes).swap_remove(0)).map(Arc::new);
+    Ok(dataset.named(names))
 }
 
 /// What ranks compare of a list: the files and their sizes, or why there is none.

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::csv::{self, Records};
 use super::wire::Read;
 use crate::limits::check_class_count;
+use crate::names::Names;
 
 /// Columns that number classes, that name them, and that name them otherwise.
 const INDICES: [&str; 3] = ["index", "class", "id"];
@@ -83,6 +84,20 @@ impl ClassNames {
             Some(None) => Err(format!("several classes have the name {}", csv::shown(name))),
             None => Err(format!("found {}, which names no class", csv::shown(name))),
         }
+    }
+
+    /// As they go with shards.
+    ///
+    /// # Errors
+    /// The first that shards can't keep: it isn't UTF-8, or too long.
+    pub(crate) fn to_names(&self) -> Read<Names> {
+        let text = |(class, name): (usize, &Vec<u8>)| {
+            String::from_utf8(name.clone()).map_err(|_| {
+                let shown = csv::shown(name);
+                format!("class {class}: found the name {shown}, which isn't UTF-8")
+            })
+        };
+        Names::new(self.names.iter().enumerate().map(text).collect::<Read<_>>()?)
     }
 
     /// Whether a name is a whole number, so that a number might be meant as a name.

@@ -6,9 +6,12 @@
 //!   id,12 0.5 0 0.25               id,12,0.5             {"id_hex":"00ff","classes":[],...}
 //! ```
 //!
-//! Scores of submissions have six figures, those of the others all that they need to come back. An
-//! id that isn't UTF-8 is JSON as `id_hex`.
+//! Where classes have names, lines of pairs have them in a fourth column `Name`, and JSON as
+//! `names` behind `classes`; submissions are of numbers alone. Scores of submissions have six
+//! figures, those of the others all that they need to come back. An id that isn't UTF-8 is JSON as
+//! `id_hex`.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
@@ -18,8 +21,10 @@ use super::submission::{self, Predictions, Read, Source, class_of, score_of};
 use crate::error::{Error, Result};
 use crate::human::hex;
 use crate::limits::CLASSES_MAX;
+use crate::names::Names;
 
 const LONG_HEADER: &str = "VideoId,Class,Score";
+const NAMED_HEADER: &str = "VideoId,Class,Score,Name";
 
 /// How annotations are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +33,20 @@ pub(crate) enum WrittenAs {
     Long,
     Hdf5,
     Jsonl,
+    /// Of each class its best segments; one file of all, which nothing here writes or reads.
+    Segments,
 }
 
 impl WrittenAs {
-    pub(crate) const NAMES: [&str; 4] = ["submission", "long", "hdf5", "jsonl"];
+    pub(crate) const NAMES: [&str; 5] = ["submission", "long", "hdf5", "jsonl", "segments"];
 
-    const ALL: [WrittenAs; 4] =
-        [WrittenAs::Submission, WrittenAs::Long, WrittenAs::Hdf5, WrittenAs::Jsonl];
+    const ALL: [WrittenAs; 5] = [
+        WrittenAs::Submission,
+        WrittenAs::Long,
+        WrittenAs::Hdf5,
+        WrittenAs::Jsonl,
+        WrittenAs::Segments,
+    ];
 
     /// The one of this name.
     pub(crate) fn named(name: &str) -> Option<WrittenAs> {
@@ -48,18 +60,25 @@ impl WrittenAs {
     /// What names of its files end in.
     pub(crate) fn ending(self) -> &'static str {
         match self {
-            WrittenAs::Submission | WrittenAs::Long => "csv",
+            WrittenAs::Submission | WrittenAs::Long | WrittenAs::Segments => "csv",
             WrittenAs::Hdf5 => "h5",
             WrittenAs::Jsonl => "jsonl",
         }
     }
 
-    /// Writes what a file begins with. HDF5 isn't written here.
-    pub(crate) fn write_head(self, out: &mut dyn Write) -> io::Result<()> {
+    /// Whether it says names of classes, where these have any.
+    pub(crate) fn has_names(self) -> bool {
+        matches!(self, WrittenAs::Long | WrittenAs::Hdf5 | WrittenAs::Jsonl)
+    }
+
+    /// Writes what a file begins with, of classes that have names or don't. HDF5 isn't written
+    /// here.
+    pub(crate) fn write_head(self, out: &mut dyn Write, named: bool) -> io::Result<()> {
         match self {
             WrittenAs::Submission => writeln!(out, "{}", submission::HEADER),
+            WrittenAs::Long if named => writeln!(out, "{NAMED_HEADER}"),
             WrittenAs::Long => writeln!(out, "{LONG_HEADER}"),
-            WrittenAs::Jsonl | WrittenAs::Hdf5 => Ok(()),
+            WrittenAs::Jsonl | WrittenAs::Hdf5 | WrittenAs::Segments => Ok(()),
         }
     }
 
@@ -69,12 +88,13 @@ impl WrittenAs {
         out: &mut dyn Write,
         id: &[u8],
         best: &[(f32, u32)],
+        names: Option<&Names>,
     ) -> io::Result<()> {
         match self {
             WrittenAs::Submission => submission::write_line(out, id, best),
-            WrittenAs::Long => write_long(out, id, best),
-            WrittenAs::Jsonl => write_json(out, id, best),
-            WrittenAs::Hdf5 => Ok(()),
+            WrittenAs::Long => write_long(out, id, best, names),
+            WrittenAs::Jsonl => write_json(out, id, best, names),
+            WrittenAs::Hdf5 | WrittenAs::Segments => Ok(()),
         }
     }
 
@@ -85,23 +105,57 @@ impl WrittenAs {
     pub(crate) fn read(self, source: Source, found: &mut Predictions) -> Result<()> {
         match self {
             WrittenAs::Submission => found.read(source),
-            WrittenAs::Long => found.read_lines(source, LONG_HEADER, |found, fields| {
-                let class = class_of(&fields[1])?;
-                found.add_score(&fields[0], (score_of(class, &fields[2])?, class))
-            }),
+            WrittenAs::Long => {
+                let headers = [LONG_HEADER, NAMED_HEADER];
+                found.read_lines(source, &headers, |found, _, fields| add_pair(found, fields))
+            }
             WrittenAs::Jsonl => read_json(source, found),
-            WrittenAs::Hdf5 => Ok(()),
+            WrittenAs::Hdf5 | WrittenAs::Segments => Ok(()),
         }
     }
 }
 
-fn write_long(out: &mut dyn Write, id: &[u8], best: &[(f32, u32)]) -> io::Result<()> {
+/// Adds the videos of a csv, in either format that is one, to `found`.
+///
+/// # Errors
+/// Exit 4 with file, line and what was found.
+pub(crate) fn read_csv(source: Source, found: &mut Predictions) -> Result<()> {
+    let headers = [submission::HEADER, LONG_HEADER, NAMED_HEADER];
+    found.read_lines(source, &headers, |found, header, fields| match header {
+        0 => found.add_line(fields),
+        _ => add_pair(found, fields),
+    })
+}
+
+/// Adds the pair of a line: id, class, score and, in some files, the name of the class.
+fn add_pair(found: &mut Predictions, fields: &[Vec<u8>]) -> Read<()> {
+    let class = class_of(&fields[1])?;
+    found.add_score(&fields[0], (score_of(class, &fields[2])?, class))?;
+    fields.get(3).map_or(Ok(()), |name| found.name(class, name))
+}
+
+fn write_long(
+    out: &mut dyn Write,
+    id: &[u8],
+    best: &[(f32, u32)],
+    names: Option<&Names>,
+) -> io::Result<()> {
     let (id, mut lines) = (field(id), Vec::with_capacity(32 * best.len()));
     for (score, class) in best {
         lines.extend_from_slice(&id);
-        writeln!(lines, ",{class},{score}")?;
+        write!(lines, ",{class},{score}")?;
+        if let Some(names) = names {
+            lines.push(b',');
+            lines.extend_from_slice(&name_field(names.of(*class as usize)));
+        }
+        lines.push(b'\n');
     }
     out.write_all(&lines)
+}
+
+/// A name as a field of csv: nothing where there is none.
+pub(crate) fn name_field(name: &str) -> Cow<'_, [u8]> {
+    if name.is_empty() { Cow::Borrowed(b"") } else { field(name.as_bytes()) }
 }
 
 /// A video in JSON.
@@ -114,22 +168,29 @@ struct JsonVideo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id_hex: Option<String>,
     classes: Vec<u32>,
+    /// Of the classes, where these have some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    names: Option<Vec<String>>,
     scores: Vec<f32>,
 }
 
-fn write_json(out: &mut dyn Write, id: &[u8], best: &[(f32, u32)]) -> io::Result<()> {
-    let (scores, classes) = best.iter().copied().unzip();
+fn write_json(
+    out: &mut dyn Write,
+    id: &[u8],
+    best: &[(f32, u32)],
+    names: Option<&Names>,
+) -> io::Result<()> {
+    let (scores, classes): (Vec<f32>, Vec<u32>) = best.iter().copied().unzip();
+    let of = |names: &Names| classes.iter().map(|class| names.of(*class as usize).into()).collect();
+    let names = names.map(of);
     let (id, id_hex) = match std::str::from_utf8(id) {
         Ok(id) => (Some(id.to_string()), None),
         Err(_) => (None, Some(hex(id))),
     };
-    let mut line = serde_json::to_vec(&JsonVideo { id, id_hex, classes, scores })?;
+    let mut line = serde_json::to_vec(&JsonVideo { id, id_hex, classes, names, scores })?;
     line.push(b'\n');
     out.write_all(&line)
 }
-
-/// An id with its pairs.
-type IdAndScores = (Vec<u8>, Vec<(f32, u32)>);
 
 fn read_json(source: Source, found: &mut Predictions) -> Result<()> {
     let (name, mut number) = (source.name().to_string(), 0);
@@ -140,14 +201,12 @@ fn read_json(source: Source, found: &mut Predictions) -> Result<()> {
         if line.is_empty() {
             return Ok(());
         }
-        let video = video_of(line);
-        let added = video.and_then(|(id, scores)| found.add(&id, scores));
-        added.map_err(|text| Error::input(format!("{name}: line {number}: {text}")))
+        add_json(line, found).map_err(|text| Error::input(format!("{name}: line {number}: {text}")))
     })
 }
 
-/// A video, as it is written in JSON.
-fn video_of(line: &[u8]) -> Read<IdAndScores> {
+/// Adds a video, as it is written in JSON.
+fn add_json(line: &[u8], found: &mut Predictions) -> Read<()> {
     let video: JsonVideo = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let id = match (video.id, video.id_hex) {
         (Some(id), None) => id.into_bytes(),
@@ -155,7 +214,15 @@ fn video_of(line: &[u8]) -> Read<IdAndScores> {
         _ => return Err("expected one of id and id_hex".into()),
     };
     checked(&video.classes, &video.scores)?;
-    Ok((id, video.scores.into_iter().zip(video.classes).collect()))
+    if let Some(names) = video.names {
+        if names.len() != video.classes.len() {
+            let (classes, names) = (video.classes.len(), names.len());
+            return Err(format!("found {classes} classes and {names} names"));
+        }
+        let mut named = video.classes.iter().zip(&names);
+        named.try_for_each(|(class, name)| found.name(*class, name.as_bytes()))?;
+    }
+    found.add(&id, video.scores.into_iter().zip(video.classes).collect())
 }
 
 /// Sees that a video's classes are some, each once, and its scores numbers, one for each.
@@ -201,13 +268,13 @@ mod tests {
         for name in WrittenAs::NAMES {
             let written_as = WrittenAs::named(name).unwrap();
             assert_eq!(written_as.name(), name);
-            if written_as == WrittenAs::Hdf5 {
+            if matches!(written_as, WrittenAs::Hdf5 | WrittenAs::Segments) {
                 continue;
             }
             let (mut text, mut found) = (Vec::new(), Predictions::default());
-            written_as.write_head(&mut text).unwrap();
+            written_as.write_head(&mut text, false).unwrap();
             for (id, best) in &videos {
-                written_as.write_video(&mut text, id, best).unwrap();
+                written_as.write_video(&mut text, id, best, None).unwrap();
             }
             written_as.read(Source::new("part", &text[..]), &mut found).unwrap();
             let labels = Source::new("labels", &b"VideoId,Labels\n"[..]);
@@ -262,5 +329,36 @@ mod tests {
             assert!(error.text.starts_with("part: line 2: "), "{error}");
             assert!(error.text.contains(expected), "{error}");
         }
+    }
+    #[test]
+    fn names_of_classes_come_back_where_the_format_has_them() {
+        let list = ["", "cat, \"black\"", "dog\n", " owl"].map(String::from);
+        let names = Names::new(list.to_vec()).unwrap();
+        for written_as in [WrittenAs::Submission, WrittenAs::Long, WrittenAs::Jsonl] {
+            let (mut text, mut found) = (Vec::new(), Predictions::default());
+            written_as.write_head(&mut text, true).unwrap();
+            for (id, best) in [("a", &[(0.5, 1), (0.25, 0)]), ("b", &[(0.5, 3), (0.25, 2)])] {
+                written_as.write_video(&mut text, id.as_bytes(), best, Some(&names)).unwrap();
+            }
+            match written_as {
+                WrittenAs::Jsonl => {
+                    written_as.read(Source::new("part", &text[..]), &mut found).unwrap();
+                }
+                _ => read_csv(Source::new("part", &text[..]), &mut found).unwrap(),
+            }
+            let labels = Source::new("labels", &b"VideoId,Labels\n"[..]);
+            let both = found.with_labels(labels).unwrap();
+            assert_eq!(both.videos.len(), 2, "{written_as:?}");
+            let found: Vec<(u32, &str)> =
+                both.names.iter().map(|(class, name)| (*class, name.as_str())).collect();
+            let expected = [(1, &list[1][..]), (2, &list[2]), (3, &list[3])];
+            let expected = if written_as.has_names() { &expected[..] } else { &[] };
+            assert_eq!(found, expected, "{written_as:?}");
+        }
+        let text = "VideoId,Class,Score,Name\na,1,0.5,cat\nb,1,0.5,dog\n";
+        let source = Source::new("part", text.as_bytes());
+        let error = WrittenAs::Long.read(source, &mut Predictions::default()).unwrap_err();
+        let expected = "part: line 3: b: class 1: found the name \"dog\", expected \"cat\"";
+        assert!(error.text.starts_with(expected), "{error}");
     }
 }

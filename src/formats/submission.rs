@@ -95,6 +95,8 @@ pub(crate) fn shortest(score: f32) -> String {
 pub struct Both {
     /// Those with predictions in their order, then the others in theirs.
     pub videos: Vec<Video>,
+    /// Of classes, where the predictions say them.
+    pub(crate) names: BTreeMap<u32, String>,
     /// Those that have predictions, and are not among the labels.
     pub(crate) unlabelled: Apart,
     /// Those that are among the labels, and have no predictions.
@@ -128,6 +130,8 @@ pub(crate) struct Predictions {
     classes: BTreeSet<u32>,
     /// Files whose last line has no end.
     cut: Vec<String>,
+    /// Of classes, where files say them.
+    names: BTreeMap<u32, String>,
 }
 
 impl Predictions {
@@ -155,23 +159,47 @@ impl Predictions {
         }
     }
 
+    /// Takes `name` for the name of a class, if it isn't empty.
+    pub(crate) fn name(&mut self, class: u32, name: &[u8]) -> Read<()> {
+        let Ok(name) = std::str::from_utf8(name) else {
+            return Err(format!("class {class}: found a name that isn't UTF-8"));
+        };
+        match self.names.get(&class) {
+            _ if name.is_empty() => Ok(()),
+            Some(before) if before == name => Ok(()),
+            Some(before) => Err(format!(
+                "class {class}: found the name {name:?}, expected {before:?} as before"
+            )),
+            None => {
+                self.names.insert(class, name.into());
+                Ok(())
+            }
+        }
+    }
+
     /// Adds the videos of a file in the format of submissions.
     ///
     /// # Errors
     /// Exit 4 with file, line and what was found.
     pub(crate) fn read(&mut self, source: Source) -> Result<()> {
-        self.read_lines(source, HEADER, |own, fields| own.add(&fields[0], scores_of(&fields[1])?))
+        self.read_lines(source, &[HEADER], |own, _, fields| own.add_line(fields))
     }
 
-    /// Adds those of a csv whose records `add` takes.
+    /// Adds the video of a line of that format.
+    pub(super) fn add_line(&mut self, fields: &[Vec<u8>]) -> Read<()> {
+        self.add(&fields[0], scores_of(&fields[1])?)
+    }
+
+    /// Adds those of a csv whose records `add` takes, with the number of the one of `headers` that
+    /// it has.
     pub(super) fn read_lines(
         &mut self,
         source: Source,
-        header: &str,
-        add: impl Fn(&mut Predictions, &[Vec<u8>]) -> Read<()>,
+        headers: &[&str],
+        add: impl Fn(&mut Predictions, usize, &[Vec<u8>]) -> Read<()>,
     ) -> Result<()> {
         let name = source.name.clone();
-        if !lines(source, header, |fields| add(self, fields))? {
+        if !lines(source, headers, |header, fields| add(self, header, fields))? {
             self.cut.push(name);
         }
         Ok(())
@@ -182,9 +210,9 @@ impl Predictions {
     /// # Errors
     /// Exit 4 with file, line and what was found.
     pub(crate) fn with_labels(self, labels: Source) -> Result<Both> {
-        let Predictions { mut videos, mut places, mut cut, .. } = self;
+        let Predictions { mut videos, mut places, mut cut, names, .. } = self;
         let (name, predicted, mut labelled) = (labels.name.clone(), videos.len(), BTreeSet::new());
-        let whole = lines(labels, LABELS_HEADER, |fields| {
+        let whole = lines(labels, &[LABELS_HEADER], |_, fields| {
             let id = &fields[0];
             if !labelled.insert(id.clone()) {
                 return Err("found a second time".into());
@@ -205,7 +233,7 @@ impl Predictions {
         let without = |video: &&Video| !labelled.contains(&video.id);
         let unlabelled = Apart::of(videos[..predicted].iter().filter(without));
         let unpredicted = Apart::of(videos[predicted..].iter());
-        Ok(Both { videos, unlabelled, unpredicted, cut })
+        Ok(Both { videos, names, unlabelled, unpredicted, cut })
     }
 }
 
@@ -261,12 +289,13 @@ fn scores_of(text: &[u8]) -> Read<Vec<(f32, u32)>> {
     }
 }
 
-/// Calls `take` with the fields of every record after the header, as many as that has, the first of
-/// which is the id. Whether the last one's line has an end.
+/// Calls `take` with the fields of every record after the header, which is one of `headers`, and
+/// that one's number: as many as it has, the first of which is the id. Whether the last one's line
+/// has an end.
 fn lines(
     source: Source,
-    header: &str,
-    mut take: impl FnMut(&[Vec<u8>]) -> Read<()>,
+    headers: &[&str],
+    mut take: impl FnMut(usize, &[Vec<u8>]) -> Read<()>,
 ) -> Result<bool> {
     let name = source.name;
     let wrong =
@@ -277,15 +306,20 @@ fn lines(
     while first.as_ref().is_some_and(|record| record.fields[0].starts_with(b"#")) {
         first = records.next().map_err(wrong)?;
     }
+    let expected = || {
+        let all: Vec<String> = headers.iter().map(|header| format!("{header:?}")).collect();
+        all.join(" or ")
+    };
     let Some(Record { line, fields }) = first else {
-        return Err(wrong((1, format!("found nothing, expected {header:?}"))));
+        return Err(wrong((1, format!("found nothing, expected {}", expected()))));
     };
     let names: Vec<&[u8]> = fields.iter().map(|field| field.trim_ascii()).collect();
     let found = fields.join(&b',');
-    if names != header.split(',').map(str::as_bytes).collect::<Vec<_>>() {
-        return Err(wrong((line, format!("found {}, expected {header:?}", shown(&found)))));
-    }
-    let width = fields.len();
+    let same = |header: &&str| names == header.split(',').map(str::as_bytes).collect::<Vec<_>>();
+    let Some(number) = headers.iter().position(same) else {
+        return Err(wrong((line, format!("found {}, expected {}", shown(&found), expected()))));
+    };
+    let (header, width) = (headers[number], fields.len());
     while let Some(Record { line, fields }) = records.next().map_err(wrong)? {
         if fields.len() != width {
             let (count, expected) = (fields.len(), header.replace(',', " and "));
@@ -293,7 +327,8 @@ fn lines(
             let text = format!("found {found}, {count} fields, expected {width}, {expected}");
             return Err(wrong((line, text)));
         }
-        take(&fields).map_err(|text| wrong((line, format!("{}: {text}", named(&fields[0])))))?;
+        take(number, &fields)
+            .map_err(|text| wrong((line, format!("{}: {text}", named(&fields[0])))))?;
     }
     Ok(records.ends_with_a_line())
 }

@@ -1,7 +1,7 @@
 //! The rows that a model scores.
 
 use crate::comm::Comm;
-use crate::data::{Dataset, Kind, ReadBefore};
+use crate::data::{Dataset, Kind, ReadBefore, Relabelled};
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::flow::home_rows::HomeRows;
@@ -16,7 +16,7 @@ const ROW_BLOCKS: usize = 256;
 ///
 /// # Errors
 /// Exit 4: there are none, one isn't whole, or they are of other features or classes than the
-/// model's; common to all ranks.
+/// model's, unless both name their classes; common to all ranks.
 pub fn open_rows(
     comm: &Comm,
     annotator: &Annotator,
@@ -44,7 +44,9 @@ pub(crate) fn open_dataset(
     let shape = &annotator.shape;
     let (found, expected) = (dataset.parts(), &shape.parts[..]);
     let of_frames = (dataset.kind() == Kind::Frames, shape.pooling.is_some());
-    let same = found == expected && dataset.class_count() == shape.class_count;
+    let of_names = named_classes(comm, annotator, list, &dataset)?;
+    let classes = of_names.as_ref().map_or(dataset.class_count(), |found| found.class_count);
+    let same = found == expected && classes == shape.class_count;
     let fits = if same && of_frames.0 == of_frames.1 {
         Ok(())
     } else {
@@ -62,5 +64,50 @@ pub(crate) fn open_dataset(
         )))
     };
     comm.agree(fits)?;
+    let dataset = match of_names {
+        Some(classes) => dataset.relabelled(classes),
+        None => dataset,
+    };
     Ok(dataset.scaled_by(shape.normalize, shape.standard.as_ref()))
+}
+
+/// The model's numbers of the shards' classes, where both name them and not alike: then names say
+/// which classes are the same. Rank 0 says so.
+///
+/// # Errors
+/// Exit 4: no class has the same name in both.
+fn named_classes(
+    comm: &Comm,
+    annotator: &Annotator,
+    list: &str,
+    dataset: &Dataset,
+) -> Result<Option<Relabelled>> {
+    let (Some(theirs), Some(own)) = (dataset.names(), &annotator.names) else { return Ok(None) };
+    if theirs == own {
+        return Ok(None);
+    }
+    let classes = theirs.among(own);
+    let (found, of, model) =
+        (classes.iter().flatten().count(), theirs.count(), annotator.shape.class_count);
+    if found == 0 {
+        let text = format!(
+            "{list}: found the classes {}, expected some of the model's, which are {}",
+            theirs.shown(),
+            own.shown()
+        );
+        return comm.agree(Err(Error::input(text)));
+    }
+    if comm.is_root() {
+        let text = format!("{list}: classes are matched by name and go by the model's numbers");
+        let left_out = classes.iter().position(Option::is_none);
+        match left_out {
+            None => log::info!("{text}: all {of} are among the model's {model}"),
+            Some(class) => log::warn!(
+                "{text}: {found} of {of} are among the model's {model}, {:?} for instance isn't; \
+                 labels of the others don't count",
+                theirs.of(class)
+            ),
+        }
+    }
+    Ok(Some(Relabelled { classes, class_count: model }))
 }

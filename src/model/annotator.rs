@@ -1,6 +1,7 @@
 //! The whole model: what takes a video's features to the probabilities of all classes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use crate::kernel::normalise::normalise_l2;
 use crate::kernel::pooling::{pool, unpool};
 use crate::kernel::product::Workspace;
 use crate::kernel::standardise::standardise;
+use crate::names::Names;
 use crate::team::Team;
 
 /// Features are fewer than this, as in shards.
@@ -143,6 +145,9 @@ pub struct Annotator {
     pub shared: Vec<f32>,
     #[doc(hidden)]
     pub experts: Experts,
+    /// Of its classes, where they are known: nothing that is computed depends on them.
+    #[doc(hidden)]
+    pub names: Option<Arc<Names>>,
 }
 
 #[doc(hidden)]

@@ -331,7 +331,7 @@ pub(super) fn head(
     let small = counts == before && (small || counts != later);
     let owners = (expected.owners)(&layouts, small);
     let experts = Experts { layouts, owners, parameters: Vec::new() };
-    Ok(Annotator { shape: shape.clone(), layers, shared, experts })
+    Ok(Annotator { shape: shape.clone(), layers, shared, experts, names: None })
 }
 
 fn with_blocks(loaded: &Loaded, family: &str, mut head: Annotator) -> Result<Annotator> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -19,6 +20,7 @@ use crate::job::{Job, Validation};
 use crate::model::experts::Rule;
 use crate::model::initial;
 use crate::model::spec::{InitialBiases, Normalize, Standard};
+use crate::names::Names;
 use crate::partition::{Blocks, row_blocks};
 use crate::rng::{Purpose, Stream};
 
@@ -41,6 +43,13 @@ pub struct Data {
 }
 
 impl Data {
+    /// The names of the classes, where shards to train on, or else those to validate on, have some.
+    #[doc(hidden)]
+    pub(crate) fn names(&self) -> Option<&Arc<Names>> {
+        let validation = || self.validation.as_ref()?.dataset().names();
+        self.train.dataset().names().or_else(validation)
+    }
+
     /// Has activations and scores kept where the plan wants them.
     #[doc(hidden)]
     pub(crate) fn keep_activations(&self, plan: &Plan, room: &Room) {

@@ -167,6 +167,8 @@ impl<'a, D: Device> Run<'a, D> {
         state.report.timers.add("input wait", waited);
         let (reason, sessions) = (state.standing.reason.clone(), state.sessions());
         let annotator = state.best.model.clone().unwrap_or_else(|| model.clone());
+        // Names are the data's: what is learned knows nothing of them.
+        let annotator = Annotator { names: state.setting.data.names().cloned(), ..annotator };
         let trained = Trained { annotator, reason, done, sessions };
         match done {
             true => ending::keep(&mut state, &model, &trained, tries, keep)?,

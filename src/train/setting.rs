@@ -264,6 +264,7 @@ impl<'a> Setting<'a> {
             experts: self.new_experts(&self.small_experts(), 0),
             layers,
             shape: self.shape.clone(),
+            names: None,
         }
     }
 

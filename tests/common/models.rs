@@ -67,7 +67,7 @@ pub fn model(comm: &Comm, shape: &Shape, seed: u64) -> Annotator {
     let shared = initial::shared(&layers, seed);
     let owners = comm.deal(layouts.len());
     let experts = Experts::new(layouts, owners, seed, 1);
-    Annotator { shape: shape.clone(), layers, shared, experts }
+    Annotator { shape: shape.clone(), layers, shared, experts, names: None }
 }
 
 /// Writes a model of that shape to `path` and returns it.

@@ -296,7 +296,7 @@ fn annotators(draws: &mut Draws, calls: &mut Calls) {
     let transposed = layers_turned(draws, &layers, &shared, vec![]);
     let mut gradient = draws.numbers(shared.len());
     let dv = draws.matrix(rows, layers.pooled().min(99));
-    let model = Annotator { shape, layers, shared, experts };
+    let model = Annotator { shape, layers, shared, experts, names: None };
     let kernel = draws.instructions();
     let mut team: Vec<Workspace> =
         (0..1 + draws.below(3)).map(|_| Workspace::new(kernel)).collect();

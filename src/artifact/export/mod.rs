@@ -74,7 +74,7 @@ mod tests {
         let (layers, counts) = (shape.shared_layers(), (0..30).map(|class| 1 + class % 16));
         let layouts = layouts(&counts.collect::<Vec<_>>(), shape.dummy, 5, 0);
         let experts = Experts::new(layouts.clone(), Comm::serial().deal(layouts.len()), 1, 1);
-        Annotator { shared: initial::shared(&layers, 1), layers, shape, experts }
+        Annotator { shared: initial::shared(&layers, 1), layers, shape, experts, names: None }
     }
 
     /// Whichever call of the file system fails: exit 5, and neither a file nor a part of one.

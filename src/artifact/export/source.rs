@@ -31,7 +31,7 @@ impl Source<'_> {
     /// # Errors
     /// Exit 6: its files hold something else than its manifest says.
     pub(crate) fn of_folder(model: &ModelFolder) -> Result<Source<'_>> {
-        let Head { layers, shared, files, counts } = head(model)?;
+        let Head { layers, shared, files, counts, .. } = head(model)?;
         let mixtures = move |visit: &mut Visit| {
             files.iter().try_for_each(|file| file.each(layers.outputs(), AT_ONCE, visit))?;
             model.unchanged()

@@ -1,8 +1,12 @@
 //! Annotations as one file: what fits. All rows pass the class blocks at once and go to rank 0.
 
+use std::ffi::OsStr;
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Args;
+use super::segments::Segments;
 use crate::comm::Comm;
 use crate::commands::device::RankDevice;
 use crate::commands::out::{self, For};
@@ -12,14 +16,16 @@ use crate::disk::{Disk, there};
 use crate::error::{Error, Result};
 use crate::flow::home_rows::HomeRows;
 use crate::flow::repeated_ids::warn_of_repeated_ids;
-use crate::formats::submission;
+use crate::formats::predictions::WrittenAs;
 use crate::inference::best::best_of_own;
 use crate::model::annotator::Annotator;
+use crate::names::Names;
 
 /// What comes of ids that stand twice.
 pub(super) const REFUSED: &str = ": `evaluate` refuses such predictions";
-/// More rows are parts.
+/// More rows are parts; but segments, of which only ids and pairs come together, are one file.
 const ROWS_MAX: usize = 1_000_000;
+const SEGMENTS_MAX: usize = 10_000_000;
 
 /// One rank's rows on their way to rank 0.
 struct RankRows {
@@ -29,16 +35,23 @@ struct RankRows {
     classes: Vec<u32>,
 }
 
+impl RankRows {
+    fn pairs(&self) -> impl Iterator<Item = (f32, u32)> {
+        self.scores.iter().copied().zip(self.classes.iter().copied())
+    }
+}
+
 /// Annotates into the file `args.output`.
 ///
 /// # Errors
 /// Those of the command, common to all ranks.
 pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
     let (disk, name) = (Disk::default(), args.output.display());
+    let written_as = comm.agree(written_as(&args.output, args.format.as_deref()))?;
     comm.agree(if comm.is_root() { check_output(&disk, &args.output) } else { Ok(()) })?;
     let annotator = crate::artifact::load(comm, &args.model)?;
     let (rows, device) = args.scoring.prepare(comm, &annotator, &args.data)?;
-    comm.agree(few(rows.rows()))?;
+    comm.agree(few(rows.rows(), written_as))?;
     warn_of_repeated_ids(comm, rows.dataset(), rows.own_rows(), REFUSED)?;
     let top = (args.top as usize).min(annotator.shape.class_count);
     let own = match device {
@@ -46,19 +59,48 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
         RankDevice::Gpu(mut gpu) => own_rows(comm, &annotator, &rows, &mut gpu, top)?,
     };
     let by_rank = gather(comm, own, top);
-    let outcome = if comm.is_root() { write(&disk, &args.output, by_rank, top) } else { Ok(()) };
+    let names = annotator.names.clone();
+    let output = Output { disk, written_as, top, names, per_class: args.per_class as usize };
+    let outcome = if comm.is_root() { output.write(&args.output, by_rank) } else { Ok(()) };
     comm.agree(outcome)?;
     out::print(comm, For::Keeping, || {
         format!("{name}: {} videos, {top} classes each\n", rows.rows())
     })
 }
 
+/// How the file `path` is written: as its ending says, of csv as `format` says.
+///
+/// # Errors
+/// Exit 2: another ending; a format that isn't one of this ending.
+fn written_as(path: &Path, format: Option<&str>) -> Result<WrittenAs> {
+    let name = path.display();
+    let by_ending = match path.extension().and_then(OsStr::to_str) {
+        Some("csv") => WrittenAs::Submission,
+        Some("h5") => WrittenAs::Hdf5,
+        Some("jsonl") => WrittenAs::Jsonl,
+        _ => {
+            let text = format!("{name}: expected a name that ends in .csv, .jsonl or .h5");
+            return Err(Error::usage(text).hint("--output DIR/ names a folder"));
+        }
+    };
+    match format.and_then(WrittenAs::named) {
+        None => Ok(by_ending),
+        Some(format) if format.ending() == by_ending.ending() => Ok(format),
+        Some(format) => {
+            let text = format!("--format {}: found the file {name}", format.name());
+            let hint = format!("--output FILE.{}, or DIR/ for parts", format.ending());
+            Err(Error::usage(text).hint(hint))
+        }
+    }
+}
+
 /// Sees that a file holds so many rows.
-fn few(rows: usize) -> Result<()> {
-    if rows <= ROWS_MAX {
+fn few(rows: usize, written_as: WrittenAs) -> Result<()> {
+    let most = if written_as == WrittenAs::Segments { SEGMENTS_MAX } else { ROWS_MAX };
+    if rows <= most {
         return Ok(());
     }
-    let text = format!("--output: found {rows} videos, a file takes {ROWS_MAX}");
+    let text = format!("--output: found {rows} videos, a file takes {most}");
     Err(Error::usage(text).hint("--output DIR/ writes them in parts"))
 }
 
@@ -113,10 +155,6 @@ fn is_hdf5(path: &Path) -> bool {
 fn check_output(disk: &Disk, path: &Path) -> Result<()> {
     let name = path.display();
     let refused = |error| Error::storage(format!("{name}: {error}"));
-    if !is_hdf5(path) && path.extension().is_none_or(|extension| extension != "csv") {
-        return Err(Error::usage(format!("{name}: expected a name that ends in .csv or .h5"))
-            .hint("--output DIR/ names a folder"));
-    }
     if is_hdf5(path) && path.to_str().is_none() {
         return Err(Error::usage(format!("{name}: expected UTF-8 in the path of an HDF5 file")));
     }
@@ -126,28 +164,57 @@ fn check_output(disk: &Disk, path: &Path) -> Result<()> {
     disk.try_folder_of(path).map_err(refused)
 }
 
-fn write(disk: &Disk, path: &Path, by_rank: Vec<RankRows>, top: usize) -> Result<()> {
-    if is_hdf5(path) {
-        let mut all = Annotations { top, ..Annotations::default() };
-        for RankRows { ids, scores, classes } in by_rank {
-            all.ids.extend(ids);
-            all.scores.extend(scores);
-            all.classes.extend(classes);
-        }
-        return all.write_new(disk, path);
-    }
-    let written = disk.write_new(path, |out| {
-        writeln!(out, "{}", submission::HEADER)?;
-        for rows in &by_rank {
-            let pairs: Vec<(f32, u32)> =
-                rows.scores.iter().copied().zip(rows.classes.iter().copied()).collect();
-            for (id, pairs) in rows.ids.iter().zip(pairs.chunks(top)) {
-                submission::write_line(out, id, pairs)?;
+/// How a file is written.
+struct Output {
+    disk: Disk,
+    written_as: WrittenAs,
+    top: usize,
+    names: Option<Arc<Names>>,
+    /// Segments of a class at most.
+    per_class: usize,
+}
+
+impl Output {
+    /// Writes all ranks' rows to `path`, whole or not at all.
+    fn write(&self, path: &Path, by_rank: Vec<RankRows>) -> Result<()> {
+        let Output { disk, written_as, top, names, .. } = self;
+        let refused = |error: io::Error| Error::storage(format!("{}: {error}", path.display()));
+        match written_as {
+            WrittenAs::Hdf5 => {
+                let names = names.clone();
+                let mut all = Annotations { top: *top, names, ..Annotations::default() };
+                for RankRows { ids, scores, classes } in by_rank {
+                    all.ids.extend(ids);
+                    all.scores.extend(scores);
+                    all.classes.extend(classes);
+                }
+                all.write_new(disk, path)
+            }
+            WrittenAs::Segments => {
+                let best: Vec<(f32, u32)> = by_rank.iter().flat_map(RankRows::pairs).collect();
+                let ids = by_rank.iter().flat_map(|rows| rows.ids.iter().map(Vec::as_slice));
+                let segments = Segments { ids: ids.collect(), best: &best, top: *top };
+                segments
+                    .check()
+                    .map_err(|text| Error::input(format!("--format segments: {text}")))?;
+                let write = |out: &mut dyn Write| segments.write(out, self.per_class);
+                disk.write_new(path, write).map_err(refused)
+            }
+            _ => {
+                let write = |out: &mut dyn Write| {
+                    written_as.write_head(out, names.is_some())?;
+                    for rows in &by_rank {
+                        let pairs: Vec<(f32, u32)> = rows.pairs().collect();
+                        for (id, pairs) in rows.ids.iter().zip(pairs.chunks(*top)) {
+                            written_as.write_video(out, id, pairs, names.as_deref())?;
+                        }
+                    }
+                    Ok(())
+                };
+                disk.write_new(path, write).map_err(refused)
             }
         }
-        Ok(())
-    });
-    written.map_err(|error| Error::storage(format!("{}: {error}", path.display())))
+    }
 }
 
 #[cfg(test)]
@@ -166,8 +233,10 @@ mod tests {
         };
         for calls in 0.. {
             let disk = Disk::failing_after(calls, FaultKind::Once);
-            let outcome =
-                check_output(&disk, &path).and_then(|()| write(&disk, &path, by_rank(), 1));
+            let written_as = WrittenAs::Submission;
+            let output =
+                Output { disk: disk.clone(), written_as, top: 1, names: None, per_class: 1 };
+            let outcome = check_output(&disk, &path).and_then(|()| output.write(&path, by_rank()));
             if !disk.has_failed() {
                 outcome.unwrap();
                 break;

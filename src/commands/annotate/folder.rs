@@ -37,6 +37,9 @@ pub(super) struct Identity<'a> {
     pub(super) version: u32,
     /// Content hash of the model.
     pub(super) model: &'a str,
+    /// Digest of the names of classes, where they are written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) names: Option<&'a str>,
     pub(super) top: usize,
     pub(super) written_as: &'a str,
     pub(super) part_rows: usize,

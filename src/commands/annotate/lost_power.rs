@@ -34,7 +34,8 @@ mod tests {
     fn place(disk: Disk, folder: &Path, written_as: WrittenAs, start: u32) -> Place {
         let names = NAMES.map(|name| format!("{name}.{}", written_as.ending())).to_vec();
         let folder = folder.to_path_buf();
-        Place { disk, folder, written_as, top: 2, names, start: (start, 0) }
+        let class_names = None;
+        Place { disk, folder, written_as, top: 2, class_names, names, start: (start, 0) }
     }
 
     /// Writes all parts, or comes to an error.

@@ -7,19 +7,21 @@ mod journal;
 mod lost_power;
 mod parts;
 pub(crate) mod read;
+mod segments;
 mod waves;
 mod whole;
 mod writer;
 
 pub(crate) use parts::annotate_all;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 
 use super::scoring::Scoring;
 use crate::comm::{Comm, same_on_all};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::formats::predictions::WrittenAs;
 use crate::signals;
 
@@ -36,16 +38,20 @@ pub(crate) struct Args {
     /// Shards: paths or globs.
     #[arg(long, num_args = 1.., required = true)]
     data: Vec<String>,
-    /// DIR/, a folder of parts: new, empty, or that of the same command. Or FILE.csv in the format
-    /// of submissions, or FILE.h5, for at most a million videos; it must not exist.
+    /// DIR/, a folder of parts: new, empty, or that of the same command. Or FILE.csv, FILE.jsonl or
+    /// FILE.h5, for at most a million videos; it must not exist.
     #[arg(long)]
     output: PathBuf,
-    /// How parts are written.
+    /// How parts, or FILE, are written: csv as submission (default) or long, of segments as
+    /// segments; all but submissions say the names of classes.
     #[arg(long, value_parser = PossibleValuesParser::new(WrittenAs::NAMES))]
     format: Option<String>,
     /// Classes of a video.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     top: u32,
+    /// Of --format segments: the most segments of a class.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    per_class: u32,
     /// Goes on where the file system gives no locks. Then nothing keeps two runs with the same DIR
     /// apart.
     #[arg(long)]
@@ -62,10 +68,10 @@ pub(crate) struct Args {
 
 /// The arguments that must be the same on all ranks.
 fn shared_by_ranks(args: &Args) -> String {
-    let Args { output, format, top, no_lock: _, part_rows, model: _, data: _, scoring: _, .. } =
-        args;
+    let Args { output, format, top, per_class, no_lock: _, part_rows, .. } = args;
     format!(
-        "--output = {output:?}\n--format = {format:?}\n--top = {top}\n--part-rows = {part_rows}\n"
+        "--output = {output:?}\n--format = {format:?}\n--top = {top}\n\
+         --per-class = {per_class}\n--part-rows = {part_rows}\n"
     )
 }
 
@@ -77,17 +83,13 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     if of_root == 1 {
         return parts::run(comm, &args);
     }
-    if args.format.is_some() {
-        let text = format!("--format: {} is a file", args.output.display());
-        let error = Error::usage(text).hint("--output DIR/ writes parts, in any format");
-        return comm.agree(Err(error));
-    }
     file::run(comm, &args)
 }
 
 /// Whether this is `DIR/`, or a folder that is there; not where it is called like a file.
 fn names_a_folder(path: &Path) -> bool {
     let text = path.as_os_str().as_encoded_bytes();
-    let called_a_file = path.extension().is_some_and(|ending| ending == "csv" || ending == "h5");
+    let ending = path.extension().and_then(OsStr::to_str);
+    let called_a_file = matches!(ending, Some("csv" | "h5" | "jsonl"));
     text.ends_with(b"/") || !called_a_file && path.is_dir()
 }

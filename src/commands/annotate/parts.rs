@@ -37,6 +37,7 @@ pub(super) const PART_ROWS: u32 = 65_536;
 /// Those of the command, common to all ranks.
 pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
     let (disk, path) = (Disk::default(), args.output.as_path());
+    let written_as = comm.agree(written_as(args))?;
     let take = || Folder::take(&disk, path, args.no_lock).map(Some);
     // One that is there is taken at once, so that no other process goes on with it meanwhile.
     let early = match comm.is_root() {
@@ -51,8 +52,7 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
     let sizes = (top, args.part_rows as usize);
     let ForParts { dataset, device, way, room } =
         args.scoring.prepare_parts(comm, &annotator, &args.data, sizes)?;
-    let written_as = args.format.as_deref().and_then(WrittenAs::named);
-    let written_as = written_as.unwrap_or(WrittenAs::Submission);
+    let class_names = annotator.names.clone().filter(|_| written_as.has_names());
     let all = parts(&dataset, args.part_rows as usize);
     let names = names(&all, written_as);
 
@@ -62,7 +62,8 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
         (false, _) => Ok(None),
     };
     folder = comm.agree(begun)?;
-    let identity = identity(args, &model, top, written_as, &dataset);
+    let names_digest = class_names.as_ref().map(|names| names.digest());
+    let identity = identity(args, (&model, names_digest.as_deref()), top, written_as, &dataset);
     let left = folder.as_ref().map(|folder| {
         folder.begin(&identity)?;
         folder.left(&names)
@@ -75,8 +76,15 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
     }
 
     let start = (start, comm.rank());
-    let place =
-        Place { disk, folder: path.to_path_buf(), written_as, top, names: names.clone(), start };
+    let place = Place {
+        disk,
+        folder: path.to_path_buf(),
+        written_as,
+        top,
+        class_names,
+        names: names.clone(),
+        start,
+    };
     let patience = args.patience.stall_seconds;
     let work = Work { dataset: &dataset, parts: &all, to_do, place, way, room, patience };
     let written = match device {
@@ -133,16 +141,32 @@ pub(crate) fn annotate_all<D: Device>(
     disk.create_new_dir(path).map_err(|error| Error::file(path, &error))?;
     let (all, written_as) = (parts(dataset, PART_ROWS as usize), WrittenAs::Submission);
     let names = names(&all, written_as);
-    let place = Place { disk, folder: path.to_path_buf(), written_as, top, names, start: (1, 0) };
+    let (folder, class_names) = (path.to_path_buf(), None);
+    let place = Place { disk, folder, written_as, top, class_names, names, start: (1, 0) };
     let pieces = batch_pieces(&annotator.shape, device.at_once());
     let (way, room, to_do) = (Way::Whole { pieces }, Room::unlimited(), (0..all.len()).collect());
     let work = Work { dataset, parts: &all, to_do, place, way, room, patience: 0.0 };
     by_whole_models(&Comm::serial(), &work, annotator, pieces, device).map(drop)
 }
 
+/// How parts are written.
+///
+/// # Errors
+/// Exit 2: as one file only.
+fn written_as(args: &Args) -> Result<WrittenAs> {
+    match args.format.as_deref().and_then(WrittenAs::named) {
+        None => Ok(WrittenAs::Submission),
+        Some(WrittenAs::Segments) => {
+            let text = format!("--format segments: found the folder {}", args.output.display());
+            Err(Error::usage(text).hint("it is one file of all: --output FILE.csv"))
+        }
+        Some(written_as) => Ok(written_as),
+    }
+}
+
 fn identity(
     args: &Args,
-    model: &str,
+    (model, names): (&str, Option<&str>),
     top: usize,
     written_as: WrittenAs,
     dataset: &Dataset,
@@ -153,6 +177,7 @@ fn identity(
         format: FORMAT,
         version: 1,
         model,
+        names,
         top,
         written_as: written_as.name(),
         part_rows: args.part_rows as usize,

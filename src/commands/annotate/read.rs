@@ -57,12 +57,16 @@ pub(crate) fn read_folder(path: &Path) -> Result<Predictions> {
 /// # Errors
 /// Exit 4 with file, row and what was found.
 pub(crate) fn read_hdf5(path: &Path, found: &mut Predictions) -> Result<()> {
-    let Annotations { ids, classes, scores, top } = Annotations::read(path)?;
+    let Annotations { ids, classes, scores, top, names } = Annotations::read(path)?;
+    let wrong = |text: String| Error::input(format!("{}: {text}", path.display()));
+    for (class, name) in (0..).zip(names.iter().flat_map(|names| names.all())) {
+        found.name(class, name.as_bytes()).map_err(wrong)?;
+    }
     let each = classes.chunks(top.max(1)).zip(scores.chunks(top.max(1)));
     for (row, (id, (classes, scores))) in ids.iter().zip(each).enumerate() {
         let pairs = || scores.iter().copied().zip(classes.iter().copied()).collect();
         let added = checked(classes, scores).and_then(|()| found.add(id, pairs()));
-        added.map_err(|text| Error::input(format!("{}: row {row}: {text}", path.display())))?;
+        added.map_err(|text| wrong(format!("row {row}: {text}")))?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread::JoinHandle;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::formats::predictions::WrittenAs;
 use crate::human::hex;
 use crate::inference::parts::Annotated;
+use crate::names::Names;
 
 /// How long a rank waits for the writer before it looks after messages.
 const WAIT: Duration = Duration::from_millis(1);
@@ -30,6 +32,8 @@ pub(super) struct Place {
     pub(super) written_as: WrittenAs,
     /// Classes of a video.
     pub(super) top: usize,
+    /// Names of classes that are written with them.
+    pub(super) class_names: Option<Arc<Names>>,
     /// Of each part.
     pub(super) names: Vec<String>,
     /// Numbers of the start and of this rank.
@@ -205,11 +209,12 @@ impl Place {
         first: Annotated,
         rows: &Receiver<Annotated>,
     ) -> io::Result<bool> {
-        self.written_as.write_head(to)?;
+        let class_names = self.class_names.as_deref();
+        self.written_as.write_head(to, class_names.is_some())?;
         let mut piece = first;
         loop {
             for (id, best) in piece.of.ids.iter().zip(piece.best.chunks(self.top)) {
-                self.written_as.write_video(to, id, best)?;
+                self.written_as.write_video(to, id, best, class_names)?;
             }
             if piece.of.last {
                 return Ok(true);
@@ -222,7 +227,8 @@ impl Place {
     }
 
     fn gathered(&self, first: Annotated, rows: &Receiver<Annotated>) -> Option<Annotations> {
-        let mut all = Annotations { top: self.top, ..Annotations::default() };
+        let names = self.class_names.clone();
+        let mut all = Annotations { top: self.top, names, ..Annotations::default() };
         let mut piece = first;
         loop {
             all.extend(piece.of.ids, &piece.best);

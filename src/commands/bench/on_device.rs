@@ -98,7 +98,7 @@ pub(super) fn without_layers(
         epsilon: EPSILON,
         class_blocks: 0,
     };
-    Annotator { layers: shape.shared_layers(), shape, shared: Vec::new(), experts }
+    Annotator { layers: shape.shared_layers(), shape, shared: Vec::new(), experts, names: None }
 }
 
 /// All rows as one row block, in pieces.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::losses::{Loss, too_large};
 use super::records::FirstFrames;
@@ -17,6 +18,7 @@ use crate::formats::tf_example::{Notes, Wanted};
 use crate::formats::{svmlight, tf_example, tfrecord};
 use crate::limits::check_id;
 use crate::model::features::FRAMES_MAX;
+use crate::names::Names;
 use crate::progress::{CallGuard, tick};
 
 /// What was converted, in numbers that add up over ranks.
@@ -125,6 +127,7 @@ pub(crate) struct FileGroup<'a, 'b> {
     pub(crate) paths: &'a [PathBuf],
     pub(crate) group: usize,
     pub(crate) header: ShardHeader,
+    pub(crate) names: Option<Arc<Names>>,
     pub(crate) set: &'a mut NewSet<'b>,
     pub(crate) done: &'a mut Done,
     pub(crate) writer: Option<ShardWriter>,
@@ -289,7 +292,8 @@ impl FileGroup<'_, '_> {
             self.header.kind = kind;
             let path = self.set.add(format!("shard-{:05}-{:04}.h5", self.group, self.written));
             let encoding = self.known.encoding.clone();
-            self.writer = Some(ShardWriter::create_encoded(&path, &self.header, encoding)?);
+            let writer = ShardWriter::create_encoded(&path, &self.header, encoding)?;
+            self.writer = Some(writer.named(self.names.clone()));
             self.written += 1;
             self.done.counts.shards += 1;
         }

@@ -4,6 +4,7 @@ mod damaged;
 mod group;
 mod kept;
 mod losses;
+mod names;
 mod outcome;
 mod record_options;
 mod records;
@@ -13,6 +14,7 @@ mod text;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use self::damaged::DamagedOptions;
@@ -32,6 +34,7 @@ use crate::encoding::Encoding;
 use crate::error::{Error, Exit, Result};
 use crate::example::FeaturePart;
 use crate::limits::{CLASSES_MAX, check_parts};
+use crate::names::Names;
 
 /// Bytes of input that go into one group of shards: input is cut by this, never by rank.
 const GROUP_BYTES: u64 = 8 << 20;
@@ -119,7 +122,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let files = files.map(|(path, size)| format!("{}: {size} bytes\n", path.display()));
     same_on_all(comm, Exit::Input, "files", &files.collect::<String>())?;
     let groups = groups(&sizes_of_files);
-    let Sizes { parts, classes, tables, first_frames } = comm.agree(sizes(&args, &paths))?;
+    let Sizes { parts, classes, names, tables, first_frames } = comm.agree(sizes(&args, &paths))?;
     if args.from == Format::Svmlight {
         let features = parts.iter().map(|part| part.size).sum();
         args.text.check_room(comm, &paths, features, classes)?;
@@ -129,7 +132,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let encoding = encoding(comm, &args, (&parts, classes), first, own)?;
     let mut set = NewSet::begin_or_go_on(comm, Disk::default(), &args.output, &command)?;
     let known = (tables, first_frames, encoding);
-    let all = Conversion { args: &args, paths, groups, parts, classes, known };
+    let all = Conversion { args: &args, paths, groups, parts, classes, names, known };
     let converted = all.convert(comm, &mut set, &command);
     let outcome = converted.and_then(|done| {
         let first = outcome::check(comm, &all.paths, &done);
@@ -162,6 +165,7 @@ struct Conversion<'a> {
     groups: Vec<Range<usize>>,
     parts: Vec<FeaturePart>,
     classes: usize,
+    names: Option<Arc<Names>>,
     /// Of tables; of TFRecords; what numbers are stored as.
     known: (Option<Tables>, Option<FirstFrames>, Encoding),
 }
@@ -201,7 +205,8 @@ impl Conversion<'_> {
             key += &kept::stamp(path)?;
         }
         let (parts, classes, encoding) = (&self.parts, self.classes, &self.known.2);
-        Ok(format!("{key}{parts:?} {classes} {encoding:?}\n"))
+        let names = self.names.as_ref().map_or_else(String::new, |names| names.digest() + "\n");
+        Ok(format!("{key}{parts:?} {classes} {encoding:?}\n{names}"))
     }
 
     /// Takes what a start before has done; the groups that are left, which all ranks know.
@@ -249,14 +254,15 @@ impl Conversion<'_> {
         };
         let (tables, first_frames, encoding) = &self.known;
         let known = Known { tables: tables.as_ref(), first_frames: *first_frames, encoding };
-        let (args, paths) = (self.args, &self.paths[..]);
-        FileGroup { args, known, paths, group, header, set, done, writer: None, written: 0 }
+        let (args, paths, names) = (self.args, &self.paths[..], self.names.clone());
+        FileGroup { args, known, paths, group, header, names, set, done, writer: None, written: 0 }
             .convert(self.groups[group].clone())
     }
 }
 
 fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
-    if args.from == Format::Tfrecord && (args.features.is_empty() || args.classes.is_none()) {
+    let classes = args.classes.is_some() || args.tables.names.is_some();
+    if args.from == Format::Tfrecord && (args.features.is_empty() || !classes) {
         return Err(Error::usage("--from tfrecord: expected --features and --classes")
             .hint("--features rgb:1024,audio:128 --classes 3862"));
     }
@@ -332,31 +338,33 @@ struct Sizes {
     tables: Option<Tables>,
     /// Of TFRecords.
     first_frames: Option<FirstFrames>,
+    names: Option<Arc<Names>>,
 }
 
 fn sizes(args: &Args, paths: &[PathBuf]) -> Result<Sizes> {
     let features = parts_of(args)?;
-    match args.from {
+    let (parts, classes, tables, first_frames) = match args.from {
         Format::Tfrecord => {
-            let classes = args.classes.expect("checked") as usize;
+            let classes = names::count(args)?.expect("checked");
             let wanted = args.records.wanted(&features, classes);
             let mut passed = Vec::new();
             let mut pass = |error| args.damaged.pass(error, &mut passed);
             let first_frames = first_frames(paths, wanted, &mut pass)?;
-            Ok(Sizes { parts: features, classes, tables: None, first_frames })
+            (features, classes, None, first_frames)
         }
         Format::Svmlight => {
             let (parts, classes) = args.text.sizes(&features, args.classes, paths)?;
-            Ok(Sizes { parts, classes, tables: None, first_frames: None })
+            (parts, classes, None, None)
         }
         Format::Npy | Format::Npz | Format::Csv | Format::Hdf5 => {
             let wanted = (&args.features[..], args.text.one_based(), args.classes);
             let options = (&args.tables, &args.storage);
             let tables = Tables::of(args.from, wanted, options, paths)?;
-            let (parts, classes) = (tables.parts.clone(), tables.classes());
-            Ok(Sizes { parts, classes, tables: Some(tables), first_frames: None })
+            (tables.parts.clone(), tables.classes(), Some(tables), None)
         }
-    }
+    };
+    let names = names::of_classes(args, tables.as_ref(), classes)?;
+    Ok(Sizes { parts, classes, names, tables, first_frames })
 }
 
 /// What numbers are stored as. `own` are this rank's files. Collective.

@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::comm::Comm;
 use crate::disk::{Disk, there};
 use crate::error::{Error, Result};
+use crate::formats::class_names::ClassNames;
+use crate::formats::predictions::name_field;
 use crate::human::counted;
 use crate::metrics::ClassFigures;
+use crate::names::Names;
 
 const HEADER: &str = "class,name,positives,average_precision,threshold,precision,recall,best_f1,\
                       best_f1_threshold,mean_score,positive_rate,calibration_error";
@@ -24,6 +27,10 @@ pub(super) struct ByClass {
     /// The score from which on a class counts as predicted in FILE.csv; default: 0.5.
     #[arg(long, requires = "by_class", value_parser = finite, allow_negative_numbers = true)]
     threshold: Option<f32>,
+    /// Names of classes for FILE.csv, a line each or as YouTube-8M and AudioSet list them, where
+    /// neither model nor predictions have any.
+    #[arg(long, requires = "by_class", value_name = "LIST")]
+    names: Option<PathBuf>,
 }
 
 fn finite(text: &str) -> std::result::Result<f32, String> {
@@ -39,28 +46,39 @@ impl ByClass {
 
     /// What ranks compare of it.
     pub(super) fn shared_by_ranks(&self) -> String {
-        format!("--by-class = {:?}\n--threshold = {:?}\n", self.by_class, self.threshold())
+        let ByClass { by_class, names, .. } = self;
+        let threshold = self.threshold();
+        format!("--by-class = {by_class:?}\n--threshold = {threshold:?}\n--names = {names:?}\n")
     }
 
     /// Sees, before anything is computed, that the file can be written. Collective.
     ///
     /// # Errors
-    /// Exit 2: it exists; exit 5: its folder takes no file; common to all ranks.
+    /// Exit 2: it exists; exit 4: the list of names is none; exit 5: its folder takes no file;
+    /// common to all ranks.
     pub(super) fn check(&self, comm: &Comm, disk: &Disk) -> Result<()> {
         let path = self.by_class.as_deref().filter(|_| comm.is_root());
-        comm.agree(path.map_or(Ok(()), |path| check(disk, path)))
+        comm.agree(path.map_or(Ok(()), |path| check(disk, path).and(self.listed().map(drop))))
     }
 
-    /// Writes the figures of classes, of which `class` is the number in the file, whole or not at
-    /// all. Collective.
+    /// The names that `--names` gives.
+    fn listed(&self) -> Result<Option<Names>> {
+        let Some(path) = &self.names else { return Ok(None) };
+        let names = ClassNames::read(path).and_then(|names| names.to_names());
+        let wrong = |text| Error::input(format!("{}: {text}", path.display()));
+        names.map(Some).map_err(wrong)
+    }
+
+    /// Writes the figures of classes, whole or not at all; `class` gives the number and the name
+    /// that the file has for each. Collective.
     ///
     /// # Errors
     /// Exit 5, common to all ranks.
-    pub(super) fn write(
+    pub(super) fn write<'a>(
         &self,
         comm: &Comm,
         disk: &Disk,
-        class: impl Fn(usize) -> u32,
+        class: impl Fn(usize) -> (u32, &'a str),
         figures: &[ClassFigures],
     ) -> Result<()> {
         let Some((path, threshold)) = self.by_class.as_deref().zip(self.threshold()) else {
@@ -75,10 +93,15 @@ impl ByClass {
                      their calibration"
                 );
             }
+            let listed = self.listed()?.unwrap_or_default();
             let written = disk.write_new(path, |out| {
                 writeln!(out, "{HEADER}")?;
                 figures.iter().enumerate().try_for_each(|(index, found)| {
-                    out.write_all(line(class(index), threshold, found).as_bytes())
+                    let (number, name) = class(index);
+                    write!(out, "{number},")?;
+                    let name = if name.is_empty() { listed.of(number as usize) } else { name };
+                    out.write_all(&name_field(name))?;
+                    out.write_all(line(threshold, found).as_bytes())
                 })
             });
             written.map_err(|error| Error::file(path, &error))?;
@@ -98,16 +121,16 @@ fn check(disk: &Disk, path: &Path) -> Result<()> {
     disk.try_folder_of(path).map_err(refused)
 }
 
-/// The line of a class; what isn't known is empty. Numbers have all figures that they need to come
-/// back.
-fn line(class: u32, threshold: f32, found: &ClassFigures) -> String {
+/// The line of a class behind its number and name; what isn't known is empty. Numbers have all
+/// figures that they need to come back.
+fn line(threshold: f32, found: &ClassFigures) -> String {
     fn field(line: &mut String, value: Option<impl Display>) {
         line.push(',');
         if let Some(value) = value {
             write!(line, "{value}").expect("memory");
         }
     }
-    let mut line = format!("{class},,{}", found.positives);
+    let mut line = format!(",{}", found.positives);
     field(&mut line, found.average_precision);
     field(&mut line, Some(threshold));
     field(&mut line, found.precision);

@@ -9,6 +9,7 @@ use crate::artifact;
 use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::human;
+use crate::names::Names;
 
 /// Shows what shards or a model hold, and checks them in full.
 #[derive(Clone, Debug, clap::Args)]
@@ -50,7 +51,9 @@ fn model(comm: &Comm, path: &Path, hash: bool) -> Result<()> {
         let found = artifact::content_hash(comm, &artifact::load(comm, path)?);
         return out::print(comm, For::Reading, || found + "\n");
     }
-    let manifest = artifact::ModelFolder::open_whole(comm, path)?.manifest;
+    let model = artifact::ModelFolder::open_whole(comm, path)?;
+    let names = comm.agree(artifact::names_of(&model))?;
+    let manifest = model.manifest;
     out::print(comm, For::Reading, || {
         let shape = &manifest.shape;
         let layers = serde_json::to_string(&shape.layers).expect("layers are plain data");
@@ -60,6 +63,7 @@ fn model(comm: &Comm, path: &Path, hash: bool) -> Result<()> {
             format!("features   {}", parts_of(&shape.parts)),
             format!("classes    {}", shape.class_count),
         ];
+        lines.extend(names.as_ref().map(|names| format!("names      {}", described(names))));
         if let Some(pooling) = shape.pooling {
             let frames = serde_json::to_string(&shape.frames).expect("layers are plain data");
             lines.push(format!("frames     {frames}, pooling {}", pooling.name()));
@@ -83,4 +87,10 @@ fn parts_of(parts: &[crate::example::FeaturePart]) -> String {
     let parts: Vec<String> =
         parts.iter().map(|part| format!("{}:{}", part.name, part.size)).collect();
     parts.join(",")
+}
+
+/// Names of classes, for people.
+fn described(names: &Names) -> String {
+    let count = names.all().iter().filter(|name| !name.is_empty()).count();
+    format!("of {count} classes, such as {}", names.shown())
 }

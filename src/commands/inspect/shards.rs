@@ -1,12 +1,13 @@
 //! What shards hold, checked in full; their proofs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
 use super::super::out::{self, For};
-use super::parts_of;
+use super::{described, parts_of};
 use crate::comm::Comm;
 use crate::data::{
     Dataset, Kind, Proof, SealOutcome, ShardInfo, ShardReader, find, prove, prove_to_seal, seal,
@@ -96,7 +97,9 @@ fn dataset(files: &[PathBuf]) -> Result<Dataset> {
         }
     }
     Error::all(errors)?;
-    Dataset::new(infos)
+    let dataset = Dataset::new(infos)?;
+    let names = dataset.names_of_shards()?.map(Arc::new);
+    Ok(dataset.named(names))
 }
 
 /// What the shard at `path` is. One without proof is read by another process first.
@@ -153,6 +156,11 @@ fn lines(paths: &[PathBuf], dataset: &Dataset) -> Vec<String> {
         format!("classes    {}", dataset.class_count()),
         format!("labels     {}", sum(|shard| shard.positives)),
     ];
+    if let Some(names) = dataset.names() {
+        let named = shards.iter().filter(|shard| shard.names.is_some()).count();
+        let of = if named < shards.len() { format!("; in {named} shards") } else { "".into() };
+        lines.insert(4, format!("names      {}{of}", described(names)));
+    }
     if dataset.kind() == Kind::Frames {
         lines.push(format!("frames     {}", sum(|shard| shard.frames)));
     }

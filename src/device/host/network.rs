@@ -266,7 +266,7 @@ mod tests {
         let shared = initial::shared(&layers, 5);
         let cut = layouts(&[2; 150], shape.dummy, layers.outputs(), shape.class_blocks);
         let owners = Grid::new((1, 1), 1, 1, 0).deal(&vec![1; cut.len()], &[1]).owners;
-        Annotator { shape, layers, shared, experts: Experts::new(cut, owners, 5, 1) }
+        Annotator { shape, layers, shared, experts: Experts::new(cut, owners, 5, 1), names: None }
     }
 
     /// Rows `rows` of some that are always the same; of frames in pieces of seven rows.

@@ -22,6 +22,7 @@ use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::example::{Example, FeaturePart};
 use crate::fields::{Field, stem};
+use crate::formats::class_names::ClassNames;
 use crate::formats::table::{Pick, Table, list, pick};
 use crate::progress::{CallGuard, tick};
 
@@ -88,6 +89,11 @@ impl Tables {
 
     pub(super) fn classes(&self) -> usize {
         self.rows.labels.spelling.classes
+    }
+
+    /// The names of classes, where labels may be given by them.
+    pub(super) fn class_names(&self) -> Option<&ClassNames> {
+        self.rows.labels.spelling.names.as_ref()
     }
 
     /// What the features are.

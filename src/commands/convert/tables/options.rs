@@ -25,10 +25,10 @@ pub(in super::super) struct TableOptions {
     /// field that --features names.
     #[arg(long, value_delimiter = ',', value_parser = crate::commands::convert::part)]
     pub(super) parts: Vec<FeaturePart>,
-    /// Tables: names of classes, a line each or as YouTube-8M and AudioSet list them, by which
-    /// labels may be given.
+    /// Names of classes, a line each or as YouTube-8M and AudioSet list them: they go with the
+    /// shards, and labels of tables may be given by them.
     #[arg(long)]
-    pub(super) names: Option<PathBuf>,
+    pub(in super::super) names: Option<PathBuf>,
     /// Tables: take this number where one is missing, or skip the row.
     #[arg(long, value_parser = missing)]
     pub(super) missing: Option<Missing>,
@@ -95,13 +95,12 @@ impl TableOptions {
     /// # Errors
     /// Exit 2: one of them, and files that aren't tables.
     pub(in super::super) fn check(&self, format: Format) -> Result<()> {
-        let TableOptions { labels, labels_as, ids, parts, names, missing, unlabelled, .. } = self;
+        let TableOptions { labels, labels_as, ids, parts, missing, unlabelled, .. } = self;
         let given = [
             ("--labels", !labels.is_empty()),
             ("--labels-as", labels_as.is_some()),
             ("--ids", ids.is_some()),
             ("--parts", !parts.is_empty()),
-            ("--names", names.is_some()),
             ("--missing", missing.is_some()),
             ("--unlabelled", *unlabelled),
             ("--lengths", self.lengths.is_some()),
