@@ -1,4 +1,5 @@
-//! Names of classes: from a list into shards, models and results; classes that are matched by them.
+//! Names of classes: from a list into shards, models and results; classes that are matched by them;
+//! a model to begin with.
 
 mod common;
 #[path = "names/initial_model.rs"]

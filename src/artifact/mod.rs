@@ -167,6 +167,46 @@ fn head(model: &ModelFolder) -> Result<Head<'_>> {
     Ok(Head { layers, shared, files, counts, names })
 }
 
+/// A model of which only some classes are wanted.
+pub(crate) struct Opened<'a> {
+    head: Head<'a>,
+}
+
+impl<'a> Opened<'a> {
+    /// # Errors
+    /// Exit 6: what the files of `model` say of its layers and classes no model has.
+    pub(crate) fn new(model: &'a ModelFolder) -> Result<Opened<'a>> {
+        Ok(Opened { head: head(model)? })
+    }
+
+    /// Parameters of the shared layers.
+    pub(crate) fn shared(&self) -> &[f32] {
+        &self.head.shared
+    }
+
+    /// Number of experts of each class.
+    pub(crate) fn experts(&self) -> &[usize] {
+        &self.head.counts
+    }
+
+    /// The names of its classes, where they have some.
+    pub(crate) fn names(&self) -> Option<&Names> {
+        self.head.names.as_deref()
+    }
+
+    /// The mixture of a class: the weights of its gates and of its experts, then the biases of
+    /// these.
+    ///
+    /// # Errors
+    /// Exit 6: its file holds something else.
+    pub(crate) fn mixture(&self, class: usize) -> Result<Vec<f32>> {
+        let width = self.head.layers.outputs();
+        let found = self.head.files.iter().find_map(|file| file.mixture(class, width));
+        let rows = found.expect("files hold all classes")?;
+        Ok([rows.gates, rows.experts, rows.biases].concat())
+    }
+}
+
 /// The names of a model's classes, if it has some.
 ///
 /// # Errors

@@ -164,6 +164,21 @@ impl<'a> ExpertsFile<'a> {
         Ok(parameters)
     }
 
+    /// The mixture of a class on `width` activations, if it lies in this file.
+    ///
+    /// # Errors
+    /// Exit 6: the file holds something else, or NaN or infinity.
+    pub(crate) fn mixture(&self, class: usize, width: usize) -> Option<Result<Rows>> {
+        let own = self.classes.contains(&class).then(|| class - self.classes.start)?;
+        let rows = self.read_rows(own..own + 1, width);
+        Some(rows.map_err(|error| damaged(self.file, error)).and_then(
+            |rows| match rows.are_finite() {
+                true => Ok(rows),
+                false => Err(damaged(self.file, format!("class {class}: found NaN or infinity"))),
+            },
+        ))
+    }
+
     /// The mixtures of some classes, counted from the file's first, on `width` activations.
     fn read_rows(&self, classes: Range<usize>, width: usize) -> hdf5::Result<Rows> {
         let rows = |name: &str, offsets: &[usize]| -> hdf5::Result<Vec<f32>> {

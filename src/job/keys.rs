@@ -74,6 +74,9 @@ keys! {
         /// Biases of new experts: 0, or the log odds of their class among the training rows, which
         /// saves many epochs where classes are rare.
         initial_biases: InitialBiases = "zero", choice::<InitialBiases>(), "", Result;
+        /// A RUN or MODEL to begin with: its shared layers, and in the first step the mixtures of
+        /// classes of the same name that have as many experts. Empty: random ones.
+        initial: String = "", Text, "", Files;
     }
 
     /// Everything learned jointly, by mini-batch Adam with a small mixture.

@@ -50,7 +50,9 @@ impl Job {
     pub fn computed(&self) -> String {
         let line = |(key, value): (&Key, Value)| match (key.decides, value) {
             (Decides::Result, value) => format!("{} = {}\n", key.name, value.to_toml()),
-            (Decides::Files, value) if is_empty(&value) => format!("{} = []\n", key.name),
+            (Decides::Files, value) if is_empty(&value) => {
+                format!("{} = {}\n", key.name, value.to_toml())
+            }
             (Decides::Files | Decides::Execution, _) => String::new(),
         };
         KEYS.iter().zip(self.values()).map(line).collect()
@@ -82,7 +84,11 @@ impl Job {
 }
 
 fn is_empty(value: &Value) -> bool {
-    matches!(value, Value::Texts(texts) if texts.is_empty())
+    match value {
+        Value::Texts(texts) => texts.is_empty(),
+        Value::Text(text) => text.is_empty(),
+        _ => false,
+    }
 }
 
 /// The job that a record holds. What decides no bit may be faulty: another version took other

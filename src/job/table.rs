@@ -56,8 +56,8 @@ pub enum Default {
 pub enum Decides {
     /// The bits of what is computed. A run keeps it.
     Result,
-    /// Which files hold rows, or that there are none. A run may find them elsewhere: whether they
-    /// hold the same rows is seen in the files.
+    /// Which files hold rows, or the model to begin with, or that there are none. A run may find
+    /// them elsewhere: whether they hold the same is seen in the files.
     Files,
     /// Where, how and when a run computes, never what. It may change.
     Execution,

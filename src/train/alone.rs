@@ -42,7 +42,7 @@ pub(crate) fn expert_step<D: Device>(setting: Setting, device: D, own: &OwnRows)
     let (comm, job, data) = (setting.comm, setting.job, setting.data.clone());
     let (report, grid) = (&mut Report::silent(), setting.grid.clone());
     let mut state = State::new(setting, device, report, None);
-    let mut model = state.large_mixtures();
+    let mut model = state.large_mixtures()?;
     let column = state.setting.in_column(&model.experts);
     let new = ExpertsCourse::new(&mut state.device, &job.experts, &model.experts, column);
     let mut course = comm.agree(new)?;
@@ -59,7 +59,7 @@ pub(crate) fn expert_step<D: Device>(setting: Setting, device: D, own: &OwnRows)
 pub(crate) fn shared_step<D: Device>(setting: Setting, device: D) -> Result<()> {
     let report = &mut Report::silent();
     let mut state = State::new(setting, device, report, None);
-    let mut model = state.large_mixtures();
+    let mut model = state.large_mixtures()?;
     let mut course = SharedCourse::new(&state.setting.job.shared, &model.shared);
     shared::run(&mut state, &mut model, &mut course)
 }
@@ -72,7 +72,7 @@ pub(crate) fn pretraining<D: Device>(setting: Setting, device: D) -> Result<()> 
     let (comm, job, rows) = (setting.comm, setting.job, setting.data.train.clone());
     let report = &mut Report::silent();
     let mut state = State::new(setting, device, report, None);
-    let mut model = state.setting.initial();
+    let mut model = state.setting.initial()?;
     let new = PretrainCourse::new(&mut state.device, &model);
     let mut course = comm.agree(new)?;
     let (seed, job) = (job.run.seed, &job.pretrain);
@@ -84,11 +84,11 @@ pub(crate) fn pretraining<D: Device>(setting: Setting, device: D) -> Result<()> 
 impl<D> State<'_, D> {
     /// The model with its large mixtures, new; what pretraining has left is kept beside them, as in
     /// a run.
-    fn large_mixtures(&mut self) -> Annotator {
-        let mut model = self.setting.initial();
+    fn large_mixtures(&mut self) -> Result<Annotator> {
+        let mut model = self.setting.initial()?;
         self.best.keep(&model, f64::NEG_INFINITY);
         self.standing.round = 1;
         model.experts = self.setting.new_experts(&self.setting.data.experts, 1);
-        model
+        Ok(model)
     }
 }

@@ -161,7 +161,14 @@ impl Checkpoints {
                  is seen by their sizes alone"
             );
         } else {
-            same_contents(then, &self.identity["contents"])?;
+            let now = &self.identity["contents"];
+            same_contents(then, now)?;
+            if then["initial"] != now["initial"] {
+                let (now, then) = (&now["initial"], &then["initial"]);
+                let text =
+                    format!("model.initial: found the model {now}, the run began with {then}");
+                return Err(Error::run_directory(text).hint("the same model, or a new --output"));
+            }
         }
         // A shard that was sealed or written again holds the same rows in other chunks.
         let rows =

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::initial_model::{self, InitialModel};
 use crate::comm::Comm;
 use crate::cost::budget::Plan;
 use crate::data::{Dataset, Kind, ReadBefore, ShardInfo};
@@ -40,6 +41,9 @@ pub struct Data {
     /// Biases that new experts of each class begin with; empty for 0.
     #[doc(hidden)]
     pub(crate) biases: Rc<Vec<f32>>,
+    /// The model to begin with, where the job names one.
+    #[doc(hidden)]
+    pub(crate) initial: Option<Rc<InitialModel>>,
 }
 
 impl Data {
@@ -99,14 +103,24 @@ impl Data {
             let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
             shards.map(|shard| json!([name(&shard.path), shard.digest])).collect::<Vec<_>>()
         };
-        json!({ "train": of(&self.train), "validation": self.validation.as_deref().map(of) })
+        let validation = self.validation.as_deref().map(of);
+        self.with_initial(json!({ "train": of(&self.train), "validation": validation }))
+    }
+
+    /// The same, with the content hash of the model to begin with, where there is one.
+    fn with_initial(&self, mut contents: Value) -> Value {
+        if let Some(model) = &self.initial {
+            contents["initial"] = json!(model.hash());
+        }
+        contents
     }
 
     /// The rows and contents of the shards that the job names, for the record of the run.
     pub(crate) fn recorded(&self, job: &Job) -> Value {
         let validation = self.validation.as_ref().filter(|_| !job.data.validation.is_empty());
         let validation = validation.map(|rows| of_shards(rows.dataset().shards()));
-        json!({ "train": of_shards(self.train.dataset().shards()), "validation": validation })
+        let train = of_shards(self.train.dataset().shards());
+        self.with_initial(json!({ "train": train, "validation": validation }))
     }
 
     /// Shards without proof that have been read in full.
@@ -122,8 +136,10 @@ impl Data {
         let identity = self.identity();
         let numbers = json!([&*self.experts, &*self.biases, self.standard.as_deref()]);
         let digest = hex(&Sha256::digest(numbers.to_string()));
+        let initial = self.initial.as_ref().map_or("none", |model| model.hash());
         format!(
-            "training rows = {}\nvalidation rows = {}\nclasses = {}\nwhat follows = {digest}\n",
+            "training rows = {}\nvalidation rows = {}\nclasses = {}\nwhat follows = {digest}\n\
+             model.initial = {initial}\n",
             identity["train"],
             identity["validation"],
             self.train.dataset().class_count(),
@@ -146,6 +162,7 @@ impl Data {
             experts: Rc::new(rule_of(job).counts(positives)),
             standard,
             biases: Rc::new(biases),
+            initial: None,
         }
     }
 
@@ -227,7 +244,9 @@ impl Data {
             |rows: HomeRows| Rc::new(rows.scaled_by(job.data.normalize, standard.as_deref()));
         let (train, validation) = (scaled(train), validation.map(scaled));
         let experts = Rc::new(rule.counts(&positives));
-        Ok(Data { train, validation, experts, standard, biases })
+        let data = Data { train, validation, experts, standard, biases, initial: None };
+        let initial = InitialModel::open(comm, job, data.train.dataset(), data.names())?;
+        Ok(Data { initial: initial.map(Rc::new), ..data })
     }
 }
 
@@ -253,7 +272,11 @@ pub(crate) fn recorded_now(comm: &Comm, job: &Job, before: &ReadBefore) -> Resul
         false => Some(open(comm, "data.validation", &job.data.validation, before)?),
     };
     let validation = validation.map(|dataset| of_shards(dataset.shards()));
-    Ok(json!({ "train": of_shards(train.shards()), "validation": validation }))
+    let mut now = json!({ "train": of_shards(train.shards()), "validation": validation });
+    if let Some(hash) = initial_model::hash_now(comm, job)? {
+        now["initial"] = json!(hash);
+    }
+    Ok(now)
 }
 
 /// How many rows shards have, and a digest of their contents in order, whatever they are called.

@@ -19,6 +19,7 @@ mod first_error;
 mod fit;
 mod grid;
 mod held_blocks;
+mod initial_model;
 mod pretrain;
 mod rounds;
 mod setting;
@@ -132,7 +133,7 @@ impl<'a, D: Device> Run<'a, D> {
                 log::info!("going on from checkpoint {}", loaded.number);
                 (model, comm.agree(course)?)
             }
-            None => (state.setting.initial(), Course::Nothing),
+            None => (state.setting.initial()?, Course::Nothing),
         };
         Ok(Run { state, model, course })
     }
@@ -310,6 +311,9 @@ fn expert_step<D: Device>(
     if let Course::Nothing = course {
         if job.experts.restart || round == 1 {
             model.experts = state.setting.new_experts(&state.setting.data.experts, round as u64);
+            if round == 1 && job.pretrain.epochs == 0 {
+                state.setting.put_initial_mixtures(&mut model.experts)?;
+            }
         }
         let experts = &model.experts;
         let column = state.setting.in_column(experts);

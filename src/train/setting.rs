@@ -256,16 +256,31 @@ impl<'a> Setting<'a> {
         Ok(plan)
     }
 
-    /// The model before any training.
-    pub(crate) fn initial(&self) -> Annotator {
+    /// The model before any training. Collective.
+    ///
+    /// # Errors
+    /// Exit 6, common to all ranks: the model that it is to begin with can't be read.
+    pub(crate) fn initial(&self) -> Result<Annotator> {
         let layers = self.shape.shared_layers();
-        Annotator {
-            shared: initial::shared(&layers, self.job.run.seed),
-            experts: self.new_experts(&self.small_experts(), 0),
-            layers,
-            shape: self.shape.clone(),
-            names: None,
+        let shared = match &self.data.initial {
+            Some(model) => model.shared(self.comm)?,
+            None => initial::shared(&layers, self.job.run.seed),
+        };
+        let mut experts = self.new_experts(&self.small_experts(), 0);
+        if self.job.pretrain.epochs > 0 {
+            self.put_initial_mixtures(&mut experts)?;
         }
+        Ok(Annotator { shared, experts, layers, shape: self.shape.clone(), names: None })
+    }
+
+    /// Puts mixtures of the model that the run begins with, if there is one, into the new ones of
+    /// the first step. Collective.
+    ///
+    /// # Errors
+    /// Exit 6, common to all ranks: they can't be read.
+    pub(crate) fn put_initial_mixtures(&self, experts: &mut Experts) -> Result<()> {
+        let initial = self.data.initial.as_ref();
+        initial.map_or(Ok(()), |model| model.put_mixtures(self.comm, experts))
     }
 
     /// Experts of each class while pretraining.

@@ -141,7 +141,13 @@ pub(crate) fn same_data(comm: &Comm, args: &Args, job: &Job, run: &Finished) -> 
             ),
         })
     };
-    let outcome = match ["train", "validation"].into_iter().find_map(differs) {
+    let initial = || {
+        let (then, now) = (&run.data["initial"], &now["initial"]);
+        let text = format!("model.initial: found the model {now}, the run began with {then}");
+        (then != now).then_some(text)
+    };
+    let differs = ["train", "validation"].into_iter().find_map(differs).or_else(initial);
+    let outcome = match differs {
         None => Ok(()),
         Some(text) => {
             Err(Error::run_directory(format!("{name}: holds a finished run of other data: {text}"))
