@@ -143,22 +143,8 @@ impl Stored {
         for one in raw.chunks_exact(self.bytes) {
             to.push(match self.elements {
                 Elements::Bool => f32::from(one[0] != 0),
-                Elements::Whole { signed, .. } => {
-                    let whole = self.integer(one, signed);
-                    let value = whole as f32;
-                    if value as i128 != whole {
-                        return Err(format!("found {whole}, which no float32 is"));
-                    }
-                    value
-                }
-                Elements::Real { .. } => {
-                    let real = self.float(one);
-                    let value = real as f32;
-                    if real.is_finite() && !value.is_finite() {
-                        return Err(format!("found {real:e}, beyond what a float32 can be"));
-                    }
-                    value
-                }
+                Elements::Whole { signed, .. } => whole_as_real(self.integer(one, signed))?,
+                Elements::Real { .. } => real_as_real(self.float(one))?,
                 Elements::Bytes | Elements::Wide | Elements::Text => {
                     return Err("found a text, expected numbers".into());
                 }
@@ -176,14 +162,7 @@ impl Stored {
             to.push(match self.elements {
                 Elements::Bool => i128::from(one[0] != 0),
                 Elements::Whole { signed, .. } => self.integer(one, signed),
-                Elements::Real { .. } => {
-                    let real = self.float(one);
-                    // Beyond that neighbours of a float64 are whole anyway.
-                    if real.trunc() != real || real.abs() > 2f64.powi(53) {
-                        return Err(format!("found {real}, expected a whole number"));
-                    }
-                    real as i128
-                }
+                Elements::Real { .. } => real_as_whole(self.float(one))?,
                 Elements::Bytes | Elements::Wide | Elements::Text => {
                     return Err("found a text, expected whole numbers".into());
                 }
@@ -227,6 +206,38 @@ impl Stored {
             }
         }
         Ok(())
+    }
+}
+
+/// # Errors
+/// It has more digits than a float32.
+pub(crate) fn whole_as_real(whole: i128) -> Read<f32> {
+    let value = whole as f32;
+    match value as i128 == whole {
+        true => Ok(value),
+        false => Err(format!("found {whole}, which no float32 is")),
+    }
+}
+
+/// NaN stays.
+///
+/// # Errors
+/// It is beyond the range of a float32.
+pub(crate) fn real_as_real(real: f64) -> Read<f32> {
+    let value = real as f32;
+    match real.is_finite() && !value.is_finite() {
+        true => Err(format!("found {real:e}, beyond what a float32 can be")),
+        false => Ok(value),
+    }
+}
+
+/// # Errors
+/// It isn't whole.
+pub(crate) fn real_as_whole(real: f64) -> Read<i128> {
+    // Beyond that neighbours of a float64 are whole anyway.
+    match real.trunc() != real || real.abs() > 2f64.powi(53) {
+        true => Err(format!("found {real}, expected a whole number")),
+        false => Ok(real as i128),
     }
 }
 

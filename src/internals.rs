@@ -60,6 +60,8 @@ pub mod partition;
 // floor 0
 #[path = "apart.rs"]
 pub(crate) mod apart;
+#[path = "caught.rs"]
+pub(crate) mod caught;
 #[path = "clock.rs"]
 pub mod clock;
 #[path = "disk/mod.rs"]

@@ -5,10 +5,12 @@
 mod common;
 #[path = "export/package.rs"]
 mod package;
+#[path = "common/packages.rs"]
+mod packages;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use common::{reelscale, shards};
@@ -44,34 +46,13 @@ fn needed() -> PathBuf {
 
 /// Python with what is needed and the project's own package.
 fn python() -> Option<Command> {
-    let folder = needed();
-    let python = || {
-        let mut command = Command::new("python3");
-        let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
-        command.env("PYTHONPATH", std::env::join_paths([&folder, &package]).unwrap());
-        command.env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
-        command.env("REELSCALE_PROGRAM", env!("CARGO_BIN_EXE_reelscale"));
-        command
-    };
-    let works = || {
-        let imports = "import h5py, numpy, onnxruntime, pandas, safetensors";
-        let status = python().args(["-c", imports]).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    if !works() {
-        // None of what they depend on is used here but what is named.
-        let pip = "timeout 120 python3 -m pip install --quiet --disable-pip-version-check \
-                   --no-deps --upgrade --target";
-        let mut words = pip.split_whitespace();
-        let mut command = Command::new(words.next().unwrap());
-        let command = command.args(words).arg(&folder).args(NEEDED);
-        let said = command.output().map(|output| output.stderr).unwrap_or_default();
-        if !works() {
-            println!("skipped: pip can't install {NEEDED:?}: {}", String::from_utf8_lossy(&said));
-            return None;
-        }
-    }
-    Some(python())
+    let imports = "h5py, numpy, onnxruntime, pandas, safetensors";
+    let mut python = packages::python("export-python", &NEEDED, imports)?;
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+    python.env("PYTHONPATH", std::env::join_paths([&needed(), &package]).unwrap());
+    python.env("PYTHONDONTWRITEBYTECODE", "1");
+    python.env("REELSCALE_PROGRAM", env!("CARGO_BIN_EXE_reelscale"));
+    Some(python)
 }
 
 /// A model of this shape with so many experts of each class, whose scores are far apart.

@@ -6,6 +6,12 @@ mod common;
 mod datasets;
 #[path = "common/numpy.rs"]
 mod numpy;
+#[path = "common/packages.rs"]
+mod packages;
+#[path = "tables/parquet.rs"]
+mod parquet;
+#[path = "tables/split.rs"]
+mod split;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -301,7 +307,7 @@ fn what_is_not_clear_is_refused() {
             "--from tfrecord --features a:1 --classes 2 --ids x",
             "ids.csv",
             2,
-            "--ids: expected --from npy, npz, csv or hdf5",
+            "--ids: expected --from npy, npz, csv, hdf5 or parquet",
         ),
     ];
     // What nobody asks for may be anything.
@@ -335,12 +341,24 @@ labels = -np.ones((len(rgb), width), np.int16)
 for i, row in enumerate(all["labels"]): labels[i, :len(row)] = row
 for name, part in (("a", slice(0, 3000)), ("b", slice(3000, None))):
     np.savez(name + ".npz", rgb=rgb[part], audio=audio[part], ids=ids[part], labels=labels[part])
+with h5py.File("all.h5", "w") as to:
+    to["rgb"], to["audio"], to["ids"], to["labels"] = rgb, audio, ids, labels
 with open("rows.csv", "w") as to:
     to.write("id,labels," + ",".join(f"f{i}" for i in range(1152)) + "\n")
     for i in range(len(rgb)):
         numbers = [str(x) for x in np.concatenate([rgb[i], audio[i]])]
         classes = ";".join(map(str, all["labels"][i]))
         to.write(",".join([ids[i].decode(), classes] + numbers) + "\n")
+"#;
+
+/// The same as Parquet.
+const AS_PARQUET: &str = r#"
+for name in "ab":
+    rows = np.load(name + ".npz")
+    lists = lambda x: pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])
+    labels = pa.array([row[row >= 0] for row in rows["labels"]])
+    write(name + ".parquet", {"rgb": lists(rows["rgb"]), "audio": lists(rows["audio"]),
+          "id": pa.array(list(rows["ids"])), "labels": labels}, row_group_size=1000)
 "#;
 
 #[test]
@@ -355,11 +373,15 @@ fn real_videos_are_the_same_through_each_format() {
         return;
     }
     let parts = "--classes 3862 --parts rgb:1024,audio:128";
+    let lists = "--features rgb,audio --ids ids --labels labels --labels-as list";
     let ways = [
-        ("npz", "--features rgb,audio --ids ids --labels labels --labels-as list", "?.npz"),
+        ("npz", lists, "?.npz"),
+        ("hdf5", lists, "all.h5"),
         ("csv", "--features f0..f1151 --ids id --labels labels", "rows.csv"),
+        ("parquet", "--features rgb,audio --ids id --labels labels", "?.parquet"),
     ];
-    for (format, options, file) in ways {
+    let made = parquet::pyarrow(&place.path(""), AS_PARQUET);
+    for (format, options, file) in ways.into_iter().filter(|way| made || way.0 != "parquet") {
         let command = format!("convert --from {format} {options} {parts} --output");
         reelscale(&command).path(&place.path(format)).path(&place.path(file)).stdout();
         assert_eq!(hash(&place, format), hash(&place, "tfrecord"), "{format}");

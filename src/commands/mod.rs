@@ -35,7 +35,7 @@ use crate::human::in_a_line;
 use crate::job::STALL_SECONDS_MIN;
 use crate::progress::set_phase;
 use crate::report::failure;
-use crate::{launch, report, signals, tell};
+use crate::{caught, launch, report, signals, tell};
 
 pub use allocator::Allocator;
 pub use bench::rank::{Pool, among_stand_ins};
@@ -207,6 +207,9 @@ fn tell(text: &str) {
 pub fn end_all_ranks_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if caught::is_catching() {
+            return;
+        }
         if !begin_ending() {
             stand_aside();
         }

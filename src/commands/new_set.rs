@@ -2,30 +2,32 @@
 //!
 //! Shards are written into a folder within it, under names that no glob for shards matches, and get
 //! their own names only once all ranks have written theirs. While that folder is there,
-//! `data::find` takes nothing beside it: what a killed command leaves can't be taken for a set.
+//! `data::find` takes nothing beside it, nor of the folders beside it that are sides of the set:
+//! what a killed command leaves can't be taken for a set.
 //!
 //! ```text
 //!   DIR/reelscale-unfinished/   is renamed once all names are there, and then removed
 //!     lock                      who is at it
 //!     command                   whose shards these are, where a later start may go on
-//!     NAME.part                 a shard; `DIR/NAME` is a second name of it in the end
+//!     NAME.part                 a shard; `DIR/NAME` is a second name of it in the end, or
+//!                               `DIR/SIDE/NAME` of SIDE.NAME.part
 //! ```
 
-use std::collections::BTreeSet;
+mod earlier;
+
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use self::earlier::same_file;
 use crate::comm::Comm;
 use crate::data::UNFINISHED;
-use crate::disk::{Disk, identity, read_text, there};
+use crate::disk::{Disk, there};
 use crate::error::{Error, Exit, Result};
 use crate::human;
-use crate::report::{LOCK, Lock};
+use crate::report::Lock;
 
 const COMMAND: &str = "command";
-/// No command's text is longer: it names files.
-const COMMAND_BYTES_MAX: u64 = 1 << 28;
 /// What the folder of shards under way is called while it is removed.
 const FINISHED: &str = ".reelscale-finished";
 
@@ -35,6 +37,9 @@ pub(crate) struct NewSet<'a> {
     disk: Disk,
     output: PathBuf,
     unfinished: PathBuf,
+    /// Folders within `output` for shards, where not all are of one kind: train, test. They are
+    /// made once all shards are there.
+    sides: Vec<String>,
     /// What may go on with what it has left.
     command: Option<&'a str>,
     /// Whether it does.
@@ -62,10 +67,11 @@ impl<'a> NewSet<'a> {
     /// Exit 2: something is there, shards of another command under way for instance; exit 5: the
     /// file system refuses.
     pub(crate) fn begin(comm: &'a Comm, disk: Disk, output: &Path) -> Result<NewSet<'a>> {
-        NewSet::of(comm, disk, output, None)
+        NewSet::of(comm, disk, output, (None, &[]))
     }
 
-    /// The same, or goes on with what the same `command` has left there. Collective.
+    /// The same, or goes on with what the same `command` has left there. Names of shards may begin
+    /// with one of these sides and a slash. Collective.
     ///
     /// # Errors
     /// As `begin`; exit 2: another command has left something there.
@@ -73,22 +79,23 @@ impl<'a> NewSet<'a> {
         comm: &'a Comm,
         disk: Disk,
         output: &Path,
-        command: &'a str,
+        (command, sides): (&'a str, &[&str]),
     ) -> Result<NewSet<'a>> {
-        NewSet::of(comm, disk, output, Some(command))
+        NewSet::of(comm, disk, output, (Some(command), sides))
     }
 
     fn of(
         comm: &'a Comm,
         disk: Disk,
         output: &Path,
-        command: Option<&'a str>,
+        (command, sides): (Option<&'a str>, &[&str]),
     ) -> Result<NewSet<'a>> {
         let mut set = NewSet {
             comm,
             disk,
             output: output.to_path_buf(),
             unfinished: output.join(UNFINISHED),
+            sides: sides.iter().map(|side| side.to_string()).collect(),
             command,
             goes_on: false,
             lock: None,
@@ -140,31 +147,6 @@ impl<'a> NewSet<'a> {
         self.disk.write_text(&path, command).map_err(failed(&path))
     }
 
-    /// Takes what a start of this command has left, and nobody works at.
-    fn take_over(&mut self) -> Result<()> {
-        let (name, inner) = (self.output.display(), self.unfinished.display());
-        let text = "found shards of a command that is under way or was stopped";
-        let error = Error::usage(format!("{inner}: {text}"));
-        let path = self.unfinished.join(COMMAND);
-        let before = match read_text(&path, COMMAND_BYTES_MAX) {
-            Ok(before) => before,
-            Err(_) => return Err(error.hint(format!("wait for it, or remove {name}"))),
-        };
-        let lock = Lock::take(&self.disk, &self.unfinished, false);
-        self.lock = Some(lock.map_err(|lock| error.hint(format!("wait for it ({lock})")))?);
-        let command = self.command.unwrap_or_default();
-        if command != before {
-            let mut lines = before.lines().zip(command.lines());
-            let (before, now) = lines.find(|pair| pair.0 != pair.1).unwrap_or(("more", "less"));
-            let text = "found shards of another command, which was stopped";
-            let text = format!("{inner}: {text}: it had {before}, this one has {now}");
-            let hint = format!("remove {name}, or choose another --output");
-            return Err(Error::usage(text).hint(hint));
-        }
-        self.goes_on = true;
-        Ok(())
-    }
-
     /// Whether an earlier start has left something.
     pub(crate) fn goes_on(&self) -> bool {
         self.goes_on
@@ -184,7 +166,7 @@ impl<'a> NewSet<'a> {
 
     /// The path that the shard `name` has until all are there.
     pub(crate) fn part(&self, name: &str) -> PathBuf {
-        self.unfinished.join(format!("{name}.part"))
+        self.unfinished.join(part_of(name))
     }
 
     /// This rank's shards.
@@ -198,39 +180,6 @@ impl<'a> NewSet<'a> {
         self.kept = self.names.len();
     }
 
-    /// Removes what a start before has left and `known` doesn't say, all ranks' shards and files
-    /// together; what stands beside them must be theirs. Collective.
-    ///
-    /// # Errors
-    /// Exit 2: something else has come into the folder; exit 5: the file system refuses.
-    pub(crate) fn clear(&mut self, known: &[String]) -> Result<()> {
-        let parts = self.names.iter().map(|name| format!("{name}.part"));
-        let own: Vec<String> = parts.chain(known.iter().cloned()).collect();
-        let all = self.comm.all_gather_any(own.join("\n").as_bytes());
-        let cleared = if self.comm.is_root() { self.remove_others(&all) } else { Ok(()) };
-        self.comm.agree(cleared)
-    }
-
-    fn remove_others(&self, all: &[Vec<u8>]) -> Result<()> {
-        let texts: Vec<_> = all.iter().map(|text| String::from_utf8_lossy(text)).collect();
-        let mut known: BTreeSet<&str> = texts.iter().flat_map(|text| text.lines()).collect();
-        known.extend([LOCK, COMMAND]);
-        for name in entries(&self.unfinished)? {
-            if !known.contains(&*name) {
-                let path = self.unfinished.join(name);
-                self.disk.remove_file(&path).map_err(failed(&path))?;
-            }
-        }
-        for name in entries(&self.output)? {
-            let (path, part) = (self.output.join(&name), self.part(&name));
-            if name != UNFINISHED && !same_file(&path, &part).map_err(failed(&path))? {
-                let text = format!("{}: isn't of the command that was stopped", path.display());
-                return Err(Error::usage(text).hint("move it elsewhere"));
-            }
-        }
-        Ok(())
-    }
-
     /// Gives all shards of all ranks their names. Where any rank has failed what is kept stays,
     /// and the rest goes. Collective.
     ///
@@ -239,6 +188,7 @@ impl<'a> NewSet<'a> {
     pub(crate) fn finish<T>(mut self, outcome: Result<T>) -> Result<T> {
         let comm = self.comm;
         let outcome = comm.agree(outcome).and_then(|value| {
+            comm.agree(if comm.is_root() { self.make_sides() } else { Ok(()) })?;
             comm.agree(self.place())?;
             comm.agree(if comm.is_root() { self.close() } else { Ok(()) })?;
             Ok(value)
@@ -249,6 +199,12 @@ impl<'a> NewSet<'a> {
             }
             let mut kept = [self.kept as u64];
             comm.sum(&mut kept);
+            if comm.is_root() {
+                // Folders that others have put something into stay.
+                for side in &self.sides {
+                    let _ = self.disk.remove_dir(&self.output.join(side));
+                }
+            }
             if kept != [0] {
                 let (kept, name) = (human::counted(kept[0], "shard"), self.output.display());
                 return error.hint(format!(
@@ -259,6 +215,15 @@ impl<'a> NewSet<'a> {
                 self.remove();
             }
             error
+        })
+    }
+
+    fn make_sides(&self) -> Result<()> {
+        let mut sides = self.sides.iter().map(|side| self.output.join(side));
+        sides.try_for_each(|side| match self.disk.create_new_dir(&side) {
+            // A start before has come as far as this.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.goes_on => Ok(()),
+            made => made.map_err(failed(&side)),
         })
     }
 
@@ -282,8 +247,10 @@ impl<'a> NewSet<'a> {
     /// The set is whole in the moment in which what says that it might not be is renamed.
     fn close(&self) -> Result<()> {
         let finished = self.output.join(FINISHED);
-        self.disk
-            .sync_dir(&self.output)
+        let sides = self.sides.iter().map(|side| self.output.join(side));
+        sides
+            .chain([self.output.clone()])
+            .try_for_each(|folder| self.disk.sync_dir(&folder))
             .and_then(|()| self.disk.rename(&self.unfinished, &finished))
             .map_err(failed(&self.output))?;
         let removed = self.disk.sync_dir(&self.output);
@@ -308,18 +275,9 @@ impl<'a> NewSet<'a> {
     }
 }
 
-/// The names in a folder.
-fn entries(folder: &Path) -> Result<Vec<String>> {
-    let entries = fs::read_dir(folder).and_then(|entries| {
-        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-    });
-    entries.map_err(failed(folder))
-}
-
-/// Whether both names are of one file.
-fn same_file(one: &Path, other: &Path) -> io::Result<bool> {
-    let (one, other) = (there(one)?, there(other)?);
-    Ok(one.zip(other).is_some_and(|(one, other)| identity(&one) == identity(&other)))
+/// What a shard is called while it is under way.
+fn part_of(name: &str) -> String {
+    format!("{}.part", name.replace('/', "."))
 }
 
 #[cfg(test)]
@@ -330,11 +288,12 @@ mod tests {
     use crate::error::Exit;
 
     /// Makes a set of a shard of each of two ranks, of which rank 0's calls may fail.
-    fn make(disk: &Disk, output: &Path) -> Result<()> {
+    fn make(disk: &Disk, output: &Path, sides: &[&str]) -> Result<()> {
         run_threads(2, |comm| {
             let own = if comm.is_root() { disk.clone() } else { Disk::default() };
-            let mut set = NewSet::begin(comm, own, output)?;
-            let path = set.add(format!("{}.h5", comm.rank()));
+            let mut set = NewSet::of(comm, own, output, (None, sides))?;
+            let side = sides.first().map_or(String::new(), |side| format!("{side}/"));
+            let path = set.add(format!("{side}{}.h5", comm.rank()));
             set.finish(std::fs::write(&path, b"shard").map_err(failed(&path)))
         })
         .map(drop)
@@ -342,11 +301,17 @@ mod tests {
 
     #[test]
     fn a_call_that_fails_leaves_nothing() {
+        fails_at_each_call(&[], "");
+        fails_at_each_call(&["train", "test"], "train");
+    }
+
+    /// Shards come to be in `within`.
+    fn fails_at_each_call(sides: &[&str], within: &str) {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("a/b");
         for calls in 0.. {
             let disk = Disk::failing_after(calls, FaultKind::Once);
-            let outcome = make(&disk, &output);
+            let outcome = make(&disk, &output, sides);
             if !disk.has_failed() {
                 outcome.unwrap();
                 break;
@@ -354,7 +319,8 @@ mod tests {
             // Once all is there it is there, whatever else of it can't be removed.
             if outcome.is_ok() {
                 assert!(!output.join(UNFINISHED).exists());
-                assert!(output.join("0.h5").exists() && output.join("1.h5").exists());
+                let there = |name: &str| output.join(within).join(name).exists();
+                assert!(there("0.h5") && there("1.h5"));
                 std::fs::remove_dir_all(folder.path().join("a")).unwrap();
                 continue;
             }
@@ -364,8 +330,10 @@ mod tests {
             // Folders that were made for it may be left where making them failed.
             let _ = std::fs::remove_dir_all(folder.path().join("a"));
         }
-        let mut names: Vec<_> =
-            std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(output.join(within))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         names.sort();
         assert_eq!(names, ["0.h5", "1.h5"]);
     }
@@ -386,6 +354,6 @@ mod tests {
         assert_eq!(outcome.unwrap_err().exit, Exit::Storage);
         assert_eq!(std::fs::read(output.join("1.h5")).unwrap(), b"of somebody else");
         assert_eq!(std::fs::read_dir(output).unwrap().count(), 1);
-        assert_eq!(make(&Disk::default(), output).unwrap_err().exit, Exit::Usage);
+        assert_eq!(make(&Disk::default(), output, &[]).unwrap_err().exit, Exit::Usage);
     }
 }

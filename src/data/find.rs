@@ -45,8 +45,18 @@ pub fn find(patterns: &[String]) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Whether whoever writes shards into this folder has finished.
+/// Whether whoever writes shards into this folder has finished, or into the one that it is a side
+/// of: a set that is split is whole as one.
 fn finished(folder: &Path) -> Result<()> {
+    beside(folder)?;
+    // The folder's own place, whatever link has led to it.
+    match folder.canonicalize().ok().as_deref().and_then(Path::parent) {
+        Some(above) => beside(above),
+        None => Ok(()),
+    }
+}
+
+fn beside(folder: &Path) -> Result<()> {
     let inner = folder.join(UNFINISHED);
     let within = folder.file_name().is_some_and(|name| name == UNFINISHED);
     if !within && std::fs::symlink_metadata(&inner).is_err() {

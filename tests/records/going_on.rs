@@ -227,3 +227,40 @@ fn going_on_with_damage_passed_over_is_going_on() {
     let hint = reelscale("convert --help").stdout();
     assert!(hint.contains("--max-damaged"));
 }
+
+#[test]
+fn a_set_that_is_split_goes_on_too() {
+    let place = Place::new();
+    let (good, both) = (large(1), ["a.tfrecord", "b.tfrecord"]);
+    place.write("a.tfrecord", &large(0));
+    place.write("b.tfrecord", &good[..good.len() - 7]);
+    let command = super::CONVERT.replace("--output", "--split train=0.7,test=0.3 --output");
+    place.convert_as(&command, "out", &both).fails_with(4);
+    let (out, unfinished) = (place.path("out"), place.path("out/reelscale-unfinished"));
+    assert_eq!(names(&out), ["reelscale-unfinished"]);
+    // As a kill leaves it while shards get their names.
+    let name = "shard-00000-0000.h5";
+    fs::create_dir(out.join("train")).unwrap();
+    let part = unfinished.join(format!("train.{name}.part"));
+    fs::hard_link(&part, out.join("train").join(name)).unwrap();
+    place.write("b.tfrecord", &good);
+    place.write("out/train/notes", b"mine");
+    let printed = place.convert_as(&command, "out", &both).fails_with(2);
+    assert!(printed.contains("train/notes: isn't of the command"), "{printed}");
+    fs::remove_file(out.join("train/notes")).unwrap();
+    let again = place.convert_as(&command, "out", &both).output();
+    let told = String::from_utf8_lossy(&again.stderr);
+    assert!(told.contains("goes on with 1 of 2 groups"), "{told}");
+    let whole = place.convert_as(&command, "whole", &both).stdout();
+    assert_eq!(names(&out), ["test", "train"]);
+    for side in names(&out) {
+        assert!(files(&out.join(&side)) == files(&place.path("whole").join(&side)), "{side}");
+    }
+    // Rows, labels and shards of each side, whoever has converted them.
+    let sides = |text: &str| -> Vec<String> {
+        let lines = text.lines().skip(1).map(|line| line.split(": ").nth(1).unwrap().into());
+        lines.collect()
+    };
+    assert_eq!(sides(&String::from_utf8(again.stdout).unwrap()), sides(&whole));
+    assert_eq!(sides(&whole).len(), 2, "{whole}");
+}

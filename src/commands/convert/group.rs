@@ -1,12 +1,14 @@
-//! One group of files on its way into shards, and what a rank counts of all its groups.
+//! One group of files on its way into shards.
 
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::done::{Done, First, mixed};
+use super::groups::Group;
 use super::losses::{Loss, too_large};
 use super::records::FirstFrames;
-use super::{Args, Format, TableNotes, Tables};
+use super::{Args, Format, Tables};
 use crate::commands::new_set::NewSet;
 use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::encoding::Encoding;
@@ -14,102 +16,12 @@ use crate::error::{Error, Result};
 use crate::example::{Example, Values};
 use crate::fields::stem;
 use crate::formats::table::Table;
-use crate::formats::tf_example::{Notes, Wanted};
+use crate::formats::tf_example::Wanted;
 use crate::formats::{svmlight, tf_example, tfrecord};
 use crate::limits::check_id;
 use crate::model::features::FRAMES_MAX;
 use crate::names::Names;
 use crate::progress::{CallGuard, tick};
-
-/// What was converted, in numbers that add up over ranks.
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub(crate) struct Counts {
-    pub(crate) files: u64,
-    pub(crate) rows: u64,
-    pub(crate) labels: u64,
-    pub(crate) unlabelled: u64,
-    pub(crate) frames: u64,
-    /// Videos of more frames than count.
-    pub(crate) long: u64,
-    pub(crate) repeated_labels: u64,
-    pub(crate) empty_ids: u64,
-    pub(crate) bytes: u64,
-    pub(crate) shards: u64,
-    pub(crate) notes: Notes,
-    pub(crate) tables: TableNotes,
-}
-
-/// An id's hash and where it stood: file and record.
-pub(crate) type IdPlace = [u64; 3];
-
-/// The first record of a rank.
-#[derive(Clone)]
-pub(crate) struct First {
-    pub(crate) kind: Kind,
-    pub(crate) file: usize,
-    pub(crate) record: u64,
-    /// What keys it has, for people; empty in formats without keys.
-    pub(crate) keys: String,
-}
-
-/// What one rank has done.
-pub(crate) struct Done {
-    pub(crate) counts: Counts,
-    pub(crate) class_sizes: Vec<u64>,
-    pub(crate) ids: Vec<IdPlace>,
-    pub(crate) first: Option<First>,
-    /// Files without any record.
-    pub(crate) empty_files: Vec<u64>,
-    /// What is wrong with what was left out.
-    pub(crate) damaged: Vec<String>,
-    /// Lines of the file of labels that belong to rows.
-    pub(crate) matched: u64,
-    /// Of each part.
-    pub(super) losses: Vec<Loss>,
-}
-
-impl Done {
-    pub(crate) fn nothing(classes: usize, parts: usize) -> Done {
-        let (counts, class_sizes) = (Counts::default(), vec![0; classes]);
-        Done {
-            counts,
-            class_sizes,
-            ids: Vec::new(),
-            first: None,
-            empty_files: Vec::new(),
-            damaged: Vec::new(),
-            matched: 0,
-            losses: vec![Loss::default(); parts],
-        }
-    }
-
-    /// Adds what was done of another group.
-    ///
-    /// # Errors
-    /// Exit 4: its rows are of another kind.
-    pub(super) fn add(&mut self, other: Done, paths: &[PathBuf]) -> Result<()> {
-        let firsts = [self.first.take(), other.first];
-        self.first =
-            firsts.iter().flatten().min_by_key(|first| (first.file, first.record)).cloned();
-        if let Some(first) = &self.first
-            && let Some(other) = firsts.iter().flatten().find(|other| other.kind != first.kind)
-        {
-            return Err(mixed(other, first, paths));
-        }
-        let own = bytemuck::cast_slice_mut::<Counts, u64>(std::slice::from_mut(&mut self.counts));
-        let others = bytemuck::cast_slice::<Counts, u64>(std::slice::from_ref(&other.counts));
-        own.iter_mut().zip(others).for_each(|(number, other)| *number += other);
-        let sizes = self.class_sizes.iter_mut().zip(&other.class_sizes);
-        sizes.for_each(|(size, other)| *size += other);
-        self.ids.extend(other.ids);
-        self.empty_files.extend(other.empty_files);
-        self.damaged.extend(other.damaged);
-        self.matched += other.matched;
-        Loss::sum(&mut self.losses, &other.losses);
-        Ok(())
-    }
-}
 
 /// What is known of all files before rows are made of them.
 #[derive(Clone, Copy)]
@@ -118,6 +30,14 @@ pub(super) struct Known<'a> {
     /// Of TFRecords.
     pub(super) first_frames: Option<FirstFrames>,
     pub(super) encoding: &'a Encoding,
+}
+
+/// Where rows of a side go.
+#[derive(Default)]
+pub(crate) struct SideWriter {
+    writer: Option<ShardWriter>,
+    /// Shards so far.
+    written: usize,
 }
 
 /// One group of files on its way into shards.
@@ -130,32 +50,35 @@ pub(crate) struct FileGroup<'a, 'b> {
     pub(crate) names: Option<Arc<Names>>,
     pub(crate) set: &'a mut NewSet<'b>,
     pub(crate) done: &'a mut Done,
-    pub(crate) writer: Option<ShardWriter>,
-    /// Shards of this group so far.
-    pub(crate) written: usize,
+    /// One for each side; one where rows aren't split.
+    pub(crate) writers: Vec<SideWriter>,
 }
 
 impl FileGroup<'_, '_> {
-    pub(crate) fn convert(mut self, files: Range<usize>) -> Result<()> {
+    pub(crate) fn convert(mut self, group: &Group) -> Result<()> {
         let matched = self.known.tables.map_or(0, Tables::matched);
-        for file in files {
+        for file in group.files.clone() {
             let _converting = CallGuard::on("converting", &self.paths[file]);
-            self.done.counts.files += 1;
-            self.done.counts.bytes +=
-                std::fs::metadata(&self.paths[file]).map_or(0, |data| data.len());
+            // Of a file that is cut the first run counts it.
+            if group.rows.as_ref().is_none_or(|rows| rows.start == 0) {
+                self.done.counts.files += 1;
+                self.done.counts.bytes +=
+                    std::fs::metadata(&self.paths[file]).map_or(0, |data| data.len());
+            }
             let before = (self.done.counts.rows, self.done.damaged.len());
             let converted = match self.args.from {
                 Format::Tfrecord => self.tfrecord(file),
                 Format::Svmlight => self.svmlight(file),
-                Format::Npy | Format::Npz | Format::Csv | Format::Hdf5 => self.table(file),
+                _ => self.table(file, group.rows.clone()),
             };
             converted.or_else(|error| self.pass(error))?;
-            if (self.done.counts.rows, self.done.damaged.len()) == before {
+            let after = (self.done.counts.rows, self.done.damaged.len());
+            if after == before && group.rows.is_none() {
                 self.done.empty_files.push(file as u64);
             }
         }
         self.done.matched += self.known.tables.map_or(0, Tables::matched) - matched;
-        self.writer.take().map_or(Ok(()), ShardWriter::finish)
+        self.writers.into_iter().filter_map(|side| side.writer).try_for_each(ShardWriter::finish)
     }
 
     /// Passes over what is damaged, where that is asked for.
@@ -198,11 +121,12 @@ impl FileGroup<'_, '_> {
         self.done.counts.repeated_labels += parsed.repeated_labels as u64;
         self.done.counts.notes.add(&parsed.notes);
         if !wanted.segments {
-            self.push(file, record, &parsed.example)?;
+            self.push((file, record), &parsed.example, &parsed.example.id)?;
         }
         for segment in &parsed.segments {
             let row = segment.row(&parsed.example, self.header.width());
-            self.push(file, record, &row)?;
+            // A video's segments are much alike: all go to one side.
+            self.push((file, record), &row, &parsed.example.id)?;
         }
         Ok(())
     }
@@ -216,7 +140,7 @@ impl FileGroup<'_, '_> {
                 Ok(None) => break Ok(()),
                 Ok(Some(example)) => {
                     self.first_is(Kind::Video, file, row);
-                    self.push(file, row, &example)
+                    self.push((file, row), &example, &example.id)
                 }
                 Err(error) if rows.goes_on() => Err(error),
                 Err(error) => break Err(error),
@@ -228,16 +152,16 @@ impl FileGroup<'_, '_> {
         outcome
     }
 
-    fn table(&mut self, file: usize) -> Result<()> {
+    fn table(&mut self, file: usize, rows: Option<Range<u64>>) -> Result<()> {
         let (tables, path) = (self.known.tables.expect("a table"), &self.paths[file]);
-        let mut table = tables.open(path)?;
-        let (stem, mut row) = (stem(path), 0);
+        let (stem, mut row) = (stem(path), rows.as_ref().map_or(0, |rows| rows.start));
+        let mut table = tables.open(path, rows)?;
         let wrong = |text: String| Error::input(format!("{}: {text}", path.display()));
         loop {
             let converted = match table.advance() {
                 Ok(false) => return Ok(()),
-                Ok(true) => self.table_row((file, row), &*table, &stem),
-                Err(text) if table.goes_on() => Err(wrong(text)),
+                Ok(true) => self.table_row((file, row), table.row(), &stem),
+                Err(text) if table.row().goes_on() => Err(wrong(text)),
                 Err(text) => return Err(wrong(text)),
             };
             converted.or_else(|error| self.pass(error))?;
@@ -260,7 +184,7 @@ impl FileGroup<'_, '_> {
         });
         let Some((example, repeated)) = made? else { return Ok(()) };
         self.done.counts.repeated_labels += repeated as u64;
-        self.push(file, row, &example)
+        self.push((file, row), &example, &example.id)
     }
 
     /// Takes note of a record without keys, where it is the first.
@@ -269,7 +193,8 @@ impl FileGroup<'_, '_> {
         self.done.first.get_or_insert_with(first);
     }
 
-    fn push(&mut self, file: usize, record: u64, example: &Example) -> Result<()> {
+    /// Writes a row, to the side that rows of `key` go to.
+    fn push(&mut self, (file, record): (usize, u64), example: &Example, key: &[u8]) -> Result<()> {
         check_id(&example.id).map_err(|text| self.wrong(file, record, text))?;
         let (kind, first) = (kind_of(example), self.done.first.as_ref().expect("noted"));
         if kind != first.kind {
@@ -284,22 +209,40 @@ impl FileGroup<'_, '_> {
             let text = format!("found {found} at feature {at}, which 16-bit floats can't hold");
             return Err(self.wrong(file, record, text).hint("--dtype f32, or u8"));
         }
-        let full = |writer: &ShardWriter| writer.rows() as u64 == self.args.rows_per_shard;
-        if self.writer.as_ref().is_some_and(full) {
-            self.writer.take().map_or(Ok(()), ShardWriter::finish)?;
-        }
-        if self.writer.is_none() {
-            self.header.kind = kind;
-            let path = self.set.add(format!("shard-{:05}-{:04}.h5", self.group, self.written));
-            let encoding = self.known.encoding.clone();
-            let writer = ShardWriter::create_encoded(&path, &self.header, encoding)?;
-            self.writer = Some(writer.named(self.names.clone()));
-            self.written += 1;
-            self.done.counts.shards += 1;
-        }
-        self.count(file, record, example);
+        self.header.kind = kind;
+        let side = match key {
+            // Rows without ids would all go to one.
+            [] => self.args.split.side(format!("{}-{record}", stem(&self.paths[file])).as_bytes()),
+            key => self.args.split.side(key),
+        };
+        self.room(side)?;
+        self.count((file, record), side, example);
         tick();
-        self.writer.as_mut().expect("just made").push(example)
+        self.writers[side].writer.as_mut().expect("just made").push(example)
+    }
+
+    /// Begins the next shard of a side that has none under way with room for a row.
+    fn room(&mut self, side: usize) -> Result<()> {
+        let SideWriter { writer, written } = &mut self.writers[side];
+        if writer.as_ref().is_some_and(|shard| shard.rows() as u64 == self.args.rows_per_shard) {
+            writer.take().map_or(Ok(()), ShardWriter::finish)?;
+        }
+        if writer.is_none() {
+            let name = format!("shard-{:05}-{written:04}.h5", self.group);
+            let path = self.set.add(match self.args.split.names().get(side) {
+                Some(folder) => format!("{folder}/{name}"),
+                None => name,
+            });
+            let encoding = self.known.encoding.clone();
+            let created = ShardWriter::create_encoded(&path, &self.header, encoding)?;
+            *writer = Some(created.named(self.names.clone()));
+            *written += 1;
+            self.done.counts.shards += 1;
+            if let Some(side) = self.done.sides.get_mut(side) {
+                side.shards += 1;
+            }
+        }
+        Ok(())
     }
 
     /// What is wrong with a record of another kind than the first of all, or with frames of bytes
@@ -328,7 +271,11 @@ impl FileGroup<'_, '_> {
         })
     }
 
-    fn count(&mut self, file: usize, record: u64, example: &Example) {
+    fn count(&mut self, (file, record): (usize, u64), side: usize, example: &Example) {
+        if let Some(side) = self.done.sides.get_mut(side) {
+            side.rows += 1;
+            side.labels += example.labels.len() as u64;
+        }
         let counts = &mut self.done.counts;
         counts.rows += 1;
         counts.labels += example.labels.len() as u64;
@@ -352,14 +299,6 @@ fn kind_of(example: &Example) -> Kind {
         Values::Video(_) => Kind::Video,
         Values::Frames(_) | Values::FrameNumbers(_) => Kind::Frames,
     }
-}
-
-/// What is wrong with the record `found` where the first is of another kind.
-pub(crate) fn mixed(found: &First, first: &First, paths: &[PathBuf]) -> Error {
-    let place = |of: &First| format!("{}: record {}", paths[of.file].display(), of.record);
-    let (own, expected) = (found.kind.level(), first.kind.level());
-    let text = format!("found {own} features, expected {expected} ones as in {}", place(first));
-    Error::input(format!("{}: {text}", place(found)))
 }
 
 /// FNV-1a, 64 bits: only for finding ids that may be equal.

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::group::{Counts, Done, First, IdPlace};
+use super::done::{Counts, Done, First, IdPlace};
+use super::groups::Group;
 use crate::commands::new_set::NewSet;
 use crate::data::{Kind, proof_of};
 use crate::disk::{self, Disk};
@@ -41,6 +42,8 @@ struct Head {
     matched: u64,
     /// `Loss` of each part as numbers.
     losses: Vec<u64>,
+    /// `SideCounts` as numbers.
+    sides: Vec<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -59,9 +62,11 @@ pub(super) fn name(group: usize) -> String {
 ///
 /// # Errors
 /// Exit 4: a file is gone.
-pub(super) fn key(command: &str, paths: &[PathBuf], files: Range<usize>) -> Result<String> {
-    let mut text = format!("{}\n{command}first file {}\n", env!("CARGO_PKG_VERSION"), files.start);
-    for path in &paths[files] {
+pub(super) fn key(command: &str, paths: &[PathBuf], group: &Group) -> Result<String> {
+    let Group { files, rows } = group;
+    let (version, first) = (env!("CARGO_PKG_VERSION"), files.start);
+    let mut text = format!("{version}\n{command}first file {first}\nrows {rows:?}\n");
+    for path in &paths[files.clone()] {
         text += &stamp(path)?;
     }
     Ok(format!("{:032x}", xxh3_128(text.as_bytes())))
@@ -101,6 +106,7 @@ pub(super) fn write(
         damaged: done.damaged.clone(),
         matched: done.matched,
         losses: bytemuck::cast_slice(&done.losses).to_vec(),
+        sides: bytemuck::cast_slice(&done.sides).to_vec(),
     };
     let head = serde_json::to_vec(&head).expect("plain data");
     let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
@@ -114,14 +120,13 @@ pub(super) fn write(
     Ok(())
 }
 
-/// What a start before has done of the group, if that is whole and would be done again just so.
-/// Its shards are the set's from then on.
+/// What a start before has done of the group, in the place of `done`, which is nothing; if that is
+/// whole and would be done again just so. Its shards are the set's from then on.
 pub(super) fn take(
     set: &mut NewSet,
     group: usize,
     key: &str,
-    (classes, parts): (usize, usize),
-    allowed: &dyn Fn(&Done) -> bool,
+    (mut done, allowed): (Done, &dyn Fn(&Done) -> bool),
 ) -> Option<Done> {
     let bytes = disk::read(&set.unfinished().join(name(group))).ok()?;
     let (bytes, digest) = bytes.split_at_checked(bytes.len().checked_sub(BEHIND)?)?;
@@ -138,7 +143,6 @@ pub(super) fn take(
         return None;
     }
     let counts: &[Counts] = bytemuck::try_cast_slice(&head.counts).ok()?;
-    let mut done = Done::nothing(classes, parts);
     done.counts = *counts.first()?;
     for (class, size) in head.class_sizes {
         *done.class_sizes.get_mut(class as usize)? = size;
@@ -151,7 +155,9 @@ pub(super) fn take(
     (done.empty_files, done.damaged) = (head.empty_files, head.damaged);
     done.matched = head.matched;
     done.losses = bytemuck::try_cast_slice(&head.losses).ok()?.to_vec();
-    if !allowed(&done) {
+    let sides = done.sides.len();
+    done.sides = bytemuck::try_cast_slice(&head.sides).ok()?.to_vec();
+    if !allowed(&done) || done.sides.len() != sides {
         return None;
     }
     head.shards.into_iter().for_each(|shard| drop(set.add(shard.name)));

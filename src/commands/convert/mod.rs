@@ -1,28 +1,35 @@
 //! `reelscale convert`.
 
+mod before;
 mod damaged;
+mod done;
 mod group;
+mod groups;
 mod kept;
 mod losses;
 mod names;
 mod outcome;
 mod record_options;
 mod records;
+mod split;
 mod storage;
 mod tables;
 mod text;
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::before::{Sizes, encoding, sizes, sizes_of};
 use self::damaged::DamagedOptions;
-use self::group::{Done, FileGroup, Known};
+use self::done::Done;
+use self::group::{FileGroup, Known, SideWriter};
+use self::groups::{Group, groups};
 use self::losses::{Loss, told_of_losses};
 use self::record_options::RecordOptions;
-use self::records::{FirstFrames, first_frames};
-use self::storage::{Bounds, StorageOptions};
+use self::records::FirstFrames;
+use self::split::SplitOptions;
+use self::storage::StorageOptions;
 use self::tables::{TableNotes, TableOptions, Tables};
 use self::text::TextOptions;
 use super::new_set::NewSet;
@@ -35,9 +42,6 @@ use crate::error::{Error, Exit, Result};
 use crate::example::FeaturePart;
 use crate::limits::{CLASSES_MAX, check_parts};
 use crate::names::Names;
-
-/// Bytes of input that go into one group of shards: input is cut by this, never by rank.
-const GROUP_BYTES: u64 = 8 << 20;
 
 /// Makes shards of records in other formats.
 #[derive(Clone, Debug, clap::Args)]
@@ -62,6 +66,8 @@ pub(crate) struct Args {
     storage: StorageOptions,
     #[command(flatten)]
     damaged: DamagedOptions,
+    #[command(flatten)]
+    split: SplitOptions,
     /// Folder for the shards; it must be new or empty, or hold what the same command has left.
     /// They appear there once all are written.
     #[arg(long)]
@@ -89,12 +95,14 @@ enum Format {
     Csv,
     /// Datasets of HDF5 files of others, MATLAB's too; `*/NAME` where each row is a group.
     Hdf5,
+    /// Columns of Parquet: numbers, texts, lists of them; lists of lists are frames.
+    Parquet,
 }
 
 impl Format {
     /// Whether fields of files have names.
     fn is_table(self) -> bool {
-        matches!(self, Format::Npy | Format::Npz | Format::Csv | Format::Hdf5)
+        !matches!(self, Format::Tfrecord | Format::Svmlight)
     }
 }
 
@@ -116,21 +124,21 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
         check(&args, &paths)?;
         Ok(paths)
     }))?;
-    // Groups follow from the sizes of files.
     let sizes_of_files = comm.agree(sizes_of(&paths))?;
     let files = paths.iter().zip(&sizes_of_files);
     let files = files.map(|(path, size)| format!("{}: {size} bytes\n", path.display()));
     same_on_all(comm, Exit::Input, "files", &files.collect::<String>())?;
-    let groups = groups(&sizes_of_files);
     let Sizes { parts, classes, names, tables, first_frames } = comm.agree(sizes(&args, &paths))?;
+    let sizes = before::with_rows(comm, tables.as_ref(), &paths, sizes_of_files);
+    let groups = groups(&sizes, args.rows_per_shard);
     if args.from == Format::Svmlight {
         let features = parts.iter().map(|part| part.size).sum();
         args.text.check_room(comm, &paths, features, classes)?;
     }
-    let own = comm.deal(groups.len()).own().flat_map(|group| groups[group].clone());
-    let (own, first) = (own.map(|file| &paths[file]), (tables.as_ref(), first_frames));
-    let encoding = encoding(comm, &args, (&parts, classes), first, own)?;
-    let mut set = NewSet::begin_or_go_on(comm, Disk::default(), &args.output, &command)?;
+    let (own, first) = (comm.deal(groups.len()).own(), (tables.as_ref(), first_frames));
+    let encoding = encoding(comm, &args, (&parts, classes), first, (&paths, &groups[own]))?;
+    let (sides, disk) = (args.split.names(), Disk::default());
+    let mut set = NewSet::begin_or_go_on(comm, disk, &args.output, (&command, &sides))?;
     let known = (tables, first_frames, encoding);
     let all = Conversion { args: &args, paths, groups, parts, classes, names, known };
     let converted = all.convert(comm, &mut set, &command);
@@ -149,11 +157,13 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     }
     comm.sum(bytemuck::cast_slice_mut(std::slice::from_mut(&mut done.counts)));
     comm.sum(&mut done.class_sizes);
+    comm.sum(bytemuck::cast_slice_mut::<_, u64>(&mut done.sides));
     let seconds = started.elapsed().as_secs_f64();
     let losses = Loss::of_all(comm, &done.losses);
     out::print(comm, For::Keeping, || {
         let summary = outcome::summary(&args.output, &done, &first, seconds);
-        summary + &told_of_losses(&losses, &all.parts, encoding)
+        let sides = outcome::of_sides(&args.output, &sides, &done.sides);
+        summary + &sides + &told_of_losses(&losses, &all.parts, encoding)
     })
 }
 
@@ -161,8 +171,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
 struct Conversion<'a> {
     args: &'a Args,
     paths: Vec<PathBuf>,
-    /// Runs of files.
-    groups: Vec<Range<usize>>,
+    groups: Vec<Group>,
     parts: Vec<FeaturePart>,
     classes: usize,
     names: Option<Arc<Names>>,
@@ -177,22 +186,25 @@ impl Conversion<'_> {
     /// Exit 4: an input; exit 5: the file system refuses.
     fn convert(&self, comm: &Comm, set: &mut NewSet, command: &str) -> Result<Done> {
         let key = comm.agree(self.key(command))?;
-        let mut done = Done::nothing(self.classes, self.parts.len());
+        let mut done = self.nothing();
         let mut left = (0..self.groups.len()).collect();
         if set.goes_on() {
             left = self.take_kept(comm, set, &key, &mut done)?;
         }
         let own = comm.deal(left.len()).own();
         let outcome = left[own].iter().try_for_each(|group| {
-            let (shards, mut own) =
-                (set.names().len(), Done::nothing(self.classes, self.parts.len()));
-            let key = kept::key(&key, &self.paths, self.groups[*group].clone())?;
+            let (shards, mut own) = (set.names().len(), self.nothing());
+            let key = kept::key(&key, &self.paths, &self.groups[*group])?;
             self.group(set, *group, &mut own)?;
             kept::write(set, (*group, &key), shards..set.names().len(), &own)?;
             done.add(own, &self.paths)
         });
         comm.agree(outcome)?;
         Ok(done)
+    }
+
+    fn nothing(&self) -> Done {
+        Done::nothing(self.classes, self.parts.len(), self.args.split.names().len())
     }
 
     /// What decides what shards are, beside the files themselves.
@@ -224,10 +236,9 @@ impl Conversion<'_> {
         let mut taken = vec![0; self.groups.len()];
         let mut records = Vec::new();
         let outcome = comm.deal(self.groups.len()).own().try_for_each(|group| {
-            let key = kept::key(key, &self.paths, self.groups[group].clone())?;
+            let key = kept::key(key, &self.paths, &self.groups[group])?;
             let allowed = |kept: &Done| self.args.damaged.allow(&kept.damaged);
-            let sizes = (self.classes, self.parts.len());
-            if let Some(kept) = kept::take(set, group, &key, sizes, &allowed) {
+            if let Some(kept) = kept::take(set, group, &key, (self.nothing(), &allowed)) {
                 taken[group] = 1;
                 records.push(kept::name(group));
                 done.add(kept, &self.paths)?;
@@ -255,8 +266,10 @@ impl Conversion<'_> {
         let (tables, first_frames, encoding) = &self.known;
         let known = Known { tables: tables.as_ref(), first_frames: *first_frames, encoding };
         let (args, paths, names) = (self.args, &self.paths[..], self.names.clone());
-        FileGroup { args, known, paths, group, header, names, set, done, writer: None, written: 0 }
-            .convert(self.groups[group].clone())
+        let mut writers = Vec::new();
+        writers.resize_with(args.split.names().len().max(1), SideWriter::default);
+        FileGroup { args, known, paths, group, header, names, set, done, writers }
+            .convert(&self.groups[group])
     }
 }
 
@@ -267,6 +280,7 @@ fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {
             .hint("--features rgb:1024,audio:128 --classes 3862"));
     }
     args.records.check(args.from == Format::Tfrecord)?;
+    args.split.check()?;
     args.tables.check(args.from)?;
     args.storage.check(args.from)?;
     let features = parts_of(args)?;
@@ -294,10 +308,10 @@ fn parts_of(args: &Args) -> Result<Vec<FeaturePart>> {
 /// The arguments that decide what shards are.
 fn shared_by_ranks(args: &Args) -> String {
     let Args { from, features, classes, records, text, tables, rows_per_shard, .. } = args;
-    let files = &args.files;
+    let (split, files) = (args.split.described(), &args.files);
     let classes = classes.map_or("of the files".into(), |classes| classes.to_string());
     format!(
-        "--from = {from:?}\n--features = {}\n--classes = {classes}\n{}{}{}{}\
+        "--from = {from:?}\n--features = {}\n--classes = {classes}\n{}{}{}{}{split}\
          --rows-per-shard = {rows_per_shard}\nfiles = {files:?}\n",
         features.join(","),
         records.described(),
@@ -305,85 +319,4 @@ fn shared_by_ranks(args: &Args) -> String {
         tables.described(),
         args.storage.described()
     )
-}
-
-/// Bytes of each file.
-fn sizes_of(paths: &[PathBuf]) -> Result<Vec<u64>> {
-    let size = |path: &PathBuf| {
-        let found = std::fs::metadata(path);
-        let found = found.map_err(|error| Error::input(format!("{}: {error}", path.display())));
-        found.map(|found| found.len())
-    };
-    paths.iter().map(size).collect()
-}
-
-/// Runs of files, of these sizes, of about `GROUP_BYTES` each.
-fn groups(sizes: &[u64]) -> Vec<Range<usize>> {
-    let (mut groups, mut from, mut bytes) = (Vec::new(), 0, 0);
-    for (index, size) in sizes.iter().enumerate() {
-        if bytes > 0 && bytes + size > GROUP_BYTES {
-            groups.push(from..index);
-            (from, bytes) = (index, 0);
-        }
-        bytes += size;
-    }
-    groups.push(from..sizes.len());
-    groups
-}
-
-/// What rows have in common.
-struct Sizes {
-    parts: Vec<FeaturePart>,
-    classes: usize,
-    tables: Option<Tables>,
-    /// Of TFRecords.
-    first_frames: Option<FirstFrames>,
-    names: Option<Arc<Names>>,
-}
-
-fn sizes(args: &Args, paths: &[PathBuf]) -> Result<Sizes> {
-    let features = parts_of(args)?;
-    let (parts, classes, tables, first_frames) = match args.from {
-        Format::Tfrecord => {
-            let classes = names::count(args)?.expect("checked");
-            let wanted = args.records.wanted(&features, classes);
-            let mut passed = Vec::new();
-            let mut pass = |error| args.damaged.pass(error, &mut passed);
-            let first_frames = first_frames(paths, wanted, &mut pass)?;
-            (features, classes, None, first_frames)
-        }
-        Format::Svmlight => {
-            let (parts, classes) = args.text.sizes(&features, args.classes, paths)?;
-            (parts, classes, None, None)
-        }
-        Format::Npy | Format::Npz | Format::Csv | Format::Hdf5 => {
-            let wanted = (&args.features[..], args.text.one_based(), args.classes);
-            let options = (&args.tables, &args.storage);
-            let tables = Tables::of(args.from, wanted, options, paths)?;
-            (tables.parts.clone(), tables.classes(), Some(tables), None)
-        }
-    };
-    let names = names::of_classes(args, tables.as_ref(), classes)?;
-    Ok(Sizes { parts, classes, names, tables, first_frames })
-}
-
-/// What numbers are stored as. `own` are this rank's files. Collective.
-fn encoding<'a>(
-    comm: &Comm,
-    args: &Args,
-    (parts, classes): (&[FeaturePart], usize),
-    (tables, first_frames): (Option<&Tables>, Option<FirstFrames>),
-    own: impl Iterator<Item = &'a PathBuf>,
-) -> Result<Encoding> {
-    // What is passed over here is passed over again, and told, when it is converted.
-    let mut passed = Vec::new();
-    let mut pass = |error| args.damaged.pass(error, &mut passed);
-    if let Some(tables) = tables {
-        let widen = |path: &Path, bounds: &mut Bounds| tables.widen(path, bounds, &mut pass);
-        return args.storage.encoding(comm, (tables.given(), parts), own, widen);
-    }
-    let Some(first) = first_frames else { return Ok(Encoding::Floats) };
-    let wanted = args.records.wanted(parts, classes);
-    let widen = |path: &Path, bounds: &mut Bounds| records::widen(path, wanted, bounds, &mut pass);
-    args.storage.encoding(comm, (first.given, parts), own, widen)
 }

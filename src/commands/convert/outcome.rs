@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::group::{Done, First, IdPlace, mixed};
+use super::done::{Done, First, IdPlace, SideCounts, mixed};
 use super::record_options::warn_of;
 use crate::comm::Comm;
 use crate::data::Kind;
 use crate::error::{Error, Result};
-use crate::human;
+use crate::human::{self, counted};
 use crate::model::features::FRAMES_MAX;
 
 /// Warnings of one kind: at most so many are printed one by one.
@@ -89,6 +89,21 @@ pub(crate) fn warn_of_repeated_ids(comm: &Comm, paths: &[PathBuf], ids: Vec<IdPl
     if all.len() > WARNINGS_MAX {
         log::warn!("... and {} more ids that stand twice", all.len() - WARNINGS_MAX);
     }
+}
+
+/// What each side has got, in a line each; warns of those that have got nothing.
+pub(crate) fn of_sides(output: &Path, names: &[&str], sides: &[SideCounts]) -> String {
+    let mut text = String::new();
+    for (name, side) in names.iter().zip(sides) {
+        let folder = output.join(name);
+        if side.rows == 0 {
+            log::warn!("{}: no row has come to this side", folder.display());
+        }
+        let (rows, labels) = (counted(side.rows, "row"), counted(side.labels, "label"));
+        let shards = counted(side.shards, "shard");
+        text += &format!("{}: {rows}, {labels}, {shards}\n", folder.display());
+    }
+    text
 }
 
 /// The sums over all ranks in a line; warns of what they show.

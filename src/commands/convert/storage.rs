@@ -1,8 +1,6 @@
 //! What `reelscale convert` stores numbers as: floats, or bytes of ranges that it is told or has
 //! measured.
 
-use std::path::{Path, PathBuf};
-
 use super::Format;
 use crate::comm::Comm;
 use crate::encoding::Encoding;
@@ -77,7 +75,7 @@ impl StorageOptions {
         let given = [("--dtype", self.dtype.is_some()), ("--range", !self.range.is_empty())];
         if let Some((name, _)) = given.iter().find(|option| option.1 && format == Format::Svmlight)
         {
-            let text = "expected --from tfrecord, npy, npz, csv or hdf5 with this option";
+            let text = "expected --from tfrecord, npy, npz, csv, hdf5 or parquet";
             return Err(Error::usage(format!("{name}: {text}")));
         }
         for (at, range) in self.range.iter().enumerate() {
@@ -155,23 +153,23 @@ impl StorageOptions {
     }
 
     /// What features become. Where they are bytes and nobody has said a range it is that of each
-    /// part's numbers in all files, of which `widen` adds those of one; `own` are this rank's.
-    /// Collective.
+    /// part's numbers in all files, of which `widen` adds those of one, or of a run of its rows;
+    /// `own` are this rank's. Collective.
     ///
     /// # Errors
     /// Common to all ranks: those of `told` and of `widen`.
-    pub(super) fn encoding<'a>(
+    pub(super) fn encoding<T>(
         &self,
         comm: &Comm,
         (given, parts): (Given, &[FeaturePart]),
-        mut own: impl Iterator<Item = &'a PathBuf>,
-        mut widen: impl FnMut(&Path, &mut Bounds) -> Result<()>,
+        mut own: impl Iterator<Item = T>,
+        mut widen: impl FnMut(T, &mut Bounds) -> Result<()>,
     ) -> Result<Encoding> {
         if let Some(told) = comm.agree(self.told(given, parts))? {
             return Ok(told);
         }
         let mut bounds = Bounds::of(parts);
-        comm.agree(own.try_for_each(|path| widen(path, &mut bounds)))?;
+        comm.agree(own.try_for_each(|run| widen(run, &mut bounds)))?;
         let all = comm.all_gather_any(&bounds.lowest_and_highest).concat();
         for other in all.chunks_exact(parts.len()) {
             for (own, [lowest, highest]) in bounds.lowest_and_highest.iter_mut().zip(other) {

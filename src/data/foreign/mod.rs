@@ -180,9 +180,9 @@ enum Column {
 pub(crate) struct ForeignRows {
     file: ForeignFile,
     columns: Vec<Column>,
-    rows: u64,
+    pub(crate) rows: u64,
     /// Number of the next row.
-    next: u64,
+    pub(crate) next: u64,
 }
 
 impl ForeignRows {

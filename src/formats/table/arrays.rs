@@ -1,7 +1,7 @@
 //! Arrays of numpy: row i of each is what it has of row i.
 
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
@@ -22,6 +22,8 @@ const TURNED_BYTES_MAX: usize = 1 << 30;
 /// was written.
 pub(super) trait Source {
     fn fill(&mut self, to: &mut [u8]) -> Read<()>;
+    /// Passes over so many bytes; false, and nothing done, where all of them have to be read.
+    fn skip(&mut self, bytes: u64) -> Read<bool>;
     /// Nothing follows, and what was read is proven as far as there is a proof.
     fn end(&mut self) -> Read<()>;
 }
@@ -34,6 +36,11 @@ impl Source for Plain {
             std::io::ErrorKind::UnexpectedEof => "the file is cut".into(),
             _ => error.to_string(),
         })
+    }
+
+    fn skip(&mut self, bytes: u64) -> Read<bool> {
+        let skipped = self.0.seek(SeekFrom::Current(bytes as i64));
+        skipped.map(|_| true).map_err(|error| error.to_string())
     }
 
     fn end(&mut self) -> Read<()> {
@@ -79,6 +86,8 @@ pub(crate) struct Arrays {
     rows: u64,
     /// Rows so far.
     row: u64,
+    /// Whether all are plain files.
+    can_skip: bool,
 }
 
 impl Arrays {
@@ -106,7 +115,7 @@ impl Arrays {
     /// No array of numbers or texts; other numbers of rows.
     pub(crate) fn open(places: &[Place]) -> Read<Arrays> {
         let by_rows = |place| open(place)?.by_rows();
-        let arrays: Vec<Array> = places.iter().map(by_rows).collect::<Read<_>>()?;
+        let mut arrays: Vec<Array> = places.iter().map(by_rows).collect::<Read<_>>()?;
         let rows = arrays.first().map_or(0, |array| array.rows);
         if arrays.iter().any(|array| array.rows != rows) {
             let counts: Vec<String> = arrays
@@ -115,7 +124,10 @@ impl Arrays {
                 .collect();
             return Err(format!("found rows {}, expected as many of each", counts.join(", ")));
         }
-        Ok(Arrays { arrays, rows, row: 0 })
+        let can_skip = arrays
+            .iter_mut()
+            .try_fold(true, |all, array| array.from.skip(0).map(|skips| all && skips))?;
+        Ok(Arrays { arrays, rows, row: 0, can_skip })
     }
 }
 
@@ -131,6 +143,19 @@ impl Table for Arrays {
         }
         self.row += u64::from(more);
         Ok(more)
+    }
+
+    fn rows(&self) -> Option<u64> {
+        self.can_skip.then_some(self.rows)
+    }
+
+    fn skip(&mut self, rows: u64) -> Read<()> {
+        for array in &mut self.arrays {
+            let skipped = array.from.skip(rows * array.row.len() as u64)?;
+            assert!(skipped || rows == 0, "rows that can't be skipped");
+        }
+        self.row += rows;
+        Ok(())
     }
 
     fn place(&self) -> String {
@@ -258,6 +283,9 @@ fn turned(from: &mut dyn Source, shape: &[usize], element: usize) -> Read<Box<dy
     impl Source for Turned {
         fn fill(&mut self, to: &mut [u8]) -> Read<()> {
             self.0.read_exact(to).map_err(|error| error.to_string())
+        }
+        fn skip(&mut self, _: u64) -> Read<bool> {
+            Ok(false)
         }
         fn end(&mut self) -> Read<()> {
             Ok(())

@@ -102,7 +102,11 @@ fn pieces(name: &str) -> Vec<(String, u64)> {
 pub(crate) fn list(fields: &[Field]) -> String {
     const SHOWN_MAX: usize = 12;
     let shown = fields.iter().take(SHOWN_MAX).map(|field| {
-        let shape: String = field.shape.iter().map(|size| format!(", {size}")).collect();
+        let size = |size: &usize| match size {
+            0 => ", ...".into(),
+            _ => format!(", {size}"),
+        };
+        let shape: String = field.shape.iter().map(size).collect();
         format!("{} ({} [rows{shape}])", field.name, field.elements.name())
     });
     let more = match fields.len() > SHOWN_MAX {

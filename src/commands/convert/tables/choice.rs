@@ -56,6 +56,13 @@ pub(super) fn pieces(
     Ok((pieces, bytes))
 }
 
+/// Fields of labels that are 0 and 1 for each class: of these it matters how long lists are.
+pub(super) fn vectors(options: &TableOptions, labels: &[usize], fields: &[Field]) -> Vec<usize> {
+    let asked = options.labels_as == Some(LabelsAs::MultiHot);
+    let flags = |field: &&usize| asked || fields[**field].elements == Elements::Bool;
+    labels.iter().filter(flags).copied().collect()
+}
+
 /// The parts of features: as they are named, or one for each pick.
 pub(super) fn parts(
     given: &[FeaturePart],

@@ -13,6 +13,15 @@ impl Table for Datasets {
         self.0.advance()
     }
 
+    fn rows(&self) -> Option<u64> {
+        Some(self.0.rows)
+    }
+
+    fn skip(&mut self, rows: u64) -> Read<()> {
+        self.0.next += rows;
+        Ok(())
+    }
+
     fn place(&self) -> String {
         self.0.place()
     }

@@ -52,6 +52,12 @@ impl Labels {
             Form::MultiHot => {
                 let mut values = Vec::new();
                 self.wholes(table, &mut values)?;
+                let (found, classes) = (values.len(), self.spelling.classes);
+                if found != classes {
+                    let text = format!("found {found} numbers, expected one for each class");
+                    let hint = "hint: --labels-as list";
+                    return Err(format!("labels: {text}, {classes}; {hint}"));
+                }
                 let padded = values.contains(&-1);
                 for (class, value) in (0..).zip(&values) {
                     match value {
@@ -87,10 +93,11 @@ impl Labels {
                 }
             }
             Form::Text => {
-                let mut text = Vec::new();
+                let mut texts = Vec::new();
                 for field in self.fields.clone() {
-                    text.clear();
-                    table.text(field, &mut text)?;
+                    table.texts(field, &mut texts).map_err(|text| format!("labels: {text}"))?;
+                }
+                for text in texts {
                     self.spelling.parse(&text, &mut labels)?;
                 }
             }

@@ -1,5 +1,6 @@
-//! Tables (arrays of numpy, csv) on their way into shards: which fields are features, labels and
-//! ids, and what their cells mean. Decided once, by the first file; every other one must agree.
+//! Tables (arrays of numpy, csv, Parquet) on their way into shards: which fields are features,
+//! labels and ids, and what their cells mean. Decided once, by the first file; every other one must
+//! agree.
 
 mod choice;
 mod datasets;
@@ -7,13 +8,16 @@ mod labels;
 mod opened;
 mod options;
 mod rows;
+mod run;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use self::choice::{forms, parts, pieces};
+use self::choice::{forms, parts, pieces, vectors};
 use self::labels::Labels;
 use self::opened::Opened;
 use self::rows::Rows;
+use self::run::Run;
 use super::Format;
 use super::storage::{Bounds, Given, StorageOptions};
 use crate::comm::Comm;
@@ -63,15 +67,18 @@ impl Tables {
             return Err(at(path, "found no row".into()));
         }
         let roles = Roles::of(format, (path, &fields), features, options)?;
-        let (pieces, bytes) = pieces(&roles.features, &fields).map_err(wrong)?;
-        let parts = parts(&options.parts, &roles.features, &fields).map_err(wrong)?;
+        let (features, labels) = (Roles::fields(&roles.features), Roles::fields(&roles.labels));
+        let mut known = fields.clone();
+        let vectors = [&features[..], &vectors(options, &labels, &fields)].concat();
+        opened.measure(&mut known, &vectors).map_err(|text| at(path, text))?;
+        let (pieces, bytes) = pieces(&roles.features, &known).map_err(wrong)?;
+        let parts = parts(&options.parts, &roles.features, &known).map_err(wrong)?;
         let frames = pieces[0].frames.is_some();
         options.check_features(frames)?;
         let given = Given { frames, bytes, of_records: false };
         storage.told(given, &parts)?;
         let asked = (one_based, classes);
-        let (form, spelling) = forms(options, asked, (&roles.labels, &fields), roles.file.clone())?;
-        let (features, labels) = (Roles::fields(&roles.features), Roles::fields(&roles.labels));
+        let (form, spelling) = forms(options, asked, (&roles.labels, &known), roles.file.clone())?;
         let next = features.len() + labels.len();
         let order = [&features[..], &labels, &roles.ids, &roles.lengths].concat();
         let rows = Rows {
@@ -105,18 +112,19 @@ impl Tables {
         if self.rows.pieces[0].frames.is_some() { Kind::Frames } else { Kind::Video }
     }
 
-    /// Widens `bounds` to the numbers of a file. What `pass` passes over is left out.
+    /// Widens `bounds` to the numbers of a file, or of these rows of it. What `pass` passes over is
+    /// left out.
     ///
     /// # Errors
     /// Exit 4.
     pub(super) fn widen(
         &self,
-        path: &Path,
+        (path, rows): (&Path, Option<Range<u64>>),
         bounds: &mut Bounds,
         pass: &mut dyn FnMut(Error) -> Result<()>,
     ) -> Result<()> {
         let _measuring = CallGuard::on("measuring", path);
-        let mut table = match self.open(path) {
+        let mut table = match self.open(path, rows) {
             Ok(table) => table,
             Err(error) => return pass(error),
         };
@@ -125,12 +133,13 @@ impl Tables {
             match table.advance() {
                 Ok(false) => return Ok(()),
                 Ok(true) => {
-                    let widened = self.rows.widen(&*table, bounds);
-                    widened.or_else(|text| pass(at(path, format!("{}: {text}", table.place()))))?;
+                    let row = table.row();
+                    let widened = self.rows.widen(row, bounds);
+                    widened.or_else(|text| pass(at(path, format!("{}: {text}", row.place()))))?;
                 }
                 Err(text) => {
                     pass(at(path, text))?;
-                    if !table.goes_on() {
+                    if !table.row().goes_on() {
                         return Ok(());
                     }
                 }
@@ -167,8 +176,28 @@ impl Tables {
         }
     }
 
-    /// The rows of a file, whose fields must be those of the first one.
-    pub(super) fn open(&self, path: &Path) -> Result<Box<dyn Table>> {
+    /// Rows of a file that can be read from any of them on, else 0.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub(super) fn count(&self, path: &Path) -> Result<u64> {
+        match self.format {
+            Format::Npy | Format::Hdf5 | Format::Parquet => {
+                Ok(self.whole(path)?.rows().unwrap_or(0))
+            }
+            _ => Ok(0),
+        }
+    }
+
+    /// The rows of a file, or these of them.
+    ///
+    /// # Errors
+    /// Exit 4: what can't be read; other fields than the first file's.
+    pub(super) fn open(&self, path: &Path, rows: Option<Range<u64>>) -> Result<Run> {
+        Run::of(self.whole(path)?, rows).map_err(|text| at(path, text))
+    }
+
+    fn whole(&self, path: &Path) -> Result<Box<dyn Table>> {
         let wrong = |text: String| at(path, text);
         let opened = Opened::of(self.format, path, self.header, &self.beside).map_err(wrong)?;
         let found = opened.fields();
@@ -191,7 +220,8 @@ impl Tables {
                 wrong(format!("{name:?}: {all}, expected rows of {shape:?} as in the first file"))
             })?);
         }
-        opened.rows(path, &places).map_err(wrong)
+        let widths: Vec<_> = self.rows.pieces.iter().map(|piece| Some(piece.width)).collect();
+        opened.rows(path, &places, &widths).map_err(wrong)
     }
 }
 

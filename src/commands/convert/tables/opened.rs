@@ -6,7 +6,7 @@ use super::datasets::Datasets;
 use crate::commands::convert::Format;
 use crate::data::ForeignFile;
 use crate::fields::Field;
-use crate::formats::table::{ArrayPlace, Arrays, Columns, Table};
+use crate::formats::table::{ArrayPlace, Arrays, Columns, ParquetFile, Table};
 
 type Read<T> = Result<T, String>;
 
@@ -16,6 +16,7 @@ pub(super) enum Opened {
     Arrays(Vec<(Field, ArrayPlace)>),
     Columns(Box<Columns>),
     Datasets(ForeignFile, Vec<Field>),
+    Parquet(ParquetFile),
 }
 
 impl Opened {
@@ -27,6 +28,7 @@ impl Opened {
     ) -> Read<Opened> {
         match format {
             Format::Csv => Ok(Opened::Columns(Box::new(Columns::open(path, header)?))),
+            Format::Parquet => Ok(Opened::Parquet(ParquetFile::open(path)?)),
             Format::Hdf5 => {
                 let file = ForeignFile::open(path)?;
                 let fields = file.fields()?;
@@ -48,11 +50,32 @@ impl Opened {
             Opened::Arrays(arrays) => arrays.iter().map(|(field, _)| field.clone()).collect(),
             Opened::Columns(columns) => columns.fields(),
             Opened::Datasets(_, fields) => fields.clone(),
+            Opened::Parquet(file) => file.fields(),
         }
     }
 
-    /// The rows of the fields at these places. `path` is for what is told.
-    pub(super) fn rows(self, path: &Path, places: &[usize]) -> Read<Box<dyn Table>> {
+    /// Says of `fields`, which are lists of some length as far as the file's schema says, how long
+    /// those at these places are in its first rows.
+    pub(super) fn measure(&self, fields: &mut [Field], places: &[usize]) -> Read<()> {
+        let Opened::Parquet(file) = self else { return Ok(()) };
+        for place in places {
+            if let Some(length) = file.length(*place)?
+                && let Some(last) = fields[*place].shape.last_mut()
+            {
+                *last = length;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of the fields at these places, of which the first ones have rows, or frames, of
+    /// these widths. `path` is for what is told.
+    pub(super) fn rows(
+        self,
+        path: &Path,
+        places: &[usize],
+        widths: &[Option<usize>],
+    ) -> Read<Box<dyn Table>> {
         Ok(match self {
             Opened::Arrays(arrays) => {
                 let own: Vec<ArrayPlace> =
@@ -60,6 +83,7 @@ impl Opened {
                 Box::new(Arrays::open(&own)?)
             }
             Opened::Columns(columns) => Box::new(columns.picking(places)),
+            Opened::Parquet(file) => Box::new(file.picking(places, widths)?),
             Opened::Datasets(file, fields) => {
                 if file.behind > 0 {
                     let (path, bytes) = (path.display(), file.behind);

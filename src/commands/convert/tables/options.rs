@@ -109,9 +109,8 @@ impl TableOptions {
         ];
         match given.into_iter().find(|option| option.1 && !format.is_table()) {
             Some((name, _)) => {
-                let text =
-                    format!("{name}: expected --from npy, npz, csv or hdf5 with this option");
-                Err(Error::usage(text))
+                let formats = "--from npy, npz, csv, hdf5 or parquet";
+                Err(Error::usage(format!("{name}: expected {formats} with this option")))
             }
             None => Ok(()),
         }
