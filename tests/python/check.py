@@ -113,6 +113,20 @@ def written_as_convert_does():
     found = reelscale.read_shards("frames").features
     assert isinstance(found, list) and np.abs(np.stack(found) - frames).max() < 12 / 255
 
+    # As convert alone writes them: 16-bit and 32-bit floats, bytes with a range of each part.
+    np.savez("parts.npz", rgb=features[:, :1], audio=features[:, 1:], labels=hot, ids=ids)
+    of_parts = convert.replace("--features features", "--features rgb,audio")
+    shell(
+        f"{of_parts} --dtype u8 --range rgb:-10..10,audio:-16..16 --output by-convert/parts parts.npz\n"
+        f"{of_parts} --dtype f16 --output by-convert/half parts.npz\n"
+        f"{convert} --dtype f32 --output by-convert/whole frames.npz"
+    )
+    found = np.abs(reelscale.read_shards("by-convert/parts").features - features)
+    assert found[:, :1].max() <= 10.1 / 255 < found[:, 1:].max() <= 16.1 / 255
+    found = reelscale.read_shards("by-convert/half").features
+    assert found.dtype == np.float32 and np.array_equal(found, features.astype(np.float16).astype(np.float32))
+    assert np.array_equal(np.stack(reelscale.read_shards("by-convert/whole").features), frames)
+
     # Without labels, of one class each, of bytes, of videos of 0 to 3 frames; ids of numbers.
     odd = [one[: row % 4] for row, one in enumerate(frames)]
     write("odd.h5", odd, np.arange(70) % CLASSES, range(70), class_count=CLASSES, parts=[("rgb", FEATURES)])
