@@ -14,6 +14,7 @@ FEATURES_MAX = (1 << 24) - 1
 PARTS_MAX = 1024
 PART_NAME_MAX = 256
 ID_MAX = 65_536
+NAME_MAX = 1024
 # A list of 0 and 1 that is longer is a vector, of which nobody meant the classes 0 and 1.
 _VECTOR_MIN = 16
 
@@ -115,7 +116,6 @@ def _to_bytes(arrays, bounds, scaling):
 
 def labels_of(labels, rows, names, class_count):
     """Offsets [rows + 1] and classes of all rows, ascending and distinct in each, and the number of classes."""
-    names = None if names is None else _names(names)
     if names is not None and class_count not in (None, len(names)):
         raise ValueError(f"class_count: found {class_count} for {len(names)} names, expected as many")
     if labels is None:
@@ -133,7 +133,7 @@ def labels_of(labels, rows, names, class_count):
         raise ValueError(f"class_count: found {class_count}, expected 1 to {CLASSES_MAX}")
     if len(labels) != rows:
         raise ValueError(f"labels: found {len(labels)} rows, expected {rows} as of features")
-    numbered = {name: number for number, name in enumerate(names or [])}
+    numbered = {name: number for number, name in enumerate(names or []) if name}
     found = [_classes(row, one, numbered, class_count) for row, one in enumerate(labels)]
     repeated = sum(count for _, count in found)
     if repeated:
@@ -143,14 +143,17 @@ def labels_of(labels, rows, names, class_count):
     return offsets, np.array(flat, np.uint32), class_count
 
 
-def _names(names):
+def names_of(names):
+    """Names of classes, each a text that no other class has; an empty one is none."""
     names = list(names)
     for number, name in enumerate(names):
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"names: class {number}: found {name!r}, expected a text")
-    if len(set(names)) < len(names):
-        twice = next(name for number, name in enumerate(names) if name in names[:number])
-        raise ValueError(f"names: found {twice!r} twice")
+        if not isinstance(name, str) or len(name.encode()) > NAME_MAX or "\0" in name:
+            raise ValueError(f"names: class {number}: found {name!r}, expected a text of at most {NAME_MAX} bytes")
+    seen = set()
+    for name in filter(None, names):
+        if name in seen:
+            raise ValueError(f"names: found {name!r} twice")
+        seen.add(name)
     return names
 
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from ._program import run
-from ._rows import features_of, ids_of, labels_of, parts_of
+from ._rows import features_of, ids_of, labels_of, names_of, parts_of
 
 # While this folder is there the program takes no shard beside it.
 _UNFINISHED = "reelscale-unfinished"
@@ -31,6 +31,7 @@ class Shards(NamedTuple):
     features     [rows, D] float32, or of frames a list of arrays [T, D]
     labels       a list of arrays: the classes of each row
     ids          a list of texts; of bytes where they aren't UTF-8
+    names        the names of all classes; None where they have none
     class_count  number of classes
     parts        list of (name, size): what features are made of
     """
@@ -38,6 +39,7 @@ class Shards(NamedTuple):
     features: object
     labels: list
     ids: list
+    names: list
     class_count: int
     parts: list
 
@@ -59,7 +61,7 @@ def write_shards(
     features     numbers [rows, D]; or of frames a list of arrays [T, D], or one array [rows, T, D]
     labels       a list of lists of classes or of their names; an array [rows, classes] of 0 and 1; a class each; None
     ids          texts, bytes or whole numbers
-    names        the names of all classes, by which labels may go
+    names        the names of all classes, which stand in the shards and by which labels may go
     class_count  number of classes, where neither names nor columns of labels say it
     parts        what features are made of: {"rgb": 1024, "audio": 128}
     value_range  (low, high): features are stored as bytes, of which 0 means low and 255 high. Arrays of uint8 are such
@@ -67,10 +69,11 @@ def write_shards(
 
     The rules are those of `reelscale convert`: what isn't finite, isn't a class or doesn't fit is a ValueError with its
     row, repeated labels and ids are warnings. float64 is rounded to float32. Nothing that exists is replaced, and a
-    call that fails leaves nothing. Names of classes don't stand in shards.
+    call that fails leaves nothing.
     """
     found = features_of(features, value_range)
     rows = len(found.stored)
+    names = None if names is None else names_of(names)
     offsets, classes, class_count = labels_of(labels, rows, names, class_count)
     ids = ids_of(ids, rows)
     parts = parts_of(parts, found.width)
@@ -88,6 +91,8 @@ def write_shards(
             name = path.name if whole else f"shard-{number:05}.h5"
             with h5py.File(place / name, "w") as shard:
                 _describe(shard, class_count, parts)
+                if names:
+                    _write_names(shard, names)
                 _write_features(shard, found, own)
                 of_own = offsets[own.start : own.stop + 1]
                 _dataset(shard, "label_offsets", of_own - of_own[0])
@@ -109,6 +114,12 @@ def _describe(shard, class_count, parts):
     # Sealed it is of version 2.
     shard.attrs["version"] = np.uint64(1)
     shard.attrs["class_count"] = np.uint64(class_count)
+
+
+def _write_names(shard, names):
+    texts = [name.encode() for name in names]
+    dtype = h5py.string_dtype("utf-8", max(1, *map(len, texts)))
+    shard.create_dataset("class_names", data=np.array(texts, dtype))
 
 
 def _write_features(shard, features, own):
@@ -184,7 +195,7 @@ def _new_folder(path):
 
 
 def read_shards(paths, *, prove=True):
-    """All rows of shards, as `Shards`: features, labels, ids, class_count, parts.
+    """All rows of shards, as `Shards`: features, labels, ids, names, class_count, parts.
 
     `paths` is a shard, a glob, a folder of shards, or a list of such; rows come in the order of names. The program
     reads all of them first and proves every byte; `prove=False` takes them as they are, which only their own checksums
@@ -194,12 +205,15 @@ def read_shards(paths, *, prove=True):
     if prove:
         for start in range(0, len(files), _FILES):
             run("inspect", *files[start : start + _FILES])
-    shards = [_read(path) for path in files]
+    shards, names = [_read(path) for path in files], None
     for shard, path in zip(shards, files):
         for field in ("class_count", "parts"):
             own, first = getattr(shard, field), getattr(shards[0], field)
             if own != first:
                 raise ValueError(f"{path}: {field}: found {own}, expected {first} as in {files[0]}")
+        if shard.names and names and shard.names != names:
+            raise ValueError(f"{path}: names: found others than in a shard before it")
+        names = names or shard.names
         if type(shard.features) is not type(shards[0].features):
             raise ValueError(f"{path}: found frames beside videos, in {files[0]}, or the other way round")
     if isinstance(shards[0].features, list):
@@ -207,7 +221,7 @@ def read_shards(paths, *, prove=True):
     else:
         features = np.concatenate([shard.features for shard in shards])
     labels, ids = ([row for shard in shards for row in shard[place]] for place in (1, 2))
-    return Shards(features, labels, ids, shards[0].class_count, shards[0].parts)
+    return Shards(features, labels, ids, names, shards[0].class_count, shards[0].parts)
 
 
 def _files(paths):
@@ -241,7 +255,14 @@ def _read(path):
         else:
             features = _numbers(shard["features"], parts)
         ids = [_id(one) for one in shard["ids"][:]]
-        return Shards(features, labels, ids, int(shard.attrs["class_count"]), parts)
+        return Shards(features, labels, ids, class_names(shard), int(shard.attrs["class_count"]), parts)
+
+
+def class_names(file):
+    """The names of classes in a shard or a file of a model; None where it has none."""
+    if "class_names" not in file:
+        return None
+    return [bytes(name).decode() for name in file["class_names"][:]]
 
 
 def _numbers(dataset, parts):

@@ -95,6 +95,7 @@ def written_as_convert_does():
     names = [f"class {one}" for one in range(CLASSES)]
     named = [[names[one] for one in reversed(row)] for row in lists_of(hot)]
     write("named", features.astype(np.float64), named, ids, names, parts=parts, rows_per_shard=30)
+    assert reelscale.read_shards("named").names == names and reelscale.read_shards("videos.h5").names is None
     assert sorted(os.listdir("named")) == [f"shard-{number:05}.h5" for number in range(3)]
     options = {"class_count": CLASSES, "value_range": (-2, 2)}
     warned("beyond value_range", write, "bytes.h5", features, lists_of(hot), ids, **options)
@@ -209,6 +210,26 @@ def refuses_what_convert_refuses():
     refused("class_count: found 3, expected 20", reelscale.read_shards, unlike, prove=False)
 
 
+def names_go_with_rows_and_models():
+    """A model that has learned of named classes names its columns by them."""
+    features, hot, ids = planted(70)
+    names = [f"Katze \u00e4 {one}" for one in range(CLASSES)]
+    reelscale.write_shards("cats", features, hot, ids, names)
+    with open("cats.toml", "w") as job:
+        job.write('data.train = ["cats/*.h5"]')
+    shell("reelscale train cats.toml --output runs/cats")
+    model = reelscale.load("runs/cats")
+    assert list(model.classes) == names and model.predict(features).shape == hot.shape
+    shell("reelscale export --to numpy --model runs/cats --output cats.npz")
+    assert list(reelscale.load("cats.npz").classes) == list(range(CLASSES))
+    rows = reelscale.read_shards("cats")
+    reelscale.write_shards("again.h5", **rows._asdict())
+    assert content("again.h5") == content("cats") and reelscale.read_shards("again.h5").names == names
+    other = [*names[:-1], "dog"]
+    reelscale.write_shards("dog.h5", features, hot, ids, other)
+    refused("names: found others", reelscale.read_shards, ["again.h5", "dog.h5"], prove=False)
+
+
 def documented_shard():
     """The example of hdf5-data/README.md, sealed, is a shard of the rows that it names."""
     text = example(os.path.join("hdf5-data", "README.md"), "Shards", "import h5py, json")
@@ -317,6 +338,7 @@ def metrics_are_those_of_the_run():
 assert not os.path.abspath(reelscale.__file__).startswith(os.path.abspath(PROJECT)), reelscale.__file__
 written_as_convert_does()
 refuses_what_convert_refuses()
+names_go_with_rows_and_models()
 documented_shard()
 test = from_files_to_predictions()
 predictions_are_those_of_annotate(test)
