@@ -174,9 +174,9 @@ def _new_folder(path):
         raise FileExistsError(f"{path}: found a folder that isn't empty; hint: choose another")
     unfinished.mkdir()
     try:
-        # The program takes nothing that lies in an unfinished folder itself.
-        place = unfinished / "new"
-        place.mkdir()
+        # The program takes nothing that lies in an unfinished folder, or in one beside its shards.
+        place = unfinished / "new" / "shards"
+        place.mkdir(parents=True)
         yield place, names.append
         for name in names:
             os.link(place / name, path / name)
