@@ -16,6 +16,7 @@ mod find_devices;
 mod inspect;
 mod new_set;
 mod out;
+mod plan;
 mod program;
 mod read_shards;
 mod scoring;
@@ -234,6 +235,7 @@ enum Command {
     Inspect(inspect::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
+    Plan(plan::Args),
     /// Reads shards for another process of this program.
     #[command(hide = true)]
     ReadShards,
@@ -276,6 +278,7 @@ impl Command {
             Command::Inspect(_) => "inspect",
             Command::Doctor(_) => "doctor",
             Command::Bench(_) => "bench",
+            Command::Plan(_) => "plan",
             Command::ReadShards => "read-shards",
             Command::FindDevices(_) => "find-devices",
         }
@@ -293,6 +296,7 @@ impl Command {
             Command::Train(_)
             | Command::Inspect(_)
             | Command::Doctor(_)
+            | Command::Plan(_)
             | Command::ReadShards
             | Command::FindDevices(_) => PATIENCE_SECONDS,
         };
@@ -312,6 +316,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(comm, args),
             Command::Doctor(args) => doctor::run(comm, args),
             Command::Bench(args) => bench::run(comm, args),
+            Command::Plan(args) => plan::run(comm, args),
             Command::ReadShards => read_shards::run(),
             Command::FindDevices(args) => find_devices::run(&args),
         }

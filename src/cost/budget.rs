@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::memory::{ClassBlocks, Conditions, PhaseBytes, Sizes};
+use super::memory::{ClassBlocks, Conditions, Sizes};
+use super::phases::{Part, PhaseBytes, sum};
 use super::ranks::Ranks;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
@@ -29,6 +30,19 @@ pub struct Plan {
     pub(crate) ahead: usize,
     /// Bytes of the phase that takes most.
     pub peak: usize,
+}
+
+/// What a phase takes of the memory of a rank, part by part.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Phase {
+    pub(crate) name: &'static str,
+    pub(crate) parts: Vec<Part>,
+}
+
+impl Phase {
+    pub(crate) fn bytes(&self) -> usize {
+        sum(&self.parts)
+    }
 }
 
 /// Bytes that a rank may take; 0 GiB stands for any.
@@ -57,14 +71,14 @@ pub(crate) fn room_for_scoring(
     memory_gib: f64,
 ) -> Result<Room> {
     let limit = limit_of(memory_gib);
-    let conditions =
-        Conditions { threads, frames_drawn: 0, groups: 1, limited: limit < usize::MAX };
+    let (limited, row_block) = (limit < usize::MAX, rows.blocks.longest());
+    let conditions = Conditions { threads, frames_drawn: 0, groups: 1, limited, row_block };
     let validation = Some(rows);
     let ranks = Ranks { train: rows, validation, deal, deal_small: deal, frame_number, grid: None };
     let blocks = ClassBlocks::new(shape, experts, &|layouts| ranks.columns(layouts));
     let sizes = |rank| Sizes::of(conditions, shape, (&blocks, &blocks), &ranks, rank);
     let sizes: Vec<Sizes> = (0..rows.owners.ranks()).map(sizes).collect();
-    let least = |sizes: &Sizes| sizes.large + sizes.scoring() + sizes.labels();
+    let least = |sizes: &Sizes| sizes.large + sum(&sizes.scoring()) + sizes.labels();
     let most = sizes.iter().map(least).max().expect("a rank");
     if most > limit {
         return Err(too_little("--memory-gib", memory_gib, most).hint("more ranks, fewer threads"));
@@ -80,30 +94,75 @@ struct Needs {
     /// All phases but the shared step.
     phases: Vec<PhaseBytes>,
     /// What the shared step takes beside its wave, if there is one.
-    before_wave: Option<usize>,
+    before_wave: Option<Vec<Part>>,
     /// Rows that are read ahead from the file of activations, where they lie in one.
     ahead: usize,
 }
 
 impl Needs {
+    /// Those of the ranks `which`.
+    fn of_ranks(
+        job: &Job,
+        shape: &Shape,
+        experts: &[usize],
+        ranks: &Ranks,
+        which: Range<usize>,
+    ) -> Vec<Needs> {
+        let conditions = Conditions {
+            threads: job.run.threads,
+            frames_drawn: job.pretrain.frames,
+            groups: groups(job.pretrain.batch, job.pretrain.groups),
+            limited: limit_of(job.run.memory_gib) < usize::MAX,
+            row_block: ranks.train.blocks.longest(),
+        };
+        let small = vec![job.pretrain.experts; shape.class_count];
+        let small = ClassBlocks::new(shape, &small, &|layouts| ranks.small_columns(layouts));
+        let large = ClassBlocks::new(shape, experts, &|layouts| ranks.columns(layouts));
+        let needs = |rank| {
+            let sizes = Sizes::of(conditions, shape, (&small, &large), ranks, rank);
+            Needs::new(job, sizes, ranks.validation.is_some())
+        };
+        which.map(needs).collect()
+    }
+
     fn new(job: &Job, sizes: Sizes, validated: bool) -> Needs {
         let (phases, before_wave) = sizes.phases(job, validated);
         Needs { ahead: sizes.own_part(job), sizes, phases, before_wave }
     }
 
+    /// Bytes of activations that rest meanwhile.
+    fn at_rest(&self, phase: &PhaseBytes, (train, validation): (bool, bool)) -> usize {
+        let sizes = &self.sizes;
+        let train = match (phase.train, train) {
+            (true, true) => sizes.rows,
+            (true, false) => self.ahead,
+            (false, _) => 0,
+        };
+        let validation = usize::from(phase.validation && validation);
+        (train + validation * sizes.validation_rows) * sizes.activations
+    }
+
     /// Bytes of all phases but the shared step.
     fn without_waves(&self, train_in_memory: bool, validation_in_memory: bool) -> usize {
-        let sizes = &self.sizes;
-        let bytes = self.phases.iter().map(|phase| {
-            let train = match (phase.train, train_in_memory) {
-                (true, true) => sizes.rows,
-                (true, false) => self.ahead,
-                (false, _) => 0,
-            };
-            let validation = usize::from(phase.validation && validation_in_memory);
-            phase.bytes + (train + validation * sizes.validation_rows) * sizes.activations
-        });
+        let in_memory = (train_in_memory, validation_in_memory);
+        let bytes =
+            self.phases.iter().map(|phase| sum(&phase.parts) + self.at_rest(phase, in_memory));
         bytes.max().unwrap_or(0)
+    }
+
+    /// Every phase of a plan, part by part.
+    fn parts(&self, plan: &Plan) -> Vec<Phase> {
+        let in_memory = (plan.train_in_memory, plan.validation_in_memory);
+        let phases = self.phases.iter().map(|phase| {
+            let rest = ("activations at rest", self.at_rest(phase, in_memory));
+            Phase { name: phase.name, parts: [&phase.parts[..], &[rest]].concat() }
+        });
+        let wave = self.before_wave.iter().map(|before| {
+            let blocks = plan.wave.min(self.sizes.row_blocks.max(1));
+            let wave = ("rows of a wave", blocks * self.row_block());
+            Phase { name: "shared step", parts: [&before[..], &[wave]].concat() }
+        });
+        phases.chain(wave).collect()
     }
 
     /// Bytes of a row block in a wave.
@@ -114,14 +173,14 @@ impl Needs {
     /// Bytes of the shared step in waves of so many row blocks.
     fn in_waves(&self, wave: usize) -> usize {
         let blocks = wave.min(self.sizes.row_blocks.max(1));
-        self.before_wave.map_or(0, |bytes| bytes + blocks * self.row_block())
+        self.before_wave.as_ref().map_or(0, |before| sum(before) + blocks * self.row_block())
     }
 
     /// Row blocks of a wave for which there is room.
     fn wave_max(&self, limit: usize) -> usize {
         let left = match limit {
             usize::MAX => WAVE_BYTES,
-            limit => limit - self.before_wave.unwrap_or(0).min(limit),
+            limit => limit - self.before_wave.as_ref().map_or(0, |before| sum(before)).min(limit),
         };
         let blocks = left / self.row_block().max(1);
         // What holds all of its row blocks can take part in waves of any length.
@@ -143,20 +202,7 @@ impl Plan {
         which: Range<usize>,
     ) -> Result<Plan> {
         let limit = limit_of(job.run.memory_gib);
-        let conditions = Conditions {
-            threads: job.run.threads,
-            frames_drawn: job.pretrain.frames,
-            groups: groups(job.pretrain.batch, job.pretrain.groups),
-            limited: limit < usize::MAX,
-        };
-        let small = vec![job.pretrain.experts; shape.class_count];
-        let small = ClassBlocks::new(shape, &small, &|layouts| ranks.small_columns(layouts));
-        let large = ClassBlocks::new(shape, experts, &|layouts| ranks.columns(layouts));
-        let needs = |rank| {
-            let sizes = Sizes::of(conditions, shape, (&small, &large), ranks, rank);
-            Needs::new(job, sizes, ranks.validation.is_some())
-        };
-        let needs: Vec<Needs> = which.map(needs).collect();
+        let needs = Needs::of_ranks(job, shape, experts, ranks, which);
         let most = |of: &dyn Fn(&Needs) -> usize| needs.iter().map(of).max().expect("a rank");
         let without_waves =
             |train, validation| most(&|needs| needs.without_waves(train, validation));
@@ -181,6 +227,24 @@ impl Plan {
         Ok(Plan { train_in_memory, validation_in_memory, scores_max, wave, ahead, peak })
     }
 
+    /// Every phase of this plan on the rank of `which` that takes most in it, part by part.
+    pub(crate) fn phases(
+        &self,
+        job: &Job,
+        shape: &Shape,
+        experts: &[usize],
+        ranks: &Ranks,
+        which: Range<usize>,
+    ) -> Vec<Phase> {
+        let needs = Needs::of_ranks(job, shape, experts, ranks, which);
+        let all = needs.iter().map(|needs| needs.parts(self));
+        let larger = |a: Phase, b: Phase| if b.bytes() > a.bytes() { b } else { a };
+        let most = |some: Vec<Phase>, others: Vec<Phase>| {
+            some.into_iter().zip(others).map(|(one, other)| larger(one, other)).collect()
+        };
+        all.reduce(most).unwrap_or_default()
+    }
+
     /// Whether any activations go to a scratch file.
     pub(crate) fn scratch(&self) -> bool {
         !(self.train_in_memory && self.validation_in_memory)
@@ -197,16 +261,16 @@ mod tests {
 
     /// Of a job on rows that are nowhere: all ranks' plan, or that of one.
     fn plan(shares: &[usize], which: Range<usize>, memory_gib: f64) -> Result<Plan> {
-        plan_of(shares, which, memory_gib, None)
+        with_phases(shares, which, memory_gib, None).map(|found| found.0)
     }
 
-    /// The same of frames whose numbers have so many bytes.
-    fn plan_of(
+    /// With its phases, of frames whose numbers have so many bytes.
+    fn with_phases(
         shares: &[usize],
         which: Range<usize>,
         memory_gib: f64,
         frame_number: Option<usize>,
-    ) -> Result<Plan> {
+    ) -> Result<(Plan, Vec<Phase>)> {
         let text = format!(
             "[data]\ntrain = [\"none\"]\nvalidation = [\"none\"]\n[experts]\ncount = 4\n[run]\n\
              threads = 2\nmemory_gib = {memory_gib:?}\n"
@@ -235,13 +299,16 @@ mod tests {
             frame_number: frame_number.unwrap_or(1),
             grid: None,
         };
-        Plan::new(&job, &shape, &[4; 3862], &ranks, which)
+        let experts = [4; 3862];
+        let plan = Plan::new(&job, &shape, &experts, &ranks, which.clone())?;
+        let phases = plan.phases(&job, &shape, &experts, &ranks, which);
+        Ok((plan, phases))
     }
 
     /// Frames of floats are planned with their bytes: of all phases where they take most of them.
     #[test]
     fn frames_are_counted_as_they_are_stored() {
-        let of = |number| plan_of(&[1], 0..1, 0.0, Some(number)).unwrap().peak;
+        let of = |number| with_phases(&[1], 0..1, 0.0, Some(number)).unwrap().0.peak;
         let (bytes, halves, floats) = (of(1), of(2), of(4));
         // All frames of the rows that a mini-batch has.
         let row = FRAMES_MAX * 1024;
@@ -259,6 +326,15 @@ mod tests {
                 let mut more = shares.iter().zip(&peaks).filter(|other| other.0 > share);
                 assert!(more.all(|(_, other)| other > peak), "{shares:?}: {peaks:?}");
             }
+        }
+    }
+
+    /// The parts of the phase that takes most are the peak.
+    #[test]
+    fn the_peak_is_that_of_a_phase() {
+        for memory_gib in [0.0, 3.0] {
+            let (found, phases) = with_phases(&[1, 1, 1], 0..3, memory_gib, None).unwrap();
+            assert_eq!(phases.iter().map(Phase::bytes).max(), Some(found.peak), "{phases:?}");
         }
     }
 

@@ -13,6 +13,7 @@ pub mod grid;
 pub mod memory;
 pub mod network;
 pub(crate) mod parts;
+pub(crate) mod phases;
 pub(crate) mod pretraining;
 pub(crate) mod ranks;
 pub mod searches;

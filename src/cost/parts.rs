@@ -118,7 +118,8 @@ pub(super) fn bytes(annotating: &Annotating, way: Way, deal: &dyn Fn(usize) -> O
     let ranks_of =
         Ranks { train: rows, validation: None, deal, deal_small: deal, frame_number, grid: None };
     let class_blocks = ClassBlocks::new(shape, experts, &|layouts| ranks_of.columns(layouts));
-    let conditions = Conditions { threads, frames_drawn: 0, groups: 1, limited: true };
+    let row_block = blocks.longest();
+    let conditions = Conditions { threads, frames_drawn: 0, groups: 1, limited: true, row_block };
     let of = |rank| Sizes::of(conditions, shape, (&class_blocks, &class_blocks), &ranks_of, rank);
     let sizes: Vec<Sizes> = (0..ranks).map(of).collect();
     let own = sizes.iter().map(|sizes| sizes.large).max().unwrap_or(0);

@@ -14,7 +14,7 @@ use crate::model::features::Frames;
 const SCALING: [f32; 2] = [1.0 / 128.0, -1.0];
 
 /// Rows that stand for all of a dataset.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PlannedRows {
     /// `[rows][D]` of videos, or none.
     pub(crate) videos: Vec<f32>,

@@ -86,6 +86,11 @@ impl Blocks {
         self.starts[self.len()]
     }
 
+    /// Items of the longest block.
+    pub(crate) fn longest(&self) -> usize {
+        (0..self.len()).map(|block| self.block(block).len()).max().unwrap_or(0)
+    }
+
     /// The items of one block.
     pub(crate) fn block(&self, block: usize) -> Range<usize> {
         self.starts[block]..self.starts[block + 1]

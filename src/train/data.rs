@@ -148,17 +148,26 @@ impl Data {
 
     /// Rows that are planned and not here, `positives` of each class: no two of them repeat, none
     /// validates, and features have mean 0 and spread 1.
-    pub(crate) fn planned(comm: &Comm, job: &Job, dataset: Dataset, positives: &[u64]) -> Data {
+    pub(crate) fn planned(
+        comm: &Comm,
+        job: &Job,
+        (dataset, validation): (Dataset, Option<Dataset>),
+        positives: &[u64],
+    ) -> Data {
         let (rows, width) = (job.plan.rows, dataset.width());
         let by_frequency = job.model.initial_biases == InitialBiases::Frequency;
         let biases = positives.iter().filter(|_| by_frequency);
         let biases = biases.map(|count| initial::log_odds(*count, rows)).collect();
         let standard = (job.data.normalize == Normalize::Standardise)
             .then(|| Rc::new(Standard { means: vec![0.0; width], scales: vec![1.0; width] }));
-        let train = HomeRows::new(comm, dataset, row_blocks(job.run.row_blocks, rows));
+        let blocks = row_blocks(job.run.row_blocks, rows);
+        let of = |dataset| {
+            let rows = HomeRows::new(comm, dataset, blocks);
+            Rc::new(rows.scaled_by(job.data.normalize, standard.as_deref()))
+        };
         Data {
-            train: Rc::new(train.scaled_by(job.data.normalize, standard.as_deref())),
-            validation: None,
+            train: of(dataset),
+            validation: validation.map(of),
             experts: Rc::new(rule_of(job).counts(positives)),
             standard,
             biases: Rc::new(biases),

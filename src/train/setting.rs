@@ -10,7 +10,7 @@ use super::fit::{tell_of_idle_ranks, warn_of_memory, warn_of_short_slices};
 use super::grid::grid;
 use super::pretrain::{Learners, learners_of};
 use crate::comm::{Comm, same_on_all};
-use crate::cost::budget::Plan;
+use crate::cost::budget::{Phase, Plan};
 use crate::cost::device_memory::DevicePlan;
 use crate::cost::grid::parts;
 use crate::cost::ranks::Ranks;
@@ -194,6 +194,15 @@ impl<'a> Setting<'a> {
     #[doc(hidden)]
     pub fn with_speeds(self, speeds: Speeds<'a>) -> Setting<'a> {
         Setting { speeds: Some(speeds), ..self }
+    }
+
+    /// What each phase takes of the memory of the rank that takes most in it.
+    pub(crate) fn phases(&self) -> Vec<Phase> {
+        let ranks = (&self.grid, self.learners.count());
+        with_ranks(self.comm, &self.data, ranks, |ranks| {
+            let all = 0..self.comm.size();
+            self.plan.phases(self.job, &self.shape, &self.data.experts, ranks, all)
+        })
     }
 
     /// Bytes that this rank takes of memory for what it has of `data` on a grid, as ranks deal now.

@@ -101,7 +101,7 @@ pub(crate) fn run(measuring: &Measuring, args: &Args, device: RankDevice) -> Res
 
 /// Floating-point operations a second of one core in the gradient of stage `stage` of these class
 /// blocks, by `clock`: the best of `repeat` runs.
-pub(super) fn rate_of_core(
+pub(crate) fn rate_of_core(
     kernel: Instructions,
     stage: u8,
     experts: &Experts,

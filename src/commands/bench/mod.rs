@@ -4,7 +4,7 @@ mod annotate;
 mod gemm;
 mod input;
 mod metrics;
-mod mixture;
+pub(super) mod mixture;
 mod on_device;
 mod overlap;
 pub(super) mod rank;
@@ -47,7 +47,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Text,
     Json,
 }
@@ -198,7 +198,7 @@ fn at_least_one(sizes: &[(&str, usize)]) -> Result<()> {
 }
 
 /// Objects of the same keys as columns.
-fn table(rows: &[Value]) -> String {
+pub(super) fn table(rows: &[Value]) -> String {
     let Some(Value::Object(first)) = rows.first() else { return String::new() };
     let cell = |value: &Value| match value {
         Value::String(text) => text.clone(),

@@ -4,11 +4,11 @@
 mod aside;
 mod meter;
 mod metered;
-mod planned;
+pub(crate) mod planned;
 mod pool;
 mod report;
 mod stand_ins;
-mod steps;
+pub(crate) mod steps;
 
 use std::path::PathBuf;
 use std::rc::Rc;

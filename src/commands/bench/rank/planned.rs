@@ -36,6 +36,16 @@ pub(super) fn without_validation(mut job: Job, name: &str, threads: usize) -> Re
 /// `rows` rows of all ranks, the positives of whose classes are those of the rows that are planned.
 /// Collective.
 pub(super) fn data(comm: &Comm, job: &Job, pool: &Pool, rows: usize) -> Data {
+    data_with(comm, job, pool, (rows, 0))
+}
+
+/// The same with so many rows that validate.
+pub(crate) fn data_with(
+    comm: &Comm,
+    job: &Job,
+    pool: &Pool,
+    (rows, validation): (usize, usize),
+) -> Data {
     let PlanJob { features, classes, frames, labels_per_row, .. } = job.plan;
     let parts = vec![FeaturePart { name: "planned".into(), size: features }];
     let kind = if frames > 0 { Kind::Frames } else { Kind::Video };
@@ -48,11 +58,13 @@ pub(super) fn data(comm: &Comm, job: &Job, pool: &Pool, rows: usize) -> Data {
         frames: (0..ROWS).filter(|_| frames > 0).map(|row| bytes(row, frames * features)).collect(),
         labels: pool.labels.clone(),
     };
-    Data::planned(comm, job, Dataset::planned(header, rows, planned), &positives)
+    let of = |rows| Dataset::planned(header.clone(), rows, planned.clone());
+    let validation = (validation > 0).then(|| of(validation));
+    Data::planned(comm, job, (of(rows), validation), &positives)
 }
 
 /// Width of the activations.
-pub(super) fn width(job: &Job) -> usize {
+pub(crate) fn width(job: &Job) -> usize {
     let layers = job.model.frames.iter().chain(&job.model.shared);
     layers.fold(job.plan.features, |width, layer| match layer {
         Layer::Dense { units, .. } => *units,

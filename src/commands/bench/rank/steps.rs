@@ -13,7 +13,7 @@ use crate::train::{Data, learner_count, shape_of};
 
 /// A step of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Pretrain,
     Experts,
     Shared,
@@ -29,7 +29,7 @@ const PIECES: usize = 4;
 const CORE_FLOP_PER_SECOND: f64 = 80e9;
 
 impl Step {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Step::Pretrain => "pretrain",
             Step::Experts => "experts",
@@ -38,7 +38,7 @@ impl Step {
     }
 
     /// What a piece of a sample is, and what a step's figures are of.
-    pub(super) fn pieces(self) -> [&'static str; 2] {
+    pub(crate) fn pieces(self) -> [&'static str; 2] {
         match self {
             Step::Pretrain => ["mini-batch", "epoch"],
             Step::Experts => ["window", "epoch"],
@@ -47,34 +47,34 @@ impl Step {
     }
 
     /// Pieces before a sample: two windows have memory of their own.
-    pub(super) fn skipped(self) -> usize {
+    pub(crate) fn skipped(self) -> usize {
         if self == Step::Experts { 2 } else { 1 }
     }
 
     /// The gradient in whose rate a core is measured: of weights, or of activations.
-    pub(super) fn stage(self) -> u8 {
+    pub(crate) fn stage(self) -> u8 {
         if self == Step::Shared { 2 } else { 1 }
     }
 }
 
 /// A job on so many ranks.
-pub(super) struct Whole<'a> {
-    pub(super) job: &'a Job,
-    pub(super) shape: Shape,
-    pub(super) ranks: usize,
+pub(crate) struct Whole {
+    pub(crate) job: Job,
+    pub(crate) shape: Shape,
+    pub(crate) ranks: usize,
     /// Of the expert step.
-    pub(super) grid: Grid,
+    pub(crate) grid: Grid,
     /// Which columns have which class blocks there.
-    columns: Columns,
+    pub(crate) columns: Columns,
     /// Those of them that pretrain.
-    pub(super) learners: usize,
+    pub(crate) learners: usize,
     /// Class blocks while pretraining, and later.
-    small: Vec<Layout>,
-    large: Vec<Layout>,
+    pub(crate) small: Vec<Layout>,
+    pub(crate) large: Vec<Layout>,
 }
 
-impl Whole<'_> {
-    pub(super) fn new<'a>(job: &'a Job, data: &Data, grid: Grid) -> Whole<'a> {
+impl Whole {
+    pub(crate) fn new(job: &Job, data: &Data, grid: Grid) -> Whole {
         let shape = shape_of(job, data);
         let cut =
             |counts: &[usize]| layouts(counts, shape.dummy, shape.outputs(), shape.class_blocks);
@@ -85,7 +85,7 @@ impl Whole<'_> {
         let rows = job.plan.rows;
         let row_blocks = row_blocks(job.run.row_blocks, rows).min(rows);
         let learners = learner_count(job, &shape, (rows, row_blocks), ranks, &|_| true);
-        Whole { job, shape, ranks, grid, columns, learners, small, large }
+        Whole { job: job.clone(), shape, ranks, grid, columns, learners, small, large }
     }
 
     fn blocks(&self, step: Step) -> &[Layout] {
@@ -93,7 +93,7 @@ impl Whole<'_> {
     }
 
     /// The class blocks that a rank has.
-    pub(super) fn own(&self, step: Step, rank: usize) -> &[Layout] {
+    pub(crate) fn own(&self, step: Step, rank: usize) -> &[Layout] {
         let blocks = self.blocks(step);
         if step == Step::Experts {
             let place = self.grid.place(rank);
@@ -103,42 +103,42 @@ impl Whole<'_> {
     }
 
     /// The blocks of so many that a rank has; in pretraining some ranks may wait.
-    fn run(&self, step: Step, blocks: usize, rank: usize) -> Range<usize> {
+    pub(crate) fn run(&self, step: Step, blocks: usize, rank: usize) -> Range<usize> {
         let ranks = if step == Step::Pretrain { self.learners } else { self.ranks };
         if rank < ranks { cost::owners(blocks, ranks).run(rank) } else { blocks..blocks }
     }
 
     /// Slices of a mini-batch that a rank takes in the expert step.
-    fn slices(&self, rank: usize) -> usize {
+    pub(crate) fn slices(&self, rank: usize) -> usize {
         self.grid.place(rank).map_or(0, |place| self.grid.slices().run(place.row).len())
     }
 
     /// Class blocks to measure a core with: those of this rank, or where it has none any.
-    pub(super) fn some(&self, step: Step, rank: usize) -> &[Layout] {
+    pub(crate) fn some(&self, step: Step, rank: usize) -> &[Layout] {
         let own = self.own(step, rank);
         if own.is_empty() { self.blocks(step) } else { own }
     }
 
     /// Number of row blocks of all ranks.
-    fn all_row_blocks(&self) -> usize {
+    pub(crate) fn all_row_blocks(&self) -> usize {
         let rows = self.job.plan.rows;
         row_blocks(self.job.run.row_blocks, rows).min(rows)
     }
 
     /// Row blocks of a rank.
-    pub(super) fn row_blocks(&self, rank: usize) -> Range<usize> {
+    pub(crate) fn row_blocks(&self, rank: usize) -> Range<usize> {
         cost::owners(self.all_row_blocks(), self.ranks).run(rank)
     }
 
     /// Share of the groups of a mini-batch of pretraining that a rank runs.
-    fn share_of_groups(&self, rank: usize) -> f64 {
+    pub(crate) fn share_of_groups(&self, rank: usize) -> f64 {
         let count = groups(self.job.pretrain.batch, self.job.pretrain.groups);
         let groups = Blocks::even(self.all_row_blocks(), count).len();
         self.run(Step::Pretrain, groups, rank).len() as f64 / groups as f64
     }
 
     /// The rank that has most to do, the first of them.
-    pub(super) fn fullest(&self, step: Step) -> usize {
+    pub(crate) fn fullest(&self, step: Step) -> usize {
         let work = |rank: usize| match step {
             Step::Experts => {
                 let parameters: usize = self.own(step, rank).iter().map(Layout::parameters).sum();
@@ -155,7 +155,7 @@ impl Whole<'_> {
         work.iter().position(|own| *own == most).expect("the most is one of them")
     }
 
-    fn flop_of_blocks(&self, step: Step, blocks: &[Layout], rows: usize) -> f64 {
+    pub(crate) fn flop_of_blocks(&self, step: Step, blocks: &[Layout], rows: usize) -> f64 {
         let (width, columns) = (self.shape.outputs(), columns(blocks.iter()));
         match step {
             Step::Pretrain => flops::logits_and_both(rows, width, columns),
@@ -164,7 +164,7 @@ impl Whole<'_> {
     }
 
     /// Of the shared layers, which frames pass each by itself.
-    fn flop_of_layers(&self, step: Step, rows: usize) -> f64 {
+    pub(crate) fn flop_of_layers(&self, step: Step, rows: usize) -> f64 {
         let layers = self.shape.shared_layers();
         let frames = match (self.job.plan.frames, self.job.pretrain.frames, step) {
             (0, ..) => 0,
@@ -183,7 +183,7 @@ impl Whole<'_> {
     }
 
     /// Floating-point operations of a step's epoch or iteration on all ranks.
-    pub(super) fn flop(&self, step: Step) -> f64 {
+    pub(crate) fn flop(&self, step: Step) -> f64 {
         let rows = self.job.plan.rows;
         let blocks = self.flop_of_blocks(step, self.blocks(step), rows);
         // A class block learns from some of the rows without its labels.
@@ -193,7 +193,7 @@ impl Whole<'_> {
 
     /// The sample of a pass of the shared step, of about so many seconds: at most one wave of a
     /// rank's row blocks, and of each block some rows.
-    pub(super) fn sample(&self, rank: usize, seconds: f64, threads: usize, wave: usize) -> Waves {
+    pub(crate) fn sample(&self, rank: usize, seconds: f64, threads: usize, wave: usize) -> Waves {
         let (all, own) = (self.all_row_blocks(), self.row_blocks(rank));
         let longest = self.job.plan.rows.div_ceil(all);
         let waiting = own.len().clamp(1, wave);
@@ -227,28 +227,28 @@ impl Whole<'_> {
 
 /// A sample of a pass of the shared step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waves {
+pub(crate) struct Waves {
     /// Row blocks and rows of all ranks that pass.
-    pub(super) row_blocks: usize,
-    pub(super) rows: usize,
+    pub(crate) row_blocks: usize,
+    pub(crate) rows: usize,
     /// How many times as many rows a row block has, and a rank waves.
-    pub(super) stretch: f64,
-    pub(super) times: f64,
+    pub(crate) stretch: f64,
+    pub(crate) times: f64,
     /// Of the rows of a wave that are left out.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// What a measure goes without.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Missing {
+pub(crate) struct Missing {
     /// Bytes of rows that others stand for.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
     /// Of the shared step.
-    pub(super) waves: Option<Waves>,
+    pub(crate) waves: Option<Waves>,
 }
 
 /// Columns of these blocks' logits, as `cost::flops` counts them.
-pub(super) fn columns<'a>(layouts: impl Iterator<Item = &'a Layout>) -> usize {
+pub(crate) fn columns<'a>(layouts: impl Iterator<Item = &'a Layout>) -> usize {
     let experts = layouts.flat_map(|layout| &layout.experts);
     experts.map(|count| flops::columns(1, *count)).sum()
 }

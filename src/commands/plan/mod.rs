@@ -1,0 +1,195 @@
+//! `reelscale plan`: what a job will take of memory, network, disk and time on ranks that are not
+//! there, by the formulas of `cost/`, in one process.
+
+mod advice;
+mod rates;
+mod sizes;
+mod steps;
+mod text;
+mod world;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use self::rates::Rates;
+use self::steps::Steps;
+use self::world::World;
+use super::bench::Format;
+use super::bench::rank::{Pool, planned};
+use super::out::{self, For};
+use crate::comm::Comm;
+use crate::cost::network::Network;
+use crate::error::{Error, Result};
+use crate::job::Job;
+
+/// Ranks of the curve, at most.
+const RANKS_MAX: u64 = 4096;
+
+/// Says what a job will take: memory, bytes, seconds of each step, and what limits it. Nothing is
+/// computed, and no data are needed.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The job file. Sizes of data are those of its section [plan], else those of its shards.
+    job: PathBuf,
+    /// Ranks meant.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=RANKS_MAX))]
+    ranks: u64,
+    /// Threads of a rank meant. Without it those of the job, or 1.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    threads: Option<u64>,
+    /// Rows to train on: 500e6.
+    #[arg(long, value_parser = sizes::count)]
+    rows: Option<u64>,
+    /// Rows to validate on.
+    #[arg(long, value_parser = sizes::count)]
+    validation_rows: Option<u64>,
+    /// Features: rgb:1024,audio:128, or their number.
+    #[arg(long)]
+    features: Option<String>,
+    /// Classes.
+    #[arg(long, value_parser = sizes::count)]
+    classes: Option<u64>,
+    /// Frames of a row; 0: video-level features.
+    #[arg(long, value_parser = sizes::count)]
+    frames: Option<u64>,
+    /// What a rank's link carries, and what a message costs.
+    #[arg(long, default_value = "10GB/s,2us", value_parser = str::parse::<Network>)]
+    network: Network,
+    /// Rates of the machine meant, which --calibrate has measured there.
+    #[arg(long)]
+    rates: Option<PathBuf>,
+    /// Measures this machine for about a minute, keeps its rates in this file, and plans by them.
+    #[arg(long, conflicts_with = "rates")]
+    calibrate: Option<PathBuf>,
+    /// For people, or one JSON object.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Also the lines of a Slurm script that ask for what is planned.
+    #[arg(long)]
+    sbatch: bool,
+    /// Ranks of a node, for --sbatch.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    ranks_per_node: u64,
+    /// Sets a key of the job: --set experts.count=16
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+/// A job whose plan is to be made.
+struct Question {
+    job: Job,
+    name: String,
+    ranks: usize,
+    threads: usize,
+    validation_rows: usize,
+    network: Network,
+    rates: Rates,
+    pool: Rc<Pool>,
+}
+
+impl Question {
+    /// The same on other ranks.
+    fn on(&self, ranks: usize) -> Result<(World, Steps)> {
+        self.with(&self.job, ranks)
+    }
+
+    /// The same for another job.
+    fn with(&self, job: &Job, ranks: usize) -> Result<(World, Steps)> {
+        let world = World::new(job, ranks, self)?;
+        let steps = Steps::new(&world, self);
+        Ok((world, steps))
+    }
+}
+
+pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
+    if comm.size() > 1 {
+        let text = format!("plan: found {} ranks, expected one process", comm.size());
+        return Err(Error::usage(text).hint("reelscale plan JOB --ranks 1024, without mpirun"));
+    }
+    let name = args.job.display().to_string();
+    let (job, validation_rows) = sizes::planned(&args, &name)?;
+    let rates = Rates::of(args.rates.as_deref(), args.calibrate.as_deref())?;
+    let (ranks, threads) = (args.ranks as usize, job.run.threads);
+    let (network, pool) = (args.network, Rc::new(Pool::new(&job.plan, planned::width(&job))));
+    let question = Question { job, name, ranks, threads, validation_rows, network, rates, pool };
+    let found = found(&question)?;
+    out::print(comm, For::Reading, || match args.format {
+        Format::Json => format!("{found}\n"),
+        Format::Text => {
+            let script = args.sbatch.then(|| text::sbatch(&found, &args));
+            text::text(&found) + &script.unwrap_or_default()
+        }
+    })
+}
+
+/// The whole plan.
+fn found(question: &Question) -> Result<Value> {
+    let (world, steps) = question.on(question.ranks)?;
+    let curve = curve(question, steps.total());
+    let advice = advice::advice(question, &steps);
+    let phases = world.phases.iter().map(|phase| {
+        let parts = phase.parts.iter().filter(|part| part.1 > 0);
+        let parts: Vec<Value> =
+            parts.map(|(name, bytes)| json!({ "part": name, "bytes": bytes })).collect();
+        json!({ "phase": phase.name, "bytes": phase.bytes(), "parts": parts })
+    });
+    Ok(json!({
+        "job": question.name,
+        "ranks": question.ranks,
+        "threads": question.threads,
+        "rows": question.job.plan.rows,
+        "validation_rows": question.validation_rows,
+        "grid": format!("{}x{}", world.whole.grid.rows(), world.whole.grid.columns()),
+        "pretraining_ranks": world.whole.learners,
+        "memory_bytes": world.plan.peak,
+        "memory": phases.collect::<Vec<_>>(),
+        "scratch_file": world.plan.scratch(),
+        "checkpoint_bytes": world.checkpoint_bytes(),
+        "model_bytes": world.model_bytes(),
+        "input_bytes_per_second": steps.input_rate(),
+        "idle_ranks": steps.idle_ranks(),
+        "seconds": steps.total(),
+        "steps": steps.json(),
+        "curve": curve,
+        "pays_up_to_ranks": pays_up_to(&curve),
+        "advice": advice,
+        "assumptions": question.rates.assumptions(question),
+    }))
+}
+
+/// The job on other numbers of ranks: seconds of a run, efficiency of the expert step, memory.
+fn curve(question: &Question, own: f64) -> Vec<Value> {
+    let most = (2 * question.ranks).clamp(16, RANKS_MAX as usize);
+    let mut counts: Vec<usize> = std::iter::successors(Some(1), |count| Some(2 * count))
+        .take_while(|n| *n <= most)
+        .collect();
+    counts.push(question.ranks);
+    counts.sort_unstable();
+    counts.dedup();
+    let point = |ranks: usize| {
+        // Too few for its grid or its memory.
+        let (world, steps) = question.on(ranks).ok()?;
+        let seconds = if ranks == question.ranks { own } else { steps.total() };
+        Some(json!({
+            "ranks": ranks,
+            "seconds": seconds,
+            "efficiency": steps.efficiency(),
+            "memory_bytes": world.plan.peak,
+        }))
+    };
+    counts.into_iter().filter_map(point).collect()
+}
+
+/// The most ranks up to which twice as many take at most two thirds of the time.
+fn pays_up_to(curve: &[Value]) -> u64 {
+    let of = |point: &Value| (point["ranks"].as_u64(), point["seconds"].as_f64());
+    let points: Vec<(u64, f64)> = curve.iter().filter_map(|p| of(p).0.zip(of(p).1)).collect();
+    let half = |ranks: u64| points.iter().find(|point| 2 * point.0 == ranks);
+    let pays = |(ranks, seconds): &&(u64, f64)| {
+        *ranks == 1 || half(*ranks).is_some_and(|half| *seconds <= half.1 * 2.0 / 3.0)
+    };
+    let doublings = points.iter().filter(|point| point.0.is_power_of_two());
+    doublings.take_while(pays).last().map_or(1, |point| point.0)
+}

@@ -1,0 +1,169 @@
+//! What a core of the machine meant does in a second: measured there (`--calibrate`), or stated.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Question;
+use crate::comm::Comm;
+use crate::commands::bench::mixture::rate_of_core;
+use crate::device::host::Instructions;
+use crate::disk::{Disk, read_text};
+use crate::error::{Error, Result};
+use crate::model::experts::{Experts, layouts};
+use crate::model::spec::Dummy;
+use crate::system;
+
+/// Bytes of a file of rates at most.
+const BYTES_MAX: u64 = 1 << 20;
+const FORMAT: &str = "reelscale-rates";
+/// What a core of an AVX2 server does, as the model of grids has it.
+const STATED_FLOP_PER_SECOND: f64 = 100e9;
+/// What a core copies.
+const STATED_COPY: f64 = 4e9;
+/// Experts a class and activations of which cores are measured.
+const EXPERTS: [usize; 4] = [1, 4, 16, 64];
+const WIDTHS: [usize; 3] = [256, 1024, 2048];
+/// Columns of the class blocks of a measurement, about, and its runs.
+const COLUMNS: usize = 2048;
+const RUNS: usize = 3;
+
+/// Rates of one core.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Rates {
+    format: String,
+    /// Where they come from, in words.
+    source: String,
+    measured: Vec<Measured>,
+    pub(super) copy_bytes_per_second: f64,
+}
+
+/// Flop a second in the gradient of the weights (stage 1) and of the activations (stage 2).
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Measured {
+    experts: usize,
+    width: usize,
+    stage_1: f64,
+    stage_2: f64,
+}
+
+impl Rates {
+    /// Those of a file, measured now and kept in a file, or stated ones.
+    ///
+    /// # Errors
+    /// Exit 2: the file isn't one of rates; exit 5: it can't be written.
+    pub(super) fn of(file: Option<&Path>, calibrate: Option<&Path>) -> Result<Rates> {
+        match (file, calibrate) {
+            (Some(path), _) => Rates::read(path),
+            (_, Some(path)) => Rates::measure(path),
+            _ => Ok(Rates {
+                format: FORMAT.into(),
+                source: "stated, not measured: --calibrate FILE measures them".into(),
+                measured: Vec::new(),
+                copy_bytes_per_second: STATED_COPY,
+            }),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Rates> {
+        let wrong = |text: String| Error::usage(format!("--rates: {}: {text}", path.display()));
+        let text = read_text(path, BYTES_MAX).map_err(|error| wrong(error.to_string()))?;
+        let rates: Rates = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let sane = |one: &Measured| {
+            [one.stage_1, one.stage_2].iter().all(|rate| *rate > 0.0 && rate.is_finite())
+                && one.experts > 0
+                && one.width > 0
+        };
+        let copies = rates.copy_bytes_per_second;
+        if rates.format != FORMAT
+            || !rates.measured.iter().all(sane)
+            || copies.is_nan()
+            || copies <= 0.0
+        {
+            return Err(wrong("isn't a file that --calibrate has written".into()));
+        }
+        Ok(rates)
+    }
+
+    fn measure(path: &Path) -> Result<Rates> {
+        let mut measured = Vec::new();
+        for width in WIDTHS {
+            for experts in EXPERTS {
+                let [stage_1, stage_2] = [1, 2].map(|stage| rate(stage, experts, width));
+                measured.push(Measured { experts, width, stage_1, stage_2 });
+                crate::progress::tick();
+            }
+        }
+        let source = format!("measured by --calibrate on {}", crate::report::host());
+        let rates =
+            Rates { format: FORMAT.into(), source, measured, copy_bytes_per_second: copy_rate() };
+        let text = serde_json::to_string_pretty(&rates).expect("plain data") + "\n";
+        let written = Disk::default().write_text(path, &text);
+        written.map_err(|error| Error::file(path, &error))?;
+        Ok(rates)
+    }
+
+    /// Flop a second of a core in the gradient of a stage, 1 or 2, or in shared layers (0), of
+    /// mixtures of so many experts on so many activations: those of the nearest that were measured.
+    pub(super) fn flop_per_second(&self, stage: u8, experts: f64, width: usize) -> f64 {
+        let distance = |one: &Measured| {
+            let ratio = |a: f64, b: f64| (a / b).ln().abs();
+            ratio(one.experts as f64, experts) + ratio(one.width as f64, width as f64)
+        };
+        let near = self.measured.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        near.map_or(STATED_FLOP_PER_SECOND, |near| match stage {
+            2 => near.stage_2,
+            _ => near.stage_1,
+        })
+    }
+
+    /// What a plan rests on.
+    pub(super) fn assumptions(&self, question: &Question) -> Value {
+        let experts = question.job.experts.count as f64;
+        let [first, second] = [1, 2].map(|stage| self.flop_per_second(stage, experts, 1024));
+        let network = &question.network;
+        json!([
+            { "name": "core_gflops_experts", "value": first / 1e9, "source": self.source },
+            { "name": "core_gflops_shared", "value": second / 1e9, "source": self.source },
+            { "name": "copy_gbytes", "value": self.copy_bytes_per_second / 1e9,
+              "source": self.source },
+            { "name": "network_gbytes", "value": network.bytes_per_second / 1e9,
+              "source": "--network" },
+            { "name": "message_us", "value": network.message_seconds * 1e6, "source": "--network" },
+            { "name": "threads", "value": question.threads,
+              "source": "each has a core of its own" },
+            { "name": "labels_per_row", "value": question.job.plan.labels_per_row,
+              "source": "plan or shards" },
+            { "name": "memory", "value": "without what MPI and HDF5 take",
+              "source": "HDF5 up to 4 MiB for each of 16 open shards" },
+        ])
+    }
+}
+
+/// Flop a second of one core, by the time of its own thread.
+fn rate(stage: u8, experts: usize, width: usize) -> f64 {
+    let classes = (COLUMNS / (2 * experts + 1)).max(16);
+    let cut = layouts(&vec![experts; classes], Dummy::Learned, width, 0);
+    let owners = Comm::serial().deal(cut.len());
+    let experts = Experts::new(cut, owners, 7, 0);
+    rate_of_core(
+        Instructions::parse("auto").expect("a name of ours"),
+        stage,
+        &experts,
+        RUNS,
+        &system::own_thread_seconds,
+    )
+}
+
+/// Bytes a second that one core copies.
+fn copy_rate() -> f64 {
+    let (from, mut to) = (vec![1_u8; 64 << 20], vec![0_u8; 64 << 20]);
+    let seconds = (0..RUNS).map(|_| {
+        let began = std::time::Instant::now();
+        to.copy_from_slice(std::hint::black_box(&from));
+        std::hint::black_box(&mut to);
+        began.elapsed().as_secs_f64()
+    });
+    from.len() as f64 / seconds.fold(f64::INFINITY, f64::min)
+}

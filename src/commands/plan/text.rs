@@ -1,0 +1,120 @@
+//! A plan for people, and as lines of a Slurm script.
+
+use serde_json::{Value, json};
+
+use super::Args;
+use crate::commands::bench::table;
+use crate::human;
+
+/// What is asked for beyond what is planned.
+const MEMORY_MARGIN: f64 = 1.15;
+const TIME_MARGIN: f64 = 1.25;
+/// What a process takes beside what is planned, in bytes: the program, MPI, HDF5.
+const BASE_BYTES: u64 = 256 << 20;
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(0.0)
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn bytes(value: &Value) -> String {
+    human::bytes(value.as_u64().unwrap_or(0))
+}
+
+fn percent(value: &Value) -> String {
+    format!("{:.0} %", 100.0 * number(value))
+}
+
+/// For people.
+pub(super) fn text(found: &Value) -> String {
+    let of = |key: &str| &found[key];
+    let mut text = format!(
+        "{} on {} ranks of {} threads: {} rows, grid {}, {} of ranks pretrain\n",
+        of("job").as_str().unwrap_or(""),
+        of("ranks"),
+        of("threads"),
+        of("rows"),
+        of("grid").as_str().unwrap_or(""),
+        of("pretraining_ranks"),
+    );
+    text += &format!(
+        "about {} in all; model {}, checkpoint {}; a rank takes {} of memory and reads {}/s at \
+         most\n\n",
+        human::duration(number(of("seconds"))),
+        bytes(of("model_bytes")),
+        bytes(of("checkpoint_bytes")),
+        bytes(of("memory_bytes")),
+        human::bytes(number(of("input_bytes_per_second")) as u64),
+    );
+    let steps: Vec<Value> = list(of("steps"))
+        .map(|step| {
+            json!({
+                "step": step["step"],
+                "of": step["of"],
+                "times": step["times"],
+                "seconds": step["seconds"],
+                "arithmetic": step["arithmetic_seconds"],
+                "host": step["host_seconds"],
+                "waiting": step["waiting_seconds"],
+                "received": bytes(&step["bytes_received"]),
+                "idle ranks": step["idle_ranks"],
+                "efficiency": percent(&step["efficiency"]),
+                "limited by": step["limited_by"],
+            })
+        })
+        .collect();
+    text += &table(&steps);
+    text += "\nmemory of the rank that has most\n";
+    for phase in list(of("memory")) {
+        let parts = list(&phase["parts"]).map(|part| {
+            format!("{} {}", part["part"].as_str().unwrap_or(""), bytes(&part["bytes"]))
+        });
+        let parts: Vec<String> = parts.collect();
+        let name = phase["phase"].as_str().unwrap_or("");
+        text += &format!("  {name}: {} = {}\n", bytes(&phase["bytes"]), parts.join(", "));
+    }
+    let points: Vec<Value> = list(of("curve"))
+        .map(|point| {
+            json!({
+                "ranks": point["ranks"],
+                "time": human::duration(number(&point["seconds"])),
+                "efficiency": percent(&point["efficiency"]),
+                "memory": bytes(&point["memory_bytes"]),
+            })
+        })
+        .collect();
+    text += &format!("\n{}", table(&points));
+    text += &format!("more than {} ranks don't pay\n", of("pays_up_to_ranks"));
+    for line in list(of("advice")).filter_map(Value::as_str) {
+        text += &format!("would help: {line}\n");
+    }
+    for one in list(of("assumptions")) {
+        let source = one["source"].as_str().unwrap_or("");
+        text += &format!(
+            "assumed: {} = {} ({source})\n",
+            one["name"].as_str().unwrap_or(""),
+            one["value"]
+        );
+    }
+    text
+}
+
+/// What a Slurm script asks for.
+pub(super) fn sbatch(found: &Value, args: &Args) -> String {
+    let (ranks, node) = (args.ranks, args.ranks_per_node.min(args.ranks));
+    let planned = number(&found["memory_bytes"]) * MEMORY_MARGIN;
+    let memory = node * (planned as u64 + BASE_BYTES);
+    let minutes = (TIME_MARGIN * number(&found["seconds"]) / 60.0).ceil().max(1.0) as u64;
+    let (days, hours) = (minutes / 1440, minutes / 60 % 24);
+    format!(
+        "\n#SBATCH --nodes={}\n#SBATCH --ntasks-per-node={node}\n#SBATCH --cpus-per-task={}\n\
+         #SBATCH --mem={}M\n#SBATCH --time={days}-{hours:02}:{:02}:00\n",
+        ranks.div_ceil(node),
+        found["threads"],
+        memory.div_ceil(1 << 20),
+        minutes % 60
+    )
+}

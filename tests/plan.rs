@@ -1,0 +1,166 @@
+//! `reelscale plan`: what it says of memory and bytes is what runs plan and ranks get; it asks for
+//! no data, and not for long.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use common::{reelscale, shards};
+use serde_json::Value;
+
+/// A job with a plan for `rows` rows, and further lines.
+fn job(folder: &Path, rows: usize, more: &str) -> PathBuf {
+    let text = format!(
+        "[data]\ntrain = [\"nowhere/*.h5\"]\n[model]\nshared = [{{ dense = 24 }}]\n[experts]\n\
+         count = 2\nbatch = 64\nwindow = 256\nepochs = 2\n{more}\n[plan]\nrows = {rows}\n\
+         features = 40\nclasses = 200\nlabels_per_row = 2\n"
+    );
+    let path = folder.join("job.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn plan(job: &Path, arguments: &str) -> Value {
+    let line = format!("plan {} --format json {arguments}", job.display());
+    serde_json::from_str(&reelscale(&line).stdout()).expect("an object")
+}
+
+fn step<'a>(found: &'a Value, name: &str) -> &'a Value {
+    let steps = found["steps"].as_array().unwrap();
+    steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("{name}: {found}"))
+}
+
+#[test]
+fn a_thousand_ranks_are_planned_without_data_and_at_once() {
+    let began = Instant::now();
+    let found = plan(Path::new("jobs/youtube8m-x100.toml"), "--ranks 1024 --threads 16");
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(seconds < 60.0, "{seconds} s, not optimised");
+    // 16,384 classes of 64 experts and a dummy on 1,025 numbers each, in panels of sixteen.
+    let model = found["model_bytes"].as_u64().unwrap();
+    assert!((8.6e9..9.2e9).contains(&(model as f64)), "{model}");
+    let all: u64 = found["memory"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["bytes"].as_u64().unwrap())
+        .max()
+        .unwrap();
+    assert_eq!(found["memory_bytes"].as_u64(), Some(all));
+    for phase in found["memory"].as_array().unwrap() {
+        let parts = phase["parts"].as_array().unwrap().iter();
+        let sum: u64 = parts.map(|part| part["bytes"].as_u64().unwrap()).sum();
+        assert_eq!(Some(sum), phase["bytes"].as_u64(), "{phase}");
+    }
+    for name in ["pretrain", "activations", "experts", "shared"] {
+        let step = step(&found, name);
+        let efficiency = step["efficiency"].as_f64().unwrap();
+        assert!(efficiency > 0.0 && efficiency <= 1.0, "{step}");
+        let parts = ["arithmetic_seconds", "host_seconds", "waiting_seconds"];
+        let sum: f64 = parts.iter().map(|key| step[key].as_f64().unwrap()).sum();
+        let seconds = step["seconds"].as_f64().unwrap();
+        assert!((sum / seconds - 1.0).abs() < 1e-6, "{step}");
+    }
+    // Most of 1,024 ranks wait while others pretrain.
+    assert_eq!(step(&found, "pretrain")["limited_by"], "too few blocks");
+    let curve = found["curve"].as_array().unwrap();
+    let seconds: Vec<f64> = curve.iter().map(|point| point["seconds"].as_f64().unwrap()).collect();
+    assert!(seconds[0] > 100.0 * seconds[10], "{seconds:?}");
+}
+
+#[test]
+fn bytes_are_those_that_a_rank_gets() {
+    let folder = tempfile::tempdir().unwrap();
+    let slices = "row_slices = 4\n[run]\ngrid = \"2x1\"";
+    for (more, ranks) in [("", 2), ("", 3), (slices, 2)] {
+        let job = job(folder.path(), 3000, more);
+        let planned = plan(&job, &format!("--ranks {ranks} --threads 1"));
+        let line =
+            format!("bench rank {} --ranks {ranks} --windows 6 --format json", job.display());
+        let measured: Value = serde_json::from_str(&reelscale(&line).stdout()).unwrap();
+        let of = |step: &Value| step["bytes_received"].as_f64().unwrap();
+        let (planned, measured) = (of(step(&planned, "experts")), of(&measured["steps"][0]));
+        let ratio = planned / measured;
+        assert!((0.95..1.05).contains(&ratio), "{more} {ranks}: {planned} {measured}");
+    }
+}
+
+/// The memory is what `train` says that it plans, for the same shards.
+#[test]
+fn memory_is_what_training_plans() {
+    let folder = tempfile::tempdir().unwrap();
+    shards(folder.path(), 700, 20, 12);
+    let text = format!(
+        "[data]\ntrain = [\"{}/*.h5\"]\n[pretrain]\nepochs = 1\n[experts]\ncount = 3\nepochs = 1\n\
+         [shared]\niterations = 1\n[model]\nshared = [{{ dense = 8 }}]\n[run]\nthreads = 1\n",
+        folder.path().display()
+    );
+    let job = folder.path().join("job.toml");
+    std::fs::write(&job, text).unwrap();
+    for ranks in [1, 2] {
+        let line = format!("--comm threads={ranks} train {} --output", job.display());
+        let output = folder.path().join(format!("run{ranks}"));
+        let trained = reelscale(&line).path(&output).output();
+        let told = String::from_utf8_lossy(&trained.stderr).into_owned();
+        assert!(trained.status.success(), "{told}");
+        let printed = reelscale(&format!("plan {} --ranks {ranks}", job.display())).stdout();
+        let memory = told.split("memory planned ").nth(1).unwrap_or_else(|| panic!("{told}"));
+        let memory = memory.lines().next().unwrap().trim();
+        let expected = format!("a rank takes {memory} of memory");
+        assert!(printed.contains(&expected), "{expected}:\n{printed}");
+    }
+}
+
+#[test]
+fn what_can_not_be_planned_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = job(folder.path(), 0, "");
+    let refused = |arguments: &str, code: i32, text: &str| {
+        let line = format!("plan {} {arguments}", path.display());
+        let printed = reelscale(&line).fails_with(code);
+        assert!(printed.contains(text), "{printed}");
+    };
+    refused("", 2, "has no [plan], and its shards aren't here");
+    refused("--rows 1e3 --features nothing", 2, "--features: found");
+    refused("--rows 1e6 --set run.memory_gib=0.0001", 9, "run.memory_gib: found 0.0001");
+    let rates = folder.path().join("rates.json");
+    std::fs::write(&rates, "{\"format\":\"other\"}").unwrap();
+    refused(&format!("--rows 1e6 --rates {}", rates.display()), 2, "--rates");
+    let line = format!("--comm threads=2 plan {} --rows 1e6", path.display());
+    let printed = reelscale(&line).fails_with(2);
+    assert!(printed.contains("expected one process"), "{printed}");
+}
+
+#[test]
+fn a_setting_that_would_help_is_named_and_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = job(folder.path(), 4_000_000, "");
+    let wide = "--set model.shared=[{dense=1024}] --set experts.batch=4096 --set \
+                experts.window=8192 --classes 3862 --threads 16";
+    let before = plan(&job, &format!("--ranks 1024 {wide}"));
+    assert_eq!(step(&before, "experts")["limited_by"], "too few blocks");
+    assert!(step(&before, "experts")["idle_ranks"].as_u64().unwrap() > 500);
+    let advice = before["advice"][0].as_str().unwrap();
+    let setting = advice.split(": ").next().unwrap().replace(" = ", "=");
+    let sets: Vec<String> = setting.split(", ").map(|one| format!("--set {one}")).collect();
+    let after = plan(&job, &format!("--ranks 1024 {wide} {}", sets.join(" ")));
+    let seconds = |found: &Value| found["seconds"].as_f64().unwrap();
+    let gain = 1.0 - seconds(&after) / seconds(&before);
+    let told: f64 = advice.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((100.0 * gain - told).abs() < 1.0 && told > 5.0, "{advice}: {gain}");
+    // Where all is well nothing is advised.
+    let one = plan(&job, "--ranks 1 --threads 1");
+    assert_eq!(one["advice"], Value::Array(Vec::new()), "{one}");
+}
+
+#[test]
+fn a_script_asks_for_what_is_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = job(folder.path(), 4_000_000, "");
+    let line = format!("plan {} --ranks 8 --ranks-per-node 4 --threads 3 --sbatch", job.display());
+    let printed = reelscale(&line).stdout();
+    for line in ["--nodes=2", "--ntasks-per-node=4", "--cpus-per-task=3", "--mem=", "--time=0-"] {
+        assert!(printed.contains(&format!("#SBATCH {line}")), "{printed}");
+    }
+}
