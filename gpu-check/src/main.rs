@@ -30,6 +30,9 @@ pub mod labels;
 #[path = "../../src/model/mod.rs"]
 pub mod model;
 #[allow(dead_code)]
+#[path = "../../src/names.rs"]
+pub mod names;
+#[allow(dead_code)]
 #[path = "../../src/optim/mod.rs"]
 pub mod optim;
 #[allow(dead_code)]
