@@ -87,7 +87,7 @@ sanitized() {
   for order in forward reverse 7; do
     compare 0 "ASan and UBSan, threads' order $order" env "LD_PRELOAD=$asan" \
       "$program" plain --library "$folder/sanitized.so" --order $order \
-      --cases $([ $order = forward ] && echo 6 || echo 2)
+      --cases $([ $order = forward ] && echo 6 || echo 5)
   done
 }
 
@@ -95,7 +95,7 @@ found_by_sanitizers() {
   mkdir "$folder/driver"
   driver/build.sh "$folder/driver" ../src/kernel $sanitizing
   compare 0 "CUDA's stand-in under ASan and UBSan" env "LD_PRELOAD=$asan" \
-    "LD_LIBRARY_PATH=$folder/driver" STAND_IN_ORDER=7 "$program" cuda --cases 3
+    "LD_LIBRARY_PATH=$folder/driver" STAND_IN_ORDER=7 "$program" cuda --cases 5
   planted bound 'if (k < width) held' 'held'
   build bound "$folder/bound" $sanitizing
   run 99 "control: a bound left out" env "LD_PRELOAD=$asan" \
