@@ -305,14 +305,21 @@ mod tests {
         Ok((plan, phases))
     }
 
-    /// Frames of floats are planned with their bytes: of all phases where they take most of them.
+    /// Frames of floats are planned with their bytes wherever they are read.
     #[test]
     fn frames_are_counted_as_they_are_stored() {
-        let of = |number| with_phases(&[1], 0..1, 0.0, Some(number)).unwrap().0.peak;
+        let of = |number| with_phases(&[1], 0..1, 0.0, Some(number)).unwrap().1;
         let (bytes, halves, floats) = (of(1), of(2), of(4));
-        // All frames of the rows that a mini-batch has.
-        let row = FRAMES_MAX * 1024;
-        assert!(halves - bytes >= row && floats - halves == 2 * (halves - bytes), "{bytes}");
+        for name in ["pretraining", "shared step"] {
+            let bytes_of = |phases: &[Phase]| {
+                phases.iter().find(|phase| phase.name == name).expect("a phase").bytes()
+            };
+            let [bytes, halves, floats] = [&bytes, &halves, &floats].map(|all| bytes_of(all));
+            // All frames of a row at least.
+            let more = halves - bytes;
+            assert!(more >= FRAMES_MAX * 1024, "{name}: {bytes} {halves}");
+            assert_eq!(floats - halves, 2 * more, "{name}");
+        }
     }
 
     #[test]
