@@ -55,20 +55,25 @@ impl Encoding {
         }
     }
 
+    /// Scale and offset of a part's bytes; of floats what says nothing.
+    pub(crate) fn scaling_of(&self, part: usize) -> [f32; 2] {
+        match self {
+            Encoding::Bytes(scaling) => scaling[part.min(scaling.len() - 1)],
+            _ => [1.0, 0.0],
+        }
+    }
+
     /// Runs of features with the scale and offset of their bytes; of floats one that says nothing.
     pub(crate) fn runs(&self, parts: &[FeaturePart]) -> Vec<Run> {
-        let width = parts.iter().map(|part| part.size).sum();
-        let scaling = match self {
-            Encoding::Bytes(scaling) if scaling.len() > 1 => scaling,
-            Encoding::Bytes(scaling) => return vec![(width, scaling[0])],
-            _ => return vec![(width, [1.0, 0.0])],
-        };
+        if !matches!(self, Encoding::Bytes(scaling) if scaling.len() > 1) {
+            return vec![(parts.iter().map(|part| part.size).sum(), self.scaling_of(0))];
+        }
         let mut end = 0;
-        let run = |(part, scaling): (&FeaturePart, &[f32; 2])| {
+        let run = |(index, part): (usize, &FeaturePart)| {
             end += part.size;
-            (end, *scaling)
+            (end, self.scaling_of(index))
         };
-        parts.iter().zip(scaling).map(run).collect()
+        parts.iter().enumerate().map(run).collect()
     }
 
     /// Appends the bytes of `numbers`, which are those of rows or frames with these runs. What

@@ -9,6 +9,22 @@ pub struct FeaturePart {
     pub size: usize,
 }
 
+/// Of rows or frames of these parts the numbers of each part, with its place, row after row.
+pub(crate) fn by_part<'a>(
+    parts: &'a [FeaturePart],
+    numbers: &'a [f32],
+) -> impl Iterator<Item = (usize, &'a [f32])> {
+    let rows = numbers.chunks_exact(parts.iter().map(|part| part.size).sum());
+    rows.flat_map(move |row| {
+        let mut rest = row;
+        parts.iter().enumerate().map(move |(place, part)| {
+            let (own, others) = rest.split_at(part.size);
+            rest = others;
+            (place, own)
+        })
+    })
+}
+
 /// Consecutive features whose bytes have one scale and offset: where they end, and these.
 pub type Run = (usize, [f32; 2]);
 

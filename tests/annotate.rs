@@ -61,10 +61,9 @@ impl Scratch {
 
 /// What a folder holds, but for who was at it.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let named = entries.map(|path| (path.file_name().unwrap().to_str().unwrap().to_string(), path));
-    let files = named.filter(|(name, _)| name != "lock");
-    files.map(|(name, path)| (name, fs::read(path).unwrap())).collect()
+    let mut files = common::files(folder);
+    files.remove("lock");
+    files
 }
 
 fn parts(folder: &Path) -> usize {

@@ -31,6 +31,16 @@ impl Comm {
     }
 }
 
+impl Comm {
+    /// The lines of all ranks, in their order: texts without an end of line. Collective.
+    #[track_caller]
+    pub(crate) fn all_gather_lines(&self, own: &[String]) -> Vec<String> {
+        let all = self.all_gather_any(own.join("\n").as_bytes());
+        let texts = all.iter().map(|text| String::from_utf8_lossy(text));
+        texts.flat_map(|text| text.lines().map(String::from).collect::<Vec<_>>()).collect()
+    }
+}
+
 /// Sees whether `text`, lines of `key = value` or of anything else, is the same on all ranks;
 /// `what` it says is part of the error. Only digests travel, unless texts differ. Collective.
 ///

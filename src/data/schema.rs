@@ -25,6 +25,7 @@ use crate::names::Names;
 use crate::progress::CallGuard;
 
 pub(crate) const FORMAT: &str = "reelscale-shard";
+
 /// Whether a row's features are one vector or one per frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

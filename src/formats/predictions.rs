@@ -330,6 +330,7 @@ mod tests {
             assert!(error.text.contains(expected), "{error}");
         }
     }
+
     #[test]
     fn names_of_classes_come_back_where_the_format_has_them() {
         let list = ["", "cat, \"black\"", "dog\n", " owl"].map(String::from);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::common::place::{Place, warnings};
 use super::common::tfrecords::video;
-use super::common::{reelscale, signal, without_mpi};
+use super::common::{copy, files, reelscale, signal, without_mpi};
 
 /// A file of more than a group's 8 MiB.
 fn large(first: u8) -> Vec<u8> {
@@ -19,15 +19,6 @@ fn id(first: u8, row: u32) -> Vec<u8> {
     let mut id = format!("{row:05}{first:03}").into_bytes();
     id.resize(4000, b'x');
     id
-}
-
-/// The bytes of each file in a folder.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    let file = |entry: fs::DirEntry| {
-        (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
-    };
-    entries.map(file).collect()
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -110,12 +101,14 @@ fn the_same_command_goes_on_after_a_kill_and_takes_nothing_that_changed() {
     assert!(printed.contains("notes: isn't of the command that was stopped"), "{printed}");
     fs::remove_file(out.join("notes")).unwrap();
     let saved = Place::new();
-    super::common::copy(&unfinished, &saved.path("unfinished"));
+    copy(&unfinished, &saved.path("unfinished"));
+    let as_killed = || {
+        fs::remove_dir_all(&out).unwrap();
+        copy(&saved.path("unfinished"), &unfinished);
+    };
     // A byte that turned in what is kept: that group is converted anew.
     for name in ["group-00000", "shard-00000-0000.h5.part", ""] {
-        fs::remove_dir_all(&out).unwrap();
-        fs::create_dir(&out).unwrap();
-        super::common::copy(&saved.path("unfinished"), &unfinished);
+        as_killed();
         if !name.is_empty() {
             let mut bytes = fs::read(unfinished.join(name)).unwrap();
             let last = bytes.len() - 30;
@@ -128,9 +121,7 @@ fn the_same_command_goes_on_after_a_kill_and_takes_nothing_that_changed() {
         assert!(files(&out) == whole, "{name}");
     }
     // A file that is another one by now.
-    fs::remove_dir_all(&out).unwrap();
-    fs::create_dir(&out).unwrap();
-    super::common::copy(&saved.path("unfinished"), &unfinished);
+    as_killed();
     place.write(FILES[0], &large(9));
     let printed = warnings(&place.convert(&FILES));
     assert!(printed.contains("goes on with 3 of 3 groups"), "{printed}");

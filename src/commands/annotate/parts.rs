@@ -210,18 +210,16 @@ fn tell_what_is_left(comm: &Comm, path: &Path, all: &[Part], to_do: &[usize]) {
 
 /// The sums of all parts, on rank 0; elsewhere nothing.
 fn together(comm: &Comm, left: Option<Left>, written: Vec<(usize, Sum)>, parts: usize) -> Vec<Sum> {
-    let lines = written.iter().map(|(part, sum)| format!("{part} {} {}\n", sum.bytes, sum.sha256));
-    let texts = comm.all_gather_any(lines.collect::<String>().as_bytes());
+    let lines = written.iter().map(|(part, sum)| format!("{part} {} {}", sum.bytes, sum.sha256));
+    let lines = comm.all_gather_lines(&lines.collect::<Vec<_>>());
     let Some(left) = left else { return Vec::new() };
     let mut sums = left.sums;
-    for text in texts {
-        for line in String::from_utf8_lossy(&text).lines() {
-            let mut words = line.split(' ');
-            let mut word = || words.next().expect("three words");
-            let part: usize = word().parse().expect("a part");
-            let bytes = word().parse().expect("bytes");
-            sums[part] = Some(Sum { bytes, sha256: word().into() });
-        }
+    for line in lines {
+        let mut words = line.split(' ');
+        let mut word = || words.next().expect("three words");
+        let part: usize = word().parse().expect("a part");
+        let bytes = word().parse().expect("bytes");
+        sums[part] = Some(Sum { bytes, sha256: word().into() });
     }
     assert_eq!(sums.len(), parts);
     sums.into_iter().map(|sum| sum.expect("all parts are written")).collect()

@@ -14,6 +14,7 @@ use crate::comm::Comm;
 use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
+use crate::formats::class_names::ClassNames;
 use crate::names::Names;
 
 /// A file, or a run of its rows.
@@ -59,10 +60,12 @@ pub(super) struct Sizes {
 }
 
 pub(super) fn sizes(args: &Args, paths: &[PathBuf]) -> Result<Sizes> {
-    let features = parts_of(args)?;
+    let (features, mut listed) = (parts_of(args)?, None);
     let (parts, classes, tables, first_frames) = match args.from {
         Format::Tfrecord => {
-            let classes = names::count(args)?.expect("checked");
+            listed = names::listed(args)?;
+            let classes = args.classes.map(|classes| classes as usize);
+            let classes = classes.or(listed.as_ref().map(ClassNames::count)).expect("checked");
             let wanted = args.records.wanted(&features, classes);
             let mut passed = Vec::new();
             let mut pass = |error| args.damaged.pass(error, &mut passed);
@@ -80,7 +83,12 @@ pub(super) fn sizes(args: &Args, paths: &[PathBuf]) -> Result<Sizes> {
             (tables.parts.clone(), tables.classes(), Some(tables), None)
         }
     };
-    let names = names::of_classes(args, tables.as_ref(), classes)?;
+    // Tables have read the list where labels may be given by names.
+    let of_tables = tables.as_ref().and_then(Tables::class_names);
+    if of_tables.is_none() && listed.is_none() {
+        listed = names::listed(args)?;
+    }
+    let names = names::of_classes(args, of_tables.or(listed.as_ref()), classes)?;
     Ok(Sizes { parts, classes, names, tables, first_frames })
 }
 

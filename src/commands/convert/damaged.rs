@@ -61,10 +61,7 @@ impl DamagedOptions {
     /// # Errors
     /// Exit 4: these are too many; exit 5: the file system refuses.
     pub(super) fn tell(&self, comm: &Comm, set: &mut NewSet, damaged: &[String]) -> Result<()> {
-        let all = comm.all_gather_any(damaged.join("\n").as_bytes());
-        let texts: Vec<_> = all.iter().map(|text| String::from_utf8_lossy(text)).collect();
-        let all: Vec<String> =
-            texts.iter().flat_map(|text| text.lines()).map(String::from).collect();
+        let all = comm.all_gather_lines(damaged);
         self.check(all.len() as u64, &all)?;
         if all.is_empty() || !comm.is_root() {
             return Ok(());

@@ -96,21 +96,23 @@ impl Done {
         {
             return Err(mixed(other, first, paths));
         }
-        let own = bytemuck::cast_slice_mut::<Counts, u64>(std::slice::from_mut(&mut self.counts));
-        let others = bytemuck::cast_slice::<Counts, u64>(std::slice::from_ref(&other.counts));
-        own.iter_mut().zip(others).for_each(|(number, other)| *number += other);
-        let sizes = self.class_sizes.iter_mut().zip(&other.class_sizes);
-        sizes.for_each(|(size, other)| *size += other);
+        add_each(std::slice::from_mut(&mut self.counts), std::slice::from_ref(&other.counts));
+        add_each(&mut self.class_sizes, &other.class_sizes);
+        add_each(&mut self.sides, &other.sides);
         self.ids.extend(other.ids);
         self.empty_files.extend(other.empty_files);
         self.damaged.extend(other.damaged);
         self.matched += other.matched;
         Loss::sum(&mut self.losses, &other.losses);
-        let own = bytemuck::cast_slice_mut::<SideCounts, u64>(&mut self.sides);
-        let others = bytemuck::cast_slice::<SideCounts, u64>(&other.sides);
-        own.iter_mut().zip(others).for_each(|(number, other)| *number += other);
         Ok(())
     }
+}
+
+/// Adds numbers, of which these are made.
+fn add_each<T: bytemuck::Pod>(own: &mut [T], others: &[T]) {
+    let others = bytemuck::cast_slice::<T, u64>(others);
+    let own = bytemuck::cast_slice_mut::<T, u64>(own);
+    own.iter_mut().zip(others).for_each(|(number, other)| *number += other);
 }
 
 /// What is wrong with the record `found` where the first is of another kind.

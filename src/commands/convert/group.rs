@@ -8,6 +8,7 @@ use super::done::{Done, First, mixed};
 use super::groups::Group;
 use super::losses::{Loss, too_large};
 use super::records::FirstFrames;
+use super::storage::Given;
 use super::{Args, Format, Tables};
 use crate::commands::new_set::NewSet;
 use crate::data::{Kind, ShardHeader, ShardWriter};
@@ -24,12 +25,12 @@ use crate::names::Names;
 use crate::progress::{CallGuard, tick};
 
 /// What is known of all files before rows are made of them.
-#[derive(Clone, Copy)]
-pub(super) struct Known<'a> {
-    pub(super) tables: Option<&'a Tables>,
+pub(super) struct Known {
+    pub(super) tables: Option<Tables>,
     /// Of TFRecords.
     pub(super) first_frames: Option<FirstFrames>,
-    pub(super) encoding: &'a Encoding,
+    /// What numbers are stored as.
+    pub(super) encoding: Encoding,
 }
 
 /// Where rows of a side go.
@@ -43,7 +44,7 @@ pub(crate) struct SideWriter {
 /// One group of files on its way into shards.
 pub(crate) struct FileGroup<'a, 'b> {
     pub(crate) args: &'a Args,
-    pub(super) known: Known<'a>,
+    pub(super) known: &'a Known,
     pub(crate) paths: &'a [PathBuf],
     pub(crate) group: usize,
     pub(crate) header: ShardHeader,
@@ -56,7 +57,7 @@ pub(crate) struct FileGroup<'a, 'b> {
 
 impl FileGroup<'_, '_> {
     pub(crate) fn convert(mut self, group: &Group) -> Result<()> {
-        let matched = self.known.tables.map_or(0, Tables::matched);
+        let matched = self.matched();
         for file in group.files.clone() {
             let _converting = CallGuard::on("converting", &self.paths[file]);
             // Of a file that is cut the first run counts it.
@@ -77,8 +78,13 @@ impl FileGroup<'_, '_> {
                 self.done.empty_files.push(file as u64);
             }
         }
-        self.done.matched += self.known.tables.map_or(0, Tables::matched) - matched;
+        self.done.matched += self.matched() - matched;
         self.writers.into_iter().filter_map(|side| side.writer).try_for_each(ShardWriter::finish)
+    }
+
+    /// Lines of the file of labels that this rank's rows have had so far.
+    fn matched(&self) -> u64 {
+        self.known.tables.as_ref().map_or(0, Tables::matched)
     }
 
     /// Passes over what is damaged, where that is asked for.
@@ -153,7 +159,8 @@ impl FileGroup<'_, '_> {
     }
 
     fn table(&mut self, file: usize, rows: Option<Range<u64>>) -> Result<()> {
-        let (tables, path) = (self.known.tables.expect("a table"), &self.paths[file]);
+        let (known, path) = (self.known, &self.paths[file]);
+        let tables = known.tables.as_ref().expect("a table");
         let (stem, mut row) = (stem(path), rows.as_ref().map_or(0, |rows| rows.start));
         let mut table = tables.open(path, rows)?;
         let wrong = |text: String| Error::input(format!("{}: {text}", path.display()));
@@ -175,7 +182,7 @@ impl FileGroup<'_, '_> {
         table: &dyn Table,
         stem: &str,
     ) -> Result<()> {
-        let tables = self.known.tables.expect("a table");
+        let tables = self.known.tables.as_ref().expect("a table");
         self.first_is(tables.kind(), file, row);
         let made = tables.row(table, (stem, row), &mut self.done.counts.tables);
         let made = made.map_err(|text| {
@@ -201,11 +208,9 @@ impl FileGroup<'_, '_> {
             let found = First { kind, file, record, keys: String::new() };
             return Err(mixed(&found, first, self.paths));
         }
-        if let Some(text) = self.other_frames(&example.values) {
-            return Err(self.wrong(file, record, text));
-        }
+        self.check_frames((file, record), &example.values)?;
         let numbers = example.values.numbers().unwrap_or_default();
-        if let Some((at, found)) = too_large(self.known.encoding, numbers) {
+        if let Some((at, found)) = too_large(&self.known.encoding, numbers) {
             let text = format!("found {found} at feature {at}, which 16-bit floats can't hold");
             return Err(self.wrong(file, record, text).hint("--dtype f32, or u8"));
         }
@@ -245,30 +250,32 @@ impl FileGroup<'_, '_> {
         Ok(())
     }
 
-    /// What is wrong with a record of another kind than the first of all, or with frames of bytes
-    /// where the first are floats, or the other way round.
-    fn other_frames(&self, values: &Values) -> Option<String> {
-        let FirstFrames { file, record, given } = self.known.first_frames?;
-        let (frames, bytes) = match values {
-            Values::Frames(bytes) if bytes.is_empty() => return None,
-            Values::Frames(_) => (true, true),
-            Values::FrameNumbers(_) => (true, false),
-            Values::Video(_) => (false, false),
+    /// # Errors
+    /// Exit 4: a record of another kind than the first of all, or with frames of bytes where those
+    /// are floats, or the other way round.
+    fn check_frames(&self, (file, record): (usize, u64), values: &Values) -> Result<()> {
+        let (Some(first), Some(found)) = (self.known.first_frames, Given::of_record(values)) else {
+            return Ok(());
         };
-        if frames != given.frames {
-            let kind = |frames: bool| if frames { Kind::Frames } else { Kind::Video };
-            let found = kind(frames).level();
-            let (path, expected) = (self.paths[file].display(), kind(given.frames).level());
-            return Some(format!(
-                "found {found} features, expected {expected} ones as in {path}: record {record}"
-            ));
+        let place = |file, record, given: Given| First {
+            kind: if given.frames { Kind::Frames } else { Kind::Video },
+            file,
+            record,
+            keys: String::new(),
+        };
+        if found.frames != first.given.frames {
+            let first = place(first.file, first.record, first.given);
+            return Err(mixed(&place(file, record, found), &first, self.paths));
         }
-        let kind = |bytes: bool| if bytes { "bytes" } else { "floats" };
-        let (found, expected) = (kind(bytes), kind(given.bytes));
-        let path = self.paths[file].display();
-        (found != expected).then(|| {
-            format!("found frames of {found}, expected {expected} as in {path}: record {record}")
-        })
+        if found.bytes == first.given.bytes {
+            return Ok(());
+        }
+        let kind = |given: Given| if given.bytes { "bytes" } else { "floats" };
+        let (found, expected) = (kind(found), kind(first.given));
+        let (path, number) = (self.paths[first.file].display(), first.record);
+        let text =
+            format!("found frames of {found}, expected {expected} as in {path}: record {number}");
+        Err(self.wrong(file, record, text))
     }
 
     fn count(&mut self, (file, record): (usize, u64), side: usize, example: &Example) {
@@ -287,7 +294,7 @@ impl FileGroup<'_, '_> {
         }
         if let Some(numbers) = example.values.numbers() {
             let (losses, parts) = (&mut self.done.losses, &self.header.parts);
-            Loss::add(losses, parts, self.known.encoding, numbers);
+            Loss::add(losses, parts, &self.known.encoding, numbers);
         }
         example.labels.iter().for_each(|label| self.done.class_sizes[*label as usize] += 1);
         self.done.ids.push([hash(&example.id), file as u64, record]);

@@ -2,7 +2,7 @@
 
 use crate::comm::Comm;
 use crate::encoding::Encoding;
-use crate::example::FeaturePart;
+use crate::example::{FeaturePart, by_part};
 
 /// The greatest number that 16-bit floats hold, and half a step more: what is below becomes it.
 const HALVES_END: f32 = 65_520.0;
@@ -35,12 +35,8 @@ impl Loss {
         if *encoding == Encoding::Floats {
             return;
         }
-        for row in numbers.chunks_exact(parts.iter().map(|part| part.size).sum()) {
-            let mut from = 0;
-            for (index, (loss, part)) in losses.iter_mut().zip(parts).enumerate() {
-                loss.add_part(encoding, scaling_of(encoding, index), &row[from..from + part.size]);
-                from += part.size;
-            }
+        for (part, numbers) in by_part(parts, numbers) {
+            losses[part].add_part(encoding, encoding.scaling_of(part), numbers);
         }
     }
 
@@ -76,14 +72,6 @@ impl Loss {
     }
 }
 
-/// What scales a part's bytes.
-fn scaling_of(encoding: &Encoding, part: usize) -> [f32; 2] {
-    match encoding {
-        Encoding::Bytes(scaling) => scaling[part.min(scaling.len() - 1)],
-        _ => [1.0, 0.0],
-    }
-}
-
 /// What was lost, a line a part; warns of numbers beyond what bytes stand for.
 pub(super) fn told_of_losses(
     losses: &[Loss],
@@ -101,7 +89,7 @@ pub(super) fn told_of_losses(
         if loss.numbers == 0 {
             continue;
         }
-        let [scale, offset] = scaling_of(encoding, index);
+        let [scale, offset] = encoding.scaling_of(index);
         let (what, clipped) = match encoding.size() {
             1 => {
                 let share = 100.0 * loss.clipped as f64 / loss.numbers as f64;

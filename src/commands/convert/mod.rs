@@ -16,7 +16,7 @@ mod storage;
 mod tables;
 mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,7 +27,6 @@ use self::group::{FileGroup, Known, SideWriter};
 use self::groups::{Group, groups};
 use self::losses::{Loss, told_of_losses};
 use self::record_options::RecordOptions;
-use self::records::FirstFrames;
 use self::split::SplitOptions;
 use self::storage::StorageOptions;
 use self::tables::{TableNotes, TableOptions, Tables};
@@ -37,7 +36,6 @@ use super::out::{self, For};
 use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, find};
 use crate::disk::Disk;
-use crate::encoding::Encoding;
 use crate::error::{Error, Exit, Result};
 use crate::example::FeaturePart;
 use crate::limits::{CLASSES_MAX, check_parts};
@@ -139,7 +137,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let encoding = encoding(comm, &args, (&parts, classes), first, (&paths, &groups[own]))?;
     let (sides, disk) = (args.split.names(), Disk::default());
     let mut set = NewSet::begin_or_go_on(comm, disk, &args.output, (&command, &sides))?;
-    let known = (tables, first_frames, encoding);
+    let known = Known { tables, first_frames, encoding };
     let all = Conversion { args: &args, paths, groups, parts, classes, names, known };
     let converted = all.convert(comm, &mut set, &command);
     let outcome = converted.and_then(|done| {
@@ -151,8 +149,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let (mut done, first) = set.finish(outcome)?;
     outcome::warn_of_empty_files(comm, &all.paths, &done.empty_files);
     outcome::warn_of_repeated_ids(comm, &all.paths, std::mem::take(&mut done.ids));
-    let (tables, _, encoding) = &all.known;
-    if let Some(tables) = tables {
+    if let Some(tables) = &all.known.tables {
         tables.warn_of_lines(comm, done.matched);
     }
     comm.sum(bytemuck::cast_slice_mut(std::slice::from_mut(&mut done.counts)));
@@ -163,7 +160,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     out::print(comm, For::Keeping, || {
         let summary = outcome::summary(&args.output, &done, &first, seconds);
         let sides = outcome::of_sides(&args.output, &sides, &done.sides);
-        summary + &sides + &told_of_losses(&losses, &all.parts, encoding)
+        summary + &sides + &told_of_losses(&losses, &all.parts, &all.known.encoding)
     })
 }
 
@@ -175,8 +172,7 @@ struct Conversion<'a> {
     parts: Vec<FeaturePart>,
     classes: usize,
     names: Option<Arc<Names>>,
-    /// Of tables; of TFRecords; what numbers are stored as.
-    known: (Option<Tables>, Option<FirstFrames>, Encoding),
+    known: Known,
 }
 
 impl Conversion<'_> {
@@ -216,7 +212,7 @@ impl Conversion<'_> {
         for path in self.args.tables.files() {
             key += &kept::stamp(path)?;
         }
-        let (parts, classes, encoding) = (&self.parts, self.classes, &self.known.2);
+        let (parts, classes, encoding) = (&self.parts, self.classes, &self.known.encoding);
         let names = self.names.as_ref().map_or_else(String::new, |names| names.digest() + "\n");
         Ok(format!("{key}{parts:?} {classes} {encoding:?}\n{names}"))
     }
@@ -263,14 +259,18 @@ impl Conversion<'_> {
             kind: Kind::Video,
             source: format!("{:?} files", self.args.from).to_lowercase(),
         };
-        let (tables, first_frames, encoding) = &self.known;
-        let known = Known { tables: tables.as_ref(), first_frames: *first_frames, encoding };
-        let (args, paths, names) = (self.args, &self.paths[..], self.names.clone());
+        let (args, known, paths) = (self.args, &self.known, &self.paths[..]);
+        let names = self.names.clone();
         let mut writers = Vec::new();
         writers.resize_with(args.split.names().len().max(1), SideWriter::default);
         FileGroup { args, known, paths, group, header, names, set, done, writers }
             .convert(&self.groups[group])
     }
+}
+
+/// What is wrong with a file.
+fn at(path: &Path, text: impl std::fmt::Display) -> Error {
+    Error::input(format!("{}: {text}", path.display()))
 }
 
 fn check(args: &Args, paths: &[PathBuf]) -> Result<()> {

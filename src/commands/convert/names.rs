@@ -1,46 +1,32 @@
 //! `--names`: what classes are called, which goes with the shards.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use super::{Args, Format, Tables};
+use super::{Args, Format, at};
 use crate::error::{Error, Result};
 use crate::formats::class_names::ClassNames;
 use crate::names::Names;
 
-fn at(path: &Path, text: impl std::fmt::Display) -> Error {
-    Error::input(format!("{}: {text}", path.display()))
-}
-
-/// The number of classes of files that don't say it: by `--classes` or else by `--names`.
+/// What `--names` lists, if it is there.
 ///
 /// # Errors
 /// Exit 4: no list of names.
-pub(super) fn count(args: &Args) -> Result<Option<usize>> {
-    match (args.classes, &args.tables.names) {
-        (Some(classes), _) => Ok(Some(classes as usize)),
-        (None, Some(path)) => {
-            Ok(Some(ClassNames::read(path).map_err(|text| at(path, text))?.count()))
-        }
-        (None, None) => Ok(None),
-    }
+pub(super) fn listed(args: &Args) -> Result<Option<ClassNames>> {
+    let read = |path| ClassNames::read(path).map_err(|text| at(path, text));
+    args.tables.names.as_deref().map(read).transpose()
 }
 
-/// The names of `classes` classes that `--names` gives, if it does.
+/// The names of `classes` classes that are listed, if they are.
 ///
 /// # Errors
-/// Exit 2: they are more or fewer; exit 4: no list of names, or names that shards can't keep.
+/// Exit 2: they are more or fewer; exit 4: names that shards can't keep.
 pub(super) fn of_classes(
     args: &Args,
-    tables: Option<&Tables>,
+    listed: Option<&ClassNames>,
     classes: usize,
 ) -> Result<Option<Arc<Names>>> {
-    let Some(path) = &args.tables.names else { return Ok(None) };
-    let names = match tables.and_then(Tables::class_names) {
-        Some(names) => names.to_names(),
-        None => ClassNames::read(path).and_then(|names| names.to_names()),
-    };
-    let names = names.map_err(|text| at(path, text))?;
+    let (Some(path), Some(listed)) = (&args.tables.names, listed) else { return Ok(None) };
+    let names = listed.to_names().map_err(|text| at(path, text))?;
     if names.count() != classes {
         let by = match args.from {
             Format::Svmlight => "the files'",

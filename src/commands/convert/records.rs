@@ -77,13 +77,7 @@ pub(super) fn first_frames(
         let _looking = CallGuard::on("opening", path);
         let mut first = None;
         each(path, wanted, pass, |record, values| {
-            let (frames, bytes) = match values {
-                Values::Frames(bytes) if bytes.is_empty() => return ControlFlow::Continue(()),
-                Values::Frames(_) => (true, true),
-                Values::FrameNumbers(_) => (true, false),
-                Values::Video(_) => (false, false),
-            };
-            let given = Given { frames, bytes, of_records: true };
+            let Some(given) = Given::of_record(values) else { return ControlFlow::Continue(()) };
             first = Some(FirstFrames { file, record, given });
             ControlFlow::Break(())
         })?;

@@ -5,7 +5,7 @@ use super::Format;
 use crate::comm::Comm;
 use crate::encoding::Encoding;
 use crate::error::{Error, Result};
-use crate::example::FeaturePart;
+use crate::example::{FeaturePart, Values, by_part};
 
 /// Options of how numbers are stored.
 #[derive(Clone, Debug, clap::Args)]
@@ -59,6 +59,19 @@ pub(super) struct Given {
     pub(super) bytes: bool,
     /// Whether they are TFRecords', whose bytes are YouTube-8M's where nobody says otherwise.
     pub(super) of_records: bool,
+}
+
+impl Given {
+    /// What these values of a TFRecord are; None where they are no frames.
+    pub(super) fn of_record(values: &Values) -> Option<Given> {
+        let (frames, bytes) = match values {
+            Values::Frames(bytes) if bytes.is_empty() => return None,
+            Values::Frames(_) => (true, true),
+            Values::FrameNumbers(_) => (true, false),
+            Values::Video(_) => (false, false),
+        };
+        Some(Given { frames, bytes, of_records: true })
+    }
 }
 
 impl StorageOptions {
@@ -182,26 +195,22 @@ impl StorageOptions {
 
 /// The least and the greatest number of each part so far.
 pub(super) struct Bounds {
-    sizes: Vec<usize>,
+    parts: Vec<FeaturePart>,
     lowest_and_highest: Vec<[f32; 2]>,
 }
 
 impl Bounds {
     fn of(parts: &[FeaturePart]) -> Bounds {
         let nothing = [f32::INFINITY, f32::NEG_INFINITY];
-        let sizes = parts.iter().map(|part| part.size).collect();
-        Bounds { sizes, lowest_and_highest: vec![nothing; parts.len()] }
+        Bounds { parts: parts.to_vec(), lowest_and_highest: vec![nothing; parts.len()] }
     }
 
     /// To the numbers of rows or frames.
     pub(super) fn widen(&mut self, numbers: &[f32]) {
-        for row in numbers.chunks_exact(self.sizes.iter().sum()) {
-            let mut from = 0;
-            for (bounds, size) in self.lowest_and_highest.iter_mut().zip(&self.sizes) {
-                for number in row[from..from + size].iter().filter(|number| number.is_finite()) {
-                    *bounds = [bounds[0].min(*number), bounds[1].max(*number)];
-                }
-                from += size;
+        for (part, numbers) in by_part(&self.parts, numbers) {
+            let bounds = &mut self.lowest_and_highest[part];
+            for number in numbers.iter().filter(|number| number.is_finite()) {
+                *bounds = [bounds[0].min(*number), bounds[1].max(*number)];
             }
         }
     }

@@ -47,14 +47,13 @@ impl NewSet<'_> {
     pub(crate) fn clear(&mut self, known: &[String]) -> Result<()> {
         let parts = self.names.iter().map(|name| part_of(name));
         let own: Vec<String> = parts.chain(known.iter().cloned()).collect();
-        let all = self.comm.all_gather_any(own.join("\n").as_bytes());
+        let all = self.comm.all_gather_lines(&own);
         let cleared = if self.comm.is_root() { self.remove_others(&all) } else { Ok(()) };
         self.comm.agree(cleared)
     }
 
-    fn remove_others(&self, all: &[Vec<u8>]) -> Result<()> {
-        let texts: Vec<_> = all.iter().map(|text| String::from_utf8_lossy(text)).collect();
-        let mut known: BTreeSet<&str> = texts.iter().flat_map(|text| text.lines()).collect();
+    fn remove_others(&self, all: &[String]) -> Result<()> {
+        let mut known: BTreeSet<&str> = all.iter().map(String::as_str).collect();
         known.extend([LOCK, COMMAND]);
         for name in entries(&self.unfinished)? {
             if !known.contains(&*name) {

@@ -8,6 +8,7 @@ mod steps;
 mod text;
 mod world;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -127,7 +128,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
 /// The whole plan.
 fn found(question: &Question) -> Result<Value> {
     let (world, steps) = question.on(question.ranks)?;
-    let curve = curve(question, steps.total());
+    let curve = curve(question, (&world, &steps));
     let advice = advice::advice(question, &steps);
     let phases = world.phases.iter().map(|phase| {
         let parts = phase.parts.iter().filter(|part| part.1 > 0);
@@ -160,26 +161,25 @@ fn found(question: &Question) -> Result<Value> {
 }
 
 /// The job on other numbers of ranks: seconds of a run, efficiency of the expert step, memory.
-fn curve(question: &Question, own: f64) -> Vec<Value> {
+fn curve(question: &Question, (world, steps): (&World, &Steps)) -> Vec<Value> {
     let most = (2 * question.ranks).clamp(16, RANKS_MAX as usize);
-    let mut counts: Vec<usize> = std::iter::successors(Some(1), |count| Some(2 * count))
-        .take_while(|n| *n <= most)
-        .collect();
-    counts.push(question.ranks);
-    counts.sort_unstable();
-    counts.dedup();
-    let point = |ranks: usize| {
-        // Too few for its grid or its memory.
-        let (world, steps) = question.on(ranks).ok()?;
-        let seconds = if ranks == question.ranks { own } else { steps.total() };
-        Some(json!({
+    let doubled = std::iter::successors(Some(1), |count| Some(2 * count));
+    let counts: BTreeSet<usize> =
+        doubled.take_while(|count| *count <= most).chain([question.ranks]).collect();
+    let point = |ranks: usize, world: &World, steps: &Steps| {
+        json!({
             "ranks": ranks,
-            "seconds": seconds,
+            "seconds": steps.total(),
             "efficiency": steps.efficiency(),
             "memory_bytes": world.plan.peak,
-        }))
+        })
     };
-    counts.into_iter().filter_map(point).collect()
+    let points = counts.into_iter().filter_map(|ranks| match ranks == question.ranks {
+        true => Some(point(ranks, world, steps)),
+        // Where they are too few for its grid or its memory there is none.
+        false => question.on(ranks).ok().map(|(world, steps)| point(ranks, &world, &steps)),
+    });
+    points.collect()
 }
 
 /// The most ranks up to which twice as many take at most two thirds of the time.

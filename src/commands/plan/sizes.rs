@@ -1,9 +1,12 @@
 //! How large the data are: as options say, as the job's section [plan] says, or as its shards are.
 
+use std::path::PathBuf;
+
 use super::Args;
 use crate::data::{Kind, ShardInfo, find};
 use crate::error::{Error, Result};
 use crate::job::{Job, Validation};
+use crate::model::features::FRAMES_MAX;
 
 /// A whole number, also as 500e6.
 pub(super) fn count(text: &str) -> std::result::Result<u64, String> {
@@ -40,14 +43,22 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<(Job, usize)> {
     set("frames", args.frames);
     let mut job = Job::read(&args.job, &sets)?;
     let asked = args.validation_rows.map(|rows| rows as usize);
-    let mut validation = asked.unwrap_or(0);
-    if job.plan.rows == 0 {
-        let found = of_shards(&mut job, name)?;
-        validation = asked.unwrap_or(found);
-    } else if let (None, Validation::Fraction(share)) = (asked, job.data.validation_rows()) {
-        validation = (job.plan.rows as f64 * share) as usize;
-        job.plan.rows -= validation;
+    let of_shards = job.plan.rows == 0;
+    if of_shards {
+        take_sizes(&mut job, name)?;
     }
+    let validation = match job.data.validation_rows() {
+        Validation::Fraction(share) if of_shards || asked.is_none() => {
+            let rows = (job.plan.rows as f64 * share) as usize;
+            job.plan.rows -= rows;
+            rows
+        }
+        Validation::Globs(globs) if of_shards => {
+            described(&find(globs)?)?.iter().map(|it| it.rows).sum()
+        }
+        _ => 0,
+    };
+    let validation = asked.unwrap_or(validation);
     if job.plan.frames == 0 && !job.model.frames.is_empty() {
         let text = format!("{name}: model.frames: found layers, but rows without frames");
         return Err(Error::usage(text).hint("--frames 300, or --set model.frames=[]"));
@@ -59,14 +70,16 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<(Job, usize)> {
     Ok((job, validation))
 }
 
-/// Takes sizes from the job's shards; rows to validate on.
-fn of_shards(job: &mut Job, name: &str) -> Result<usize> {
+/// Takes sizes from the job's shards.
+///
+/// # Errors
+/// Exit 2: they aren't here; exit 4: what is wrong with them.
+fn take_sizes(job: &mut Job, name: &str) -> Result<()> {
     let paths = find(&job.data.train).map_err(|error| {
         let text = format!("{name}: has no [plan], and its shards aren't here: {error}");
         Error::usage(text).hint("--rows 4e6 --features rgb:1024,audio:128 --classes 3862")
     })?;
-    let infos: Vec<ShardInfo> =
-        paths.iter().map(|path| ShardInfo::read(path)).collect::<Result<_>>()?;
+    let infos = described(&paths)?;
     let sum = |of: &dyn Fn(&ShardInfo) -> usize| infos.iter().map(of).sum::<usize>();
     let (rows, first) = (sum(&|info| info.rows), &infos[0]);
     if rows == 0 {
@@ -77,22 +90,12 @@ fn of_shards(job: &mut Job, name: &str) -> Result<usize> {
     job.plan.classes = first.class_count;
     job.plan.frames = match first.kind {
         Kind::Video => 0,
-        Kind::Frames => sum(&|info| info.frames).div_ceil(rows).clamp(1, 300),
+        Kind::Frames => sum(&|info| info.frames).div_ceil(rows).clamp(1, FRAMES_MAX),
     };
     job.plan.labels_per_row = sum(&|info| info.positives) as f64 / rows as f64;
-    let validation = match job.data.validation_rows() {
-        Validation::None => 0,
-        Validation::Globs(globs) => {
-            let infos = find(globs)?
-                .iter()
-                .map(|path| ShardInfo::read(path))
-                .collect::<Result<Vec<_>>>()?;
-            infos.iter().map(|info| info.rows).sum()
-        }
-        Validation::Fraction(share) => (rows as f64 * share) as usize,
-    };
-    if matches!(job.data.validation_rows(), Validation::Fraction(_)) {
-        job.plan.rows -= validation;
-    }
-    Ok(validation)
+    Ok(())
+}
+
+fn described(paths: &[PathBuf]) -> Result<Vec<ShardInfo>> {
+    paths.iter().map(|path| ShardInfo::read(path)).collect()
 }

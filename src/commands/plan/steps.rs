@@ -19,6 +19,8 @@ use crate::model::{Layout, parameters, stride_of};
 use crate::partition::{Blocks, Grid, groups};
 
 const NUMBER: usize = size_of::<f32>();
+/// A network that takes no time: what is left is a rank's own.
+const FREE: Network = Network { bytes_per_second: f64::INFINITY, message_seconds: 0.0 };
 
 /// A step, once.
 pub(super) struct StepPlan {
@@ -150,6 +152,12 @@ impl Making<'_> {
         blocks.run(self.world.whole.row_blocks(rank)).len()
     }
 
+    /// Ranks that have no row.
+    fn without_rows(&self) -> usize {
+        let whole = &self.world.whole;
+        (0..whole.ranks).filter(|rank| whole.row_blocks(*rank).is_empty()).count()
+    }
+
     /// Bytes of a row of input.
     fn row_bytes(&self, frames: usize) -> f64 {
         let features = self.world.whole.job.plan.features;
@@ -179,8 +187,7 @@ impl Making<'_> {
         let steps = job.plan.rows.div_ceil(batch);
         let machine = self.machine(1);
         let seconds = pretraining::seconds(&work, learners, self.network(), &machine);
-        let free = Network { bytes_per_second: f64::INFINITY, message_seconds: 0.0 };
-        let without = pretraining::seconds(&work, learners, &free, &machine);
+        let without = pretraining::seconds(&work, learners, &FREE, &machine);
         let fullest = whole.fullest(Step::Pretrain);
         let own = whole.flop_of_blocks(Step::Pretrain, whole.own(Step::Pretrain, fullest), batch)
             + whole.share_of_groups(fullest) * layer_flop * batch as f64;
@@ -241,7 +248,7 @@ impl Making<'_> {
             waiting: 0.0,
             host,
             received: 0,
-            idle: (0..whole.ranks).filter(|rank| whole.row_blocks(*rank).is_empty()).count(),
+            idle: self.without_rows(),
             input,
         }
     }
@@ -259,8 +266,7 @@ impl Making<'_> {
         let batches = rows.div_ceil(batch);
         let learned = f64::from(job.experts.negatives);
         let seconds = seconds_on(&work, grid, self.network(), machine);
-        let free = Network { bytes_per_second: f64::INFINITY, message_seconds: 0.0 };
-        let without = seconds_on(&work, grid, &free, machine);
+        let without = seconds_on(&work, grid, &FREE, machine);
         let fullest = whole.fullest(Step::Experts);
         let own = whole.flop_of_blocks(Step::Experts, whole.own(Step::Experts, fullest), batch)
             * whole.slices(fullest) as f64
@@ -345,7 +351,7 @@ impl Making<'_> {
             waiting,
             host: 0.0,
             received,
-            idle: (0..ranks).filter(|rank| whole.row_blocks(*rank).is_empty()).count(),
+            idle: self.without_rows(),
             input: self.row_bytes(whole.job.plan.frames) * own,
         }
     }

@@ -18,8 +18,8 @@ use self::labels::Labels;
 use self::opened::Opened;
 use self::rows::Rows;
 use self::run::Run;
-use super::Format;
 use super::storage::{Bounds, Given, StorageOptions};
+use super::{Format, at};
 use crate::comm::Comm;
 use crate::data::{GROUPS, Kind};
 use crate::encoding::Encoding;
@@ -64,7 +64,7 @@ impl Tables {
         let opened = Opened::of(format, path, header, &beside).map_err(|text| at(path, text))?;
         let fields = opened.fields();
         if fields.is_empty() {
-            return Err(at(path, "found no row".into()));
+            return Err(at(path, "found no row"));
         }
         let roles = Roles::of(format, (path, &fields), features, options)?;
         let (features, labels) = (Roles::fields(&roles.features), Roles::fields(&roles.labels));
@@ -292,10 +292,6 @@ impl Roles {
     fn fields(picks: &[Pick]) -> Vec<usize> {
         picks.iter().flat_map(|pick| pick.fields.clone()).collect()
     }
-}
-
-fn at(path: &Path, text: String) -> Error {
-    Error::input(format!("{}: {text}", path.display()))
 }
 
 /// What a name means: with arrays that are files of their own, the file's stem.
