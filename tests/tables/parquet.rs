@@ -171,6 +171,35 @@ fn what_is_missing_or_not_clear_is_told() {
     assert!(text.contains("row 1: labels: column \"y\": found nothing among"), "{text}");
 }
 
+/// A footer whose schema has so many groups within groups, and a number in the last one.
+fn nested(groups: usize) -> Vec<u8> {
+    // Thrift's compact protocol: name, then how many are within it; a number has a type first.
+    let group = b"\x35\x00\x18\x01g\x15\x02\x00";
+    let mut footer = b"\x15\x02\x19\xfc".to_vec();
+    let mut count = groups + 2;
+    while count > 127 {
+        footer.push(count as u8 | 0x80);
+        count >>= 7;
+    }
+    footer.push(count as u8);
+    footer.extend(b"\x48\x01g\x15\x02\x00");
+    footer.extend(group.repeat(groups));
+    footer.extend(b"\x15\x08\x25\x00\x18\x01x\x00\x16\x00\x19\x0c\x00");
+    let length = (footer.len() as u32).to_le_bytes();
+    [b"PAR1", &footer[..], &length, b"PAR1"].concat()
+}
+
+#[test]
+fn groups_within_groups_end_somewhere() {
+    let place = Place::new();
+    for (groups, expected) in [(90, "found no record"), (100_000, "found more than 100 groups")] {
+        place.write("nested.parquet", &nested(groups));
+        let text = convert(&place, "out", "--features g* --classes 2", "nested.parquet");
+        let text = text.fails_with(4);
+        assert!(text.contains(expected), "{groups}: {text}");
+    }
+}
+
 /// Pages have checksums here; what no checksum covers, headers of pages and the footer, is held
 /// together by what is said twice.
 #[test]

@@ -4,6 +4,7 @@
 //! Files may hold anything, and the crate may panic on it: whatever calls it is `caught`.
 
 mod column;
+mod depth;
 mod levels;
 mod pages;
 mod schema;
@@ -57,6 +58,7 @@ impl ParquetFile {
     pub(crate) fn open(path: &Path) -> Read<ParquetFile> {
         let mut file = File::open(path).map_err(|error| error.to_string())?;
         check_ends(&mut file).map_err(|error| error.to_string())??;
+        depth::check(&footer_bytes(&mut file).map_err(|error| error.to_string())?)?;
         let footer = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&file))?;
         let groups = footer.row_groups();
         let rows = groups.iter().try_fold(0i64, |rows, group| rows.checked_add(group.num_rows()));
@@ -142,6 +144,19 @@ fn check_ends(file: &mut File) -> std::io::Result<Read<()>> {
         MAGIC => Ok(()),
         _ => Err("found no footer of Parquet at its end: the file is cut".into()),
     })
+}
+
+/// The bytes of a footer, of a file that ends as one of Parquet.
+fn footer_bytes(file: &mut File) -> std::io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    let end = file.seek(SeekFrom::End(-8))?;
+    file.read_exact(&mut length)?;
+    let bytes = u64::from(u32::from_le_bytes(length));
+    // What is longer than its file the crate tells.
+    file.seek(SeekFrom::Start(end.saturating_sub(bytes)))?;
+    let mut footer = Vec::new();
+    file.take(bytes.min(end)).read_to_end(&mut footer)?;
+    Ok(footer)
 }
 
 /// Rows of a file, one after the other.
