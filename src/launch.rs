@@ -72,10 +72,11 @@ pub(crate) fn check_variables() -> Result<()> {
         ports.is_some_and(|[first, last]| (1..=last).contains(&first))
     }
     type Says = fn(&str) -> bool;
-    let all: [(&str, Says, &str); 6] = [
+    let all: [(&str, Says, &str); 7] = [
         ("REELSCALE_MPI_INIT_SECONDS", is_seconds, "whole seconds"),
         ("REELSCALE_KEEP_SECONDS", is_seconds, "whole seconds"),
         ("REELSCALE_DEVICE_SECONDS", is_seconds, "whole seconds"),
+        ("REELSCALE_HDF5_SECONDS", is_seconds, "whole seconds"),
         ("REELSCALE_WATCH_PORTS", is_ports, "first-last, such as 40000-40100"),
         ("REELSCALE_MANY_RANKS", |text| text.parse::<usize>().is_ok(), "a number of ranks"),
         ("REELSCALE_PROGRESS_THREAD", |text| ["0", "1"].contains(&text), "0 or 1"),

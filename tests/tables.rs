@@ -4,6 +4,8 @@
 mod common;
 #[path = "tables/datasets.rs"]
 mod datasets;
+#[path = "tables/foreign.rs"]
+mod foreign;
 #[path = "common/numpy.rs"]
 mod numpy;
 #[path = "common/packages.rs"]

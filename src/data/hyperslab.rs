@@ -3,11 +3,16 @@
 
 use std::ops::Range;
 
-use hdf5_sys::h5::hsize_t;
-use hdf5_sys::h5d::{H5Dread, H5Dwrite, H5Dwrite_chunk};
+use hdf5_sys::h5::{herr_t, hsize_t};
+use hdf5_sys::h5d::{H5Dread, H5Dread_chunk1, H5Dwrite, H5Dwrite_chunk};
 use hdf5_sys::h5i::hid_t;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::{H5S_ALL, H5S_SELECT_SET, H5Sclose, H5Screate_simple, H5Sselect_hyperslab};
+
+// Of HDF5 since 1.10.2; the crate doesn't list it.
+unsafe extern "C" {
+    fn H5Dget_chunk_storage_size(id: hid_t, at: *const hsize_t, bytes: *mut hsize_t) -> herr_t;
+}
 
 /// A simple dataspace that closes itself.
 struct Space(hid_t);
@@ -75,6 +80,29 @@ pub(crate) fn read_along(
         unsafe { H5Dread(dataset.id(), dtype, memory.0, space.id(), H5P_DEFAULT, into) }
     });
     if status < 0 { Err("checksum or structure".into()) } else { Ok(()) }
+}
+
+/// Reads what is stored of the chunk that begins at `offset`, which can't be longer than a file of
+/// `file_bytes` bytes, and which of its filters were left out, a bit each.
+pub(crate) fn read_chunk(
+    dataset: &hdf5::Dataset,
+    offset: &[hsize_t],
+    file_bytes: u64,
+    stored: &mut Vec<u8>,
+) -> hdf5::Result<u32> {
+    assert_eq!(dataset.ndim(), offset.len(), "a number for each dimension");
+    let (id, at, mut bytes, mut without) = (dataset.id(), offset.as_ptr(), 0, 0);
+    // SAFETY: `offset` has a number for each dimension.
+    let status = hdf5::sync::sync(|| unsafe { H5Dget_chunk_storage_size(id, at, &mut bytes) });
+    if status < 0 || bytes == 0 || bytes > file_bytes {
+        return Err("can't be read".into());
+    }
+    stored.resize(bytes as usize, 0);
+    let into = stored.as_mut_ptr().cast();
+    // SAFETY: as above, and `stored` has room for what HDF5 has just said.
+    let status =
+        hdf5::sync::sync(|| unsafe { H5Dread_chunk1(id, H5P_DEFAULT, at, &mut without, into) });
+    if status < 0 { Err("can't be read".into()) } else { Ok(without) }
 }
 
 /// Writes the chunk of a matrix whose first row is `row` as its bytes are to lie in the file, with

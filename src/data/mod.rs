@@ -38,6 +38,7 @@ pub use find::find;
 pub(crate) use foreign::{Cell, ForeignFile, ForeignRows, GROUPS};
 pub(crate) use planned::PlannedRows;
 pub(crate) use proof::proof_of;
+pub(crate) use prove::Lookout;
 pub use prove::prove;
 pub(crate) use prove::prove_to_seal;
 pub use reader::ShardReader;

@@ -5,15 +5,16 @@
 //! what for and ended by a NUL, and answers each with lines of JSON: signs that it goes on, then
 //! what the shard is or what is wrong with it. It may use so much memory, and so much time without
 //! a sign; then it is killed, and the next file goes to a new one. What it does itself is in
-//! `reading.rs`.
+//! `reading.rs`, what it is asked of files that are no shards in `foreign.rs`.
 
+mod foreign;
 mod reading;
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ExitStatus};
+use std::process::{Child, ChildStdin};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -28,6 +29,7 @@ use crate::error::{Error, Exit, Result};
 use crate::progress;
 use crate::system;
 
+pub(crate) use foreign::Lookout;
 pub(crate) use reading::serve;
 
 /// How often a stop and limits are looked at.
@@ -53,8 +55,15 @@ pub(crate) fn start_with(arguments: &'static [&'static str]) {
 #[derive(Serialize, Deserialize)]
 enum Said {
     GoesOn,
+    /// It comes to this dataset.
+    At(String),
     Whole(Box<ShardInfo>),
-    Fault { exit: u8, text: String },
+    /// A file that is no shard has been looked through.
+    Through,
+    Fault {
+        exit: u8,
+        text: String,
+    },
 }
 
 /// What a file is read for.
@@ -110,7 +119,10 @@ fn prove_one(
         Some(process) => process,
         None => Prover::start(path)?,
     };
-    let said = process.ask((path, purpose), before.bytes, limit, stopped)?;
+    use std::os::unix::ffi::OsStrExt;
+    let question = [&[purpose as u8], path.as_os_str().as_bytes(), &[0]].concat();
+    let busy = BUSY_MAX + Duration::from_secs(before.bytes / BUSY_BYTES_A_SECOND);
+    let said = process.ask(&question, Limits { silent: limit, busy: Some(busy) }, stopped)?;
     let fault = |text: String| Err(Error::input(format!("{}: {text}", path.display())));
     let outcome = match said {
         Ok(Said::Whole(info)) => {
@@ -127,7 +139,7 @@ fn prove_one(
             }
         }
         Ok(Said::Fault { exit, text }) => Err(Error::new(Exit::from_code(exit), text)),
-        Ok(Said::GoesOn) => unreachable!("waited on"),
+        Ok(Said::GoesOn | Said::At(_) | Said::Through) => unreachable!("waited on, not asked for"),
         Err(end) => {
             let (exit, text) = process.end_of(end);
             let error = Error::new(exit, format!("{}: {text}", path.display()));
@@ -145,12 +157,20 @@ enum End {
     Silent(Duration),
 }
 
+/// How long it may go on without a sign, in all and by its time on a processor.
+struct Limits {
+    silent: Duration,
+    busy: Option<Duration>,
+}
+
 /// A process that reads shards.
 struct Prover {
     child: Child,
     paths: ChildStdin,
     said: Receiver<Said>,
     complaint: Option<JoinHandle<String>>,
+    /// The dataset that it has come to, as far as it says so.
+    at: String,
 }
 
 impl Prover {
@@ -187,26 +207,25 @@ impl Prover {
             String::from_utf8_lossy(&bytes).into_owned()
         });
         let paths = child.stdin.take().expect("piped");
-        Ok(Prover { child, paths, said, complaint: Some(complaint) })
+        Ok(Prover { child, paths, said, complaint: Some(complaint), at: String::new() })
     }
 
-    /// Has it read the file, and waits for what it says of it.
+    /// Asks it of a file, and waits for what it says.
     fn ask(
         &mut self,
-        (path, purpose): (&Path, ReadFor),
-        bytes: u64,
-        limit: Duration,
+        question: &[u8],
+        limits: Limits,
         stopped: &mut dyn FnMut() -> bool,
     ) -> Result<std::result::Result<Said, End>> {
-        use std::os::unix::ffi::OsStrExt;
-        let busy_limit = BUSY_MAX + Duration::from_secs(bytes / BUSY_BYTES_A_SECOND);
         // One that has ended says so below.
-        let line = [&[purpose as u8], path.as_os_str().as_bytes(), &[0]].concat();
-        let _ = self.paths.write_all(&line).and_then(|()| self.paths.flush());
+        let _ = self.paths.write_all(question).and_then(|()| self.paths.flush());
         let (mut since, mut busy_then) = (Instant::now(), self.busy());
         loop {
             match self.said.recv_timeout(LOOK) {
-                Ok(Said::GoesOn) => {
+                Ok(sign @ (Said::GoesOn | Said::At(_))) => {
+                    if let Said::At(at) = sign {
+                        self.at = at;
+                    }
                     progress::tick();
                     (since, busy_then) = (Instant::now(), self.busy());
                 }
@@ -214,7 +233,9 @@ impl Prover {
                 Err(RecvTimeoutError::Disconnected) => return Ok(Err(End::Ended)),
                 Err(RecvTimeoutError::Timeout) => {
                     let busy = self.busy().saturating_sub(busy_then);
-                    if since.elapsed() > limit || busy > busy_limit {
+                    if since.elapsed() > limits.silent
+                        || limits.busy.is_some_and(|most| busy > most)
+                    {
                         return Ok(Err(End::Silent(since.elapsed())));
                     }
                 }
@@ -239,29 +260,29 @@ impl Prover {
                 format!("found a file that HDF5 doesn't come to an end with ({seconds:.0} s)"),
             );
         }
-        let Ok(status) = self.child.wait() else {
-            return (Exit::Resources, "the process that was to read it is lost".into());
+        let (signal, code, complaint) = self.ended();
+        let text = match (signal, code) {
+            (Some(9), _) => {
+                let text = "the process that read it was killed (signal 9): is memory used up?";
+                return (Exit::Resources, text.into());
+            }
+            (Some(signal), _) => format!("found a file that crashes HDF5 (signal {signal})"),
+            (None, Some(code)) if code == Exit::Resources as i32 => {
+                "found a file that takes more memory than its size explains".into()
+            }
+            _ => format!("found a file that can't be read: {complaint}"),
         };
+        (Exit::Input, text)
+    }
+
+    /// The signal or code that it ended with, and what it complained of.
+    fn ended(&mut self) -> (Option<i32>, Option<i32>, String) {
+        let status = self.child.wait().ok();
         let complaint = self.complaint.take().and_then(|thread| thread.join().ok());
         let complaint = complaint.unwrap_or_default();
-        told_of(status, complaint.lines().find(|line| !line.trim().is_empty()).unwrap_or("nothing"))
-    }
-}
-
-/// What a reading process that ended with `status` had met with; `complaint` is what it said.
-fn told_of(status: ExitStatus, complaint: &str) -> (Exit, String) {
-    match (status.signal(), status.code()) {
-        (Some(9), _) => {
-            let text = "the process that read it was killed (signal 9): is memory used up?";
-            (Exit::Resources, text.into())
-        }
-        (Some(signal), _) => {
-            (Exit::Input, format!("found a file that crashes HDF5 (signal {signal})"))
-        }
-        (None, Some(code)) if code == Exit::Resources as i32 => {
-            (Exit::Input, "found a file that takes more memory than its size explains".into())
-        }
-        _ => (Exit::Input, format!("found a file that can't be read: {complaint}")),
+        let first = complaint.lines().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        let (signal, code) = (status.and_then(|it| it.signal()), status.and_then(|it| it.code()));
+        (signal, code, first.into())
     }
 }
 

@@ -6,6 +6,7 @@ mod done;
 mod group;
 mod groups;
 mod kept;
+mod looked_at;
 mod losses;
 mod names;
 mod outcome;
@@ -126,7 +127,10 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let files = paths.iter().zip(&sizes_of_files);
     let files = files.map(|(path, size)| format!("{}: {size} bytes\n", path.display()));
     same_on_all(comm, Exit::Input, "files", &files.collect::<String>())?;
-    let Sizes { parts, classes, names, tables, first_frames } = comm.agree(sizes(&args, &paths))?;
+    looked_at::first(comm, &args, &paths)?;
+    let found = comm.agree(sizes(&args, &paths))?;
+    let Sizes { parts, classes, names, mut tables, first_frames } = found;
+    looked_at::all(comm, &args, tables.as_mut(), (&paths, &sizes_of_files))?;
     let sizes = before::with_rows(comm, tables.as_ref(), &paths, sizes_of_files);
     let groups = groups(&sizes, args.rows_per_shard);
     if args.from == Format::Svmlight {

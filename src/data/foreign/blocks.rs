@@ -88,8 +88,8 @@ fn check(dataset: &Dataset, file_bytes: u64) -> Read<()> {
 /// Rows of a dataset, a block at a time.
 pub(super) struct Blocks {
     name: String,
-    dataset: Dataset,
-    form: Form,
+    pub(super) dataset: Dataset,
+    pub(super) form: Form,
     pub(super) rows: u64,
     by_columns: bool,
     /// Elements of a row.

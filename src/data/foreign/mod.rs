@@ -2,6 +2,8 @@
 //! in a group each. What HDF5 would fill up in silence is an error here.
 
 mod blocks;
+mod chunks;
+mod look;
 
 use std::path::Path;
 
@@ -10,8 +12,10 @@ use hdf5::{Dataset, Group};
 use self::blocks::{Blocks, Form, by_columns, form};
 use super::{storage, superblock};
 use crate::fields::{Elements, Field};
+use crate::progress::tick;
 
 pub(crate) use self::blocks::Cell;
+pub(crate) use self::look::look_through;
 
 type Read<T> = Result<T, String>;
 
@@ -54,15 +58,20 @@ impl ForeignFile {
     /// Its datasets by their paths; of what each group has the first group's, as `*/NAME`, and the
     /// groups' names as `*`.
     pub(crate) fn fields(&self) -> Read<Vec<Field>> {
+        self.fields_telling(&mut |_| tick())
+    }
+
+    /// The same; `at` is told each dataset before it is opened.
+    fn fields_telling(&self, at: &mut dyn FnMut(&str)) -> Read<Vec<Field>> {
         let mut fields = Vec::new();
-        walk(&self.file, "", 0, &mut fields)?;
+        walk(&self.file, ("", 0), &mut fields, at)?;
         let single = fields.iter().any(|field| !field.name.contains('/'));
         if let [first, others @ ..] = &self.groups[..]
             && !(others.is_empty() && single)
         {
             let group = self.file.group(first).map_err(|error| error.to_string())?;
             let mut own = Vec::new();
-            walk(&group, EACH, DEPTH_MAX - 1, &mut own)?;
+            walk(&group, (EACH, DEPTH_MAX - 1), &mut own, at)?;
             let names = Field {
                 name: GROUPS.into(),
                 elements: Elements::Text,
@@ -116,7 +125,12 @@ impl ForeignFile {
 }
 
 /// Appends the datasets of a group and of those within it.
-fn walk(group: &Group, prefix: &str, depth: usize, to: &mut Vec<Field>) -> Read<()> {
+fn walk(
+    group: &Group,
+    (prefix, depth): (&str, usize),
+    to: &mut Vec<Field>,
+    at: &mut dyn FnMut(&str),
+) -> Read<()> {
     let mut names = group.member_names().map_err(|error| error.to_string())?;
     names.sort();
     for name in names {
@@ -124,9 +138,10 @@ fn walk(group: &Group, prefix: &str, depth: usize, to: &mut Vec<Field>) -> Read<
         if to.len() > DATASETS_MAX {
             return Err(format!("found more than {DATASETS_MAX} datasets"));
         }
+        at(&path);
         if let Ok(inner) = group.group(&name) {
             if depth + 1 < DEPTH_MAX {
-                walk(&inner, &format!("{path}/"), depth + 1, to)?;
+                walk(&inner, (&format!("{path}/"), depth + 1), to, at)?;
             }
             continue;
         }

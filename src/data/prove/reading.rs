@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 
+use super::foreign::FOREIGN;
 use super::{Outcome, ReadFor, Said};
+use crate::data::foreign::look_through;
 use crate::data::proof::Opened;
 use crate::data::reader::ShardReader;
 use crate::data::schema::{ShardInfo, hex};
-use crate::error::Error;
+use crate::error::{Error, Exit};
 use crate::model::bounds::FeatureBounds;
 use crate::{progress, system};
 
@@ -55,13 +57,26 @@ pub(crate) fn serve(mut paths: impl BufRead, said: impl Write + Send) -> io::Res
             let mut path = Vec::new();
             while paths.read_until(0, &mut path)? > 0 {
                 path.pop();
-                let purpose = match path.remove(0) {
-                    first if first == ReadFor::Seal as u8 => ReadFor::Seal,
-                    _ => ReadFor::Use,
-                };
+                let purpose = path.remove(0);
                 use std::os::unix::ffi::OsStringExt;
                 let file = PathBuf::from(std::ffi::OsString::from_vec(std::mem::take(&mut path)));
                 limit_memory(&file, at_start);
+                if purpose == FOREIGN {
+                    let names = names(&mut paths)?;
+                    let mut at = |name: &str| {
+                        progress::tick();
+                        let _ = say(&Said::At(name.into()));
+                    };
+                    say(&match look_through(&file, &names, &mut at) {
+                        Ok(()) => Said::Through,
+                        Err(text) => Said::Fault { exit: Exit::Input as u8, text },
+                    })?;
+                    continue;
+                }
+                let purpose = match purpose {
+                    first if first == ReadFor::Seal as u8 => ReadFor::Seal,
+                    _ => ReadFor::Use,
+                };
                 say(&match read_in_full(&file, purpose) {
                     Ok(info) => Said::Whole(Box::new(info)),
                     Err(Error { exit, text, .. }) => Said::Fault { exit: exit as u8, text },
@@ -73,6 +88,20 @@ pub(crate) fn serve(mut paths: impl BufRead, said: impl Write + Send) -> io::Res
         done.store(true, Relaxed);
         outcome
     })
+}
+
+/// The names of fields behind a path: ended by a NUL each, and all of them by one more.
+fn names(from: &mut impl BufRead) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    loop {
+        let mut name = Vec::new();
+        from.read_until(0, &mut name)?;
+        name.pop();
+        if name.is_empty() {
+            return Ok(names);
+        }
+        names.push(String::from_utf8_lossy(&name).into_owned());
+    }
 }
 
 /// Every byte of the file at `path` through HDF5. What is returned has no path.

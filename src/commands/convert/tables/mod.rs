@@ -18,6 +18,7 @@ use self::labels::Labels;
 use self::opened::Opened;
 use self::rows::Rows;
 use self::run::Run;
+use super::looked_at::Refused;
 use super::storage::{Bounds, Given, StorageOptions};
 use super::{Format, at};
 use crate::comm::Comm;
@@ -44,6 +45,8 @@ pub(super) struct Tables {
     rows: Rows,
     pub(super) parts: Vec<FeaturePart>,
     given: Given,
+    /// Files that aren't to be opened.
+    refused: Refused,
 }
 
 impl Tables {
@@ -91,7 +94,18 @@ impl Tables {
             runs: storage.scaling(&parts)?.map(|all| Encoding::Bytes(all).runs(&parts)),
         };
         let picked = order.iter().map(|field| fields[*field].clone()).collect();
-        Ok(Tables { format, header, picked, beside, rows, parts, given })
+        let refused = Refused::default();
+        Ok(Tables { format, header, picked, beside, rows, parts, given, refused })
+    }
+
+    /// The picked fields' names.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.picked.iter().map(|field| field.name.as_str()).collect()
+    }
+
+    /// From now on these files aren't opened.
+    pub(super) fn refuse(&mut self, refused: Refused) {
+        self.refused = refused;
     }
 
     pub(super) fn classes(&self) -> usize {
@@ -198,6 +212,7 @@ impl Tables {
     }
 
     fn whole(&self, path: &Path) -> Result<Box<dyn Table>> {
+        self.refused.check(path)?;
         let wrong = |text: String| at(path, text);
         let opened = Opened::of(self.format, path, self.header, &self.beside).map_err(wrong)?;
         let found = opened.fields();
