@@ -2,6 +2,8 @@
 //! any memory; what reads them, and what refuses to.
 
 mod common;
+#[path = "annotate/parquet.rs"]
+mod parquet;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -68,7 +70,8 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 fn parts(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "csv")).count()
+    let is_part = |name: &str| name.ends_with(".csv") || name.ends_with(".parquet");
+    entries.filter(|entry| entry.file_name().to_str().is_some_and(is_part)).count()
 }
 
 /// The true labels of the shards' rows, whose ids repeat between `a` and `c`.
@@ -198,13 +201,15 @@ fn every_format_is_read_back() {
     let metrics = |predictions: &str| -> Value {
         serde_json::from_str(&scratch.evaluate(predictions).stdout()).unwrap()
     };
-    for format in ["submission", "long", "hdf5", "jsonl"] {
+    for format in ["submission", "long", "hdf5", "jsonl", "parquet"] {
         scratch.annotate(format).arg("--format").arg(format).stdout();
     }
     let expected = metrics("hdf5");
     assert_eq!(expected["videos"], 1_500);
     assert!(expected["gap_at_20"].as_f64().unwrap() > 0.0);
-    assert!(metrics("long") == expected && metrics("jsonl") == expected);
+    for format in ["long", "jsonl", "parquet"] {
+        assert!(metrics(format) == expected, "{format}");
+    }
     // Files of the same model, which have the same six figures.
     for name in ["one.csv", "one.h5"] {
         let command = reelscale("annotate --top 7 --model").path(&scratch.path("run/model"));

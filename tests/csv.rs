@@ -222,6 +222,14 @@ fn annotate_writes_what_evaluate_reads() {
     assert_eq!(annotate("three.csv", 3), text);
     let found: Vec<_> = read(&text).unwrap().into_iter().map(|video| video.id).collect();
     assert_eq!(found, ids);
+    // Parquet's texts are UTF-8.
+    for name in ["a.parquet", "parts/"] {
+        let command = self::annotate(folder.path(), name).arg("--format").arg("parquet");
+        let told = command.fails_with(4);
+        assert!(told.contains("a.h5 row 2: found the id \"caf"), "{told}");
+        assert!(told.contains("hint: --format hdf5 or jsonl"), "{told}");
+        assert!(!path(name).exists());
+    }
     // Labels under the same ids: every video is found, on any number of ranks.
     let mut labels = LABELS.as_bytes().to_vec();
     for example in &examples {

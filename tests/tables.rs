@@ -12,6 +12,8 @@ mod numpy;
 mod packages;
 #[path = "tables/parquet.rs"]
 mod parquet;
+#[path = "tables/predictions.rs"]
+mod predictions;
 #[path = "tables/split.rs"]
 mod split;
 

@@ -22,6 +22,7 @@ use crate::flow::home_rows::HomeRows;
 use crate::flow::repeated_ids::warn_of_repeated_ids;
 use crate::formats::predictions::{WrittenAs, read_csv};
 use crate::formats::submission::{Apart, Both, Predictions, Source, Video};
+use crate::formats::table::read_parquet;
 use crate::human::{counted, hex};
 use crate::inference::class_table::figures_of_lists;
 use crate::inference::rankings::{Ranked, Visited, metrics};
@@ -39,8 +40,9 @@ pub(crate) struct Args {
     /// Shards: paths or globs.
     #[arg(long, num_args = 1.., requires = "model")]
     data: Vec<String>,
-    /// Predictions as `annotate` writes them: a folder of parts of any format, FILE.h5, FILE.jsonl,
-    /// or a csv with `VideoId,LabelConfidencePairs` or `VideoId,Class,Score`.
+    /// Predictions as `annotate` writes them: a folder of parts of any format, FILE.h5,
+    /// FILE.parquet, FILE.jsonl, or a csv with `VideoId,LabelConfidencePairs` or
+    /// `VideoId,Class,Score`.
     #[arg(long, requires = "labels", conflicts_with = "model")]
     predictions: Option<PathBuf>,
     /// True labels: `VideoId,Labels`.
@@ -185,8 +187,8 @@ fn warn_of_videos_apart(both: &Both) {
     }
 }
 
-/// The predictions at `path`: a folder of parts, HDF5 or lines of JSON by its name, or else csv in
-/// the format of submissions or a line for each pair.
+/// The predictions at `path`: a folder of parts, HDF5, Parquet or lines of JSON by its name, or
+/// else csv in the format of submissions or a line for each pair.
 fn predicted(comm: &Comm, path: &Path) -> Result<Predictions> {
     if path.is_dir() {
         return read_folder(path);
@@ -195,6 +197,7 @@ fn predicted(comm: &Comm, path: &Path) -> Result<Predictions> {
     let mut found = Predictions::default();
     match path.extension().and_then(OsStr::to_str) {
         Some("h5") => read_hdf5(path, &mut found)?,
+        Some("parquet") => read_parquet(path, &mut found)?,
         Some("jsonl") => WrittenAs::Jsonl.read(Source::open(path)?, &mut found)?,
         _ => read_csv(Source::open(path)?, &mut found)?,
     }

@@ -125,8 +125,8 @@ pub(super) fn bytes(annotating: &Annotating, way: Way, deal: &dyn Fn(usize) -> O
     let own = sizes.iter().map(|sizes| sizes.large).max().unwrap_or(0);
     let (at_once, sizes) = (sizes[0].rows, &sizes[0]);
     let video = top * PAIR + ID;
-    // What the writer gathers of a part, HDF5 in memory and once more on its way, and what waits
-    // for it.
+    // What the writer gathers of a part, HDF5 in memory and once more on its way, Parquet less, and
+    // what waits for it.
     let written =
         2 * part_rows * video + 2 * batch_pieces(shape, threads) * piece_rows(shape) * video;
     let passing = sizes.kernels() + sizes.forward() + sizes.scores_of_tiles() + written;

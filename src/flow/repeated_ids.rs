@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::human::counted;
 
 /// Ids that are read at once: each is an allocation of its own.
-pub(super) const IDS_AT_ONCE: usize = 1 << 12;
+pub(crate) const IDS_AT_ONCE: usize = 1 << 12;
 /// Ids of a rank's rows that it sends in one pass: 16 bytes each, and an exchange has up to five
 /// copies of them.
 const PASS_IDS: usize = 1 << 20;
@@ -119,7 +119,7 @@ fn hashes(
 }
 
 /// `FILE row 3`
-pub(super) fn place_of(dataset: &Dataset, row: u64) -> String {
+pub(crate) fn place_of(dataset: &Dataset, row: u64) -> String {
     let (shard, row) = dataset.place_of(row as usize);
     format!("{} row {row}", dataset.shards()[shard].path.display())
 }

@@ -19,3 +19,4 @@ mod tf_labels;
 mod tf_segments;
 pub mod tfrecord;
 mod wire;
+pub(crate) mod written;

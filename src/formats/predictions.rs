@@ -1,5 +1,6 @@
 //! The formats of annotations, and what they say read back: the submissions of YouTube-8M, a line
-//! for each pair, a line of JSON for each video, HDF5 (which `data/` writes and reads).
+//! for each pair, a line of JSON for each video, HDF5 (which `data/` writes and reads), Parquet
+//! (`table/parquet/predictions.rs`).
 //!
 //! ```text
 //!   VideoId,LabelConfidencePairs   VideoId,Class,Score   {"id":"id","classes":[1],"scores":[0.5]}
@@ -25,6 +26,11 @@ use crate::names::Names;
 
 const LONG_HEADER: &str = "VideoId,Class,Score";
 const NAMED_HEADER: &str = "VideoId,Class,Score,Name";
+/// Of the submissions of 2019.
+pub(crate) const SEGMENTS_HEADER: &str = "Class,Segments";
+/// Why those aren't measured.
+pub(super) const NO_SCORES: &str = "segments of 2019 stand in order, without the scores that \
+     metrics are made of: --format long writes the same rows with scores";
 
 /// How annotations are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,18 +39,21 @@ pub(crate) enum WrittenAs {
     Long,
     Hdf5,
     Jsonl,
+    Parquet,
     /// Of each class its best segments; one file of all, which nothing here writes or reads.
     Segments,
 }
 
 impl WrittenAs {
-    pub(crate) const NAMES: [&str; 5] = ["submission", "long", "hdf5", "jsonl", "segments"];
+    pub(crate) const NAMES: [&str; 6] =
+        ["submission", "long", "hdf5", "jsonl", "parquet", "segments"];
 
-    const ALL: [WrittenAs; 5] = [
+    const ALL: [WrittenAs; 6] = [
         WrittenAs::Submission,
         WrittenAs::Long,
         WrittenAs::Hdf5,
         WrittenAs::Jsonl,
+        WrittenAs::Parquet,
         WrittenAs::Segments,
     ];
 
@@ -63,27 +72,28 @@ impl WrittenAs {
             WrittenAs::Submission | WrittenAs::Long | WrittenAs::Segments => "csv",
             WrittenAs::Hdf5 => "h5",
             WrittenAs::Jsonl => "jsonl",
+            WrittenAs::Parquet => "parquet",
         }
     }
 
     /// Whether it says names of classes, where these have any.
     pub(crate) fn has_names(self) -> bool {
-        matches!(self, WrittenAs::Long | WrittenAs::Hdf5 | WrittenAs::Jsonl)
+        !matches!(self, WrittenAs::Submission | WrittenAs::Segments)
     }
 
-    /// Writes what a file begins with, of classes that have names or don't. HDF5 isn't written
-    /// here.
-    pub(crate) fn write_head(self, out: &mut dyn Write, named: bool) -> io::Result<()> {
+    /// Writes what a file begins with, of classes that have names or don't. HDF5 and Parquet
+    /// aren't written here.
+    pub(super) fn write_head(self, out: &mut dyn Write, named: bool) -> io::Result<()> {
         match self {
             WrittenAs::Submission => writeln!(out, "{}", submission::HEADER),
             WrittenAs::Long if named => writeln!(out, "{NAMED_HEADER}"),
             WrittenAs::Long => writeln!(out, "{LONG_HEADER}"),
-            WrittenAs::Jsonl | WrittenAs::Hdf5 | WrittenAs::Segments => Ok(()),
+            _ => Ok(()),
         }
     }
 
-    /// Writes a video. HDF5 isn't written here.
-    pub(crate) fn write_video(
+    /// Writes a video. HDF5 and Parquet aren't written here.
+    pub(super) fn write_video(
         self,
         out: &mut dyn Write,
         id: &[u8],
@@ -94,11 +104,12 @@ impl WrittenAs {
             WrittenAs::Submission => submission::write_line(out, id, best),
             WrittenAs::Long => write_long(out, id, best, names),
             WrittenAs::Jsonl => write_json(out, id, best, names),
-            WrittenAs::Hdf5 | WrittenAs::Segments => Ok(()),
+            WrittenAs::Hdf5 | WrittenAs::Parquet | WrittenAs::Segments => Ok(()),
         }
     }
 
-    /// Adds the videos of a file of this format to `found`. HDF5 isn't read here.
+    /// Adds the videos of a file of this format to `found`. HDF5 and Parquet aren't read
+    /// here.
     ///
     /// # Errors
     /// Exit 4 with file, line and what was found.
@@ -110,7 +121,7 @@ impl WrittenAs {
                 found.read_lines(source, &headers, |found, _, fields| add_pair(found, fields))
             }
             WrittenAs::Jsonl => read_json(source, found),
-            WrittenAs::Hdf5 | WrittenAs::Segments => Ok(()),
+            WrittenAs::Hdf5 | WrittenAs::Parquet | WrittenAs::Segments => Ok(()),
         }
     }
 }
@@ -268,7 +279,8 @@ mod tests {
         for name in WrittenAs::NAMES {
             let written_as = WrittenAs::named(name).unwrap();
             assert_eq!(written_as.name(), name);
-            if matches!(written_as, WrittenAs::Hdf5 | WrittenAs::Segments) {
+            if matches!(written_as.ending(), "h5" | "parquet") || written_as == WrittenAs::Segments
+            {
                 continue;
             }
             let (mut text, mut found) = (Vec::new(), Predictions::default());

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use super::csv::{Record, Records, field, shown};
+use super::predictions::{NO_SCORES, SEGMENTS_HEADER};
 pub use super::source::Source;
 use crate::error::{Error, Result};
 use crate::limits::CLASSES_MAX;
@@ -317,7 +318,8 @@ fn lines(
     let found = fields.join(&b',');
     let same = |header: &&str| names == header.split(',').map(str::as_bytes).collect::<Vec<_>>();
     let Some(number) = headers.iter().position(same) else {
-        return Err(wrong((line, format!("found {}, expected {}", shown(&found), expected()))));
+        let error = wrong((line, format!("found {}, expected {}", shown(&found), expected())));
+        return Err(if same(&SEGMENTS_HEADER) { error.hint(NO_SCORES) } else { error });
     };
     let (header, width) = (headers[number], fields.len());
     while let Some(Record { line, fields }) = records.next().map_err(wrong)? {

@@ -33,9 +33,11 @@ fn what_annotate_writes_evaluate_reads_with_its_names() {
         ("hdf5", "one.h5"),
         ("long", "one.csv"),
         ("jsonl", "one.jsonl"),
+        ("parquet", "one.parquet"),
         ("hdf5", "h5/"),
         ("long", "long/"),
         ("jsonl", "jsonl/"),
+        ("parquet", "parquet/"),
     ] {
         annotate("own.h5", format, output).stdout();
         let (metrics, figures) = evaluate(output);
@@ -99,4 +101,10 @@ fn segments_are_each_class_s_best() {
     }
     assert_eq!(text("segments.csv"), expected);
     assert!(expected.lines().any(|line| line.split(' ').count() == 30), "{expected}");
+
+    fs::write(path("labels.csv"), labels_csv(&path("own.h5"))).unwrap();
+    let command = reelscale("evaluate --predictions").path(&path("segments.csv"));
+    let told = command.arg("--labels").path(&path("labels.csv")).fails_with(4);
+    assert!(told.contains("segments.csv: line 1: found \"Class,Segments\", expected"), "{told}");
+    assert!(told.contains("without the scores") && told.contains("--format long"), "{told}");
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Args;
 use super::segments::Segments;
+use super::texts::check_ids;
 use crate::comm::Comm;
 use crate::commands::device::RankDevice;
 use crate::commands::out::{self, For};
@@ -17,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::flow::home_rows::HomeRows;
 use crate::flow::repeated_ids::warn_of_repeated_ids;
 use crate::formats::predictions::WrittenAs;
+use crate::formats::written::{About, Written};
 use crate::inference::best::best_of_own;
 use crate::model::annotator::Annotator;
 use crate::names::Names;
@@ -49,9 +51,10 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
     let (disk, name) = (Disk::default(), args.output.display());
     let written_as = comm.agree(written_as(&args.output, args.format.as_deref()))?;
     comm.agree(if comm.is_root() { check_output(&disk, &args.output) } else { Ok(()) })?;
-    let annotator = crate::artifact::load(comm, &args.model)?;
+    let (annotator, model) = crate::artifact::load_hashed(comm, &args.model)?;
     let (rows, device) = args.scoring.prepare(comm, &annotator, &args.data)?;
     comm.agree(few(rows.rows(), written_as))?;
+    check_ids(comm, rows.dataset(), rows.own_rows(), written_as)?;
     warn_of_repeated_ids(comm, rows.dataset(), rows.own_rows(), REFUSED)?;
     let top = (args.top as usize).min(annotator.shape.class_count);
     let own = match device {
@@ -60,7 +63,7 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
     };
     let by_rank = gather(comm, own, top);
     let names = annotator.names.clone();
-    let output = Output { disk, written_as, top, names, per_class: args.per_class as usize };
+    let output = Output { disk, written_as, model, top, names, per_class: args.per_class as usize };
     let outcome = if comm.is_root() { output.write(&args.output, by_rank) } else { Ok(()) };
     comm.agree(outcome)?;
     out::print(comm, For::Keeping, || {
@@ -78,8 +81,9 @@ fn written_as(path: &Path, format: Option<&str>) -> Result<WrittenAs> {
         Some("csv") => WrittenAs::Submission,
         Some("h5") => WrittenAs::Hdf5,
         Some("jsonl") => WrittenAs::Jsonl,
+        Some("parquet") => WrittenAs::Parquet,
         _ => {
-            let text = format!("{name}: expected a name that ends in .csv, .jsonl or .h5");
+            let text = format!("{name}: expected a name in .csv, .jsonl, .h5 or .parquet");
             return Err(Error::usage(text).hint("--output DIR/ names a folder"));
         }
     };
@@ -168,6 +172,8 @@ fn check_output(disk: &Disk, path: &Path) -> Result<()> {
 struct Output {
     disk: Disk,
     written_as: WrittenAs,
+    /// Content hash of the model.
+    model: String,
     top: usize,
     names: Option<Arc<Names>>,
     /// Segments of a class at most.
@@ -177,7 +183,7 @@ struct Output {
 impl Output {
     /// Writes all ranks' rows to `path`, whole or not at all.
     fn write(&self, path: &Path, by_rank: Vec<RankRows>) -> Result<()> {
-        let Output { disk, written_as, top, names, .. } = self;
+        let Output { disk, written_as, model, top, names, .. } = self;
         let refused = |error: io::Error| Error::storage(format!("{}: {error}", path.display()));
         match written_as {
             WrittenAs::Hdf5 => {
@@ -202,14 +208,15 @@ impl Output {
             }
             _ => {
                 let write = |out: &mut dyn Write| {
-                    written_as.write_head(out, names.is_some())?;
+                    let about = About { model, top: *top, names: names.as_deref() };
+                    let mut written = Written::begin(*written_as, out, about)?;
                     for rows in &by_rank {
                         let pairs: Vec<(f32, u32)> = rows.pairs().collect();
                         for (id, pairs) in rows.ids.iter().zip(pairs.chunks(*top)) {
-                            written_as.write_video(out, id, pairs, names.as_deref())?;
+                            written.video(out, id, pairs)?;
                         }
                     }
-                    Ok(())
+                    written.end(out)
                 };
                 disk.write_new(path, write).map_err(refused)
             }
@@ -234,8 +241,9 @@ mod tests {
         for calls in 0.. {
             let disk = Disk::failing_after(calls, FaultKind::Once);
             let written_as = WrittenAs::Submission;
-            let output =
-                Output { disk: disk.clone(), written_as, top: 1, names: None, per_class: 1 };
+            let model = String::new();
+            let (used, names) = (disk.clone(), None);
+            let output = Output { disk: used, written_as, model, top: 1, names, per_class: 1 };
             let outcome = check_output(&disk, &path).and_then(|()| output.write(&path, by_rank()));
             if !disk.has_failed() {
                 outcome.unwrap();

@@ -34,8 +34,8 @@ mod tests {
     fn place(disk: Disk, folder: &Path, written_as: WrittenAs, start: u32) -> Place {
         let names = NAMES.map(|name| format!("{name}.{}", written_as.ending())).to_vec();
         let folder = folder.to_path_buf();
-        let class_names = None;
-        Place { disk, folder, written_as, top: 2, class_names, names, start: (start, 0) }
+        let (model, class_names, start) = ("model".to_string(), None, (start, 0));
+        Place { disk, folder, written_as, model, top: 2, class_names, names, start }
     }
 
     /// Writes all parts, or comes to an error.

@@ -8,6 +8,7 @@ mod lost_power;
 mod parts;
 pub(crate) mod read;
 mod segments;
+mod texts;
 mod waves;
 mod whole;
 mod writer;
@@ -38,8 +39,8 @@ pub(crate) struct Args {
     /// Shards: paths or globs.
     #[arg(long, num_args = 1.., required = true)]
     data: Vec<String>,
-    /// DIR/, a folder of parts: new, empty, or that of the same command. Or FILE.csv, FILE.jsonl or
-    /// FILE.h5, for at most a million videos; it must not exist.
+    /// DIR/, a folder of parts: new, empty, or that of the same command. Or FILE.csv, FILE.jsonl,
+    /// FILE.h5 or FILE.parquet, for at most a million videos; it must not exist.
     #[arg(long)]
     output: PathBuf,
     /// How parts, or FILE, are written: csv as submission (default) or long, of segments as
@@ -90,6 +91,6 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
 fn names_a_folder(path: &Path) -> bool {
     let text = path.as_os_str().as_encoded_bytes();
     let ending = path.extension().and_then(OsStr::to_str);
-    let called_a_file = matches!(ending, Some("csv" | "h5" | "jsonl"));
+    let called_a_file = matches!(ending, Some("csv" | "h5" | "jsonl" | "parquet"));
     text.ends_with(b"/") || !called_a_file && path.is_dir()
 }

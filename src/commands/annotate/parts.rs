@@ -7,6 +7,7 @@ use super::Args;
 use super::file::REFUSED;
 use super::folder::{FORMAT, Folder, Found, Identity, Left, Manifest, ManifestPart, look, names};
 use super::journal::Sum;
+use super::texts::check_ids;
 use super::waves::in_waves;
 use super::whole::{Work, by_whole_models};
 use super::writer::Place;
@@ -57,6 +58,7 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
     let names = names(&all, written_as);
 
     // What a rank can't do leaves no folder behind: so a new one comes only now.
+    check_ids(comm, &dataset, comm.deal(dataset.rows()).own(), written_as)?;
     let begun = match (comm.is_root(), folder.take()) {
         (true, there) => there.map_or_else(take, |there| Ok(Some(there))),
         (false, _) => Ok(None),
@@ -80,6 +82,7 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
         disk,
         folder: path.to_path_buf(),
         written_as,
+        model,
         top,
         class_names,
         names: names.clone(),
@@ -142,7 +145,8 @@ pub(crate) fn annotate_all<D: Device>(
     let (all, written_as) = (parts(dataset, PART_ROWS as usize), WrittenAs::Submission);
     let names = names(&all, written_as);
     let (folder, class_names) = (path.to_path_buf(), None);
-    let place = Place { disk, folder, written_as, top, class_names, names, start: (1, 0) };
+    let (model, start) = (String::new(), (1, 0));
+    let place = Place { disk, folder, written_as, model, top, class_names, names, start };
     let pieces = batch_pieces(&annotator.shape, device.at_once());
     let (way, room, to_do) = (Way::Whole { pieces }, Room::unlimited(), (0..all.len()).collect());
     let work = Work { dataset, parts: &all, to_do, place, way, room, patience: 0.0 };

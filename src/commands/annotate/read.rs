@@ -11,6 +11,7 @@ use crate::disk::{read, there};
 use crate::error::{Error, Result};
 use crate::formats::predictions::{WrittenAs, checked};
 use crate::formats::submission::{Predictions, Source};
+use crate::formats::table::read_parquet;
 use crate::human::hex;
 
 /// The predictions in the folder `path`.
@@ -29,6 +30,7 @@ pub(crate) fn read_folder(path: &Path) -> Result<Predictions> {
     let manifest = read_manifest(path)?;
     let name = &manifest.written_as;
     let written_as = WrittenAs::named(name)
+        .filter(|written_as| *written_as != WrittenAs::Segments)
         .ok_or_else(|| Error::input(format!("{}: written_as: {name:?}", path.display())))?;
     let mut found = Predictions::default();
     for part in &manifest.parts {
@@ -45,6 +47,7 @@ pub(crate) fn read_folder(path: &Path) -> Result<Predictions> {
         }
         match written_as {
             WrittenAs::Hdf5 => read_hdf5(&path, &mut found)?,
+            WrittenAs::Parquet => read_parquet(&path, &mut found)?,
             _ => written_as
                 .read(Source::new(path.display().to_string(), Cursor::new(bytes)), &mut found)?,
         }

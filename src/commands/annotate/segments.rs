@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use crate::formats::csv::{field, shown};
-
-pub(super) const HEADER: &str = "Class,Segments";
+use crate::formats::predictions::SEGMENTS_HEADER;
 
 /// Segments with their best classes.
 pub(super) struct Segments<'a> {
@@ -47,7 +46,7 @@ impl Segments<'_> {
                 classes.entry(*class).or_default().push((*score, segment));
             }
         }
-        writeln!(out, "{HEADER}")?;
+        writeln!(out, "{SEGMENTS_HEADER}")?;
         for (class, mut segments) in classes {
             segments.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
             segments.truncate(most);

@@ -17,6 +17,7 @@ use crate::data::Annotations;
 use crate::disk::{Disk, folder_of, read};
 use crate::error::{Error, Result};
 use crate::formats::predictions::WrittenAs;
+use crate::formats::written::{About, Written};
 use crate::human::hex;
 use crate::inference::parts::Annotated;
 use crate::names::Names;
@@ -30,6 +31,8 @@ pub(super) struct Place {
     pub(super) disk: Disk,
     pub(super) folder: PathBuf,
     pub(super) written_as: WrittenAs,
+    /// Content hash of the model.
+    pub(super) model: String,
     /// Classes of a video.
     pub(super) top: usize,
     /// Names of classes that are written with them.
@@ -186,7 +189,7 @@ impl Place {
                 let (mut sum, mut whole) = (None, true);
                 let written = self.disk.replace_by(&temporary, &path, |to| {
                     let mut to = Summed { to, digest: Sha256::new(), bytes: 0 };
-                    whole = self.write_text(&mut to, first, rows)?;
+                    whole = self.write_videos(&mut to, first, rows)?;
                     sum = Some(Sum { bytes: to.bytes, sha256: hex(&to.digest.finalize()) });
                     if whole { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
                 });
@@ -203,20 +206,22 @@ impl Place {
     }
 
     /// Whether all rows of the part have come.
-    fn write_text(
+    fn write_videos(
         &self,
         to: &mut dyn Write,
         first: Annotated,
         rows: &Receiver<Annotated>,
     ) -> io::Result<bool> {
-        let class_names = self.class_names.as_deref();
-        self.written_as.write_head(to, class_names.is_some())?;
+        let names = self.class_names.as_deref();
+        let about = About { model: &self.model, top: self.top, names };
+        let mut written = Written::begin(self.written_as, to, about)?;
         let mut piece = first;
         loop {
             for (id, best) in piece.of.ids.iter().zip(piece.best.chunks(self.top)) {
-                self.written_as.write_video(to, id, best, class_names)?;
+                written.video(to, id, best)?;
             }
             if piece.of.last {
+                written.end(to)?;
                 return Ok(true);
             }
             match rows.recv() {

@@ -10,6 +10,8 @@ mod pick;
 use super::wire::Read;
 
 pub(crate) use self::parquet::ParquetFile;
+pub(crate) use self::parquet::predictions::ParquetVideos;
+pub(crate) use self::parquet::predictions::read_parquet;
 pub(crate) use arrays::{Arrays, Place as ArrayPlace};
 pub(crate) use columns::Columns;
 pub(crate) use pick::{Pick, list, pick};

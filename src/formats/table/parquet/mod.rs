@@ -7,6 +7,7 @@ mod column;
 mod depth;
 mod levels;
 mod pages;
+pub(crate) mod predictions;
 mod schema;
 mod values;
 
@@ -69,6 +70,17 @@ impl ParquetFile {
         }
         let leaves = schema::leaves(footer.file_metadata().schema_descr());
         Ok(ParquetFile { file: Arc::new(file), footer: Arc::new(footer), leaves })
+    }
+
+    /// What it says has written it.
+    pub(crate) fn creator(&self) -> Option<&str> {
+        self.footer.file_metadata().created_by()
+    }
+
+    /// What its footer says under this key.
+    pub(crate) fn said(&self, key: &str) -> Option<&str> {
+        let said = self.footer.file_metadata().key_value_metadata()?;
+        said.iter().find(|pair| pair.key == key)?.value.as_deref()
     }
 
     /// Its columns. Of lists it isn't known yet how long they are: 0.
