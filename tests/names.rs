@@ -19,6 +19,7 @@ use common::{reelscale, tfrecords};
 use planted::{named, planted, write};
 use reelscale::internals::data::{Dataset, ShardInfo, find};
 use reelscale::{Exit, load};
+use serde_json::Value;
 
 /// Rows of three classes by name, and the same by number.
 fn three_classes(place: &Place) {
@@ -159,6 +160,25 @@ fn a_model_has_the_names_of_its_classes_also_after_a_stop() {
     assert!(told.contains("names      of 12 classes, such as \"class 0\""), "{told}");
     let code = "assert f['class_names'].asstr()[3] == 'class 3' and 'shared' not in f";
     python("r", &[(path("with/experts-00000.h5"), code.into())]);
+    // What is exported has them, of a checkpoint too.
+    let newest = |output: &str| {
+        let all = fs::read_dir(path(&format!("{output}-checkpoints"))).unwrap();
+        all.map(|one| one.unwrap().path()).max().unwrap()
+    };
+    let exported = |model: &Path| {
+        let command = reelscale("export --to safetensors --model").path(model).arg("--output");
+        command.path(&path("exported")).stdout();
+        let bytes = fs::read(path("exported")).unwrap();
+        fs::remove_file(path("exported")).unwrap();
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        header["__metadata__"]["class_names"].as_str().map(String::from)
+    };
+    let listed = Some(serde_json::to_string(&list).unwrap());
+    assert_eq!(exported(&path("with")), listed);
+    assert_eq!(exported(&newest("with")), listed);
+    assert_eq!(exported(&path("without")), None);
+    assert_eq!(exported(&newest("without")), None);
 }
 
 /// The files of a test on data of the same classes under other names and numbers.

@@ -5,12 +5,10 @@ import os
 import tempfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from ._numbers import finite, whole_rows
 from ._program import run
-from ._shards import class_names
 
 # Frames of a video that count.
 FRAMES_MAX = 300
@@ -32,17 +30,7 @@ def load(path):
     with tempfile.TemporaryDirectory(prefix="reelscale-") as folder:
         numbers = os.path.join(folder, "model.npz")
         run("export", "--to", "numpy", "--model", path, "--output", numbers)
-        return Model(_arrays(numbers), str(path), _names(path))
-
-
-def _names(path):
-    """The names of a model's classes, which stand beside their mixtures; None where there are none."""
-    folder = path / "model" if (path / "model").is_dir() else path
-    names = []
-    for file in sorted(folder.glob("experts-*.h5")):
-        with h5py.File(file, "r") as experts:
-            names += class_names(experts) or []
-    return names or None
+        return Model(_arrays(numbers), str(path))
 
 
 def _arrays(path):
@@ -68,13 +56,12 @@ class Model:
     width         number of features D
     takes_frames  whether a row is frames [T, D] rather than one vector [D]
     class_count   number of classes K
-    classes       the K classes, as columns of a table are named: by their names, where the directory of a model says
-                  them, or by their numbers
+    classes       the K classes, as columns of a table are named: by its name, or by its number where it has none
     content_hash  what `reelscale inspect --hash` says of the model; None of a checkpoint
     """
 
-    def __init__(self, weights, name="model", names=None):
-        texts = {key: _text(weights[key]) for key in ("shape", "creator", "content_hash") if key in weights}
+    def __init__(self, weights, name="model"):
+        texts = {key: _text(weights[key]) for key in ("shape", "creator", "content_hash", "class_names") if key in weights}
         if "shape" not in texts:
             raise ValueError(f"{name}: shape: found none, expected a model that reelscale exported")
         self.name = name
@@ -86,7 +73,8 @@ class Model:
         self.width = sum(size for _, size in self.parts)
         self.takes_frames = "pooling" in self.shape
         self.class_count = self.shape["class_count"]
-        self.classes = names or range(self.class_count)
+        names = json.loads(texts.get("class_names", "[]"))
+        self.classes = [name or number for number, name in enumerate(names)] or range(self.class_count)
         self._check()
         self._groups = list(self._groups_of_classes())
 
@@ -191,6 +179,8 @@ class Model:
     def _check(self):
         """Sees that the shape is one of this version's, and the weights are those of that shape."""
         shape, width = self.shape, self.width
+        if len(self.classes) != self.class_count:
+            raise ValueError(f"{self.name}: class_names: found {len(self.classes)}, expected {self.class_count}")
         self._known("normalize", shape["normalize"], ("l2", "standardise", "none"))
         self._known("dummy", shape["dummy"], ("learned", "zero", "none"))
         if self.takes_frames:

@@ -170,7 +170,7 @@ impl<D: Device> State<'_, D> {
             log::warn!("{}; the checkpoint has all events", error.text);
         }
         let (about, events) =
-            (checkpoints.about(&self.standing, &self.setting.shape), self.report.events());
+            (checkpoints.about(&self.standing, &self.setting), self.report.events());
         let (run, step) = ((&self.standing, &self.best), (model, &*course, &self.device));
         let outcome = checkpoints.write(comm, last, |store| {
             with_contents(comm, run, step, about.clone(), events, |contents| {
@@ -191,7 +191,7 @@ impl<D: Device> State<'_, D> {
         };
         self.standing.events_hash = self.report.events_hash();
         let (about, events) =
-            (checkpoints.about(&self.standing, &self.setting.shape), self.report.events());
+            (checkpoints.about(&self.standing, &self.setting), self.report.events());
         let (run, step) =
             ((&self.standing, &self.best), (model, &() as &dyn Resumable<D>, &self.device));
         with_contents(comm, run, step, about, events, |contents| {

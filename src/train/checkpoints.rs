@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use super::data::Data;
 use super::rounds::Standing;
+use super::setting::Setting;
 use crate::checkpoint::{Loaded, Store};
 use crate::clock::Clock;
 use crate::comm::Comm;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::job::{CheckpointJob, Job};
-use crate::model::annotator::Shape;
 use crate::report::HeldDirectory;
 use crate::signals::Deadline;
 
@@ -131,10 +131,13 @@ impl Checkpoints {
     }
 
     /// What `state.json` says.
-    pub(crate) fn about(&self, standing: &Standing, shape: &Shape) -> Value {
+    pub(crate) fn about(&self, standing: &Standing, setting: &Setting) -> Value {
         let mut about = self.identity.clone();
         // For who exports the model and has no rows.
-        about["shape"] = json!(shape);
+        about["shape"] = json!(setting.shape);
+        if let Some(names) = setting.data.names() {
+            about["class_names"] = json!(names.all());
+        }
         about["sessions"] = json!(self.sessions);
         about["standing"] = json!(standing);
         about
