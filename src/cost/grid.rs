@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Of two blocks or more a rank's exchange goes on behind the arithmetic of the next one; that of a
-//! lone one behind the second half of its own, part by part.
+//! lone one behind the second half of its own, part by part. A solver that takes all rows for a
+//! step exchanges once a pass, when all rows have gone by: behind nothing.
 
 use super::network::Network;
 use crate::kernel::matrix::stride_of;
@@ -37,8 +38,10 @@ pub struct Work<'a> {
     pub blocks: &'a [usize],
     /// Activations d of a row.
     pub width: usize,
-    /// Rows of a mini-batch.
+    /// Rows of a step: of a mini-batch, or all of them.
     pub batch: usize,
+    /// Whether a step is a pass over all rows, after which blocks are exchanged.
+    pub passes: bool,
     /// S.
     pub slices: usize,
     /// How much each rank takes, by what it computes a second.
@@ -132,11 +135,18 @@ fn seconds_in_column(
         return (arithmetic + host).max(rows_arrive);
     }
     let largest = blocks.iter().max().map_or(0, |largest| *largest);
-    let parts = parts(blocks.len(), largest / (work.width + 1) / 16);
+    let parts = match work.passes {
+        true => 1,
+        false => parts(blocks.len(), largest / (work.width + 1) / 16),
+    };
     let messages = 4.0 * (rows - 1.0) * (blocks.len() * parts) as f64;
     let bytes = 2.0 * NUMBER * parameters * (rows - 1.0) / rows;
     let exchange = messages * network.message_seconds + bytes / network.bytes_per_second;
-    let host = host + NUMBER_SECONDS * parameters / threads;
+    let numbers = NUMBER_SECONDS * parameters / threads;
+    if work.passes {
+        return (arithmetic + host).max(rows_arrive) + exchange + numbers;
+    }
+    let host = host + numbers;
     if blocks.len() > 1 {
         return (arithmetic + host).max(rows_arrive + exchange);
     }
@@ -183,12 +193,16 @@ mod tests {
         layouts.iter().map(Layout::parameters).collect()
     }
 
+    fn work<'a>(blocks: &'a [usize], batch: usize, slices: usize, shares: &'a [usize]) -> Work<'a> {
+        Work { blocks, width: WIDTH, batch, passes: false, slices, shares }
+    }
+
     /// The grid that is chosen on ranks of 16 threads, and its efficiency in percent: flop of a
     /// share of the batch over what the fullest rank takes.
     fn chosen(shape: (usize, usize), ranks: usize, batch: usize) -> ((usize, usize), usize) {
         let blocks = blocks(shape);
         let shares = &vec![1; ranks];
-        let work = Work { blocks: &blocks, width: WIDTH, batch, slices: 64, shares };
+        let work = work(&blocks, batch, 64, shares);
         let machine = Machine::host(16);
         let grid = choose(&work, &NETWORK, &machine, &|_| true);
         let found = seconds(&work, grid, &NETWORK, &machine);
@@ -218,7 +232,7 @@ mod tests {
         let blocks = blocks((3862, 2));
         let choose = |slices, ranks, fits: &dyn Fn((usize, usize)) -> bool| {
             let shares = &vec![1; ranks];
-            let work = Work { blocks: &blocks, width: WIDTH, batch: 2048, slices, shares };
+            let work = work(&blocks, 2048, slices, shares);
             choose(&work, &NETWORK, &Machine::host(16), fits)
         };
         assert_eq!(choose(1, 1024, &|_| true), (1, 1024));
@@ -228,13 +242,35 @@ mod tests {
         assert!(narrow.0 <= 4 && narrow.1 <= 75, "{narrow:?}");
     }
 
+    /// What is exchanged once a pass weighs little beside many rows: class blocks, which come out
+    /// uneven, are the fewer of them cut the finer. Of few rows it weighs more than the arithmetic.
+    #[test]
+    fn passes_over_many_rows_are_cut_and_over_few_are_not() {
+        let blocks = blocks((3862, 2));
+        let shares = &[1; 256];
+        let on = |rows| {
+            let work = Work { passes: true, ..work(&blocks, rows, 64, shares) };
+            let machine = Machine::host(16);
+            let grid = choose(&work, &NETWORK, &machine, &|_| true);
+            (
+                grid,
+                seconds(&work, (1, 256), &NETWORK, &machine)
+                    / seconds(&work, grid, &NETWORK, &machine),
+            )
+        };
+        let (many, gain) = on(5_000_000);
+        assert_eq!(many, (64, 4));
+        assert!(gain > 3.0, "{gain}");
+        assert_eq!(on(300).0, (1, 256));
+    }
+
     /// What is hidden behind a processor's arithmetic isn't behind that of a GPU, 25 times as
     /// fast: exchanges and rows then weigh more than uneven blocks.
     #[test]
     fn gpus_get_a_choice_of_their_own() {
         let blocks = blocks((3862, 16));
         let shares = &[1; 256];
-        let work = Work { blocks: &blocks, width: WIDTH, batch: 16_384, slices: 64, shares };
+        let work = work(&blocks, 16_384, 64, shares);
         let on = |machine| choose(&work, &NETWORK, &machine, &|_| true);
         assert_eq!([on(Machine::host(16)), on(Machine::gpu(16))], [(4, 64), (4, 64)]);
         let time = |grid| seconds(&work, grid, &NETWORK, &Machine::gpu(16));
@@ -247,7 +283,7 @@ mod tests {
     fn ranks_of_unequal_speed_get_a_grid_by_their_speed() {
         let blocks = blocks((3862, 16));
         let on = |blocks: &[usize], shares: &[usize]| {
-            let work = Work { blocks, width: WIDTH, batch: 16_384, slices: 64, shares };
+            let work = work(blocks, 16_384, 64, shares);
             let found = choose(&work, &NETWORK, &Machine::host(16), &|_| true);
             let rate = |shape| {
                 let flop = 4.0 * blocks.iter().sum::<usize>() as f64 * 16_384.0;

@@ -1,8 +1,8 @@
 //! What follows from keys of the checked job, each in one place.
 
 use super::keys::{DataJob, ExpertsJob, SharedJob};
-use crate::optim::Offered;
 use crate::optim::irprop::Steps;
+use crate::optim::{Offered, Solver};
 
 /// Where validation rows come from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +31,14 @@ impl ExpertsJob {
     /// Rows of a window: whole mini-batches.
     pub(crate) fn window_rows(&self) -> usize {
         (self.window / self.batch).max(1) * self.batch
+    }
+
+    /// Rows of a step, of so many in all, and whether it is a pass over them.
+    pub(crate) fn step_rows(&self, all: usize) -> (usize, bool) {
+        match self.solver {
+            Solver::MiniBatch(_) => (self.batch, false),
+            Solver::FullBatch(_) => (all, true),
+        }
     }
 
     /// What its full-batch solvers go by.

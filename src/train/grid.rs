@@ -10,7 +10,6 @@ use crate::job::Job;
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
 use crate::model::parameters;
-use crate::optim::Solver;
 use crate::partition::Grid;
 
 /// The grid of the expert step on ranks of so many threads, as they deal now: what the job names,
@@ -35,8 +34,7 @@ fn named(job: &Job) -> Option<(usize, usize)> {
 
 /// Whether ranks choose the shape of the grid.
 fn chosen(job: &Job) -> bool {
-    let whole = job.experts.row_slices == 1 || matches!(job.experts.solver, Solver::FullBatch(_));
-    named(job).is_none() && !whole
+    named(job).is_none() && job.experts.row_slices > 1
 }
 
 /// The grid on ranks of this machine, as they deal now; without one each is a column, unless the
@@ -55,9 +53,19 @@ fn grid_on(
     };
     let fits =
         |rows_and_columns| fit(comm, job, (data, shape), (&new(rows_and_columns), comm.size()));
-    let (width, batch) = (shape.shared_layers().outputs(), job.experts.batch);
-    let work = Work { blocks: &costs, width, batch, slices, shares };
-    new(choose(&work, &NETWORK, machine, &fits))
+    new(choose(&work(job, (data, shape), &costs, shares), &NETWORK, machine, &fits))
+}
+
+/// What the model knows of the expert step.
+fn work<'a>(
+    job: &Job,
+    (data, shape): (&Data, &Shape),
+    blocks: &'a [usize],
+    shares: &'a [usize],
+) -> Work<'a> {
+    let (batch, passes) = job.experts.step_rows(data.train.rows());
+    let (width, slices) = (shape.shared_layers().outputs(), job.experts.row_slices);
+    Work { blocks, width, batch, passes, slices, shares }
 }
 
 /// Parameters of each class block of the expert step.
@@ -81,14 +89,13 @@ impl Setting<'_> {
     /// all. Where ranks choose their grid, with what the model says of exchanges.
     pub(crate) fn class_seconds(&self, grid: &Grid, rates: &[f64]) -> f64 {
         let (shares, blocks) = (&self.comm.shares()[..], &class_costs(&self.data, &self.shape)[..]);
-        let (batch, slices) = (self.job.experts.batch, self.job.experts.row_slices);
         let all = blocks.iter().map(|cost| *cost as f64).sum::<f64>();
         if !chosen(self.job) {
-            return grid.seconds(blocks, shares, rates) / all / slices as f64;
+            let slices = self.job.experts.row_slices as f64;
+            return grid.seconds(blocks, shares, rates) / all / slices;
         }
-        let width = self.shape.shared_layers().outputs();
-        let work = Work { blocks, width, batch, slices, shares };
+        let work = work(self.job, (&self.data, &self.shape), blocks, shares);
         let seconds = seconds_on(&work, grid, &NETWORK, (rates, self.threads));
-        seconds / (4.0 * all * batch as f64)
+        seconds / (4.0 * all * work.batch as f64)
     }
 }

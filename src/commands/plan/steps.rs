@@ -10,6 +10,7 @@ use crate::commands::bench::rank::steps::Step;
 use crate::cost::grid::{Machine, Work, parts, seconds_on};
 use crate::cost::network::Network;
 use crate::cost::pretraining::{self, MiniBatchWork};
+use crate::cost::searches::searches;
 use crate::cost::traffic::{
     ExpertEpoch, Moved, Pretraining, Share, experts, experts_travel, ordered_sum,
 };
@@ -257,10 +258,10 @@ impl Making<'_> {
         let whole = &self.world.whole;
         let (job, ranks, grid) = (&whole.job, whole.ranks, &whole.grid);
         let (all, rows) = (parameters(&whole.large), job.plan.rows);
-        let (batch, width) = (job.experts.batch.min(rows), whole.shape.outputs());
-        let shares = vec![1; ranks];
-        let work =
-            Work { blocks: &all, width, batch, slices: job.experts.row_slices, shares: &shares };
+        let (step, passes) = job.experts.step_rows(rows);
+        let (batch, width, shares) = (step.min(rows), whole.shape.outputs(), vec![1; ranks]);
+        let slices = job.experts.row_slices;
+        let work = Work { blocks: &all, width, batch, passes, slices, shares: &shares };
         let rate = self.rate(1);
         let machine = (&vec![rate; ranks][..], self.world.threads);
         let batches = rows.div_ceil(batch);
@@ -270,7 +271,7 @@ impl Making<'_> {
         let fullest = whole.fullest(Step::Experts);
         let own = whole.flop_of_blocks(Step::Experts, whole.own(Step::Experts, fullest), batch)
             * whole.slices(fullest) as f64
-            / job.experts.row_slices as f64;
+            / slices as f64;
         let arithmetic = learned * (own / rate).min(without);
         let host = without - (own / rate).min(without);
         let times = batches as f64;
@@ -297,24 +298,30 @@ impl Making<'_> {
         let columns = grid.deal(&parameters(large), &vec![1; whole.ranks]);
         let most = columns.of_column.runs().iter().map(std::ops::Range::len).max().unwrap_or(0);
         let panels = large.iter().map(|layout| layout.panels).max().unwrap_or(0);
-        let blocks = large[columns.of_column.own()].iter().map(|layout: &Layout| {
+        let held = &large[columns.of_column.own()];
+        let in_turns = |layout: &Layout| {
             let parts = Part::all(layout, parts(most, panels));
             (parts.iter().map(|part| part.numbers(layout)).collect(), 16 * layout.groups.len())
-        });
+        };
+        // Solvers that take all rows for a step exchange class blocks at the end of a pass.
+        let (_, passes) = job.experts.step_rows(job.plan.rows);
+        let blocks = if passes { Vec::new() } else { held.iter().map(in_turns).collect() };
+        let ends = if passes { pass_ends(&grid, held) } else { Moved::default() };
         let (rows, stride) = (job.plan.rows, stride_of(whole.shape.outputs()));
         let sizes = |rows: usize| [rows, rows * stride, self.labels(rows)];
         let own = grid.slices().own().len();
         let taken = rows * own / job.experts.row_slices.max(1);
-        experts(&ExpertEpoch {
+        let epoch = ExpertEpoch {
             grid: &grid,
             owners: &columns.owners,
             windows: rows.div_ceil(job.experts.window_rows()),
             batches,
             given: sizes(self.rows(rank)),
             taken: grid.own().map(|_| sizes(taken)),
-            blocks: &blocks.collect::<Vec<_>>(),
+            blocks: &blocks,
             averaging: job.experts.averaging > 0.0,
-        })
+        };
+        experts(&epoch) + ends
     }
 
     /// An iteration: all class blocks pass each wave of a rank's rows.
@@ -355,4 +362,17 @@ impl Making<'_> {
             input: self.row_bytes(whole.job.plan.frames) * own,
         }
     }
+}
+
+/// What a rank of a column moves of these class blocks when all rows have gone by.
+fn pass_ends(grid: &Grid, held: &[Layout]) -> Moved {
+    if grid.rows() == 1 || grid.own().is_none() {
+        return Moved::default();
+    }
+    let of_block = |layout: &Layout| {
+        let of_class = |class: usize| layout.places_of(class).0.len();
+        let numbers: Vec<usize> = (0..layout.classes.len()).map(of_class).collect();
+        searches(&numbers, grid.slices())
+    };
+    held.iter().map(of_block).sum()
 }
