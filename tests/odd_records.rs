@@ -1,6 +1,8 @@
 //! TFRecords as others write them: compressed, no TFRecords at all, with other types and keys, with
 //! labels of segments.
 
+#[path = "odd_records/cases.rs"]
+mod cases;
 mod common;
 #[path = "odd_records/float_frames.rs"]
 mod float_frames;

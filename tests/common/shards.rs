@@ -47,18 +47,24 @@ pub fn labels_csv(pattern: &Path) -> String {
     text
 }
 
-/// Runs each code with the file that h5py has opened as `f` in `mode`, all in one process; false
-/// where there is no h5py.
-pub fn python(mode: &str, files: &[(PathBuf, String)]) -> bool {
-    let probe = |python: &&&str| {
+/// A Python that has h5py, and numpy with it; none, and a line that says so, where there is none.
+pub fn h5py() -> Option<&'static str> {
+    let works = |python: &&str| {
         let mut command = Command::new(python);
         let status = command.args(["-c", "import h5py"]).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
     };
-    let Some(interpreter) = ["python3", "/usr/bin/python3"].iter().find(probe) else {
+    let found = ["python3", "/usr/bin/python3"].into_iter().find(works);
+    if found.is_none() {
         println!("skipped: no python3 with h5py");
-        return false;
-    };
+    }
+    found
+}
+
+/// Runs each code with the file that h5py has opened as `f` in `mode`, all in one process; false
+/// where there is no h5py.
+pub fn python(mode: &str, files: &[(PathBuf, String)]) -> bool {
+    let Some(interpreter) = h5py() else { return false };
     let script = "import h5py, json, sys, numpy as np\n\
                   for path, code in zip(sys.argv[2::2], sys.argv[3::2]):\n    \
                       with h5py.File(path, sys.argv[1]) as f: exec(code, dict(globals()))";
