@@ -242,6 +242,26 @@ fn a_run_and_its_checkpoints_give_their_best_model() {
     assert!(first != last, "two epochs learn more than one");
     assert!(of(&newest, 1) == first, "of a checkpoint");
     assert!(of(&path("run"), 2) == first, "of a run that isn't finished");
+    // Whoever measures and annotates by a run or a checkpoint gets the same one.
+    let by = |what: &str, model: &Path, ranks: usize| {
+        let command = reelscale(&format!("{what} --comm threads={ranks} --data"));
+        command.path(&path("data/a.h5")).arg("--model").path(model)
+    };
+    let measured = |model: &Path, ranks, which| {
+        by("evaluate --format json", model, ranks).arg("--which").arg(which).stdout()
+    };
+    let of_first = measured(&path("first"), 1, "best");
+    assert_eq!(measured(&newest, 2, "best"), of_first);
+    assert_eq!(measured(&path("run"), 1, "best"), of_first);
+    let of_now = measured(&path("run"), 2, "last");
+    assert!(of_now != of_first && of_now == measured(&newest, 1, "last"), "{of_now}");
+    let annotated = |model: &Path, name: &str| {
+        by("annotate", model, 2).arg("--output").path(&path(name)).stdout();
+        fs::read(path(name)).unwrap()
+    };
+    assert_eq!(annotated(&path("run"), "run.csv"), annotated(&path("first"), "first.csv"));
+    let told = by("evaluate --which last", &path("first"), 1).fails_with(2);
+    assert!(told.contains("--which last: expected a run or a checkpoint"), "{told}");
     fs::rename(path("last"), path("run/model")).unwrap();
     assert!(of(&path("run"), 1) == last, "of a run that is done");
     let all = |ranks| exported("onnx", &path("run"), folder.path(), ranks);

@@ -111,30 +111,28 @@ fn save_cut(
 /// Exit 6 where the directory isn't a model, is damaged, is replaced while it is read, or is of a
 /// newer version; common to all ranks.
 pub fn load(comm: &Comm, path: &Path) -> Result<Annotator> {
-    load_hashed(comm, path).map(|loaded| loaded.0)
+    load_opened(comm, &ModelFolder::open_whole(comm, path)?).map(|loaded| loaded.0)
 }
 
-/// The same, and the model's content hash.
+/// The same of a model that all ranks have opened, and its content hash.
 ///
 /// # Errors
 /// As `load`.
-pub(crate) fn load_hashed(comm: &Comm, path: &Path) -> Result<(Annotator, String)> {
-    let model = ModelFolder::open_whole(comm, path)?;
+pub(crate) fn load_opened(comm: &Comm, model: &ModelFolder) -> Result<(Annotator, String)> {
     if comm.is_root() && !model.manifest.has_sums() {
         let creator = &model.manifest.creator;
         log::warn!(
             "{}: no SHA256SUMS, a model by {creator}: its numbers are proven, but not how its \
              classes are cut into blocks, which decides last digits of losses",
-            path.display()
+            model.path().display()
         );
     }
-    let annotator = comm.agree(read(comm, &model))?;
+    let annotator = comm.agree(read(comm, model))?;
     comm.agree(model.unchanged())?;
     let (found, expected) = (content_hash(comm, &annotator), &model.manifest.content_hash);
     if found != *expected {
-        let text = format!("{}: found the content {found}, expected {expected}", path.display());
-        let error =
-            Error::run_directory(text).hint("it was changed, or replaced while it was read");
+        let text = format!("found the content {found}, expected {expected}");
+        let error = refused(model, text).hint("it was changed, or replaced while it was read");
         return Err(Error { agreed: true, ..error });
     }
     Ok((annotator, found))

@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use self::by_class::ByClass;
 use super::annotate::read::{read_folder, read_hdf5};
 use super::device::RankDevice;
+use super::model_path::Which;
 use super::out::{self, For};
 use super::scoring::Scoring;
-use crate::artifact;
 use crate::comm::{Comm, same_on_all};
 use crate::device::Device;
 use crate::disk::Disk;
@@ -34,7 +34,7 @@ use crate::model::annotator::Annotator;
 /// Measures a model on shards, or a file of predictions against a file of labels.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the model.
+    /// Directory of the model, or of a run or one of its checkpoints.
     #[arg(long, requires = "data", required_unless_present = "predictions")]
     model: Option<PathBuf>,
     /// Shards: paths or globs.
@@ -48,6 +48,8 @@ pub(crate) struct Args {
     /// True labels: `VideoId,Labels`.
     #[arg(long, requires = "predictions")]
     labels: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
@@ -66,7 +68,8 @@ enum Format {
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let measured = if args.model.is_some() { "a model" } else { "predictions" };
-    let shared = format!("measured = {measured}\n{}", args.by_class.shared_by_ranks());
+    let by_class = args.by_class.shared_by_ranks();
+    let shared = format!("measured = {measured}\nwhich = {:?}\n{by_class}", args.which);
     same_on_all(comm, Exit::Launch, "arguments", &shared)?;
     let disk = Disk::default();
     args.by_class.check(comm, &disk)?;
@@ -84,7 +87,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
 }
 
 fn evaluate_model(comm: &Comm, disk: &Disk, model: &Path, args: &Args) -> Result<Metrics> {
-    let annotator = artifact::load(comm, model)?;
+    let (annotator, _) = args.which.load(comm, model)?;
     let (rows, device) = args.scoring.prepare(comm, &annotator, &args.data)?;
     warn_of_repeated_ids(comm, rows.dataset(), rows.own_rows(), ", counted all the same")?;
     if rows.dataset().is_unlabelled() && comm.is_root() {

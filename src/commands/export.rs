@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::model_path::{Found, Which};
 use super::out::{self, For};
-use crate::artifact::ModelFolder;
 use crate::artifact::export::{ExportFormat, OnnxCut, Source, export};
-use crate::checkpoint::{Loaded, Store};
 use crate::comm::{Comm, same_on_all};
 use crate::disk::Disk;
 use crate::error::{Error, Exit, Result};
 use crate::human;
-use crate::train::best_of_checkpoint;
+use crate::train::source_of_checkpoint;
 
 /// Writes a model for other programs: its numbers, or a graph that computes scores with them.
 ///
@@ -39,6 +38,8 @@ pub(crate) struct Args {
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     piece_max: u64,
     #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
     pub(crate) patience: super::Patience,
 }
 
@@ -49,26 +50,23 @@ enum To {
     Numpy,
 }
 
-/// Where a model is exported from.
-enum Found {
-    Model(Box<ModelFolder>),
-    Checkpoint(Box<Loaded>),
-}
-
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
-    let Args { to, output, top, inside_max, piece_max, model: _, patience: _ } = &args;
+    let Args { to, output, top, inside_max, piece_max, which, model: _, patience: _ } = &args;
     let told = format!(
         "--to = {to:?}\n--output = {output:?}\n--top = {top:?}\n--inside-max = {inside_max}\n\
-         --piece-max = {piece_max}\n"
+         --piece-max = {piece_max}\n--which = {which:?}\n"
     );
     same_on_all(comm, Exit::Launch, "arguments", &told)?;
     let format = comm.agree(args.format())?;
-    let found = found(comm, &args.model)?;
+    let found = which.found(comm, &args.model)?;
     // One rank writes; what all have done is to read and prove the model.
     let written = comm.is_root().then(|| {
         let source = match found {
             Found::Model(model) => return written(&Source::of_folder(&model)?, format, output),
-            Found::Checkpoint(loaded) => best_of_checkpoint(*loaded)?,
+            Found::Checkpoint(loaded, _) => {
+                log::info!("{}", which.told(&args.model, &loaded));
+                source_of_checkpoint(*loaded, which.of_checkpoint())?
+            }
         };
         written(&source, format, output)
     });
@@ -96,37 +94,4 @@ fn written(source: &Source, format: ExportFormat, output: &Path) -> Result<Strin
     let bytes = human::bytes(export(&Disk::default(), source, format, output)?);
     let (classes, experts) = (source.counts.len(), source.counts.iter().sum::<usize>());
     Ok(format!("{}: {classes} classes of {experts} experts, {bytes}\n", output.display()))
-}
-
-/// The model at `path`, opened and proven. Collective.
-///
-/// # Errors
-/// Exit 6: there is none; common to all ranks.
-fn found(comm: &Comm, path: &Path) -> Result<Found> {
-    // Ranks may see what is new later than others: rank 0 says what is there.
-    let [checkpoint, run, whole] = ["state.json", "job.toml", "model/manifest.json"]
-        .map(|name| u8::from(path.join(name).exists()));
-    let of_root = comm.all_gather(&[[checkpoint, run, whole]])[0];
-    match of_root {
-        [1, ..] => Store::load_from(comm, path).map(|loaded| Found::Checkpoint(Box::new(loaded))),
-        [_, 1, 1] => model(comm, &path.join("model")),
-        [_, 1, _] => {
-            let store = Store::new(path.join("checkpoints"), Disk::default());
-            match store.newest(comm)? {
-                Some(loaded) => {
-                    log::info!("the run isn't finished: checkpoint {}", loaded.number);
-                    Ok(Found::Checkpoint(Box::new(loaded)))
-                }
-                None => {
-                    let text = format!("{}: found no model and no checkpoint", path.display());
-                    Err(Error { agreed: true, ..Error::run_directory(text) })
-                }
-            }
-        }
-        _ => model(comm, path),
-    }
-}
-
-fn model(comm: &Comm, path: &Path) -> Result<Found> {
-    ModelFolder::open_whole(comm, path).map(|model| Found::Model(Box::new(model)))
 }

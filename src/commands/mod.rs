@@ -14,6 +14,7 @@ mod evaluate;
 mod export;
 mod find_devices;
 mod inspect;
+mod model_path;
 mod new_set;
 mod out;
 mod plan;

@@ -1,10 +1,12 @@
-//! The best model of a checkpoint, for whoever exports it: without the run's data, and class block
-//! after class block, so that it need not fit in memory.
+//! The models of a checkpoint, for whoever has not the run's data: this rank's share, or class
+//! block after class block, so that it need not fit in memory.
 
 use std::io::Read;
 use std::sync::Arc;
 
-use super::checkpoint_record::{BESTS, CheckpointRecord, ExpectedModels, MODEL, head, weights};
+use super::checkpoint_record::{
+    BESTS, CheckpointRecord, ExpectedModels, MODEL, head, weights, with_blocks,
+};
 use crate::artifact::export::Source;
 use crate::artifact::{Visit, to_rows};
 use crate::checkpoint::Loaded;
@@ -14,19 +16,63 @@ use crate::model::Layout;
 use crate::model::annotator::{Annotator, Shape};
 use crate::model::experts::EXPERTS_MAX;
 use crate::names::Names;
+use crate::partition::Owners;
 
-/// The best model so far of the run of which `loaded` is a checkpoint, or that of now where none
-/// has been validated.
+/// Which model of a checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CheckpointModel {
+    /// The best one so far, or that of now where none has been validated.
+    #[default]
+    Best,
+    /// The one that the run stood at.
+    Last,
+}
+
+/// A model of the run of which `loaded` is a checkpoint, with this rank's share of its class
+/// blocks. Collective.
 ///
 /// # Errors
 /// Exit 6: the checkpoint is of a version that didn't write the model's shape, or holds what no run
-/// comes to.
-pub(crate) fn best_of_checkpoint(mut loaded: Loaded) -> Result<Source<'static>> {
+/// comes to; common to all ranks.
+pub(crate) fn model_of_checkpoint(
+    comm: &Comm,
+    mut loaded: Loaded,
+    which: CheckpointModel,
+) -> Result<Annotator> {
+    let mut read = || {
+        let (family, head) = head_of(&mut loaded, which, &|blocks| comm.deal(blocks))?;
+        with_blocks(&loaded, family, head)
+    };
+    comm.agree(read())
+}
+
+/// The same for whoever writes it to somewhere else: its class blocks pass by on this rank alone.
+///
+/// # Errors
+/// As `model_of_checkpoint`.
+pub(crate) fn source_of_checkpoint(
+    mut loaded: Loaded,
+    which: CheckpointModel,
+) -> Result<Source<'static>> {
+    let deal = |blocks: usize| Comm::serial().deal(blocks);
+    let (family, mut head) = head_of(&mut loaded, which, &deal)?;
+    let counts = head.experts.counts();
+    let (shape, shared, names) = (head.shape.clone(), head.shared.clone(), head.names.take());
+    let mixtures = move |visit: &mut Visit| each_block(&loaded, family, &head, visit);
+    Ok(Source { shape, shared, counts, names, content_hash: None, mixtures: Box::new(mixtures) })
+}
+
+/// A model without its class blocks, dealt by `deal`, and the family that these are.
+fn head_of(
+    loaded: &mut Loaded,
+    which: CheckpointModel,
+    deal: &dyn Fn(usize) -> Owners,
+) -> Result<(&'static str, Annotator)> {
     if loaded.about["shape"].is_null() {
         let error = loaded.common.refused("an earlier version wrote it, without the model's shape");
         return Err(error.hint("the run's own command goes on and writes one anew"));
     }
-    let names = names(&mut loaded)?;
+    let names = names(loaded)?;
     let shape = serde_json::from_value::<Shape>(loaded.about["shape"].take());
     let shape = shape.map_err(|error| loaded.common.refused(format!("shape: {error}")))?;
     if let Some(what) = shape.fault() {
@@ -36,22 +82,20 @@ pub(crate) fn best_of_checkpoint(mut loaded: Loaded) -> Result<Source<'static>> 
         return Err(loaded.common.refused("class_names: expected one of each class"));
     }
     let record: CheckpointRecord = loaded.common.take()?;
-    let (family, record) = match record.best.model {
-        Some(best) => (BESTS[0], best),
-        None => (MODEL, record.model),
+    let (family, record) = match (which, record.best.model) {
+        (CheckpointModel::Best, Some(best)) => (BESTS[0], best),
+        _ => (MODEL, record.model),
     };
     let counts = record.experts.clone();
     let possible = |count: &usize| (1..=EXPERTS_MAX).contains(count);
     if counts.len() != shape.class_count || !counts.iter().all(possible) {
         return Err(loaded.common.refused("model: found numbers of experts that no model has"));
     }
-    let owners = |layouts: &[Layout], _| Comm::serial().deal(layouts.len());
+    let owners = |layouts: &[Layout], _| deal(layouts.len());
     let experts = [&counts[..], &counts[..]];
     let expected = ExpectedModels { shape: &shape, experts, rounds: 0, owners: &owners };
     let head = head(&loaded.common, record, &expected, false)?;
-    let shared = head.shared.clone();
-    let mixtures = move |visit: &mut Visit| each_block(&loaded, family, &head, visit);
-    Ok(Source { shape, shared, counts, names, content_hash: None, mixtures: Box::new(mixtures) })
+    Ok((family, Annotator { names, ..head }))
 }
 
 /// The names of the classes, where the run's shards had some.

@@ -334,7 +334,8 @@ pub(super) fn head(
     Ok(Annotator { shape: shape.clone(), layers, shared, experts, names: None })
 }
 
-fn with_blocks(loaded: &Loaded, family: &str, mut head: Annotator) -> Result<Annotator> {
+/// The same with the weights of this rank's class blocks.
+pub(super) fn with_blocks(loaded: &Loaded, family: &str, mut head: Annotator) -> Result<Annotator> {
     let own = head.experts.own_layouts();
     let read = |index: usize, from: &mut dyn io::Read| weights(loaded, family, &own[index], from);
     head.experts.parameters = loaded.blocks.each(family, &head.experts.owners, read)?;

@@ -39,7 +39,7 @@ use crate::model::annotator::Annotator;
 use crate::report::Report;
 
 pub use balance::Speeds;
-pub(crate) use checkpoint_model::best_of_checkpoint;
+pub(crate) use checkpoint_model::{CheckpointModel, model_of_checkpoint, source_of_checkpoint};
 use checkpoint_record::Resumable;
 pub use checkpoints::Checkpoints;
 pub(crate) use checkpoints::MARGIN;

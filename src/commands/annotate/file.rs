@@ -51,7 +51,7 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
     let (disk, name) = (Disk::default(), args.output.display());
     let written_as = comm.agree(written_as(&args.output, args.format.as_deref()))?;
     comm.agree(if comm.is_root() { check_output(&disk, &args.output) } else { Ok(()) })?;
-    let (annotator, model) = crate::artifact::load_hashed(comm, &args.model)?;
+    let (annotator, model) = args.which.load(comm, &args.model)?;
     let (rows, device) = args.scoring.prepare(comm, &annotator, &args.data)?;
     comm.agree(few(rows.rows(), written_as))?;
     check_ids(comm, rows.dataset(), rows.own_rows(), written_as)?;

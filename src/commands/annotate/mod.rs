@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 
+use super::model_path::Which;
 use super::scoring::Scoring;
 use crate::comm::{Comm, same_on_all};
 use crate::error::{Exit, Result};
@@ -33,7 +34,7 @@ use crate::signals;
 /// command goes on, on any number of ranks, and leaves the same files.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the model.
+    /// Directory of the model, or of a run or one of its checkpoints.
     #[arg(long)]
     model: PathBuf,
     /// Shards: paths or globs.
@@ -62,6 +63,8 @@ pub(crate) struct Args {
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     part_rows: u32,
     #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
     scoring: Scoring,
     #[command(flatten)]
     pub(crate) patience: super::Patience,
@@ -69,10 +72,10 @@ pub(crate) struct Args {
 
 /// The arguments that must be the same on all ranks.
 fn shared_by_ranks(args: &Args) -> String {
-    let Args { output, format, top, per_class, no_lock: _, part_rows, .. } = args;
+    let Args { output, format, top, per_class, no_lock: _, part_rows, which, .. } = args;
     format!(
         "--output = {output:?}\n--format = {format:?}\n--top = {top}\n\
-         --per-class = {per_class}\n--part-rows = {part_rows}\n"
+         --per-class = {per_class}\n--part-rows = {part_rows}\n--which = {which:?}\n"
     )
 }
 

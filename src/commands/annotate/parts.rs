@@ -11,7 +11,6 @@ use super::texts::check_ids;
 use super::waves::in_waves;
 use super::whole::{Work, by_whole_models};
 use super::writer::Place;
-use crate::artifact;
 use crate::comm::Comm;
 use crate::commands::device::RankDevice;
 use crate::commands::out::{self, For};
@@ -48,7 +47,7 @@ pub(super) fn run(comm: &Comm, args: &Args) -> Result<()> {
         false => Ok(None),
     };
     let mut folder = comm.agree(early)?;
-    let (annotator, model) = artifact::load_hashed(comm, &args.model)?;
+    let (annotator, model) = args.which.load(comm, &args.model)?;
     let top = (args.top as usize).min(annotator.shape.class_count);
     let sizes = (top, args.part_rows as usize);
     let ForParts { dataset, device, way, room } =
