@@ -20,6 +20,7 @@ use crate::{human, launch, signals};
 /// Shows what a run would find here: MPI, launcher, cores, threads, memory, scratch, devices; says
 /// what is wrong and how to cure it. Start it as you would start a run, with mpirun or srun.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = crate::commands::examples::DOCTOR)]
 pub(crate) struct Args {
     /// Folder for scratch files, as run.scratch; default: the system's.
     #[arg(long)]

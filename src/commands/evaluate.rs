@@ -33,6 +33,7 @@ use crate::model::annotator::Annotator;
 
 /// Measures a model on shards, or a file of predictions against a file of labels.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = crate::commands::examples::EVALUATE)]
 pub(crate) struct Args {
     /// Directory of the model, or of a run or one of its checkpoints.
     #[arg(long, requires = "data", required_unless_present = "predictions")]

@@ -15,6 +15,7 @@ use crate::train::source_of_checkpoint;
 ///
 /// docs/model-format.md says what is in each, and how scores follow from it.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = crate::commands::examples::EXPORT)]
 pub(crate) struct Args {
     /// What is written: the model's numbers for safetensors or numpy (.npz), or a graph of ONNX
     /// from features to scores.

@@ -11,8 +11,10 @@ mod doctor;
 mod doctor_devices;
 mod doctor_memory;
 mod evaluate;
+mod examples;
 mod export;
 mod find_devices;
+mod generate;
 mod inspect;
 mod model_path;
 mod new_set;
@@ -99,6 +101,7 @@ impl Arguments {
         match self.command {
             Command::ReadShards => return read_shards::run(),
             Command::FindDevices(args) => return find_devices::run(&args),
+            Command::Generate(args) => return generate::run(&args),
             _ => {}
         }
         let mpi = matches!(self.comm, Ranks::Mpi)
@@ -237,6 +240,7 @@ enum Command {
     Doctor(doctor::Args),
     Bench(bench::Args),
     Plan(plan::Args),
+    Generate(generate::Args),
     /// Reads shards for another process of this program.
     #[command(hide = true)]
     ReadShards,
@@ -280,6 +284,7 @@ impl Command {
             Command::Doctor(_) => "doctor",
             Command::Bench(_) => "bench",
             Command::Plan(_) => "plan",
+            Command::Generate(_) => "generate",
             Command::ReadShards => "read-shards",
             Command::FindDevices(_) => "find-devices",
         }
@@ -298,6 +303,7 @@ impl Command {
             | Command::Inspect(_)
             | Command::Doctor(_)
             | Command::Plan(_)
+            | Command::Generate(_)
             | Command::ReadShards
             | Command::FindDevices(_) => PATIENCE_SECONDS,
         };
@@ -318,6 +324,7 @@ impl Command {
             Command::Doctor(args) => doctor::run(comm, args),
             Command::Bench(args) => bench::run(comm, args),
             Command::Plan(args) => plan::run(comm, args),
+            Command::Generate(args) => generate::run(&args),
             Command::ReadShards => read_shards::run(),
             Command::FindDevices(args) => find_devices::run(&args),
         }

@@ -14,6 +14,7 @@ use crate::synthetic::Planted;
 
 /// Makes shards of examples drawn from a planted model.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = crate::commands::examples::SYNTHESIZE)]
 pub(crate) struct Args {
     /// Number of examples.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]

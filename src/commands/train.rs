@@ -11,6 +11,7 @@ use self::output::{finished, in_utf8, read_before, same_data};
 use self::result::Ending;
 use self::session::{shared_by_ranks, tries};
 use super::device::{RankDevice, Told, chosen};
+use super::examples;
 use crate::checkpoint::Store;
 use crate::clock::Clock;
 use crate::comm::{Comm, same_on_all};
@@ -32,7 +33,8 @@ use crate::train::{Data, Heartbeat, Run, Setting, host_of};
 /// leaves a checkpoint; the same command goes on from it, on any number of ranks, with the same
 /// result.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_long_help = documented())]
+#[command(after_help = examples::TRAIN)]
+#[command(after_long_help = format!("{}\n\n{}", examples::TRAIN, documented()))]
 pub struct Args {
     /// The job file, or RUN/job.toml of a run; --help lists every key.
     pub job: PathBuf,

@@ -33,6 +33,7 @@ use crate::signals;
 /// to stop (SIGUSR1, SIGUSR2, SIGTERM, SIGINT to any rank) leaves with exit code 75; the same
 /// command goes on, on any number of ranks, and leaves the same files.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = crate::commands::examples::ANNOTATE)]
 pub(crate) struct Args {
     /// Directory of the model, or of a run or one of its checkpoints.
     #[arg(long)]

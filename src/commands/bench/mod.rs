@@ -28,6 +28,7 @@ use crate::system;
 
 /// Measures the parts of the program on this machine.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = crate::commands::examples::BENCH)]
 pub(crate) struct Args {
     #[command(subcommand)]
     benchmark: Benchmark,

@@ -44,6 +44,7 @@ use crate::names::Names;
 
 /// Makes shards of records in other formats.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = crate::commands::examples::CONVERT)]
 pub(crate) struct Args {
     /// Format of the files.
     #[arg(long, value_enum)]

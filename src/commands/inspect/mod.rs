@@ -13,6 +13,7 @@ use crate::names::Names;
 
 /// Shows what shards or a model hold, and checks them in full.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = crate::commands::examples::INSPECT)]
 pub(crate) struct Args {
     /// Shards, folders of shards, globs, or the directory of one model.
     #[arg(required = true)]

@@ -31,6 +31,7 @@ const RANKS_MAX: u64 = 4096;
 /// Says what a job will take: memory, bytes, seconds of each step, and what limits it. Nothing is
 /// computed, and no data are needed.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = crate::commands::examples::PLAN)]
 pub(crate) struct Args {
     /// The job file. Sizes of data are those of its section [plan], else those of its shards.
     job: PathBuf,

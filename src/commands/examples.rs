@@ -1,0 +1,88 @@
+//! What `--help` and the manual pages show of each command at work. A test has all of it parsed.
+
+pub(crate) const CONVERT: &str = "Examples:
+  reelscale convert --from tfrecord --features rgb:1024 --classes 3862 --output data *.tfrecord
+  reelscale convert --from npz --features x --labels y --ids id --output data videos.npz
+  reelscale convert --from csv --features f0..f511 --labels y --classes 20 --output data videos.csv
+  reelscale convert --from hdf5 --features x --labels y --split train=0.9,test=0.1 --output data x.h5";
+
+pub(crate) const SYNTHESIZE: &str = "Examples:
+  reelscale synthesize --rows 100000 --classes 1000 --features 1152 --output data/train
+  reelscale synthesize --rows 2000 --first-row 100000 --classes 1000 --features 1152 --output data/test";
+
+pub(crate) const TRAIN: &str = "Examples:
+  mpirun -n 2 reelscale train job.toml --output runs/first
+  reelscale train job.toml --output runs/wide --set experts.count=16
+  reelscale train runs/first/job.toml --output runs/first    (goes on with a run that was stopped)";
+
+pub(crate) const EVALUATE: &str = "Examples:
+  reelscale evaluate --model runs/first/model --data 'data/test/*.h5'
+  reelscale evaluate --model runs/first/model --data 'data/test/*.h5' --by-class classes.csv
+  reelscale evaluate --predictions predictions.csv --labels labels.csv";
+
+pub(crate) const ANNOTATE: &str = "Examples:
+  reelscale annotate --model runs/first/model --data 'data/*.h5' --output predictions.csv
+  mpirun -n 4 reelscale annotate --model runs/first/model --data 'data/*.h5' --output annotations/";
+
+pub(crate) const EXPORT: &str = "Examples:
+  reelscale export --to onnx --model runs/first --output model.onnx --top 20
+  reelscale export --to numpy --model runs/first/model --output model.npz";
+
+pub(crate) const INSPECT: &str = "Examples:
+  reelscale inspect data/train
+  reelscale inspect --hash data/train
+  reelscale inspect runs/first/model";
+
+pub(crate) const DOCTOR: &str = "Examples:
+  mpirun -n 4 reelscale doctor
+  srun -n 4 reelscale doctor --job job.toml";
+
+pub(crate) const PLAN: &str = "Examples:
+  reelscale plan job.toml --ranks 1024 --threads 16 --network 10GB/s,2us
+  reelscale plan job.toml --ranks 64 --threads 16 --sbatch
+  reelscale plan --calibrate rates.toml";
+
+pub(crate) const BENCH: &str = "Examples:
+  reelscale bench mixture
+  reelscale bench rank job.toml --ranks 1024 --threads 16 --steps experts --format json";
+
+pub(crate) const GENERATE: &str = "Examples:
+  reelscale generate man | man -l -
+  reelscale generate man --output ~/.local/share/man/man1
+  reelscale generate complete-bash --output ~/.local/share/bash-completion/completions
+  reelscale generate job-reference > every-key.toml";
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use crate::commands::Arguments;
+
+    /// Every example of every command is one that the program takes.
+    #[test]
+    fn all_examples_parse() {
+        let program = Arguments::command();
+        let mut seen = 0;
+        for command in program.get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            let shown = command.get_after_help().or(command.get_after_long_help());
+            let shown = shown.unwrap_or_else(|| panic!("{name}: no example")).to_string();
+            let lines = shown.lines().skip(1).take_while(|line| line.starts_with("  "));
+            let mut own = 0;
+            for line in lines {
+                let words = line.split_whitespace().map(|word| word.trim_matches('\''));
+                let words: Vec<&str> = words.skip_while(|word| *word != "reelscale").collect();
+                // What a shell does with the output, and what is said of the line.
+                let ends = |word: &&str| matches!(*word, "|" | ">") || word.starts_with('(');
+                let end = words.iter().position(|word| ends(&word)).unwrap_or(words.len());
+                let parsed = Arguments::try_parse_from(&words[..end]);
+                assert_eq!(words[1], name, "{line}");
+                parsed.unwrap_or_else(|error| panic!("{line}: {error}"));
+                own += 1;
+            }
+            assert!(own > 0, "{name}: {shown}");
+            seen += 1;
+        }
+        assert!(seen > 10, "{seen}");
+    }
+}
