@@ -24,12 +24,22 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 # for itself.
 export HWLOC_COMPONENTS ?= -opencl
 
-.PHONY: build demo test test-fast test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate overlap fuzz \
+.PHONY: build install demo test test-fast test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate overlap fuzz \
         test-threads test-valgrind test-wheel check check-macos bench gpu-check gpu-bundle wheel ptx \
         install-deps
 
 build: install-deps
 	cargo build --release
+
+# The program, its manual pages and its completions: make install PREFIX=$HOME/.local
+install: PREFIX ?= /usr/local
+install: build
+	install -D target/release/reelscale $(DESTDIR)$(PREFIX)/bin/reelscale
+	cd $(DESTDIR)$(PREFIX) && bin/reelscale generate man --output share/man/man1 && \
+	  bin/reelscale generate complete-bash --output share/bash-completion/completions && \
+	  bin/reelscale generate complete-zsh --output share/zsh/site-functions && \
+	  bin/reelscale generate complete-fish --output share/fish/vendor_completions.d && \
+	  bin/reelscale generate job-reference --output share/doc/reelscale
 
 demo: build
 	./jobs/demo.sh

@@ -164,3 +164,47 @@ fn readers_may_go() {
     assert_eq!(with_stdout(&doctor, closed_pipe()).status.code(), found);
     one_line(&with_stdout(&doctor, full_disk()), 5, "standard output: No space left");
 }
+
+/// Manual pages, completions and the reference: of what people are offered alone, the same under a
+/// launcher, and to a folder as to standard output.
+#[test]
+fn what_is_generated_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let generated = |what: &str| reelscale("generate").arg(what).stdout();
+    let to_folder = |what: &str| {
+        let path = folder.path().join(what);
+        reelscale("generate").arg(what).arg("--output").path(&path).stdout();
+        let files = std::fs::read_dir(&path).unwrap().map(|file| file.unwrap());
+        let named = |file: std::fs::DirEntry| file.file_name().into_string().unwrap();
+        let mut names: Vec<String> = files.map(named).collect();
+        names.sort();
+        (path, names)
+    };
+    let page = generated("man");
+    assert!(page.contains(".TH REELSCALE 1") && !page.contains("read-shards"), "{page}");
+    let (path, names) = to_folder("man");
+    for name in ["reelscale.1", "reelscale-train.1", "reelscale-bench-rank.1"] {
+        assert!(names.iter().any(|one| one == name), "{names:?}");
+    }
+    assert!(!names.iter().any(|name| name.contains("find-devices")), "{names:?}");
+    let read = |name: &str| std::fs::read_to_string(path.join(name)).unwrap();
+    assert_eq!(read("reelscale.1"), page);
+    assert!(read("reelscale-evaluate.1").contains("Examples"));
+    for (what, name, holds) in [
+        ("complete-bash", "reelscale", "complete -F _reelscale"),
+        ("complete-zsh", "_reelscale", "#compdef reelscale"),
+        ("complete-fish", "reelscale.fish", "complete -c reelscale"),
+        ("job-reference", "all-keys.toml", "[experts]"),
+    ] {
+        let text = generated(what);
+        assert!(text.contains(holds) && !text.contains("find-devices"), "{what}: {text}");
+        let (path, names) = to_folder(what);
+        assert_eq!(names, [name]);
+        assert_eq!(std::fs::read_to_string(path.join(name)).unwrap(), text);
+    }
+    let script = folder.path().join("complete-bash/reelscale");
+    assert!(Command::new("bash").arg("-n").arg(script).status().unwrap().success());
+    // A process of a launcher needs no others for it.
+    let alone = reelscale("generate job-reference").env("OMPI_COMM_WORLD_SIZE", "4");
+    assert_eq!(alone.env("OMPI_COMM_WORLD_RANK", "3").stdout(), generated("job-reference"));
+}

@@ -95,7 +95,6 @@ fn pages(program: clap::Command) -> Result<Vec<(String, String)>> {
         man.render(&mut page).map_err(|error| Error::storage(format!("{name}: {error}")))?;
         pages.push((format!("{name}.1"), readable(page)?));
     }
-    pages.sort_by(|one, other| one.0.cmp(&other.0));
     Ok(pages)
 }
 
