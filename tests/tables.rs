@@ -14,6 +14,8 @@ mod packages;
 mod parquet;
 #[path = "tables/predictions.rs"]
 mod predictions;
+#[path = "tables/records.rs"]
+mod records;
 #[path = "tables/split.rs"]
 mod split;
 

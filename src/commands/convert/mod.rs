@@ -93,7 +93,8 @@ enum Format {
     Npz,
     /// A header, then a line a row; commas or tabs.
     Csv,
-    /// Datasets of HDF5 files of others, MATLAB's too; `*/NAME` where each row is a group.
+    /// Datasets of HDF5 files of others, MATLAB's too; `TABLE/FIELD` of tables of records, `*/NAME`
+    /// where each row is a group.
     Hdf5,
     /// Columns of Parquet: numbers, texts, lists of them; lists of lists are frames.
     Parquet,

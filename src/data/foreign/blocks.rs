@@ -1,67 +1,22 @@
-//! Rows of a dataset, read a block at a time, and the types that their elements may have.
+//! Rows of a dataset, read a block at a time.
 
 use std::ops::Range;
 
-use hdf5::Dataset;
 use hdf5::types::{VarLenArray, VarLenAscii, VarLenUnicode};
-use hdf5_sys::h5t::{H5T_class_t, H5T_order_t, H5T_sign_t};
-use hdf5_sys::h5t::{H5Tget_class, H5Tget_order, H5Tget_sign, H5Tis_variable_str};
+use hdf5::{Dataset, ObjectReference1};
 use hdf5_sys::h5z::H5Zfilter_avail;
 
+use super::forms::{Form, Part};
+use super::matlab::{self, by_columns};
 use crate::data::hyperslab;
 use crate::data::storage::{self, Lack};
-use crate::fields::{Elements, Stored, turned};
+use crate::fields::{Stored, turned};
 
 type Read<T> = Result<T, String>;
 
 /// Bytes that are read at once, about; whole chunks as far as they aren't much more.
 const BLOCK_BYTES: usize = 4 << 20;
 const CHUNKS_BYTES_MAX: usize = 256 << 20;
-/// How the elements of a dataset are read.
-pub(super) enum Form {
-    Fixed(Stored),
-    /// Texts of any length, by HDF5's two kinds.
-    Unicode,
-    Ascii,
-    /// Lists of whole numbers.
-    Lists,
-}
-
-/// Whether MATLAB wrote it, which has the first axis nearest.
-pub(super) fn by_columns(dataset: &Dataset) -> bool {
-    dataset.attr("MATLAB_class").is_ok()
-}
-
-pub(super) fn form(dataset: &Dataset) -> Read<Form> {
-    let dtype = dataset.dtype().map_err(|error| error.to_string())?;
-    let (id, bytes) = (dtype.id(), dtype.size());
-    // SAFETY: the handle is open.
-    let (class, order, sign) =
-        hdf5::sync::sync(|| unsafe { (H5Tget_class(id), H5Tget_order(id), H5Tget_sign(id)) });
-    let big_endian = matches!(order, H5T_order_t::H5T_ORDER_BE);
-    let signed = matches!(sign, H5T_sign_t::H5T_SGN_2);
-    let elements = match (class, bytes) {
-        (H5T_class_t::H5T_INTEGER, 1 | 2 | 4 | 8) => Elements::Whole { signed, bytes },
-        (H5T_class_t::H5T_FLOAT, 2 | 4 | 8) => Elements::Real { bytes },
-        // Truth values of h5py and PyTables.
-        (H5T_class_t::H5T_ENUM | H5T_class_t::H5T_BITFIELD, 1) => Elements::Bool,
-        (H5T_class_t::H5T_STRING, _) => {
-            // SAFETY: as above.
-            match hdf5::sync::sync(|| unsafe { H5Tis_variable_str(id) }) > 0 {
-                true if dtype.is::<VarLenUnicode>() => return Ok(Form::Unicode),
-                true => return Ok(Form::Ascii),
-                false => Elements::Bytes,
-            }
-        }
-        (H5T_class_t::H5T_VLEN, _) => return Ok(Form::Lists),
-        (H5T_class_t::H5T_COMPOUND, _) => {
-            let text = "found a table of records, expected numbers or texts";
-            return Err(format!("{text}; hint: write each of its columns as a dataset"));
-        }
-        _ => return Err("found elements that are neither numbers nor texts".into()),
-    };
-    Ok(Form::Fixed(Stored { elements, bytes, big_endian }))
-}
 
 /// That all of a dataset is there, and can be read here.
 fn check(dataset: &Dataset, file_bytes: u64) -> Read<()> {
@@ -89,48 +44,59 @@ fn check(dataset: &Dataset, file_bytes: u64) -> Read<()> {
 pub(super) struct Blocks {
     name: String,
     pub(super) dataset: Dataset,
-    pub(super) form: Form,
+    pub(super) part: Part,
+    /// Bytes of an element, of which those of the part are kept.
+    element_bytes: usize,
+    file_bytes: u64,
     pub(super) rows: u64,
-    by_columns: bool,
+    /// Along the last axis, where that is the one of rows.
+    pub(super) by_columns: bool,
     /// Elements of a row.
     elements: usize,
     /// Rows of a block, and the one that is held.
     pub(super) at_once: usize,
     pub(super) held: Range<usize>,
     bytes: Vec<u8>,
-    texts: Vec<Vec<u8>>,
+    texts: Vec<Read<Vec<u8>>>,
     lists: Vec<Vec<i64>>,
+    references: Vec<ObjectReference1>,
 }
 
 impl Blocks {
-    pub(super) fn of(name: &str, dataset: Dataset, file_bytes: u64) -> Read<Blocks> {
-        let of = |text: String| format!("{name}: {text}");
-        check(&dataset, file_bytes).map_err(of)?;
-        let form = form(&dataset).map_err(of)?;
-        let (shape, by_columns) = (dataset.shape(), by_columns(&dataset));
-        let axis = if by_columns { shape.len() - 1 } else { 0 };
-        let rows = shape[axis];
-        let elements = shape.iter().product::<usize>().checked_div(rows).unwrap_or(0);
-        let bytes = elements * dataset.dtype().map_or(1, |dtype| dtype.size());
-        let chunk = dataset.chunk().map_or(1, |chunk| chunk[axis]).max(1);
+    pub(super) fn of(name: &str, found: (Dataset, Part), file_bytes: u64) -> Read<Blocks> {
+        let (dataset, part) = found;
+        check(&dataset, file_bytes).map_err(|text| format!("{name}: {text}"))?;
+        let (shape, cells) = (dataset.shape(), part.form == Form::Cells);
+        let by_columns = by_columns(&dataset) && !cells;
+        let axis = if by_columns { shape.len().max(1) - 1 } else { 0 };
+        // Cells lie in a row or in a column.
+        let rows = match shape.get(axis) {
+            _ if cells => dataset.size(),
+            Some(rows) => *rows,
+            None => return Err(format!("{name}: found a single value, expected rows")),
+        };
+        let elements = dataset.size().checked_div(rows).unwrap_or(0);
+        let element_bytes = dataset.dtype().map_or(1, |dtype| dtype.size());
+        let bytes = elements * element_bytes;
+        let chunk = dataset.chunk().and_then(|chunk| chunk.get(axis).copied()).unwrap_or(1).max(1);
         let fitting = (BLOCK_BYTES / bytes.max(1)).max(1);
         let whole = fitting.div_ceil(chunk) * chunk;
         let at_once = if whole * bytes <= CHUNKS_BYTES_MAX { whole } else { fitting };
-        let (held, name) = (0..0, name.to_string());
-        let (bytes, texts, lists) = (Vec::new(), Vec::new(), Vec::new());
-        let rows = rows as u64;
         Ok(Blocks {
-            name,
+            name: name.into(),
             dataset,
-            form,
-            rows,
+            part,
+            element_bytes,
+            file_bytes,
+            rows: rows as u64,
             by_columns,
             elements,
             at_once,
-            held,
-            bytes,
-            texts,
-            lists,
+            held: 0..0,
+            bytes: Vec::new(),
+            texts: Vec::new(),
+            lists: Vec::new(),
+            references: Vec::new(),
         })
     }
 
@@ -138,7 +104,7 @@ impl Blocks {
         if self.held.contains(&row) {
             return Ok(());
         }
-        let rows = row..(row + self.at_once).min(self.rows as usize);
+        let rows = row..(row.saturating_add(self.at_once)).min(self.rows as usize);
         self.read(rows.clone()).map_err(|text| {
             format!("{}: rows {rows:?} can't be read ({text}): the file is damaged", self.name)
         })?;
@@ -148,33 +114,54 @@ impl Blocks {
 
     fn read(&mut self, rows: Range<usize>) -> Read<()> {
         let failed = |error: hdf5::Error| error.to_string();
-        match &self.form {
-            Form::Fixed(stored) => {
-                let bytes = rows.len() * self.elements * stored.bytes;
-                self.bytes.resize(bytes, 0);
-                let axis = if self.by_columns { self.dataset.ndim() - 1 } else { 0 };
-                hyperslab::read_along(&self.dataset, axis, rows.clone(), &mut self.bytes)
-                    .map_err(failed)?;
-                if self.by_columns {
-                    let mut shape = self.dataset.shape();
-                    shape[axis] = rows.len();
-                    shape.reverse();
-                    self.bytes = turned(&self.bytes, &shape, stored.bytes);
+        match &self.part.form {
+            Form::Fixed(_) => self.read_bytes(rows)?,
+            Form::Units(units) => {
+                let (units, count) = (*units, rows.len());
+                self.read_bytes(rows)?;
+                self.texts = matlab::rows(&self.bytes, &units, count);
+            }
+            Form::Cells => {
+                if self.references.is_empty() {
+                    self.references = matlab::references(&self.dataset)?;
                 }
+                let text = |reference| matlab::text(&self.dataset, reference, self.file_bytes);
+                self.texts = self.references[rows].iter().map(text).collect();
             }
             Form::Unicode => {
                 let found = self.dataset.read_slice_1d::<VarLenUnicode, _>(rows).map_err(failed)?;
-                self.texts = found.iter().map(|text| text.as_bytes().to_vec()).collect();
+                self.texts = found.iter().map(|text| Ok(text.as_bytes().to_vec())).collect();
             }
             Form::Ascii => {
                 let found = self.dataset.read_slice_1d::<VarLenAscii, _>(rows).map_err(failed)?;
-                self.texts = found.iter().map(|text| text.as_bytes().to_vec()).collect();
+                self.texts = found.iter().map(|text| Ok(text.as_bytes().to_vec())).collect();
             }
             Form::Lists => {
                 let found =
                     self.dataset.read_slice_1d::<VarLenArray<i64>, _>(rows).map_err(failed)?;
                 self.lists = found.iter().map(|list| list.to_vec()).collect();
             }
+        }
+        Ok(())
+    }
+
+    /// Reads elements as they are stored, and keeps the part of each.
+    fn read_bytes(&mut self, rows: Range<usize>) -> Read<()> {
+        let count = rows.len();
+        self.bytes.resize(count * self.elements * self.element_bytes, 0);
+        let axis = if self.by_columns { self.dataset.ndim() - 1 } else { 0 };
+        hyperslab::read_along(&self.dataset, axis, rows, &mut self.bytes)
+            .map_err(|error| error.to_string())?;
+        if self.by_columns {
+            let mut shape = self.dataset.shape();
+            shape[axis] = count;
+            shape.reverse();
+            self.bytes = turned(&self.bytes, &shape, self.element_bytes);
+        }
+        let part = self.part.bytes.clone();
+        if part != (0..self.element_bytes) {
+            let elements = self.bytes.chunks_exact(self.element_bytes);
+            self.bytes = elements.flat_map(|element| &element[part.clone()]).copied().collect();
         }
         Ok(())
     }
@@ -186,19 +173,25 @@ pub(crate) enum Cell<'a> {
     Stored(Stored, &'a [u8]),
     Text(&'a [u8]),
     List(&'a [i64]),
+    /// What can't be read of it.
+    Wrong(&'a str),
 }
 
 impl Blocks {
     /// Of one row of those that are held, or of all of them.
     pub(super) fn cell(&self, row: usize, all: bool) -> Cell<'_> {
-        match &self.form {
+        match &self.part.form {
             Form::Fixed(stored) => {
-                let item = self.elements * stored.bytes;
+                let item = self.elements * self.part.bytes.len();
                 let bytes = if all { &self.bytes[..] } else { &self.bytes[row * item..][..item] };
                 Cell::Stored(*stored, bytes)
             }
-            Form::Unicode | Form::Ascii => Cell::Text(self.texts.get(row).map_or(&[], |text| text)),
             Form::Lists => Cell::List(self.lists.get(row).map_or(&[], |list| list)),
+            _ => match self.texts.get(row) {
+                Some(Ok(text)) => Cell::Text(text),
+                Some(Err(text)) => Cell::Wrong(text),
+                None => Cell::Text(&[]),
+            },
         }
     }
 }

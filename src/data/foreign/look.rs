@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::blocks::{Blocks, Form};
+use super::blocks::Blocks;
+use super::forms::{self, Form};
 use super::{EACH, ForeignFile, GROUPS, Read, chunks};
-use crate::data::storage;
 use crate::progress::tick;
 
 /// Reads what the file at `path` is, and all that HDF5 may stumble over in these of its fields;
@@ -35,13 +35,13 @@ pub(crate) fn look_through(path: &Path, names: &[String], at: &mut dyn FnMut(&st
 
 fn dataset(file: &ForeignFile, name: &str, at: &mut dyn FnMut(&str)) -> Read<()> {
     at(name);
-    let Ok(dataset) = storage::open(&file.file, name) else { return Ok(()) };
-    let Ok(mut blocks) = Blocks::of(name, dataset, file.bytes) else { return Ok(()) };
+    let Ok(found) = forms::open(&file.file, name) else { return Ok(()) };
+    let Ok(mut blocks) = Blocks::of(name, found, file.bytes) else { return Ok(()) };
     let of = |text: String| format!("{name}: {text}: the file is damaged");
     let proven = chunks::check(&blocks.dataset, file.bytes).map_err(of)?;
     let (rows, at_once) = (blocks.rows as usize, blocks.at_once);
     // Plain numbers are copied, nothing in them is followed.
-    let ends = proven && matches!(blocks.form, Form::Fixed(_));
+    let ends = proven && matches!(blocks.part.form, Form::Fixed(_));
     for row in (0..rows).step_by(at_once) {
         if !ends || row == 0 || row + at_once >= rows {
             tick();

@@ -1,15 +1,19 @@
-//! HDF5 files of others: rows along the first axis of datasets, along the last one in MATLAB's, or
-//! in a group each. What HDF5 would fill up in silence is an error here.
+//! HDF5 files of others: rows along the first axis of datasets, along the last one in MATLAB's, of
+//! tables of records, or in a group each. What HDF5 would fill up in silence is an error here.
 
 mod blocks;
 mod chunks;
+mod forms;
 mod look;
+mod matlab;
 
 use std::path::Path;
 
 use hdf5::{Dataset, Group};
 
-use self::blocks::{Blocks, Form, by_columns, form};
+use self::blocks::Blocks;
+use self::forms::{Form, Part};
+use self::matlab::by_columns;
 use super::{storage, superblock};
 use crate::fields::{Elements, Field};
 use crate::progress::tick;
@@ -22,6 +26,8 @@ type Read<T> = Result<T, String>;
 /// Groups within groups that are looked into, and datasets at most.
 const DEPTH_MAX: usize = 8;
 const DATASETS_MAX: usize = 4096;
+/// Fields of a table of records that an error names.
+const MEMBERS_SHOWN_MAX: usize = 12;
 /// What the names of fields begin with that each group of the file has a dataset for.
 const EACH: &str = "*/";
 /// The field of these groups' names.
@@ -47,7 +53,7 @@ impl ForeignFile {
         let file = hdf5::File::open(path).map_err(|error| error.to_string())?;
         let mut groups: Vec<String> = Vec::new();
         for name in file.member_names().map_err(|error| error.to_string())? {
-            if file.group(&name).is_ok() {
+            if !name.starts_with(matlab::OWN) && file.group(&name).is_ok() {
                 groups.push(name);
             }
         }
@@ -80,7 +86,11 @@ impl ForeignFile {
             };
             // What stands in one of many groups is of no use as a column of rows.
             if others.len() > 1 {
-                fields.retain(|field| !field.name.contains('/'));
+                let in_group = |name: &str| {
+                    let group = name.split_once('/').map_or("", |(group, _)| group);
+                    self.groups.iter().any(|one| one == group)
+                };
+                fields.retain(|field| !in_group(&field.name));
             }
             fields.push(names);
             fields.extend(own);
@@ -99,9 +109,9 @@ impl ForeignFile {
                 _ if *name == GROUPS => Column::Names,
                 Some(leaf) => Column::Each { leaf: leaf.into(), held: None },
                 None => {
-                    let dataset = storage::open(&self.file, name)
-                        .map_err(|text| format!("{name}: {text}"))?;
-                    Column::Dataset(Blocks::of(name, dataset, self.bytes)?)
+                    let found =
+                        forms::open(&self.file, name).map_err(|text| format!("{name}: {text}"))?;
+                    Column::Dataset(Blocks::of(name, found, self.bytes)?)
                 }
             };
             columns.push(column);
@@ -117,7 +127,14 @@ impl ForeignFile {
         if counts.iter().any(|count| *count != counts[0]) {
             let found = counts.iter().zip(names).map(|(count, name)| format!("{count} of {name}"));
             let found: Vec<String> = found.collect();
-            return Err(format!("found rows {}, expected as many of each", found.join(", ")));
+            let turned =
+                |column: &Column| matches!(column, Column::Dataset(blocks) if blocks.by_columns);
+            let hint =
+                match columns.iter().zip(&counts).any(|(one, rows)| turned(one) && *rows == 1) {
+                    true => "; hint: a row for each is a column in MATLAB: save y(:)",
+                    false => "",
+                };
+            return Err(format!("found rows {}, expected as many of each{hint}", found.join(", ")));
         }
         let rows = counts.first().copied().unwrap_or(0);
         Ok(ForeignRows { file: self, columns, rows, next: 0 })
@@ -138,6 +155,10 @@ fn walk(
         if to.len() > DATASETS_MAX {
             return Err(format!("found more than {DATASETS_MAX} datasets"));
         }
+        // Thousands of arrays that cells refer to.
+        if prefix.is_empty() && name.starts_with(matlab::OWN) {
+            continue;
+        }
         at(&path);
         if let Ok(inner) = group.group(&name) {
             if depth + 1 < DEPTH_MAX {
@@ -147,33 +168,63 @@ fn walk(
         }
         // What a group has is a row itself.
         let each = prefix == EACH;
-        to.push(match storage::open(group, &name).and_then(|dataset| field(&dataset, each)) {
-            Ok((elements, shape)) => Field { name: path, elements, shape, wrong: None },
-            Err(text) => Field::unreadable(path.clone(), format!("{path}: {text}")),
-        });
+        match storage::open(group, &name) {
+            Ok(dataset) if forms::has_records(&dataset) => records(&dataset, &path, each, to),
+            Ok(dataset) => {
+                let part = forms::whole(&dataset);
+                to.push(named(path, part.and_then(|part| field(&dataset, &part, each))));
+            }
+            Err(text) => to.push(named(path, Err(text))),
+        }
     }
     Ok(())
 }
 
+/// A field, or why it can't be read.
+fn named(name: String, found: Read<(Elements, Vec<usize>)>) -> Field {
+    match found {
+        Ok((elements, shape)) => Field { name, elements, shape, wrong: None },
+        Err(text) => Field::unreadable(name.clone(), format!("{name}: {text}")),
+    }
+}
+
+/// Appends the members of a dataset's records, and the dataset, which is nothing to be asked for.
+fn records(dataset: &Dataset, path: &str, each: bool, to: &mut Vec<Field>) {
+    let members = match forms::members(dataset) {
+        Ok(members) => members,
+        Err(text) => return to.push(named(path.into(), Err(text))),
+    };
+    let names: Vec<String> = members.iter().map(|one| format!("{path}/{}", one.name)).collect();
+    let shown = names[..names.len().min(MEMBERS_SHOWN_MAX)].join(", ");
+    let more = if names.len() > MEMBERS_SHOWN_MAX { ", ..." } else { "" };
+    let text = format!("found a table of records, expected one of its fields: {shown}{more}");
+    to.push(named(path.into(), Err(text)));
+    for (name, member) in names.into_iter().zip(members) {
+        to.push(named(name, member.part.and_then(|part| field(dataset, &part, each))));
+    }
+}
+
 /// Elements and shape of a row of a dataset, which is one itself where `each` group has one.
-fn field(dataset: &Dataset, each: bool) -> Read<(Elements, Vec<usize>)> {
-    let form = form(dataset)?;
+fn field(dataset: &Dataset, part: &Part, each: bool) -> Read<(Elements, Vec<usize>)> {
+    let columns = by_columns(dataset);
     let shape = dataset.shape();
-    let mut row = match (each, by_columns(dataset)) {
+    let mut row = match (each, columns) {
         (true, false) => shape.clone(),
         (true, true) => shape.iter().rev().copied().collect(),
         (false, false) => shape.get(1..).ok_or("found a single value, expected rows")?.to_vec(),
         (false, true) => shape.iter().rev().skip(1).copied().collect(),
     };
+    row.extend(&part.shape);
     if each && row.len() == 2 {
         row[0] = 0;
     }
     // Vectors of MATLAB are matrices of one column.
-    if by_columns(dataset) && row == [1] {
+    if columns && row == [1] {
         row = Vec::new();
     }
-    match form {
+    match &part.form {
         Form::Fixed(stored) => Ok((stored.elements, row)),
+        Form::Units(_) | Form::Cells => Ok((Elements::Text, Vec::new())),
         Form::Unicode | Form::Ascii if row.is_empty() => Ok((Elements::Text, row)),
         Form::Lists if row.is_empty() => Ok((Elements::Whole { signed: true, bytes: 8 }, vec![0])),
         _ => Err(format!("found rows of {row:?} texts or lists, expected one a row")),
@@ -217,10 +268,10 @@ impl ForeignRows {
                 Column::Each { leaf, held } => {
                     let group = &self.file.groups[row];
                     let path = format!("{group}/{leaf}");
-                    let dataset = storage::open(&self.file.file, &path)
+                    let found = forms::open(&self.file.file, &path)
                         .map_err(|text| format!("{path}: {text}"))?;
                     // All of it is one row.
-                    let mut blocks = Blocks::of(&path, dataset, self.file.bytes)?;
+                    let mut blocks = Blocks::of(&path, found, self.file.bytes)?;
                     blocks.at_once = usize::MAX / 2;
                     if blocks.rows > 0 {
                         blocks.hold(0)?;

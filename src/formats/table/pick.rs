@@ -107,6 +107,9 @@ pub(crate) fn list(fields: &[Field]) -> String {
             _ => format!(", {size}"),
         };
         let shape: String = field.shape.iter().map(size).collect();
+        if field.wrong.is_some() {
+            return format!("{} (not to be read)", field.name);
+        }
         format!("{} ({} [rows{shape}])", field.name, field.elements.name())
     });
     let more = match fields.len() > SHOWN_MAX {

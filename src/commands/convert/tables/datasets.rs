@@ -34,6 +34,7 @@ impl Table for Datasets {
                 Ok(())
             }
             Cell::Text(_) => Err("found a text, expected numbers".into()),
+            Cell::Wrong(text) => Err(text.into()),
         }
     }
 
@@ -45,6 +46,7 @@ impl Table for Datasets {
                 Ok(())
             }
             Cell::Text(_) => Err("found a text, expected whole numbers".into()),
+            Cell::Wrong(text) => Err(text.into()),
         }
     }
 
@@ -56,6 +58,7 @@ impl Table for Datasets {
                 Ok(())
             }
             Cell::List(_) => Err("found a list, expected a text or a number".into()),
+            Cell::Wrong(text) => Err(text.into()),
         }
     }
 

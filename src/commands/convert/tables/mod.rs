@@ -258,12 +258,16 @@ impl Roles {
         features: &[String],
         options: &TableOptions,
     ) -> Result<Roles> {
-        // A field that can't be read is the file's fault, a name that nothing has the user's.
-        let wrong =
-            |text: String| match fields.iter().any(|field| field.wrong.as_ref() == Some(&text)) {
-                true => at(path, text),
-                false => Error::usage(format!("{}: {text}", path.display())),
-            };
+        // A field that can't be read is the file's fault, and so is one that its table lacks; a name
+        // that nothing has is the user's.
+        let faulty = |field: &Field, text: &String| {
+            let within = format!("\"{}/", field.name);
+            field.wrong.as_ref().is_some_and(|wrong| wrong == text || text.starts_with(&within))
+        };
+        let wrong = |text: String| match fields.iter().any(|field| faulty(field, &text)) {
+            true => at(path, text),
+            false => Error::usage(format!("{}: {text}", path.display())),
+        };
         let one = |name: &Option<String>| -> Result<Vec<usize>> {
             let Some(name) = name else { return Ok(Vec::new()) };
             let name = field_of(name, format);
