@@ -73,8 +73,8 @@ mod tests {
                 let words = line.split_whitespace().map(|word| word.trim_matches('\''));
                 let words: Vec<&str> = words.skip_while(|word| *word != "reelscale").collect();
                 // What a shell does with the output, and what is said of the line.
-                let ends = |word: &&str| matches!(*word, "|" | ">") || word.starts_with('(');
-                let end = words.iter().position(|word| ends(&word)).unwrap_or(words.len());
+                let ends = |word: &str| matches!(word, "|" | ">") || word.starts_with('(');
+                let end = words.iter().position(|word| ends(word)).unwrap_or(words.len());
                 let parsed = Arguments::try_parse_from(&words[..end]);
                 assert_eq!(words[1], name, "{line}");
                 parsed.unwrap_or_else(|error| panic!("{line}: {error}"));
