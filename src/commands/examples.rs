@@ -7,8 +7,7 @@ pub(crate) const CONVERT: &str = "Examples:
   reelscale convert --from hdf5 --features x --labels y --split train=0.9,test=0.1 --output data x.h5";
 
 pub(crate) const SYNTHESIZE: &str = "Examples:
-  reelscale synthesize --rows 100000 --classes 1000 --features 1152 --output data/train
-  reelscale synthesize --rows 2000 --first-row 100000 --classes 1000 --features 1152 --output data/test";
+  reelscale synthesize --rows 100000 --classes 1000 --features 1152 --output data/train";
 
 pub(crate) const TRAIN: &str = "Examples:
   mpirun -n 2 reelscale train job.toml --output runs/first
@@ -35,12 +34,12 @@ pub(crate) const INSPECT: &str = "Examples:
 
 pub(crate) const DOCTOR: &str = "Examples:
   mpirun -n 4 reelscale doctor
-  srun -n 4 reelscale doctor --job job.toml";
+  srun -n 4 reelscale doctor";
 
 pub(crate) const PLAN: &str = "Examples:
   reelscale plan job.toml --ranks 1024 --threads 16 --network 10GB/s,2us
   reelscale plan job.toml --ranks 64 --threads 16 --sbatch
-  reelscale plan --calibrate rates.toml";
+  reelscale plan job.toml --calibrate rates.json";
 
 pub(crate) const BENCH: &str = "Examples:
   reelscale bench mixture
