@@ -284,7 +284,7 @@ fn an_output_that_cant_be_written_is_told_before_anything_is_computed() {
         ("folder.csv", 2, "exists already"),
         ("there.h5", 2, "exists already"),
         ("link.csv", 2, "exists already"),
-        ("a.txt", 2, "expected a name that ends in .csv, .jsonl or .h5"),
+        ("a.txt", 2, "expected a name that ends in .csv, .jsonl, .h5 or .parquet"),
     ] {
         let printed = annotate(folder.path(), name).fails_with(code);
         assert!(printed.contains(name) && printed.contains(expected), "{printed}");

@@ -83,7 +83,8 @@ fn written_as(path: &Path, format: Option<&str>) -> Result<WrittenAs> {
         Some("jsonl") => WrittenAs::Jsonl,
         Some("parquet") => WrittenAs::Parquet,
         _ => {
-            let text = format!("{name}: expected a name in .csv, .jsonl, .h5 or .parquet");
+            let text =
+                format!("{name}: expected a name that ends in .csv, .jsonl, .h5 or .parquet");
             return Err(Error::usage(text).hint("--output DIR/ names a folder"));
         }
     };
