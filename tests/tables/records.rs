@@ -47,7 +47,8 @@ inner = [("rgb", "<f8", (6,)), ("audio", ">f4", (3,))]
 rows = np.zeros(70, [("id", "S40"), ("n", "i2"), ("f", inner), ("hot", "?", (5,))])
 rows["id"] = [str(i).encode() for i in ids]
 rows["f"]["rgb"], rows["f"]["audio"], rows["hot"] = rgb, audio, hot
-wide = np.zeros(70, [("id", "S40")] + [(f"x{i}", "f4") for i in range(9)] + [(f"y{i}", "?") for i in range(5)])
+columns = [(f"x{i}", "f4") for i in range(9)] + [(f"y{i}", "?") for i in range(5)]
+wide = np.zeros(70, [("id", "S40")] + columns)
 wide["id"] = rows["id"]
 for i in range(9): wide[f"x{i}"] = np.concatenate([rgb, audio], axis=1)[:, i]
 for i in range(5): wide[f"y{i}"] = hot[:, i]

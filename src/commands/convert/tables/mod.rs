@@ -258,8 +258,8 @@ impl Roles {
         features: &[String],
         options: &TableOptions,
     ) -> Result<Roles> {
-        // A field that can't be read is the file's fault, and so is one that its table lacks; a name
-        // that nothing has is the user's.
+        // A field that can't be read is the file's fault, and so is one that its table lacks; a
+        // name that nothing has is the user's.
         let faulty = |field: &Field, text: &String| {
             let within = format!("\"{}/", field.name);
             field.wrong.as_ref().is_some_and(|wrong| wrong == text || text.starts_with(&within))
