@@ -4,7 +4,7 @@ pub(crate) const CONVERT: &str = "Examples:
   reelscale convert --from tfrecord --features rgb:1024 --classes 3862 --output data *.tfrecord
   reelscale convert --from npz --features x --labels y --ids id --output data videos.npz
   reelscale convert --from csv --features f0..f511 --labels y --classes 20 --output data videos.csv
-  reelscale convert --from hdf5 --features x --labels y --split train=0.9,test=0.1 --output data x.h5";
+  reelscale convert --from hdf5 --features x --labels y --split train=0.9,test=0.1 --output d x.h5";
 
 pub(crate) const SYNTHESIZE: &str = "Examples:
   reelscale synthesize --rows 100000 --classes 1000 --features 1152 --output data/train";

@@ -1,7 +1,6 @@
 //! `reelscale generate`: manual pages, completions for shells, and the reference of job files, out
 //! of what the program itself knows.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
@@ -10,6 +9,7 @@ use clap_mangen::Man;
 
 use super::out::{For, print_here};
 use super::{Arguments, examples};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::job::documented;
 
@@ -48,10 +48,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let written = |path: &Path, outcome: std::io::Result<()>| {
                 outcome.map_err(|error| Error::storage(format!("{}: {error}", path.display())))
             };
-            written(folder, fs::create_dir_all(folder))?;
+            let disk = Disk::default();
+            written(folder, disk.create_dir_all(folder))?;
             files.iter().try_for_each(|(name, text)| {
                 let path = folder.join(name);
-                written(&path, fs::write(&path, text))
+                written(&path, disk.write_text(&path, text))
             })
         }
     }
@@ -73,9 +74,17 @@ fn files(what: What) -> Result<Vec<(String, String)>> {
     }
 }
 
-/// The commands that are for people.
+/// The program with the commands that are for people.
 fn shown() -> clap::Command {
-    Arguments::command().disable_help_subcommand(true)
+    let program = Arguments::command();
+    let commands = program.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    clap::Command::new(NAME)
+        .version(super::program::VERSION)
+        .about(program.get_about().cloned().unwrap_or_default())
+        .args(program.get_arguments().cloned())
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommands(commands.collect::<Vec<_>>())
 }
 
 /// The page of the program, then those of its commands and of theirs.
