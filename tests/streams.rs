@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::os::unix::process::CommandExt;
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::scratch::Scratch;
-use common::{TestCommand, json, reelscale};
+use common::{TestCommand, files, json, reelscale};
 
 impl Scratch {
     fn new() -> Scratch {
@@ -171,25 +172,22 @@ fn readers_may_go() {
 fn what_is_generated_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let generated = |what: &str| reelscale("generate").arg(what).stdout();
+    // The texts of the files by their names.
     let to_folder = |what: &str| {
         let path = folder.path().join(what);
         reelscale("generate").arg(what).arg("--output").path(&path).stdout();
-        let files = std::fs::read_dir(&path).unwrap().map(|file| file.unwrap());
-        let named = |file: std::fs::DirEntry| file.file_name().into_string().unwrap();
-        let mut names: Vec<String> = files.map(named).collect();
-        names.sort();
-        (path, names)
+        let text = |(name, bytes)| (name, String::from_utf8(bytes).unwrap());
+        files(&path).into_iter().map(text).collect::<BTreeMap<String, String>>()
     };
     let page = generated("man");
     assert!(page.contains(".TH REELSCALE 1") && !page.contains("read-shards"), "{page}");
-    let (path, names) = to_folder("man");
+    let pages = to_folder("man");
     for name in ["reelscale.1", "reelscale-train.1", "reelscale-bench-rank.1"] {
-        assert!(names.iter().any(|one| one == name), "{names:?}");
+        assert!(pages.contains_key(name), "{:?}", pages.keys());
     }
-    assert!(!names.iter().any(|name| name.contains("find-devices")), "{names:?}");
-    let read = |name: &str| std::fs::read_to_string(path.join(name)).unwrap();
-    assert_eq!(read("reelscale.1"), page);
-    assert!(read("reelscale-evaluate.1").contains("Examples"));
+    assert!(!pages.keys().any(|name| name.contains("find-devices")), "{:?}", pages.keys());
+    assert_eq!(pages["reelscale.1"], page);
+    assert!(pages["reelscale-evaluate.1"].contains("Examples"));
     for (what, name, holds) in [
         ("complete-bash", "reelscale", "complete -F _reelscale"),
         ("complete-zsh", "_reelscale", "#compdef reelscale"),
@@ -198,9 +196,7 @@ fn what_is_generated_is_whole() {
     ] {
         let text = generated(what);
         assert!(text.contains(holds) && !text.contains("find-devices"), "{what}: {text}");
-        let (path, names) = to_folder(what);
-        assert_eq!(names, [name]);
-        assert_eq!(std::fs::read_to_string(path.join(name)).unwrap(), text);
+        assert_eq!(to_folder(what), BTreeMap::from([(name.to_string(), text)]));
     }
     let script = folder.path().join("complete-bash/reelscale");
     assert!(Command::new("bash").arg("-n").arg(script).status().unwrap().success());

@@ -88,15 +88,13 @@ fn shown() -> clap::Command {
 }
 
 /// The page of the program, then those of its commands and of theirs.
-fn pages(program: clap::Command) -> Result<Vec<(String, String)>> {
-    let mut program = program;
+fn pages(mut program: clap::Command) -> Result<Vec<(String, String)>> {
     program.build();
     let mut pages = Vec::new();
     let mut to_do = vec![(NAME.to_string(), program)];
     while let Some((name, command)) = to_do.pop() {
-        let within = command.get_subcommands().filter(|within| !within.is_hide_set());
-        let within = within.map(|within| (format!("{name}-{}", within.get_name()), within.clone()));
-        to_do.extend(within.collect::<Vec<_>>());
+        let within = command.get_subcommands();
+        to_do.extend(within.map(|one| (format!("{name}-{}", one.get_name()), one.clone())));
         let mut page = Vec::new();
         // The title has to last as long as the program.
         let title: &'static str = Box::leak(name.clone().into_boxed_str());

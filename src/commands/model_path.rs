@@ -12,7 +12,7 @@ use crate::model::annotator::Annotator;
 use crate::train::{CheckpointModel, model_of_checkpoint};
 
 /// Which model of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Which {
     /// Of a run or a checkpoint the best model so far, or the one that it stood at last.
     #[arg(long, value_enum, default_value_t = CheckpointModel::Best)]
@@ -25,10 +25,7 @@ impl clap::ValueEnum for CheckpointModel {
     }
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(match self {
-            CheckpointModel::Best => "best",
-            CheckpointModel::Last => "last",
-        }))
+        Some(clap::builder::PossibleValue::new(self.name()))
     }
 }
 
@@ -111,10 +108,7 @@ impl Which {
 
     /// Which model of which checkpoint it is, and where the run stood.
     pub(crate) fn told(self, path: &Path, loaded: &Loaded) -> String {
-        let which = match self.which {
-            CheckpointModel::Best => "best",
-            CheckpointModel::Last => "last",
-        };
+        let which = self.which.name();
         let standing = &loaded.about["standing"];
         let (number, round) = (loaded.number, &standing["round"]);
         let step = standing["step"].as_str().unwrap_or("an unknown step");

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::human::counted;
 
 /// Ids that are read at once: each is an allocation of its own.
-pub(crate) const IDS_AT_ONCE: usize = 1 << 12;
+const IDS_AT_ONCE: usize = 1 << 12;
 /// Ids of a rank's rows that it sends in one pass: 16 bytes each, and an exchange has up to five
 /// copies of them.
 const PASS_IDS: usize = 1 << 20;
@@ -104,18 +104,33 @@ fn hashes(
     (pass, passes): (u64, u64),
 ) -> Result<Vec<Vec<Named>>> {
     let mut parts = vec![Vec::new(); comm.size()];
+    each_id(comm, dataset, own, |row, id| {
+        let hash = xxh3_64(id);
+        if !id.is_empty() && (hash >> 32) % passes == pass {
+            parts[(hash % comm.size() as u64) as usize].push(Named { id: hash, row });
+        }
+        Ok(())
+    })?;
+    Ok(parts)
+}
+
+/// Calls `visit` with each row of `own` and its id, in order. Not collective.
+///
+/// # Errors
+/// What reading ids or `visit` gives; exit 75 when told to stop.
+pub(crate) fn each_id(
+    comm: &Comm,
+    dataset: &Dataset,
+    own: Range<usize>,
+    mut visit: impl FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<()> {
     let mut reader = dataset.reader();
     for from in own.clone().step_by(IDS_AT_ONCE) {
         comm.unless_stopped()?;
         let ids = reader.ids(from..own.end.min(from + IDS_AT_ONCE))?;
-        for (row, id) in (from as u64..).zip(ids) {
-            let hash = xxh3_64(&id);
-            if !id.is_empty() && (hash >> 32) % passes == pass {
-                parts[(hash % comm.size() as u64) as usize].push(Named { id: hash, row });
-            }
-        }
+        (from as u64..).zip(ids).try_for_each(|(row, id)| visit(row, &id))?;
     }
-    Ok(parts)
+    Ok(())
 }
 
 /// `FILE row 3`

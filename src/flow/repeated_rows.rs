@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::home_rows::HomeRows;
-use super::repeated_ids::{IDS_AT_ONCE, NONE, Named, Tally, id_of, place_of};
+use super::repeated_ids::{NONE, Named, Tally, each_id, id_of, place_of};
 use crate::comm::Comm;
 use crate::data::{Kind, Reader, ShardInfo};
 use crate::error::{Error, Result};
@@ -114,21 +114,15 @@ impl Lists<'_> {
     fn look(&self, comm: &Comm) -> Result<[Tally; 5]> {
         let (mut parts, mut without_id) = (vec![Vec::new(); comm.size()], Tally::NOTHING);
         let mut named = |list: &HomeRows, mark: u64| -> Result<()> {
-            let mut reader = list.dataset().reader();
-            let own = list.own_rows();
-            for from in own.clone().step_by(IDS_AT_ONCE) {
-                comm.unless_stopped()?;
-                let ids = reader.ids(from..own.end.min(from + IDS_AT_ONCE))?;
-                for (row, id) in (from as u64..).zip(ids) {
-                    if id.is_empty() {
-                        without_id.add(1, [row | mark, NONE]);
-                        continue;
-                    }
-                    let id = xxh3_64(&id);
-                    parts[(id % comm.size() as u64) as usize].push(Named { id, row: row | mark });
+            each_id(comm, list.dataset(), list.own_rows(), |row, id| {
+                if id.is_empty() {
+                    without_id.add(1, [row | mark, NONE]);
+                    return Ok(());
                 }
-            }
-            Ok(())
+                let id = xxh3_64(id);
+                parts[(id % comm.size() as u64) as usize].push(Named { id, row: row | mark });
+                Ok(())
+            })
         };
         let read = named(self.train, 0)
             .and_then(|()| self.validation.map_or(Ok(()), |list| named(list, VALIDATES)));

@@ -19,13 +19,21 @@ use crate::names::Names;
 use crate::partition::Owners;
 
 /// Which model of a checkpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CheckpointModel {
     /// The best one so far, or that of now where none has been validated.
-    #[default]
     Best,
     /// The one that the run stood at.
     Last,
+}
+
+impl CheckpointModel {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            CheckpointModel::Best => "best",
+            CheckpointModel::Last => "last",
+        }
+    }
 }
 
 /// A model of the run of which `loaded` is a checkpoint, with this rank's share of its class

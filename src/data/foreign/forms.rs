@@ -130,7 +130,8 @@ impl Drop for Type {
     }
 }
 
-fn class(id: hid_t) -> H5T_class_t {
+/// What kind of type it is.
+pub(super) fn class(id: hid_t) -> H5T_class_t {
     // SAFETY: the handle is open.
     hdf5::sync::sync(|| unsafe { H5Tget_class(id) })
 }

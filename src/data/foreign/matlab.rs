@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use hdf5::{Dataset, ObjectReference1, ReferencedObject};
-use hdf5_sys::h5t::{H5T_class_t, H5Tget_class};
+use hdf5_sys::h5t::H5T_class_t;
 
 use super::chunks;
-use super::forms::{Form, stored};
+use super::forms::{self, Form, stored};
 use crate::data::attributes::Attributes;
 use crate::data::storage::{self, Lack};
 use crate::fields::{Elements, Stored};
@@ -49,9 +49,7 @@ pub(super) fn form(dataset: &Dataset) -> Read<Option<Form>> {
     if dataset.attr(EMPTY).is_ok() {
         return Err(format!("found an empty array of MATLAB's class {class:?}"));
     }
-    // SAFETY: the handle is open.
-    let refers = hdf5::sync::sync(|| unsafe { H5Tget_class(dtype.id()) });
-    match (&class[..], refers) {
+    match (&class[..], forms::class(dtype.id())) {
         ("char", _) => match stored(dtype.id())? {
             units @ Stored { elements: Elements::Whole { signed: false, .. }, .. }
                 if dataset.ndim() == 2 =>

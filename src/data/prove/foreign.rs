@@ -41,8 +41,9 @@ impl Lookout {
         }
         question.push(0);
         let limits = Limits { silent, busy: None };
+        let of = |text: &str| format!("{}: {text}", path.display());
         let end = match process.ask(&question, limits, &mut || false)? {
-            Ok(Said::Fault { text, .. }) => return Ok(Some(self.of(path, &text))),
+            Ok(Said::Fault { text, .. }) => return Ok(Some(of(&text))),
             Ok(_) => return Ok(None),
             Err(end) => end,
         };
@@ -57,7 +58,7 @@ impl Lookout {
             End::Ended => match process.ended() {
                 (Some(9), ..) => {
                     let text = format!("the process that looked through it was killed {at}");
-                    let error = Error::new(Exit::Resources, format!("{}: {text}", path.display()));
+                    let error = Error::new(Exit::Resources, of(&text));
                     return Err(error.hint("is memory used up?"));
                 }
                 (Some(signal), ..) => {
@@ -70,10 +71,6 @@ impl Lookout {
             },
         };
         self.0 = None;
-        Ok(Some(self.of(path, &format!("{text}; hint: {HINT}"))))
-    }
-
-    fn of(&self, path: &Path, text: &str) -> String {
-        format!("{}: {text}", path.display())
+        Ok(Some(of(&format!("{text}; hint: {HINT}"))))
     }
 }

@@ -1,7 +1,7 @@
 //! How deep the groups of a footer's schema lie within each other, found without a call within a
 //! call: the crate makes a call for each, and a thread's stack has an end.
 
-use crate::formats::wire::Read;
+use crate::formats::wire::{Message, Read};
 
 /// Groups within groups at most.
 const GROUPS_MAX: usize = 100;
@@ -14,12 +14,12 @@ const WITHIN: i64 = 5;
 /// # Errors
 /// Groups that lie deeper than any table's; bytes that aren't a footer.
 pub(super) fn check(footer: &[u8]) -> Read<()> {
-    let mut from = Compact(footer);
+    let mut from = Compact(Message(footer));
     from.footer().unwrap_or_else(|| Err("found a damaged Parquet file (its footer)".into()))
 }
 
-/// What is left of bytes in Thrift's compact protocol.
-struct Compact<'a>(&'a [u8]);
+/// What is left of bytes in Thrift's compact protocol, whose numbers are those of protocol buffers.
+struct Compact<'a>(Message<'a>);
 
 /// What an element's kind is.
 mod kind {
@@ -41,26 +41,15 @@ mod kind {
 
 impl Compact<'_> {
     fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
+        self.0.take(1).ok().map(|bytes| bytes[0])
     }
 
     fn pass(&mut self, bytes: u64) -> Option<()> {
-        self.0 = self.0.get(usize::try_from(bytes).ok()?..)?;
-        Some(())
+        self.0.take(bytes).ok().map(drop)
     }
 
     fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
+        self.0.varint().ok()
     }
 
     fn signed(&mut self) -> Option<i64> {
