@@ -32,18 +32,24 @@ impl Deadline {
     ) -> Deadline {
         let margin = Arc::new(AtomicU64::new(first_margin.as_millis() as u64));
         let (deadline, stop) = (Deadline { margin_milliseconds: margin.clone() }, stop.clone());
-        // It goes with the process.
-        std::thread::spawn(move || {
-            while !stop.load(Relaxed) {
-                let margin = Duration::from_millis(margin.load(Relaxed));
-                let left = end.duration_since(SystemTime::now()).unwrap_or_default();
-                if left <= margin {
-                    log::info!("{:.0} s of time left: stopping", left.as_secs_f64());
-                    stop.store(true, Relaxed);
-                }
-                std::thread::sleep(TICK);
+        let look = move || {
+            let margin = Duration::from_millis(margin.load(Relaxed));
+            let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+            if left <= margin {
+                log::info!("{:.0} s of time left: stopping", left.as_secs_f64());
+                stop.store(true, Relaxed);
             }
-        });
+            !stop.load(Relaxed)
+        };
+        // A start without time stops at its first boundary, however late the thread begins. The
+        // thread goes with the process.
+        if look() {
+            std::thread::spawn(move || {
+                while look() {
+                    std::thread::sleep(TICK);
+                }
+            });
+        }
         deadline
     }
 
