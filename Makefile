@@ -25,8 +25,8 @@ export OMPI_MCA_mpi_yield_when_idle = 1
 export HWLOC_COMPONENTS ?= -opencl
 
 .PHONY: build install demo test test-fast test-arm64 test-flips test-hostile test-hosts test-kill test-slurm simulate overlap fuzz \
-        test-threads test-valgrind test-wheel check check-macos bench gpu-check gpu-bundle wheel ptx \
-        install-deps
+        test-threads test-valgrind test-wheel test-dist check check-macos bench gpu-check gpu-bundle wheel ptx \
+        dist install-built install-deps
 
 build: install-deps
 	cargo build --release
@@ -34,7 +34,13 @@ build: install-deps
 # The program, its manual pages and its completions: make install PREFIX=$HOME/.local
 install: PREFIX ?= /usr/local
 install: build
-	install -D target/release/reelscale $(DESTDIR)$(PREFIX)/bin/reelscale
+	$(MAKE) install-built PREFIX=$(PREFIX)
+
+# The same of a program that is built.
+RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
+install-built: PREFIX ?= /usr/local
+install-built:
+	install -D $(RELEASE)/reelscale $(DESTDIR)$(PREFIX)/bin/reelscale
 	cd $(DESTDIR)$(PREFIX) && bin/reelscale generate man --output share/man/man1 && \
 	  bin/reelscale generate complete-bash --output share/bash-completion/completions && \
 	  bin/reelscale generate complete-zsh --output share/zsh/site-functions && \
@@ -165,6 +171,25 @@ wheel: install-deps
 # That wheel in an environment that has nothing else.
 test-wheel: wheel
 	tests/python/wheel.sh build/wheel/reelscale-*.whl
+
+# A release archive, build/reelscale-VERSION-....tar.gz: HDF5 is built into its program, which needs
+# no libraries but MPI's. MPICC=mpicc.mpich make dist takes MPICH. What was built with one MPI knows
+# nothing of another compiler's name, so each has a folder.
+DIST_FOLDER = $(BUNDLE_FOLDER)$(addprefix -,$(notdir $(MPICC)))
+dist: PACKAGES = openmpi-bin libopenmpi-dev libclang-dev pkg-config gcc g++ libc6-dev binutils \
+                 python3 python3-pip
+dist: install-deps
+	$(call brought,cmake==3.31.6)
+	env -u HDF5_DIR CMAKE=$(BUNDLE_FOLDER)/cmake/cmake/data/bin/cmake \
+	  cargo build --release --features static-hdf5 --target-dir $(DIST_FOLDER) --bin reelscale
+	packaging/dist.sh $(DIST_FOLDER)/release/reelscale build
+
+# That archive in a Debian that has nothing but Open MPI, and the steps of the container's recipe in a
+# bare Debian; Debian only, as root, half an hour.
+test-dist: PACKAGES += debootstrap
+test-dist: dist
+	tests/packages/bare.sh build/reelscale-*-openmpi.tar.gz
+	tests/packages/apptainer.sh openmpi
 
 # Brings a package of PyPI into a folder of its name.
 brought = [ -e $(BUNDLE_FOLDER)/$(firstword $(subst =, ,$(1))) ] || python3 -m pip install --quiet \

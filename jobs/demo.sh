@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
-# The main job, small: synthesize videos, train on 2 ranks, evaluate, annotate. Run by `make demo`.
+# The main job, small: synthesize videos, train on 2 ranks, evaluate, annotate. Run by `make demo`, or
+# from the folder of a release archive.
+#
+# REELSCALE   the program; default: the built one, or the archive's
+# MPIRUN      what starts its ranks; default: mpirun
 set -eu
 reelscale=target/release/reelscale
+[ ! -e bin/reelscale ] || reelscale=bin/reelscale
+reelscale=${REELSCALE:-$reelscale}
 data=hdf5-data/quickstart
 run=runs/quickstart-$(date +%Y%m%d-%H%M%S)
 # Where PoCL is installed mpirun would load LLVM, which takes SIGUSR1 for itself.
 export HWLOC_COMPONENTS="${HWLOC_COMPONENTS:--opencl}"
-ranks="mpirun -n 2 --oversubscribe --bind-to none"
+mpirun=${MPIRUN:-mpirun}
+ranks="$mpirun -n 2 --bind-to none"
+# More ranks than cores: MPICH doesn't mind.
+case $($mpirun --version) in *"Open MPI"*) ranks="$ranks --oversubscribe" ;; esac
 
 if [ ! -e $data/train ] || [ ! -e $data/test ]; then
   rm -rf $data

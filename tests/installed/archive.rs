@@ -1,0 +1,87 @@
+//! The archive that `make dist` makes, of the program that this test has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::common::sha256;
+use super::{project, read};
+
+/// Makes the archive in `folder` and returns its path.
+fn dist(folder: &Path, shell: &str) -> PathBuf {
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")]);
+    command.arg(project("packaging/dist.sh")).arg(env!("CARGO_BIN_EXE_reelscale")).arg(folder);
+    // It would be the time of all files.
+    command.env_remove("SOURCE_DATE_EPOCH");
+    let told = command.output().unwrap();
+    assert!(told.status.success(), "{told:?}");
+    let names: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    names.into_iter().next().unwrap()
+}
+
+/// All files below `folder`, without it.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let output = Command::new("find").arg(folder).args(["-type", "f"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(PathBuf::from).collect()
+}
+
+/// What links of a document lead to, of those within the project: `](docs/plan.md#memory)`.
+fn links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+    let targets = targets.map(|target| target.split('#').next().unwrap());
+    // A path has one of these, and code such as `x[i](z)` none.
+    targets.filter(|target| target.contains(['.', '/']) && !target.contains("://")).collect()
+}
+
+#[test]
+fn an_archive_has_the_same_bytes_each_time_and_all_that_its_documents_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let first = dist(&path("first"), "umask 022");
+    let second = dist(&path("second"), "umask 077; export TZ=Asia/Kolkata LC_ALL=C LANG=C");
+    assert_eq!(first.file_name(), second.file_name());
+    assert_eq!(sha256(&first), sha256(&second));
+
+    let name = first.file_name().unwrap().to_str().unwrap();
+    let root = path(name.strip_suffix(".tar.gz").unwrap());
+    let unpack = Command::new("tar").arg("-xzf").arg(&first).arg("-C").arg(folder.path()).status();
+    assert!(unpack.unwrap().success());
+    let cargo = read("Cargo.toml");
+    let version = cargo.lines().find_map(|line| line.strip_prefix("version = ")).unwrap();
+    let version = version.trim_matches('"');
+    assert!(name.starts_with(&format!("reelscale-{version}")), "{name}");
+    let mpi = if cfg!(feature = "mpi") { ["-openmpi", "-mpich"] } else { ["-threads"; 2] };
+    assert!(mpi.iter().any(|mpi| name.ends_with(&format!("{mpi}.tar.gz"))), "{name}");
+
+    let program = root.join("bin/reelscale");
+    let told = Command::new(&program).arg("--version").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&told.stdout), format!("reelscale {version}\n"));
+    let sums = ["--quiet", "--check", "SHA256SUMS"];
+    assert!(Command::new("sha256sum").args(sums).current_dir(&root).status().unwrap().success());
+    for needed in [
+        "share/man/man1/reelscale-train.1",
+        "share/bash-completion/completions/reelscale",
+        "share/zsh/site-functions/_reelscale",
+        "share/fish/vendor_completions.d/reelscale.fish",
+        "jobs/quickstart.toml",
+        "jobs/demo.sh",
+        "slurm/train.sbatch",
+        "docs/plan.md",
+        "INSTALL.md",
+        "LICENSE",
+        "BUILD",
+    ] {
+        assert!(root.join(needed).is_file(), "{needed}");
+    }
+    for document in below(&root).iter().filter(|path| path.extension().is_some_and(|e| e == "md")) {
+        let text = fs::read_to_string(document).unwrap();
+        for target in links(&text) {
+            let at = document.parent().unwrap().join(target);
+            assert!(at.exists(), "{}: {target} isn't in the archive", document.display());
+        }
+    }
+}
