@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -136,6 +137,30 @@ pub(crate) struct Process {
     pub(crate) began: u64,
     /// Its time on processors so far.
     pub(crate) busy: Duration,
+}
+
+/// Whether a process has a file open.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Opened {
+    Yes,
+    /// It hasn't, or there is no such process.
+    No,
+    /// The process is there, and the system doesn't tell what it has open.
+    Unknown,
+}
+
+/// Whether process `number` has the file `path` open.
+pub(crate) fn opened(number: u32, path: &Path) -> Opened {
+    let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+    let there = pid.map(rustix::process::test_kill_process);
+    if !matches!(there, Some(Ok(()) | Err(Errno::PERM))) {
+        return Opened::No;
+    }
+    let Ok(entries) = fs::read_dir(format!("/proc/{number}/fd")) else { return Opened::Unknown };
+    let id = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let own = id(path);
+    let has = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| id(&entry.path()) == own);
+    if entries.into_iter().any(has) { Opened::Yes } else { Opened::No }
 }
 
 /// What the system tells of process `number`; `None` where there is none, or no /proc.

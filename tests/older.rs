@@ -87,6 +87,31 @@ fn records_of_earlier_versions_are_jobs() {
     }
 }
 
+/// `status` of all of them: stopped, killed and finished ones.
+#[test]
+fn runs_of_earlier_versions_say_where_they_stand() {
+    let copy = Copy::new();
+    let finished = [("finished-adam", "adam"), ("finished-frames", "frames")];
+    for (run, _) in STOPPED.into_iter().chain(STOPPED_LATER).chain(finished) {
+        let text = copy.reelscale(&format!("status --format json runs/{run}")).stdout();
+        let found: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let state = found["state"].as_str().unwrap();
+        let expected: &[&str] = match run {
+            "killed-irprop" => &["killed", "unknown"],
+            _ if run.starts_with("finished") => &["finished"],
+            _ => &["stopped"],
+        };
+        assert!(expected.contains(&state), "{run}: {found}");
+        let standing = (&found["step"], &found["round"], &found["done"]);
+        match run {
+            "lbfgs" => assert_eq!(standing, (&"experts".into(), &2.into(), &4.into()), "{found}"),
+            "finished-adam" => assert_eq!(found["kept"]["metric"], "gap_at_20", "{found}"),
+            _ => {}
+        }
+        copy.reelscale(&format!("status runs/{run}")).stdout();
+    }
+}
+
 /// The model of a finished run, its metrics, and that its run has nothing left to do.
 #[test]
 fn finished_models_are_what_they_were() {

@@ -4,6 +4,8 @@
 mod common;
 #[path = "run_directory/endings.rs"]
 mod endings;
+#[path = "run_directory/status.rs"]
+mod status;
 
 use std::fs;
 use std::io;
@@ -16,6 +18,7 @@ use common::{json, shards};
 use reelscale::Job;
 use reelscale::internals::disk::{CallSite, Disk, DiskCall, DiskHook, Go};
 use reelscale::internals::report::{EarlierRun, RunDirectory};
+use serde_json::Value;
 
 impl Scratch {
     /// A short run's.
@@ -168,11 +171,12 @@ fn a_file_system_without_locks_is_told() {
     ] {
         let disk = Disk::hooked(Arc::new(NoLocks(number)));
         let path = scratch.path(&format!("run{number}"));
-        let error = RunDirectory::open(&disk, &path, &scratch.job(), false).err().unwrap();
+        let error =
+            RunDirectory::open(&disk, &path, &scratch.job(), false, &Value::Null).err().unwrap();
         assert_eq!(error.exit as i32, 5, "{}", error.text);
         let expected = format!("{}: the file system gives no locks ({words})", path.display());
         assert!(error.text.starts_with(&expected), "{}", error.text);
-        let without = RunDirectory::open(&disk, &path, &scratch.job(), true);
+        let without = RunDirectory::open(&disk, &path, &scratch.job(), true, &Value::Null);
         assert!(matches!(without, Ok((_, EarlierRun::Nothing))));
     }
 }
@@ -181,7 +185,7 @@ fn a_file_system_without_locks_is_told() {
 fn one_process_has_a_run_directory_and_looks_again() {
     let scratch = Scratch::new();
     let (path, job) = (scratch.path("run"), scratch.job());
-    let open = |without| RunDirectory::open(&Disk::default(), &path, &job, without);
+    let open = |without| RunDirectory::open(&Disk::default(), &path, &job, without, &Value::Null);
     let first = open(false).unwrap();
     for without in [false, true] {
         let error = open(without).err().unwrap();

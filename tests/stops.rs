@@ -116,6 +116,8 @@ fn a_signal_to_one_rank_stops_all_and_the_run_goes_on() {
         println!("{phase}: {ranks} ranks stopped in {:.2} s", took.as_secs_f64());
         scratch.train(phase).ranks(3 - number % 3).stdout();
         assert_eq!(scratch.result(phase), expected, "{phase}");
+        let whole = scratch.path("whole").join("run.json");
+        assert_eq!(json(&record, "kept"), json(&whole, "kept"), "{phase}");
         assert_eq!(json(&record, "sessions").as_array().unwrap().len(), 2, "{phase}");
         let lines = |name: &str| -> Vec<serde_json::Value> {
             let text = fs::read_to_string(scratch.path(name).join("metrics.jsonl")).unwrap();

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::loaded::damaged;
+use super::names::{entries, number_of};
+use crate::disk::read_text;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "reelscale-checkpoint";
@@ -14,6 +16,22 @@ const FORMAT: &str = "reelscale-checkpoint";
 /// the other.
 const VERSION: u32 = 2;
 const VERSION_MIN: u32 = 1;
+
+/// No `state.json` is larger; what claims to be is not read.
+const BYTES_MAX: u64 = 1 << 30;
+
+/// The number of the newest checkpoint in `folder` that can be read, and what it says it is of. Its
+/// other files aren't looked at, and it may be gone by now: a run may go on meanwhile.
+pub(crate) fn newest_listed(folder: &Path) -> Option<(u64, Value)> {
+    let names = entries(folder).ok()?;
+    let numbers = names.iter().rev().filter_map(|name| number_of(name.to_str()?));
+    numbers.into_iter().find_map(|number| {
+        let path = folder.join(format!("{number:08}/state.json"));
+        let text = read_text(&path, BYTES_MAX).ok()?;
+        let listing = Listing::parse(&path, text.as_bytes()).ok()?.ok()?;
+        Some((number, listing.about))
+    })
+}
 
 /// A run of a family's blocks in one file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -45,6 +45,10 @@ pub(crate) const BENCH: &str = "Examples:
   reelscale bench mixture
   reelscale bench rank job.toml --ranks 1024 --threads 16 --steps experts --format json";
 
+pub(crate) const STATUS: &str = "Examples:
+  reelscale status runs/first
+  reelscale status runs/first --format json";
+
 pub(crate) const GENERATE: &str = "Examples:
   reelscale generate man | man -l -
   reelscale generate man --output ~/.local/share/man/man1

@@ -23,6 +23,7 @@ mod plan;
 mod program;
 mod read_shards;
 mod scoring;
+mod status;
 mod synthesize;
 pub mod train;
 
@@ -102,6 +103,7 @@ impl Arguments {
             Command::ReadShards => return read_shards::run(),
             Command::FindDevices(args) => return find_devices::run(&args),
             Command::Generate(args) => return generate::run(&args),
+            Command::Status(args) => return status::run(&args),
             _ => {}
         }
         let mpi = matches!(self.comm, Ranks::Mpi)
@@ -240,6 +242,7 @@ enum Command {
     Doctor(doctor::Args),
     Bench(bench::Args),
     Plan(plan::Args),
+    Status(status::Args),
     Generate(generate::Args),
     /// Reads shards for another process of this program.
     #[command(hide = true)]
@@ -284,6 +287,7 @@ impl Command {
             Command::Doctor(_) => "doctor",
             Command::Bench(_) => "bench",
             Command::Plan(_) => "plan",
+            Command::Status(_) => "status",
             Command::Generate(_) => "generate",
             Command::ReadShards => "read-shards",
             Command::FindDevices(_) => "find-devices",
@@ -303,6 +307,7 @@ impl Command {
             | Command::Inspect(_)
             | Command::Doctor(_)
             | Command::Plan(_)
+            | Command::Status(_)
             | Command::Generate(_)
             | Command::ReadShards
             | Command::FindDevices(_) => PATIENCE_SECONDS,
@@ -324,6 +329,7 @@ impl Command {
             Command::Doctor(args) => doctor::run(comm, args),
             Command::Bench(args) => bench::run(comm, args),
             Command::Plan(args) => plan::run(comm, args),
+            Command::Status(args) => status::run(&args),
             Command::Generate(args) => generate::run(&args),
             Command::ReadShards => read_shards::run(),
             Command::FindDevices(args) => find_devices::run(&args),

@@ -8,7 +8,9 @@ use crate::checkpoint::{Loaded, Store};
 use crate::comm::Comm;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::job::Job;
 use crate::model::annotator::Annotator;
+use crate::report::{Kept, RunDirectory, events_of};
 use crate::train::{CheckpointModel, model_of_checkpoint};
 
 /// Which model of a run.
@@ -84,7 +86,12 @@ impl Which {
         let mut found = self.found(comm, path)?;
         loop {
             let (loaded, store) = match found {
-                Found::Model(model) => return artifact::load_opened(comm, &model),
+                Found::Model(model) => {
+                    if let (true, Some(told)) = (comm.is_root(), told_of_run(path, &model)) {
+                        log::info!("{told}");
+                    }
+                    return artifact::load_opened(comm, &model);
+                }
                 Found::Checkpoint(loaded, store) => (loaded, store),
             };
             let (number, told) = (loaded.number, self.told(path, &loaded));
@@ -113,8 +120,32 @@ impl Which {
         let (number, round) = (loaded.number, &standing["round"]);
         let step = standing["step"].as_str().unwrap_or("an unknown step");
         let path = path.display();
-        format!("{path}: the {which} model of checkpoint {number}, round {round}, step {step}")
+        let mut told =
+            format!("{path}: the {which} model of checkpoint {number}, round {round}, step {step}");
+        if let (CheckpointModel::Best, Some(kept)) = (self.which, kept(loaded)) {
+            told += &format!("; it is that of {}: {}", kept.place(), kept.why);
+        }
+        told
     }
+}
+
+/// Which model the run would have kept at this checkpoint.
+fn kept(loaded: &Loaded) -> Option<Kept> {
+    let job = Job::recorded(loaded.about["job"].as_str()?).ok()?;
+    Kept::of(&events_of(&String::from_utf8_lossy(&loaded.events)), &job.experts)
+}
+
+/// Which of its models the run has kept that has left this one at `path`, where one has: the
+/// directory of the run, or its folder `model`.
+fn told_of_run(path: &Path, model: &ModelFolder) -> Option<String> {
+    let own = path.join("job.toml").exists();
+    let run = if own { path } else { path.file_name().and(path.parent())? };
+    let kept = Kept::in_run(run)?;
+    let hash = &model.manifest.content_hash;
+    (RunDirectory::record_of(run)?["model_hash"] == **hash).then(|| {
+        let (path, kept, why) = (path.display(), kept.place(), kept.why);
+        format!("{path}: the model that this run has kept, of {kept}: {why}")
+    })
 }
 
 fn model(comm: &Comm, path: &Path) -> Result<Found> {

@@ -138,7 +138,8 @@ impl<'a> NewSet<'a> {
     /// Says whose shards are to come.
     fn sign(&mut self) -> Result<()> {
         let Some(command) = self.command else { return Ok(()) };
-        self.lock = match Lock::take(&self.disk, &self.unfinished, false) {
+        self.lock = match Lock::take(&self.disk, &self.unfinished, false, &serde_json::Value::Null)
+        {
             // Without locks nobody will go on: who is at it can't be known.
             Err(error) if error.exit == Exit::Storage => return Ok(()),
             lock => Some(lock?),

@@ -135,7 +135,8 @@ impl Start<'_> {
         let before = read_before(&args.output.join(SHARDS_READ));
         let data = match opened(comm, &job, &before, args.verify) {
             Err(error) if error.is_stop() => {
-                return stopped(comm, args, "told to stop before anything was computed");
+                let reason = "told to stop before anything was computed";
+                return stopped(comm, args, reason, "the same command begins it");
             }
             data => data?,
         };
@@ -194,8 +195,17 @@ impl Start<'_> {
         ending.lines.iter().for_each(|line| log::info!("{line}"));
         match trained.done {
             true => Ok(()),
-            false => stopped(comm, args, &trained.reason),
+            false => stopped(comm, args, "told to stop", &self.what_next()),
         }
+    }
+
+    /// What somebody does who wants a run to go on that was told to stop.
+    fn what_next(&self) -> String {
+        let output = self.args.output.display();
+        format!(
+            "the same command goes on from its checkpoint, on any number of ranks; `reelscale \
+             status {output}` says where it stands"
+        )
     }
 
     /// Signs of life in files, for ranks that can't reach each other.
@@ -231,15 +241,15 @@ fn announce(comm: &Comm, job: &Job, data: &Data, kernel: &str) {
     );
 }
 
-/// The end of a run that was told to stop.
+/// The end of a run that was told to stop: says so, and what to do `next`.
 ///
 /// # Errors
 /// Exit 75, where that is wanted.
-fn stopped(comm: &Comm, args: &Args, reason: &str) -> Result<()> {
+fn stopped(comm: &Comm, args: &Args, reason: &str, next: &str) -> Result<()> {
     match args.stop_exit_code {
-        true => comm.agree(Err(Error::stopped())),
+        true => comm.agree(Err(Error::new(Exit::Stopped, reason).hint(next))),
         false => {
-            log::info!("{reason}");
+            log::info!("{reason}; {next}");
             Ok(())
         }
     }

@@ -34,6 +34,14 @@ impl Job {
         text
     }
 
+    /// The job of a run, as `to_toml` of this version or an earlier one has recorded it.
+    ///
+    /// # Errors
+    /// Exit 6: it is no such record.
+    pub(crate) fn recorded(text: &str) -> Result<Job> {
+        Ok(with_defaults(&recorded(text)?).job())
+    }
+
     /// Names and values of the keys of a section.
     fn section(&self, section: &str) -> Vec<(&'static str, Value)> {
         let keys = KEYS.iter().zip(self.values());

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::failure;
 use super::run_record::host;
@@ -68,13 +68,14 @@ impl Lock {
         &self.held
     }
 
-    /// Takes the lock of the run directory `folder`. `without` goes on where the file system gives
-    /// no locks; a lock that another process has is respected all the same.
+    /// Takes the lock of the run directory `folder`, which then names this process and has the
+    /// fields of `start`. `without` goes on where the file system gives no locks; a lock that
+    /// another process has is respected all the same.
     ///
     /// # Errors
     /// Exit 6: another process has it, or the file is something else's; exit 5: the file system
     /// refuses or gives no locks.
-    pub(crate) fn take(disk: &Disk, folder: &Path, without: bool) -> Result<Lock> {
+    pub(crate) fn take(disk: &Disk, folder: &Path, without: bool, start: &Value) -> Result<Lock> {
         let path = folder.join(LOCK);
         let failed = |error: io::Error| Error::file(&path, &error);
         for _ in 0..TRIES {
@@ -99,11 +100,14 @@ impl Lock {
                 return Err(Error::run_directory(text).hint("choose another --output"));
             }
             // `is_own` knows how it begins.
-            let owner = json!({
+            let mut owner = json!({
                 "host": host(),
                 "pid": std::process::id(),
                 "slurm_job": std::env::var("SLURM_JOB_ID").ok(),
             });
+            for (key, value) in start.as_object().into_iter().flatten() {
+                owner[key] = value.clone();
+            }
             file.set_len(0)
                 .and_then(|()| file.write_all_at(format!("{owner}\n").as_bytes(), 0))
                 .map_err(failed)?;

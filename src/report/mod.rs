@@ -3,6 +3,7 @@
 
 mod events;
 pub(crate) mod failure;
+mod kept;
 mod lock;
 mod log_lines;
 mod run_directory;
@@ -23,10 +24,11 @@ use crate::error::{Error, Result};
 use crate::progress::set_phase;
 
 pub use events::Events;
+pub(crate) use kept::{EVENTS_BYTES_MAX, Kept, events_of};
 pub(crate) use lock::{HeldDirectory, LOCK, Lock};
 pub(crate) use log_lines::{install, thread_is};
 pub use run_directory::{EarlierRun, RunDirectory};
-pub(crate) use run_directory::{Finished, SHARDS_READ, Unfinished};
+pub(crate) use run_directory::{Finished, SHARDS_READ, Unfinished, read_job};
 pub(crate) use run_record::{Machine, RunRecord, host};
 pub(crate) use timers::{Timers, table};
 

@@ -14,9 +14,9 @@ use crate::disk::{Disk, left_there, read_text, there};
 use crate::error::{Error, Result};
 use crate::job::{Changes, Job};
 
-const JOB: &str = "job.toml";
+pub(super) const JOB: &str = "job.toml";
 const RECORD: &str = "run.json";
-const METRICS: &str = "metrics.jsonl";
+pub(super) const METRICS: &str = "metrics.jsonl";
 /// Shards without proof that the run has read in full, so that its next start needn't.
 pub(crate) const SHARDS_READ: &str = "shards.jsonl";
 /// Files and folders that the program writes there.
@@ -33,7 +33,7 @@ const FILES: [&str; 9] = [
 ];
 const FOLDERS: [&str; 4] = ["checkpoints", "ranks", "model", "model.tmp"];
 /// No job or record is larger; what claims to be is not read.
-const TEXT_BYTES_MAX: u64 = 64 << 20;
+pub(super) const TEXT_BYTES_MAX: u64 = 64 << 20;
 
 /// A directory that holds one run: job.toml, metrics.jsonl, checkpoints/, run.json, model/. While
 /// this value lives, no other process can have it.
@@ -133,7 +133,8 @@ impl RunDirectory {
 
     /// Makes the directory, if it isn't there, takes it for this process and looks again: what was
     /// found before nobody else could change it may be out of date. The lock goes with the process,
-    /// however that ends; `without_lock` goes on where the file system gives none.
+    /// however that ends, and says what `start` does; `without_lock` goes on where the file system
+    /// gives none.
     ///
     /// # Errors
     /// As `look`; exit 6: another process has it; exit 5: the file system refuses, or gives no
@@ -143,12 +144,13 @@ impl RunDirectory {
         path: &Path,
         job: &Job,
         without_lock: bool,
+        start: &Value,
     ) -> Result<(RunDirectory, EarlierRun)> {
         disk.create_dir_all(path)
             .and_then(|()| disk.sync_above(path))
             .map_err(|error| Error::file(path, &error))?;
         no_links(path)?;
-        let lock = Lock::take(disk, path, without_lock)?;
+        let lock = Lock::take(disk, path, without_lock, start)?;
         let found = RunDirectory::look(path, job)?;
         let directory = RunDirectory { path: path.to_path_buf(), disk: disk.clone(), lock };
         Ok((directory, found))
@@ -157,6 +159,13 @@ impl RunDirectory {
     /// The path of the record of a run in the directory `path`.
     pub(crate) fn record_in(path: &Path) -> PathBuf {
         path.join(RECORD)
+    }
+
+    /// The record of the run in the directory `path`; nothing where there is none, or none that
+    /// can be read.
+    pub(crate) fn record_of(path: &Path) -> Option<Value> {
+        let text = read_text(&path.join(RECORD), TEXT_BYTES_MAX).ok()?;
+        serde_json::from_str(&text).ok()
     }
 
     /// What tells whether it is still in its place.
@@ -211,6 +220,20 @@ impl RunDirectory {
             Err(error) => log::warn!("{}: {error}", path.display()),
         }
     }
+}
+
+/// The job of the run in the directory `path`, as the run has recorded it.
+///
+/// # Errors
+/// Exit 6: there is no run directory, or its job can't be read.
+pub(crate) fn read_job(path: &Path) -> Result<Job> {
+    let (name, file) = (path.display(), path.join(JOB));
+    if there(&file).map_err(|error| Error::file(&file, &error))?.is_none() {
+        let text = format!("{name}: found no {JOB}, expected the directory of a run");
+        return Err(Error::run_directory(text).hint("the --output of `reelscale train`"));
+    }
+    let text = text_of(&file)?;
+    Job::recorded(&text).map_err(|error| Error { text: format!("{name}/{}", error.text), ..error })
 }
 
 /// Refuses links, and files and folders in each other's places, where the program writes.

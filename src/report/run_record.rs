@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::kept::Kept;
 use crate::job::Job;
 use crate::system;
 
@@ -58,6 +59,8 @@ pub(crate) struct RunRecord<'a> {
     /// SHA-256 over every logged loss and metric and the model's content.
     pub(crate) result_hash: String,
     pub(crate) model_hash: String,
+    /// Which model the run keeps, or would keep so far, and why; none before there is one.
+    pub(crate) kept: Option<Kept>,
     /// The rows and contents of the shards that the job names.
     pub(crate) data: serde_json::Value,
     pub(crate) reason: String,

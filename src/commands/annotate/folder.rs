@@ -149,7 +149,7 @@ impl Folder {
         disk.create_dir_all(path)
             .and_then(|()| disk.sync_above(path))
             .map_err(|error| Error::file(path, &error))?;
-        let lock = Lock::take(disk, path, without_lock)?;
+        let lock = Lock::take(disk, path, without_lock, &serde_json::Value::Null)?;
         look(path)?;
         Ok(Folder { disk: disk.clone(), path: path.to_path_buf(), _lock: lock })
     }

@@ -85,10 +85,11 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
     // Ranks may see a folder that is new later than others: rank 0 says whether there is one.
     let of_root = comm.all_gather(&[u8::from(names_a_folder(&args.output))])[0];
-    if of_root == 1 {
-        return parts::run(comm, &args);
-    }
-    file::run(comm, &args)
+    let (outcome, next) = match of_root {
+        1 => (parts::run(comm, &args), "the same command goes on with the parts that are left"),
+        _ => (file::run(comm, &args), "nothing was written; the same command begins anew"),
+    };
+    outcome.map_err(|error| if error.is_stop() { error.hint(next) } else { error })
 }
 
 /// Whether this is `DIR/`, or a folder that is there; not where it is called like a file.

@@ -24,7 +24,7 @@ impl NewSet<'_> {
             Ok(before) => before,
             Err(_) => return Err(error.hint(format!("wait for it, or remove {name}"))),
         };
-        let lock = Lock::take(&self.disk, &self.unfinished, false);
+        let lock = Lock::take(&self.disk, &self.unfinished, false, &serde_json::Value::Null);
         self.lock = Some(lock.map_err(|lock| error.hint(format!("wait for it ({lock})")))?);
         let command = self.command.unwrap_or_default();
         if command != before {

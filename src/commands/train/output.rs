@@ -28,8 +28,13 @@ impl Start<'_> {
     /// ranks.
     pub(crate) fn take(&mut self, job: &Job) -> Result<Option<()>> {
         let (comm, args, disk) = (self.comm, self.args, &self.surroundings.disk);
+        let start = json!({
+            "started_unix_seconds": unix_seconds(self.started),
+            "ranks": comm.size(),
+            "ranks_are": comm.kind(),
+        });
         let open = || {
-            let opened = RunDirectory::open(disk, &args.output, job, args.no_lock)?;
+            let opened = RunDirectory::open(disk, &args.output, job, args.no_lock, &start)?;
             match &opened.1 {
                 EarlierRun::Finished(run) => finished(disk, &args.output, run)?,
                 EarlierRun::Unfinished(run) => own_model(&args.output, Some(run), job)?,

@@ -16,7 +16,7 @@ use crate::human::hex;
 use crate::job::Job;
 use crate::launch;
 use crate::model::annotator::Annotator;
-use crate::report::{Machine, Report, RunDirectory, RunRecord, host, table};
+use crate::report::{Kept, Machine, Report, RunDirectory, RunRecord, events_of, host, table};
 use crate::tell;
 use crate::train::Trained;
 
@@ -84,6 +84,8 @@ impl<'a> Ending<'a> {
         let timers = gathered(comm, report);
         let result = Sha256::digest(format!("{} {model_hash}", hex(&report.events_hash())));
         let traffic = comm.traffic();
+        let events = String::from_utf8_lossy(report.events());
+        let kept = Kept::of(&events_of(&events), &self.job.experts);
         let told_so = self.args.stop_exit_code && !trained.done;
         let record = RunRecord {
             format: "reelscale-run",
@@ -100,6 +102,7 @@ impl<'a> Ending<'a> {
             bytes_sent: comm.all_gather(&[traffic.bytes_sent]),
             result_hash: if trained.done { hex(&result) } else { String::new() },
             model_hash,
+            kept,
             data: self.data.clone(),
             reason: trained.reason.clone(),
             finished: trained.done,
@@ -110,6 +113,7 @@ impl<'a> Ending<'a> {
         let written = self.directory.map_or(Ok(()), |directory| directory.record(&record));
         comm.agree(written)?;
         self.lines = table(&timers).lines().map(String::from).collect();
+        self.lines.extend(record.kept.iter().map(|kept| kept.sentence(trained.done)));
         if trained.done {
             self.lines.push(format!("{}; result {}", record.reason, record.result_hash));
         }

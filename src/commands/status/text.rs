@@ -1,0 +1,137 @@
+//! Where a run stands, in words.
+
+use serde_json::Value;
+
+use crate::human::{counted, duration};
+
+pub(super) fn text(found: &Value) -> String {
+    let mut text = format!("{}: {}\n", found["run"].as_str().unwrap_or_default(), state(found));
+    for (name, line) in [
+        ("now", now(found)),
+        ("left", left(found)),
+        ("ranks", ranks(found)),
+        ("checkpoint", checkpoint(found)),
+        ("model", kept(found)),
+    ] {
+        if let Some(line) = line {
+            text += &format!("  {name:<12}{line}\n");
+        }
+    }
+    text
+}
+
+fn ago(seconds: &Value) -> Option<String> {
+    seconds.as_f64().map(duration)
+}
+
+fn state(found: &Value) -> String {
+    let reason = found["reason"].as_str().unwrap_or("nothing recorded");
+    let since = ago(&found["seconds_since_start"]);
+    let start = match found["starts"].as_u64() {
+        Some(count @ 2..) => format!("start {count}"),
+        _ => "this start".to_string(),
+    };
+    let since = since.map_or(String::new(), |since| format!("; {start} began {since} ago"));
+    match found["state"].as_str().unwrap_or_default() {
+        "running" => format!("running{since}"),
+        "stopped" => format!("stopped: {reason}"),
+        "finished" => format!("finished: {reason}"),
+        "failed" => {
+            format!("failed: {reason}; the same command goes on from the last checkpoint")
+        }
+        "killed" => format!(
+            "ended without a record, as a killed run does{since}; the same command goes on from \
+             the last checkpoint"
+        ),
+        _ => format!("taken by another host, where its process can't be seen from here{since}"),
+    }
+}
+
+fn now(found: &Value) -> Option<String> {
+    let (done, of) = (&found["done"], &found["of"]);
+    let pieces = found["pieces"].as_str()?;
+    let step = match found["step"].as_str()? {
+        "pretrain" => "pretraining",
+        "experts" => "expert step",
+        "shared" => "shared step",
+        _ => return None,
+    };
+    let mut line = match found["round"].as_u64() {
+        Some(round @ 1..) => format!("round {round} of {}, {step}", found["rounds"]),
+        _ => step.to_string(),
+    };
+    line += &format!(": {done} of {of} {pieces} done");
+    if let Some(loss) = found["loss"].as_f64() {
+        line += &format!("; loss {loss:.5}");
+    }
+    if let Some(gap) = found["validation_gap_at_20"].as_f64() {
+        line += &format!(", validation GAP@20 {gap:.4}");
+    }
+    if let (Some(ago), "running" | "unknown") =
+        (ago(&found["last_event_seconds_ago"]), found["state"].as_str()?)
+    {
+        line += &format!("; last event {ago} ago");
+    }
+    Some(line)
+}
+
+fn left(found: &Value) -> Option<String> {
+    let left = &found["left"];
+    if found["step"] == "done" {
+        return None;
+    }
+    let names = |list: &Value| {
+        let list = list.as_array().into_iter().flatten();
+        list.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let step = ago(&left["step_seconds"]).map(|time| format!("{time} of this step, "));
+    let step = step.unwrap_or_default();
+    Some(match ago(&left["run_seconds"]) {
+        Some(time) => format!(
+            "at most {step}{time} of the run, by the median times of epochs and iterations so far"
+        ),
+        None => format!(
+            "{step}more of the run than can be told: it has not seen {} yet",
+            names(&left["not_seen_yet"])
+        ),
+    })
+}
+
+fn ranks(found: &Value) -> Option<String> {
+    let ranks = &found["ranks"];
+    let host = ranks["host"].as_str()?;
+    let pid = &ranks["pid"];
+    let holder = ranks["holder"].as_str()?;
+    let count = ranks["count"].as_u64();
+    let are = ranks["are"].as_str().map_or(String::new(), |are| format!(" ({are})"));
+    let count = count.map_or("ranks".into(), |count| counted(count, "rank") + &are);
+    let mut line = format!("{count}; rank 0 is process {pid} of {host}, which is {holder}");
+    let several = ranks["count"].as_u64().is_some_and(|count| count > 1);
+    if let (Some(fresh), Some(all)) =
+        (ranks["signs_of_life"]["fresh"].as_u64(), ranks["signs_of_life"]["all"].as_u64())
+    {
+        line += &format!("; {fresh} of {all} gave a sign of life lately");
+    } else if several && holder == "alive" {
+        let seconds = &ranks["stall_seconds"];
+        line += &format!("; ranks watch each other: one lost for {seconds} s would end all");
+    }
+    if let Some(job) = ranks["slurm_job"].as_str() {
+        line += &format!("; Slurm job {job}");
+    }
+    Some(line)
+}
+
+fn checkpoint(found: &Value) -> Option<String> {
+    let checkpoint = &found["checkpoint"];
+    let Some(number) = checkpoint["number"].as_u64() else {
+        return (found["state"] != "finished").then(|| "none yet".into());
+    };
+    let age = ago(&checkpoint["age_seconds"])?;
+    let (step, round) = (checkpoint["step"].as_str().unwrap_or("?"), &checkpoint["round"]);
+    Some(format!("number {number}, {age} old, of round {round}, step {step}"))
+}
+
+fn kept(found: &Value) -> Option<String> {
+    let kept = serde_json::from_value::<crate::report::Kept>(found["kept"].clone()).ok()?;
+    Some(kept.sentence(found["state"] == "finished"))
+}
