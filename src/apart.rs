@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Resource, Rlimit, getpid, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, setrlimit};
 
 use crate::system;
 
@@ -33,8 +33,16 @@ pub(crate) fn own_program(arguments: &[&str]) -> io::Result<Command> {
     Ok(command)
 }
 
+/// Sees to it that what `command` starts is told to end (SIGTERM) when this process does, however
+/// that ends: a launcher takes its ranks with it.
+pub(crate) fn told_to_end_with_this_process(command: &mut Command) {
+    let parent = getpid();
+    // SAFETY: between fork and exec it makes system calls only.
+    unsafe { command.pre_exec(move || system::end_with(parent, Signal::TERM)) };
+}
+
 fn stand_apart(parent: Pid) -> io::Result<()> {
-    system::end_with(parent)?;
+    system::end_with(parent, Signal::KILL)?;
     for signal in [libc::SIGUSR1, libc::SIGUSR2, libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         // SAFETY: to ignore a signal needs no handler.
         unsafe { libc::signal(signal, libc::SIG_IGN) };

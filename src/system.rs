@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 fn proc(name: &str) -> Option<String> {
     fs::read_to_string(Path::new("/proc").join(name)).ok()
@@ -96,6 +96,12 @@ pub(crate) fn own_processor_seconds() -> f64 {
 pub(crate) fn own_thread_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// What the system has counted of the work of all cores, as /proc/stat has it; `None` where it
+/// doesn't.
+pub(crate) fn work_of_cores() -> Option<String> {
+    proc("stat")
 }
 
 /// The control groups of this process, as /proc/self/cgroup lists them; nothing where there are
@@ -216,13 +222,14 @@ pub(crate) fn name_space(kind: &str) -> Vec<u8> {
     [system, space.into_os_string().into_encoded_bytes()].concat()
 }
 
-/// From now on this process, which `parent` has started, ends with it. Makes system calls only.
+/// From now on this process, which `parent` has started, gets `signal` when that ends. Makes system
+/// calls only.
 ///
 /// # Errors
 /// It is gone already.
 #[cfg(target_os = "linux")]
-pub(crate) fn end_with(parent: Pid) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+pub(crate) fn end_with(parent: Pid, signal: Signal) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(signal))?;
     if rustix::process::getppid() != Some(parent) {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
@@ -234,7 +241,7 @@ pub(crate) fn end_with(parent: Pid) -> io::Result<()> {
 /// # Errors
 /// None.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn end_with(_parent: Pid) -> io::Result<()> {
+pub(crate) fn end_with(_parent: Pid, _signal: Signal) -> io::Result<()> {
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! `reelscale plan`: what it says of memory and bytes is what runs plan and ranks get; it asks for
-//! no data, and not for long.
+//! no data, and not for long. And `reelscale scaling`, which measures what a plan foretells.
 
 mod common;
+#[path = "plan/scaling.rs"]
+mod scaling;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

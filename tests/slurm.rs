@@ -350,22 +350,28 @@ fn every_script_does_what_it_says() {
     let text = fs::read_to_string(sweep.join("0/job.toml")).unwrap();
     assert!(text.contains("count = 1"), "{text}");
 
-    // Scaling, on shapes that show only that it works.
-    let small = "--rows 600 --classes 64 --features 32 --experts 1";
-    let words: Vec<&Path> = small.split(' ').map(Path::new).collect();
-    cluster.submit(&["--nodes=2", "--output=strong.log"], "strong_scaling.sbatch", &words);
-    let mut weak = vec![Path::new("300")];
-    weak.extend("--classes 64 --features 32 --experts 1".split(' ').map(Path::new));
-    cluster.submit(&["--nodes=4", "--output=weak.log"], "weak_scaling.sbatch", &weak);
+    // Scaling, on a job that shows only that it works, and one with a typo, which fails.
+    let [strong, weak] = ["strong", "weak"].map(|name| cluster.path(name));
+    let [repeat, one, two, per_rank] = ["--repeat", "1", "2", "300"].map(Path::new);
+    let arguments = [&*job, &*strong, repeat, two];
+    let options = ["--nodes=2", "--output=strong.log"];
+    let measured = cluster.submit(&options, "strong_scaling.sbatch", &arguments);
+    let arguments = [&*job, &*weak, per_rank, repeat, one];
+    cluster.submit(&["--nodes=4", "--output=weak.log"], "weak_scaling.sbatch", &arguments);
+    let folder = cluster.path("typo");
+    let arguments = [&*job, &*folder, Path::new("--set"), Path::new("experts.cuont=1")];
+    let refused = cluster.submit(&["--nodes=2"], "strong_scaling.sbatch", &arguments);
     cluster.wait_for_all();
-    for (name, rows) in [("strong.log", 4), ("weak.log", 6)] {
-        let text = fs::read_to_string(cluster.path(name)).unwrap();
-        let table: Vec<Vec<f64>> = text
-            .lines()
-            .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()))
-            .map(|line| line.split(' ').filter_map(|word| word.parse().ok()).collect())
-            .collect();
-        assert_eq!(table.len(), rows, "{text}");
-        assert!(table.iter().flatten().all(|number| *number > 0.0), "{text}");
+    assert_eq!(cluster.show(&measured, "JobState"), "COMPLETED", "{}", cluster.logs());
+    assert_eq!(cluster.show(&refused, "ExitCode"), "2:0", "{}", cluster.logs());
+    for (study, ranks) in [(strong, &[1, 2][..]), (weak, &[1, 2, 4])] {
+        let sizes = json(&study.join("result.json"), "sizes");
+        let sizes = sizes.as_array().unwrap().iter();
+        let found: Vec<u64> = sizes.map(|size| size["ranks"].as_u64().unwrap()).collect();
+        assert_eq!(found, ranks, "{}", cluster.logs());
+        for ranks in ranks {
+            let record = study.join(format!("runs/{ranks}-ranks-1.json"));
+            assert_eq!(json(&record, "ranks"), *ranks, "{}", cluster.logs());
+        }
     }
 }

@@ -41,6 +41,11 @@ pub(crate) const PLAN: &str = "Examples:
   reelscale plan job.toml --ranks 64 --threads 16 --sbatch
   reelscale plan job.toml --calibrate rates.json";
 
+pub(crate) const SCALING: &str = "Examples:
+  reelscale scaling strong job.toml --ranks 1,2,4,8 --threads 4 --output strong
+  reelscale scaling weak job.toml --ranks 1,2,4 --rows-per-rank 8192 --repeat 3 --output weak
+  reelscale scaling strong job.toml --output strong    (in an allocation: 1, 2, 4, ... tasks)";
+
 pub(crate) const BENCH: &str = "Examples:
   reelscale bench mixture
   reelscale bench rank job.toml --ranks 1024 --threads 16 --steps experts --format json";

@@ -22,6 +22,7 @@ mod out;
 mod plan;
 mod program;
 mod read_shards;
+mod scaling;
 mod scoring;
 mod status;
 mod synthesize;
@@ -104,6 +105,7 @@ impl Arguments {
             Command::FindDevices(args) => return find_devices::run(&args),
             Command::Generate(args) => return generate::run(&args),
             Command::Status(args) => return status::run(&args),
+            Command::Scaling(args) => return scaling::run(&args),
             _ => {}
         }
         let mpi = matches!(self.comm, Ranks::Mpi)
@@ -243,6 +245,7 @@ enum Command {
     Bench(bench::Args),
     Plan(plan::Args),
     Status(status::Args),
+    Scaling(scaling::Args),
     Generate(generate::Args),
     /// Reads shards for another process of this program.
     #[command(hide = true)]
@@ -288,6 +291,7 @@ impl Command {
             Command::Bench(_) => "bench",
             Command::Plan(_) => "plan",
             Command::Status(_) => "status",
+            Command::Scaling(_) => "scaling",
             Command::Generate(_) => "generate",
             Command::ReadShards => "read-shards",
             Command::FindDevices(_) => "find-devices",
@@ -308,6 +312,7 @@ impl Command {
             | Command::Doctor(_)
             | Command::Plan(_)
             | Command::Status(_)
+            | Command::Scaling(_)
             | Command::Generate(_)
             | Command::ReadShards
             | Command::FindDevices(_) => PATIENCE_SECONDS,
@@ -330,6 +335,7 @@ impl Command {
             Command::Bench(args) => bench::run(comm, args),
             Command::Plan(args) => plan::run(comm, args),
             Command::Status(args) => status::run(&args),
+            Command::Scaling(args) => scaling::run(&args),
             Command::Generate(args) => generate::run(&args),
             Command::ReadShards => read_shards::run(),
             Command::FindDevices(args) => find_devices::run(&args),

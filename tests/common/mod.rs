@@ -84,6 +84,11 @@ impl TestCommand {
         self
     }
 
+    /// Appends arguments, split at white space.
+    pub fn args(self, arguments: &str) -> TestCommand {
+        arguments.split_whitespace().fold(self, |command, argument| command.arg(argument))
+    }
+
     /// Appends a path as an argument.
     pub fn path(self, path: &Path) -> TestCommand {
         self.arg(path.to_str().expect("a UTF-8 path"))

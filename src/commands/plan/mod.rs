@@ -9,12 +9,13 @@ mod text;
 mod world;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde_json::{Value, json};
 
 use self::rates::Rates;
+pub(crate) use self::sizes::sizes_of_shards;
 use self::steps::Steps;
 use self::world::World;
 use super::bench::Format;
@@ -124,6 +125,29 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
             text::text(&found) + &script.unwrap_or_default()
         }
     })
+}
+
+/// Seconds of a run of each job on so many ranks, without those that memory or grid don't allow:
+/// (ranks, the job, whose section [plan] has its sizes, and rows to validate on).
+///
+/// # Errors
+/// Exit 2: the file isn't one of rates.
+pub(crate) fn seconds_on(
+    jobs: Vec<(usize, Job, usize)>,
+    network: Network,
+    rates: Option<&Path>,
+) -> Result<Vec<(usize, f64)>> {
+    let rates = Rates::of(rates, None)?;
+    let seconds = |(ranks, job, validation_rows): (usize, Job, usize)| {
+        let pool = Rc::new(Pool::new(&job.plan, planned::width(&job)));
+        let (threads, name, rates) = (job.run.threads, String::new(), rates.clone());
+        let question =
+            Question { job, name, ranks, threads, validation_rows, network, rates, pool };
+        let (_, steps) = question.on(ranks).ok()?;
+        Some((ranks, steps.total()))
+    };
+    let jobs = jobs.into_iter().filter(|job| job.0 <= RANKS_MAX as usize);
+    Ok(jobs.filter_map(seconds).collect())
 }
 
 /// The whole plan.

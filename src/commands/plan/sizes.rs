@@ -45,7 +45,7 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<(Job, usize)> {
     let asked = args.validation_rows.map(|rows| rows as usize);
     let of_shards = job.plan.rows == 0;
     if of_shards {
-        take_sizes(&mut job, name)?;
+        sizes_of_shards(&mut job, name)?;
     }
     let validation = match job.data.validation_rows() {
         Validation::Fraction(share) if of_shards || asked.is_none() => {
@@ -74,7 +74,7 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<(Job, usize)> {
 ///
 /// # Errors
 /// Exit 2: they aren't here; exit 4: what is wrong with them.
-fn take_sizes(job: &mut Job, name: &str) -> Result<()> {
+pub(crate) fn sizes_of_shards(job: &mut Job, name: &str) -> Result<()> {
     let paths = find(&job.data.train).map_err(|error| {
         let text = format!("{name}: has no [plan], and its shards aren't here: {error}");
         Error::usage(text).hint("--rows 4e6 --features rgb:1024,audio:128 --classes 3862")

@@ -1,0 +1,219 @@
+//! `reelscale scaling`: its figures are those of the runs' records, it goes on after a kill without
+//! measuring anything twice, and it says when figures can't be believed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+use crate::common::{TestCommand, json, needs_mpi, reelscale, shards, signal};
+
+/// A job of a second at most, with further lines of its expert step and of how it runs.
+fn job(folder: &Path, (experts, run): (&str, &str)) -> PathBuf {
+    let data = folder.join("data");
+    if !data.exists() {
+        shards(&data, 500, 32, 16);
+    }
+    let text = format!(
+        "[data]\ntrain = [\"{}/*.h5\"]\nvalidation_fraction = 0.2\n[model]\n\
+         shared = [{{ dense = 16 }}]\n[pretrain]\nepochs = 1\n[experts]\nepochs = 1\n{experts}\n\
+         [shared]\niterations = 2\n[rounds]\ncount = 1\n[run]\nthreads = 1\nrow_blocks = 8\n\
+         {run}\n",
+        data.display()
+    );
+    let path = folder.join("job.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn scaling(what: &str, job: &Path, output: &Path) -> TestCommand {
+    let (kind, more) = what.split_once(' ').unwrap();
+    reelscale(&format!("scaling {kind}")).path(job).arg("--output").path(output).args(more)
+}
+
+fn rows(study: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(study.join("study.json")).unwrap_or_default();
+    let study: Value = serde_json::from_str(&text).unwrap_or_default();
+    study["rows"].as_array().cloned().unwrap_or_default()
+}
+
+/// (ranks, repeat) of all rows, in the order in which they were measured.
+fn order(rows: &[Value]) -> Vec<(u64, u64)> {
+    let number = |row: &Value, key: &str| row[key].as_u64().unwrap();
+    rows.iter().map(|row| (number(row, "ranks"), number(row, "repeat"))).collect()
+}
+
+fn reasons(study: &Path) -> Vec<String> {
+    let reasons = json(&study.join("result.json"), "reasons");
+    let texts = reasons.as_array().unwrap().iter();
+    texts.map(|reason| reason.as_str().unwrap().to_string()).collect()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    if values.len() % 2 == 1 { values[half] } else { (values[half - 1] + values[half]) / 2.0 }
+}
+
+/// The table says what the records say: seconds of the run and of each step on its slowest rank.
+fn is_of_its_records(study: &Path, ranks: &[u64], repeats: u64) {
+    let record = |ranks: u64, repeat: u64| {
+        let text = fs::read_to_string(study.join(format!("runs/{ranks}-ranks-{repeat}.json")));
+        serde_json::from_str::<Value>(&text.unwrap()).unwrap()
+    };
+    let of = |ranks: u64, value: &dyn Fn(&Value) -> f64| {
+        median((1..=repeats).map(|repeat| value(&record(ranks, repeat))).collect())
+    };
+    let seconds = |ranks: u64| of(ranks, &|record| record["seconds"].as_f64().unwrap());
+    let table = fs::read_to_string(study.join("table.csv")).unwrap();
+    let cells = |phase: &str, ranks: u64| -> Vec<String> {
+        let start = format!("{phase},{ranks},");
+        let line = table.lines().find(|line| line.starts_with(&start));
+        line.unwrap_or_else(|| panic!("{start}: {table}")).split(',').map(String::from).collect()
+    };
+    let number = |text: &str| text.parse::<f64>().unwrap_or_else(|_| panic!("{text:?}: {table}"));
+    for ranks in ranks {
+        let run = cells("run", *ranks);
+        assert_eq!(run[2], repeats.to_string());
+        assert_eq!(number(&run[3]), seconds(*ranks), "{table}");
+        assert_eq!(number(&run[7]), seconds(1) / seconds(*ranks), "speedup: {table}");
+        assert_eq!(number(&run[8]), seconds(1) / seconds(*ranks) / *ranks as f64);
+        assert!(number(&run[13]) > 0.0, "planned: {table}");
+        if *ranks > 1 {
+            let (s, p) = (seconds(1) / seconds(*ranks), *ranks as f64);
+            let serial = (1.0 / s - 1.0 / p) / (1.0 - 1.0 / p);
+            assert!((number(&run[11]) - serial).abs() < 1e-12, "{table}");
+        }
+        for step in ["pretrain", "experts", "shared"] {
+            let slowest = |record: &Value| {
+                let timers = record["timers"][step].as_array().unwrap().iter();
+                timers.map(|seconds| seconds.as_f64().unwrap()).fold(0.0, f64::max)
+            };
+            assert_eq!(number(&cells(step, *ranks)[3]), of(*ranks, &slowest), "{step}: {table}");
+        }
+    }
+}
+
+/// Killed after its first row, a study goes on: what was measured stays as it is.
+#[test]
+fn a_strong_study_goes_on_and_its_figures_are_those_of_the_records() {
+    needs_mpi!();
+    let folder = tempfile::tempdir().unwrap();
+    let (job, study) = (job(folder.path(), ("", "")), folder.path().join("study"));
+    let command = scaling("strong --ranks 2,1 --repeat 2", &job, &study);
+    let mut first = command.spawn();
+    first.wait_for(&study.join("study.json"), "\"repeat\": 1");
+    signal("KILL", first.launcher());
+    assert!(!first.finish().status.success());
+    let before = rows(&study);
+    assert!((1..4).contains(&before.len()), "{before:?}");
+    let record = fs::read(study.join("runs/1-ranks-1.json")).unwrap();
+
+    let printed = command.stdout();
+    let after = rows(&study);
+    assert_eq!(after[..before.len()], before[..]);
+    assert_eq!(order(&after), [(1, 1), (2, 1), (1, 2), (2, 2)], "in turns");
+    assert_eq!(fs::read(study.join("runs/1-ranks-1.json")).unwrap(), record);
+    is_of_its_records(&study, &[1, 2], 2);
+    let left: Vec<bool> = ["run", "data"].iter().map(|name| study.join(name).exists()).collect();
+    assert_eq!(left, [false, false], "only records are kept");
+    let picture = fs::read_to_string(study.join("scaling.svg")).unwrap();
+    assert!(picture.contains("INVALID") && picture.matches("<polyline").count() == 6);
+    // It says what can't be believed, and nothing about results, which are the same.
+    assert!(printed.contains("INVALID\n  1 rank: its shortest run took "), "{printed}");
+    let found = reasons(&study);
+    assert!(found.iter().all(|reason| !reason.contains("different")), "{found:?}");
+
+    // Nothing is left to do; another job is refused, and the study stays.
+    command.stdout();
+    assert_eq!(rows(&study), after);
+    let other = command.clone().args("--set experts.count=3").fails_with(6);
+    assert!(other.contains("holds another study: experts.count: found 3, it has 4"), "{other}");
+    let other = scaling("weak --ranks 1,2 --rows-per-rank 9", &job, &study).fails_with(6);
+    assert!(other.contains("holds another study"), "{other}");
+    assert_eq!(rows(&study), after);
+}
+
+#[test]
+fn load_beside_a_run_makes_it_invalid() {
+    needs_mpi!();
+    let folder = tempfile::tempdir().unwrap();
+    let (job, study) = (job(folder.path(), ("", "")), folder.path().join("study"));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut turns = 0_u64;
+                while !done.load(Ordering::Relaxed) {
+                    turns = std::hint::black_box(turns + 1);
+                }
+            });
+        }
+        let output = scaling("strong --ranks 1 --repeat 1", &job, &study).output();
+        done.store(true, Ordering::Relaxed);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    });
+    assert_eq!(json(&study.join("result.json"), "verdict"), "INVALID");
+    let found = reasons(&study);
+    let load = found.iter().find(|reason| reason.contains("other load: "));
+    let load = load.unwrap_or_else(|| panic!("{found:?}"));
+    let cores: f64 = load.split(' ').nth(4).unwrap().parse().unwrap();
+    // Two threads of this process on this machine's cores.
+    assert!(cores > 0.5, "{load}");
+}
+
+#[test]
+fn a_size_that_fails_is_recorded_and_the_others_go_on() {
+    needs_mpi!();
+    let folder = tempfile::tempdir().unwrap();
+    let study = folder.path().join("study");
+    // A grid of two rows wants two ranks.
+    let path = job(folder.path(), ("row_slices = 2", "grid = \"2x1\""));
+    let failed = scaling("strong --ranks 1,2 --repeat 2", &path, &study).fails_with(2);
+    assert!(failed.contains("1 rank: a run failed: ") && failed.contains("run.grid"), "{failed}");
+    let found = rows(&study);
+    assert_eq!(order(&found), [(1, 1), (2, 1), (2, 2)], "a size that fails isn't tried again");
+    assert_eq!(found[0]["exit"], 2);
+    assert!(found[0]["error"].as_str().unwrap().contains("run.grid"), "{}", found[0]);
+    assert!(study.join("runs/1-ranks-1.log").exists());
+    let all = reasons(&study);
+    assert!(all[0].starts_with("1 rank: run 1 failed with exit 2: "), "{all:?}");
+
+    // What stands in the job wrongly is told before anything is run.
+    let other = folder.path().join("other");
+    let wrong = scaling("strong --ranks 1", &path, &other).args("--set experts.cuont=3");
+    assert!(wrong.fails_with(2).contains("did you mean experts.count"));
+    let wrong = scaling("strong --ranks 1 --rows-per-rank 5", &path, &other).fails_with(2);
+    assert!(wrong.contains("--rows-per-rank"), "{wrong}");
+    let lost = scaling("strong --ranks 1 --launcher /nowhere/mpirun", &path, &other);
+    let lost = lost.fails_with(3);
+    assert!(lost.contains("/nowhere/mpirun: No such file"), "{lost}");
+    let foreign = scaling("strong --ranks 1", &path, folder.path()).fails_with(2);
+    assert!(foreign.contains("isn't a scaling study"), "{foreign}");
+}
+
+#[test]
+fn ranks_of_a_weak_study_have_as_many_rows_each() {
+    needs_mpi!();
+    let folder = tempfile::tempdir().unwrap();
+    let (job, study) = (job(folder.path(), ("", "")), folder.path().join("study"));
+    let printed = scaling("weak --ranks 1,2 --repeat 1 --rows-per-rank 300", &job, &study).stdout();
+    assert!(printed.starts_with("weak scaling, 300 rows and 1 thread a rank"), "{printed}");
+    for ranks in [1, 2] {
+        let record = study.join(format!("runs/{ranks}-ranks-1.json"));
+        assert_eq!(json(&record, "data")["train"]["rows"], 300 * ranks);
+    }
+    let sizes = json(&study.join("result.json"), "sizes");
+    let of = |at: usize, key: &str| sizes[at][key].as_f64().unwrap();
+    let seconds = |at: usize| sizes[at]["seconds"]["median"].as_f64().unwrap();
+    assert_eq!(of(1, "efficiency"), seconds(0) / seconds(1) * 2.0 / 2.0);
+    assert_eq!(of(1, "speedup"), 2.0 * of(1, "efficiency"));
+    let found = reasons(&study);
+    assert!(
+        found.contains(&"1 rank: one run alone says nothing of the spread".into()),
+        "{found:?}"
+    );
+    // Different rows have different results.
+    assert!(found.iter().all(|reason| !reason.contains("different")), "{found:?}");
+}
