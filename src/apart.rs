@@ -10,7 +10,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, setrlimit};
 use crate::system;
 
 /// Beginnings of the names of variables by which launchers tell a process that it is a rank.
-const LAUNCHERS: [&str; 5] = ["OMPI_", "PMIX_", "PMI_", "SLURM_", "PRTE_"];
+const LAUNCHERS: [&str; 7] = ["OMPI_", "PMIX_", "PMI_", "SLURM_", "PRTE_", "HYDI_", "MPI_LOCAL"];
 
 /// This program with these arguments, its streams piped. It ends with this process, is deaf to the
 /// signals that a whole job gets, leaves no core, and is no rank.

@@ -1,11 +1,15 @@
 //! How this process was started: by whom, among how many, on which cores.
 
+#[path = "launch/launcher.rs"]
+mod launcher;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, Exit, Result};
 use crate::system;
 
+pub(crate) use self::launcher::{check_world, describe as launcher};
 pub(crate) use crate::system::{cores, cores_online as online};
 
 fn number(name: &str) -> Option<usize> {
@@ -33,29 +37,6 @@ pub(crate) fn in_turn<T>(started: Result<T>) -> Result<T> {
         std::thread::sleep(Duration::from_secs(2) * rank.min(8) as u32);
     }
     started
-}
-
-/// Refuses to go on if several tasks were started but each sees a world of one.
-///
-/// # Errors
-/// Exit 3, naming the cure.
-pub(crate) fn check_world(size: usize) -> Result<()> {
-    // mpirun says itself how many it started, also within an allocation for more.
-    let variables = match number("OMPI_COMM_WORLD_SIZE") {
-        Some(_) => &["OMPI_COMM_WORLD_SIZE"][..],
-        None => &["PMI_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"][..],
-    };
-    for name in variables {
-        if let Some(tasks) = number(name).filter(|tasks| *tasks > 1 && size == 1) {
-            let text =
-                format!("found a world of 1 rank beside {name}={tasks}, expected {tasks} ranks");
-            return Err(Error::new(Exit::Launch, text).hint(
-                "start with `srun --mpi=pmix` or `mpirun`; for one rank on purpose \
-                 `srun --ntasks=1`",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Sees that the variables of this program that are set say something.
@@ -137,7 +118,9 @@ pub(crate) fn ranks_are_threads(size: usize) {
 /// Ranks on this node, as far as is known.
 fn local_size() -> Option<usize> {
     let here = Some(RANKS_HERE.load(Ordering::SeqCst)).filter(|size| *size > 0);
-    here.or_else(|| number("OMPI_COMM_WORLD_LOCAL_SIZE")).or_else(slurm_local_size)
+    here.or_else(|| number("OMPI_COMM_WORLD_LOCAL_SIZE"))
+        .or_else(|| number("MPI_LOCALNRANKS"))
+        .or_else(slurm_local_size)
 }
 
 /// Bytes of memory that this rank may count on: its share of what the node has free, of what its

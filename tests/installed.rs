@@ -1,8 +1,11 @@
-//! What is carried to other machines: release archives, and the recipes of Spack and Apptainer.
+//! What is carried to other machines: release archives, the recipes of Spack and Apptainer, and
+//! launchers of several kinds.
 
 #[path = "installed/archive.rs"]
 mod archive;
 mod common;
+#[path = "installed/launchers.rs"]
+mod launchers;
 #[path = "installed/recipes.rs"]
 mod recipes;
 

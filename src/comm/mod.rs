@@ -50,7 +50,7 @@ pub use exchange::Exchange;
 pub(crate) use lengths::{chain_segment, goes_in_rounds};
 pub use ordered_sum::OrderedSum;
 use process::mpi_ends;
-pub(crate) use process::{abort_all, library_version, own_rank};
+pub(crate) use process::{abort_all, library, library_version, own_rank};
 pub(crate) use seal::SEAL;
 pub use stop::StopFlag;
 pub use threads::{run_threads, run_threads_limited, run_threads_through};

@@ -78,14 +78,19 @@ pub(crate) fn own_rank() -> usize {
 }
 
 /// The MPI library's own description of itself; nothing where it doesn't run.
-#[cfg(feature = "mpi")]
 pub(crate) fn library_version() -> Option<String> {
     let running = *stage() == Stage::Running;
-    running.then(mpi::description).flatten()
+    running.then(library).flatten()
+}
+
+/// The same, whether or not it runs.
+#[cfg(feature = "mpi")]
+pub(crate) fn library() -> Option<String> {
+    mpi::description()
 }
 
 /// Nothing: this program is built without MPI.
 #[cfg(not(feature = "mpi"))]
-pub(crate) fn library_version() -> Option<String> {
+pub(crate) fn library() -> Option<String> {
     None
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::out::{self, For};
 use super::program;
 use super::{doctor_devices, doctor_memory};
-use crate::comm::{Comm, library_version};
+use crate::comm::{Comm, library, library_version};
 use crate::device::host::Instructions;
 use crate::error::{Error, Exit, Result};
 use crate::flow::own_rows::Room;
@@ -56,7 +56,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let ranks: Vec<Rank> =
         all.iter().map(|text| serde_json::from_slice(text).expect("as written")).collect();
     let mut problems = problems_of(&ranks);
-    if let Err(error) = launch::check_world(comm.size()) {
+    if let Err(error) = launch::check_world(comm.size(), library().as_deref()) {
         problems.insert(0, error.text);
     }
     out::print(comm, For::Reading, || {
@@ -171,18 +171,16 @@ fn problems_of(ranks: &[Rank]) -> Vec<String> {
 /// Lines for people.
 fn describe(ranks: &[Rank], scratch: &std::path::Path) -> Vec<String> {
     let variable = |name: &str| std::env::var(name).ok();
-    let launcher = match (variable("OMPI_COMM_WORLD_SIZE"), variable("SLURM_STEP_ID")) {
-        (Some(_), Some(_)) => "mpirun within a step of Slurm",
-        (Some(_), None) => "mpirun",
-        (None, Some(_)) => "srun",
-        (None, None) => "none",
+    let mpi = match (library_version(), library()) {
+        (Some(library), _) => library,
+        (None, Some(library)) => format!("{library}; not started: no launcher"),
+        (None, None) => "none: this program is built without".into(),
     };
-    let mpi = library_version().unwrap_or("not started: no launcher".into());
     let kernels: Vec<&str> = Instructions::available().iter().map(|one| one.name()).collect();
     let kernels = kernels.join(" ");
     let mut lines = vec![
         format!("program    reelscale {}, commit {}", program::VERSION, program::COMMIT),
-        format!("launcher   {launcher}"),
+        format!("launcher   {}", launch::launcher()),
         format!("pmix       {}", variable("PMIX_VERSION").unwrap_or("not in use".into())),
         format!("mpi        {mpi}"),
         format!("hdf5       {}", crate::data::library_version()),

@@ -6,7 +6,7 @@ use std::io;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::comm::{Comm, library_version};
+use crate::comm::{Comm, library};
 use crate::{report, system};
 
 /// Numbers that a rank leaves for another one to read.
@@ -49,7 +49,7 @@ fn plain(error: &io::Error) -> String {
 /// What is wrong where ranks can't read each other's memory, of which MPI library it is known, and
 /// the cure; nothing where the library doesn't try it.
 pub(super) fn advice(why: &str) -> Option<String> {
-    let library = library_version().unwrap_or("Open MPI".into());
+    let library = library().unwrap_or_default();
     let is_set = |name: &str, off: &str| std::env::var(name).is_ok_and(|value| value == off);
     let (older, newer) = ("OMPI_MCA_btl_vader_single_copy_mechanism", "OMPI_MCA_smsc");
     if !library.contains("Open MPI") || is_set(older, "none") || is_set(newer, "^cma") {

@@ -35,7 +35,9 @@ use clap::{Parser, Subcommand};
 
 use out::For;
 
-use crate::comm::{Beside, Comm, abort_all, begin_ending, own_rank, run_threads, stand_aside};
+use crate::comm::{
+    Beside, Comm, abort_all, begin_ending, library, own_rank, run_threads, stand_aside,
+};
 use crate::error::{Exit, Result};
 use crate::human::in_a_line;
 use crate::job::STALL_SECONDS_MIN;
@@ -128,7 +130,7 @@ impl Arguments {
         let alone_is_fine = matches!(self.command, Command::Inspect(_) | Command::Doctor(_));
         on_ranks(comm, |comm| {
             if !alone_is_fine {
-                launch::check_world(comm.size())?;
+                launch::in_turn(launch::check_world(comm.size(), library().as_deref()))?;
             }
             if matches!(self.command, Command::Inspect(_)) {
                 comm.without_watch();

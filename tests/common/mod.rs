@@ -6,6 +6,7 @@
 
 #[cfg(target_os = "linux")]
 pub mod denied;
+pub mod launcher;
 pub mod pinned_jobs;
 pub mod pins;
 pub mod place;
@@ -14,6 +15,9 @@ pub mod shards;
 pub mod stopped;
 pub mod tapped;
 pub mod tfrecords;
+
+#[allow(unused_imports)]
+pub use launcher::rank_of;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,6 +61,7 @@ pub(crate) use needs_mpi;
 pub struct TestCommand {
     arguments: Vec<String>,
     ranks: Option<usize>,
+    launcher: String,
     hosts: Option<usize>,
     environment: Vec<(String, String)>,
     program: PathBuf,
@@ -69,6 +74,7 @@ pub fn reelscale(arguments: &str) -> TestCommand {
     TestCommand {
         arguments: arguments.split_whitespace().map(String::from).collect(),
         ranks: None,
+        launcher: launcher::mpirun(),
         hosts: None,
         environment: Vec::new(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_reelscale")),
@@ -99,6 +105,12 @@ impl TestCommand {
         let has_mpi = cfg!(feature = "mpi");
         assert!(has_mpi, "a test without `common::without_mpi` needs mpirun");
         self.ranks = Some(ranks);
+        self
+    }
+
+    /// Runs its ranks under another launcher.
+    pub fn launcher(mut self, name: &str) -> TestCommand {
+        self.launcher = name.into();
         self
     }
 
@@ -140,8 +152,7 @@ impl TestCommand {
                 command
             }
             (None, Some(ranks)) => {
-                let mut command = Command::new("mpirun");
-                command.args(["-n", &ranks.to_string(), "--oversubscribe", "--bind-to", "none"]);
+                let mut command = launcher::starts(&self.launcher, ranks);
                 command.arg(&self.program);
                 command
             }
@@ -207,8 +218,7 @@ impl TestCommand {
         let count = stderr.lines().filter(|line| line.starts_with("reelscale: ")).count();
         assert_eq!(count, 1, "one error line, not {count}:\n{stderr}");
         let from = stderr.find("reelscale: ").expect("counted");
-        let text = &stderr[from..];
-        text.split("\n---").next().expect("a first part").trim_end().to_string()
+        launcher::without_its_lines(&stderr[from..]).to_string()
     }
 }
 
@@ -300,14 +310,6 @@ impl Running {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
-}
-
-/// The rank that a process is, as Open MPI's mpirun tells it.
-pub fn rank_of(process: u32) -> Option<usize> {
-    let variables = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&variables).into_owned();
-    let rank = text.split('\0').find_map(|one| one.strip_prefix("OMPI_COMM_WORLD_RANK="))?;
-    rank.parse().ok()
 }
 
 /// Sends a signal to a process.

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Runs the steps of packaging/apptainer.def, stage by stage, in bare Debian roots, where Apptainer itself
-# isn't there: what %files copies, %post, %runscript and %test. What they can't show is what Apptainer
-# makes of the recipe.
+# Runs the steps of packaging/apptainer.def, stage by stage, in bare Debian roots, where Apptainer
+# itself isn't there: what %files copies, %post, %runscript and %test. What they can't show is what
+# Apptainer makes of the recipe.
 #
-#   apptainer.sh openmpi|mpich [ROOT]    as root; ROOT/stage-N are kept, and made where they aren't there
+#   apptainer.sh openmpi|mpich [ROOT]    as root; ROOT/stage-N are made where they aren't there, and kept
 #
-# This machine's Rust and what Cargo has brought are lent to the stage that builds.
+# This machine's Rust and what Cargo has brought are lent to the stage that builds, which optimises
+# nothing here: the steps are what is checked.
 set -euo pipefail
 mpi=${1:?openmpi or mpich}
 cd "$(dirname "$0")/../.."
@@ -51,6 +52,8 @@ if [ "$stage" = 1 ]; then
   mount --bind "${RUSTUP_HOME:-$HOME/.rustup}" "$root/root/.rustup"
 fi
 inside="chroot $root env -i HOME=/root PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+inside="$inside CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off"
+inside="$inside CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16"
 $inside sh /post.sh
 if [ "$stage" = 2 ]; then
   $inside sh -eu /test.sh

@@ -91,10 +91,15 @@ pub(crate) fn abort_world(code: i32) -> ! {
     SimpleCommunicator::world().abort(code)
 }
 
-/// The first line of what the library says of itself. MPI must be running.
+/// The first line of what the library says of itself, which it does at any time (MPI-4.0, section
+/// 9.1.1).
 pub(crate) fn description() -> Option<String> {
     let version = mpi::environment::library_version().ok()?;
-    Some(version.trim_end_matches('\0').lines().next().unwrap_or_default().to_string())
+    let line = version.trim_end_matches('\0').lines().next().unwrap_or_default();
+    Some(match line.strip_prefix("MPICH Version:") {
+        Some(number) => format!("MPICH {}", number.trim()),
+        None => line.to_string(),
+    })
 }
 
 /// Of messages that say that the run is to stop. They have no content.
