@@ -126,8 +126,26 @@ fn local_size() -> Option<usize> {
 /// Bytes of memory that this rank may count on: its share of what the node has free, of what its
 /// control groups and Slurm allow, or what this process may take. `None` where nothing tells.
 pub(crate) fn memory() -> Option<u64> {
+    let share =
+        share_of_node(system::memory_available().into_iter().chain(allowed_on_node()).min());
+    let own = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    let own = own.map(|bytes| bytes / RANKS_HERE.load(Ordering::SeqCst).max(1) as u64);
+    share.into_iter().chain(own).min()
+}
+
+/// Bytes of memory that control groups and Slurm allow this rank: beyond them it is ended.
+pub(crate) fn memory_allowed() -> Option<u64> {
+    share_of_node(allowed_on_node())
+}
+
+/// What one of a node's ranks has of what they have together.
+fn share_of_node(bytes: Option<u64>) -> Option<u64> {
+    bytes.map(|bytes| bytes / local_size().unwrap_or(1).max(1) as u64)
+}
+
+/// What control groups and Slurm allow the ranks of this node together.
+fn allowed_on_node() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
-    let free = system::memory_available();
     let limits = limit_files(&system::control_groups())
         .into_iter()
         .filter_map(|path| read(&path)?.trim().parse().ok());
@@ -137,11 +155,7 @@ pub(crate) fn memory() -> Option<u64> {
     let slurm = megabytes("SLURM_MEM_PER_NODE")
         .or_else(|| Some(megabytes("SLURM_MEM_PER_CPU")? * cores))
         .filter(|bytes| *bytes > 0);
-    let node = free.into_iter().chain(limits).chain(slurm).min();
-    let share = node.map(|bytes| bytes / local_size().unwrap_or(1).max(1) as u64);
-    let own = rustix::process::getrlimit(rustix::process::Resource::As).current;
-    let own = own.map(|bytes| bytes / RANKS_HERE.load(Ordering::SeqCst).max(1) as u64);
-    share.into_iter().chain(own).min()
+    limits.chain(slurm).min()
 }
 
 /// The files that may hold a limit of memory of the control groups that the system lists for this

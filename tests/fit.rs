@@ -65,3 +65,39 @@ fn ranks_without_work_are_told_and_change_nothing() {
         assert!(lines[0].contains(part), "{part}: {text}");
     }
 }
+
+/// Where the job names no budget Slurm's limit is one: what it leaves for a rank, rows in a file.
+#[test]
+fn what_slurm_allows_is_the_budget_of_a_job_that_names_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[pretrain]\nepochs = 1\nexperts = 1\n[experts]\ncount = 1\nepochs = 1\n[shared]\n\
+                iterations = 1\n[model]\nshared = [{ dense = 512 }]\n[run]\nthreads = 1\n\
+                row_blocks = 64\n";
+    let job = job(folder.path(), "--rows 40000 --classes 16", text);
+    let run = |name: &str, ranks: usize, megabytes: Option<&str>| {
+        let output = folder.path().join(name);
+        let train = reelscale(&format!("train --comm threads={ranks}")).path(&job);
+        let train = train.arg("--output").path(&output);
+        let megabytes = megabytes.into_iter();
+        let train = megabytes.fold(train, |train, some| train.env("SLURM_MEM_PER_NODE", some));
+        let told = train.output();
+        (String::from_utf8_lossy(&told.stderr).into_owned(), told.status.code(), output)
+    };
+    let (free, _, whole) = run("free", 1, None);
+    assert!(!free.contains("a scratch file"), "{free}");
+    // 46 MiB a rank, of two that share what the node allows.
+    let (text, code, kept) = run("kept", 2, Some("604"));
+    assert_eq!(code, Some(0), "{text}");
+    let told = "control groups or Slurm allow a rank 302.00 MiB: it keeps to 46.00 MiB";
+    assert_eq!(text.matches(told).count(), 1, "{text}");
+    assert!(text.contains("activations in a scratch file"), "{text}");
+    let hash = |run: &Path| json(&run.join("run.json"), "result_hash");
+    assert_eq!(hash(&kept), hash(&whole));
+    let written = fs::read_to_string(kept.join("job.toml")).unwrap();
+    assert!(written.contains("memory_gib = 0.0"), "{written}");
+    // A plan within it stays as it is; a job that needs more is refused before it computes.
+    let (text, code, _) = run("ample", 1, Some("4000"));
+    assert!(code == Some(0) && !text.contains("control groups or Slurm"), "{text}");
+    let (text, code, _) = run("small", 1, Some("257"));
+    assert!(code == Some(9) && text.contains("run.memory_gib: found 0.0009765625"), "{text}");
+}

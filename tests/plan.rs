@@ -5,6 +5,7 @@ mod common;
 #[path = "plan/scaling.rs"]
 mod scaling;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -165,4 +166,37 @@ fn a_script_asks_for_what_is_planned() {
     for line in ["--nodes=2", "--ntasks-per-node=4", "--cpus-per-task=3", "--mem=", "--time=0-"] {
         assert!(printed.contains(&format!("#SBATCH {line}")), "{printed}");
     }
+}
+
+/// A rank of each kind is measured; what it takes of memory and time stands beside what is planned.
+#[test]
+fn a_rehearsal_measures_each_kind_of_rank() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = job(folder.path(), 40_000, "[shared]\niterations = 2");
+    let line = "--ranks 5 --threads 1 --rehearse --rehearse-seconds 0.3";
+    let found = plan(&job, line);
+    let rows = found["rehearsed"]["steps"].as_array().unwrap();
+    let ranks: BTreeMap<u64, u64> = rows
+        .iter()
+        .map(|row| (row["rank"].as_u64().unwrap(), row["ranks_like_it"].as_u64().unwrap()))
+        .collect();
+    assert!(ranks.len() > 1 && ranks.values().sum::<u64>() <= 5, "{ranks:?}");
+    for row in rows {
+        let [peak, planned] = ["peak_bytes", "planned_peak_bytes"]
+            .map(|key| row[key].as_u64().unwrap_or_else(|| panic!("{key}: {row}")) as f64);
+        assert!(peak > 0.0 && peak < 1.1 * planned, "{row}");
+        assert!(row["seconds"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    // Of the fullest rank the plan says the seconds.
+    for name in ["pretrain", "experts", "shared"] {
+        let planned = step(&found, name)["seconds"].as_f64().unwrap();
+        let beside = |row: &&Value| row["step"] == name && row["planned_seconds"] == planned;
+        assert_eq!(rows.iter().filter(beside).count(), 1, "{name}: {found}");
+    }
+    assert!(!found["rehearsed"]["unseen"].as_array().unwrap().is_empty());
+    let one = plan(&job, &format!("{line} --rank 3"));
+    let rows = one["rehearsed"]["steps"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["rank"] == 3), "{one}");
+    let refused = format!("plan {} {line} --rank 5", job.display());
+    assert!(reelscale(&refused).fails_with(2).contains("--rank: found 5, expected below 5"));
 }

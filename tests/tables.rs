@@ -18,6 +18,8 @@ mod predictions;
 mod records;
 #[path = "tables/split.rs"]
 mod split;
+#[path = "tables/writers.rs"]
+mod writers;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -25,7 +25,7 @@ use crate::job::{Job, documented};
 use crate::launch;
 use crate::report::{EarlierRun, Report, RunDirectory, SHARDS_READ, failure};
 use crate::signals;
-use crate::train::{Data, Heartbeat, Run, Setting, host_of};
+use crate::train::{Data, Heartbeat, Run, Setting, host_of, memory_budget};
 
 /// Trains a model as a job file says.
 ///
@@ -141,6 +141,7 @@ impl Start<'_> {
             data => data?,
         };
         announce(comm, &job, &data, kernel);
+        job.run.memory_gib = memory_budget(comm, &job, &data)?;
         let shards = data.read_in_full();
         // A run that can't begin leaves no directory behind.
         let mut setting = Setting::new(comm, &job, data)?;

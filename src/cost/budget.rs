@@ -12,7 +12,9 @@ use crate::job::Job;
 use crate::model::annotator::Shape;
 use crate::partition::{OwnedBlocks, Owners, groups};
 
-pub(super) const GIB: f64 = (1u64 << 30) as f64;
+pub(crate) const GIB: f64 = (1u64 << 30) as f64;
+/// Bytes of a process beside what is planned: the program, MPI's buffers, HDF5's.
+pub(crate) const BESIDE_THE_PLAN: u64 = 256 << 20;
 /// What a wave takes at most where the job sets no limit.
 const WAVE_BYTES: usize = 1 << 30;
 

@@ -1,6 +1,10 @@
 //! What a file is by its first bytes, where it isn't what was expected: its name for people and
 //! what to do about it.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
 use super::csv::shown;
 use super::wire::{Message, Read};
 
@@ -17,6 +21,8 @@ pub(super) struct Kind {
 
 const OTHER_FORMATS: &str = "`reelscale convert --help` lists the formats that --from takes";
 
+const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+
 /// What files of each kind begin with.
 const BEGINNINGS: &[(&[u8], &str, &str)] = &[
     (b"version https://git-lfs", "a Git LFS pointer", "git lfs pull"),
@@ -29,14 +35,18 @@ const BEGINNINGS: &[(&[u8], &str, &str)] = &[
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
     (b"Rar!\x1a\x07", "a rar archive", "unpack it first"),
     (
-        b"\x89HDF\r\n\x1a\n",
+        HDF5,
         "an HDF5 file",
         "shards need no conversion, and `reelscale inspect FILE` says whether it is one",
     ),
     (b"\x93NUMPY", "a NumPy array (npy)", OTHER_FORMATS),
     (b"PAR1", "a Parquet file", OTHER_FORMATS),
     (b"ARROW1", "an Arrow file", OTHER_FORMATS),
-    (b"MATLAB 5.0 MAT-file", "a MATLAB file", OTHER_FORMATS),
+    (
+        b"MATLAB 5.0 MAT-file",
+        "a MATLAB file of version 7 or before",
+        "save(..., '-v7.3') writes HDF5, which --from hdf5 takes",
+    ),
     (b"\x80\x02", "a pickle of Python", OTHER_FORMATS),
     (b"\x80\x03", "a pickle of Python", OTHER_FORMATS),
     (b"\x80\x04\x95", "a pickle of Python", OTHER_FORMATS),
@@ -72,6 +82,14 @@ pub(super) fn kind_of(first: &[u8]) -> Option<Kind> {
         name: "a tf.train.Example or SequenceExample without the framing of TFRecord",
         hint: "write it with tf.io.TFRecordWriter",
     })
+}
+
+/// What a file is that is no HDF5 file, and what to do about it, in a line.
+pub(crate) fn told_of_other_than_hdf5(path: &Path) -> Option<String> {
+    let mut first = Vec::new();
+    File::open(path).ok()?.take(LOOKED_AT as u64).read_to_end(&mut first).ok()?;
+    let (name, hint) = told(&first).filter(|_| !first.starts_with(HDF5))?;
+    Some(format!("found {name}, expected an HDF5 file; hint: {hint}"))
 }
 
 /// What the data of a record are that are no message: a picture, compressed, text.

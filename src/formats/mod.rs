@@ -3,7 +3,7 @@
 pub(crate) mod class_names;
 mod compressed;
 pub mod csv;
-mod first_bytes;
+pub(crate) mod first_bytes;
 
 pub(crate) mod predictions;
 mod source;

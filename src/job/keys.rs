@@ -196,7 +196,8 @@ keys! {
         /// Threads of a rank; 0: the cores it may run on.
         threads: usize = 0, Integer(0, 4096), "threads", Execution;
         /// Memory that a rank may take, in GiB: what doesn't fit goes to a scratch file or
-        /// through in waves; a run that needs more is refused. 0: no limit.
+        /// through in waves; a run that needs more is refused. 0: what control groups or Slurm
+        /// allow it, less what MPI and HDF5 take, or any where nothing limits it.
         memory_gib: f64 = 0.0, Number(0.0, 1e6), "GiB", Execution;
         /// Folder on a disk of the node for activations that don't fit; empty: the system's own.
         scratch: String = "", Text, "", Execution;

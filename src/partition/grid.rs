@@ -177,14 +177,32 @@ pub(super) fn least_largest(costs: &[usize], shares: &[usize]) -> Vec<usize> {
         .collect();
     let (all, share_of_all) = (sums[costs.len()], shares.iter().sum::<usize>() as u128);
     assert!(share_of_all > 0, "somebody takes something: {shares:?}");
-    // How far a run that begins at `from` gets with what a share may cost.
+    // How far a run that begins at `from` gets with what a share may cost. Runs are short beside
+    // all: their ends are near.
     let end = |from: usize, share: usize, bound: u128| {
-        sums.partition_point(|sum| *sum <= sums[from] + bound * share as u128) - 1
+        let most = sums[from] + bound * share as u128;
+        let steps = std::iter::successors(Some(1), |step| Some(2 * step));
+        let mut beyond = steps.map(|step| from + step);
+        let beyond = beyond.find(|at| sums.get(*at).is_none_or(|sum| *sum > most));
+        let near = from..beyond.expect("the steps end").min(sums.len());
+        from + sums[near].partition_point(|sum| *sum <= most) - 1
     };
-    let fits =
-        |bound: u128| shares.iter().fold(0, |from, share| end(from, *share, bound)) == costs.len();
-    // One share alone would suffice at the cost of all: the least bound lies below or there.
-    let (mut low, mut bound) = (0, all);
+    let fits = |bound: u128| {
+        let reach = |from, share: &usize| {
+            let to = end(from, *share, bound);
+            if to == costs.len() { Err(()) } else { Ok(to) }
+        };
+        costs.is_empty() || shares.iter().try_fold(0, reach).is_err()
+    };
+    // The mean is the least that may be, or the largest item for the largest share. With one item
+    // more than the mean every run gets what it is due at least.
+    let largest = costs.iter().max().map_or(0, |largest| *largest as u128);
+    let fastest = shares.iter().max().map_or(1, |share| *share as u128);
+    let mean = all.div_ceil(share_of_all);
+    let (mut low, mut bound) = (mean.max(largest.div_ceil(fastest)), mean + largest);
+    if fits(low) {
+        bound = low;
+    }
     while low < bound {
         let middle = low + (bound - low) / 2;
         (low, bound) = if fits(middle) { (low, middle) } else { (middle + 1, bound) };

@@ -1,8 +1,12 @@
 //! How a run fits the machine: warnings before anything large is made.
 
 use super::data::Data;
+use super::grid::grid;
 use super::pretrain::{Learners, RowGroups};
+use super::setting::{plan, shape_of};
 use crate::comm::Comm;
+use crate::cost::budget::{BESIDE_THE_PLAN, GIB};
+use crate::error::Result;
 use crate::job::{ExpertsJob, Job};
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
@@ -21,6 +25,38 @@ pub(crate) fn warn_of_memory(comm: &Comm, planned: u64) {
              of memory; hint: run.memory_gib, more nodes or fewer ranks on each"
         );
     }
+}
+
+/// The GiB that a rank may take where the job names none: 0, any, as long as the plan stays within
+/// what control groups and Slurm allow the rank that they allow least; else that, without what
+/// isn't planned. Ranks would be ended beyond it. Collective.
+///
+/// # Errors
+/// As `Setting::new`.
+pub(crate) fn memory_budget(comm: &Comm, job: &Job, data: &Data) -> Result<f64> {
+    let named = job.run.memory_gib;
+    // The least of all ranks is the largest of what is left out.
+    let allowed = !comm.max(!launch::memory_allowed().unwrap_or(u64::MAX));
+    if named > 0.0 || allowed == u64::MAX {
+        return Ok(named);
+    }
+    let shape = shape_of(job, data);
+    let threads = !comm.max(!(job.run.threads as u64)) as usize;
+    let grid = comm.agree(grid(comm, job, (data, &shape), threads))?;
+    let planned = plan(comm, job, data, &grid)?.peak as u64;
+    let budget = allowed.saturating_sub(BESIDE_THE_PLAN).max(1);
+    if planned <= budget {
+        return Ok(named);
+    }
+    log::info!(
+        "memory planned {}, control groups or Slurm allow a rank {}: it keeps to {}, which leaves \
+         {} for MPI and HDF5 (run.memory_gib)",
+        human::bytes(planned),
+        human::bytes(allowed),
+        human::bytes(budget),
+        human::bytes(BESIDE_THE_PLAN.min(allowed)),
+    );
+    Ok(budget as f64 / GIB)
 }
 
 /// Rows of a slice of a mini-batch below which products are inefficient.

@@ -47,6 +47,7 @@ pub use data::Data;
 pub(crate) use data::recorded_now;
 pub(crate) use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
+pub(crate) use fit::memory_budget;
 pub(crate) use grid::grid;
 pub(crate) use pretrain::learner_count;
 use pretrain::{Pretrain, PretrainCourse, RowGroups};

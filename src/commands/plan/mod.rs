@@ -3,6 +3,7 @@
 
 mod advice;
 mod rates;
+mod rehearse;
 mod sizes;
 mod steps;
 mod text;
@@ -66,6 +67,16 @@ pub(crate) struct Args {
     /// Measures this machine for about a minute, keeps its rates in this file, and plans by them.
     #[arg(long, conflicts_with = "rates")]
     calibrate: Option<PathBuf>,
+    /// Also measures here one rank of each kind that there would be, as `bench rank` does, and says
+    /// its seconds and memory beside those that are planned.
+    #[arg(long)]
+    rehearse: bool,
+    /// The one rank that is measured.
+    #[arg(long, requires = "rehearse")]
+    rank: Option<usize>,
+    /// Seconds of each step's sample, about.
+    #[arg(long, requires = "rehearse", default_value_t = 20.0)]
+    rehearse_seconds: f64,
     /// For people, or one JSON object.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -117,7 +128,8 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let (ranks, threads) = (args.ranks as usize, job.run.threads);
     let (network, pool) = (args.network, Rc::new(Pool::new(&job.plan, planned::width(&job))));
     let question = Question { job, name, ranks, threads, validation_rows, network, rates, pool };
-    let found = found(&question)?;
+    let rehearsal = args.rehearse.then_some((args.rank, args.rehearse_seconds));
+    let found = found(&question, rehearsal)?;
     out::print(comm, For::Reading, || match args.format {
         Format::Json => format!("{found}\n"),
         Format::Text => {
@@ -151,7 +163,7 @@ pub(crate) fn seconds_on(
 }
 
 /// The whole plan.
-fn found(question: &Question) -> Result<Value> {
+fn found(question: &Question, rehearsal: Option<(Option<usize>, f64)>) -> Result<Value> {
     let (world, steps) = question.on(question.ranks)?;
     let curve = curve(question, (&world, &steps));
     let advice = advice::advice(question, &steps);
@@ -161,7 +173,7 @@ fn found(question: &Question) -> Result<Value> {
             parts.map(|(name, bytes)| json!({ "part": name, "bytes": bytes })).collect();
         json!({ "phase": phase.name, "bytes": phase.bytes(), "parts": parts })
     });
-    Ok(json!({
+    let mut found = json!({
         "job": question.name,
         "ranks": question.ranks,
         "threads": question.threads,
@@ -181,8 +193,12 @@ fn found(question: &Question) -> Result<Value> {
         "curve": curve,
         "pays_up_to_ranks": pays_up_to(&curve),
         "advice": advice,
-        "assumptions": question.rates.assumptions(question),
-    }))
+        "assumptions": question.rates.assumptions(question, steps.core_rates()),
+    });
+    if let Some(rehearsal) = rehearsal {
+        found["rehearsed"] = rehearse::rehearse(question, &world, &found, rehearsal)?;
+    }
+    Ok(found)
 }
 
 /// The job on other numbers of ranks: seconds of a run, efficiency of the expert step, memory.

@@ -118,10 +118,9 @@ impl Rates {
         })
     }
 
-    /// What a plan rests on.
-    pub(super) fn assumptions(&self, question: &Question) -> Value {
-        let experts = question.job.experts.count as f64;
-        let [first, second] = [1, 2].map(|stage| self.flop_per_second(stage, experts, 1024));
+    /// What a plan rests on, of which the first is what a core does a second in the gradients of
+    /// stages 1 and 2 of its job.
+    pub(super) fn assumptions(&self, question: &Question, [first, second]: [f64; 2]) -> Value {
         let network = &question.network;
         json!([
             { "name": "core_gflops_experts", "value": first / 1e9, "source": self.source },

@@ -44,7 +44,11 @@ pub(super) struct StepPlan {
 }
 
 /// All steps of a run.
-pub(super) struct Steps(Vec<StepPlan>);
+pub(super) struct Steps {
+    all: Vec<StepPlan>,
+    /// Flop of a core a second in the gradients of stages 1 and 2.
+    core_rates: [f64; 2],
+}
 
 impl StepPlan {
     fn efficiency(&self) -> f64 {
@@ -92,32 +96,37 @@ impl Steps {
                 steps.push(making.shared());
             }
         }
-        Steps(steps)
+        let threads = world.threads as f64;
+        Steps { all: steps, core_rates: [1, 2].map(|stage| making.rate(stage) / threads) }
+    }
+
+    pub(super) fn core_rates(&self) -> [f64; 2] {
+        self.core_rates
     }
 
     /// Seconds of a run whose steps go to their ends.
     pub(super) fn total(&self) -> f64 {
-        self.0.iter().map(|step| step.times as f64 * step.seconds).sum()
+        self.all.iter().map(|step| step.times as f64 * step.seconds).sum()
     }
 
     /// Of all steps together.
     pub(super) fn efficiency(&self) -> f64 {
-        let ideal: f64 = self.0.iter().map(|step| step.times as f64 * step.ideal).sum();
+        let ideal: f64 = self.all.iter().map(|step| step.times as f64 * step.ideal).sum();
         ideal / self.total()
     }
 
     /// Bytes a second that the busiest step wants of a rank's input.
     pub(super) fn input_rate(&self) -> f64 {
-        self.0.iter().map(|step| step.input / step.seconds).fold(0.0, f64::max)
+        self.all.iter().map(|step| step.input / step.seconds).fold(0.0, f64::max)
     }
 
     /// Ranks that have nothing to do in some step, the most of any.
     pub(super) fn idle_ranks(&self) -> usize {
-        self.0.iter().map(|step| step.idle).max().unwrap_or(0)
+        self.all.iter().map(|step| step.idle).max().unwrap_or(0)
     }
 
     pub(super) fn json(&self) -> Vec<Value> {
-        self.0.iter().map(StepPlan::json).collect()
+        self.all.iter().map(StepPlan::json).collect()
     }
 }
 

@@ -4,13 +4,12 @@ use serde_json::{Value, json};
 
 use super::Args;
 use crate::commands::bench::table;
+use crate::cost::budget::BESIDE_THE_PLAN;
 use crate::human;
 
 /// What is asked for beyond what is planned.
 const MEMORY_MARGIN: f64 = 1.15;
 const TIME_MARGIN: f64 = 1.25;
-/// What a process takes beside what is planned, in bytes: the program, MPI, HDF5.
-const BASE_BYTES: u64 = 256 << 20;
 
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or(0.0)
@@ -88,6 +87,7 @@ pub(super) fn text(found: &Value) -> String {
         .collect();
     text += &format!("\n{}", table(&points));
     text += &format!("more than {} ranks don't pay\n", of("pays_up_to_ranks"));
+    text += &rehearsed(of("rehearsed"));
     for line in list(of("advice")).filter_map(Value::as_str) {
         text += &format!("would help: {line}\n");
     }
@@ -102,11 +102,40 @@ pub(super) fn text(found: &Value) -> String {
     text
 }
 
+/// What was measured beside what is planned, where something was.
+fn rehearsed(found: &Value) -> String {
+    let rows: Vec<Value> = list(&found["steps"])
+        .map(|step| {
+            json!({
+                "rank": step["rank"],
+                "like it": step["ranks_like_it"],
+                "step": step["step"],
+                "of": step["of"],
+                "planned": step["planned_seconds"],
+                "seconds": step["seconds"],
+                "arithmetic": step["arithmetic_seconds"],
+                "host": step["host_seconds"],
+                "waiting": step["waiting_seconds"],
+                "planned memory": bytes(&step["planned_peak_bytes"]),
+                "memory": bytes(&step["peak_bytes"]),
+            })
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\nmeasured here, a rank of each kind\n{}", table(&rows));
+    for line in list(&found["unseen"]).filter_map(Value::as_str) {
+        text += &format!("not seen: {line}\n");
+    }
+    text
+}
+
 /// What a Slurm script asks for.
 pub(super) fn sbatch(found: &Value, args: &Args) -> String {
     let (ranks, node) = (args.ranks, args.ranks_per_node.min(args.ranks));
     let planned = number(&found["memory_bytes"]) * MEMORY_MARGIN;
-    let memory = node * (planned as u64 + BASE_BYTES);
+    let memory = node * (planned as u64 + BESIDE_THE_PLAN);
     let minutes = (TIME_MARGIN * number(&found["seconds"]) / 60.0).ceil().max(1.0) as u64;
     let (days, hours) = (minutes / 1440, minutes / 60 % 24);
     format!(

@@ -115,7 +115,7 @@ impl Blocks {
     fn read(&mut self, rows: Range<usize>) -> Read<()> {
         let failed = |error: hdf5::Error| error.to_string();
         match &self.part.form {
-            Form::Fixed(_) => self.read_bytes(rows)?,
+            Form::Fixed(_) | Form::Records => self.read_bytes(rows)?,
             Form::Units(units) => {
                 let (units, count) = (*units, rows.len());
                 self.read_bytes(rows)?;
@@ -178,6 +178,15 @@ pub(crate) enum Cell<'a> {
 }
 
 impl Blocks {
+    /// Of the record of one row of those that are held.
+    pub(super) fn member(&self, part: &Part, row: usize) -> Cell<'_> {
+        let record = &self.bytes[row * self.element_bytes..][..self.element_bytes];
+        match part.form {
+            Form::Fixed(stored) => Cell::Stored(stored, &record[part.bytes.clone()]),
+            _ => Cell::Wrong("found a member of records that is no number or text"),
+        }
+    }
+
     /// Of one row of those that are held, or of all of them.
     pub(super) fn cell(&self, row: usize, all: bool) -> Cell<'_> {
         match &self.part.form {
@@ -187,7 +196,9 @@ impl Blocks {
                 Cell::Stored(*stored, bytes)
             }
             Form::Lists => Cell::List(self.lists.get(row).map_or(&[], |list| list)),
-            _ => match self.texts.get(row) {
+            Form::Records => Cell::Wrong("found a record, expected one of its fields"),
+            Form::Unicode | Form::Ascii | Form::Units(_) | Form::Cells => match self.texts.get(row)
+            {
                 Some(Ok(text)) => Cell::Text(text),
                 Some(Err(text)) => Cell::Wrong(text),
                 None => Cell::Text(&[]),

@@ -38,6 +38,8 @@ pub(super) enum Form {
     Units(Stored),
     /// MATLAB's cells: references to a text each.
     Cells,
+    /// Records, of which members are asked for.
+    Records,
 }
 
 /// What is read of each element of a dataset: all of it, or a member of its records.
@@ -58,24 +60,46 @@ pub(super) struct Member {
     of_any_length: bool,
 }
 
-/// The dataset of this path, or the member at the path's end of one that holds records.
+/// The dataset of this path, or the one that holds records of which the path's end names a member.
 ///
 /// # Errors
 /// It is missing, or nothing that is read here.
-pub(super) fn open(group: &Group, path: &str) -> Read<(Dataset, Part)> {
+pub(super) fn find<'a>(group: &Group, path: &'a str) -> Read<(Dataset, Option<&'a str>)> {
     for (at, _) in path.match_indices('/') {
         let (dataset, member) = (&path[..at], &path[at + 1..]);
-        if !matches!(group.loc_type_by_name(dataset), Ok(LocationType::Dataset)) {
-            continue;
+        if matches!(group.loc_type_by_name(dataset), Ok(LocationType::Dataset)) {
+            return Ok((storage::open(group, dataset)?, Some(member)));
         }
-        let dataset = storage::open(group, dataset)?;
-        let found = members(&dataset)?.into_iter().find(|one| one.name == member);
-        let part = found.ok_or_else(|| "is missing".to_string())?.part?;
-        return Ok((dataset, part));
     }
-    let dataset = storage::open(group, path)?;
-    let part = whole(&dataset)?;
+    Ok((storage::open(group, path)?, None))
+}
+
+/// What `find` finds, and what is read of its elements.
+///
+/// # Errors
+/// As `find`; a member that is missing or can't be read.
+pub(super) fn open(group: &Group, path: &str) -> Read<(Dataset, Part)> {
+    let (dataset, member) = find(group, path)?;
+    let part = match member {
+        Some(member) => member_of(&members(&dataset)?, member)?,
+        None => whole(&dataset)?,
+    };
     Ok((dataset, part))
+}
+
+/// The part of the member of this name.
+///
+/// # Errors
+/// It is missing, or can't be read.
+pub(super) fn member_of(members: &[Member], name: &str) -> Read<Part> {
+    let found = members.iter().find(|one| one.name == name);
+    found.ok_or_else(|| "is missing".to_string())?.part.clone()
+}
+
+/// All of each record.
+pub(super) fn record(dataset: &Dataset) -> Read<Part> {
+    let bytes = 0..dataset.dtype().map_err(|error| error.to_string())?.size();
+    Ok(Part { form: Form::Records, bytes, shape: Vec::new() })
 }
 
 /// All of each element.

@@ -12,7 +12,7 @@ use std::path::Path;
 use hdf5::{Dataset, Group};
 
 use self::blocks::Blocks;
-use self::forms::{Form, Part};
+use self::forms::{Form, Member, Part};
 use self::matlab::by_columns;
 use super::{storage, superblock};
 use crate::fields::{Elements, Field};
@@ -103,16 +103,12 @@ impl ForeignFile {
     /// # Errors
     /// Fields of other numbers of rows, rows that were never all written.
     pub(crate) fn rows(self, names: &[&str]) -> Read<ForeignRows> {
-        let mut columns = Vec::new();
+        let (mut columns, mut records) = (Vec::new(), Vec::new());
         for name in names {
             let column = match name.strip_prefix(EACH) {
                 _ if *name == GROUPS => Column::Names,
                 Some(leaf) => Column::Each { leaf: leaf.into(), held: None },
-                None => {
-                    let found =
-                        forms::open(&self.file, name).map_err(|text| format!("{name}: {text}"))?;
-                    Column::Dataset(Blocks::of(name, found, self.bytes)?)
-                }
+                None => self.column(name, &mut records)?,
             };
             columns.push(column);
         }
@@ -121,7 +117,8 @@ impl ForeignFile {
             .iter()
             .map(|column| match column {
                 Column::Dataset(blocks) => blocks.rows,
-                _ => groups,
+                Column::Member { records: number, .. } => records[*number].blocks.rows,
+                Column::Names | Column::Each { .. } => groups,
             })
             .collect();
         if counts.iter().any(|count| *count != counts[0]) {
@@ -137,7 +134,31 @@ impl ForeignFile {
             return Err(format!("found rows {}, expected as many of each{hint}", found.join(", ")));
         }
         let rows = counts.first().copied().unwrap_or(0);
-        Ok(ForeignRows { file: self, columns, rows, next: 0 })
+        Ok(ForeignRows { file: self, columns, records, rows, next: 0 })
+    }
+
+    /// A dataset, or a member of one's records, which are among `records` from now on.
+    fn column(&self, name: &str, records: &mut Vec<Records>) -> Read<Column> {
+        let wrong = |text: String| format!("{name}: {text}");
+        let (dataset, member) = forms::find(&self.file, name).map_err(wrong)?;
+        let Some(member) = member.filter(|_| dataset.ndim() == 1) else {
+            let found = forms::open(&self.file, name).map_err(wrong)?;
+            return Ok(Column::Dataset(Blocks::of(name, found, self.bytes)?));
+        };
+        let path = dataset.name();
+        let number = match records.iter().position(|one| one.path == path) {
+            Some(number) => number,
+            None => {
+                let members = forms::members(&dataset).map_err(wrong)?;
+                let whole = forms::record(&dataset).map_err(wrong)?;
+                let blocks =
+                    Blocks::of(path.trim_start_matches('/'), (dataset, whole), self.bytes)?;
+                records.push(Records { path, members, blocks });
+                records.len() - 1
+            }
+        };
+        let part = forms::member_of(&records[number].members, member).map_err(wrong)?;
+        Ok(Column::Member { records: number, part })
     }
 }
 
@@ -231,8 +252,20 @@ fn field(dataset: &Dataset, part: &Part, each: bool) -> Read<(Elements, Vec<usiz
     }
 }
 
+/// A table of records: however many of their members are columns, they are read once.
+struct Records {
+    path: String,
+    members: Vec<Member>,
+    blocks: Blocks,
+}
+
 enum Column {
     Dataset(Blocks),
+    /// A member of the records of this number.
+    Member {
+        records: usize,
+        part: Part,
+    },
     /// A dataset of each group.
     Each {
         leaf: String,
@@ -246,6 +279,7 @@ enum Column {
 pub(crate) struct ForeignRows {
     file: ForeignFile,
     columns: Vec<Column>,
+    records: Vec<Records>,
     pub(crate) rows: u64,
     /// Number of the next row.
     pub(crate) next: u64,
@@ -261,10 +295,13 @@ impl ForeignRows {
             return Ok(false);
         }
         let row = self.next as usize;
+        for one in &mut self.records {
+            one.blocks.hold(row)?;
+        }
         for column in &mut self.columns {
             match column {
                 Column::Dataset(blocks) => blocks.hold(row)?,
-                Column::Names => {}
+                Column::Names | Column::Member { .. } => {}
                 Column::Each { leaf, held } => {
                     let group = &self.file.groups[row];
                     let path = format!("{group}/{leaf}");
@@ -298,6 +335,10 @@ impl ForeignRows {
         match &self.columns[column] {
             Column::Names => Cell::Text(self.file.groups[row].as_bytes()),
             Column::Dataset(blocks) => blocks.cell(row - blocks.held.start, false),
+            Column::Member { records, part } => {
+                let blocks = &self.records[*records].blocks;
+                blocks.member(part, row - blocks.held.start)
+            }
             Column::Each { held, .. } => held.as_ref().expect("advanced").cell(0, true),
         }
     }

@@ -46,6 +46,10 @@ fn find(name: &str, fields: &[Field]) -> Option<usize> {
 
 fn several(pattern: &str, fields: &[Field], taken: &[usize]) -> Read<Vec<usize>> {
     if let Some((first, last)) = pattern.split_once("..") {
+        let folder = first.rfind('/').map_or("", |end| &first[..=end]);
+        // A table's name needs to stand once: table/f0..f511.
+        let within = format!("{folder}{last}");
+        let last = find(&within, fields).map_or(last, |_| &within);
         return range(first, last, fields).map_err(|text| format!("{pattern:?}: {text}"));
     }
     let glob = glob::Pattern::new(pattern).map_err(|error| format!("{pattern:?}: {error}"))?;
@@ -149,6 +153,8 @@ mod tests {
         assert!(picked("f0..f10", &names).unwrap_err().contains("\"f3\" is no field"));
         assert!(picked("x..id", &names).unwrap_err().contains("stands before"));
         assert!(picked("y", &names).unwrap_err().contains("found id (texts [rows]), f0"));
+        assert_eq!(picked("a/f0..f1", &["a/f0", "a/f1", "f1"]), Ok(vec![0, 1]));
+        assert_eq!(picked("a/f0..a/f1", &["a/f0", "a/f1"]), Ok(vec![0, 1]));
         assert_eq!(picked("f00..f02", &["f00", "f01", "f02"]), Ok(vec![0, 1, 2]));
     }
 

@@ -6,6 +6,7 @@ mod meter;
 mod metered;
 pub(crate) mod planned;
 mod pool;
+pub(crate) mod rehearse;
 mod report;
 mod stand_ins;
 pub(crate) mod steps;

@@ -59,12 +59,18 @@ impl Measured {
     }
 
     fn json(&self, threads: usize) -> Result<Value> {
+        let mut found = self.figures();
+        let counts = self.rank == self.fullest;
+        found["efficiency"] = if counts { json!(self.efficiency(threads)?) } else { Value::Null };
+        Ok(found)
+    }
+
+    /// All but the efficiency.
+    pub(super) fn figures(&self) -> Value {
         let (taken, times) = (&self.taken, self.times);
         let host = taken.seconds - taken.arithmetic - taken.waited;
-        let counts = self.rank == self.fullest;
-        let efficiency = if counts { Some(self.efficiency(threads)?) } else { None };
         let [piece, of] = self.step.pieces();
-        Ok(json!({
+        json!({
             "step": self.step.name(),
             "of": of,
             "rank": self.rank,
@@ -74,7 +80,6 @@ impl Measured {
             "host_seconds": host * times,
             "waiting_seconds": taken.waited * times,
             "bytes_received": (taken.received as f64 * times).round() as u64,
-            "efficiency": efficiency,
             // Of the host's work that of one thread, which more of them don't make shorter.
             "host_alone_seconds": taken.alone * times,
             // What one thread would take for all that threads share.
@@ -90,7 +95,7 @@ impl Measured {
                 "bytes_received": taken.received,
                 "processor_seconds_here": taken.processor,
             },
-        }))
+        })
     }
 
     /// What it rests on by itself.
@@ -135,7 +140,7 @@ impl Found {
     }
 
     /// What it rests on beside what was measured.
-    fn assumptions(&self, args: &Args) -> Vec<String> {
+    pub(super) fn assumptions(&self, args: &Args) -> Vec<String> {
         let mut lines = vec![
             "features, activations and labels are made up, reading them is a copy; nothing \
              validates, no checkpoint is written"

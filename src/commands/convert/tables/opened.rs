@@ -6,6 +6,7 @@ use super::datasets::Datasets;
 use crate::commands::convert::Format;
 use crate::data::ForeignFile;
 use crate::fields::Field;
+use crate::formats::first_bytes::told_of_other_than_hdf5;
 use crate::formats::table::{ArrayPlace, Arrays, Columns, ParquetFile, Table};
 
 type Read<T> = Result<T, String>;
@@ -30,7 +31,8 @@ impl Opened {
             Format::Csv => Ok(Opened::Columns(Box::new(Columns::open(path, header)?))),
             Format::Parquet => Ok(Opened::Parquet(ParquetFile::open(path)?)),
             Format::Hdf5 => {
-                let file = ForeignFile::open(path)?;
+                let file = ForeignFile::open(path)
+                    .map_err(|text| told_of_other_than_hdf5(path).unwrap_or(text))?;
                 let fields = file.fields()?;
                 Ok(Opened::Datasets(file, fields))
             }
