@@ -70,10 +70,10 @@ fn ranks_without_work_are_told_and_change_nothing() {
 #[test]
 fn what_slurm_allows_is_the_budget_of_a_job_that_names_none() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "[pretrain]\nepochs = 1\nexperts = 1\n[experts]\ncount = 1\nepochs = 1\n[shared]\n\
-                iterations = 1\n[model]\nshared = [{ dense = 512 }]\n[run]\nthreads = 1\n\
-                row_blocks = 64\n";
-    let job = job(folder.path(), "--rows 40000 --classes 16", text);
+    let text = "[pretrain]\nepochs = 0\n[rounds]\ncount = 1\n[experts]\ncount = 1\nepochs = 1\n\
+                batch = 256\nwindow = 512\n[shared]\niterations = 0\n[model]\n\
+                shared = [{ dense = 512 }]\n[run]\nthreads = 1\nrow_blocks = 64\n";
+    let job = job(folder.path(), "--rows 16000 --classes 16", text);
     let run = |name: &str, ranks: usize, megabytes: Option<&str>| {
         let output = folder.path().join(name);
         let train = reelscale(&format!("train --comm threads={ranks}")).path(&job);
@@ -85,10 +85,10 @@ fn what_slurm_allows_is_the_budget_of_a_job_that_names_none() {
     };
     let (free, _, whole) = run("free", 1, None);
     assert!(!free.contains("a scratch file"), "{free}");
-    // 46 MiB a rank, of two that share what the node allows.
-    let (text, code, kept) = run("kept", 2, Some("604"));
+    // 12 MiB a rank, of two that share what the node allows.
+    let (text, code, kept) = run("kept", 2, Some("536"));
     assert_eq!(code, Some(0), "{text}");
-    let told = "control groups or Slurm allow a rank 302.00 MiB: it keeps to 46.00 MiB";
+    let told = "control groups or Slurm allow a rank 268.00 MiB: it keeps to 12.00 MiB";
     assert_eq!(text.matches(told).count(), 1, "{text}");
     assert!(text.contains("activations in a scratch file"), "{text}");
     let hash = |run: &Path| json(&run.join("run.json"), "result_hash");
