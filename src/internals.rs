@@ -86,6 +86,8 @@ pub mod packed;
 pub(crate) mod progress;
 #[path = "rng.rs"]
 pub mod rng;
+#[path = "stint.rs"]
+pub(crate) mod stint;
 #[path = "system.rs"]
 pub(crate) mod system;
 #[path = "team/mod.rs"]

@@ -3,8 +3,13 @@
 #[path = "launch/launcher.rs"]
 mod launcher;
 
+use std::fs::File;
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use rustix::fs::{FileType, fstat};
+use rustix::termios::tcgetwinsize;
 
 use crate::error::{Error, Exit, Result};
 use crate::system;
@@ -21,6 +26,54 @@ pub(crate) fn by_launcher() -> bool {
     ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"]
         .iter()
         .any(|name| std::env::var_os(name).is_some())
+}
+
+/// What passes on the lines of ranks that it has started, or whose own ranks do.
+const LAUNCHERS: [&str; 6] =
+    ["mpirun", "mpiexec", "orterun", "prterun", "mpiexec.hydra", "hydra_pmi_proxy"];
+/// How many of them stand one above the other at most.
+const LAUNCHERS_ABOVE: usize = 4;
+
+/// A terminal to which lines on standard error go.
+pub(crate) struct Terminal(Option<File>);
+
+impl Terminal {
+    /// Columns that it has now, if it says so.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        let size = match &self.0 {
+            Some(file) => tcgetwinsize(file),
+            None => tcgetwinsize(std::io::stderr()),
+        };
+        size.ok().map(|size| size.ws_col.into())
+    }
+}
+
+/// The terminal to which lines on standard error go, if there is one that can move its cursor: this
+/// process's own, or that of the launcher on this machine which passes them on.
+pub(crate) fn terminal() -> Option<Terminal> {
+    if std::env::var_os("TERM").is_none_or(|name| name == "dumb") {
+        return None;
+    }
+    if std::io::stderr().is_terminal() {
+        return Some(Terminal(None));
+    }
+    // What goes to a file is passed on by nobody.
+    let kind = FileType::from_raw_mode(fstat(std::io::stderr()).ok()?.st_mode);
+    if !by_launcher() || ![FileType::Fifo, FileType::Socket].contains(&kind) {
+        return None;
+    }
+    let mut above = rustix::process::getppid()?.as_raw_nonzero().get() as u32;
+    for _ in 0..LAUNCHERS_ABOVE {
+        let (name, parent) = system::program_and_parent(above)?;
+        if !LAUNCHERS.contains(&&*name) {
+            return None;
+        }
+        if let Some(terminal) = system::terminal_of(above) {
+            return Some(Terminal(Some(terminal)));
+        }
+        above = parent;
+    }
+    None
 }
 
 /// Passes on what starting MPI gave. Where that is an error, ranks with higher numbers return it
@@ -53,9 +106,10 @@ pub(crate) fn check_variables() -> Result<()> {
         ports.is_some_and(|[first, last]| (1..=last).contains(&first))
     }
     type Says = fn(&str) -> bool;
-    let all: [(&str, Says, &str); 7] = [
+    let all: [(&str, Says, &str); 8] = [
         ("REELSCALE_MPI_INIT_SECONDS", is_seconds, "whole seconds"),
         ("REELSCALE_KEEP_SECONDS", is_seconds, "whole seconds"),
+        ("REELSCALE_PROGRESS_SECONDS", is_seconds, "whole seconds"),
         ("REELSCALE_DEVICE_SECONDS", is_seconds, "whole seconds"),
         ("REELSCALE_HDF5_SECONDS", is_seconds, "whole seconds"),
         ("REELSCALE_WATCH_PORTS", is_ports, "first-last, such as 40000-40100"),

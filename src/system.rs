@@ -2,9 +2,9 @@
 //! there is none. The only file that names either.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -185,6 +185,24 @@ pub(crate) fn process(number: u32) -> Option<Process> {
 pub(crate) fn program_and_maps(number: u32) -> Option<(String, String)> {
     let name = proc(&format!("{number}/comm"))?;
     Some((name.trim().to_string(), proc(&format!("{number}/maps"))?))
+}
+
+/// The name of the program that process `number` runs, and the process that has started it.
+pub(crate) fn program_and_parent(number: u32) -> Option<(String, u32)> {
+    let name = proc(&format!("{number}/comm"))?;
+    // As in `process`: the parent is field 4.
+    let stat = proc(&format!("{number}/stat"))?;
+    let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+    Some((name.trim().to_string(), parent))
+}
+
+/// What process `number` has as standard error, where that is a terminal.
+pub(crate) fn terminal_of(number: u32) -> Option<File> {
+    let path = Path::new("/proc").join(number.to_string()).join("fd/2");
+    // Nobody gets it as a controlling terminal, and nothing is written.
+    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+    let opened = File::options().read(true).custom_flags(flags).open(path).ok()?;
+    opened.is_terminal().then_some(opened)
 }
 
 /// Reads what the process `number` has at `address` into `bytes`.

@@ -66,7 +66,6 @@ fn run_on(ranks: usize, job: &Job, folder: &Path, (first, stop_at): (usize, Opti
         }));
         let run = Run::begin(setting, host_of(job)?, &mut report, Some(checkpoints))?;
         let trained = run.finish()?;
-        report.end();
         let own = trained.annotator.experts.own().len();
         let told = trained.sessions.last().and_then(|last| last["balance"].as_array().cloned());
         Ok((trained.done, weights(comm, &trained.annotator), own, told))

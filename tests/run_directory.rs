@@ -4,6 +4,9 @@
 mod common;
 #[path = "run_directory/endings.rs"]
 mod endings;
+#[cfg(target_os = "linux")]
+#[path = "run_directory/progress.rs"]
+mod progress;
 #[path = "run_directory/status.rs"]
 mod status;
 

@@ -17,7 +17,7 @@ const FLOORS: &[(&[&str], u8)] = &[
         &[
             "error", "rng", "team", "human", "packed", "tell", "disk", "clock", "progress",
             "labels", "example", "names", "system", "apart", "tree", "fields", "encoding",
-            "caught",
+            "caught", "stint",
         ],
         0,
     ),
@@ -32,6 +32,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     // Who works or changes files says so.
     ("team", "progress"),
     ("disk", "progress"),
+    // Who waits for what is made ahead says so.
+    ("team", "stint"),
     // An error shows what others have named.
     ("error", "human"),
     // Which file this program is only the system knows.

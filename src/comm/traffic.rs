@@ -1,6 +1,7 @@
 //! What passes through a communicator is counted.
 
 use super::Comm;
+use crate::stint;
 
 /// What passed through a communicator so far, on this rank.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,5 +37,6 @@ impl Comm {
 
     pub(super) fn count_wait(&self, seconds: f64) {
         self.count(|traffic| traffic.wait_seconds += seconds);
+        stint::waited(seconds);
     }
 }

@@ -13,6 +13,7 @@ use super::annotate::read::{read_folder, read_hdf5};
 use super::device::RankDevice;
 use super::model_path::Which;
 use super::out::{self, For};
+use super::progress::Progress;
 use super::scoring::Scoring;
 use crate::comm::{Comm, same_on_all};
 use crate::device::Device;
@@ -58,6 +59,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     scoring: Scoring,
     #[command(flatten)]
+    progress: Progress,
+    #[command(flatten)]
     pub(crate) patience: super::Patience,
 }
 
@@ -68,6 +71,7 @@ enum Format {
 }
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
+    let _narrator = args.progress.begin(comm);
     let measured = if args.model.is_some() { "a model" } else { "predictions" };
     let by_class = args.by_class.shared_by_ranks();
     let shared = format!("measured = {measured}\nwhich = {:?}\n{by_class}", args.which);

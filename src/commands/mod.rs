@@ -21,6 +21,7 @@ mod new_set;
 mod out;
 mod plan;
 mod program;
+mod progress;
 mod read_shards;
 mod scaling;
 mod scoring;
@@ -47,6 +48,7 @@ use crate::{caught, launch, report, signals, tell};
 
 pub use allocator::Allocator;
 pub use bench::rank::{Pool, among_stand_ins};
+pub use progress::Progress;
 pub use read_shards::read_shards_by_this_program;
 
 /// Trains video annotators too large for one machine.

@@ -58,6 +58,7 @@ pub(crate) fn arrived(purpose: For, outcome: io::Result<()>) -> Result<()> {
 }
 
 fn write_all(mut rest: &[u8]) -> io::Result<()> {
+    tell::live(None);
     if tell::output_was_closed() {
         return Err(Errno::BADF.into());
     }

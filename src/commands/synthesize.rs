@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use super::new_set::NewSet;
 use super::out::{self, For};
+use super::progress::{Progress, of_rank_0};
 use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, ShardWriter};
 use crate::disk::Disk;
 use crate::error::{Exit, Result};
 use crate::human::counted;
 use crate::progress::tick;
+use crate::stint::{Length, Stint};
 use crate::synthetic::Planted;
 
 /// Makes shards of examples drawn from a planted model.
@@ -41,11 +43,14 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     rows_per_shard: u64,
     #[command(flatten)]
+    progress: Progress,
+    #[command(flatten)]
     pub(crate) patience: super::Patience,
 }
 
 /// Each rank writes its own shards; which rows a shard holds doesn't depend on the ranks.
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
+    let _narrator = args.progress.begin(comm);
     same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
     let mut set = NewSet::begin(comm, Disk::default(), &args.output)?;
     let [classes, features, experts] =
@@ -59,6 +64,10 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let kind = if args.frames > 0 { Kind::Frames } else { Kind::Video };
     let header = ShardHeader { parts: planted.parts(), class_count: classes, kind, source };
     let shards = args.rows.div_ceil(args.rows_per_shard) as usize;
+    let mut mine = comm.deal(shards).own();
+    let [first, end] = [mine.start, mine.end].map(|shard| shard as u64 * args.rows_per_shard);
+    let rows = end.min(args.rows).saturating_sub(first);
+    let stint = Stint::begin("synthesis", &of_rank_0(comm, "drawing"), Length::of(rows, "rows"));
     let mut positives = 0;
     let mut write = |shard: usize| -> Result<()> {
         let path = set.add(format!("synthetic-{shard:05}.h5"));
@@ -68,12 +77,13 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
             let example = planted.example_of(row, args.frames as usize);
             positives += example.labels.len() as u64;
             tick();
+            stint.add(1);
             writer.push(&example)?;
         }
         writer.finish()
     };
-    let mut mine = comm.deal(shards).own();
     let outcome = mine.try_for_each(&mut write);
+    drop(stint);
     set.finish(outcome)?;
     let mut sums = [positives];
     comm.sum(&mut sums);
@@ -96,6 +106,7 @@ fn shared_by_ranks(args: &Args) -> String {
         seed,
         output,
         rows_per_shard,
+        progress: _,
         patience: _,
     } = args;
     format!(

@@ -12,6 +12,7 @@ use self::result::Ending;
 use self::session::{shared_by_ranks, tries};
 use super::device::{RankDevice, Told, chosen};
 use super::examples;
+use super::progress::Progress;
 use crate::checkpoint::Store;
 use crate::clock::Clock;
 use crate::comm::{Comm, same_on_all};
@@ -58,6 +59,8 @@ pub struct Args {
     /// Reads all shards in full before anything is computed, and checks every byte.
     #[arg(long)]
     pub verify: bool,
+    #[command(flatten)]
+    pub progress: Progress,
 }
 
 /// The world in which a run takes place: its disk and its clock.
@@ -71,6 +74,7 @@ pub struct Surroundings {
 }
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
+    let _narrator = args.progress.begin(comm);
     run_in(comm, args, &Surroundings::default())
 }
 
@@ -189,7 +193,6 @@ impl Start<'_> {
         let trained =
             run.finish_and_keep(tries(), &mut |report, trained| ending.keep(report, trained))?;
 
-        report.end();
         drop(heartbeat);
         comm.barrier();
         self.tidy_up(trained.done);

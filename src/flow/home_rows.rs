@@ -15,6 +15,7 @@ use crate::model::annotator::Annotator;
 use crate::model::features::{Features, Frames};
 use crate::model::spec::{Normalize, Standard};
 use crate::partition::{Blocks, OwnedBlocks, Owners};
+use crate::stint::{Length, Stint};
 use crate::team::Ahead;
 
 /// Rows that a thread takes to activations at once: row blocks of large datasets are too long to
@@ -204,9 +205,14 @@ impl HomeRows {
             true => Err(Error::stopped()),
             false => piece,
         });
+        let amount = (self.rows() as u64, "rows");
+        let length = Length { amount, ..Length::of(own.rows.len() as u64, "rows") };
+        let stint = Stint::begin("activations", "activations", length);
         device.activations(&network, &mut pieces, &mut |activations, labels| {
             self.check(own.rows.start + own.labels.rows(), &activations)?;
-            own.push(&activations, &labels)
+            own.push(&activations, &labels)?;
+            stint.reach(own.labels.rows() as u64);
+            Ok(())
         })?;
         self.waited(rows.wait_seconds());
         Ok(own)

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::compressed;
 use super::csv::RECORD_BYTES_MAX;
 use crate::error::{Error, Result};
+use crate::stint::Counted;
 
 /// A file under way: its name for messages and its content.
 pub struct Source<'a> {
@@ -50,7 +51,7 @@ impl<'a> Source<'a> {
     pub(crate) fn open(path: &Path) -> Result<Source<'static>> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(|error| Error::input(format!("{name}: {error}")))?;
-        let from = compressed::text(&name, BufReader::new(file))?;
+        let from = compressed::text(&name, BufReader::new(Counted(file)))?;
         Ok(Source { name, from })
     }
 }

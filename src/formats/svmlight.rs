@@ -17,6 +17,7 @@ use crate::example::{Example, Values};
 use crate::fields::stem;
 use crate::limits::{CLASSES_MAX, FEATURES_MAX};
 use crate::progress::CallGuard;
+use crate::stint::Counted;
 
 /// Bytes of a line at most: every feature that a row can have is within.
 const LINE_BYTES_MAX: usize = 1 << 29;
@@ -368,7 +369,7 @@ fn opened(path: &Path) -> Result<(String, String, Box<dyn BufRead>)> {
     let compressed = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
     let plain = if compressed { path.with_extension("") } else { path.to_path_buf() };
     let stem = stem(&plain);
-    let from = compressed::text(&name, BufReader::new(file))?;
+    let from = compressed::text(&name, BufReader::new(Counted(file)))?;
     Ok((name, stem, from))
 }
 

@@ -9,6 +9,7 @@ use super::compressed::{self, Begun, Compression, fill, inflate};
 use super::first_bytes::{LOOKED_AT, told};
 use crate::error::{Error, Result};
 use crate::progress::CallGuard;
+use crate::stint::Counted;
 
 /// Bytes of a length and its checksum.
 const HEAD: usize = 12;
@@ -85,7 +86,7 @@ impl<'a> Records<'a> {
         let _opening = CallGuard::on("opening", path);
         let file = File::open(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
-        Records::of(name.clone(), BufReader::with_capacity(1 << 18, file), length)
+        Records::of(name.clone(), BufReader::with_capacity(1 << 18, Counted(file)), length)
     }
 
     /// Number of the record that `next` gives next.

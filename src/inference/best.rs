@@ -16,6 +16,7 @@ use crate::labels::Labels;
 use crate::metrics::TopLists;
 use crate::model::Matrix;
 use crate::model::annotator::Annotator;
+use crate::stint::{Length, Stint};
 
 /// The `top` best classes of this rank's rows: class blocks travel, rows stay. Collective.
 ///
@@ -32,6 +33,8 @@ pub(crate) fn best_of_own<D: Device>(
     let rows = own.labels.rows();
     let mut best = TopLists::new(rows, top);
     let (rest, mut outcome) = (device.rest(own), Ok(()));
+    let blocks = Length::of(annotator.experts.layouts.len() as u64, "class blocks");
+    let stint = Stint::begin("best classes", "best classes", blocks);
     visit_blocks(comm, &annotator.experts, AHEAD, |layout, weights, pace| {
         // A rank that has failed or stops goes on without rows: others wait for it.
         if outcome.is_ok() {
@@ -41,7 +44,9 @@ pub(crate) fn best_of_own<D: Device>(
                 device.best(visitor, &rest, Which::Run(0, rows), &mut best.lists(), pace)
             });
         }
+        stint.add(1);
     });
+    drop(stint);
     let outcome = outcome.and_then(|()| device.give_best(&rest, &mut best.lists()));
     drop(rest);
     comm.agree(outcome)?;

@@ -16,6 +16,7 @@ use crate::inference::rankings::{
 use crate::metrics::{ClassFigures, ExactSum, FullRanking, Metrics, TopLists};
 use crate::model::Layout;
 use crate::model::annotator::Annotator;
+use crate::stint::{Length, Stint};
 
 /// Pairs a row gives to GAP and MAP.
 pub(crate) const TOP: usize = 20;
@@ -136,10 +137,11 @@ fn score_with<D: Device>(
     let scores_max = rows.room.borrow().scores_max;
     let (mut loss, mut precision, mut classes) = (ExactSum::default(), ExactSum::default(), 0);
     let (rest, mut outcome) = (device.rest(&own), Ok(()));
+    let stint = stint(annotator, rows.rows(), own.labels.rows());
     visit_blocks(comm, &annotator.experts, AHEAD, |layout, weights, pace| {
         let visitor = device.visitor(layout, weights.clone());
-        let (own, rest, outcome) = (&own, &rest, &mut outcome);
-        let mut visit = Visit { layout, visitor, own, rest, device, pace, outcome };
+        let (own, rest, outcome, stint) = (&own, &rest, &mut outcome, &stint);
+        let mut visit = Visit { layout, visitor, own, rest, device, pace, outcome, stint };
         let ties = besides.asks_for_ties();
         let ranking = visit.pass(comm, (scores_max, ties), |row, scores, row_loss| {
             loss.add(row_loss.max(0.0));
@@ -153,7 +155,7 @@ fn score_with<D: Device>(
         }
         besides.visited(comm, &layout.classes, &ranking);
     });
-    drop(rest);
+    drop((rest, stint));
     comm.agree(outcome)?;
     let mean = |sum: ExactSum, count: usize| sum.value() / count.max(1) as f64;
     let visited = Visited {
@@ -161,6 +163,13 @@ fn score_with<D: Device>(
         loss: Some(mean(exact_total(comm, loss), rows.rows())),
     };
     Ok(Scored { own, top: lists, visited })
+}
+
+/// Scoring as a user sees it: a rank's rows pass one class block after the other.
+fn stint(annotator: &Annotator, rows: usize, own: usize) -> Stint {
+    let whole = own * annotator.experts.layouts.len();
+    let length = Length { amount: (rows as u64, "rows"), ..Length::of(whole as u64, "rows") };
+    Stint::begin("scoring", "scoring", length)
 }
 
 /// Rows whose scores of a block of `classes` classes are held at once.
@@ -205,6 +214,7 @@ struct Visit<'a, 'rest, 'pace, D: Device> {
     pace: &'a mut Pace<'pace>,
     /// The first error. A rank that has failed goes on without rows, since others wait for it.
     outcome: &'a mut Result<()>,
+    stint: &'a Stint,
 }
 
 impl<D: Device> Visit<'_, '_, '_, D> {
@@ -245,6 +255,7 @@ impl<D: Device> Visit<'_, '_, '_, D> {
                 take(row, scores, *loss);
                 ranking.count((self.own.rows.start + row) as u64, scores);
             }
+            self.stint.add((to - from) as u64);
         }
         count_over_ranks(comm, &mut ranking);
         ranking

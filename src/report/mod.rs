@@ -1,20 +1,20 @@
-//! What a run tells of itself: log lines, one live line on a terminal, `metrics.jsonl`, timers, and
-//! the run record. Only rank 0 speaks; numbers over ranks are gathered by others.
+//! What a run tells of itself: log lines, how far it has come, `metrics.jsonl`, timers, and the run
+//! record. Only rank 0 speaks; numbers over ranks are gathered by others.
 
 mod events;
 pub(crate) mod failure;
 mod kept;
 mod lock;
 mod log_lines;
+mod narrator;
 mod run_directory;
 mod run_record;
 mod timers;
+mod told;
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -27,6 +27,7 @@ pub use events::Events;
 pub(crate) use kept::{EVENTS_BYTES_MAX, Kept, events_of};
 pub(crate) use lock::{HeldDirectory, LOCK, Lock};
 pub(crate) use log_lines::{install, thread_is};
+pub(crate) use narrator::{Narrator, Pace, Tells};
 pub use run_directory::{EarlierRun, RunDirectory};
 pub(crate) use run_directory::{Finished, SHARDS_READ, Unfinished, read_job};
 pub(crate) use run_record::{Machine, RunRecord, host};
@@ -41,7 +42,6 @@ pub struct Report {
     /// Of all events without their timing, each joined to that of those before it: the same for
     /// equal runs, wherever they were taken up.
     hash: [u8; 32],
-    live: Option<ProgressBar>,
     #[doc(hidden)]
     pub(crate) timers: Timers,
     last: Instant,
@@ -59,8 +59,7 @@ impl Report {
         Report::new(Some(Events::new(Disk::default(), path)))
     }
 
-    /// A report that keeps events in `events`, on rank 0, and shows a live line on a terminal
-    /// there.
+    /// A report that keeps events in `events`, on rank 0.
     #[doc(hidden)]
     pub fn new(events: Option<Events>) -> Report {
         Report::with_clock(events, Clock::default())
@@ -69,17 +68,9 @@ impl Report {
     /// As `new`, with the times of this clock.
     #[doc(hidden)]
     pub(crate) fn with_clock(events: Option<Events>, clock: Clock) -> Report {
-        let live = (events.is_some() && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::new_spinner();
-            bar.set_style(
-                ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}").expect("valid"),
-            );
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
-        });
         let now = clock.now();
         let (phase, hash, timers) = ("pretrain".into(), [0; 32], Timers::default());
-        Report { clock, started: now, phase, events, hash, live, timers, last: now }
+        Report { clock, started: now, phase, events, hash, timers, last: now }
     }
 
     /// Names what the following events belong to.
@@ -106,14 +97,7 @@ impl Report {
         let seconds = |time: Duration| (time.as_secs_f64() * 1e3).round() / 1e3;
         whole["timing"] = json!({ "at_seconds": seconds(elapsed), "seconds": seconds(since) });
         events.push(&whole.to_string());
-        let line = line_of(&self.phase, event, since);
-        match &self.live {
-            Some(bar) => {
-                bar.suspend(|| log::info!("{line}"));
-                bar.set_message(line);
-            }
-            None => log::info!("{line}"),
-        }
+        log::info!("{}", line_of(&self.phase, event, since));
     }
 
     /// A digest of all events so far.
@@ -152,14 +136,6 @@ impl Report {
     #[doc(hidden)]
     pub(crate) fn elapsed(&self) -> Duration {
         self.clock.since(self.started)
-    }
-
-    /// Takes the live line off the terminal.
-    #[doc(hidden)]
-    pub fn end(&mut self) {
-        if let Some(bar) = self.live.take() {
-            bar.finish_and_clear();
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::progress::{Awaiting, work_ahead};
+use crate::stint;
 
 /// Items made ahead of their use by a thread of their own, in their order, up to the first error.
 pub(crate) struct Ahead<'a, T, E> {
@@ -54,6 +55,12 @@ fn send_all<T, E>(to: &SyncSender<Result<T, E>>, mut make: impl FnMut() -> Optio
 }
 
 impl<T, E> Ahead<'_, T, E> {
+    fn waited(&mut self, since: Instant) {
+        let seconds = since.elapsed().as_secs_f64();
+        self.wait_seconds += seconds;
+        stint::waited(seconds);
+    }
+
     /// Seconds that `next` and `within` have waited so far.
     pub(crate) fn wait_seconds(&self) -> f64 {
         self.wait_seconds
@@ -66,7 +73,7 @@ impl<T, E> Ahead<'_, T, E> {
         let started = Instant::now();
         let items = self.items.as_ref().expect("there until it is dropped");
         let item = items.recv_timeout(time);
-        self.wait_seconds += started.elapsed().as_secs_f64();
+        self.waited(started);
         match item {
             // The thread has panicked.
             Err(RecvTimeoutError::Disconnected) => self.next(),
@@ -89,7 +96,7 @@ impl<T, E> Iterator for Ahead<'_, T, E> {
             }
             item => item.ok(),
         };
-        self.wait_seconds += started.elapsed().as_secs_f64();
+        self.waited(started);
         if item.is_none()
             && let Some(join) = self.join.take()
             && let Err(panic) = join()

@@ -8,6 +8,7 @@ use super::pretrain::{Learners, Pretrain, PretrainCourse, RowGroups, learners_of
 use super::setting::{Setting, planned, shape_of};
 use super::shared::{self, SharedCourse};
 use super::state::State;
+use super::stints::EXPERT_STEP;
 use crate::comm::Comm;
 use crate::device::Device;
 use crate::error::Result;
@@ -16,6 +17,7 @@ use crate::flow::own_rows::OwnRows;
 use crate::job::Job;
 use crate::model::annotator::Annotator;
 use crate::report::Report;
+use crate::stint::Stint;
 
 impl<'a> Setting<'a> {
     /// As `new`, for a measure: nothing is compared, and no machine is looked at. Collective.
@@ -48,7 +50,9 @@ pub(crate) fn expert_step<D: Device>(setting: Setting, device: D, own: &OwnRows)
     let mut course = comm.agree(new)?;
     let runs = data.train.row_runs();
     let (seed, runs, grid) = (job.run.seed, &runs[..], &grid);
-    let step = ExpertStep { comm, job: &job.experts, seed, round: 1, own, runs, grid };
+    let length = course.length(&job.experts, data.train.rows());
+    let stint = Stint::begin(EXPERT_STEP, EXPERT_STEP, length);
+    let step = ExpertStep { comm, job: &job.experts, seed, round: 1, own, runs, grid, stint };
     step.run(&mut state, &mut model, &mut course)
 }
 

@@ -25,6 +25,7 @@ mod rounds;
 mod setting;
 mod shared;
 mod state;
+mod stints;
 mod validation;
 mod watch;
 
@@ -37,6 +38,7 @@ use crate::error::{Error, Exit, Result};
 use crate::job::Job;
 use crate::model::annotator::Annotator;
 use crate::report::Report;
+use crate::stint::Stint;
 
 pub use balance::Speeds;
 pub(crate) use checkpoint_model::{CheckpointModel, model_of_checkpoint, source_of_checkpoint};
@@ -55,6 +57,7 @@ use rounds::Phase;
 pub use setting::{Setting, host_of, plan, shape_of};
 use shared::SharedCourse;
 use state::State;
+use stints::EXPERT_STEP;
 use validation::Best;
 pub(crate) use watch::Heartbeat;
 
@@ -248,6 +251,7 @@ fn steps<D: Device>(
     course: &mut Course<D>,
 ) -> Result<()> {
     loop {
+        state.say_what_comes(!model.layers.places.is_empty());
         match state.standing.phase {
             Phase::Pretrain => {
                 pretrain(state, model, course)?;
@@ -322,13 +326,15 @@ fn expert_step<D: Device>(
         *course = Course::Experts(Box::new(comm.agree(new)?));
     }
     let Course::Experts(course) = course else { panic!("another step's state") };
+    let name = state.step_name(EXPERT_STEP);
+    let stint = Stint::begin(EXPERT_STEP, &name, course.length(&job.experts, train.rows()));
     let own = train.activations(model, &mut state.device);
     let own = comm.agree(own.map_err(|error| match error.exit {
         Exit::Numeric => Error::new(error.exit, format!("expert step, round {round}: {error}")),
         _ => error,
     }))?;
     let (runs, grid, seed) = (&train.row_runs()[..], &state.setting.grid.clone(), job.run.seed);
-    let step = ExpertStep { comm, job: &job.experts, seed, round, own: &own, runs, grid };
+    let step = ExpertStep { comm, job: &job.experts, seed, round, own: &own, runs, grid, stint };
     step.run(state, model, course)?;
     train.waited(own.wait_seconds());
     // Validation needs the memory that the activations take.

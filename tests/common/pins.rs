@@ -76,7 +76,6 @@ impl Pin {
             let events = comm.is_root().then(|| Events::new(Disk::default(), &path));
             let mut report = Report::new(events);
             let weights = train(comm, &mut report)?;
-            report.end();
             Ok(weights)
         });
         let weights = outcomes.unwrap().swap_remove(0);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use reelscale::internals::clock::Clock;
-use reelscale::internals::commands::settled;
 use reelscale::internals::commands::train::{Args, Surroundings, run_in};
+use reelscale::internals::commands::{Progress, settled};
 use reelscale::internals::disk::Disk;
 use reelscale::{Error, Exit};
 
@@ -189,6 +189,7 @@ impl Schedule<'_> {
             stop_exit_code: false,
             no_lock: false,
             verify: false,
+            progress: Progress::default(),
         }
     }
 

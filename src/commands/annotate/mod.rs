@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 
 use super::model_path::Which;
+use super::progress::Progress;
 use super::scoring::Scoring;
 use crate::comm::{Comm, same_on_all};
 use crate::error::{Exit, Result};
@@ -68,6 +69,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     scoring: Scoring,
     #[command(flatten)]
+    progress: Progress,
+    #[command(flatten)]
     pub(crate) patience: super::Patience,
 }
 
@@ -81,6 +84,7 @@ fn shared_by_ranks(args: &Args) -> String {
 }
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
+    let _narrator = args.progress.begin(comm);
     comm.agree(signals::set_on_signals(comm.stop_flag()))?;
     same_on_all(comm, Exit::Launch, "arguments", &shared_by_ranks(&args))?;
     // Ranks may see a folder that is new later than others: rank 0 says whether there is one.

@@ -32,7 +32,7 @@ pub(super) fn in_waves<D: Device>(
     let room = Room { bytes_max, ..work.room.clone() };
     let mut writer = work.writer(device.at_once());
     let mut ahead = work.ahead(device.at_once());
-    let (mut begun, mut rows) = (0, 0);
+    let (mut begun, mut rows, stint) = (0, 0, work.stint());
     while begun < work.to_do.len() {
         let wave = &work.to_do[begun..(begun + parts * comm.size()).min(work.to_do.len())];
         begun += wave.len();
@@ -43,6 +43,7 @@ pub(super) fn in_waves<D: Device>(
         let written = write(&mut writer, comm, annotated(places, &best));
         comm.agree(written)?;
         rows += wave.iter().map(|part| work.parts[*part].rows.len()).sum::<usize>();
+        stint.reach(rows as u64);
         if comm.is_root() {
             log::info!(
                 "{} rows in parts {begun} of {}",

@@ -17,13 +17,12 @@ use crate::inference::best::WholeModel;
 use crate::inference::parts::{Annotated, Part, PartsAhead, Piece};
 use crate::model::annotator::Annotator;
 use crate::progress::{Awaiting, tick};
+use crate::stint::{Length, Stint};
 
 /// How long a rank waits for rows before it looks after messages.
 const WAIT: Duration = Duration::from_millis(2);
 /// Seconds of its work that a rank wants to have at hand.
 const AHEAD_SECONDS: f64 = 1.0;
-/// How often rank 0 says how far all have come.
-const TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// What there is to do.
 pub(super) struct Work<'a> {
@@ -40,6 +39,12 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// What is left as a user sees it: the rows of all ranks.
+    pub(super) fn stint(&self) -> Stint {
+        let rows = self.to_do.iter().map(|part| self.parts[*part].rows.len() as u64).sum();
+        Stint::begin("annotating", "annotating", Length::of(rows, "rows"))
+    }
+
     pub(super) fn writer(&self, pieces: usize) -> Writer {
         Writer::new(self.place.clone(), 2 * pieces)
     }
@@ -85,7 +90,7 @@ struct Desk<'a> {
     /// Why it goes no further.
     failed: Option<Error>,
     began: Instant,
-    told: Instant,
+    stint: Stint,
 }
 
 impl Desk<'_> {
@@ -106,23 +111,11 @@ impl Desk<'_> {
             false => self.dealing.poll(self.own),
         };
         parts.into_iter().for_each(|part| ahead.want(self.work.to_do[part]));
-        self.tell();
+        self.stint.reach(self.dealing.rows());
     }
 
     fn fail(&mut self, error: Error) {
         self.failed.get_or_insert(error);
-    }
-
-    fn tell(&mut self) {
-        if self.comm.is_root() && self.told.elapsed() >= TOLD_EVERY {
-            self.told = Instant::now();
-            let done = self.dealing.rows() as f64;
-            let rate = done / self.began.elapsed().as_secs_f64();
-            let all: usize =
-                self.work.to_do.iter().map(|part| self.work.parts[*part].rows.len()).sum();
-            let [done, all, rate] = [done, all as f64, rate].map(human::count);
-            log::info!("{done} of {all} rows, {rate} rows/s");
-        }
     }
 
     /// The next rows that pass the class blocks together: as many as there are at hand, at most
@@ -182,7 +175,7 @@ pub(super) fn by_whole_models<D: Device>(
         own: Standing { wanted, ..Standing::default() },
         failed: None,
         began: Instant::now(),
-        told: Instant::now(),
+        stint: work.stint(),
     };
     let stop = comm.stop();
     while !desk.dealing.over() {

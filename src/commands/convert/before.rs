@@ -11,11 +11,13 @@ use super::storage::Bounds;
 use super::tables::Tables;
 use super::{Args, Format, names, parts_of};
 use crate::comm::Comm;
+use crate::commands::progress::of_rank_0;
 use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::formats::class_names::ClassNames;
 use crate::names::Names;
+use crate::stint::{Length, Stint};
 
 /// A file, or a run of its rows.
 type FileRun<'a> = (&'a Path, Option<Range<u64>>);
@@ -98,9 +100,14 @@ pub(super) fn encoding(
     args: &Args,
     (parts, classes): (&[FeaturePart], usize),
     (tables, first_frames): (Option<&Tables>, Option<FirstFrames>),
-    (paths, own): (&[PathBuf], &[Group]),
+    (paths, sizes, own): (&[PathBuf], &[Size], &[Group]),
 ) -> Result<Encoding> {
+    let length = Length::of(own.iter().map(|group| group.bytes(sizes)).sum(), "bytes");
+    let stint = Stint::begin("measuring", &of_rank_0(comm, "measuring"), length);
+    let mut passed = 0;
     let own = own.iter().flat_map(|group| {
+        stint.reach(passed);
+        passed += group.bytes(sizes);
         group.files.clone().map(|file| (paths[file].as_path(), group.rows.clone()))
     });
     // What is passed over here is passed over again, and told, when it is converted.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::done::{Done, First, mixed};
-use super::groups::Group;
+use super::groups::{Group, Size};
 use super::losses::{Loss, too_large};
 use super::records::FirstFrames;
 use super::storage::Given;
@@ -23,6 +23,7 @@ use crate::limits::check_id;
 use crate::model::features::FRAMES_MAX;
 use crate::names::Names;
 use crate::progress::{CallGuard, tick};
+use crate::stint::Stint;
 
 /// What is known of all files before rows are made of them.
 pub(super) struct Known {
@@ -41,6 +42,22 @@ pub(crate) struct SideWriter {
     written: usize,
 }
 
+/// How far files have come, as a user sees it.
+pub(super) struct Told<'a> {
+    pub(super) stint: &'a Stint,
+    /// Of all files.
+    pub(super) sizes: &'a [Size],
+    /// Bytes before the file, or the run of rows, under way.
+    pub(super) passed: u64,
+}
+
+impl Told<'_> {
+    /// So many rows of a table, whose rows are read from anywhere in it, have passed.
+    fn rows(&self, file: usize, rows: u64) {
+        self.stint.reach(self.passed + self.sizes[file].of_rows(rows));
+    }
+}
+
 /// One group of files on its way into shards.
 pub(crate) struct FileGroup<'a, 'b> {
     pub(crate) args: &'a Args,
@@ -53,6 +70,7 @@ pub(crate) struct FileGroup<'a, 'b> {
     pub(crate) done: &'a mut Done,
     /// One for each side; one where rows aren't split.
     pub(crate) writers: Vec<SideWriter>,
+    pub(super) told: Told<'a>,
 }
 
 impl FileGroup<'_, '_> {
@@ -73,6 +91,10 @@ impl FileGroup<'_, '_> {
                 _ => self.table(file, group.rows.clone()),
             };
             converted.or_else(|error| self.pass(error))?;
+            if group.rows.is_none() {
+                self.told.passed += self.told.sizes[file].bytes;
+                self.told.stint.reach(self.told.passed);
+            }
             let after = (self.done.counts.rows, self.done.damaged.len());
             if after == before && group.rows.is_none() {
                 self.done.empty_files.push(file as u64);
@@ -161,7 +183,8 @@ impl FileGroup<'_, '_> {
     fn table(&mut self, file: usize, rows: Option<Range<u64>>) -> Result<()> {
         let (known, path) = (self.known, &self.paths[file]);
         let tables = known.tables.as_ref().expect("a table");
-        let (stem, mut row) = (stem(path), rows.as_ref().map_or(0, |rows| rows.start));
+        let first = rows.as_ref().map_or(0, |rows| rows.start);
+        let (stem, mut row, is_run) = (stem(path), first, rows.is_some());
         let mut table = tables.open(path, rows)?;
         let wrong = |text: String| Error::input(format!("{}: {text}", path.display()));
         loop {
@@ -173,6 +196,9 @@ impl FileGroup<'_, '_> {
             };
             converted.or_else(|error| self.pass(error))?;
             row += 1;
+            if is_run {
+                self.told.rows(file, row - first);
+            }
         }
     }
 

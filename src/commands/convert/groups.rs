@@ -22,6 +22,22 @@ pub(super) struct Size {
     pub(super) rows: u64,
 }
 
+impl Group {
+    /// Bytes of input that it is about.
+    pub(super) fn bytes(&self, sizes: &[Size]) -> u64 {
+        let whole = sizes[self.files.clone()].iter().map(|size| size.bytes).sum::<u64>();
+        let Some(run) = &self.rows else { return whole };
+        sizes[self.files.start].of_rows(run.end - run.start)
+    }
+}
+
+impl Size {
+    /// Bytes of so many of its rows.
+    pub(super) fn of_rows(&self, rows: u64) -> u64 {
+        (u128::from(self.bytes) * u128::from(rows) / u128::from(self.rows.max(1))) as u64
+    }
+}
+
 /// Runs of files of about `GROUP_BYTES` each, and runs of rows of larger ones.
 pub(super) fn groups(sizes: &[Size], rows_per_shard: u64) -> Vec<Group> {
     let (mut groups, mut from, mut bytes) = (Vec::new(), 0, 0);

@@ -24,8 +24,8 @@ use std::time::Instant;
 use self::before::{Sizes, encoding, sizes, sizes_of};
 use self::damaged::DamagedOptions;
 use self::done::Done;
-use self::group::{FileGroup, Known, SideWriter};
-use self::groups::{Group, groups};
+use self::group::{FileGroup, Known, SideWriter, Told};
+use self::groups::{Group, Size, groups};
 use self::losses::{Loss, told_of_losses};
 use self::record_options::RecordOptions;
 use self::split::SplitOptions;
@@ -34,6 +34,7 @@ use self::tables::{TableNotes, TableOptions, Tables};
 use self::text::TextOptions;
 use super::new_set::NewSet;
 use super::out::{self, For};
+use super::progress::{Progress, of_rank_0};
 use crate::comm::{Comm, same_on_all};
 use crate::data::{Kind, ShardHeader, find};
 use crate::disk::Disk;
@@ -41,6 +42,7 @@ use crate::error::{Error, Exit, Result};
 use crate::example::FeaturePart;
 use crate::limits::{CLASSES_MAX, check_parts};
 use crate::names::Names;
+use crate::stint::{Length, Stint};
 
 /// Makes shards of records in other formats.
 #[derive(Clone, Debug, clap::Args)]
@@ -80,6 +82,8 @@ pub(crate) struct Args {
     #[arg(required = true)]
     files: Vec<String>,
     #[command(flatten)]
+    progress: Progress,
+    #[command(flatten)]
     pub(crate) patience: super::Patience,
 }
 
@@ -116,6 +120,7 @@ fn part(text: &str) -> std::result::Result<FeaturePart, String> {
 }
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
+    let _narrator = args.progress.begin(comm);
     let started = Instant::now();
     let command = shared_by_ranks(&args);
     let others = format!("{}--output = {:?}\n", args.damaged.described(), args.output);
@@ -140,11 +145,12 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
         args.text.check_room(comm, &paths, features, classes)?;
     }
     let (own, first) = (comm.deal(groups.len()).own(), (tables.as_ref(), first_frames));
-    let encoding = encoding(comm, &args, (&parts, classes), first, (&paths, &groups[own]))?;
+    let files = (&paths[..], &sizes[..], &groups[own]);
+    let encoding = encoding(comm, &args, (&parts, classes), first, files)?;
     let (sides, disk) = (args.split.names(), Disk::default());
     let mut set = NewSet::begin_or_go_on(comm, disk, &args.output, (&command, &sides))?;
     let known = Known { tables, first_frames, encoding };
-    let all = Conversion { args: &args, paths, groups, parts, classes, names, known };
+    let all = Conversion { args: &args, paths, sizes, groups, parts, classes, names, known };
     let converted = all.convert(comm, &mut set, &command);
     let outcome = converted.and_then(|done| {
         let first = outcome::check(comm, &all.paths, &done);
@@ -174,6 +180,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
 struct Conversion<'a> {
     args: &'a Args,
     paths: Vec<PathBuf>,
+    sizes: Vec<Size>,
     groups: Vec<Group>,
     parts: Vec<FeaturePart>,
     classes: usize,
@@ -194,10 +201,15 @@ impl Conversion<'_> {
             left = self.take_kept(comm, set, &key, &mut done)?;
         }
         let own = comm.deal(left.len()).own();
+        let bytes = |group: &usize| self.groups[*group].bytes(&self.sizes);
+        let length = Length::of(left[own.clone()].iter().map(bytes).sum(), "bytes");
+        let stint = Stint::begin("converting", &of_rank_0(comm, "converting"), length);
+        let mut passed = 0;
         let outcome = left[own].iter().try_for_each(|group| {
             let (shards, mut own) = (set.names().len(), self.nothing());
             let key = kept::key(&key, &self.paths, &self.groups[*group])?;
-            self.group(set, *group, &mut own)?;
+            self.group(set, *group, (&stint, passed), &mut own)?;
+            passed += bytes(group);
             kept::write(set, (*group, &key), shards..set.names().len(), &own)?;
             done.add(own, &self.paths)
         });
@@ -258,7 +270,14 @@ impl Conversion<'_> {
         Ok(left)
     }
 
-    fn group(&self, set: &mut NewSet, group: usize, done: &mut Done) -> Result<()> {
+    /// One group, before which so many bytes of the stint have passed.
+    fn group(
+        &self,
+        set: &mut NewSet,
+        group: usize,
+        (stint, passed): (&Stint, u64),
+        done: &mut Done,
+    ) -> Result<()> {
         let header = ShardHeader {
             parts: self.parts.clone(),
             class_count: self.classes,
@@ -266,10 +285,12 @@ impl Conversion<'_> {
             source: format!("{:?} files", self.args.from).to_lowercase(),
         };
         let (args, known, paths) = (self.args, &self.known, &self.paths[..]);
+        let sizes = &self.sizes[..];
         let names = self.names.clone();
         let mut writers = Vec::new();
         writers.resize_with(args.split.names().len().max(1), SideWriter::default);
-        FileGroup { args, known, paths, group, header, names, set, done, writers }
+        let told = Told { stint, sizes, passed };
+        FileGroup { args, known, paths, group, header, names, set, done, writers, told }
             .convert(&self.groups[group])
     }
 }

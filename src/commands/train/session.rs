@@ -43,8 +43,16 @@ pub(crate) fn tries() -> Tries {
 
 /// What must be the same on all ranks: the job, where the run is kept and how it ends.
 pub(crate) fn shared_by_ranks(args: &Args, job: &Job) -> String {
-    let Args { job: _, overrides: _, max_time: _, no_lock: _, output, stop_exit_code, verify } =
-        args;
+    let Args {
+        job: _,
+        overrides: _,
+        max_time: _,
+        no_lock: _,
+        progress: _,
+        output,
+        stop_exit_code,
+        verify,
+    } = args;
     let (balance, job) = (&job.run.balance, job.computed());
     format!(
         "{job}run.balance = {balance}\n--output = {output:?}\n\

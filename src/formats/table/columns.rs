@@ -9,6 +9,7 @@ use super::Table;
 use crate::fields::{Elements, Field, whole};
 use crate::formats::csv::{self, Records};
 use crate::formats::wire::Read;
+use crate::stint::Counted;
 
 /// What stands for a number that is missing, beside nothing.
 const MISSING: [&str; 7] = ["NA", "NaN", "nan", "null", "NULL", "None", "N/A"];
@@ -33,7 +34,7 @@ impl Columns {
     /// A header of numbers alone, or one that has a name twice.
     pub(crate) fn open(path: &Path, header: bool) -> Read<Columns> {
         let file = File::open(path).map_err(|error| error.to_string())?;
-        let mut from = BufReader::with_capacity(1 << 18, file);
+        let mut from = BufReader::with_capacity(1 << 18, Counted(file));
         let separator = separator(&mut from)?;
         let mut records = Records::new(from).separated_by(separator);
         let first = records.next().map_err(at_line)?;

@@ -15,6 +15,7 @@ use crate::job::ExpertsJob;
 use crate::model::experts::Experts;
 use crate::optim::Solver;
 use crate::packed::put;
+use crate::stint::Length;
 use crate::train::checkpoint_record::Resumable;
 use crate::train::held_blocks::{hide, hold};
 use crate::train::validation::Best;
@@ -59,7 +60,21 @@ pub(crate) struct StepUnderWay<'a, H> {
     pub(crate) best: &'a mut Best,
 }
 
+impl NextWindow {
+    /// Rows that have passed in all epochs, of so many each.
+    pub(super) fn passed(&self, rows: usize) -> u64 {
+        (self.epoch * rows + self.rows) as u64
+    }
+}
+
 impl<D: Device> ExpertsCourse<D> {
+    /// How long the step is at most, of so many rows an epoch or pass, and where it stands.
+    pub(crate) fn length(&self, job: &ExpertsJob, rows: usize) -> Length {
+        let epochs = job.epochs as u64;
+        let length = Length::of(epochs * rows as u64, "rows");
+        Length { before: self.position.passed(rows), parts: (epochs, "epoch"), ..length }
+    }
+
     /// Before the first window; `column` is that of this rank, where several ranks have the same
     /// class blocks. Collective in it.
     ///

@@ -30,6 +30,7 @@ use crate::job::ExpertsJob;
 use crate::model::annotator::Annotator;
 use crate::partition::Grid;
 use crate::rng::{Permutation, Purpose};
+use crate::stint::Stint;
 
 /// What an expert step works on.
 pub(crate) struct ExpertStep<'a> {
@@ -44,6 +45,8 @@ pub(crate) struct ExpertStep<'a> {
     pub(crate) runs: &'a [Range<usize>],
     /// Which ranks take which of them.
     pub(crate) grid: &'a Grid,
+    /// The step as a user sees it.
+    pub(crate) stint: Stint,
 }
 
 impl ExpertStep<'_> {
@@ -161,6 +164,7 @@ impl ExpertStep<'_> {
             // The position is set before a stop returns, since blocks may have been left behind in
             // this window.
             going.position.rows = state.boundary_after(passed, model, going)?;
+            self.stint.reach(going.position.passed(rows));
         }
         let loss = self.checked_loss(state, model, going)?;
         // The average is what is validated, and what the step leaves at its end.
@@ -226,12 +230,16 @@ impl ExpertStep<'_> {
         let travel = self.travel(Order::Natural, None);
         let mut windows = self.comm.agree(travel.windows(0))?;
         let all = (self.total_rows(), self.job.row_slices);
+        let before = going.position.passed(all.0);
         loop {
             let visit = |device: &mut D, rows: &D::Rows, pace: &mut Pace| {
                 held.evaluate(device, rows, all, pace)
             };
             let Some(passed) = windows.pass(device, visit).transpose() else { break };
-            let outcome = passed.and_then(|_| self.comm.unless_stopped());
+            let outcome = passed.and_then(|passed| {
+                self.stint.reach(before + passed as u64);
+                self.comm.unless_stopped()
+            });
             if let Err(error) = self.comm.agree(outcome) {
                 held.forget(device)?;
                 return Err(error);

@@ -29,6 +29,7 @@ use super::finite::{check_among, not_finite};
 use super::held_blocks::{hide, hold, show};
 use super::shared::SHARED_GRADIENT;
 use super::state::State;
+use super::stints::PRETRAINING;
 use crate::comm::Comm;
 use crate::device::{Device, Joint};
 use crate::error::{Error, Result};
@@ -36,6 +37,7 @@ use crate::job::PretrainJob;
 use crate::model::annotator::Annotator;
 use crate::optim::MiniBatch;
 use crate::optim::adam::Adam;
+use crate::stint::{Length, Stint};
 
 /// What pretraining works on.
 pub(crate) struct Pretrain<'a> {
@@ -105,9 +107,10 @@ impl Pretrain<'_> {
     ) -> Result<()> {
         course.learns = self.learners.comm().is_some();
         hide(&mut annotator.experts);
+        let stint = self.stint(&course.position);
         let mut outcome = Ok(());
         while outcome.is_ok() && !course.position.done {
-            outcome = self.epoch(state, annotator, course);
+            outcome = self.epoch(state, annotator, course, &stint);
         }
         let shown = show(&state.device, &course.blocks, &mut annotator.experts);
         // After any other error some ranks may call nothing more, so no collective may follow.
@@ -117,12 +120,27 @@ impl Pretrain<'_> {
         outcome
     }
 
+    /// What is left, as a user sees it.
+    fn stint(&self, next: &NextMiniBatch) -> Stint {
+        let (epochs, rows) = (self.job.epochs as u64, self.groups.rows.rows() as u64);
+        let whole = epochs * self.groups.steps() as u64;
+        let (parts, amount) = ((epochs, "epoch"), (epochs * rows, "rows"));
+        let length = Length { whole, before: self.passed(next), parts, amount };
+        Stint::begin(PRETRAINING, "pretraining", length)
+    }
+
+    /// Mini-batches before this one, of all epochs.
+    fn passed(&self, next: &NextMiniBatch) -> u64 {
+        (next.epoch * self.groups.steps() + next.step) as u64
+    }
+
     /// The mini-batches that are left of an epoch.
     fn epoch<D: Device>(
         &self,
         state: &mut State<D>,
         annotator: &mut Annotator,
         course: &mut PretrainCourse<D>,
+        stint: &Stint,
     ) -> Result<()> {
         let NextMiniBatch { epoch, step: first, .. } = course.position;
         let mut batches = self.groups.batches(epoch, first..self.groups.steps());
@@ -149,6 +167,7 @@ impl Pretrain<'_> {
             };
             course.position.loss += loss;
             course.position.step += 1;
+            stint.reach(self.passed(&course.position));
             let read = finite.and_then(|()| batches.next().transpose());
             next = state.boundary_after(read, annotator, course)?;
         }

@@ -10,6 +10,7 @@ use std::ops::Range;
 use serde_json::json;
 
 use super::state::State;
+use super::stints::SHARED_STEP;
 use crate::comm::{Comm, OrderedSum};
 use crate::cost::budget::Plan;
 use crate::data::Dataset;
@@ -20,6 +21,7 @@ use crate::flow::home_rows::{HomeRows, read_rows};
 use crate::job::SharedJob;
 use crate::model::annotator::Annotator;
 use crate::optim::SharedState;
+use crate::stint::{Length, Stint};
 
 /// How an error names the sum of the shared layers' gradient.
 pub(crate) const SHARED_GRADIENT: &str = "gradient of the shared layers";
@@ -57,9 +59,12 @@ pub(crate) fn run<D: Device>(
 ) -> Result<()> {
     let (rows, iterations) =
         (state.setting.data.train.clone(), state.setting.job.shared.iterations);
+    let visits = visits(&rows, state.setting.plan.wave) * model.experts.layouts.len() as u64;
+    let stint = stint(state, visits, course.iteration);
     while course.iteration < iterations {
         let round = state.standing.round;
-        let pass = Pass { state, rows: &rows, annotator: model, steps: &mut course.steps };
+        let steps = &mut course.steps;
+        let pass = Pass { state, rows: &rows, annotator: model, steps, stint: &stint };
         let place = format!("shared step, round {round}, iteration {}", course.iteration + 1);
         let (loss, gradient) = pass.evaluate(&place)?;
         let (found, offered) = ((loss, &gradient[..]), state.setting.job.shared.offered());
@@ -68,6 +73,7 @@ pub(crate) fn run<D: Device>(
         let mut stepped =
             device.advance_shared(&mut model.shared, (solver, steps), found, &offered);
         course.iteration += 1;
+        stint.reach(visits * course.iteration as u64);
         if course.iteration == iterations {
             // Others want the device's memory.
             let steps = std::mem::take(&mut course.steps);
@@ -82,12 +88,33 @@ pub(crate) fn run<D: Device>(
     Ok(())
 }
 
+/// Waves of row blocks in which the rows of all ranks pass.
+fn visits(rows: &HomeRows, wave: usize) -> u64 {
+    let longest = rows.block_runs().iter().map(Range::len).max().unwrap_or(0);
+    longest.div_ceil(wave) as u64
+}
+
+/// The iterations that are left, of so many visits each of a class block, as a user sees them.
+fn stint<D: Device>(state: &State<D>, visits: u64, taken: usize) -> Stint {
+    let (iterations, rows) =
+        (state.setting.job.shared.iterations as u64, state.setting.data.train.rows() as u64);
+    let length = Length {
+        whole: iterations * visits,
+        before: taken as u64 * visits,
+        parts: (iterations, "iteration"),
+        amount: (iterations * rows, "rows"),
+    };
+    Stint::begin(SHARED_STEP, &state.step_name(SHARED_STEP), length)
+}
+
 /// A full-batch pass over this rank's rows.
 struct Pass<'a, 'b, D: Device> {
     state: &'a mut State<'b, D>,
     rows: &'a HomeRows,
     annotator: &'a Annotator,
     steps: &'a mut D::Steps,
+    /// One more of it is done with each class block that has visited a wave.
+    stint: &'a Stint,
 }
 
 impl<D: Device> Pass<'_, '_, D> {
@@ -97,7 +124,7 @@ impl<D: Device> Pass<'_, '_, D> {
     /// What reading rows and the device gives; exit 75 when told to stop; exit 7 where the loss is
     /// no number; common to all ranks.
     fn evaluate(self, place: &str) -> Result<(f64, Vec<f32>)> {
-        let Pass { state, rows, annotator, steps } = self;
+        let Pass { state, rows, annotator, steps, stint } = self;
         let (comm, device, runs) = (state.setting.comm, &mut state.device, rows.block_runs());
         let longest = runs.iter().map(Range::len).max().expect("a run for each rank");
         let length = annotator.layers.parameters();
@@ -124,6 +151,7 @@ impl<D: Device> Pass<'_, '_, D> {
                 if visited.is_ok() && !comm.stop_asked() {
                     let visitor = device.visitor(layout, weights.clone());
                     visited = device.visit(&visitor, &mut wave, pace);
+                    stint.add(1);
                 }
             });
             let passed = visited.and_then(|()| device.losses(&wave)).and_then(|losses| {
