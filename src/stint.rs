@@ -28,11 +28,13 @@ struct Known {
     spent: BTreeMap<&'static str, (f64, f64)>,
     /// What comes after the outermost stint, and how often. `None`: nobody has said.
     after: Option<Vec<(&'static str, f64)>>,
+    /// What ranks have worked, as they said first within the outermost stint and last.
+    worked: Option<[Vec<u32>; 2]>,
 }
 
 impl Known {
     const fn new() -> Known {
-        Known { under_way: Vec::new(), spent: BTreeMap::new(), after: None }
+        Known { under_way: Vec::new(), spent: BTreeMap::new(), after: None, worked: None }
     }
 }
 
@@ -90,7 +92,12 @@ impl Stint {
             waited: WAITED.load(Relaxed),
             within: AtomicU64::new(0),
         });
-        known().under_way.push(entry.clone());
+        let mut known = known();
+        if known.under_way.is_empty() {
+            known.worked = None;
+        }
+        known.under_way.push(entry.clone());
+        drop(known);
         Stint(Some(entry))
     }
 
@@ -181,6 +188,23 @@ pub(crate) fn comes_after(after: &[(&'static str, f64)]) {
     }
 }
 
+/// Bits of the milliseconds that a rank says it has worked: three days.
+pub(crate) const WORKED_BITS: u32 = 28;
+
+/// Says what each rank has worked so far, and not waited for others, in milliseconds of so many
+/// bits.
+pub(crate) fn worked(ranks: impl Iterator<Item = u32>) {
+    if !HEARD.get() {
+        return;
+    }
+    let mut known = known();
+    let now: Vec<u32> = ranks.collect();
+    match &mut known.worked {
+        Some([first, last]) if first.len() == now.len() => *last = now,
+        worked => *worked = Some([now.clone(), now]),
+    }
+}
+
 /// Says that this thread has waited for others or for input.
 pub(crate) fn waited(seconds: f64) {
     if HEARD.get() {
@@ -212,6 +236,9 @@ pub(crate) struct View {
     /// Seconds that what comes after the outermost takes, as far as this process has come by all of
     /// it; `None` where it hasn't, or there is nothing of that.
     pub(crate) after: Option<f64>,
+    /// The rank that has worked longest within the outermost, and how much longer than the mean of
+    /// all, as a share of that; `None` where ranks haven't said so for long enough.
+    pub(crate) slowest: Option<(usize, f64)>,
 }
 
 /// Shows `look` what is under way. No stint begins or ends meanwhile.
@@ -230,10 +257,20 @@ pub(crate) fn look<R>(look: impl FnOnce(&View) -> R) -> R {
         }
     });
     let looks = looks.collect();
-    look(&View { after: known.seconds_after(), looks })
+    look(&View { looks, after: known.seconds_after(), slowest: known.slowest() })
 }
 
 impl Known {
+    fn slowest(&self) -> Option<(usize, f64)> {
+        let [first, last] = self.worked.as_ref()?;
+        // The count begins anew once its bits are full.
+        let since = |(first, last): (&u32, &u32)| last.wrapping_sub(*first) % (1 << WORKED_BITS);
+        let worked: Vec<u32> = first.iter().zip(last).map(since).collect();
+        let mean = worked.iter().map(|one| f64::from(*one)).sum::<f64>() / worked.len() as f64;
+        let (rank, most) = worked.iter().enumerate().max_by_key(|(_, worked)| **worked)?;
+        (mean >= WORKED_LEAST).then(|| (rank, f64::from(*most) / mean - 1.0))
+    }
+
     fn seconds_after(&self) -> Option<f64> {
         let outermost = self.under_way.first()?;
         let seconds = |(kind, count): &(&'static str, f64)| {
@@ -248,6 +285,9 @@ impl Known {
         after.iter().filter(|(_, count)| *count > 0.0).map(seconds).sum()
     }
 }
+
+/// Milliseconds that ranks have worked before anybody says that one works longer than others.
+const WORKED_LEAST: f64 = 1000.0;
 
 /// Nobody does anything slow while holding it but write a line to a terminal that takes it.
 fn known() -> MutexGuard<'static, Known> {
@@ -293,6 +333,13 @@ mod tests {
             let after = view.after.unwrap();
             assert!((least..(2.0 * 2.0 + 2.0) * taken).contains(&after), "{after}: {step:?}");
         });
+        let slowest = || look(|view| view.slowest);
+        // The first rank's count begins anew.
+        worked([(1 << WORKED_BITS) - 5, 7].into_iter());
+        worked([895, 1007].into_iter());
+        assert_eq!(slowest(), None, "900 and 1000 ms are too little");
+        worked([995, 3007].into_iter());
+        assert_eq!(slowest(), Some((1, 0.5)), "3000 ms where the mean is 2000");
         drop(outer);
         drop(Stint::begin("empty", "empty", Length::of(0, "rows")));
         assert_eq!(count(), 0);

@@ -77,8 +77,8 @@ pub(crate) fn line(text: &str) {
     }
 }
 
-/// Shows this text, or none, as the live line, below all lines. Where the terminal takes nothing now
-/// it stays as it is: nobody waits for it, and it counts as no line.
+/// Shows this text, or none, as the live line, below all lines. Where the terminal takes nothing
+/// now it stays as it is: nobody waits for it, and it counts as no line.
 pub(crate) fn live(text: Option<&str>) {
     let Some(mut stands) = live_line() else { return };
     if text.is_none() && !*stands || CLOSED[1].load(Relaxed) || !has_room(stderr()) {

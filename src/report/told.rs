@@ -8,6 +8,8 @@ use crate::stint::{Look, View};
 /// A rate, or a time that is left, is told of work that has taken so many seconds; before that it
 /// says nothing.
 const TOLD_AFTER: f64 = 0.2;
+/// That a rank works longer than the others is told from this share of their mean on.
+const LONGER_FROM: f64 = 0.1;
 /// The share of time that was waited is told from this on.
 const WAITED_FROM: f64 = 0.01;
 
@@ -20,7 +22,8 @@ pub(super) fn lines(view: &View) -> Vec<String> {
     };
     let (work, left) = (work(view), times_left(view));
     let rate = rate(innermost);
-    let speed: Vec<String> = rate.iter().cloned().chain(waits(innermost)).collect();
+    let words = rate.iter().cloned().chain(waits(innermost)).chain(slowest(view));
+    let speed: Vec<String> = words.collect();
     let line = |speed: &[String], times: usize| {
         let times = &left[..left.len().min(times)];
         let left =
@@ -50,6 +53,12 @@ fn waits(look: &Look) -> Option<String> {
     let seconds = look.elapsed.as_secs_f64();
     let waited = (look.waited / seconds.max(1e-9)).min(1.0);
     (seconds > TOLD_AFTER && waited >= WAITED_FROM).then(|| format!("waits {}", percent(waited)))
+}
+
+/// The rank that the others wait for, where it works much longer.
+fn slowest(view: &View) -> Option<String> {
+    let (rank, longer) = view.slowest.filter(|(_, longer)| *longer > LONGER_FROM)?;
+    Some(format!("rank {rank} works {} more than the mean", percent(longer)))
 }
 
 /// What is left of the outermost, of the run and of its part, as far as it is known.
@@ -127,8 +136,8 @@ fn percent(share: f64) -> String {
 pub(super) fn time_of_day(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Years from March on, in eras of 400 years, of which all are equal (Hinnant, "chrono-Compatible
-    // Low-Level Date Algorithms").
+    // Years from March on, in eras of 400 years, of which all are equal (Hinnant,
+    // "chrono-Compatible Low-Level Date Algorithms").
     let from_march = days + 719_468;
     let (era, day) = (from_march / 146_097, from_march % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
@@ -162,7 +171,7 @@ mod tests {
     }
 
     fn told(looks: Vec<Look>, after: Option<f64>) -> String {
-        lines(&View { looks, after }).swap_remove(0)
+        lines(&View { looks, after, slowest: None }).swap_remove(0)
     }
 
     #[test]
@@ -180,7 +189,13 @@ mod tests {
             "expert step 25 %, epoch 3/10 50 %; left 0:01:30",
             "expert step 25 %",
         ];
-        assert_eq!(lines(&View { looks: vec![half.clone()], after: Some(3600.0) }), expected);
+        let view = View { looks: vec![half.clone()], after: Some(3600.0), slowest: None };
+        assert_eq!(lines(&view), expected);
+        let apart = |longer| lines(&View { slowest: Some((3, longer)), ..view.clone() });
+        assert_eq!(apart(0.09), expected);
+        let slow = apart(0.234).swap_remove(0);
+        let said = "waits 10 %, rank 3 works 23 % more than the mean; left";
+        assert!(slow.contains(said), "{slow}");
         // Until more of it is done, time passes and its speed stays.
         let later = Look { elapsed: Duration::from_secs(34), ..half.clone() };
         let text = told(vec![later], None);

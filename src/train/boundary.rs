@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::checkpoint_record::{ExpectedModels, Restored, Resumable, restore, with_contents};
 use super::checkpoints::Checkpoints;
+use super::rounds::Phase;
 use super::state::State;
 use super::validation::Best;
 use super::watch::{BlockDigest, differing, differing_blocks, digest, word_of};
@@ -16,6 +17,10 @@ use crate::model::Layout;
 use crate::model::annotator::Annotator;
 use crate::progress::phase;
 use crate::signals;
+use crate::stint::{self, WORKED_BITS};
+
+/// Bits of what a rank says at a boundary that stand before the time which it has worked.
+const FLAGS: u32 = u32::BITS - WORKED_BITS;
 
 impl<D: Device> State<'_, D> {
     /// The newest checkpoint that is whole, if there are any, with what it holds of the model; the
@@ -99,6 +104,7 @@ impl<D: Device> State<'_, D> {
         let replica = course.is_replica();
         let flags = [self.setting.comm.stop_asked(), due, failed, !replica];
         let flags = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit).sum::<u32>();
+        let flags = flags | self.worked() << FLAGS;
         let digest = if replica { digest(threads, &model.shared) } else { 0 };
         let (outcome, copies) = match outcome {
             Ok((done, copies)) => (Ok(done), copies),
@@ -108,6 +114,7 @@ impl<D: Device> State<'_, D> {
         if words.iter().any(|word| word[0] & 4 == 4) {
             return comm.agree(outcome);
         }
+        self.hear_of_work(words.iter().map(|word| word[0] >> FLAGS));
         let of_replica = |word: &[u32; 3]| (word[0] & 8 == 0).then_some(word[1]);
         let digests: Vec<Option<u32>> = words.iter().map(of_replica).collect();
         let found = differing(&digests, "shared layers", 0);
@@ -128,6 +135,23 @@ impl<D: Device> State<'_, D> {
             course.hide(&mut model.experts);
         }
         outcome
+    }
+
+    /// Milliseconds in which this rank didn't wait for others, as far as bits take them.
+    fn worked(&self) -> u32 {
+        let waited = self.setting.comm.traffic().wait_seconds;
+        let worked = (self.report.elapsed().as_secs_f64() - waited).max(0.0) * 1e3;
+        worked as u64 as u32 % (1 << WORKED_BITS)
+    }
+
+    /// Has the user told who works longest, of those that have a part in the step.
+    fn hear_of_work(&self, worked: impl Iterator<Item = u32>) {
+        let ranks = match self.standing.phase {
+            Phase::Pretrain => self.setting.learners.count(),
+            Phase::Experts => self.setting.grid.rows() * self.setting.grid.columns(),
+            _ => self.setting.comm.size(),
+        };
+        stint::worked(worked.take(ranks));
     }
 
     /// What is wrong where ranks of a column of the grid have other weights of the class blocks

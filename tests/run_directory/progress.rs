@@ -17,9 +17,10 @@ const ANEW: &str = "\r\x1b[K";
 
 /// A run of a second or so.
 fn scratch() -> Scratch {
-    let job = "[pretrain]\nepochs = 4\nbatch = 64\n[experts]\nepochs = 4\nbatch = 64\nwindow = 128\n\
-               [shared]\niterations = 8\n[rounds]\ncount = 1\n[run]\nthreads = 1\nrow_blocks = 8\n";
-    Scratch::of((3000, 60, 64), job)
+    let job = "[model]\nshared = [{ dense = 64 }]\n[pretrain]\nepochs = 2\nbatch = 64\n\
+               [experts]\nepochs = 3\nbatch = 64\nwindow = 128\n[shared]\niterations = 4\n\
+               [rounds]\ncount = 1\n[run]\nthreads = 1\nrow_blocks = 8\n";
+    Scratch::of((2000, 60, 64), job)
 }
 
 impl Scratch {
@@ -64,7 +65,8 @@ fn a_log_tells_how_far_every_step_has_come() {
         assert!(shares.len() > 1 && shares.is_sorted(), "{step}: {shares:?}\n{stderr}");
         assert!(shares.iter().any(|share| (1..100).contains(share)), "{step}: {shares:?}");
     }
-    for part in ["epoch 2/4 ", "iteration 6/8 ", " rows/s", "; left 0:00:0", ", of run 0:00:0"] {
+    // Which they are, others that work meanwhile decide.
+    for part in ["epoch 2/3 ", "iteration ", " rows/s", "; left 0:00:0", ", of run 0:00:0"] {
         assert!(lines.iter().any(|line| line.contains(part)), "{part}\n{stderr}");
     }
     // None of it is part of the job, or of what comes of it.
