@@ -12,9 +12,9 @@ use crate::commands::bench::table as columns;
 use crate::human::counted;
 
 /// How other load is measured: what a reader of a verdict must know.
-const LOAD: &str = "/proc/stat of the machine that started the runs: cores that worked in half a \
-                    second before each run, and while it went on less what the run's own processes \
-                    took (not under srun, whose processes belong to others)";
+const LOAD: &str = "on the machine that started the runs, as /proc/stat counts: cores that worked \
+                    in half a second before each run, and while it went on less what the run's own \
+                    processes took (not under srun, whose processes belong to others)";
 
 fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
