@@ -106,7 +106,8 @@ pub(crate) fn check_variables() -> Result<()> {
         ports.is_some_and(|[first, last]| (1..=last).contains(&first))
     }
     type Says = fn(&str) -> bool;
-    let all: [(&str, Says, &str); 8] = [
+    let all: [(&str, Says, &str); 9] = [
+        ("REELSCALE_ADVICE_SECONDS", is_seconds, "whole seconds"),
         ("REELSCALE_MPI_INIT_SECONDS", is_seconds, "whole seconds"),
         ("REELSCALE_KEEP_SECONDS", is_seconds, "whole seconds"),
         ("REELSCALE_PROGRESS_SECONDS", is_seconds, "whole seconds"),
@@ -175,6 +176,18 @@ fn local_size() -> Option<usize> {
     here.or_else(|| number("OMPI_COMM_WORLD_LOCAL_SIZE"))
         .or_else(|| number("MPI_LOCALNRANKS"))
         .or_else(slurm_local_size)
+}
+
+/// Cores that this rank may run on, and its share of those that the launcher which may have bound
+/// it runs on itself, where that is known: the same number where nothing is bound.
+pub(crate) fn bound_to() -> [usize; 2] {
+    let own = cores();
+    let launcher = || {
+        let local = number("OMPI_COMM_WORLD_LOCAL_SIZE")?;
+        let parent = rustix::process::getppid()?;
+        Some(system::cores_of(parent)? / local.max(1))
+    };
+    [own, launcher().unwrap_or(own).max(1)]
 }
 
 /// Bytes of memory that this rank may count on: its share of what the node has free, of what its

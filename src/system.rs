@@ -41,6 +41,15 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Cores that process `number` may run on, where the system tells.
+pub(crate) fn cores_of(number: Pid) -> Option<usize> {
+    #[cfg(target_os = "linux")]
+    let mask = rustix::thread::sched_getaffinity(Some(number)).ok()?.count() as usize;
+    #[cfg(not(target_os = "linux"))]
+    let (mask, _) = (0, number);
+    Some(mask).filter(|mask| *mask > 0)
+}
+
 /// Cores of this machine, whoever may run on them.
 pub(crate) fn cores_online() -> usize {
     let Ok(text) = fs::read_to_string("/sys/devices/system/cpu/online") else { return cores() };
@@ -145,28 +154,18 @@ pub(crate) struct Process {
     pub(crate) busy: Duration,
 }
 
-/// Whether a process has a file open.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Opened {
-    Yes,
-    /// It hasn't, or there is no such process.
-    No,
-    /// The process is there, and the system doesn't tell what it has open.
-    Unknown,
-}
-
-/// Whether process `number` has the file `path` open.
-pub(crate) fn opened(number: u32, path: &Path) -> Opened {
+/// Whether process `number` has the file `path` open; `None` where it is there and the system
+/// doesn't tell what it has open.
+pub(crate) fn opened(number: u32, path: &Path) -> Option<bool> {
     let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
     let there = pid.map(rustix::process::test_kill_process);
     if !matches!(there, Some(Ok(()) | Err(Errno::PERM))) {
-        return Opened::No;
+        return Some(false);
     }
-    let Ok(entries) = fs::read_dir(format!("/proc/{number}/fd")) else { return Opened::Unknown };
+    let mut entries = fs::read_dir(format!("/proc/{number}/fd")).ok()?;
     let id = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
     let own = id(path);
-    let has = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| id(&entry.path()) == own);
-    if entries.into_iter().any(has) { Opened::Yes } else { Opened::No }
+    Some(entries.any(|entry| entry.is_ok_and(|entry| id(&entry.path()) == own)))
 }
 
 /// What the system tells of process `number`; `None` where there is none, or no /proc.

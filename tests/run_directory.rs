@@ -7,6 +7,8 @@ mod endings;
 #[cfg(target_os = "linux")]
 #[path = "run_directory/progress.rs"]
 mod progress;
+#[path = "run_directory/reports.rs"]
+mod reports;
 #[path = "run_directory/status.rs"]
 mod status;
 

@@ -1,5 +1,7 @@
 //! `reelscale train`.
 
+mod advice;
+mod end_report;
 mod output;
 mod result;
 mod session;
@@ -7,6 +9,7 @@ mod session;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use self::end_report::Began;
 use self::output::{finished, in_utf8, read_before, same_data};
 use self::result::Ending;
 use self::session::{shared_by_ranks, tries};
@@ -102,7 +105,8 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
         return comm.agree(finished(disk, &args.output, run));
     }
     let args = &args;
-    let mut start = Start { comm, args, surroundings, started, directory: None, found };
+    let (directory, nodes) = (None, 1);
+    let mut start = Start { comm, args, surroundings, started, directory, found, nodes };
     let outcome = start.run(job);
     if let Err(error) = &outcome
         && !error.is_stop()
@@ -122,6 +126,8 @@ struct Start<'a> {
     started: SystemTime,
     directory: Option<RunDirectory>,
     found: EarlierRun,
+    /// Machines that ranks run on.
+    nodes: usize,
 }
 
 impl Start<'_> {
@@ -183,7 +189,7 @@ impl Start<'_> {
         let checkpoints = self.checkpoints(job, whole_job, &setting.data);
         let heartbeat = self.heartbeat(job);
         let record = (whole_job, versions, job.run.threads);
-        let began = (self.started, setting.data.recorded(job));
+        let began = (self.began(&setting), setting.data.recorded(job));
         let mut ending = Ending::new((comm, disk, args), directory, record, began);
         if let EarlierRun::Unfinished(before) = &self.found {
             ending.named_before.clone_from(&before.model_hash);
@@ -200,6 +206,24 @@ impl Start<'_> {
         match trained.done {
             true => Ok(()),
             false => stopped(comm, args, "told to stop", &self.what_next()),
+        }
+    }
+
+    /// What the report at the end has of the beginning.
+    fn began(&self, setting: &Setting) -> Began {
+        let opening = self.surroundings.clock.today().duration_since(self.started);
+        let train = &setting.data.train;
+        Began {
+            started: self.started,
+            opening_seconds: opening.unwrap_or_default().as_secs_f64(),
+            nodes: self.nodes,
+            row_blocks: train.block_runs().iter().map(|run| run.len()).collect(),
+            rows: train.rows(),
+            grid: setting.grid.rows() > 1,
+            earlier: match &self.found {
+                EarlierRun::Unfinished(before) => before.sessions.clone(),
+                _ => Vec::new(),
+            },
         }
     }
 

@@ -131,9 +131,9 @@ impl Needs<'_> {
         let rows = sizes.window_rows;
         let places = sizes.places(rows);
         let drawn = if job.negatives < 1.0 { sizes.drawn(sizes.batch_rows) } else { 0 };
-        let watched = self.validated && job.watched();
+        let within = self.validated && job.validates_within();
         let scores = sizes.forward().max(sizes.scores(sizes.scored_rows, logits));
-        let scores = if watched { scores } else { sizes.forward() };
+        let scores = if within { scores } else { sizes.forward() };
         parts.extend([
             ("logits", own.most(|part| part.logits(sizes.batch_rows, logits))),
             ("window", sizes.in_order(rows)),

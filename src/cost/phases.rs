@@ -177,13 +177,13 @@ impl Sizes {
             }
         };
         let pretrain = job.pretrain.epochs > 0;
-        let watched = validation && job.experts.watched();
+        let within = validation && job.experts.validates_within();
         phase(pretrain, "pretraining", &[], self.pretrain(job), (false, false));
         let scored = pretrain && validation;
         phase(scored, "its validation", &self.pretrained(job), self.scoring(), (false, true));
         phase(rounds, "expert step", &[], self.expert_step(job, kept), (true, false));
         let held = [("mixtures before", kept), ("mixtures and their optimizer", self.learned(job))];
-        phase(rounds && watched, "its validation within", &held, self.scoring(), (true, true));
+        phase(rounds && within, "its validation within", &held, self.scoring(), (true, true));
         let held = [("mixtures before", kept), ("mixtures", self.large)];
         phase(rounds && validation, "its validation after", &held, self.scoring(), (false, true));
         let shared = rounds && job.shared.iterations > 0 && self.shared > 0;

@@ -117,6 +117,11 @@ fn fit(job: &Job, file: &JobFile, name: &str, errors: &mut Vec<String>) {
             refuse(&["run.grid", "experts.row_slices"], text);
         }
     }
+    let key = "experts.validate_every";
+    if job.experts.validate_every > 0 && job.data.validation_rows() == Validation::None {
+        let keys = [key, "data.validation", "data.validation_fraction"];
+        refuse(&keys, "found without validation rows, expected some".into());
+    }
     let key = "experts.class_patience";
     if job.experts.class_patience > 0 {
         if job.data.validation_rows() == Validation::None {

@@ -51,6 +51,11 @@ impl ExpertsJob {
     pub(crate) fn watched(&self) -> bool {
         self.patience > 0 || self.class_patience > 0
     }
+
+    /// Whether the model is validated within the step.
+    pub(crate) fn validates_within(&self) -> bool {
+        self.watched() || self.validate_every > 0
+    }
 }
 
 #[doc(hidden)]

@@ -150,6 +150,9 @@ keys! {
         /// Epochs without a lower loss on the validation rows before a class stops by itself; all
         /// classes end at their best. Wants validation rows; not beside experts.patience. 0: none.
         class_patience: usize = 0, EPOCHS, "epochs", Result;
+        /// Epochs after which the model is validated within the step, to report on it: nothing else
+        /// depends on it, and all epochs are validated where one of both patiences is set. 0: none.
+        validate_every: usize = 0, EPOCHS, "epochs", Execution;
         /// Rows that travel at once.
         window: usize = 8192, BATCH, "rows", Result;
     }

@@ -7,6 +7,7 @@ mod kept;
 mod lock;
 mod log_lines;
 mod narrator;
+mod pieces;
 mod run_directory;
 mod run_record;
 mod timers;
@@ -28,10 +29,11 @@ pub(crate) use kept::{EVENTS_BYTES_MAX, Kept, events_of};
 pub(crate) use lock::{HeldDirectory, LOCK, Lock};
 pub(crate) use log_lines::{install, thread_is};
 pub(crate) use narrator::{Narrator, Pace, Tells};
+pub(crate) use pieces::Pieces;
 pub use run_directory::{EarlierRun, RunDirectory};
 pub(crate) use run_directory::{Finished, SHARDS_READ, Unfinished, read_job};
 pub(crate) use run_record::{Machine, RunRecord, host};
-pub(crate) use timers::{Timers, table};
+pub(crate) use timers::{REPORTED_TIMER, Timer, Timers, table};
 
 /// The report of one run on one rank.
 pub struct Report {
@@ -84,6 +86,13 @@ impl Report {
     /// must have the same bits on any number of ranks.
     #[doc(hidden)]
     pub(crate) fn event(&mut self, event: &Value) {
+        self.event_beside(event, json!({}));
+    }
+
+    /// The same; the fields of `beside` are kept and shown with it, and aren't part of the hash of
+    /// all events.
+    #[doc(hidden)]
+    pub(crate) fn event_beside(&mut self, event: &Value, beside: Value) {
         let text = event.to_string();
         let joined = Sha256::new().chain_update(self.hash).chain_update(text.as_bytes());
         self.hash = joined.finalize().into();
@@ -94,10 +103,20 @@ impl Report {
         self.timers.add(event["step"].as_str().unwrap_or("other"), since.as_secs_f64());
         let Some(events) = &mut self.events else { return };
         let mut whole = event.clone();
+        for (key, value) in beside.as_object().into_iter().flatten() {
+            whole[key] = value.clone();
+        }
         let seconds = |time: Duration| (time.as_secs_f64() * 1e3).round() / 1e3;
         whole["timing"] = json!({ "at_seconds": seconds(elapsed), "seconds": seconds(since) });
         events.push(&whole.to_string());
-        log::info!("{}", line_of(&self.phase, event, since));
+        log::info!("{}", line_of(&self.phase, &whole, since));
+    }
+
+    /// Counts the time since the last event for a step that has none to tell of it.
+    pub(crate) fn add_since_last(&mut self, step: &str) {
+        let now = self.clock.now();
+        self.timers.add(step, (now - self.last).as_secs_f64());
+        self.last = now;
     }
 
     /// A digest of all events so far.

@@ -70,6 +70,8 @@ pub struct Unfinished {
     pub(crate) changes: Changes,
     /// The content hash of the model that it was about to put in place, or nothing.
     pub(crate) model_hash: String,
+    /// What starts that came to their end have recorded of themselves.
+    pub(crate) sessions: Vec<Value>,
 }
 
 /// A run that is finished.
@@ -127,7 +129,10 @@ impl RunDirectory {
         }
         match has(RECORD) {
             true => recorded(&path.join(RECORD), changes),
-            false => Ok(EarlierRun::Unfinished(Unfinished { changes, model_hash: String::new() })),
+            false => {
+                let (model_hash, sessions) = (String::new(), Vec::new());
+                Ok(EarlierRun::Unfinished(Unfinished { changes, model_hash, sessions }))
+            }
         }
     }
 
@@ -280,7 +285,10 @@ fn recorded(path: &Path, changes: Changes) -> Result<EarlierRun> {
         None => {
             Err(wrong(format!("finished: found {}, expected true or false", record["finished"])))
         }
-        Some(false) => Ok(EarlierRun::Unfinished(Unfinished { changes, model_hash })),
+        Some(false) => {
+            let sessions = record["sessions"].as_array().cloned().unwrap_or_default();
+            Ok(EarlierRun::Unfinished(Unfinished { changes, model_hash, sessions }))
+        }
         Some(true) => {
             let line = format!("{}; result {}", text("reason"), text("result_hash"));
             Ok(EarlierRun::Finished(Finished { line, model_hash, data: record["data"].clone() }))

@@ -61,6 +61,8 @@ pub(crate) struct RunRecord<'a> {
     pub(crate) model_hash: String,
     /// Which model the run keeps, or would keep so far, and why; none before there is one.
     pub(crate) kept: Option<Kept>,
+    /// Where the time of all starts went, at which rates, and what would help.
+    pub(crate) report: serde_json::Value,
     /// The rows and contents of the shards that the job names.
     pub(crate) data: serde_json::Value,
     pub(crate) reason: String,

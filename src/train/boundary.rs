@@ -186,6 +186,8 @@ impl<D: Device> State<'_, D> {
             let collected = course.collect(&mut self.device);
             self.setting.comm.agree(collected)?;
         }
+        let seconds = self.report.elapsed().as_millis() as f64 / 1e3;
+        self.record_of_session("seconds", json!(seconds));
         let (comm, Some(checkpoints)) = (self.setting.comm, &mut self.checkpoints) else {
             return Ok(());
         };
@@ -229,10 +231,10 @@ impl<D: Device> State<'_, D> {
     }
 
     /// Says so of this start in its record.
-    pub(crate) fn record_of_session(&mut self, key: &str, count: usize) {
+    pub(crate) fn record_of_session(&mut self, key: &str, value: Value) {
         let sessions = self.checkpoints.iter_mut().map(|own| &mut own.sessions);
         if let Some(Value::Object(this)) = sessions.flat_map(|all| all.last_mut()).next() {
-            this.insert(key.into(), count.into());
+            this.insert(key.into(), value);
         }
     }
 

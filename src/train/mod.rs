@@ -128,7 +128,7 @@ impl<'a, D: Device> Run<'a, D> {
         let learners = setting.learners.clone();
         let mut state = State::new(setting, device, report, checkpoints);
         if learners.are_some() {
-            state.record_of_session("pretraining_ranks", learners.count());
+            state.record_of_session("pretraining_ranks", json!(learners.count()));
         }
         state.balance(None)?;
         let (model, course) = match state.restore()? {
@@ -166,6 +166,7 @@ impl<'a, D: Device> Run<'a, D> {
             outcome?;
         } else {
             state.save(&model, course.saved(&mut ()), true)?;
+            state.end_within(state.standing.phase.name());
             state.standing.reason = "told to stop; the same command goes on".into();
         }
         let waited = state.setting.data.wait_seconds();

@@ -51,7 +51,7 @@ impl Standing {
 
 impl Phase {
     /// As records have it.
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Phase::Pretrain => "pretrain",
             Phase::Experts => "experts",

@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 
 use super::state::State;
+use crate::comm::Comm;
 use crate::device::Device;
 use crate::error::Result;
 use crate::inference::scores::{evaluate, evaluate_by_class};
 use crate::model::annotator::Annotator;
+use crate::report::REPORTED_TIMER;
 
 /// The best model of those that were offered.
 pub(crate) struct Best {
@@ -31,8 +33,53 @@ impl Best {
 impl<D: Device> State<'_, D> {
     /// Reports an event, and keeps its loss, if it has one, as the last.
     pub(crate) fn tell(&mut self, event: Value) {
+        self.add_waits(&event["step"]);
         self.report.event(&event);
         self.standing.last_loss = event["loss"].as_f64().unwrap_or(self.standing.last_loss);
+    }
+
+    /// What this rank has waited since the event before, for others and for rows, is of the step of
+    /// this one.
+    fn add_waits(&mut self, step: &Value) {
+        let step = step.as_str().unwrap_or("other");
+        let (waited, timers) = (self.setting.comm.traffic().wait_seconds, &mut self.report.timers);
+        timers.add_rest(step, "communication wait", waited);
+        timers.add_rest(step, "input wait", self.setting.data.wait_seconds());
+    }
+
+    /// Counts the time since the last event for the step in which the run is told to stop.
+    pub(crate) fn end_within(&mut self, step: &str) {
+        self.add_waits(&step.into());
+        self.report.add_since_last(step);
+    }
+
+    /// Validates, and counts the time.
+    fn timed<T>(&mut self, validate: impl FnOnce(&Comm, &mut D) -> Result<T>) -> Result<T> {
+        let started = self.clock().now();
+        let found = validate(self.setting.comm, &mut self.device)?;
+        let took = self.clock().since(started);
+        self.report.timers.add("validation", took.as_secs_f64());
+        Ok(found)
+    }
+
+    /// Reports an event with what validation says of the model, which decides nothing: the hash of
+    /// all events is as if nobody had looked.
+    ///
+    /// # Errors
+    /// What reading rows gives; exit 75 when told to stop; common to all ranks.
+    pub(crate) fn report_on(&mut self, annotator: &Annotator, event: Value) -> Result<()> {
+        let Some(rows) = self.setting.data.validation.clone() else {
+            self.tell(event);
+            return Ok(());
+        };
+        let started = self.clock().now();
+        let metrics = self.timed(|comm, device| evaluate(comm, annotator, &rows, device))?;
+        let took = self.clock().since(started);
+        self.report.timers.add(REPORTED_TIMER, took.as_secs_f64());
+        self.add_waits(&event["step"]);
+        self.report.event_beside(&event, json!({ "validation": metrics }));
+        self.standing.last_loss = event["loss"].as_f64().unwrap_or(self.standing.last_loss);
+        Ok(())
     }
 
     /// Offers the model to the run's best one; see `offer`.
@@ -65,7 +112,7 @@ impl<D: Device> State<'_, D> {
             best.keep(annotator, score);
             return Ok(better);
         };
-        let metrics = evaluate(self.setting.comm, annotator, &rows, &mut self.device)?;
+        let metrics = self.timed(|comm, device| evaluate(comm, annotator, &rows, device))?;
         event["validation"] = json!(metrics);
         self.tell(event);
         let better = metrics.gap_at_20 > best.score;
@@ -87,7 +134,7 @@ impl<D: Device> State<'_, D> {
     ) -> Result<Vec<f64>> {
         let rows = self.setting.data.validation.clone().expect("the job was checked for it");
         let (metrics, losses) =
-            evaluate_by_class(self.setting.comm, annotator, &rows, &mut self.device)?;
+            self.timed(|comm, device| evaluate_by_class(comm, annotator, &rows, device))?;
         event["validation"] = json!(metrics);
         self.tell(event);
         Ok(losses)

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::disk::{read_text, there};
 use crate::report::{LOCK, host};
-use crate::system::{Opened, opened};
+use crate::system::opened;
 
 /// No such file is larger; what claims to be is not read.
 const BYTES_MAX: u64 = 4096;
@@ -59,8 +59,8 @@ impl Holder {
         let pid = owner["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         let alive = match (owner["host"].as_str(), pid) {
             (Some(of), Some(pid)) if of == host() => match opened(pid, &lock) {
-                Opened::Yes | Opened::Unknown => Alive::Here,
-                Opened::No => Alive::Gone,
+                Some(true) | None => Alive::Here,
+                Some(false) => Alive::Gone,
             },
             (Some(_), Some(_)) => Alive::Elsewhere,
             _ => Alive::Nobody,

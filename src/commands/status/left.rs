@@ -1,12 +1,11 @@
 //! What is left of a run: its epochs and iterations, each at the median time that those of its kind
 //! have taken. Steps may stop early, so it is a most.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::position::{Position, Step, has_shared_step};
 use crate::job::Job;
+use crate::report::Pieces;
 
 /// A piece of a run that an event ends: an epoch or iteration (true), or what ends a step (false).
 type Kind = (Step, bool);
@@ -16,8 +15,7 @@ pub(super) struct Left {
     /// Of the step under way, and of the whole run: kinds and how many.
     step: Vec<(Kind, usize)>,
     run: Vec<(Kind, usize)>,
-    /// Median seconds of each kind.
-    seconds: BTreeMap<Kind, f64>,
+    seconds: Pieces,
 }
 
 impl Left {
@@ -41,21 +39,24 @@ impl Left {
             _ => job.rounds.count.saturating_sub(at.round),
         };
         (0..rounds).for_each(|_| run.extend(experts.into_iter().chain(shared())));
-        Left { step, run, seconds: medians(events) }
+        Left { step, run, seconds: Pieces::of(events) }
+    }
+
+    fn median(&self, (step, is_piece): Kind) -> Option<f64> {
+        self.seconds.median(step.name(), is_piece)
     }
 
     /// Seconds of the step and of the run, less those since the last event where it runs; `null`
     /// where a kind that is left has not been seen yet, which is named.
     pub(super) fn json(&self, since_last_event: Option<f64>) -> Value {
         let known = |left: &[(Kind, usize)]| -> f64 {
-            let seconds = |(kind, count): &(Kind, usize)| {
-                self.seconds.get(kind).map_or(0.0, |seconds| *count as f64 * seconds)
-            };
+            let seconds =
+                |(kind, count): &(Kind, usize)| *count as f64 * self.median(*kind).unwrap_or(0.0);
             left.iter().map(seconds).sum()
         };
         let unseen = |left: &[(Kind, usize)]| -> Vec<&str> {
             let unseen =
-                left.iter().filter(|(kind, count)| *count > 0 && !self.seconds.contains_key(kind));
+                left.iter().filter(|(kind, count)| *count > 0 && self.median(*kind).is_none());
             let mut names: Vec<&str> = unseen.map(|(kind, _)| name_of(*kind)).collect();
             names.sort_unstable();
             names.dedup();
@@ -82,41 +83,6 @@ fn name_of((step, is_piece): Kind) -> &'static str {
         (Step::Shared, false) => "the end of a shared step",
         (Step::Done, _) => "the end",
     }
-}
-
-/// The median seconds of each kind, of the last start that has any of it: earlier ones may have had
-/// other ranks.
-fn medians(events: &[Value]) -> BTreeMap<Kind, f64> {
-    let mut seconds: BTreeMap<Kind, (usize, Vec<f64>)> = BTreeMap::new();
-    let (mut start, mut before) = (0, f64::NEG_INFINITY);
-    for event in events {
-        let step = match event["step"].as_str() {
-            Some("pretrain") => Step::Pretrain,
-            Some("experts") => Step::Experts,
-            Some("shared") => Step::Shared,
-            _ => continue,
-        };
-        let timing = &event["timing"];
-        let (Some(at), Some(took)) = (timing["at_seconds"].as_f64(), timing["seconds"].as_f64())
-        else {
-            continue;
-        };
-        // Each start counts from its own beginning.
-        start += usize::from(at < before);
-        before = at;
-        let kind = (step, !event["epoch"].is_null() || !event["iteration"].is_null());
-        let (of, all) = seconds.entry(kind).or_default();
-        if *of != start {
-            (*of, *all) = (start, Vec::new());
-        }
-        all.push(took);
-    }
-    let median = |mut all: Vec<f64>| {
-        all.sort_by(f64::total_cmp);
-        let middle = all.len() / 2;
-        if all.len() % 2 == 1 { all[middle] } else { (all[middle - 1] + all[middle]) / 2.0 }
-    };
-    seconds.into_iter().map(|(kind, (_, all))| (kind, median(all))).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The run directory of a start: what may be there, and whose it is from then on.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::json;
@@ -54,14 +55,17 @@ impl Start<'_> {
         Ok(Some(()))
     }
 
-    fn failures_go_there(&self, job: &Job) {
+    fn failures_go_there(&mut self, job: &Job) {
         // Ranks of one process would share what a simulated world has for itself.
         if self.surroundings.simulated {
             return;
         }
         let comm = self.comm;
         let name = format!("{} {} {:?}", host(), std::process::id(), self.started);
-        let name = comm.all_gather_any(name.as_bytes()).swap_remove(0);
+        let mut names = comm.all_gather_any(name.as_bytes());
+        let host_of = |name: &Vec<u8>| name.split(|byte| *byte == b' ').next().map(<[u8]>::to_vec);
+        self.nodes = names.iter().filter_map(host_of).collect::<BTreeSet<_>>().len();
+        let name = names.swap_remove(0);
         let seconds = unix_seconds(self.started);
         let session = json!({ "started_unix_seconds": seconds, "host": host(), "ranks": comm.size(),
                 "ranks_are": comm.kind() });

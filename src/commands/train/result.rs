@@ -8,15 +8,19 @@ use sha2::{Digest, Sha256};
 
 use super::super::program;
 use super::Args;
+use super::advice::Measured;
+use super::end_report::{self, Began, with_what_they_recorded};
 use crate::artifact;
 use crate::comm::{Comm, library_version};
 use crate::disk::Disk;
 use crate::error::{Exit, Result};
 use crate::human::hex;
-use crate::job::Job;
+use crate::job::{Job, MEASURED};
 use crate::launch;
 use crate::model::annotator::Annotator;
-use crate::report::{Kept, Machine, Report, RunDirectory, RunRecord, events_of, host, table};
+use crate::report::{
+    Kept, Machine, Report, RunDirectory, RunRecord, Timer, events_of, host, table,
+};
 use crate::tell;
 use crate::train::Trained;
 
@@ -31,7 +35,7 @@ pub(crate) struct Ending<'a> {
     /// Instructions of the processor's kernels; devices.
     versions: (&'a str, &'a str),
     threads: usize,
-    started: SystemTime,
+    began: Began,
     /// The model's content hash, once it is known.
     model_hash: Option<String>,
     /// That of the model which a start before may have put in place.
@@ -47,7 +51,7 @@ impl<'a> Ending<'a> {
         (comm, disk, args): (&'a Comm, &'a Disk, &'a Args),
         directory: Option<&'a RunDirectory>,
         (job, versions, threads): (&'a Job, (&'a str, &'a str), usize),
-        (started, data): (SystemTime, Value),
+        (began, data): (Began, Value),
     ) -> Ending<'a> {
         let (model_hash, named_before, lines) = (None, String::new(), Vec::new());
         Ending {
@@ -58,7 +62,7 @@ impl<'a> Ending<'a> {
             job,
             versions,
             threads,
-            started,
+            began,
             model_hash,
             named_before,
             data,
@@ -82,10 +86,13 @@ impl<'a> Ending<'a> {
         };
         report.timers.set("communication wait", comm.traffic().wait_seconds);
         let timers = gathered(comm, report);
+        let cores = comm.all_gather(&[launch::bound_to().map(|cores| cores as u64)]);
         let result = Sha256::digest(format!("{} {model_hash}", hex(&report.events_hash())));
         let traffic = comm.traffic();
         let events = String::from_utf8_lossy(report.events());
-        let kept = Kept::of(&events_of(&events), &self.job.experts);
+        let events = events_of(&events);
+        let kept = Kept::of(&events, &self.job.experts);
+        let (told, sessions) = self.told((report, trained), (&timers, cores), &events);
         let told_so = self.args.stop_exit_code && !trained.done;
         let record = RunRecord {
             format: "reelscale-run",
@@ -95,29 +102,64 @@ impl<'a> Ending<'a> {
             ranks: comm.size(),
             threads_per_rank: self.threads,
             versions: versions(self.versions),
-            started_unix_seconds: unix_seconds(self.started),
+            started_unix_seconds: unix_seconds(self.began.started),
             seconds: report.elapsed().as_secs_f64(),
-            timers: timers.iter().cloned().collect(),
+            timers: timers.iter().map(|(name, ranks, _)| (name.clone(), ranks.clone())).collect(),
             messages: comm.all_gather(&[traffic.messages]),
             bytes_sent: comm.all_gather(&[traffic.bytes_sent]),
             result_hash: if trained.done { hex(&result) } else { String::new() },
             model_hash,
             kept,
+            report: told,
             data: self.data.clone(),
             reason: trained.reason.clone(),
             finished: trained.done,
-            sessions: trained.sessions.clone(),
+            sessions,
             exit: if told_so { Exit::Stopped as u8 } else { 0 },
             log_lines_dropped: log_lines_dropped(comm),
         };
         let written = self.directory.map_or(Ok(()), |directory| directory.record(&record));
         comm.agree(written)?;
         self.lines = table(&timers).lines().map(String::from).collect();
+        self.lines.extend(end_report::lines(&record.report));
         self.lines.extend(record.kept.iter().map(|kept| kept.sentence(trained.done)));
         if trained.done {
             self.lines.push(format!("{}; result {}", record.reason, record.result_hash));
         }
         Ok(())
+    }
+
+    /// The report of all starts, and what each of them has recorded, this one at last.
+    fn told(
+        &self,
+        (report, trained): (&Report, &Trained),
+        (timers, cores): (&[Timer], Vec<[u64; 2]>),
+        events: &[Value],
+    ) -> (Value, Vec<Value>) {
+        let (job, began, annotator) = (self.job, &self.began, &trained.annotator);
+        let mut sessions = with_what_they_recorded(&trained.sessions, &began.earlier);
+        let seconds = report.elapsed().as_secs_f64();
+        let last = match sessions.last_mut() {
+            Some(Value::Object(last)) => last,
+            _ => return (Value::Null, sessions),
+        };
+        let own = end_report::session(timers, seconds, began);
+        last.extend(own.as_object().cloned().unwrap_or_default());
+        let all_pretrain = !last.contains_key("pretraining_ranks");
+        let measured = Measured {
+            seconds: seconds + began.opening_seconds,
+            timers,
+            cores,
+            class_blocks: annotator.experts.owners.runs().iter().map(|run| run.len()).collect(),
+            row_blocks: began.row_blocks.clone(),
+            grid: began.grid,
+            all_pretrain,
+            balanced: job.run.balance == MEASURED,
+        };
+        let advice = measured.advice();
+        let last = sessions.last().unwrap_or(&Value::Null);
+        let rates = end_report::rates(job, began.rows, annotator, events, last);
+        (end_report::report(&sessions, rates, &advice), sessions)
     }
 
     /// Puts the model in place and returns its content hash. The record names the hash before, so
@@ -128,7 +170,8 @@ impl<'a> Ending<'a> {
             None => artifact::content_hash(self.comm, model),
         };
         self.model_hash = Some(hash.clone());
-        let record = json!({ "format": "reelscale-run", "finished": false, "model_hash": hash });
+        let record = json!({ "format": "reelscale-run", "finished": false, "model_hash": hash,
+            "sessions": self.began.earlier });
         let written = self.directory.map_or(Ok(()), |directory| directory.record(&record));
         self.comm.agree(written)?;
         let path = self.args.output.join("model");
@@ -152,12 +195,16 @@ fn log_lines_dropped(comm: &Comm) -> u64 {
 }
 
 /// Every rank's seconds of every timer.
-fn gathered(comm: &Comm, report: &Report) -> Vec<(String, Vec<f64>)> {
+fn gathered(comm: &Comm, report: &Report) -> Vec<Timer> {
     let totals = report.timers.totals();
     let seconds: Vec<f64> = totals.iter().map(|timer| timer.1).collect();
     let ranks = comm.all_gather_any(&seconds);
     let of = |index: usize| ranks.iter().map(|rank| rank[index]).collect();
-    totals.iter().enumerate().map(|(index, timer)| (timer.0.clone(), of(index))).collect()
+    totals
+        .iter()
+        .enumerate()
+        .map(|(index, (name, _, calls))| (name.clone(), of(index), *calls))
+        .collect()
 }
 
 fn versions((kernel, devices): (&str, &str)) -> BTreeMap<&'static str, String> {

@@ -18,7 +18,8 @@ impl Start<'_> {
     pub(crate) fn checkpoints(&self, job: &Job, whole_job: &Job, data: &Data) -> Checkpoints {
         let Surroundings { disk, clock, simulated } = self.surroundings;
         let (comm, args) = (self.comm, self.args);
-        let session = session(&self.found, self.started, comm, job.run.threads);
+        let mut session = session(&self.found, self.started, comm, job.run.threads);
+        session["nodes"] = json!(self.nodes);
         let (identity, contents) = (data.identity(), data.contents());
         let identity =
             json!({ "job": whole_job.to_toml(), "data": identity, "contents": contents });
@@ -53,9 +54,10 @@ pub(crate) fn shared_by_ranks(args: &Args, job: &Job) -> String {
         stop_exit_code,
         verify,
     } = args;
-    let (balance, job) = (&job.run.balance, job.computed());
+    let (balance, every) = (&job.run.balance, job.experts.validate_every);
+    let job = job.computed();
     format!(
-        "{job}run.balance = {balance}\n--output = {output:?}\n\
+        "{job}run.balance = {balance}\nexperts.validate_every = {every}\n--output = {output:?}\n\
          --stop-exit-code = {stop_exit_code}\n--verify = {verify}\n"
     )
 }

@@ -298,7 +298,11 @@ impl ExpertStep<'_> {
             return Ok(true);
         }
         if self.job.patience == 0 {
-            state.tell(event);
+            let every = self.job.validate_every;
+            match every > 0 && epoch.is_multiple_of(every) {
+                true => state.report_on(model, event)?,
+                false => state.tell(event),
+            }
             return Ok(true);
         }
         let better = state.offer(model, going.best, event)?;
