@@ -29,6 +29,8 @@ for stage in 1 2; do
   [ -e "$root/etc/debian_version" ] || debootstrap --variant=minbase "$image" "$root"
   from=.
   [ $stage = 1 ] || from=$roots/stage-1
+  # What was built for another MPI isn't built anew.
+  rm -rf "$root/source"
   section $stage files | while read -r source target; do
     case $source in '' | '#'*) continue ;; esac
     rm -rf "${root:?}$target"
@@ -45,6 +47,7 @@ root=$1 stage=$2
 mount --make-rprivate /
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
+mount --rbind /sys "$root/sys"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 if [ "$stage" = 1 ]; then
   mkdir -p "$root/root/.cargo" "$root/root/.rustup"
