@@ -352,14 +352,15 @@ fn every_script_does_what_it_says() {
 
     // Scaling, on a job that shows only that it works, and one with a typo, which fails.
     let [strong, weak] = ["strong", "weak"].map(|name| cluster.path(name));
-    let [repeat, one, two, per_rank] = ["--repeat", "1", "2", "300"].map(Path::new);
-    let arguments = [&*job, &*strong, repeat, two];
+    let words = ["--repeat", "1", "300", "--set", "rounds.count=1"].map(Path::new);
+    let [repeat, one, per_rank, set, round] = words;
+    let arguments = [&*job, &*strong, repeat, one, set, round];
     let options = ["--nodes=2", "--output=strong.log"];
     let measured = cluster.submit(&options, "strong_scaling.sbatch", &arguments);
-    let arguments = [&*job, &*weak, per_rank, repeat, one];
+    let arguments = [&*job, &*weak, per_rank, repeat, one, set, round];
     cluster.submit(&["--nodes=4", "--output=weak.log"], "weak_scaling.sbatch", &arguments);
     let folder = cluster.path("typo");
-    let arguments = [&*job, &*folder, Path::new("--set"), Path::new("experts.cuont=1")];
+    let arguments = [&*job, &*folder, set, Path::new("experts.cuont=1")];
     let refused = cluster.submit(&["--nodes=2"], "strong_scaling.sbatch", &arguments);
     cluster.wait_for_all();
     assert_eq!(cluster.show(&measured, "JobState"), "COMPLETED", "{}", cluster.logs());
