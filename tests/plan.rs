@@ -185,7 +185,7 @@ fn a_rehearsal_measures_each_kind_of_rank() {
         let [peak, planned] = ["peak_bytes", "planned_peak_bytes"]
             .map(|key| row[key].as_u64().unwrap_or_else(|| panic!("{key}: {row}")) as f64);
         // The measure itself holds some of a job as small as this one.
-        assert!(peak > 0.0 && peak < 1.1 * planned + f64::from(1 << 20), "{row}");
+        assert!(peak > 0.0 && peak < 1.1 * planned + f64::from(2 << 20), "{row}");
         assert!(row["seconds"].as_f64().unwrap() > 0.0, "{row}");
     }
     // Of the fullest rank the plan says the seconds.

@@ -12,8 +12,8 @@ use crate::commands::bench::rank::steps::{Step, Whole};
 use crate::error::{Error, Result};
 use crate::model::Layout;
 
-/// Kinds of ranks that are measured, at most: those of most work.
-const KINDS_MAX: usize = 3;
+/// Kinds of ranks that are measured, at most.
+const KINDS_MAX: usize = 4;
 
 /// A rank, and how many are like it.
 struct Kind {
@@ -21,19 +21,29 @@ struct Kind {
     ranks: usize,
 }
 
-/// Ranks that have as much: parameters in the expert step, slices of it, rows, and parameters in
-/// pretraining where they take part. The fullest come first.
+/// What a rank has: parameters by slices in the expert step, parameters there, row blocks, and
+/// parameters in pretraining where it takes part.
+fn has(whole: &Whole, rank: usize) -> (usize, usize, usize, Option<usize>) {
+    let parameters = |step| whole.own(step, rank).iter().map(Layout::parameters).sum::<usize>();
+    let pretrains = (rank < whole.learners).then(|| parameters(Step::Pretrain));
+    let experts = parameters(Step::Experts);
+    (experts * whole.slices(rank), experts, whole.row_blocks(rank).len(), pretrains)
+}
+
+/// Ranks that have as much. The fullest ranks of all steps come first, then those of most work in
+/// the expert step.
 fn kinds(whole: &Whole) -> Vec<Kind> {
-    let parameters =
-        |step, rank| -> usize { whole.own(step, rank).iter().map(Layout::parameters).sum() };
-    let mut found: BTreeMap<_, Kind> = BTreeMap::new();
+    let mut found = BTreeMap::new();
     for rank in 0..whole.ranks {
-        let pretrains = (rank < whole.learners).then(|| parameters(Step::Pretrain, rank));
-        let (experts, slices) = (parameters(Step::Experts, rank), whole.slices(rank));
-        let key = (experts * slices, experts, whole.row_blocks(rank).len(), pretrains);
-        found.entry(key).or_insert(Kind { rank, ranks: 0 }).ranks += 1;
+        found.entry(has(whole, rank)).or_insert(Kind { rank, ranks: 0 }).ranks += 1;
     }
-    found.into_values().rev().collect()
+    let mut kinds = Vec::new();
+    for step in [Step::Experts, Step::Shared, Step::Pretrain] {
+        let rank = whole.fullest(step);
+        kinds.extend(found.remove(&has(whole, rank)).map(|kind| Kind { rank, ..kind }));
+    }
+    kinds.extend(found.into_values().rev());
+    kinds
 }
 
 /// What is measured: each kind's ranks and steps, and what that can't see.
@@ -71,7 +81,7 @@ pub(super) fn rehearse(
             let (found, lines) = rehearsal.measure()?;
             let memory = World::new(&rehearsal.job()?, question.ranks, question)?;
             let phase = memory.phases.iter().find(|phase| phase.name == phase_of(step));
-            let fullest = kind.rank == whole.fullest(step);
+            let fullest = has(whole, kind.rank) == has(whole, whole.fullest(step));
             let all = planned["steps"].as_array().into_iter().flatten();
             let mut plan = all.filter(|one| fullest && one["step"] == step.name());
             rows.push(json!({
