@@ -34,14 +34,14 @@ pub(super) struct Row {
     pub(super) others_during: Option<f64>,
 }
 
-/// Timers that count what goes on within the steps, too.
-const ACROSS: [&str; 3] = ["checkpoints", "communication wait", "input wait"];
+/// Timers of steps, which lie one after the other; all others count what goes on within them.
+const STEPS: [&str; 4] = ["pretrain", "experts", "shared", "other"];
 /// What no step's timer has: start, opening of shards, keeping of the model.
 const REST: &str = "start and end";
 
 /// Whether this part of the seconds lies within the others.
 pub(super) fn is_within(phase: &str) -> bool {
-    ACROSS.contains(&phase)
+    phase != REST && !STEPS.contains(&phase)
 }
 
 impl Row {
@@ -87,10 +87,16 @@ mod tests {
         row.take(&json!({
             "seconds": 10.0, "result_hash": "ab", "threads_per_rank": 2,
             "machine": { "processor": "P" },
-            "timers": { "experts": [3.0, 4.0], "shared": [5.0, 2.0], "input wait": [1.0, 0.5] },
+            "timers": { "experts": [3.0, 4.0], "shared": [5.0, 2.0], "input wait": [1.0, 0.5],
+                        "experts/input wait": [1.0, 0.5] },
         }));
-        let expected =
-            [("experts", 4.0), ("shared", 5.0), ("start and end", 1.0), ("input wait", 1.0)];
+        let expected = [
+            ("experts", 4.0),
+            ("shared", 5.0),
+            ("start and end", 1.0),
+            ("experts/input wait", 1.0),
+            ("input wait", 1.0),
+        ];
         assert_eq!(row.phases(), expected.map(|(name, seconds)| (name.to_string(), seconds)));
         assert!(row.is_measured());
         assert!(!Row { exit: 3, ..row }.is_measured());

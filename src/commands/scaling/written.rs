@@ -59,12 +59,11 @@ pub(super) fn text(of: &Identity, sizes: &[Size], reasons: &[String], folder: &P
     });
     let mut text = format!("{}\n", title(of));
     text += &columns(&whole.collect::<Vec<Value>>());
-    text +=
-        "\nseconds of each part, and its efficiency; checkpoints and waits are within the others\n";
+    text += "\nseconds and efficiency of each part; checkpoints, validation and waits are within\n";
     let line = |size: &Size| {
         let mut line = serde_json::Map::new();
         line.insert("ranks".into(), size.ranks.into());
-        for phase in &size.phases {
+        for phase in size.phases.iter().filter(|phase| !phase.phase.contains('/')) {
             let seconds = two(phase.seconds.median);
             let efficiency = phase.scaled.as_ref().map(|scaled| scaled.efficiency);
             let own = match efficiency.filter(|efficiency| efficiency.is_finite()) {
