@@ -122,7 +122,7 @@ fn advice_on_blocks_and_ranks() {
 #[test]
 fn advice_on_slow_ranks_and_bound_ones() {
     needs_mpi!();
-    let experts = "epochs = 6\nbatch = 64\ncount = 2\n";
+    let experts = "epochs = 3\nbatch = 64\ncount = 2\n";
     let scratch = Scratch::of((3000, 96, 128), &job(experts, "threads = 1\nclass_blocks = 2"));
     let program = env!("CARGO_BIN_EXE_reelscale");
     let train = |command: TestCommand, run: &str| {
