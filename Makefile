@@ -5,7 +5,7 @@ PACKAGES = openmpi-bin libopenmpi-dev libclang-dev libhdf5-dev hdf5-tools pkg-co
            python3-h5py
 # What only tests need.
 TEST_PACKAGES = slurm-wlm munge qemu-user-static libhwloc-plugins strace mpich libmpich-dev \
-                $(GPU_PACKAGES)
+                chromium $(GPU_PACKAGES)
 # What comparing the kernels for GPUs needs, without a GPU; pip brings NVRTC.
 GPU_PACKAGES = g++ pocl-opencl-icd ocl-icd-libopencl1 python3 python3-pip
 # libFuzzer is C++ and comes as source with its crate.

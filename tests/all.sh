@@ -10,7 +10,7 @@ WAITING='slurm watching faults agreement records run_directory large_values stre
 COMPUTING='traffic trials memory end_to_end emulated gpu_bundle grids simulator optimum annotate older
   pinned exchanges hostile_checkpoints fit pretraining_ranks seal models definitions
   odd_records odd_text export names tables plan columns flips shard_flips frames corpora convert odd_shards
-  installed'
+  installed report'
 
 one() {
   local began=$SECONDS name printed ended=0

@@ -42,6 +42,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("encoding", "example"),
     // The run record holds the job.
     ("report", "job"),
+    // Events for TensorBoard are TFRecords.
+    ("report", "formats"),
 ];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -119,7 +119,10 @@ fn measured<D: Device>(
 ) -> Result<(Metrics, Vec<ClassFigures>)> {
     match threshold {
         None => Ok((evaluate(comm, annotator, rows, device)?, Vec::new())),
-        Some(threshold) => evaluate_with_classes(comm, annotator, rows, device, threshold),
+        Some(threshold) => {
+            let found = evaluate_with_classes(comm, annotator, rows, device, threshold)?;
+            Ok((found.0, found.1.figures))
+        }
     }
 }
 

@@ -30,7 +30,8 @@ pub(crate) const EXPORT: &str = "Examples:
 pub(crate) const INSPECT: &str = "Examples:
   reelscale inspect data/train
   reelscale inspect --hash data/train
-  reelscale inspect runs/first/model";
+  reelscale inspect runs/first/model
+  reelscale inspect runs/first/model --class 42 --format json    (the classes nearest to it)";
 
 pub(crate) const DOCTOR: &str = "Examples:
   mpirun -n 4 reelscale doctor
@@ -46,6 +47,10 @@ pub(crate) const SCALING: &str = "Examples:
   reelscale scaling strong job.toml --ranks 1,2,4,8 --threads 4 --output strong
   reelscale scaling weak job.toml --ranks 1,2,4 --rows-per-rank 8192 --repeat 3 --output weak
   reelscale scaling strong job.toml --output strong    (in an allocation: 1, 2, 4, ... tasks)";
+
+pub(crate) const REPORT: &str = "Examples:
+  reelscale report runs/first --output report.html
+  reelscale report runs/first runs/wide --output comparison.html";
 
 pub(crate) const BENCH: &str = "Examples:
   reelscale bench mixture

@@ -23,6 +23,7 @@ mod plan;
 mod program;
 mod progress;
 mod read_shards;
+mod report;
 mod scaling;
 mod scoring;
 mod status;
@@ -43,8 +44,8 @@ use crate::error::{Exit, Result};
 use crate::human::in_a_line;
 use crate::job::STALL_SECONDS_MIN;
 use crate::progress::set_phase;
-use crate::report::failure;
-use crate::{caught, launch, report, signals, tell};
+use crate::report::{failure, install, thread_is};
+use crate::{caught, launch, signals, tell};
 
 pub use allocator::Allocator;
 pub use bench::rank::{Pool, among_stand_ins};
@@ -110,16 +111,17 @@ impl Arguments {
             Command::Generate(args) => return generate::run(&args),
             Command::Status(args) => return status::run(&args),
             Command::Scaling(args) => return scaling::run(&args),
+            Command::Report(args) => return report::run(&args),
             _ => {}
         }
         let mpi = matches!(self.comm, Ranks::Mpi)
             || matches!(self.comm, Ranks::Auto) && launch::by_launcher();
         signals::ignore_size_limit();
         if let Ranks::Threads(size) = self.comm {
-            report::install(0, size);
+            install(0, size);
             launch::ranks_are_threads(size);
             let run = |comm: &Comm| {
-                report::thread_is(comm.rank());
+                thread_is(comm.rank());
                 self.command.clone().run(comm)
             };
             return run_threads(size, run).map(drop);
@@ -153,7 +155,7 @@ impl Arguments {
 /// # Errors
 /// What `body` gives, where there is one rank only.
 pub fn on_ranks(comm: Comm, body: impl FnOnce(&Comm) -> Result<()>) -> Result<()> {
-    report::install(comm.rank(), comm.size());
+    install(comm.rank(), comm.size());
     let outcome = settled(&comm, body);
     let Err(error) = &outcome else { return outcome };
     if comm.size() == 1 {
@@ -250,6 +252,7 @@ enum Command {
     Plan(plan::Args),
     Status(status::Args),
     Scaling(scaling::Args),
+    Report(report::Args),
     Generate(generate::Args),
     /// Reads shards for another process of this program.
     #[command(hide = true)]
@@ -296,6 +299,7 @@ impl Command {
             Command::Plan(_) => "plan",
             Command::Status(_) => "status",
             Command::Scaling(_) => "scaling",
+            Command::Report(_) => "report",
             Command::Generate(_) => "generate",
             Command::ReadShards => "read-shards",
             Command::FindDevices(_) => "find-devices",
@@ -317,6 +321,7 @@ impl Command {
             | Command::Plan(_)
             | Command::Status(_)
             | Command::Scaling(_)
+            | Command::Report(_)
             | Command::Generate(_)
             | Command::ReadShards
             | Command::FindDevices(_) => PATIENCE_SECONDS,
@@ -340,6 +345,7 @@ impl Command {
             Command::Plan(args) => plan::run(comm, args),
             Command::Status(args) => status::run(&args),
             Command::Scaling(args) => scaling::run(&args),
+            Command::Report(args) => report::run(&args),
             Command::Generate(args) => generate::run(&args),
             Command::ReadShards => read_shards::run(),
             Command::FindDevices(args) => find_devices::run(&args),

@@ -185,7 +185,13 @@ impl Start<'_> {
         let (comm, args, directory) = (self.comm, self.args, self.directory.as_ref());
         let job = setting.job;
         let Surroundings { disk, clock, .. } = self.surroundings;
-        let mut report = Report::with_clock(directory.map(RunDirectory::events), clock.clone());
+        let events = directory.map(RunDirectory::events);
+        let tensorboard = directory.filter(|_| job.report.tensorboard);
+        let mut report = Report::with_clock(events, clock.clone()).keeping(
+            setting.data.train.rows() as u64,
+            tensorboard.map(RunDirectory::tensorboard),
+            directory.map(RunDirectory::validation),
+        );
         let checkpoints = self.checkpoints(job, whole_job, &setting.data);
         let heartbeat = self.heartbeat(job);
         let record = (whole_job, versions, job.run.threads);

@@ -95,6 +95,8 @@ pub(super) struct Sizes {
     /// Those on their way at once in the shared step.
     pub(super) ahead: usize,
     pub(super) validation_rows: usize,
+    /// Classes whose figures this rank has: all on rank 0.
+    pub(super) figures: usize,
     /// Numbers of scores of a class block that are held at once.
     pub(super) scores_max: usize,
 }
@@ -123,6 +125,10 @@ impl ClassBlocks {
         let largest = layouts.iter().map(of).fold([0; 3], larger);
         let parameters = layouts.iter().map(Layout::parameters).sum();
         ClassBlocks { columns: deal(&layouts), layouts, parameters, largest }
+    }
+
+    fn classes(&self) -> usize {
+        self.layouts.iter().map(|layout| layout.classes.len()).sum()
     }
 
     /// Blocks on their way at once past all rows, on so many ranks: the same on all of them.
@@ -213,6 +219,7 @@ impl Sizes {
                 .unwrap_or(0),
             ahead: large.ahead(rows.blocks.items(), rows.owners.ranks()),
             validation_rows: ranks.validation.map_or(0, |rows| rows.items(rank)),
+            figures: if rank == 0 { large.classes() } else { 0 },
             scores_max: if conditions.limited { SCORES_LIMITED } else { SCORES_MAX },
         }
     }

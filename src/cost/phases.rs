@@ -7,6 +7,7 @@ use crate::device::slices::vectors_of;
 use crate::flow::experts_travel::AHEAD;
 use crate::inference::scores::{TOP, wave_rows};
 use crate::job::Job;
+use crate::metrics::ClassFigures;
 use crate::optim::Solver;
 use crate::partition::groups;
 
@@ -15,6 +16,9 @@ const FLOAT: usize = size_of::<f32>();
 const ROW_RECORD: usize = SEAL + 8 + 16;
 /// Bytes by which a row is planned in three windows, and found in one.
 const ROW_PLANS: usize = 3 * (8 + 4) + 12;
+
+/// Bytes of what a class comes to: as figures, and twice in the text of them.
+const CLASS_FIGURES: usize = size_of::<ClassFigures>() + 2 * 160;
 
 /// What is held, in words, and its bytes.
 pub(crate) type Part = (&'static str, usize);
@@ -155,6 +159,11 @@ impl Sizes {
         [vec![("work space of kernels", self.kernels())], more].concat()
     }
 
+    /// The same where classes are measured one by one, too.
+    fn scoring_by_class(&self) -> Vec<Part> {
+        [self.scoring(), vec![("figures of classes", self.figures * CLASS_FIGURES)]].concat()
+    }
+
     /// Labels of rows, and seals of their activations.
     pub(super) fn labels(&self) -> usize {
         (self.rows + self.validation_rows) * (32 + SEAL)
@@ -180,12 +189,13 @@ impl Sizes {
         let within = validation && job.experts.validates_within();
         phase(pretrain, "pretraining", &[], self.pretrain(job), (false, false));
         let scored = pretrain && validation;
-        phase(scored, "its validation", &self.pretrained(job), self.scoring(), (false, true));
+        let by_class = self.scoring_by_class();
+        phase(scored, "its validation", &self.pretrained(job), by_class.clone(), (false, true));
         phase(rounds, "expert step", &[], self.expert_step(job, kept), (true, false));
         let held = [("mixtures before", kept), ("mixtures and their optimizer", self.learned(job))];
         phase(rounds && within, "its validation within", &held, self.scoring(), (true, true));
         let held = [("mixtures before", kept), ("mixtures", self.large)];
-        phase(rounds && validation, "its validation after", &held, self.scoring(), (false, true));
+        phase(rounds && validation, "its validation after", &held, by_class, (false, true));
         let shared = rounds && job.shared.iterations > 0 && self.shared > 0;
         (phases, shared.then(|| [self.shared_step(), vec![labels]].concat()))
     }

@@ -6,7 +6,9 @@ use std::ops::Range;
 use super::rankings::{Positive, Ranked, count_over_ranks, full_ranking};
 use super::scores::Besides;
 use crate::comm::Comm;
-use crate::metrics::{ClassFigures, ClassSums, FullRanking};
+use crate::metrics::{
+    Calibration, CalibrationBin, ClassFigures, ClassSums, Curve, FullRanking, ScoreCounts,
+};
 
 /// Classes whose sums ranks tell each other at once: 352 bytes each.
 const CLASSES_AT_ONCE: usize = 1 << 14;
@@ -18,19 +20,44 @@ pub(crate) struct ClassTable {
     rows: u64,
     /// Of the classes of the block that visits.
     sums: Vec<ClassSums>,
+    /// Of all scores of this rank's rows.
+    scores: ScoreCounts,
+    calibration: Calibration,
+    /// On rank 0.
     figures: Vec<ClassFigures>,
+}
+
+/// What a model's scores come to, class by class and all together.
+#[derive(Clone, Debug)]
+pub(crate) struct ByClass {
+    /// Of each class, on rank 0.
+    pub(crate) figures: Vec<ClassFigures>,
+    pub(crate) curve: Curve,
+    pub(crate) calibration: Vec<CalibrationBin>,
 }
 
 impl ClassTable {
     /// A table of `classes` classes over `rows` rows, with precision and recall at `threshold`.
-    pub(crate) fn new(classes: usize, rows: usize, threshold: f32) -> ClassTable {
-        let figures = vec![ClassFigures::default(); classes];
-        ClassTable { threshold, rows: rows as u64, sums: Vec::new(), figures }
+    pub(crate) fn new(comm: &Comm, classes: usize, rows: usize, threshold: f32) -> ClassTable {
+        let figures = vec![ClassFigures::default(); if comm.is_root() { classes } else { 0 }];
+        ClassTable {
+            threshold,
+            rows: rows as u64,
+            sums: Vec::new(),
+            scores: ScoreCounts::default(),
+            calibration: Calibration::default(),
+            figures,
+        }
     }
 
-    /// The figures of each class.
-    pub(crate) fn into_figures(self) -> Vec<ClassFigures> {
-        self.figures
+    /// What all scores come to. Collective.
+    pub(crate) fn finish(mut self, comm: &Comm) -> ByClass {
+        comm.sum(self.scores.counters());
+        ByClass {
+            figures: self.figures,
+            curve: self.scores.curve(),
+            calibration: self.calibration.bins(),
+        }
     }
 }
 
@@ -43,7 +70,9 @@ impl Besides for ClassTable {
         self.sums.resize(scores.len(), ClassSums::default());
         let mut labels = labels.iter().map(|label| *label as usize - first_class).peekable();
         for (index, (sums, score)) in self.sums.iter_mut().zip(scores).enumerate() {
-            sums.add(*score, labels.next_if_eq(&index).is_some(), self.threshold);
+            let positive = labels.next_if_eq(&index).is_some();
+            sums.add(*score, positive, self.threshold);
+            self.scores.add(*score, positive);
         }
     }
 
@@ -51,8 +80,12 @@ impl Besides for ClassTable {
         let mut sums = std::mem::take(&mut self.sums);
         // A rank without rows has seen no scores.
         sums.resize(classes.len(), ClassSums::default());
-        let found = figures(comm, sums, self.rows, ranking);
-        self.figures[classes.clone()].clone_from_slice(&found);
+        sum_over_ranks(comm, &mut sums);
+        sums.iter().for_each(|class| self.calibration.add(class));
+        if comm.is_root() {
+            let found = figures(&sums, self.rows, ranking);
+            self.figures[classes.clone()].clone_from_slice(&found);
+        }
     }
 }
 
@@ -91,19 +124,18 @@ pub fn figures_of_lists(
     count_over_ranks(comm, &mut ranking);
     let mut rows = [top.rows() as u64];
     comm.sum(&mut rows);
-    figures(comm, sums, rows[0], &ranking)
+    sum_over_ranks(comm, &mut sums);
+    figures(&sums, rows[0], &ranking)
 }
 
-/// What the classes of `ranking` come to, of which all ranks have counted `sums`. Collective.
-fn figures(
-    comm: &Comm,
-    mut sums: Vec<ClassSums>,
-    rows: u64,
-    ranking: &FullRanking,
-) -> Vec<ClassFigures> {
+fn sum_over_ranks(comm: &Comm, sums: &mut [ClassSums]) {
     for some in sums.chunks_mut(CLASSES_AT_ONCE) {
         comm.sum(bytemuck::cast_slice_mut(some));
     }
+}
+
+/// What the classes of `ranking` come to, of which all ranks together have counted `sums`.
+fn figures(sums: &[ClassSums], rows: u64, ranking: &FullRanking) -> Vec<ClassFigures> {
     let of_class = |(class, sums): (usize, &ClassSums)| {
         sums.figures(rows, ranking.of_class(class, sums.positives()))
     };

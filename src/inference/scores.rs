@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::class_losses::ClassLosses;
-use super::class_table::ClassTable;
+use super::class_table::{ByClass, ClassTable};
 use crate::comm::Comm;
 use crate::device::{Device, Pace, Scores, Which, no_numbers};
 use crate::error::Result;
@@ -13,7 +13,7 @@ use crate::flow::own_rows::OwnRows;
 use crate::inference::rankings::{
     Positive, Ranked, Visited, count_over_ranks, exact_total, full_ranking, metrics, positives_of,
 };
-use crate::metrics::{ClassFigures, ExactSum, FullRanking, Metrics, TopLists};
+use crate::metrics::{ExactSum, FullRanking, Metrics, TopLists};
 use crate::model::Layout;
 use crate::model::annotator::Annotator;
 use crate::stint::{Length, Stint};
@@ -90,7 +90,8 @@ pub(crate) fn evaluate_by_class<D: Device>(
     Ok((scored.metrics(comm, annotator), losses))
 }
 
-/// As `evaluate`, and the figures of each class, with precision and recall at `threshold`.
+/// As `evaluate`, and what stands behind it class by class, with precision and recall at
+/// `threshold`.
 ///
 /// # Errors
 /// As `evaluate`.
@@ -100,10 +101,11 @@ pub(crate) fn evaluate_with_classes<D: Device>(
     rows: &HomeRows,
     device: &mut D,
     threshold: f32,
-) -> Result<(Metrics, Vec<ClassFigures>)> {
-    let mut table = ClassTable::new(annotator.shape.class_count, rows.rows(), threshold);
+) -> Result<(Metrics, ByClass)> {
+    let mut table = ClassTable::new(comm, annotator.shape.class_count, rows.rows(), threshold);
     let scored = score_with(comm, annotator, rows, device, TOP, &mut table)?;
-    Ok((scored.metrics(comm, annotator), table.into_figures()))
+    let found = table.finish(comm);
+    Ok((scored.metrics(comm, annotator), found))
 }
 
 /// The `top` best classes of every row (more where a row has more labels, for PERR), full MAP,

@@ -232,6 +232,12 @@ keys! {
         kernel: String = "auto", KERNELS, "", Execution;
     }
 
+    /// What a run tells of itself beside its log and `metrics.jsonl` (docs/run-directory.md).
+    report: ReportJob {
+        /// Writes events for TensorBoard, too, into the run directory.
+        tensorboard: bool = false, Boolean, "", Execution;
+    }
+
     /// How large the data are that this job is for, where they aren't here: `reelscale bench rank`
     /// goes by it. Training doesn't look at it.
     plan: PlanJob {

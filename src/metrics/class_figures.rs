@@ -3,6 +3,7 @@
 //! add in any order.
 
 use bytemuck::{Pod, Zeroable};
+use serde::{Deserialize, Serialize};
 
 use super::full::OfClass;
 
@@ -136,5 +137,45 @@ impl ClassSums {
         let apart = |bin: &Bin| bin.sum().abs_diff(u128::from(bin.positives) << 64);
         let apart: u128 = bins.iter().map(apart).sum();
         apart as f64 / (TWO_TO_32 * TWO_TO_32) / rows as f64
+    }
+}
+
+/// How scores of all classes and what is true of them go together, in bins of equal width.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Calibration {
+    /// Pairs of a row and a class, those that have the label, and the sum of their scores in units
+    /// of 2^-64.
+    bins: [(u64, u64, u128); BINS],
+}
+
+/// What one bin of scores comes to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CalibrationBin {
+    /// Pairs of a row and a class.
+    pub(crate) pairs: u64,
+    /// Those whose row has the label.
+    pub(crate) positives: u64,
+    /// Mean score; `None` without pairs.
+    pub(crate) mean_score: Option<f64>,
+}
+
+impl Calibration {
+    /// Adds what is counted of one class, over all ranks.
+    pub(crate) fn add(&mut self, class: &ClassSums) {
+        for (total, bin) in self.bins.iter_mut().zip(&class.bins) {
+            total.0 += bin.rows;
+            total.1 += bin.positives;
+            total.2 += bin.sum();
+        }
+    }
+
+    /// The bins, of rising scores.
+    pub(crate) fn bins(&self) -> Vec<CalibrationBin> {
+        let bin = |(pairs, positives, sum): &(u64, u64, u128)| CalibrationBin {
+            pairs: *pairs,
+            positives: *positives,
+            mean_score: (*pairs > 0).then(|| *sum as f64 / (TWO_TO_32 * TWO_TO_32) / *pairs as f64),
+        };
+        self.bins.iter().map(bin).collect()
     }
 }

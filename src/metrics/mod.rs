@@ -3,6 +3,7 @@
 
 mod by_class;
 mod class_figures;
+mod curve;
 mod exact_sum;
 mod full;
 mod top;
@@ -11,7 +12,8 @@ use serde::Serialize;
 
 pub(crate) use by_class::{ClassCount, class_counts, class_precisions};
 pub use class_figures::ClassFigures;
-pub(crate) use class_figures::ClassSums;
+pub(crate) use class_figures::{Calibration, CalibrationBin, ClassSums};
+pub(crate) use curve::{Curve, ScoreCounts};
 pub(crate) use exact_sum::ExactSum;
 pub(crate) use full::FullRanking;
 pub use top::{TopList, TopLists};

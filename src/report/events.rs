@@ -44,11 +44,15 @@ impl Events {
         self.write_anew()
     }
 
-    /// Adds a line. A line that can't be written gives one warning and is written later: with the
-    /// next line, or by `make_whole`.
+    /// Adds a line, as `push_bytes` does.
     pub(crate) fn push(&mut self, line: &str) {
-        self.text.extend_from_slice(line.as_bytes());
-        self.text.push(b'\n');
+        self.push_bytes(format!("{line}\n").as_bytes());
+    }
+
+    /// Adds bytes. What can't be written gives one warning and is written later: with the next
+    /// bytes, or by `make_whole`.
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(bytes);
         let outcome = self.write_rest();
         if let (Err(error), false) = (&outcome, self.failed) {
             let path = self.path.display();

@@ -4,17 +4,20 @@
 mod events;
 pub(crate) mod failure;
 mod kept;
+mod last_validation;
 mod lock;
 mod log_lines;
 mod narrator;
 mod pieces;
 mod run_directory;
 mod run_record;
+mod tensorboard;
+mod timeline;
 mod timers;
 mod told;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -23,9 +26,11 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::progress::set_phase;
+use timeline::Timeline;
 
 pub use events::Events;
 pub(crate) use kept::{EVENTS_BYTES_MAX, Kept, events_of};
+pub(crate) use last_validation::{LastValidation, ValidatedClass, ValidationFile};
 pub(crate) use lock::{HeldDirectory, LOCK, Lock};
 pub(crate) use log_lines::{install, thread_is};
 pub(crate) use narrator::{Narrator, Pace, Tells};
@@ -41,6 +46,11 @@ pub struct Report {
     started: Instant,
     phase: String,
     events: Option<Events>,
+    /// The same for TensorBoard, where that is wanted.
+    tensorboard: Option<Events>,
+    timeline: Timeline,
+    /// On rank 0 of a run that has a directory.
+    validation: Option<ValidationFile>,
     /// Of all events without their timing, each joined to that of those before it: the same for
     /// equal runs, wherever they were taken up.
     hash: [u8; 32],
@@ -72,7 +82,36 @@ impl Report {
     pub(crate) fn with_clock(events: Option<Events>, clock: Clock) -> Report {
         let now = clock.now();
         let (phase, hash, timers) = ("pretrain".into(), [0; 32], Timers::default());
-        Report { clock, started: now, phase, events, hash, timers, last: now }
+        Report {
+            clock,
+            started: now,
+            phase,
+            events,
+            tensorboard: None,
+            timeline: Timeline::default(),
+            validation: None,
+            hash,
+            timers,
+            last: now,
+        }
+    }
+
+    /// The same of a run on so many rows, which leaves its events for TensorBoard and what its last
+    /// validation has found in these files.
+    pub(crate) fn keeping(
+        self,
+        rows: u64,
+        tensorboard: Option<Events>,
+        validation: Option<ValidationFile>,
+    ) -> Report {
+        Report { timeline: Timeline::of_rows(rows), tensorboard, validation, ..self }
+    }
+
+    /// Leaves what a validation has found, where there is a place for it.
+    pub(crate) fn validated(&mut self, found: impl FnOnce() -> LastValidation) {
+        if let Some(file) = &mut self.validation {
+            file.put(&found());
+        }
     }
 
     /// Names what the following events belong to.
@@ -108,7 +147,12 @@ impl Report {
         }
         let seconds = |time: Duration| (time.as_secs_f64() * 1e3).round() / 1e3;
         whole["timing"] = json!({ "at_seconds": seconds(elapsed), "seconds": seconds(since) });
+        let today = self.clock.today().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.timeline.place(&mut whole, elapsed.as_secs_f64(), today.as_secs_f64());
         events.push(&whole.to_string());
+        if let Some(file) = &mut self.tensorboard {
+            file.push_bytes(&tensorboard::record_of(&whole));
+        }
         log::info!("{}", line_of(&self.phase, &whole, since));
     }
 
@@ -131,12 +175,18 @@ impl Report {
         self.events.as_ref().map_or(&[], Events::text)
     }
 
-    /// Makes `metrics.jsonl` hold all events, on rank 0.
+    /// Makes `metrics.jsonl` hold all events, and `validation.json` the last validation, on rank 0.
     ///
     /// # Errors
     /// Exit 5: it can't be written.
     #[doc(hidden)]
     pub(crate) fn make_events_whole(&mut self) -> Result<()> {
+        if let Some(file) = &mut self.tensorboard {
+            file.make_whole().map_err(|error| Error::file(file.path(), &error))?;
+        }
+        if let Some(file) = &mut self.validation {
+            file.make_whole().map_err(|error| Error::file(file.path(), &error))?;
+        }
         let Some(events) = &mut self.events else { return Ok(()) };
         events.make_whole().map_err(|error| Error::file(events.path(), &error))
     }
@@ -148,6 +198,11 @@ impl Report {
     #[doc(hidden)]
     pub(crate) fn resume(&mut self, before: &[u8], hash: [u8; 32]) -> Result<()> {
         self.hash = hash;
+        self.timeline.resume(before);
+        if let Some(file) = &mut self.tensorboard {
+            let begun = file.begin(&tensorboard::records_of(before));
+            begun.map_err(|error| Error::file(file.path(), &error))?;
+        }
         let Some(events) = &mut self.events else { return Ok(()) };
         events.begin(before).map_err(|error| Error::file(events.path(), &error))
     }

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::events::Events;
+use super::last_validation::{VALIDATION, ValidationFile};
 use super::lock::{HeldDirectory, LOCK, Lock};
+use super::tensorboard::TENSORBOARD;
 use crate::disk::{Disk, left_there, read_text, there};
 use crate::error::{Error, Result};
 use crate::job::{Changes, Job};
@@ -20,7 +22,7 @@ pub(super) const METRICS: &str = "metrics.jsonl";
 /// Shards without proof that the run has read in full, so that its next start needn't.
 pub(crate) const SHARDS_READ: &str = "shards.jsonl";
 /// Files and folders that the program writes there.
-const FILES: [&str; 9] = [
+const FILES: [&str; 13] = [
     LOCK,
     JOB,
     "job.toml.tmp",
@@ -30,6 +32,10 @@ const FILES: [&str; 9] = [
     "metrics.jsonl.tmp",
     SHARDS_READ,
     "shards.jsonl.tmp",
+    VALIDATION,
+    "validation.json.tmp",
+    TENSORBOARD,
+    "events.out.tfevents.tmp",
 ];
 const FOLDERS: [&str; 4] = ["checkpoints", "ranks", "model", "model.tmp"];
 /// No job or record is larger; what claims to be is not read.
@@ -190,6 +196,17 @@ impl RunDirectory {
     /// The events of the run.
     pub(crate) fn events(&self) -> Events {
         Events::new(self.disk.clone(), &self.path.join(METRICS))
+    }
+
+    /// The events of the run for TensorBoard.
+    pub(crate) fn tensorboard(&self) -> Events {
+        Events::new(self.disk.clone(), &self.path.join(TENSORBOARD))
+    }
+
+    /// What is left of the last validation.
+    pub(crate) fn validation(&self) -> ValidationFile {
+        let path = self.path.join(VALIDATION);
+        ValidationFile::new(self.disk.clone(), path, self.held().clone())
     }
 
     /// Writes the record of the run.

@@ -6,9 +6,14 @@ use super::state::State;
 use crate::comm::Comm;
 use crate::device::Device;
 use crate::error::Result;
-use crate::inference::scores::{evaluate, evaluate_by_class};
+use crate::inference::class_table::ByClass;
+use crate::inference::scores::{evaluate, evaluate_by_class, evaluate_with_classes};
+use crate::metrics::Metrics;
 use crate::model::annotator::Annotator;
-use crate::report::REPORTED_TIMER;
+use crate::report::{LastValidation, REPORTED_TIMER, ValidatedClass};
+
+/// From which score on a class counts as predicted in what the run directory keeps of classes.
+const THRESHOLD: f32 = 0.5;
 
 /// The best model of those that were offered.
 pub(crate) struct Best {
@@ -27,6 +32,15 @@ impl Best {
     /// Takes this model as the best.
     pub(crate) fn keep(&mut self, annotator: &Annotator, score: f64) {
         (self.model, self.score) = (Some(annotator.clone()), score);
+    }
+
+    /// Takes this model where its GAP@20 is the best so far; whether it is.
+    fn take(&mut self, annotator: &Annotator, metrics: &Metrics) -> bool {
+        let better = metrics.gap_at_20 > self.score;
+        if better {
+            self.keep(annotator, metrics.gap_at_20);
+        }
+        better
     }
 }
 
@@ -82,15 +96,59 @@ impl<D: Device> State<'_, D> {
         Ok(())
     }
 
-    /// Offers the model to the run's best one; see `offer`.
+    /// Offers the model to the run's best one, as `offer` does, and leaves what stands behind the
+    /// metrics, class by class, in the run directory.
     ///
     /// # Errors
     /// As `offer`.
-    pub(crate) fn validate(&mut self, annotator: &Annotator, event: Value) -> Result<bool> {
+    pub(crate) fn validate(&mut self, annotator: &Annotator, mut event: Value) -> Result<bool> {
+        let Some(rows) = self.setting.data.validation.clone() else {
+            return Ok(self.without_validation(annotator, event));
+        };
+        let (metrics, found) = self.timed(|comm, device| {
+            evaluate_with_classes(comm, annotator, &rows, device, THRESHOLD)
+        })?;
+        event["validation"] = json!(metrics);
+        self.tell(event.clone());
+        self.keep_classes(event, rows.rows(), found);
+        Ok(self.best.take(annotator, &metrics))
+    }
+
+    /// Leaves what a validation has found of classes; `event` has its metrics.
+    fn keep_classes(&mut self, event: Value, rows: usize, found: ByClass) {
+        if !self.setting.comm.is_root() {
+            return;
+        }
+        let names = self.setting.data.names();
+        self.report.validated(|| {
+            let classes = found.figures.iter().enumerate().map(|(class, figures)| {
+                ValidatedClass::new(names.map_or("", |names| names.of(class)), figures)
+            });
+            LastValidation {
+                event,
+                videos: rows as u64,
+                threshold: THRESHOLD,
+                curve: found.curve,
+                calibration: found.calibration,
+                classes: classes.collect(),
+            }
+        });
+    }
+
+    /// Tells of a model where there are no validation rows: the last one counts as the best.
+    fn without_validation(&mut self, annotator: &Annotator, event: Value) -> bool {
         let mut best = std::mem::take(&mut self.best);
-        let outcome = self.offer(annotator, &mut best, event);
+        let better = self.take_last(annotator, &mut best, event);
         self.best = best;
-        outcome
+        better
+    }
+
+    fn take_last(&mut self, annotator: &Annotator, best: &mut Best, event: Value) -> bool {
+        self.tell(event);
+        let score = -self.standing.last_loss;
+        let better = score > best.score;
+        best.keep(annotator, score);
+        better
     }
 
     /// Evaluates the model on the validation rows, tells of it and keeps it in `best` if it is
@@ -106,20 +164,12 @@ impl<D: Device> State<'_, D> {
         mut event: Value,
     ) -> Result<bool> {
         let Some(rows) = self.setting.data.validation.clone() else {
-            self.tell(event);
-            let score = -self.standing.last_loss;
-            let better = score > best.score;
-            best.keep(annotator, score);
-            return Ok(better);
+            return Ok(self.take_last(annotator, best, event));
         };
         let metrics = self.timed(|comm, device| evaluate(comm, annotator, &rows, device))?;
         event["validation"] = json!(metrics);
         self.tell(event);
-        let better = metrics.gap_at_20 > best.score;
-        if better {
-            best.keep(annotator, metrics.gap_at_20);
-        }
-        Ok(better)
+        Ok(best.take(annotator, &metrics))
     }
 
     /// Evaluates the model on the validation rows, of which there are some, and tells of it.

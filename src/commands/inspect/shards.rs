@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::super::out::{self, For};
-use super::{described, parts_of};
+use super::{Format, described, parts_of};
 use crate::comm::Comm;
 use crate::data::{
     Dataset, Kind, Proof, SealOutcome, ShardInfo, ShardReader, find, prove, prove_to_seal, seal,
@@ -60,7 +61,7 @@ fn seal_one(path: &Path) -> Result<SealOutcome> {
 }
 
 /// Prints what shards hold, or the hash of it alone. Each rank checks its share in full.
-pub(crate) fn describe(comm: &Comm, paths: &[PathBuf], hash: bool) -> Result<()> {
+pub(super) fn describe(comm: &Comm, paths: &[PathBuf], hash: bool, format: Format) -> Result<()> {
     let started = Instant::now();
     let files = comm.agree(files(paths))?;
     let dataset = comm.agree(dataset(&files))?;
@@ -82,6 +83,9 @@ pub(crate) fn describe(comm: &Comm, paths: &[PathBuf], hash: bool) -> Result<()>
         .flat_map(|text| serde_json::from_slice::<Vec<Checked>>(text).expect("as it was written"))
         .collect();
     out::print(comm, For::Reading, || {
+        if format == Format::Json {
+            return format!("{}\n", plain(paths, &dataset, &all));
+        }
         let mut lines = lines(paths, &dataset);
         lines.extend(lines_of_proofs(&dataset, &all, started.elapsed().as_secs_f64()));
         lines.join("\n") + "\n"
@@ -141,6 +145,29 @@ fn check(shards: &[ShardInfo]) -> Result<Vec<Checked>> {
     }
     Error::all(errors)?;
     Ok(checked)
+}
+
+/// What shards hold, for other programs.
+fn plain(paths: &[PathBuf], dataset: &Dataset, checked: &[Checked]) -> Value {
+    let shards = dataset.shards();
+    let sum = |number: fn(&ShardInfo) -> usize| shards.iter().map(number).sum::<usize>();
+    let proven = |shard: &&ShardInfo| matches!(shard.proof, Proof::Own { .. });
+    let frames = dataset.kind() == Kind::Frames;
+    json!({
+        "shards": shards.len(),
+        "paths": paths.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "rows": dataset.rows(),
+        "features": parts_of(dataset.parts()),
+        "values": values_of(&shards[0]),
+        "classes": dataset.class_count(),
+        "names": dataset.names().map(|names| names.all()),
+        "labels": sum(|shard| shard.positives),
+        "frames": frames.then(|| sum(|shard| shard.frames)),
+        "source": shards[0].source,
+        "proven": shards.iter().filter(proven).count(),
+        "content": checked.iter().map(|one| one.digest.as_str()).collect::<Vec<_>>(),
+        "bytes": checked.iter().map(|one| one.bytes).sum::<u64>(),
+    })
 }
 
 /// What the rows of shards are, for people.
