@@ -124,7 +124,9 @@ fn a_signal_to_one_rank_stops_all_and_the_run_goes_on() {
             let event = |line: &str| {
                 let mut event: serde_json::Value = serde_json::from_str(line).unwrap();
                 let fields = event.as_object_mut().unwrap();
-                ["timing", "seconds", "unix_seconds"].map(|time| fields.remove(time));
+                for time in ["timing", "seconds", "unix_seconds"] {
+                    fields.remove(time);
+                }
                 event
             };
             text.lines().map(event).collect()
