@@ -34,3 +34,18 @@ echo
 echo "on videos that weren't trained on:"
 $ranks $reelscale evaluate --model "$run/model" --data "$data/test/*.h5"
 $reelscale inspect "$run/model"
+page=$run/report.html
+$reelscale report "$run" --output "$page" >/dev/null
+cat <<END
+
+What the scores mean; 1 is best:
+  Hit@1     the share of videos whose best class is one that they have
+  PERR      of a video with n classes, the share of them among its n best
+  GAP@20    the 20 best classes of all videos in one list by score: at each right one, the share that
+            is right so far; averaged over what could be right
+  MAP@20, MAP, all scores   the same for each class by itself, and the mean over classes
+
+The run on a page: $page
+Its last lines again, or how far it is while it runs: $reelscale status $run
+Next, your own data: README.md, "Your own data"; all keys of a job: jobs/all-keys.toml
+END
