@@ -48,6 +48,9 @@ pub mod progress;
 #[path = "../../src/rng.rs"]
 pub mod rng;
 #[allow(dead_code)]
+#[path = "../../src/stint.rs"]
+pub mod stint;
+#[allow(dead_code)]
 #[path = "../../src/team/mod.rs"]
 pub mod team;
 #[allow(dead_code)]
