@@ -39,7 +39,7 @@ const FAILURES_MAX: usize = 20;
 /// Schedules within which a planted fault is found.
 const UNTIL_FOUND: u64 = 60;
 /// Renames of a start without checkpoints by count or time, and some.
-const RENAMES: u64 = 14;
+const RENAMES: u64 = 24;
 /// Calls of the disk until a run's directory is there, and some.
 const FIRST_CALLS: u64 = 14;
 

@@ -69,8 +69,9 @@ fn rounded(seconds: f64) -> f64 {
 /// came to its end.
 pub(super) fn with_what_they_recorded(sessions: &[Value], earlier: &[Value]) -> Vec<Value> {
     let recorded = |session: &Value| {
-        let started = &session["started_unix_seconds"];
-        let same = |one: &&Value| one["started_unix_seconds"] == *started;
+        // Starts of the same second have gone on from different checkpoints.
+        let of = |one: &Value| [one["started_unix_seconds"].clone(), one["checkpoint"].clone()];
+        let same = |one: &&Value| of(one) == of(session);
         let whole = earlier.iter().filter(same).find(|one| one["phases"].is_object());
         whole.unwrap_or(session).clone()
     };
