@@ -37,7 +37,9 @@ pub(crate) fn memory_budget(comm: &Comm, job: &Job, data: &Data) -> Result<f64> 
     let named = job.run.memory_gib;
     // The least of all ranks is the largest of what is left out.
     let allowed = !comm.max(!launch::memory_allowed().unwrap_or(u64::MAX));
-    if named > 0.0 || allowed == u64::MAX {
+    // Ranks may be told differently: all of them plan if any names none.
+    let all_name_one = comm.max(u64::from(named == 0.0)) == 0;
+    if all_name_one || allowed == u64::MAX {
         return Ok(named);
     }
     let shape = shape_of(job, data);
@@ -45,7 +47,7 @@ pub(crate) fn memory_budget(comm: &Comm, job: &Job, data: &Data) -> Result<f64> 
     let grid = comm.agree(grid(comm, job, (data, &shape), threads))?;
     let planned = plan(comm, job, data, &grid)?.peak as u64;
     let budget = allowed.saturating_sub(BESIDE_THE_PLAN).max(1);
-    if planned <= budget {
+    if planned <= budget || named > 0.0 {
         return Ok(named);
     }
     log::info!(

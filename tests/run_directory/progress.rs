@@ -20,7 +20,7 @@ fn scratch() -> Scratch {
     let job = "[model]\nshared = [{ dense = 64 }]\n[pretrain]\nepochs = 2\nbatch = 64\n\
                [experts]\nepochs = 3\nbatch = 64\nwindow = 128\n[shared]\niterations = 4\n\
                [rounds]\ncount = 1\n[run]\nthreads = 1\nrow_blocks = 8\n";
-    Scratch::of((2000, 60, 64), job)
+    Scratch::of((20_000, 60, 64), job)
 }
 
 impl Scratch {
