@@ -21,6 +21,13 @@ pub(crate) enum For {
     Keeping,
 }
 
+/// How a command prints what it has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
 /// Rank 0 prints what `text` makes. Every rank calls it.
 ///
 /// # Errors

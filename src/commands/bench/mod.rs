@@ -14,11 +14,11 @@ mod train;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use serde_json::Value;
 
 use super::device::{DeviceArgs, RankDevice, chosen};
-use super::out::{self, For};
+use super::out::{self, For, Format};
 use crate::comm::Comm;
 use crate::device::Host;
 use crate::device::host::Instructions;
@@ -45,12 +45,6 @@ pub(crate) struct Args {
     device: DeviceArgs,
     #[command(flatten)]
     pub(crate) patience: crate::commands::Patience,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Format {
-    Text,
-    Json,
 }
 
 #[derive(Clone, Debug, Subcommand)]

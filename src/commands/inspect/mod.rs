@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use self::mixtures::Survey;
-use super::out::{self, For};
+use super::out::{self, For, Format};
 use crate::artifact::{self, ModelFolder};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
@@ -34,12 +34,6 @@ pub(crate) struct Args {
     class: Option<String>,
     #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with_all = ["hash", "seal"])]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {

@@ -7,8 +7,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::super::out::{self, For};
-use super::{Format, described, parts_of};
+use super::super::out::{self, For, Format};
+use super::{described, parts_of};
 use crate::comm::Comm;
 use crate::data::{
     Dataset, Kind, Proof, SealOutcome, ShardInfo, ShardReader, find, prove, prove_to_seal, seal,

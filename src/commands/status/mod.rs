@@ -16,7 +16,7 @@ use self::holder::{Alive, Holder, signs};
 use self::left::Left;
 use self::position::Position;
 use super::examples;
-use super::out::{self, For};
+use super::out::{self, For, Format};
 use crate::checkpoint::newest_listed;
 use crate::disk::read_text;
 use crate::error::Result;
@@ -36,12 +36,6 @@ pub(crate) struct Args {
     /// For people, or one JSON object.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// Runs alone, without MPI.

@@ -6,8 +6,8 @@ use super::Args;
 use super::meter::Taken;
 use super::steps::{Missing, Step, Waves};
 use crate::comm::Comm;
-use crate::commands::bench::{Format, table};
-use crate::commands::out::{self, For};
+use crate::commands::bench::table;
+use crate::commands::out::{self, For, Format};
 use crate::error::{Error, Exit, Result};
 use crate::human;
 
