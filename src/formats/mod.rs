@@ -6,6 +6,7 @@ pub mod csv;
 pub(crate) mod first_bytes;
 
 pub(crate) mod predictions;
+pub(crate) mod protobuf;
 mod source;
 pub mod submission;
 pub mod svmlight;

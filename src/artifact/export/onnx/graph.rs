@@ -1,6 +1,6 @@
 //! A graph of ONNX under way: nodes, small constants, and the weights that are filled in later.
 
-use super::protobuf::Message;
+use crate::formats::protobuf::Message;
 
 /// Kinds of numbers, as ONNX counts them.
 #[derive(Clone, Copy)]

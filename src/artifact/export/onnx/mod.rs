@@ -1,12 +1,11 @@
 //! A graph of ONNX that takes features, or frames, to scores, of operators of opset 17 alone.
 //! Weights stand in the file itself, or in `PATH.data` where they are more than protocol buffers
-//! should hold.
+//! should hold. The numbers of fields are those of `onnx.proto`, version 8 of its format.
 
 mod graph;
 mod mixtures;
 mod network;
 mod pieces;
-mod protobuf;
 
 use std::ops::Range;
 use std::path::Path;
@@ -16,9 +15,9 @@ use super::source::Source;
 use crate::artifact::files::Rows;
 use crate::disk::{Disk, with_ending};
 use crate::error::{Error, Result};
+use crate::formats::protobuf::Message;
 use graph::{Graph, Holds, Number, Weights, tensor};
 use pieces::{Piece, pieces};
-use protobuf::Message;
 
 /// Of ONNX's own format, and of its operators.
 const FORMAT: u64 = 8;
