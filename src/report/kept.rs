@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::name_of_step;
 use super::run_directory::{JOB, METRICS, RunDirectory, TEXT_BYTES_MAX};
 use crate::disk::read_text;
 use crate::job::{ExpertsJob, Job};
@@ -94,11 +95,10 @@ impl Kept {
 
     /// `round 1, expert step, epoch 4 (GAP@20 0.4502)`
     pub(crate) fn place(&self) -> String {
-        let mut place = match &*self.step {
-            "pretrain" => "pretraining".to_string(),
-            "experts" => format!("round {}, expert step", self.round),
-            "shared" => format!("round {}, shared step", self.round),
-            other => other.to_string(),
+        let mut place = match (&*self.step, name_of_step(&self.step)) {
+            ("pretrain", Some(name)) => name.to_string(),
+            (_, Some(name)) => format!("round {}, {name}", self.round),
+            (other, None) => other.to_string(),
         };
         if let Some(epoch) = self.epoch {
             place += &format!(", epoch {epoch}");

@@ -18,15 +18,15 @@ const VERSION: u32 = 1;
 /// No such file is larger; what claims to be is not read.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// What the file holds.
+/// What the file holds, with `LastValidation` or a reference to it.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct Written<Found> {
     format: String,
     version: u32,
     /// What the columns of `classes` are.
     columns: Vec<String>,
     #[serde(flatten)]
-    found: LastValidation,
+    found: Found,
 }
 
 /// What a validation has found.
@@ -110,16 +110,9 @@ impl ValidatedClass {
 
 impl LastValidation {
     fn to_text(&self) -> String {
-        let columns = COLUMNS.map(String::from).to_vec();
-        let mut text = serde_json::to_string(&WrittenRef {
-            format: FORMAT,
-            version: VERSION,
-            columns: &columns,
-            found: self,
-        })
-        .expect("plain data");
-        text.push('\n');
-        text
+        let (format, columns) = (FORMAT.into(), COLUMNS.map(String::from).to_vec());
+        let written = Written { format, version: VERSION, columns, found: self };
+        serde_json::to_string(&written).expect("plain data") + "\n"
     }
 
     /// What the run directory `run` has of it.
@@ -131,7 +124,8 @@ impl LastValidation {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text.map_err(|error| error.to_string())?,
         };
-        let written: Written = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let written: Written<LastValidation> =
+            serde_json::from_str(&text).map_err(|error| error.to_string())?;
         if written.format != FORMAT || written.version != VERSION || written.columns != COLUMNS {
             let Written { format, version, .. } = written;
             return Err(format!(
@@ -140,16 +134,6 @@ impl LastValidation {
         }
         Ok(Some(written.found))
     }
-}
-
-/// As `Written`, of what others hold.
-#[derive(Serialize)]
-struct WrittenRef<'a> {
-    format: &'a str,
-    version: u32,
-    columns: &'a [String],
-    #[serde(flatten)]
-    found: &'a LastValidation,
 }
 
 /// The file of a run under way.

@@ -34,7 +34,7 @@ pub(crate) use last_validation::{LastValidation, ValidatedClass, ValidationFile}
 pub(crate) use lock::{HeldDirectory, LOCK, Lock};
 pub(crate) use log_lines::{install, thread_is};
 pub(crate) use narrator::{Narrator, Pace, Tells};
-pub(crate) use pieces::Pieces;
+pub(crate) use pieces::{Pieces, median};
 pub use run_directory::{EarlierRun, RunDirectory};
 pub(crate) use run_directory::{Finished, SHARDS_READ, Unfinished, read_job};
 pub(crate) use run_record::{Machine, RunRecord, host};
@@ -213,14 +213,21 @@ impl Report {
     }
 }
 
+/// The steps of a run, as jobs and events name them and as people do.
+pub(crate) const STEPS: [(&str, &str); 3] =
+    [("pretrain", "pretraining"), ("experts", "expert step"), ("shared", "shared step")];
+
+/// What people call the step that events name so.
+pub(crate) fn name_of_step(step: &str) -> Option<&'static str> {
+    STEPS.iter().find(|known| known.0 == step).map(|known| known.1)
+}
+
 /// `round 1/2  expert step  epoch 3  loss 3.5142  GAP@20 0.6312  1.2 s`
 fn line_of(phase: &str, event: &Value, since: Duration) -> String {
     let mut parts = vec![phase.to_string()];
-    match event["step"].as_str() {
-        Some("experts") => parts.push("expert step".into()),
-        Some("shared") => parts.push("shared step".into()),
-        _ => {}
-    }
+    // Pretraining is a phase of its own.
+    let step = event["step"].as_str().filter(|step| *step != "pretrain");
+    parts.extend(step.and_then(name_of_step).map(String::from));
     for name in ["epoch", "iteration"] {
         if let Some(number) = event[name].as_u64() {
             parts.push(format!("{name} {number}"));

@@ -29,7 +29,7 @@ impl Pieces {
             }
             all.push(took);
         }
-        Pieces(seconds.into_iter().map(|(kind, (_, all))| (kind, median(all))).collect())
+        Pieces(seconds.into_iter().map(|(kind, (_, mut all))| (kind, median(&mut all))).collect())
     }
 
     /// Of the epochs or iterations of this step, or of what ends it; nothing where none has ended.
@@ -38,8 +38,9 @@ impl Pieces {
     }
 }
 
-/// Of some numbers.
-fn median(mut all: Vec<f64>) -> f64 {
+/// Of some numbers, which are in order afterwards: the mean of the middle two where their count is
+/// even. There is one at least.
+pub(crate) fn median(all: &mut [f64]) -> f64 {
     all.sort_by(f64::total_cmp);
     let middle = all.len() / 2;
     if all.len() % 2 == 1 { all[middle] } else { (all[middle - 1] + all[middle]) / 2.0 }

@@ -3,11 +3,12 @@
 use super::rounds::Phase;
 use super::state::State;
 use crate::device::Device;
+use crate::report::STEPS;
 use crate::stint::comes_after;
 
-pub(super) const PRETRAINING: &str = "pretraining";
-pub(super) const EXPERT_STEP: &str = "expert step";
-pub(super) const SHARED_STEP: &str = "shared step";
+pub(super) const PRETRAINING: &str = STEPS[0].1;
+pub(super) const EXPERT_STEP: &str = STEPS[1].1;
+pub(super) const SHARED_STEP: &str = STEPS[2].1;
 
 impl<D: Device> State<'_, D> {
     /// Says which steps come after the one that the run stands in, where it isn't over before; the

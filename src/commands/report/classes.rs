@@ -4,7 +4,7 @@
 use super::page::{Cell, beside, escape, figure, table};
 use super::plot::{Axis, Band, Line, Plot};
 use crate::human::{count, counted};
-use crate::report::{LastValidation, ValidatedClass};
+use crate::report::{LastValidation, ValidatedClass, name_of_step};
 
 /// Classes that are shown from each end.
 const SHOWN: usize = 20;
@@ -19,11 +19,9 @@ type Numbered<'a> = (usize, &'a ValidatedClass);
 /// All of it.
 pub(super) fn of(found: &LastValidation) -> String {
     let event = &found.event;
-    let mut when = match event["step"].as_str() {
-        Some("pretrain") => "pretraining".to_string(),
-        Some("experts") => "the expert step".into(),
-        _ => "the shared step".into(),
-    };
+    let step = event["step"].as_str().unwrap_or_default();
+    let name = name_of_step(step).unwrap_or(step);
+    let mut when = if step == "pretrain" { name.to_string() } else { format!("the {name}") };
     if let Some(round) = event["round"].as_u64() {
         when += &format!(" of round {round}");
     }

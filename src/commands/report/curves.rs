@@ -3,12 +3,11 @@
 use super::page::{beside, escape, figure};
 use super::plot::{Axis, Line, Plot};
 use super::run::{Along, Run};
+use crate::report::STEPS;
 
 /// Metrics of validations and how they are called.
 const METRICS: [(&str, &str); 4] =
     [("gap_at_20", "GAP@20"), ("map_full", "MAP"), ("hit_at_1", "Hit@1"), ("perr", "PERR")];
-const STEPS: [(&str, &str); 3] =
-    [("pretrain", "pretraining"), ("experts", "expert step"), ("shared", "shared step")];
 
 /// A unit of time in which so many seconds are few, and its seconds.
 fn unit(seconds: f64) -> (&'static str, f64) {

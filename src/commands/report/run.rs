@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::plot::Band;
 use crate::disk::{read_text, there};
 use crate::error::{Error, Result};
-use crate::report::LastValidation;
+use crate::report::{LastValidation, STEPS, events_of};
 
 /// No file of a run that is read here is larger; what claims to be is not read.
 const BYTES_MAX: u64 = 1 << 30;
@@ -178,11 +178,10 @@ fn settings_of(job: &str) -> Vec<(String, String)> {
     settings
 }
 
-/// The events of `metrics.jsonl`; the last line of a run under way may be torn.
+/// The events of `metrics.jsonl`.
 fn points_of(text: &str) -> Vec<Point> {
     let (mut points, mut pass, mut before, mut last) = (Vec::new(), 0.0, 0.0, 0.0);
-    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    for mut event in events {
+    for mut event in events_of(text) {
         let Some(step) = step_of(&event) else { continue };
         if event["epoch"].is_u64() || event["iteration"].is_u64() {
             pass += 1.0;
@@ -206,12 +205,8 @@ fn points_of(text: &str) -> Vec<Point> {
 }
 
 fn step_of(event: &Value) -> Option<&'static str> {
-    match event["step"].as_str()? {
-        "pretrain" => Some("pretrain"),
-        "experts" => Some("experts"),
-        "shared" => Some("shared"),
-        _ => None,
-    }
+    let step = event["step"].as_str()?;
+    STEPS.iter().map(|known| known.0).find(|known| *known == step)
 }
 
 /// How far the run at `path` has come: its record is of the last start only where it was written

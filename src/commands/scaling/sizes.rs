@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Kind;
 use super::row::{Row, is_within};
+use crate::report::median;
 
 /// Of several runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -17,14 +18,8 @@ pub(super) struct Figures {
 impl Figures {
     /// `None` of none.
     fn of(mut values: Vec<f64>) -> Option<Figures> {
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        let half = values.len() / 2;
-        let median = match values.len() % 2 {
-            0 => (values[half - 1] + values[half]) / 2.0,
-            _ => values[half],
-        };
-        Some(Figures { median, min, max })
+        let median = (!values.is_empty()).then(|| median(&mut values))?;
+        Some(Figures { median, min: *values.first()?, max: *values.last()? })
     }
 
     /// (most - least) / median.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::human::{counted, duration};
+use crate::report::name_of_step;
 
 pub(super) fn text(found: &Value) -> String {
     let mut text = format!("{}: {}\n", found["run"].as_str().unwrap_or_default(), state(found));
@@ -50,12 +51,7 @@ fn state(found: &Value) -> String {
 fn now(found: &Value) -> Option<String> {
     let (done, of) = (&found["done"], &found["of"]);
     let pieces = found["pieces"].as_str()?;
-    let step = match found["step"].as_str()? {
-        "pretrain" => "pretraining",
-        "experts" => "expert step",
-        "shared" => "shared step",
-        _ => return None,
-    };
+    let step = name_of_step(found["step"].as_str()?)?;
     let mut line = match found["round"].as_u64() {
         Some(round @ 1..) => format!("round {round} of {}, {step}", found["rounds"]),
         _ => step.to_string(),

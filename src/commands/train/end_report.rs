@@ -11,15 +11,10 @@ use crate::cost::flops;
 use crate::human::{count, counted, duration};
 use crate::job::Job;
 use crate::model::annotator::Annotator;
-use crate::report::{Pieces, REPORTED_TIMER, Timer};
+use crate::report::{Pieces, REPORTED_TIMER, STEPS, Timer};
 
 /// What a whole run is cut into, by the timers of these names; what is left is "other".
-const PHASES: [(&str, &str); 4] = [
-    ("opening", "opening data"),
-    ("pretrain", "pretraining"),
-    ("experts", "expert step"),
-    ("shared", "shared step"),
-];
+const PHASES: [(&str, &str); 4] = [("opening", "opening data"), STEPS[0], STEPS[1], STEPS[2]];
 /// What is within those.
 const WITHIN: [&str; 4] = ["validation", "checkpoints", "input wait", "communication wait"];
 
