@@ -16,7 +16,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use self::rates::Rates;
-pub(crate) use self::sizes::sizes_of_shards;
+pub(crate) use self::sizes::{rows_of_shards, sizes_of_shards};
 use self::steps::Steps;
 use self::world::World;
 use super::bench::rank::{Pool, planned};

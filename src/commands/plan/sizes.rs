@@ -53,9 +53,7 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<(Job, usize)> {
             job.plan.rows -= rows;
             rows
         }
-        Validation::Globs(globs) if of_shards => {
-            described(&find(globs)?)?.iter().map(|it| it.rows).sum()
-        }
+        Validation::Globs(globs) if of_shards => rows_of_shards(globs)?,
         _ => 0,
     };
     let validation = asked.unwrap_or(validation);
@@ -68,6 +66,14 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<(Job, usize)> {
     }
     job.run.threads = job.run.threads.max(1);
     Ok((job, validation))
+}
+
+/// Rows of the shards that these globs name.
+///
+/// # Errors
+/// Exit 4: what is wrong with them.
+pub(crate) fn rows_of_shards(globs: &[String]) -> Result<usize> {
+    Ok(described(&find(globs)?)?.iter().map(|info| info.rows).sum())
 }
 
 /// Takes sizes from the job's shards.

@@ -2,7 +2,7 @@
 
 mod classes;
 mod curves;
-mod page;
+pub(super) mod page;
 mod plot;
 mod run;
 mod settings;

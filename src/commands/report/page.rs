@@ -8,7 +8,7 @@ pub(super) const BEGINS: &str = "<!DOCTYPE html>\n<!-- reelscale report -->\n";
 const STYLE: &str = include_str!("style.css");
 
 /// A text of others, which may be anything, as a page can have it.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     marked(&in_a_line(text))
 }
 

@@ -4,6 +4,7 @@
 use super::Kind;
 use super::sizes::Size;
 use super::written::heading;
+use crate::commands::report::page::escape;
 
 /// Of a panel's frame, in pixels, and where the first one lies.
 const WIDTH: f64 = 360.0;
@@ -108,7 +109,7 @@ pub(super) fn svg(kind: Kind, sizes: &[Size], reasons: &[String]) -> String {
          font-family=\"sans-serif\" font-size=\"13\">\n\
          <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
          <text x=\"{LEFT}\" y=\"30\" font-size=\"14\">{}</text>\n",
-        escaped(&heading)
+        escape(&heading)
     );
     if !sizes.is_empty() {
         text += &panels(sizes);
@@ -165,11 +166,6 @@ fn legend(height: f64) -> String {
         left += 60.0 + 7.0 * name.len() as f64;
     }
     text
-}
-
-/// A text as XML has it.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

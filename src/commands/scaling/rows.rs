@@ -5,8 +5,8 @@ use super::launcher::{Launcher, why};
 use super::study::Study;
 use super::verdict::Wanted;
 use super::{Args, Kind, exit_of};
-use crate::commands::plan::sizes_of_shards;
-use crate::data::{ShardInfo, find};
+use crate::commands::plan::{rows_of_shards, sizes_of_shards};
+use crate::data::find;
 use crate::disk::{Disk, there};
 use crate::error::{Error, Result};
 use crate::job::{Job, PlanJob, Validation};
@@ -53,11 +53,7 @@ impl Data {
             sizes_of_shards(&mut shaped, name)?;
         }
         let validation = match job.data.validation_rows() {
-            Validation::Globs(globs) if rows_per_rank.is_none() => {
-                let infos = find(globs)?.iter().map(|path| ShardInfo::read(path)).collect();
-                let infos: Result<Vec<ShardInfo>> = infos;
-                infos?.iter().map(|info| info.rows).sum()
-            }
+            Validation::Globs(globs) if rows_per_rank.is_none() => rows_of_shards(globs)?,
             _ => 0,
         };
         Ok(Data { rows_per_rank, shape: shaped.plan, validation })
