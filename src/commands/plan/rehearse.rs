@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Question;
 use super::world::World;
+use crate::commands::bench::rank::planned::without_validation;
 use crate::commands::bench::rank::rehearse::Rehearsal;
 use crate::commands::bench::rank::steps::{Step, Whole};
 use crate::error::{Error, Result};
@@ -66,21 +67,26 @@ pub(super) fn rehearse(
         None => kinds(whole),
     };
     let (mut rows, mut unseen) = (Vec::new(), Vec::new());
+    let measured = without_validation(question.job.clone(), &question.name, question.threads)?;
+    let memory = World::new(&measured, question.ranks, question)?.phases;
     for kind in kinds.iter().take(KINDS_MAX) {
-        for step in steps(world, kind.rank) {
-            let rehearsal = Rehearsal {
-                job: &question.job,
-                name: &question.name,
-                ranks: question.ranks,
-                rank: kind.rank,
-                threads: question.threads,
-                network: question.network,
-                step,
-                seconds,
-            };
-            let (found, lines) = rehearsal.measure()?;
-            let memory = World::new(&rehearsal.job()?, question.ranks, question)?;
-            let phase = memory.phases.iter().find(|phase| phase.name == phase_of(step));
+        let steps = steps(world, kind.rank);
+        if steps.is_empty() {
+            continue;
+        }
+        let rehearsal = Rehearsal {
+            job: &measured,
+            name: &question.name,
+            ranks: question.ranks,
+            rank: kind.rank,
+            threads: question.threads,
+            network: question.network,
+            steps: steps.clone(),
+            seconds,
+        };
+        let (found, lines) = rehearsal.measure()?;
+        for (step, found) in steps.into_iter().zip(found) {
+            let phase = memory.iter().find(|phase| phase.name == phase_of(step));
             let fullest = has(whole, kind.rank) == has(whole, whole.fullest(step));
             let all = planned["steps"].as_array().into_iter().flatten();
             let mut plan = all.filter(|one| fullest && one["step"] == step.name());
@@ -98,10 +104,10 @@ pub(super) fn rehearse(
                 "planned_peak_bytes": phase.map(|phase| phase.bytes()),
                 "peak_bytes": found["peak_bytes"],
             }));
-            for line in lines {
-                if !unseen.contains(&line) {
-                    unseen.push(line);
-                }
+        }
+        for line in lines {
+            if !unseen.contains(&line) {
+                unseen.push(line);
             }
         }
     }

@@ -19,7 +19,7 @@ const ROWS: usize = 64;
 ///
 /// # Errors
 /// Exit 2: it has no plan.
-pub(super) fn without_validation(mut job: Job, name: &str, threads: usize) -> Result<Job> {
+pub(crate) fn without_validation(mut job: Job, name: &str, threads: usize) -> Result<Job> {
     if job.plan.rows == 0 {
         let text = format!("{name}: plan.rows: found 0, expected the rows that the job is for");
         return Err(Error::usage(text).hint("--set plan.rows=4000000 and the other keys of [plan]"));

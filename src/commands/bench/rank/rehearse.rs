@@ -2,47 +2,41 @@
 
 use serde_json::Value;
 
-use super::{Args, Measure, Measuring, Step, planned};
+use super::report::Measured;
+use super::{Args, Measure, Measuring, Step};
 use crate::comm::Comm;
 use crate::cost::network::Network;
 use crate::device::host::Instructions;
 use crate::error::Result;
 use crate::job::Job;
 
-/// A step of a rank of many.
+/// Steps of a rank of many.
 pub(crate) struct Rehearsal<'a> {
+    /// Without rows that validate, as `planned::without_validation` makes it.
     pub(crate) job: &'a Job,
     pub(crate) name: &'a str,
     pub(crate) ranks: usize,
     pub(crate) rank: usize,
     pub(crate) threads: usize,
     pub(crate) network: Network,
-    pub(crate) step: Step,
-    /// Of the sample, about.
+    pub(crate) steps: Vec<Step>,
+    /// Of the sample of each step, about.
     pub(crate) seconds: f64,
 }
 
 impl Rehearsal<'_> {
-    /// The job as it is measured: nothing validates.
-    ///
-    /// # Errors
-    /// Exit 2: it has no plan.
-    pub(crate) fn job(&self) -> Result<Job> {
-        planned::without_validation(self.job.clone(), self.name, self.threads)
-    }
-
-    /// What `bench rank` finds: its figures of the step, and what they rest on.
+    /// What `bench rank` finds: its figures of each step, and what they rest on.
     ///
     /// # Errors
     /// As `bench rank`.
-    pub(crate) fn measure(&self) -> Result<(Value, Vec<String>)> {
+    pub(crate) fn measure(&self) -> Result<(Vec<Value>, Vec<String>)> {
         let args = Args {
             job: self.name.into(),
             ranks: self.ranks,
             threads: self.threads,
             rank: Some(self.rank),
             network: self.network,
-            steps: vec![self.step],
+            steps: self.steps.clone(),
             seconds: self.seconds,
             windows: None,
             rest: None,
@@ -50,8 +44,8 @@ impl Rehearsal<'_> {
         };
         let kernel = Instructions::parse("auto").expect("a name of ours");
         let measuring = Measuring { repeat: 1, kernel };
-        let measure = Measure { measuring: &measuring, args: &args, job: &self.job()? };
+        let measure = Measure { measuring: &measuring, args: &args, job: self.job };
         let found = measure.found(&Comm::serial())?;
-        Ok((found.steps[0].figures(), found.assumptions(&args)))
+        Ok((found.steps.iter().map(Measured::figures).collect(), found.assumptions(&args)))
     }
 }
