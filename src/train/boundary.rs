@@ -102,7 +102,7 @@ impl<D: Device> State<'_, D> {
         let outcome = comm.unless_damaged(outcome);
         let failed = outcome.is_err();
         let replica = course.is_replica();
-        let flags = [self.setting.comm.stop_asked(), due, failed, !replica];
+        let flags: [bool; FLAGS as usize] = [self.setting.comm.stop_asked(), due, failed, !replica];
         let flags = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit).sum::<u32>();
         let flags = flags | self.worked() << FLAGS;
         let digest = if replica { digest(threads, &model.shared) } else { 0 };

@@ -35,11 +35,11 @@ pub(crate) fn warn_of_memory(comm: &Comm, planned: u64) {
 /// As `Setting::new`.
 pub(crate) fn memory_budget(comm: &Comm, job: &Job, data: &Data) -> Result<f64> {
     let named = job.run.memory_gib;
-    // The least of all ranks is the largest of what is left out.
-    let allowed = !comm.max(!launch::memory_allowed().unwrap_or(u64::MAX));
-    // Ranks may be told differently: all of them plan if any names none.
-    let all_name_one = comm.max(u64::from(named == 0.0)) == 0;
-    if all_name_one || allowed == u64::MAX {
+    let own = launch::memory_allowed().filter(|_| named == 0.0);
+    // The least of all ranks is the largest of what is left out. Ranks may be told differently: all
+    // of them plan if any names none and is limited.
+    let allowed = !comm.max(!own.unwrap_or(u64::MAX));
+    if allowed == u64::MAX {
         return Ok(named);
     }
     let shape = shape_of(job, data);
