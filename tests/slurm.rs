@@ -259,8 +259,9 @@ fn runs_survive_what_slurm_does_to_them() {
     }
 
     // Told to stop before its limit of a minute, it puts itself back into the queue. (Slurm looks
-    // at limits twice a minute.) Meanwhile the same runs undisturbed.
-    let long = cluster.job(60);
+    // at limits twice a minute, so it must work for longer than 40 seconds.) Meanwhile the same
+    // runs undisturbed.
+    let long = cluster.job(100);
     let whole = cluster.path("whole-long");
     let threads = ["--set", "run.threads=2"];
     let options = ["--nodes=1", "--time=1", "--signal=USR1@50"];
