@@ -73,11 +73,18 @@ pub struct Store {
     disk: Disk,
     /// The newest one that is known to be whole: loaded, or written.
     whole: Cell<Option<u64>>,
+    /// Bytes of the largest that was written, on rank 0.
+    largest: Cell<u64>,
 }
 
 impl Store {
     pub fn new(folder: PathBuf, disk: Disk) -> Store {
-        Store { folder, disk, whole: Cell::new(None) }
+        Store { folder, disk, whole: Cell::new(None), largest: Cell::new(0) }
+    }
+
+    /// Bytes of the largest checkpoint that was written here so far, on rank 0; 0 elsewhere.
+    pub(crate) fn largest(&self) -> u64 {
+        self.largest.get()
     }
 
     /// Writes the next checkpoint. Every rank takes part; the one before it stays, older ones go.
@@ -159,6 +166,7 @@ impl Store {
         temporary: &Path,
         path: &Path,
     ) -> io::Result<()> {
+        let mut bytes: u64 = parts.iter().flat_map(|part| &part.lengths).sum();
         let text = Listing::new(contents.about.clone(), parts).text();
         let state = move |to: &mut dyn Write| to.write_all(text.as_bytes());
         let files: [(&str, &Put); 3] =
@@ -166,15 +174,18 @@ impl Store {
         for (name, put) in files {
             let mut file = self.create(temporary, name)?;
             put(&mut file)?;
+            bytes += file.written;
             sums.push((name.into(), file.finish()?));
         }
         let mut file = self.create(temporary, SUMS)?;
         for (name, sum) in &sums {
             file.write_all(sums::line((name, sum)).as_bytes())?;
         }
+        bytes += file.written;
         file.finish()?;
         self.disk.sync_dir(temporary)?;
         self.disk.rename(temporary, path)?;
+        self.largest.set(self.largest.get().max(bytes));
         self.disk.sync_dir(&self.folder)
     }
 

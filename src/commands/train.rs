@@ -13,6 +13,7 @@ use self::end_report::Began;
 use self::output::{finished, in_utf8, read_before, same_data};
 use self::result::Ending;
 use self::session::{shared_by_ranks, tries};
+use super::allocator::{Counted, counted_from_here};
 use super::device::{RankDevice, Told, chosen};
 use super::examples;
 use super::progress::Progress;
@@ -91,6 +92,7 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     if !simulated {
         comm.agree(signals::set_on_signals(comm.stop_flag()))?;
     }
+    let counted = (!simulated).then(counted_from_here);
     comm.agree(in_utf8(&args.output))?;
     let job = comm.agree(Job::read(&args.job, &args.overrides))?;
     if let Some(watch) = comm.watch() {
@@ -106,7 +108,7 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     }
     let args = &args;
     let (directory, nodes) = (None, 1);
-    let mut start = Start { comm, args, surroundings, started, directory, found, nodes };
+    let mut start = Start { comm, args, surroundings, started, counted, directory, found, nodes };
     let outcome = start.run(job);
     if let Err(error) = &outcome
         && !error.is_stop()
@@ -124,6 +126,8 @@ struct Start<'a> {
     args: &'a Args,
     surroundings: &'a Surroundings,
     started: SystemTime,
+    /// The memory of this process from then on.
+    counted: Option<Counted>,
     directory: Option<RunDirectory>,
     found: EarlierRun,
     /// Machines that ranks run on.
@@ -216,7 +220,7 @@ impl Start<'_> {
     }
 
     /// What the report at the end has of the beginning.
-    fn began(&self, setting: &Setting) -> Began {
+    fn began(&self, setting: &Setting) -> Began<'_> {
         let opening = self.surroundings.clock.today().duration_since(self.started);
         let train = &setting.data.train;
         Began {
@@ -226,6 +230,8 @@ impl Start<'_> {
             row_blocks: train.block_runs().iter().map(|run| run.len()).collect(),
             rows: train.rows(),
             grid: setting.grid.rows() > 1,
+            planned_bytes: setting.plan.peak as u64,
+            counted: self.counted.as_ref(),
             earlier: match &self.found {
                 EarlierRun::Unfinished(before) => before.sessions.clone(),
                 _ => Vec::new(),

@@ -56,6 +56,8 @@ pub struct Report {
     hash: [u8; 32],
     #[doc(hidden)]
     pub(crate) timers: Timers,
+    /// Bytes of the largest checkpoint, on rank 0.
+    pub(crate) checkpoint_bytes: u64,
     last: Instant,
 }
 
@@ -92,6 +94,7 @@ impl Report {
             validation: None,
             hash,
             timers,
+            checkpoint_bytes: 0,
             last: now,
         }
     }

@@ -174,3 +174,30 @@ fn a_limit_on_files_is_told() {
     assert_eq!(text.lines().filter(|line| line.starts_with("reelscale: ")).count(), 1, "{text}");
     assert!(!scratch.path("new").exists());
 }
+
+/// What a run says that it took of memory and of the disk: the checkpoint is what lies there, and
+/// every rank is counted for itself.
+#[test]
+fn a_run_says_what_it_took() {
+    if common::without_mpi() {
+        return;
+    }
+    let scratch = Scratch::new();
+    scratch.begin("run");
+    let took = json(&scratch.path("run/run.json"), "report");
+    let bytes: u64 = fs::read_dir(scratch.path("run/checkpoints/00000001"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert_eq!(took["checkpoint_bytes"], bytes);
+    let output = scratch.train("run").ranks(2).output();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("memory of the fullest rank: planned "), "{text}");
+    let took = json(&scratch.path("run/run.json"), "report");
+    let memory = |key: &str| took["memory"][key].as_u64().unwrap();
+    let (held, resident) = (memory("held_bytes"), memory("resident_bytes"));
+    assert!(memory("planned_bytes") > 0 && 0 < held && held < resident, "{took}");
+    // Threads that are ranks have one memory, of which no rank's part is known.
+    scratch.train("threads").arg("--comm").arg("threads=2").stdout();
+    assert!(json(&scratch.path("threads/run.json"), "report")["memory"].is_null());
+}

@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::advice::Advice;
+use crate::commands::allocator::Counted;
 use crate::cost::flops;
-use crate::human::{count, counted, duration};
+use crate::human::{bytes, count, counted, duration};
 use crate::job::Job;
 use crate::model::annotator::Annotator;
 use crate::report::{Pieces, REPORTED_TIMER, STEPS, Timer};
@@ -19,7 +20,7 @@ const PHASES: [(&str, &str); 4] = [("opening", "opening data"), STEPS[0], STEPS[
 const WITHIN: [&str; 4] = ["validation", "checkpoints", "input wait", "communication wait"];
 
 /// What is known of a start beside its timers.
-pub(super) struct Began {
+pub(super) struct Began<'a> {
     pub(super) started: SystemTime,
     /// Seconds until its report began: opening data, above all.
     pub(super) opening_seconds: f64,
@@ -29,6 +30,10 @@ pub(super) struct Began {
     pub(super) rows: usize,
     /// Whether ranks are a grid of several rows.
     pub(super) grid: bool,
+    /// What the rank that needs most was to hold, by plan.
+    pub(super) planned_bytes: u64,
+    /// What this process holds; nobody counts in a test's world.
+    pub(super) counted: Option<&'a Counted>,
     /// What earlier starts have recorded of themselves.
     pub(super) earlier: Vec<Value>,
 }
@@ -108,6 +113,10 @@ pub(super) fn report(sessions: &[Value], rates: Value, advice: &[Advice]) -> Val
         .collect();
     let checkpoints: u64 =
         sessions.iter().filter_map(|session| session["checkpoints"].as_u64()).sum();
+    let largest =
+        |of: fn(&Value) -> &Value| sessions.iter().filter_map(|one| of(one).as_u64()).max();
+    let memory = sessions.iter().map(|session| &session["memory"]);
+    let memory = memory.max_by_key(|memory| memory["held_bytes"].as_u64());
     let unknown = sessions.iter().filter(|session| !session["phases"].is_object()).count();
     json!({
         "seconds": rounded(total),
@@ -117,6 +126,8 @@ pub(super) fn report(sessions: &[Value], rates: Value, advice: &[Advice]) -> Val
         "phases": listed,
         "within": within,
         "checkpoints": checkpoints,
+        "checkpoint_bytes": largest(|session| &session["checkpoint_bytes"]),
+        "memory": memory,
         "rates": rates,
         "advice": advice.iter().map(Advice::json).collect::<Vec<_>>(),
     })
@@ -201,6 +212,7 @@ pub(super) fn lines(report: &Value) -> Vec<String> {
     if !rates.is_empty() {
         lines.push(format!("rates: {}", rates.join("; ")));
     }
+    lines.extend(memory_line(report));
     if let Some(cost) = report["within"].get(REPORTED_TIMER) {
         let seconds = number(&cost["seconds"]);
         lines.push(format!("experts.validate_every: {seconds:.1} s, {} of the run", percent(cost)));
@@ -208,4 +220,19 @@ pub(super) fn lines(report: &Value) -> Vec<String> {
     let advice = report["advice"].as_array().into_iter().flatten();
     lines.extend(advice.filter_map(|one| Some(format!("advice: {}", one["text"].as_str()?))));
     lines
+}
+
+/// What ranks took of memory, where it was counted, and the largest checkpoint.
+fn memory_line(report: &Value) -> Option<String> {
+    let of = |value: &Value| value.as_u64().map(bytes);
+    let memory = &report["memory"];
+    let (planned, held) = (of(&memory["planned_bytes"])?, of(&memory["held_bytes"])?);
+    let mut line = format!("memory of the fullest rank: planned {planned}, held {held}");
+    if let Some(resident) = of(&memory["resident_bytes"]) {
+        line += &format!(", {resident} with the program, MPI and HDF5");
+    }
+    if let Some(largest) = report["checkpoint_bytes"].as_u64().filter(|bytes| *bytes > 0) {
+        line += &format!("; largest checkpoint {}", bytes(largest));
+    }
+    Some(line)
 }

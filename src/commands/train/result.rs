@@ -12,6 +12,7 @@ use super::advice::Measured;
 use super::end_report::{self, Began, with_what_they_recorded};
 use crate::artifact;
 use crate::comm::{Comm, library_version};
+use crate::commands::allocator::Counted;
 use crate::disk::Disk;
 use crate::error::{Exit, Result};
 use crate::human::hex;
@@ -21,6 +22,7 @@ use crate::model::annotator::Annotator;
 use crate::report::{
     Kept, Machine, Report, RunDirectory, RunRecord, Timer, events_of, host, table,
 };
+use crate::system::own_peak;
 use crate::tell;
 use crate::train::Trained;
 
@@ -35,7 +37,7 @@ pub(crate) struct Ending<'a> {
     /// Instructions of the processor's kernels; devices.
     versions: (&'a str, &'a str),
     threads: usize,
-    began: Began,
+    began: Began<'a>,
     /// The model's content hash, once it is known.
     model_hash: Option<String>,
     /// That of the model which a start before may have put in place.
@@ -51,7 +53,7 @@ impl<'a> Ending<'a> {
         (comm, disk, args): (&'a Comm, &'a Disk, &'a Args),
         directory: Option<&'a RunDirectory>,
         (job, versions, threads): (&'a Job, (&'a str, &'a str), usize),
-        (began, data): (Began, Value),
+        (began, data): (Began<'a>, Value),
     ) -> Ending<'a> {
         let (model_hash, named_before, lines) = (None, String::new(), Vec::new());
         Ending {
@@ -88,11 +90,12 @@ impl<'a> Ending<'a> {
         let timers = gathered(comm, report);
         let cores = comm.all_gather(&[launch::bound_to().map(|cores| cores as u64)]);
         let result = Sha256::digest(format!("{} {model_hash}", hex(&report.events_hash())));
+        let memory = self.memory();
         let traffic = comm.traffic();
         let events = String::from_utf8_lossy(report.events());
         let events = events_of(&events);
         let kept = Kept::of(&events, &self.job.experts);
-        let (told, sessions) = self.told((report, trained), (&timers, cores), &events);
+        let (told, sessions) = self.told((report, trained), (&timers, cores, memory), &events);
         let told_so = self.args.stop_exit_code && !trained.done;
         let record = RunRecord {
             format: "reelscale-run",
@@ -133,7 +136,7 @@ impl<'a> Ending<'a> {
     fn told(
         &self,
         (report, trained): (&Report, &Trained),
-        (timers, cores): (&[Timer], Vec<[u64; 2]>),
+        (timers, cores, memory): (&[Timer], Vec<[u64; 2]>, Value),
         events: &[Value],
     ) -> (Value, Vec<Value>) {
         let (job, began, annotator) = (self.job, &self.began, &trained.annotator);
@@ -145,6 +148,8 @@ impl<'a> Ending<'a> {
         };
         let own = end_report::session(timers, seconds, began);
         last.extend(own.as_object().cloned().unwrap_or_default());
+        last.insert("memory".into(), memory);
+        last.insert("checkpoint_bytes".into(), json!(report.checkpoint_bytes));
         let all_pretrain = !last.contains_key("pretraining_ranks");
         let measured = Measured {
             seconds: seconds + began.opening_seconds,
@@ -160,6 +165,22 @@ impl<'a> Ending<'a> {
         let last = sessions.last().unwrap_or(&Value::Null);
         let rates = end_report::rates(job, began.rows, annotator, events, last);
         (end_report::report(&sessions, rates, &advice), sessions)
+    }
+
+    /// Bytes of the rank that needs most: planned, held, and all of its process, the program's own,
+    /// MPI's and HDF5's too. Nothing where ranks are threads of a process. Collective.
+    fn memory(&self) -> Value {
+        let held = self.began.counted.and_then(Counted::peak).unwrap_or(0);
+        let all = of_processes(self.comm, [held as u64, own_peak()]);
+        let most = |of: usize| all.iter().map(|bytes| bytes[of]).max().unwrap_or(0);
+        if all.len() < self.comm.size() || most(0) == 0 {
+            return Value::Null;
+        }
+        json!({
+            "planned_bytes": self.began.planned_bytes,
+            "held_bytes": most(0),
+            "resident_bytes": most(1),
+        })
     }
 
     /// Puts the model in place and returns its content hash. The record names the hash before, so
@@ -186,12 +207,16 @@ pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
 
 /// Lines for standard error that nobody took, of all processes.
 fn log_lines_dropped(comm: &Comm) -> u64 {
-    // Ranks that are threads of one process share a count.
+    of_processes(comm, [tell::dropped(), 0]).iter().map(|[dropped, _]| dropped).sum()
+}
+
+/// What each process counts of itself, once each: ranks that are threads of one share its counts.
+fn of_processes(comm: &Comm, [first, second]: [u64; 2]) -> Vec<[u64; 2]> {
     let process = [u64::from(crc32c::crc32c(host().as_bytes())), std::process::id().into()];
-    let all = comm.all_gather(&[[process[0], process[1], tell::dropped()]]);
-    let processes: BTreeMap<[u64; 2], u64> =
-        all.into_iter().map(|[host, pid, dropped]| ([host, pid], dropped)).collect();
-    processes.values().sum()
+    let all = comm.all_gather(&[[process[0], process[1], first, second]]);
+    let processes: BTreeMap<[u64; 2], [u64; 2]> =
+        all.into_iter().map(|[host, pid, first, second]| ([host, pid], [first, second])).collect();
+    processes.into_values().collect()
 }
 
 /// Every rank's seconds of every timer.
