@@ -201,3 +201,42 @@ fn a_rehearsal_measures_each_kind_of_rank() {
     let refused = format!("plan {} {line} --rank 5", job.display());
     assert!(reelscale(&refused).fails_with(2).contains("--rank: found 5, expected below 5"));
 }
+
+/// The largest checkpoint that a run leaves is the planned one: weights, what learns and the best
+/// models to a number, and beside them the job, events, lists and digests.
+#[test]
+fn checkpoints_are_as_large_as_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    shards(folder.path(), 300, 128, 12);
+    let validated = "validation_fraction = 0.2\n";
+    let cases = [
+        ("", ""),
+        ("", "rounds.count=2 experts.averaging=0.9"),
+        ("", "pretrain.epochs=2 rounds.count=0"),
+        ("", "experts.solver=adam shared.iterations=0"),
+        ("", "experts.solver=lbfgs experts.epochs=4 shared.solver=adam"),
+        ("", "model.shared=[]"),
+        (validated, "experts.patience=2"),
+        (validated, "experts.class_patience=2 rounds.count=2"),
+    ];
+    for (number, (data, set)) in cases.into_iter().enumerate() {
+        let text = format!(
+            "[data]\ntrain = [\"{}/*.h5\"]\n{data}[pretrain]\nepochs = 1\nbatch = 64\n[experts]\n\
+             count = 3\nepochs = 2\n[shared]\niterations = 2\n[rounds]\ncount = 1\n[checkpoint]\n\
+             every = 1\n[model]\nshared = [{{ dense = 96 }}, {{ gating = true }}]\n",
+            folder.path().display()
+        );
+        let job = folder.path().join("job.toml");
+        std::fs::write(&job, text).unwrap();
+        let sets: String = set.split_whitespace().map(|set| format!(" --set {set}")).collect();
+        let line = format!("--comm threads=2 train {}{sets} --output", job.display());
+        let output = folder.path().join(format!("run{number}"));
+        reelscale(&line).path(&output).stdout();
+        let planned = plan(&job, &format!("--ranks 2{sets}"));
+        let planned = planned["checkpoint_bytes"].as_u64().unwrap();
+        let record = std::fs::read_to_string(output.join("run.json")).unwrap();
+        let record: Value = serde_json::from_str(&record).unwrap();
+        let found = record["report"]["checkpoint_bytes"].as_u64().unwrap();
+        assert!((planned..planned + 16_000).contains(&found), "{set}: {found}, planned {planned}");
+    }
+}

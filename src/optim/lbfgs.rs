@@ -158,6 +158,11 @@ impl FullBatch for Lbfgs {
     /// Point, gradient, direction, places and ten pairs.
     const NUMBERS: usize = 5 + 2 * HISTORY;
 
+    /// Places are made anew; the first evaluation has none before it to make a pair with.
+    fn saved(evaluations: usize) -> usize {
+        3 + 2 * evaluations.saturating_sub(1).min(HISTORY)
+    }
+
     fn begin(point: &[f32], offered: &Offered) -> Lbfgs {
         Lbfgs::new(point.to_vec(), offered.tolerance)
     }

@@ -71,6 +71,11 @@ pub(crate) trait FullBatch: Sized + Serialize {
     /// Numbers kept at most beside each parameter.
     const NUMBERS: usize;
 
+    /// Those of them that a checkpoint holds after so many evaluations.
+    fn saved(_evaluations: usize) -> usize {
+        Self::NUMBERS
+    }
+
     /// What that kernel keeps of each parameter, in its order.
     fn kept(&mut self) -> Vec<&mut Vec<f32>> {
         Vec::new()
@@ -168,6 +173,14 @@ impl Solver {
         match self {
             Solver::MiniBatch(solver) => solver.numbers(),
             Solver::FullBatch(solver) => solver.numbers(),
+        }
+    }
+
+    /// Those of them that a checkpoint holds after so many steps or evaluations.
+    pub(crate) fn saved(self, evaluations: usize) -> usize {
+        match self {
+            Solver::MiniBatch(solver) => solver.numbers(),
+            Solver::FullBatch(solver) => solver.saved(evaluations),
         }
     }
 

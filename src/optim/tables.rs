@@ -146,6 +146,13 @@ macro_rules! full_batch_solvers {
                 }
             }
 
+            /// As `FullBatch::saved`.
+            pub fn saved(self, evaluations: usize) -> usize {
+                match self {
+                    $($kind::$type => <$module::$type as FullBatch>::saved(evaluations),)*
+                }
+            }
+
             /// Numbers that a device keeps for each parameter where a kernel takes the steps.
             pub fn numbers_on_devices(self) -> usize {
                 match self {

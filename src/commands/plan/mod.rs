@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use self::rates::Rates;
 pub(crate) use self::sizes::{rows_of_shards, sizes_of_shards};
 use self::steps::Steps;
-use self::world::World;
+use self::world::{Checkpoint, World};
 use super::bench::rank::{Pool, planned};
 use super::out::{self, For, Format};
 use crate::comm::Comm;
@@ -172,6 +172,7 @@ fn found(question: &Question, rehearsal: Option<(Option<usize>, f64)>) -> Result
             parts.map(|(name, bytes)| json!({ "part": name, "bytes": bytes })).collect();
         json!({ "phase": phase.name, "bytes": phase.bytes(), "parts": parts })
     });
+    let checkpoints = world.checkpoints();
     let mut found = json!({
         "job": question.name,
         "ranks": question.ranks,
@@ -183,7 +184,8 @@ fn found(question: &Question, rehearsal: Option<(Option<usize>, f64)>) -> Result
         "memory_bytes": world.plan.peak,
         "memory": phases.collect::<Vec<_>>(),
         "scratch_file": world.plan.scratch(),
-        "checkpoint_bytes": world.checkpoint_bytes(),
+        "checkpoint_bytes": checkpoints.iter().map(Checkpoint::bytes).max().unwrap_or(0),
+        "checkpoints": checkpoints.iter().map(Checkpoint::json).collect::<Vec<_>>(),
         "model_bytes": world.model_bytes(),
         "input_bytes_per_second": steps.input_rate(),
         "idle_ranks": steps.idle_ranks(),

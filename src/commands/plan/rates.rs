@@ -11,6 +11,7 @@ use crate::commands::bench::mixture::rate_of_core;
 use crate::device::host::Instructions;
 use crate::disk::{Disk, read_text};
 use crate::error::{Error, Result};
+use crate::model::LANES;
 use crate::model::experts::{Experts, layouts};
 use crate::model::spec::Dummy;
 use crate::system;
@@ -134,6 +135,8 @@ impl Rates {
               "source": "each has a core of its own" },
             { "name": "labels_per_row", "value": question.job.plan.labels_per_row,
               "source": "plan or shards" },
+            { "name": "class sizes", "value": format!("zipf {}", question.job.plan.zipf),
+              "source": "plan.zipf, for experts.positives_per_expert" },
             { "name": "memory", "value": "without what MPI and HDF5 take",
               "source": "HDF5 up to 4 MiB for each of 16 open shards" },
         ])
@@ -142,8 +145,9 @@ impl Rates {
 
 /// Flop a second of one core, by the time of its own thread.
 fn rate(stage: u8, experts: usize, width: usize) -> f64 {
-    let classes = (COLUMNS / (2 * experts + 1)).max(16);
-    let cut = layouts(&vec![experts; classes], Dummy::Learned, width, 0);
+    // Whole groups of classes in one block, in which no lane is left empty.
+    let classes = (COLUMNS / (2 * experts + 1)).next_multiple_of(LANES);
+    let cut = layouts(&vec![experts; classes], Dummy::Learned, width, 1);
     let owners = Comm::serial().deal(cut.len());
     let experts = Experts::new(cut, owners, 7, 0);
     rate_of_core(

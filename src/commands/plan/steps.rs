@@ -20,6 +20,9 @@ use crate::model::{Layout, parameters, stride_of};
 use crate::partition::{Blocks, Grid, groups};
 
 const NUMBER: usize = size_of::<f32>();
+/// Seconds of a thread for a number of a frame, of its features or behind a layer, there and back
+/// (it is dequantised, standardised, activated, pooled), by frames of 256 bytes through 256 units.
+const FRAME_NUMBER_SECONDS: f64 = 3e-9;
 /// A network that takes no time: what is left is a rank's own.
 const FREE: Network = Network { bytes_per_second: f64::INFINITY, message_seconds: 0.0 };
 
@@ -137,10 +140,6 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    fn network(&self) -> &Network {
-        &self.question.network
-    }
-
     /// Flop a second of a rank in the gradient of a stage, or in the shared layers (0).
     fn rate(&self, stage: u8) -> f64 {
         let whole = &self.world.whole;
@@ -174,6 +173,14 @@ impl Making<'_> {
         (if frames > 0 { frames * features } else { NUMBER * features }) as f64
     }
 
+    /// Seconds of a rank for its rows' frames, so many of a row, beside products, there and back.
+    fn frame_work(&self, rows: f64, frames: usize) -> f64 {
+        let layers = self.world.whole.shape.shared_layers();
+        let behind: usize = layers.frame_network().iter().map(|place| place.outputs).sum();
+        let numbers = (self.world.whole.job.plan.features + behind) * frames;
+        rows * numbers as f64 * FRAME_NUMBER_SECONDS / self.world.threads as f64
+    }
+
     fn labels(&self, rows: usize) -> usize {
         (rows as f64 * self.world.whole.job.plan.labels_per_row) as usize
     }
@@ -196,11 +203,15 @@ impl Making<'_> {
         };
         let steps = job.plan.rows.div_ceil(batch);
         let machine = self.machine(1);
-        let seconds = pretraining::seconds(&work, learners, self.network(), &machine);
-        let without = pretraining::seconds(&work, learners, &FREE, &machine);
         let fullest = whole.fullest(Step::Pretrain);
+        let frames = if job.plan.frames > 0 { job.pretrain.frames.max(1) } else { 0 };
+        let own_rows = whole.share_of_groups(fullest) * batch as f64;
+        let beside = self.frame_work(own_rows, frames);
+        let seconds =
+            beside + pretraining::seconds(&work, learners, &self.question.network, &machine);
+        let without = beside + pretraining::seconds(&work, learners, &FREE, &machine);
         let own = whole.flop_of_blocks(Step::Pretrain, whole.own(Step::Pretrain, fullest), batch)
-            + whole.share_of_groups(fullest) * layer_flop * batch as f64;
+            + own_rows * layer_flop;
         let arithmetic = (own / machine.flop_per_second).min(without);
         let times = steps as f64;
         let flop = whole.flop(Step::Pretrain);
@@ -219,7 +230,6 @@ impl Making<'_> {
             },
             fullest,
         );
-        let frames = if job.plan.frames > 0 { job.pretrain.frames.max(1) } else { 0 };
         StepPlan {
             name: "pretrain",
             of: "epoch",
@@ -247,7 +257,9 @@ impl Making<'_> {
         let arithmetic = rows as f64 * row / rate;
         let ideal = all as f64 / whole.ranks as f64 * row / rate;
         // Whoever has no layers copies, at what memory gives a core.
-        let host = input / (self.question.rates.copy_bytes_per_second * self.world.threads as f64);
+        let copied =
+            input / (self.question.rates.copy_bytes_per_second * self.world.threads as f64);
+        let host = copied + self.frame_work(rows as f64, whole.job.plan.frames) / 2.0;
         StepPlan {
             name: "activations",
             of: "pass",
@@ -275,7 +287,7 @@ impl Making<'_> {
         let machine = (&vec![rate; ranks][..], self.world.threads);
         let batches = rows.div_ceil(batch);
         let learned = f64::from(job.experts.negatives);
-        let seconds = seconds_on(&work, grid, self.network(), machine);
+        let seconds = seconds_on(&work, grid, &self.question.network, machine);
         let without = seconds_on(&work, grid, &FREE, machine);
         let fullest = whole.fullest(Step::Experts);
         let own = whole.flop_of_blocks(Step::Experts, whole.own(Step::Experts, fullest), batch)
@@ -347,7 +359,7 @@ impl Making<'_> {
         let travel = experts_travel(&all, &owners(all.len(), ranks), fullest);
         let row_blocks = owners(whole.all_row_blocks(), ranks);
         let sum = ordered_sum(self.world.shared(), NUMBER, &row_blocks, fullest);
-        let network = self.network();
+        let network = &self.question.network;
         let seconds = |moved: &Moved, messages: usize| {
             let bytes = moved.received.max(moved.sent) as f64;
             bytes / network.bytes_per_second + messages as f64 * network.message_seconds
@@ -357,15 +369,16 @@ impl Making<'_> {
         // Class blocks come while others are worked on.
         let waiting = (travelling - arithmetic).max(0.0) + summing;
         let received = waves * travel.received + sum.received;
+        let host = self.frame_work(own, whole.job.plan.frames);
         StepPlan {
             name: "shared",
             of: "iteration",
             times: whole.job.rounds.count * whole.job.shared.iterations,
-            seconds: arithmetic + waiting,
+            seconds: arithmetic + waiting + host,
             arithmetic,
             ideal: rows as f64 / ranks as f64 * (blocks + layers),
             waiting,
-            host: 0.0,
+            host,
             received,
             idle: self.without_rows(),
             input: self.row_bytes(whole.job.plan.frames) * own,

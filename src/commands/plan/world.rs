@@ -1,5 +1,7 @@
 //! A job on ranks that are not there: who owns what, and what that takes of memory.
 
+use serde_json::{Value, json};
+
 use super::Question;
 use crate::commands::bench::rank::among_stand_ins;
 use crate::commands::bench::rank::planned::data_with;
@@ -12,6 +14,30 @@ use crate::train::Setting;
 
 /// Bytes of a number.
 const NUMBER: usize = size_of::<f32>();
+
+/// Bytes of what a checkpoint holds.
+pub(super) struct Checkpoint {
+    pub(super) step: &'static str,
+    weights: usize,
+    learning: usize,
+    best: usize,
+}
+
+impl Checkpoint {
+    pub(super) fn bytes(&self) -> usize {
+        self.weights + self.learning + self.best
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "step": self.step,
+            "bytes": self.bytes(),
+            "weights": self.weights,
+            "optimizer_state": self.learning,
+            "best_models": self.best,
+        })
+    }
+}
 
 /// A job on ranks that are not there.
 pub(super) struct World {
@@ -58,17 +84,45 @@ impl World {
         NUMBER * (self.parameters() + self.shared())
     }
 
-    /// Bytes of the largest checkpoint: of the expert step, with what it learns with and the model
-    /// before it, or of the shared step.
-    pub(super) fn checkpoint_bytes(&self) -> usize {
-        let (job, large) = (&self.whole.job, self.parameters());
+    /// The largest checkpoint of each step that the job has: what the model is, what the step
+    /// learns with, and the best models before it and within it, where those are others; without
+    /// the events, the job and the digests that lie beside them.
+    pub(super) fn checkpoints(&self) -> Vec<Checkpoint> {
+        let (job, large, shared) = (&self.whole.job, self.parameters(), self.shared());
         let small: usize = self.whole.small.iter().map(Layout::parameters).sum();
-        let before = if job.rounds.count > 1 { large } else { small };
-        let average = usize::from(job.experts.averaging > 0.0);
-        let best = usize::from(job.experts.watched());
-        let learned = (1 + average + job.experts.solver.numbers() + best) * large;
-        let of_experts = learned + before + self.shared();
-        NUMBER * of_experts.max(large + 5 * self.shared())
+        let numbers = |step, [weights, learning, best]: [usize; 3]| Checkpoint {
+            step,
+            weights: NUMBER * weights,
+            learning: NUMBER * learning,
+            best: NUMBER * best,
+        };
+        let mut all = Vec::new();
+        if job.pretrain.epochs > 0 {
+            let model = small + shared;
+            // The best one is another once there are two.
+            let best = if job.pretrain.epochs > 1 { model } else { 0 };
+            all.push(numbers("pretrain", [model, 2 * model, best]));
+        }
+        if job.rounds.count > 0 {
+            let (experts, model) = (&job.experts, large + shared);
+            let before = if job.rounds.count > 1 { large } else { small } + shared;
+            let within = match (experts.class_patience > 0, experts.patience > 0) {
+                // That of each class is with what it learns with.
+                (true, _) => large,
+                (false, true) => model,
+                (false, false) => 0,
+            };
+            // After the last epoch nothing is learned with any more.
+            let epochs = experts.epochs.saturating_sub(1);
+            let average = usize::from(experts.averaging > 0.0);
+            let learning = (average + experts.solver.saved(epochs)) * large;
+            all.push(numbers("experts", [model, learning, before + within]));
+            if job.shared.iterations > 0 && shared > 0 {
+                let learning = job.shared.solver.numbers() * shared;
+                all.push(numbers("shared", [model, learning, model]));
+            }
+        }
+        all
     }
 
     /// Ranks without a class block, or without rows of it, in the expert step.

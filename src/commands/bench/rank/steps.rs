@@ -158,7 +158,9 @@ impl Whole {
     pub(crate) fn flop_of_blocks(&self, step: Step, blocks: &[Layout], rows: usize) -> f64 {
         let (width, columns) = (self.shape.outputs(), columns(blocks.iter()));
         match step {
-            Step::Pretrain => flops::logits_and_both(rows, width, columns),
+            Step::Pretrain if self.shape.shared_layers().parameters() > 0 => {
+                flops::logits_and_both(rows, width, columns)
+            }
             _ => flops::logits_and_gradient(rows, width, columns),
         }
     }
