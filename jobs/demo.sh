@@ -38,14 +38,18 @@ page=$run/report.html
 $reelscale report "$run" --output "$page" >/dev/null
 cat <<END
 
-What the scores mean; 1 is best:
-  Hit@1     the share of videos whose best class is one that they have
-  PERR      of a video with n classes, the share of them among its n best
+What the scores mean; 1 is best, of the loss 0:
+  loss      cross entropy of a video, summed over all classes
+  Hit@1, 5  the share of videos that have their best class, or one of their five best
+  PERR      of a video with n classes, the share of them among its n best; labelled: of those with any
   GAP@20    the 20 best classes of all videos in one list by score: at each right one, the share that
             is right so far; averaged over what could be right
   MAP@20, MAP, all scores   the same for each class by itself, and the mean over classes
+"alike" are the classes whose mixtures point most in one direction (1: the same one).
 
 The run on a page: $page
-Its last lines again, or how far it is while it runs: $reelscale status $run
-Next, your own data: README.md, "Your own data"; all keys of a job: jobs/all-keys.toml
+Where it stands, also while it runs: $reelscale status $run
+Next, your own data (README.md; all keys of a job: jobs/all-keys.toml):
+  $reelscale convert --from npz --features features --ids ids --labels labels.csv --classes 20 \\
+      --output hdf5-data/mine FILES.npz
 END

@@ -8,7 +8,7 @@ thread_local! {
 }
 
 /// Whether this thread's panics are caught, so that they end nothing.
-pub(crate) fn is_catching() -> bool {
+pub fn is_catching() -> bool {
     CATCHING.get()
 }
 

@@ -61,7 +61,7 @@ pub mod partition;
 #[path = "apart.rs"]
 pub(crate) mod apart;
 #[path = "caught.rs"]
-pub(crate) mod caught;
+pub mod caught;
 #[path = "clock.rs"]
 pub mod clock;
 #[path = "disk/mod.rs"]

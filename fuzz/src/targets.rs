@@ -19,6 +19,7 @@ use reelscale::internals::folder::sums;
 use reelscale::internals::formats::csv::{Records, field};
 use reelscale::internals::formats::submission::{HEADER, Source, Video, read_both, write_line};
 use reelscale::internals::formats::svmlight;
+use reelscale::internals::formats::table::parquet;
 use reelscale::internals::formats::tf_example::{Parsed, Wanted, keys, parse};
 use reelscale::internals::formats::tfrecord::{self, framed};
 use reelscale::internals::packed::{Packed, put, take};
@@ -39,6 +40,8 @@ pub const TARGETS: &[(&str, Target, usize)] = &[
     ("sequence", sequence, 64),
     ("svmlight", svmlight_rows, 64 << 10),
     ("csv", csv, 256),
+    // Pages of a chunk are opened whole, by codecs that make a thousand bytes of one.
+    ("parquet", parquet_rows, 4096),
     ("submission", submission, 512),
     ("job", job, 1024),
     ("items", items, 256),
@@ -257,6 +260,19 @@ fn csv(bytes: &[u8]) {
     if !text.starts_with("\u{feff}".as_bytes()) {
         assert_eq!(csv_records(&text), Some(records));
     }
+}
+
+/// Rows of a Parquet input that are read: a few bytes may say a billion.
+const ROWS_MAX: usize = 1000;
+
+/// The crate that knows Parquet reads files.
+fn parquet_rows(bytes: &[u8]) {
+    let path = std::env::temp_dir().join(format!("reelscale-fuzz-{}", std::process::id()));
+    std::fs::write(&path, bytes).expect("room for a file");
+    let found = parquet::lines_of(&path, ROWS_MAX);
+    let again = parquet::lines_of(&path, ROWS_MAX);
+    std::fs::remove_file(&path).expect("it was written");
+    assert_eq!(found, again, "a file is read the same each time");
 }
 
 /// What stands between the two files of an input.

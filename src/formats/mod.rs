@@ -11,7 +11,7 @@ mod source;
 pub mod submission;
 pub mod svmlight;
 mod svmlight_line;
-pub(crate) mod table;
+pub mod table;
 pub mod tf_example;
 mod tf_feature;
 mod tf_frames;

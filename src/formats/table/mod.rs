@@ -4,7 +4,7 @@
 mod arrays;
 mod columns;
 mod npz;
-mod parquet;
+pub mod parquet;
 mod pick;
 
 use super::wire::Read;

@@ -267,6 +267,38 @@ impl Table for ParquetRows {
     }
 }
 
+/// All that can be asked of the first `most` rows of the file at `path`, a line each. For tests.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn lines_of(path: &Path, most: usize) -> Result<Vec<String>, String> {
+    rows_told(&ParquetFile::open(path)?, most)
+}
+
+fn rows_told(file: &ParquetFile, most: usize) -> Read<Vec<String>> {
+    let fields: Vec<usize> = (0..file.fields().len()).collect();
+    let lengths: Vec<_> = fields.iter().map(|field| file.length(*field)).collect::<Read<_>>()?;
+    let mut rows = file.picking(&fields, &lengths)?;
+    let mut all = Vec::new();
+    while all.len() < most && rows.advance()? {
+        let mut told = rows.place();
+        for field in &fields {
+            let (mut reals, mut texts) = (Vec::new(), Vec::new());
+            let _ = rows.texts(*field, &mut texts);
+            let _ = rows.wholes(*field, &mut Vec::new());
+            let _ = rows.bytes(*field, &mut Vec::new());
+            let found = rows.reals(*field, &mut reals);
+            let texts = texts.iter().map(|text| String::from_utf8_lossy(text).into_owned());
+            told += &match found {
+                Ok(()) => format!("; {reals:?}"),
+                Err(_) => format!("; {}", texts.collect::<Vec<_>>().join(",")),
+            };
+        }
+        all.push(told);
+    }
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use parquet::basic::Compression;
@@ -324,30 +356,8 @@ mod tests {
         (file, opened)
     }
 
-    /// All that can be asked of all rows.
     fn read(file: &ParquetFile) -> Read<Vec<String>> {
-        let fields: Vec<usize> = (0..file.fields().len()).collect();
-        let lengths: Vec<_> =
-            fields.iter().map(|field| file.length(*field)).collect::<Read<_>>()?;
-        let mut rows = file.picking(&fields, &lengths)?;
-        let mut all = Vec::new();
-        while rows.advance()? {
-            let mut told = rows.place();
-            for field in &fields {
-                let (mut reals, mut texts) = (Vec::new(), Vec::new());
-                let _ = rows.texts(*field, &mut texts);
-                let _ = rows.wholes(*field, &mut Vec::new());
-                let _ = rows.bytes(*field, &mut Vec::new());
-                let found = rows.reals(*field, &mut reals);
-                let texts = texts.iter().map(|text| String::from_utf8_lossy(text).into_owned());
-                told += &match found {
-                    Ok(()) => format!("; {reals:?}"),
-                    Err(_) => format!("; {}", texts.collect::<Vec<_>>().join(",")),
-                };
-            }
-            all.push(told);
-        }
-        Ok(all)
+        rows_told(file, usize::MAX)
     }
 
     #[test]
