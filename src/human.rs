@@ -6,6 +6,18 @@ fn is_unseen(letter: char) -> bool {
     letter.is_control() || order || matches!(letter, '\u{2028}' | '\u{2029}')
 }
 
+/// A line of JSON, in whose strings what is unseen is escaped as JSON has it.
+pub(crate) fn json_line(value: &serde_json::Value) -> String {
+    let mut line = String::new();
+    for letter in value.to_string().chars() {
+        match is_unseen(letter) {
+            true => line += &format!("\\u{:04x}", letter as u32),
+            false => line.push(letter),
+        }
+    }
+    line + "\n"
+}
+
 fn with_escapes(text: &str, stays: fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -79,6 +91,10 @@ mod tests {
     #[test]
     fn what_would_move_the_cursor_is_shown() {
         let text = "a\u{1b}[31m\r\nb\t\u{7f}\u{9b}\u{202e}é";
+        let value = serde_json::json!({ text: text });
+        let line = json_line(&value);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
+        assert!(in_lines(&line) == line && line.contains("\\u202eé"), "{line}");
         assert_eq!(in_a_line(text), "a\\u{1b}[31m\\r\\nb\\t\\u{7f}\\u{9b}\\u{202e}é");
         assert_eq!(in_lines("a\nb\r"), "a\nb\\r");
     }

@@ -127,6 +127,8 @@ fn what_can_not_be_planned_is_refused() {
     refused("", 2, "has no [plan], and its shards aren't here");
     refused("--rows 1e3 --features nothing", 2, "--features: found");
     refused("--rows 1e6 --set run.memory_gib=0.0001", 9, "run.memory_gib: found 0.0001");
+    refused("--rows 1e6 --sbatch --format json", 2, "--sbatch: found --format json");
+    refused("--rows 1e6 --rehearse --rehearse-seconds nan", 2, "--rehearse-seconds: found NaN");
     let rates = folder.path().join("rates.json");
     std::fs::write(&rates, "{\"format\":\"other\"}").unwrap();
     refused(&format!("--rows 1e6 --rates {}", rates.display()), 2, "--rates");
@@ -161,9 +163,16 @@ fn a_setting_that_would_help_is_named_and_helps() {
 fn a_script_asks_for_what_is_planned() {
     let folder = tempfile::tempdir().unwrap();
     let job = job(folder.path(), 4_000_000, "");
-    let line = format!("plan {} --ranks 8 --ranks-per-node 4 --threads 3 --sbatch", job.display());
+    let line = format!("plan {} --ranks 8 --ranks-per-node 3 --threads 3 --sbatch", job.display());
     let printed = reelscale(&line).stdout();
-    for line in ["--nodes=2", "--ntasks-per-node=4", "--cpus-per-task=3", "--mem=", "--time=0-"] {
+    for line in [
+        "--nodes=3",
+        "--ntasks=8",
+        "--ntasks-per-node=3",
+        "--cpus-per-task=3",
+        "--mem=",
+        "--time=0-",
+    ] {
         assert!(printed.contains(&format!("#SBATCH {line}")), "{printed}");
     }
 }

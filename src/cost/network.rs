@@ -65,7 +65,8 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Network, String> {
         let number = |text: &str, unit: &str| -> Option<f64> {
             let number: f64 = text.trim().strip_suffix(unit)?.parse().ok()?;
-            (number > 0.0 && number.is_finite()).then_some(number)
+            // From a modem to more than any, of both.
+            (1e-6..=1e9).contains(&number).then_some(number)
         };
         let both = text.split_once(',').and_then(|(bytes, time)| {
             let bytes_per_second = number(bytes, "GB/s")? * 1e9;

@@ -12,7 +12,7 @@ use super::out::{self, For, Format};
 use crate::artifact::{self, ModelFolder};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
-use crate::human;
+use crate::human::{self, json_line};
 use crate::names::Names;
 
 /// Shows what shards or a model hold, and checks them in full.
@@ -77,7 +77,7 @@ fn model(comm: &Comm, path: &Path, args: &Args) -> Result<()> {
         Format::Json => {
             let mut found = plain(path, &model, names.as_ref());
             found["mixtures"] = Survey::of(&model)?.json(class)?;
-            Ok(format!("{found}\n"))
+            Ok(json_line(&found))
         }
     };
     let text = comm.agree(comm.is_root().then(described).transpose())?.unwrap_or_default();

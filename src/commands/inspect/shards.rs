@@ -18,7 +18,7 @@ use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::example::FeaturePart;
 use crate::flow::repeated_ids::warn_of_repeated_ids;
-use crate::human;
+use crate::human::{self, json_line};
 use crate::labels::Labels;
 
 /// The shards that `paths` name, in folders those whose names end in `.h5`.
@@ -84,7 +84,7 @@ pub(super) fn describe(comm: &Comm, paths: &[PathBuf], hash: bool, format: Forma
         .collect();
     out::print(comm, For::Reading, || {
         if format == Format::Json {
-            return format!("{}\n", plain(paths, &dataset, &all));
+            return json_line(&plain(paths, &dataset, &all));
         }
         let mut lines = lines(paths, &dataset);
         lines.extend(lines_of_proofs(&dataset, &all, started.elapsed().as_secs_f64()));

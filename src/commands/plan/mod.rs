@@ -24,6 +24,7 @@ use super::out::{self, For, Format};
 use crate::comm::Comm;
 use crate::cost::network::Network;
 use crate::error::{Error, Result};
+use crate::human::json_line;
 use crate::job::Job;
 
 /// Ranks of the curve, at most.
@@ -90,6 +91,9 @@ pub(crate) struct Args {
     overrides: Vec<String>,
 }
 
+/// Seconds of a rehearsed step at most.
+const REHEARSED_MAX: f64 = 86_400.0;
+
 /// A job whose plan is to be made.
 struct Question {
     job: Job,
@@ -121,6 +125,15 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
         let text = format!("plan: found {} ranks, expected one process", comm.size());
         return Err(Error::usage(text).hint("reelscale plan JOB --ranks 1024, without mpirun"));
     }
+    if args.sbatch && args.format == Format::Json {
+        let text = "--sbatch: found --format json, expected text, whose lines Slurm reads";
+        return Err(Error::usage(text));
+    }
+    let seconds = args.rehearse_seconds;
+    if seconds.is_nan() || seconds <= 0.0 || seconds > REHEARSED_MAX {
+        let expected = format!("expected more than 0 and at most {REHEARSED_MAX}");
+        return Err(Error::usage(format!("--rehearse-seconds: found {seconds}, {expected}")));
+    }
     let name = args.job.display().to_string();
     let (job, validation_rows) = sizes::planned(&args, &name)?;
     let rates = Rates::of(args.rates.as_deref(), args.calibrate.as_deref())?;
@@ -130,7 +143,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let rehearsal = args.rehearse.then_some((args.rank, args.rehearse_seconds));
     let found = found(&question, rehearsal)?;
     out::print(comm, For::Reading, || match args.format {
-        Format::Json => format!("{found}\n"),
+        Format::Json => json_line(&found),
         Format::Text => {
             let script = args.sbatch.then(|| text::sbatch(&found, &args));
             text::text(&found) + &script.unwrap_or_default()

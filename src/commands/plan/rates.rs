@@ -18,6 +18,8 @@ use crate::system;
 
 /// Bytes of a file of rates at most.
 const BYTES_MAX: u64 = 1 << 20;
+/// What a core may do a second, operations or bytes: no machine is slower or faster.
+const RATES: std::ops::RangeInclusive<f64> = 1e5..=1e16;
 const FORMAT: &str = "reelscale-rates";
 /// What a core of an AVX2 server does, as the model of grids has it.
 const STATED_FLOP_PER_SECOND: f64 = 100e9;
@@ -72,17 +74,14 @@ impl Rates {
         let text = read_text(path, BYTES_MAX).map_err(|error| wrong(error.to_string()))?;
         let rates: Rates = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         let sane = |one: &Measured| {
-            [one.stage_1, one.stage_2].iter().all(|rate| *rate > 0.0 && rate.is_finite())
+            [one.stage_1, one.stage_2].iter().all(|rate| RATES.contains(rate))
                 && one.experts > 0
                 && one.width > 0
         };
         let copies = rates.copy_bytes_per_second;
-        if rates.format != FORMAT
-            || !rates.measured.iter().all(sane)
-            || copies.is_nan()
-            || copies <= 0.0
-        {
-            return Err(wrong("isn't a file that --calibrate has written".into()));
+        if rates.format != FORMAT || !rates.measured.iter().all(sane) || !RATES.contains(&copies) {
+            let text = "isn't a file that --calibrate has written: it writes one anew";
+            return Err(wrong(text.into()));
         }
         Ok(rates)
     }

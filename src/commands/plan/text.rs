@@ -139,7 +139,8 @@ pub(super) fn sbatch(found: &Value, args: &Args) -> String {
     let minutes = (TIME_MARGIN * number(&found["seconds"]) / 60.0).ceil().max(1.0) as u64;
     let (days, hours) = (minutes / 1440, minutes / 60 % 24);
     format!(
-        "\n#SBATCH --nodes={}\n#SBATCH --ntasks-per-node={node}\n#SBATCH --cpus-per-task={}\n\
+        "\n#SBATCH --nodes={}\n#SBATCH --ntasks={ranks}\n#SBATCH --ntasks-per-node={node}\n\
+         #SBATCH --cpus-per-task={}\n\
          #SBATCH --mem={}M\n#SBATCH --time={days}-{hours:02}:{:02}:00\n",
         ranks.div_ceil(node),
         found["threads"],

@@ -85,6 +85,11 @@ impl Launcher {
         let Some(first) = words.first() else {
             return Err(Error::usage("--launcher: found nothing").hint("\"mpirun -n {ranks}\""));
         };
+        let counted = words.iter().any(|word| word.contains("{ranks}"));
+        if !counted && args.launcher.is_some() && args.ranks != [1] {
+            let text = format!("--launcher: found {text:?}, expected {{ranks}} in it");
+            return Err(Error::usage(text).hint("\"mpiexec -n {ranks}\""));
+        }
         let program = std::env::current_exe()
             .map_err(|error| Error::new(Exit::Launch, format!("this program: {error}")))?;
         let told = args.ranks_per_node.map(|ranks| ranks as usize);

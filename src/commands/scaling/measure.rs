@@ -57,6 +57,9 @@ pub(super) fn measure(it: &Measurement, ranks: usize, repeat: usize) -> Result<R
         ..Row::default()
     };
     match record(&path.join("run.json")) {
+        Ok((_, record)) if ended.code == 0 && record["ranks"] != ranks => {
+            row.error = Some(format!("{} ranks ran, not {ranks}: --launcher", record["ranks"]));
+        }
         Ok((text, record)) if ended.code == 0 && record["finished"] == true => {
             disk.write_text(&kept, &text).map_err(|error| Error::file(&kept, &error))?;
             row.take(&record);

@@ -20,6 +20,7 @@ use super::out::{self, For, Format};
 use crate::checkpoint::newest_listed;
 use crate::disk::read_text;
 use crate::error::Result;
+use crate::human::json_line;
 use crate::job::Job;
 use crate::report::{EVENTS_BYTES_MAX, Kept, RunDirectory, events_of, read_job};
 
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     out::print_here(
         For::Reading,
         &match args.format {
-            Format::Json => format!("{found}\n"),
+            Format::Json => json_line(&found),
             Format::Text => text::text(&found),
         },
     )

@@ -176,6 +176,13 @@ pub(super) fn lines(report: &Value) -> Vec<String> {
     let time = duration(number(&report["seconds"]));
     let hours = number(&report["node_hours"]);
     let mut lines = vec![format!("time: {time} in {starts}, {hours:.4} node-hours")];
+    if let Some(unknown) = report["starts_without_phases"].as_u64().filter(|count| *count > 0) {
+        let started = counted(unknown, "start");
+        lines.push(format!(
+            "of {started} that didn't end by themselves only the time up to the last checkpoint is \
+             known: it counts as other, and its checkpoints and memory don't count"
+        ));
+    }
     let title = |name: &str| {
         let phase = PHASES.iter().find(|phase| phase.0 == name);
         phase.map_or(name.to_string(), |phase| phase.1.to_string())
