@@ -73,18 +73,13 @@ pub struct Store {
     disk: Disk,
     /// The newest one that is known to be whole: loaded, or written.
     whole: Cell<Option<u64>>,
-    /// Bytes of the largest that was written, on rank 0.
-    largest: Cell<u64>,
+    /// Bytes of the largest that was written here so far, on rank 0; 0 elsewhere.
+    pub(crate) largest: Cell<u64>,
 }
 
 impl Store {
     pub fn new(folder: PathBuf, disk: Disk) -> Store {
         Store { folder, disk, whole: Cell::new(None), largest: Cell::new(0) }
-    }
-
-    /// Bytes of the largest checkpoint that was written here so far, on rank 0; 0 elsewhere.
-    pub(crate) fn largest(&self) -> u64 {
-        self.largest.get()
     }
 
     /// Writes the next checkpoint. Every rank takes part; the one before it stays, older ones go.
@@ -177,10 +172,9 @@ impl Store {
             bytes += file.written;
             sums.push((name.into(), file.finish()?));
         }
+        let lines: String = sums.iter().map(|(name, sum)| sums::line((name, sum))).collect();
         let mut file = self.create(temporary, SUMS)?;
-        for (name, sum) in &sums {
-            file.write_all(sums::line((name, sum)).as_bytes())?;
-        }
+        file.write_all(lines.as_bytes())?;
         bytes += file.written;
         file.finish()?;
         self.disk.sync_dir(temporary)?;

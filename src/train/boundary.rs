@@ -204,7 +204,7 @@ impl<D: Device> State<'_, D> {
             })
         });
         self.report.timers.set("checkpoints", checkpoints.seconds);
-        self.report.checkpoint_bytes = checkpoints.store.largest();
+        self.report.checkpoint_bytes = checkpoints.store.largest.get();
         outcome
     }
 

@@ -190,16 +190,12 @@ fn a_size_that_fails_is_recorded_and_the_others_go_on() {
         scaling("strong --ranks 1,2", &path, &other).arg("--launcher").arg("mpirun -n 1");
     let uncounted = uncounted.fails_with(2);
     assert!(uncounted.contains("expected {ranks} in it"), "{uncounted}");
-    let other_ranks =
-        scaling("strong --ranks 2 --repeat 1 --threads 1", &path, &folder.path().join("one"));
     // One process, whatever number it is told.
-    let other =
-        scaling("strong --ranks 2 --repeat 1 --threads 1", &path, &folder.path().join("one"));
-    let alone =
-        other.args("--set run.grid=auto").arg("--launcher").arg("env RANKS={ranks}").output();
-    let told = String::from_utf8_lossy(&alone.stdout).into_owned();
+    let one = folder.path().join("one");
+    let alone = scaling("strong --ranks 2 --repeat 1 --threads 1", &path, &one);
+    let alone = alone.args("--set run.grid=auto").arg("--launcher").arg("env RANKS={ranks}");
+    let told = String::from_utf8_lossy(&alone.output().stdout).into_owned();
     assert!(told.contains("1 ranks ran, not 2"), "{told}");
-    let other = folder.path().join("other");
     let lost = scaling("strong --ranks 1 --launcher /nowhere/mpirun", &path, &other);
     let lost = lost.fails_with(3);
     assert!(lost.contains("/nowhere/mpirun: No such file"), "{lost}");

@@ -356,19 +356,14 @@ mod tests {
         (file, opened)
     }
 
-    fn read(file: &ParquetFile) -> Read<Vec<String>> {
-        rows_told(file, usize::MAX)
-    }
-
     #[test]
     fn rows_come_out_as_they_went_in() {
         for compression in [Compression::SNAPPY, Compression::UNCOMPRESSED] {
             let (_kept, file) = open(&file(compression));
             let file = file.unwrap();
-            let told: Vec<(String, Vec<usize>)> =
-                file.fields().into_iter().map(|field| (field.name, field.shape)).collect();
+            let told = file.fields().into_iter().map(|field| (field.name, field.shape));
             let expected = [("id", 0), ("x", 0), ("rgb", 1), ("frames", 2)];
-            assert_eq!(told, expected.map(|(name, lists)| (name.into(), vec![0; lists])));
+            assert!(told.eq(expected.map(|(name, lists)| (name.into(), vec![0; lists]))));
             assert_eq!(file.length(3), Ok(Some(2)));
             let nan = "NaN, NaN";
             let rows = |from: usize| {
@@ -378,7 +373,7 @@ mod tests {
                     format!("row {0}; v{0}; [-2.0]; [{nan}]; [5.0, 6.0]", from + 2),
                 ]
             };
-            assert_eq!(read(&file), Ok([rows(0), rows(3)].concat()));
+            assert_eq!(rows_told(&file, 9), Ok([rows(0), rows(3)].concat()));
         }
     }
 
@@ -393,7 +388,7 @@ mod tests {
                 bytes[at] ^= 1 << (at % 8);
                 bytes[(at * 7919) % whole.len()] ^= (at % 3 == 0) as u8 * 0xa5;
                 let (_kept, file) = open(&bytes);
-                errors += usize::from(file.and_then(|file| read(&file)).is_err());
+                errors += usize::from(file.and_then(|file| rows_told(&file, 9)).is_err());
             }
             for length in (0..whole.len()).step_by(13) {
                 let (_kept, file) = open(&whole[..length]);
