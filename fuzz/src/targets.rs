@@ -4,6 +4,9 @@
 //!
 //! `tests/corpora.rs` runs the same functions on the inputs in `fuzz/corpus/`.
 
+#[path = "whole_files.rs"]
+mod whole_files;
+
 use std::io::Write;
 use std::path::Path;
 
@@ -12,20 +15,18 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use reelscale::Job;
 use reelscale::internals::artifact::Manifest;
 use reelscale::internals::checkpoint::listing::Listing;
-use reelscale::internals::data::superblock;
-use reelscale::internals::data::trailer::{MAGIC, Trailer, digest};
 use reelscale::internals::example::{Example, FeaturePart, Values};
 use reelscale::internals::folder::sums;
 use reelscale::internals::formats::csv::{Records, field};
 use reelscale::internals::formats::submission::{HEADER, Source, Video, read_both, write_line};
 use reelscale::internals::formats::svmlight;
-use reelscale::internals::formats::table::parquet;
 use reelscale::internals::formats::tf_example::{Parsed, Wanted, keys, parse};
 use reelscale::internals::formats::tfrecord::{self, framed};
 use reelscale::internals::packed::{Packed, put, take};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::whole_files::{parquet_rows, trailer};
 use crate::memory::peak;
 use crate::tfrecords;
 
@@ -262,19 +263,6 @@ fn csv(bytes: &[u8]) {
     }
 }
 
-/// Rows of a Parquet input that are read: a few bytes may say a billion.
-const ROWS_MAX: usize = 1000;
-
-/// The crate that knows Parquet reads files.
-fn parquet_rows(bytes: &[u8]) {
-    let path = std::env::temp_dir().join(format!("reelscale-fuzz-{}", std::process::id()));
-    std::fs::write(&path, bytes).expect("room for a file");
-    let found = parquet::lines_of(&path, ROWS_MAX);
-    let again = parquet::lines_of(&path, ROWS_MAX);
-    std::fs::remove_file(&path).expect("it was written");
-    assert_eq!(found, again, "a file is read the same each time");
-}
-
 /// What stands between the two files of an input.
 const BETWEEN: &[u8] = b"\n----\n";
 
@@ -392,25 +380,4 @@ fn manifest(bytes: &[u8]) {
     let again = Manifest::parse(path, manifest.text().as_bytes()).expect("as it is written");
     assert_eq!(again, manifest);
     assert!(!manifest.described().is_empty());
-}
-
-fn trailer(bytes: &[u8]) {
-    proof(bytes);
-    // The digest is beyond chance: the same with the one that these bytes would have.
-    let Some(mut whole) = bytes.len().checked_sub(24).map(|end| bytes[..end].to_vec()) else {
-        return;
-    };
-    let Ok(end) = superblock::end(bytes, bytes.len() as u64) else { return };
-    let proven = digest(whole.get(end as usize..).unwrap_or_default());
-    whole.extend(proven.to_be_bytes());
-    whole.extend(MAGIC);
-    proof(&whole);
-}
-
-fn proof(bytes: &[u8]) {
-    let Ok(Some(trailer)) = Trailer::read(bytes, bytes.len() as u64) else { return };
-    assert!(bytes.ends_with(&trailer.to_bytes()), "a proof is written as it was");
-    let inside: u64 = trailer.chunks.iter().map(|chunk| chunk.bytes).sum();
-    assert!(inside <= trailer.hdf5_bytes && trailer.hdf5_bytes < bytes.len() as u64);
-    let _ = trailer.check_outside(bytes);
 }

@@ -65,7 +65,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Network, String> {
         let number = |text: &str, unit: &str| -> Option<f64> {
             let number: f64 = text.trim().strip_suffix(unit)?.parse().ok()?;
-            // From a modem to more than any, of both.
+            // Whatever link there is, in GB/s and in us.
             (1e-6..=1e9).contains(&number).then_some(number)
         };
         let both = text.split_once(',').and_then(|(bytes, time)| {

@@ -17,7 +17,7 @@ const NUMBER: usize = size_of::<f32>();
 
 /// Bytes of what a checkpoint holds.
 pub(super) struct Checkpoint {
-    pub(super) step: &'static str,
+    step: &'static str,
     weights: usize,
     learning: usize,
     best: usize,

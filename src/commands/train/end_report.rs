@@ -179,8 +179,7 @@ pub(super) fn lines(report: &Value) -> Vec<String> {
     if let Some(unknown) = report["starts_without_phases"].as_u64().filter(|count| *count > 0) {
         let started = counted(unknown, "start");
         lines.push(format!(
-            "of {started} that didn't end by themselves only the time up to the last checkpoint is \
-             known: it counts as other, and its checkpoints and memory don't count"
+            "ended by force: {started}, known only up to the last checkpoint, as other"
         ));
     }
     let title = |name: &str| {
