@@ -23,6 +23,7 @@ use crate::comm::Comm;
 use crate::device::Host;
 use crate::device::host::Instructions;
 use crate::error::{Error, Result};
+use crate::human::json_line;
 use crate::progress::tick;
 use crate::system;
 
@@ -98,7 +99,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     };
     rows.iter_mut().for_each(|row| row["device"] = name.as_str().into());
     out::print(comm, For::Reading, || match format {
-        Format::Json => rows.iter().map(|row| format!("{row}\n")).collect(),
+        Format::Json => rows.iter().map(json_line).collect(),
         Format::Text => table(&rows),
     })
 }

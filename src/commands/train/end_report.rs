@@ -113,8 +113,7 @@ pub(super) fn report(sessions: &[Value], rates: Value, advice: &[Advice]) -> Val
         .collect();
     let checkpoints: u64 =
         sessions.iter().filter_map(|session| session["checkpoints"].as_u64()).sum();
-    let largest =
-        |of: fn(&Value) -> &Value| sessions.iter().filter_map(|one| of(one).as_u64()).max();
+    let largest = sessions.iter().filter_map(|one| one["checkpoint_bytes"].as_u64()).max();
     let memory = sessions.iter().map(|session| &session["memory"]);
     let memory = memory.max_by_key(|memory| memory["held_bytes"].as_u64());
     let unknown = sessions.iter().filter(|session| !session["phases"].is_object()).count();
@@ -126,7 +125,7 @@ pub(super) fn report(sessions: &[Value], rates: Value, advice: &[Advice]) -> Val
         "phases": listed,
         "within": within,
         "checkpoints": checkpoints,
-        "checkpoint_bytes": largest(|session| &session["checkpoint_bytes"]),
+        "checkpoint_bytes": largest,
         "memory": memory,
         "rates": rates,
         "advice": advice.iter().map(Advice::json).collect::<Vec<_>>(),

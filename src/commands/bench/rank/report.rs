@@ -9,7 +9,7 @@ use crate::comm::Comm;
 use crate::commands::bench::table;
 use crate::commands::out::{self, For, Format};
 use crate::error::{Error, Exit, Result};
-use crate::human;
+use crate::human::{self, json_line};
 
 /// A step of a rank, measured.
 pub(super) struct Measured {
@@ -194,7 +194,7 @@ pub(super) fn print(
     let chosen = if all.len() == 1 { 0 } else { chosen.unwrap_or(fullest) };
     let found: Value = serde_json::from_slice(&all[chosen]).expect("what that rank has made");
     out::print(comm, For::Reading, || match format {
-        Format::Json => format!("{found}\n"),
+        Format::Json => json_line(&found),
         Format::Text => text(&found),
     })
 }
