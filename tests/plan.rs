@@ -126,15 +126,22 @@ fn what_can_not_be_planned_is_refused() {
     };
     refused("", 2, "has no [plan], and its shards aren't here");
     refused("--rows 1e3 --features nothing", 2, "--features: found");
+    refused("--rows 1e3 --features rgb:1024,rgb:128", 2, "--features: found");
     refused("--rows 1e6 --set run.memory_gib=0.0001", 9, "run.memory_gib: found 0.0001");
     refused("--rows 1e6 --sbatch --format json", 2, "--sbatch: found --format json");
-    refused("--rows 1e6 --rehearse --rehearse-seconds nan", 2, "--rehearse-seconds: found NaN");
     let rates = folder.path().join("rates.json");
     std::fs::write(&rates, "{\"format\":\"other\"}").unwrap();
     refused(&format!("--rows 1e6 --rates {}", rates.display()), 2, "--rates");
     let line = format!("--comm threads=2 plan {} --rows 1e6", path.display());
     let printed = reelscale(&line).fails_with(2);
     assert!(printed.contains("expected one process"), "{printed}");
+    for seconds in ["nan", "0", "1e9"] {
+        let line = format!("plan {} --rehearse --rehearse-seconds {seconds}", path.display());
+        let output = reelscale(&line).output();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("expected more than 0 and at most 86400"), "{told}");
+    }
 }
 
 #[test]
@@ -223,6 +230,7 @@ fn checkpoints_are_as_large_as_planned() {
         ("", "rounds.count=2 experts.averaging=0.9"),
         ("", "pretrain.epochs=2 rounds.count=0"),
         ("", "experts.solver=adam shared.iterations=0"),
+        ("", "experts.count=8 experts.positives_per_expert=2"),
         ("", "experts.solver=lbfgs experts.epochs=4 shared.solver=adam"),
         ("", "model.shared=[]"),
         (validated, "experts.patience=2"),

@@ -140,7 +140,8 @@ fn in_lines(rows: &[csv::Record]) -> Read<Listed> {
     let name = |row: &csv::Record| match &row.fields[..] {
         [name] => Ok((name.clone(), None)),
         fields => Err(format!(
-            "line {}: found {} cells, expected one name, or a header with index and name",
+            "line {}: found {} cells, expected one name, or a header with index and name; a name \
+             with a comma stands in quotes",
             row.line,
             fields.len()
         )),

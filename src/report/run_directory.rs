@@ -250,7 +250,11 @@ impl RunDirectory {
 /// Exit 6: there is no run directory, or its job can't be read.
 pub(crate) fn read_job(path: &Path) -> Result<Job> {
     let (name, file) = (path.display(), path.join(JOB));
-    if there(&file).map_err(|error| Error::file(&file, &error))?.is_none() {
+    let found = match there(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
+        found => found.map_err(|error| Error::file(&file, &error))?,
+    };
+    if found.is_none() {
         let text = format!("{name}: found no {JOB}, expected the directory of a run");
         return Err(Error::run_directory(text).hint("the --output of `reelscale train`"));
     }

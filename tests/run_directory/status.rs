@@ -126,12 +126,12 @@ fn status_of_a_run_that_is_finished_changes_nothing() {
     assert!(text.contains("run: finished: 1 round done\n"), "{text}");
     assert!(text.contains("the model kept is that of round 1, "), "{text}");
     assert_eq!(digests(&scratch, "run"), before);
-    let none = reelscale("status").path(&scratch.path("data")).fails_with(6);
-    let expected = format!(
-        "{}: found no job.toml, expected the directory of a run; hint: ",
-        scratch.path("data").display()
-    );
-    assert!(none.contains(&expected), "{none}");
+    for other in ["data", "run/job.toml"] {
+        let path = scratch.path(other);
+        let none = reelscale("status").path(&path).fails_with(6);
+        let expected = "found no job.toml, expected the directory of a run; hint: ";
+        assert!(none.contains(&format!("{}: {expected}", path.display())), "{none}");
+    }
 }
 
 /// While it runs, of its ranks, and after it was killed in the middle of a line.

@@ -16,16 +16,19 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use self::rates::Rates;
+use self::sizes::Sizes;
 pub(crate) use self::sizes::{rows_of_shards, sizes_of_shards};
 use self::steps::Steps;
 use self::world::{Checkpoint, World};
 use super::bench::rank::{Pool, planned};
 use super::out::{self, For, Format};
+use super::progress::Progress;
 use crate::comm::Comm;
 use crate::cost::network::Network;
 use crate::error::{Error, Result};
 use crate::human::json_line;
 use crate::job::Job;
+use crate::stint::{Length, Stint};
 
 /// Ranks of the curve, at most.
 const RANKS_MAX: u64 = 4096;
@@ -41,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=RANKS_MAX))]
     ranks: u64,
     /// Threads of a rank meant. Without it those of the job, or 1.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4096))]
     threads: Option<u64>,
     /// Rows to train on: 500e6.
     #[arg(long, value_parser = sizes::count)]
@@ -75,8 +78,10 @@ pub(crate) struct Args {
     #[arg(long, requires = "rehearse")]
     rank: Option<usize>,
     /// Seconds of each step's sample, about.
-    #[arg(long, requires = "rehearse", default_value_t = 20.0)]
+    #[arg(long, requires = "rehearse", default_value = "20", value_parser = seconds)]
     rehearse_seconds: f64,
+    #[command(flatten)]
+    progress: Progress,
     /// For people, or one JSON object.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -94,6 +99,12 @@ pub(crate) struct Args {
 /// Seconds of a rehearsed step at most.
 const REHEARSED_MAX: f64 = 86_400.0;
 
+/// Seconds of a sample, more than 0.
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let found = text.parse().ok().filter(|seconds| *seconds > 0.0 && *seconds <= REHEARSED_MAX);
+    found.ok_or_else(|| format!("expected more than 0 and at most {REHEARSED_MAX}"))
+}
+
 /// A job whose plan is to be made.
 struct Question {
     job: Job,
@@ -104,6 +115,8 @@ struct Question {
     network: Network,
     rates: Rates,
     pool: Rc<Pool>,
+    /// Whether the positives of each class are those of the job's shards.
+    counted: bool,
 }
 
 impl Question {
@@ -129,19 +142,22 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
         let text = "--sbatch: found --format json, expected text, whose lines Slurm reads";
         return Err(Error::usage(text));
     }
-    let seconds = args.rehearse_seconds;
-    if seconds.is_nan() || seconds <= 0.0 || seconds > REHEARSED_MAX {
-        let expected = format!("expected more than 0 and at most {REHEARSED_MAX}");
-        return Err(Error::usage(format!("--rehearse-seconds: found {seconds}, {expected}")));
-    }
     let name = args.job.display().to_string();
-    let (job, validation_rows) = sizes::planned(&args, &name)?;
+    let Sizes { job, validation_rows, positives } = sizes::planned(&args, &name)?;
     let rates = Rates::of(args.rates.as_deref(), args.calibrate.as_deref())?;
     let (ranks, threads) = (args.ranks as usize, job.run.threads);
-    let (network, pool) = (args.network, Rc::new(Pool::new(&job.plan, planned::width(&job))));
-    let question = Question { job, name, ranks, threads, validation_rows, network, rates, pool };
+    let (network, counted) = (args.network, positives.is_some());
+    let pool = Pool::new(&job.plan, planned::width(&job));
+    let pool = Rc::new(match positives {
+        Some(positives) => pool.counted(positives),
+        None => pool,
+    });
+    let question =
+        Question { job, name, ranks, threads, validation_rows, network, rates, pool, counted };
     let rehearsal = args.rehearse.then_some((args.rank, args.rehearse_seconds));
+    let narrator = args.progress.begin(comm);
     let found = found(&question, rehearsal)?;
+    drop(narrator);
     out::print(comm, For::Reading, || match args.format {
         Format::Json => json_line(&found),
         Format::Text => {
@@ -165,8 +181,9 @@ pub(crate) fn seconds_on(
     let seconds = |(ranks, job, validation_rows): (usize, Job, usize)| {
         let pool = Rc::new(Pool::new(&job.plan, planned::width(&job)));
         let (threads, name, rates) = (job.run.threads, String::new(), rates.clone());
+        let counted = false;
         let question =
-            Question { job, name, ranks, threads, validation_rows, network, rates, pool };
+            Question { job, name, ranks, threads, validation_rows, network, rates, pool, counted };
         let (_, steps) = question.on(ranks).ok()?;
         Some((ranks, steps.total()))
     };
@@ -229,10 +246,16 @@ fn curve(question: &Question, (world, steps): (&World, &Steps)) -> Vec<Value> {
             "memory_bytes": world.plan.peak,
         })
     };
-    let points = counts.into_iter().filter_map(|ranks| match ranks == question.ranks {
-        true => Some(point(ranks, world, steps)),
-        // Where they are too few for its grid or its memory there is none.
-        false => question.on(ranks).ok().map(|(world, steps)| point(ranks, &world, &steps)),
+    let numbers = Length::of(counts.len() as u64, "numbers of ranks");
+    let stint = Stint::begin("planning", "planning", numbers);
+    let points = counts.into_iter().filter_map(|ranks| {
+        let point = match ranks == question.ranks {
+            true => Some(point(ranks, world, steps)),
+            // Where they are too few for its grid or its memory there is none.
+            false => question.on(ranks).ok().map(|(world, steps)| point(ranks, &world, &steps)),
+        };
+        stint.add(1);
+        point
     });
     points.collect()
 }

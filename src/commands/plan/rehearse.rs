@@ -81,6 +81,7 @@ pub(super) fn rehearse(
             rank: kind.rank,
             threads: question.threads,
             network: question.network,
+            pool: question.pool.clone(),
             steps: steps.clone(),
             seconds,
         };

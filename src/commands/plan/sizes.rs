@@ -1,10 +1,13 @@
 //! How large the data are: as options say, as the job's section [plan] says, or as its shards are.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::Args;
-use crate::data::{Kind, ShardInfo, find};
+use crate::comm::Comm;
+use crate::data::{Dataset, Kind, ShardInfo, find};
 use crate::error::{Error, Result};
+use crate::flow::home_rows::HomeRows;
 use crate::job::{Job, Validation};
 use crate::model::features::FRAMES_MAX;
 
@@ -17,17 +20,34 @@ pub(super) fn count(text: &str) -> std::result::Result<u64, String> {
         .ok_or_else(|| "expected a whole number, such as 500e6".into())
 }
 
-/// Features in all, of `rgb:1024,audio:128` or a number.
+/// Features in all, of `rgb:1024,audio:128`, each of a name of its own, or a number.
 fn features(text: &str) -> Option<u64> {
-    let part = |part: &str| part.rsplit(':').next()?.trim().parse::<u64>().ok();
-    text.split(',').map(part).sum()
+    let parts: Option<Vec<(&str, u64)>> = text
+        .split(',')
+        .map(|part| {
+            let (name, size) = part.rsplit_once(':').unwrap_or(("", part));
+            Some((name.trim(), size.trim().parse::<u32>().ok()?.into()))
+        })
+        .collect();
+    let parts = parts?;
+    let names: BTreeSet<&str> = parts.iter().map(|part| part.0).collect();
+    (names.len() == parts.len()).then(|| parts.iter().map(|part| part.1).sum())
 }
 
-/// The job with the sizes that are planned for, and rows to validate on.
+/// What is planned for.
+pub(super) struct Sizes {
+    /// With a section [plan] that has them.
+    pub(super) job: Job,
+    pub(super) validation_rows: usize,
+    /// Of each class, where experts go by them and the shards are here.
+    pub(super) positives: Option<Vec<u64>>,
+}
+
+/// The job with the sizes that are planned for.
 ///
 /// # Errors
 /// Exit 2: no sizes are known; exit 4: the shards that would say them.
-pub(super) fn planned(args: &Args, name: &str) -> Result<(Job, usize)> {
+pub(super) fn planned(args: &Args, name: &str) -> Result<Sizes> {
     let mut sets = args.overrides.clone();
     let mut set = |key: &str, value: Option<u64>| {
         sets.extend(value.map(|value| format!("plan.{key}={value}")));
@@ -56,7 +76,7 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<(Job, usize)> {
         Validation::Globs(globs) if of_shards => rows_of_shards(globs)?,
         _ => 0,
     };
-    let validation = asked.unwrap_or(validation);
+    let validation_rows = asked.unwrap_or(validation);
     if job.plan.frames == 0 && !job.model.frames.is_empty() {
         let text = format!("{name}: model.frames: found layers, but rows without frames");
         return Err(Error::usage(text).hint("--frames 300, or --set model.frames=[]"));
@@ -65,7 +85,18 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<(Job, usize)> {
         job.run.threads = threads as usize;
     }
     job.run.threads = job.run.threads.max(1);
-    Ok((job, validation))
+    let by_class = of_shards && job.experts.positives_per_expert > 0;
+    let positives = by_class.then(|| positives(&job)).transpose()?;
+    Ok(Sizes { job, validation_rows, positives })
+}
+
+/// Positives of each class in the job's shards, of the share of their rows that trains.
+fn positives(job: &Job) -> Result<Vec<u64>> {
+    let comm = Comm::serial();
+    let all = Dataset::new(described(&find(&job.data.train)?)?)?;
+    let share = job.plan.rows as f64 / all.rows() as f64;
+    let counted = HomeRows::new(&comm, all, 1).positives(&comm)?;
+    Ok(counted.into_iter().map(|count| (count as f64 * share).round() as u64).collect())
 }
 
 /// Rows of the shards that these globs name.

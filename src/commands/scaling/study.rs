@@ -171,7 +171,10 @@ impl Study {
 /// Exit 6: another one, or none that can be read.
 fn read(path: &Path, of: &Identity, job: &Job) -> Result<File> {
     let name = path.display();
-    let damaged = |error: String| Error::run_directory(format!("{name}: {error}"));
+    let damaged = |error: String| {
+        let text = format!("{name}: isn't what a study has written: {error}");
+        Error::run_directory(text).hint("choose another --output: no row of this one can be read")
+    };
     let text = read_text(path, BYTES_MAX).map_err(|error| damaged(error.to_string()))?;
     let file: File = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
     let found = &file.of;

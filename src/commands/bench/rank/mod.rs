@@ -86,7 +86,8 @@ pub(super) fn run(comm: &Comm, measuring: &Measuring, args: &Args, format: Forma
     let name = args.job.display().to_string();
     let job = Job::read(&args.job, &args.overrides)?;
     let job = planned::without_validation(job, &name, args.threads)?;
-    let found = Measure { measuring, args, job: &job }.found(comm);
+    let pool = Rc::new(Pool::new(&job.plan, planned::width(&job)));
+    let found = Measure { measuring, args, job: &job, pool }.found(comm);
     let found = found.and_then(|found| found.json(args, &name));
     report::print(comm, found, args.rank, format)
 }
@@ -96,6 +97,7 @@ struct Measure<'a> {
     measuring: &'a Measuring,
     args: &'a Args,
     job: &'a Job,
+    pool: Rc<Pool>,
 }
 
 impl Measure<'_> {
@@ -110,7 +112,7 @@ impl Measure<'_> {
         if let Some(rank) = self.args.rank.filter(|rank| *rank >= ranks) {
             return Err(Error::usage(format!("--rank: found {rank}, expected below {ranks}")));
         }
-        let pool = Rc::new(Pool::new(&self.job.plan, planned::width(self.job)));
+        let pool = self.pool.clone();
         let data = planned::data(&Comm::serial(), self.job, &pool, self.job.plan.rows);
         let grid = |comm: &Comm| {
             let shape = shape_of(self.job, &data);

@@ -1,6 +1,6 @@
 //! The data that a job plans.
 
-use super::pool::{Pool, shares};
+use super::pool::Pool;
 use crate::comm::Comm;
 use crate::data::{Dataset, Kind, PlannedRows, ShardHeader};
 use crate::error::{Error, Result};
@@ -46,13 +46,10 @@ pub(crate) fn data_with(
     pool: &Pool,
     (rows, validation): (usize, usize),
 ) -> Data {
-    let PlanJob { features, classes, frames, labels_per_row, .. } = job.plan;
+    let PlanJob { features, classes, frames, .. } = job.plan;
     let parts = vec![FeaturePart { name: "planned".into(), size: features }];
     let kind = if frames > 0 { Kind::Frames } else { Kind::Video };
     let header = ShardHeader { parts, class_count: classes, kind, source: "plan".into() };
-    let labels = job.plan.rows as f64 * labels_per_row;
-    let positives = shares(&job.plan).into_iter().map(|share| (share * labels) as u64);
-    let positives: Vec<u64> = positives.map(|count| count.min(job.plan.rows as u64)).collect();
     let planned = PlannedRows {
         videos: if frames == 0 { videos(features) } else { Vec::new() },
         frames: (0..ROWS).filter(|_| frames > 0).map(|row| bytes(row, frames * features)).collect(),
@@ -60,7 +57,7 @@ pub(crate) fn data_with(
     };
     let of = |rows| Dataset::planned(header.clone(), rows, planned.clone());
     let validation = (validation > 0).then(|| of(validation));
-    Data::planned(comm, job, (of(rows), validation), &positives)
+    Data::planned(comm, job, (of(rows), validation), &pool.positives)
 }
 
 /// Width of the activations.

@@ -23,6 +23,8 @@ pub struct Pool {
     /// `[rows][d]`, none below 0 and each of length 1.
     pub(super) activations: Matrix,
     pub(super) labels: Labels,
+    /// Of each class, among all rows that are planned.
+    pub(super) positives: Vec<u64>,
     weights: Vec<f32>,
 }
 
@@ -39,7 +41,12 @@ impl Pool {
         }
         let mut stream = Stream::new(SEED, Purpose::Experts, 0);
         let weights = (0..WEIGHTS).map(|_| 0.02 * stream.normal()).collect();
-        Pool { activations, labels: labels(plan), weights }
+        Pool { activations, labels: labels(plan), positives: positives(plan), weights }
+    }
+
+    /// The same where it is known how many positives each class has.
+    pub(crate) fn counted(self, positives: Vec<u64>) -> Pool {
+        Pool { positives, ..self }
     }
 
     /// Fills `bytes` with weights and their seal.
@@ -65,8 +72,15 @@ fn fill(bytes: &mut [u8], with: &[u8]) {
     bytes.chunks_mut(with.len()).for_each(|part| part.copy_from_slice(&with[..part.len()]));
 }
 
+/// Positives of each class among the rows that are planned, where only `plan.zipf` says them.
+fn positives(plan: &PlanJob) -> Vec<u64> {
+    let labels = plan.rows as f64 * plan.labels_per_row;
+    let positives = shares(plan).into_iter().map(|share| (share * labels) as u64);
+    positives.map(|count| count.min(plan.rows as u64)).collect()
+}
+
 /// How many positives of all each class has: 1 / k^zipf of its share.
-pub(super) fn shares(plan: &PlanJob) -> Vec<f64> {
+fn shares(plan: &PlanJob) -> Vec<f64> {
     let shares: Vec<f64> =
         (1..=plan.classes).map(|class| (class as f64).powf(-plan.zipf)).collect();
     let sum: f64 = shares.iter().sum();

@@ -1,9 +1,11 @@
 //! One rank of many as `plan --rehearse` measures it.
 
+use std::rc::Rc;
+
 use serde_json::Value;
 
 use super::report::Measured;
-use super::{Args, Measure, Measuring, Step};
+use super::{Args, Measure, Measuring, Pool, Step};
 use crate::comm::Comm;
 use crate::cost::network::Network;
 use crate::device::host::Instructions;
@@ -19,6 +21,7 @@ pub(crate) struct Rehearsal<'a> {
     pub(crate) rank: usize,
     pub(crate) threads: usize,
     pub(crate) network: Network,
+    pub(crate) pool: Rc<Pool>,
     pub(crate) steps: Vec<Step>,
     /// Of the sample of each step, about.
     pub(crate) seconds: f64,
@@ -44,7 +47,8 @@ impl Rehearsal<'_> {
         };
         let kernel = Instructions::parse("auto").expect("a name of ours");
         let measuring = Measuring { repeat: 1, kernel };
-        let measure = Measure { measuring: &measuring, args: &args, job: self.job };
+        let pool = self.pool.clone();
+        let measure = Measure { measuring: &measuring, args: &args, job: self.job, pool };
         let found = measure.found(&Comm::serial())?;
         Ok((found.steps.iter().map(Measured::figures).collect(), found.assumptions(&args)))
     }

@@ -23,8 +23,6 @@ pub(crate) enum Step {
 /// of a team's sixteen threads, and fewer than so few say nothing.
 const SAMPLE_MOST: usize = 16 * 240;
 const SAMPLE_LEAST: usize = 24;
-/// Pieces of frames that a thread is given at once.
-const PIECES: usize = 4;
 /// What a core does in a second, about.
 const CORE_FLOP_PER_SECOND: f64 = 80e9;
 
@@ -204,10 +202,10 @@ impl Whole {
         // Two iterations, of which the second one counts.
         let fit = seconds * CORE_FLOP_PER_SECOND / (2.0 * row * waiting as f64);
         let fit = (fit as usize).clamp(SAMPLE_LEAST, SAMPLE_MOST) / 12 * 12;
-        // Of frames each thread has to get its pieces.
+        // Of frames each thread has to get a piece; all are equally long.
         let pieces = match self.job.plan.frames {
             0 => 0,
-            _ => (PIECES * threads).div_ceil(waiting) * FRAME_ROWS_AT_ONCE,
+            _ => threads.div_ceil(waiting) * FRAME_ROWS_AT_ONCE,
         };
         let rows = fit.max(pieces).min(longest);
         let row_blocks = if waiting < own.len() { waiting * self.ranks } else { all };
