@@ -34,7 +34,7 @@ iterations = 3
 [rounds]
 count = 1
 [checkpoint]
-every = 4
+every = 100
 [run]
 threads = 1
 """

@@ -13,7 +13,7 @@ use self::end_report::Began;
 use self::output::{finished, in_utf8, read_before, same_data};
 use self::result::Ending;
 use self::session::{shared_by_ranks, tries};
-use super::allocator::{Counted, counted_from_here};
+use super::allocator::{Counted, counted_from_here, keep_what_is_given_back};
 use super::device::{RankDevice, Told, chosen};
 use super::examples;
 use super::progress::Progress;
@@ -91,6 +91,7 @@ pub fn run_in(comm: &Comm, args: Args, surroundings: &Surroundings) -> Result<()
     let started = clock.today();
     if !simulated {
         comm.agree(signals::set_on_signals(comm.stop_flag()))?;
+        keep_what_is_given_back();
     }
     let counted = (!simulated).then(counted_from_here);
     comm.agree(in_utf8(&args.output))?;
