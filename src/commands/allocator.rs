@@ -15,14 +15,14 @@ pub struct Allocator;
 
 /// Up to so many bytes a piece of memory comes from what was given back before, as far as glibc
 /// allows, and up to so many that were given back stay with the process.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(target_env = "gnu")]
 const KEPT: [(libc::c_int, libc::c_int); 2] =
     [(libc::M_MMAP_THRESHOLD, 32 << 20), (libc::M_TRIM_THRESHOLD, 64 << 20)];
 
 /// Keeps memory that is given back at hand: what ranks exchange is a few MiB anew with each
 /// mini-batch, and the system's pages for it took an eighth of pretraining.
 pub(crate) fn keep_what_is_given_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[cfg(target_env = "gnu")]
     for (what, bytes) in KEPT {
         // SAFETY: it sets a number of glibc's, which any thread may do at any time; where it is
         // refused, memory is as fast as it was.
