@@ -5,45 +5,44 @@
 use serde_json::{Value, json};
 
 use super::Question;
+use super::experts::UNEVEN;
 use super::world::World;
 use crate::commands::bench::rank::steps::Step;
-use crate::cost::grid::{Machine, Work, parts, seconds_on};
+use crate::cost::grid::Machine;
 use crate::cost::network::Network;
 use crate::cost::pretraining::{self, MiniBatchWork};
-use crate::cost::searches::searches;
-use crate::cost::traffic::{
-    ExpertEpoch, Moved, Pretraining, Share, experts, experts_travel, ordered_sum,
-};
+use crate::cost::traffic::{Moved, Pretraining, Share, experts_travel, ordered_sum};
 use crate::cost::{self, owners};
-use crate::device::Part;
-use crate::model::{Layout, parameters, stride_of};
-use crate::partition::{Blocks, Grid, groups};
+use crate::model::parameters;
+use crate::partition::{Blocks, groups};
 
 const NUMBER: usize = size_of::<f32>();
 /// Seconds of a thread for a number of a frame, of its features or behind a layer, there and back
 /// (it is dequantised, standardised, activated, pooled), by frames of 256 bytes through 256 units.
 const FRAME_NUMBER_SECONDS: f64 = 3e-9;
 /// A network that takes no time: what is left is a rank's own.
-const FREE: Network = Network { bytes_per_second: f64::INFINITY, message_seconds: 0.0 };
+pub(super) const FREE: Network = Network { bytes_per_second: f64::INFINITY, message_seconds: 0.0 };
 
 /// A step, once.
 pub(super) struct StepPlan {
-    name: &'static str,
+    pub(super) name: &'static str,
     /// What it is once: an epoch, an iteration, a pass.
-    of: &'static str,
+    pub(super) of: &'static str,
     /// How often a run does it.
-    times: usize,
-    seconds: f64,
-    /// Of the fullest rank, and of each rank if all had as much.
-    arithmetic: f64,
-    ideal: f64,
+    pub(super) times: usize,
+    pub(super) seconds: f64,
+    /// Of the fullest rank, what of it uneven threads and their beginnings take, and of each rank
+    /// if all had as much and threads were even.
+    pub(super) arithmetic: f64,
+    pub(super) threads: f64,
+    pub(super) ideal: f64,
     /// What of the network isn't behind arithmetic, and host work.
-    waiting: f64,
-    host: f64,
-    received: usize,
-    idle: usize,
+    pub(super) waiting: f64,
+    pub(super) host: f64,
+    pub(super) received: usize,
+    pub(super) idle: usize,
     /// Bytes that a rank reads.
-    input: f64,
+    pub(super) input: f64,
 }
 
 /// All steps of a run.
@@ -60,11 +59,14 @@ impl StepPlan {
 
     /// What takes most of the time beside what arithmetic would take if all ranks had as much.
     fn limited_by(&self) -> &'static str {
-        let uneven = self.arithmetic - self.ideal;
-        let losses =
-            [("too few blocks", uneven), ("host work", self.host), ("network", self.waiting)];
+        let losses = [
+            ("too few blocks", self.arithmetic - self.threads - self.ideal),
+            ("uneven threads", self.threads),
+            ("host work", self.host),
+            ("network", self.waiting),
+        ];
         let (name, most) =
-            losses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("three of them");
+            losses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("four of them");
         if most < 0.1 * self.seconds { "arithmetic" } else { name }
     }
 
@@ -75,6 +77,7 @@ impl StepPlan {
             "times": self.times,
             "seconds": self.seconds,
             "arithmetic_seconds": self.arithmetic,
+            "threads_seconds": self.threads,
             "host_seconds": self.host,
             "waiting_seconds": self.waiting,
             "bytes_received": self.received,
@@ -134,14 +137,14 @@ impl Steps {
 }
 
 /// What steps are made of.
-struct Making<'a> {
-    world: &'a World,
-    question: &'a Question,
+pub(super) struct Making<'a> {
+    pub(super) world: &'a World,
+    pub(super) question: &'a Question,
 }
 
 impl Making<'_> {
     /// Flop a second of a rank in the gradient of a stage, or in the shared layers (0).
-    fn rate(&self, stage: u8) -> f64 {
+    pub(super) fn rate(&self, stage: u8) -> f64 {
         let whole = &self.world.whole;
         let (count, width) = (whole.large.len().max(1), whole.shape.outputs());
         let classes: usize = whole.large.iter().map(|layout| layout.classes.len()).sum();
@@ -155,7 +158,7 @@ impl Making<'_> {
     }
 
     /// Rows of the rank that has most, and row blocks of it.
-    fn rows(&self, rank: usize) -> usize {
+    pub(super) fn rows(&self, rank: usize) -> usize {
         let blocks =
             Blocks::even(self.world.whole.job.plan.rows, self.world.whole.all_row_blocks());
         blocks.run(self.world.whole.row_blocks(rank)).len()
@@ -181,7 +184,7 @@ impl Making<'_> {
         rows * numbers as f64 * FRAME_NUMBER_SECONDS / self.world.threads as f64
     }
 
-    fn labels(&self, rows: usize) -> usize {
+    pub(super) fn labels(&self, rows: usize) -> usize {
         (rows as f64 * self.world.whole.job.plan.labels_per_row) as usize
     }
 
@@ -236,6 +239,7 @@ impl Making<'_> {
             times: job.pretrain.epochs,
             seconds: seconds * times,
             arithmetic: arithmetic * times,
+            threads: 0.0,
             ideal: flop / ranks as f64 / machine.flop_per_second,
             waiting: (seconds - without) * times,
             host: (without - arithmetic) * times,
@@ -266,6 +270,7 @@ impl Making<'_> {
             times: whole.job.rounds.count,
             seconds: arithmetic + host,
             arithmetic,
+            threads: 0.0,
             ideal,
             waiting: 0.0,
             host,
@@ -273,76 +278,6 @@ impl Making<'_> {
             idle: self.without_rows(),
             input,
         }
-    }
-
-    fn experts(&self) -> StepPlan {
-        let whole = &self.world.whole;
-        let (job, ranks, grid) = (&whole.job, whole.ranks, &whole.grid);
-        let (all, rows) = (parameters(&whole.large), job.plan.rows);
-        let (step, passes) = job.experts.step_rows(rows);
-        let (batch, width, shares) = (step.min(rows), whole.shape.outputs(), vec![1; ranks]);
-        let slices = job.experts.row_slices;
-        let work = Work { blocks: &all, width, batch, passes, slices, shares: &shares };
-        let rate = self.rate(1);
-        let machine = (&vec![rate; ranks][..], self.world.threads);
-        let batches = rows.div_ceil(batch);
-        let learned = f64::from(job.experts.negatives);
-        let seconds = seconds_on(&work, grid, &self.question.network, machine);
-        let without = seconds_on(&work, grid, &FREE, machine);
-        let fullest = whole.fullest(Step::Experts);
-        let own = whole.flop_of_blocks(Step::Experts, whole.own(Step::Experts, fullest), batch)
-            * whole.slices(fullest) as f64
-            / slices as f64;
-        let arithmetic = learned * (own / rate).min(without);
-        let host = without - (own / rate).min(without);
-        let times = batches as f64;
-        StepPlan {
-            name: "experts",
-            of: "epoch",
-            times: job.rounds.count * job.experts.epochs,
-            seconds: (arithmetic + host + (seconds - without)) * times,
-            arithmetic: arithmetic * times,
-            ideal: whole.flop(Step::Experts) / ranks as f64 / rate,
-            waiting: (seconds - without) * times,
-            host: host * times,
-            received: self.moved_in_experts(fullest, batches).received,
-            idle: self.world.idle_in_experts(),
-            input: 0.0,
-        }
-    }
-
-    fn moved_in_experts(&self, rank: usize, batches: usize) -> Moved {
-        let whole = &self.world.whole;
-        let (job, large) = (&whole.job, &whole.large);
-        let shape = (whole.grid.rows(), whole.grid.columns());
-        let grid = Grid::new(shape, job.experts.row_slices, whole.ranks, rank);
-        let columns = grid.deal(&parameters(large), &vec![1; whole.ranks]);
-        let most = columns.of_column.runs().iter().map(std::ops::Range::len).max().unwrap_or(0);
-        let panels = large.iter().map(|layout| layout.panels).max().unwrap_or(0);
-        let held = &large[columns.of_column.own()];
-        let in_turns = |layout: &Layout| {
-            let parts = Part::all(layout, parts(most, panels));
-            (parts.iter().map(|part| part.numbers(layout)).collect(), 16 * layout.groups.len())
-        };
-        // Solvers that take all rows for a step exchange class blocks at the end of a pass.
-        let (_, passes) = job.experts.step_rows(job.plan.rows);
-        let blocks = if passes { Vec::new() } else { held.iter().map(in_turns).collect() };
-        let ends = if passes { pass_ends(&grid, held) } else { Moved::default() };
-        let (rows, stride) = (job.plan.rows, stride_of(whole.shape.outputs()));
-        let sizes = |rows: usize| [rows, rows * stride, self.labels(rows)];
-        let own = grid.slices().own().len();
-        let taken = rows * own / job.experts.row_slices.max(1);
-        let epoch = ExpertEpoch {
-            grid: &grid,
-            owners: &columns.owners,
-            windows: rows.div_ceil(job.experts.window_rows()),
-            batches,
-            given: sizes(self.rows(rank)),
-            taken: grid.own().map(|_| sizes(taken)),
-            blocks: &blocks,
-            averaging: job.experts.averaging > 0.0,
-        };
-        experts(&epoch) + ends
     }
 
     /// An iteration: all class blocks pass each wave of a rank's rows.
@@ -353,7 +288,8 @@ impl Making<'_> {
         let own = self.rows(fullest) as f64;
         let blocks = whole.flop_of_blocks(Step::Shared, &whole.large, 1) / self.rate(2);
         let layers = whole.flop_of_layers(Step::Shared, 1) / self.rate(0);
-        let arithmetic = own * (blocks + layers);
+        let threads = own * (blocks + layers) * UNEVEN * (self.world.threads as f64).log2();
+        let arithmetic = own * (blocks + layers) + threads;
         let waves = whole.row_blocks(fullest).len().div_ceil(self.world.plan.wave.max(1));
         let all = parameters(&whole.large);
         let travel = experts_travel(&all, &owners(all.len(), ranks), fullest);
@@ -376,6 +312,7 @@ impl Making<'_> {
             times: whole.job.rounds.count * whole.job.shared.iterations,
             seconds: arithmetic + waiting + host,
             arithmetic,
+            threads,
             ideal: rows as f64 / ranks as f64 * (blocks + layers),
             waiting,
             host,
@@ -384,17 +321,4 @@ impl Making<'_> {
             input: self.row_bytes(whole.job.plan.frames) * own,
         }
     }
-}
-
-/// What a rank of a column moves of these class blocks when all rows have gone by.
-fn pass_ends(grid: &Grid, held: &[Layout]) -> Moved {
-    if grid.rows() == 1 || grid.own().is_none() {
-        return Moved::default();
-    }
-    let of_block = |layout: &Layout| {
-        let of_class = |class: usize| layout.places_of(class).0.len();
-        let numbers: Vec<usize> = (0..layout.classes.len()).map(of_class).collect();
-        searches(&numbers, grid.slices())
-    };
-    held.iter().map(of_block).sum()
 }
