@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds `reelscale plan` to what jobs take: memory, checkpoints, seconds of each step.
+"""Holds `reelscale plan` to what jobs take: memory, seconds of each step (tests/plan.rs has checkpoints).
 
     python3 benches/plan.py [--program target/release/reelscale] [--rates FILE] [--jobs grid frames]
     python3 benches/plan.py --folder DIR     # keeps rates, shards, plans and runs there
@@ -108,7 +108,6 @@ def row(name, plan, record, steps):
     cells = [name, f"{plan['memory_bytes'] / 2**20:,.0f}"]
     cells.append(ratio(memory["held_bytes"], plan["memory_bytes"]))
     cells.append(f"{(memory['resident_bytes'] - memory['held_bytes']) / 2**20:,.0f}")
-    cells.append(f"{record['report']['checkpoint_bytes'] - plan['checkpoint_bytes']:+,}")
     busy = plan["ranks"] > os.cpu_count()
     for step in ["pretrain", "experts", "shared"]:
         expected = next((one["seconds"] for one in plan["steps"] if one["step"] == step), None)
@@ -135,8 +134,8 @@ def main():
         if not rates.exists():
             run([arguments.program, "plan", *options, "--ranks", str(ranks), "--calibrate", rates], folder)
         plans = {name: planned(arguments, folder, name, rates) for name in arguments.jobs}
-        print("| job | planned MiB | held / planned | beside, MiB | checkpoint - planned, bytes |", end="")
-        print(" pretraining, an epoch | stage 1, an epoch | stage 2, an iteration |\n|" + "---|" * 8)
+        print("| job | planned MiB | held / planned | beside, MiB |", end="")
+        print(" pretraining, an epoch | stage 1, an epoch | stage 2, an iteration |\n|" + "---|" * 7)
         for name in arguments.jobs:
             print(row(name, plans[name], *measured(arguments, folder, name)), flush=True)
 
