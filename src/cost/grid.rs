@@ -81,6 +81,35 @@ pub fn parts(held: usize, panels: usize) -> usize {
     most.min(panels * 16 / PART_COLUMNS).max(1)
 }
 
+/// What a rank exchanges of a mini-batch with the others of its column.
+pub(crate) struct Exchange {
+    pub(crate) bytes: f64,
+    messages: f64,
+    /// Of a block, whose exchanges go on by themselves.
+    parts: usize,
+}
+
+impl Exchange {
+    /// Of these blocks, each of so many parameters, among so many ranks.
+    pub(crate) fn of(work: &Work, blocks: &[usize], rows: usize) -> Exchange {
+        let (rows, parameters) = (rows as f64, blocks.iter().sum::<usize>() as f64);
+        let largest = blocks.iter().max().map_or(0, |largest| *largest);
+        let parts = match work.passes {
+            true => 1,
+            false => parts(blocks.len(), largest / (work.width + 1) / 16),
+        };
+        Exchange {
+            bytes: 2.0 * NUMBER * parameters * (rows - 1.0) / rows,
+            messages: 4.0 * (rows - 1.0) * (blocks.len() * parts) as f64,
+            parts,
+        }
+    }
+
+    pub(crate) fn seconds(&self, network: &Network) -> f64 {
+        self.messages * network.message_seconds + self.bytes / network.bytes_per_second
+    }
+}
+
 /// Seconds of a mini-batch on the rank of R x C that takes longest.
 pub fn seconds(work: &Work, shape: (usize, usize), network: &Network, machine: &Machine) -> f64 {
     let grid = Grid::by_speed(shape, work.slices, (work.blocks, work.shares), 0);
@@ -126,6 +155,7 @@ fn seconds_in_column(
     (operation, threads): (f64, usize),
 ) -> f64 {
     let parameters = blocks.iter().sum::<usize>() as f64;
+    let exchanged = Exchange::of(work, blocks, rows);
     let (batch, rows, threads) = (work.batch as f64, rows as f64, threads as f64);
     let arithmetic = 4.0 * parameters * batch * operation;
     let row_bytes = NUMBER * (stride_of(work.width) + 1) as f64 * batch / rows;
@@ -134,14 +164,7 @@ fn seconds_in_column(
     if rows == 1.0 {
         return (arithmetic + host).max(rows_arrive);
     }
-    let largest = blocks.iter().max().map_or(0, |largest| *largest);
-    let parts = match work.passes {
-        true => 1,
-        false => parts(blocks.len(), largest / (work.width + 1) / 16),
-    };
-    let messages = 4.0 * (rows - 1.0) * (blocks.len() * parts) as f64;
-    let bytes = 2.0 * NUMBER * parameters * (rows - 1.0) / rows;
-    let exchange = messages * network.message_seconds + bytes / network.bytes_per_second;
+    let exchange = exchanged.seconds(network);
     let numbers = NUMBER_SECONDS * parameters / threads;
     if work.passes {
         return (arithmetic + host).max(rows_arrive) + exchange + numbers;
@@ -152,7 +175,7 @@ fn seconds_in_column(
     }
     // The first part's exchange begins once its share of the second half is there, and the last
     // part's goes on by itself.
-    let (half, part) = (arithmetic / 2.0, 1.0 / parts as f64);
+    let (half, part) = (arithmetic / 2.0, 1.0 / exchanged.parts as f64);
     let together = half.max(exchange) * (1.0 - part);
     let alone = half + (half + exchange) * part + together + host;
     alone.max(rows_arrive + exchange)

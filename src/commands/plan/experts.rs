@@ -5,31 +5,22 @@
 
 use super::steps::{FREE, Making, StepPlan};
 use crate::commands::bench::rank::steps::Step;
-use crate::cost::grid::{Work, parts, seconds_on};
+use crate::cost::grid::{Exchange, Work, parts, seconds_on};
 use crate::cost::searches::searches;
 use crate::cost::traffic::{ExpertEpoch, Moved, experts};
 use crate::device::Part;
 use crate::model::{Layout, parameters, stride_of};
 use crate::partition::Grid;
 
-/// How much longer than all of them in the mean the slowest thread of a team takes, for each time
-/// that their number is doubled.
-pub(super) const UNEVEN: f64 = 0.04;
-/// Seconds that a class block's turn takes beside its products, for each such time: threads begin
-/// and end several times, and their shares are small products.
+/// Seconds that a class block's turn takes beside its products, for each time that the number of
+/// threads is doubled: they begin and end several times, and their shares are small products.
 const TURN_SECONDS: f64 = 0.125e-3;
 /// Seconds of one thread for the exchanges of a mini-batch, and of a core for a number that is
 /// exchanged, beside those of `cost/grid.rs`.
 const EXCHANGE_SECONDS: f64 = 0.7e-3;
-const NUMBER_SECONDS: f64 = 5.4e-9;
+const EXCHANGED_NUMBER_SECONDS: f64 = 5.4e-9;
 /// Of a rank's exchanges those of so many class blocks aren't behind the arithmetic of others.
 const EXPOSED: f64 = 2.0;
-
-/// What the fullest rank's exchanges of a mini-batch take of its threads, and how long it waits.
-struct Exchange {
-    host: f64,
-    network: f64,
-}
 
 impl Making<'_> {
     pub(super) fn experts(&self) -> StepPlan {
@@ -43,37 +34,39 @@ impl Making<'_> {
         let rate = self.rate(1);
         let machine = (&vec![rate; ranks][..], self.world.threads);
         let batches = rows.div_ceil(batch);
-        let learned = f64::from(job.experts.negatives);
+        let (learned, threads) = (f64::from(job.experts.negatives), self.world.threads as f64);
         let without = seconds_on(&work, grid, &FREE, machine);
         let fullest = whole.fullest(Step::Experts);
         let blocks = whole.own(Step::Experts, fullest);
         let own = whole.flop_of_blocks(Step::Experts, blocks, batch) * whole.slices(fullest) as f64
             / slices as f64
             / rate;
-        let host = without - own.min(without);
-        let hidden = seconds_on(&work, grid, &self.question.network, machine) - without;
-        let (host, waiting) = match self.exchange(blocks).filter(|_| !passes) {
-            Some(exchange) => (host + exchange.host, hidden.max(exchange.network)),
-            None => (host, hidden),
-        };
-        let doublings = (self.world.threads as f64).log2();
+        let products = own.min(without);
+        let mut host = without - products;
+        let mut waiting = seconds_on(&work, grid, &self.question.network, machine) - without;
+        if grid.rows() > 1 && !passes {
+            let exchange = Exchange::of(&work, &parameters(blocks), grid.rows());
+            let numbers = exchange.bytes / size_of::<f32>() as f64;
+            host += EXCHANGE_SECONDS + EXCHANGED_NUMBER_SECONDS * numbers / threads;
+            let exposed = (EXPOSED / blocks.len() as f64).min(1.0);
+            waiting = waiting.max(exposed * exchange.seconds(&self.question.network));
+        }
         // Where no gradients are exchanged, a block is one thread's, until there are fewer than
         // threads.
         let shared_by_threads = match grid.rows() {
             1 => blocks.len() % self.world.threads,
             _ => blocks.len(),
         };
-        let turns = TURN_SECONDS * doublings * shared_by_threads as f64;
-        let products = learned * own.min(without);
-        let threads = products * UNEVEN * doublings + turns;
+        let turns = TURN_SECONDS * threads.log2() * shared_by_threads as f64;
+        let products = learned * products;
+        let uneven = products * self.uneven() + turns;
         let times = batches as f64;
         StepPlan {
             name: "experts",
             of: "epoch",
             times: job.rounds.count * job.experts.epochs,
-            seconds: (products + threads + host + waiting) * times,
-            arithmetic: (products + threads) * times,
-            threads: threads * times,
+            arithmetic: (products + uneven) * times,
+            threads: uneven * times,
             ideal: whole.flop(Step::Experts) / ranks as f64 / rate,
             waiting: waiting * times,
             host: host * times,
@@ -81,25 +74,6 @@ impl Making<'_> {
             idle: self.world.idle_in_experts(),
             input: 0.0,
         }
-    }
-
-    /// Of a rank that shares these class blocks with the others of its column.
-    fn exchange(&self, blocks: &[Layout]) -> Option<Exchange> {
-        let (rows, network) = (self.world.whole.grid.rows(), &self.question.network);
-        if rows == 1 {
-            return None;
-        }
-        let panels = blocks.iter().map(|layout| layout.panels).max()?;
-        let messages = (4 * (rows - 1) * blocks.len() * parts(blocks.len(), panels)) as f64;
-        let parameters: usize = blocks.iter().map(Layout::parameters).sum();
-        let numbers = 2.0 * parameters as f64 * (rows - 1) as f64 / rows as f64;
-        let threads = self.world.threads as f64;
-        let seconds = messages * network.message_seconds
-            + size_of::<f32>() as f64 * numbers / network.bytes_per_second;
-        Some(Exchange {
-            host: EXCHANGE_SECONDS + NUMBER_SECONDS * numbers / threads,
-            network: seconds * (EXPOSED / blocks.len() as f64).min(1.0),
-        })
     }
 
     fn moved_in_experts(&self, rank: usize, batches: usize) -> Moved {

@@ -121,6 +121,17 @@ struct Question {
 }
 
 impl Question {
+    fn new(sizes: Sizes, name: String, ranks: usize, network: Network, rates: Rates) -> Question {
+        let Sizes { job, validation_rows, positives } = sizes;
+        let (threads, counted) = (job.run.threads, positives.is_some());
+        let mut pool = Pool::new(&job.plan, planned::width(&job));
+        if let Some(positives) = positives {
+            pool = pool.counted(positives);
+        }
+        let pool = Rc::new(pool);
+        Question { job, name, ranks, threads, validation_rows, network, rates, pool, counted }
+    }
+
     /// The same on other ranks.
     fn on(&self, ranks: usize) -> Result<(World, Steps)> {
         self.with(&self.job, ranks)
@@ -144,17 +155,9 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
         return Err(Error::usage(text));
     }
     let name = args.job.display().to_string();
-    let Sizes { job, validation_rows, positives } = sizes::planned(&args, &name)?;
+    let sizes = sizes::planned(&args, &name)?;
     let rates = Rates::of(args.rates.as_deref(), args.calibrate.as_deref())?;
-    let (ranks, threads) = (args.ranks as usize, job.run.threads);
-    let (network, counted) = (args.network, positives.is_some());
-    let pool = Pool::new(&job.plan, planned::width(&job));
-    let pool = Rc::new(match positives {
-        Some(positives) => pool.counted(positives),
-        None => pool,
-    });
-    let question =
-        Question { job, name, ranks, threads, validation_rows, network, rates, pool, counted };
+    let question = Question::new(sizes, name, args.ranks as usize, args.network, rates);
     let rehearsal = args.rehearse.then_some((args.rank, args.rehearse_seconds));
     let narrator = args.progress.begin(comm);
     let found = found(&question, rehearsal)?;
@@ -180,11 +183,8 @@ pub(crate) fn seconds_on(
 ) -> Result<Vec<(usize, f64)>> {
     let rates = Rates::of(rates, None)?;
     let seconds = |(ranks, job, validation_rows): (usize, Job, usize)| {
-        let pool = Rc::new(Pool::new(&job.plan, planned::width(&job)));
-        let (threads, name, rates) = (job.run.threads, String::new(), rates.clone());
-        let counted = false;
-        let question =
-            Question { job, name, ranks, threads, validation_rows, network, rates, pool, counted };
+        let sizes = Sizes { job, validation_rows, positives: None };
+        let question = Question::new(sizes, String::new(), ranks, network, rates.clone());
         let (_, steps) = question.on(ranks).ok()?;
         Some((ranks, steps.total()))
     };

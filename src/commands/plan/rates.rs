@@ -122,11 +122,10 @@ impl Rates {
     /// stages 1 and 2 of its job.
     pub(super) fn assumptions(&self, question: &Question, [first, second]: [f64; 2]) -> Value {
         let network = &question.network;
-        let zipf = || format!("zipf {}", question.job.plan.zipf);
-        let class_sizes = match question.counted {
-            true => json!({ "name": "class sizes", "value": "counted", "source": "shards" }),
-            false => json!({ "name": "class sizes", "value": zipf(),
-                             "source": "plan.zipf, for experts.positives_per_expert" }),
+        let zipf = format!("zipf {}", question.job.plan.zipf);
+        let (class_sizes, of_classes) = match question.counted {
+            true => ("counted", "shards"),
+            false => (&zipf[..], "plan.zipf, for experts.positives_per_expert"),
         };
         json!([
             { "name": "core_gflops_experts", "value": first / 1e9, "source": self.source },
@@ -140,7 +139,7 @@ impl Rates {
               "source": "each has a core of its own" },
             { "name": "labels_per_row", "value": question.job.plan.labels_per_row,
               "source": "plan or shards" },
-            class_sizes,
+            { "name": "class sizes", "value": class_sizes, "source": of_classes },
             { "name": "memory", "value": "without what MPI and HDF5 take",
               "source": "HDF5 up to 4 MiB for each of 16 open shards" },
         ])

@@ -64,9 +64,10 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<Sizes> {
     let mut job = Job::read(&args.job, &sets)?;
     let asked = args.validation_rows.map(|rows| rows as usize);
     let of_shards = job.plan.rows == 0;
-    if of_shards {
-        sizes_of_shards(&mut job, name)?;
-    }
+    let shards = match of_shards {
+        true => sizes_of_shards(&mut job, name)?,
+        false => Vec::new(),
+    };
     let validation = match job.data.validation_rows() {
         Validation::Fraction(share) if of_shards || asked.is_none() => {
             let rows = (job.plan.rows as f64 * share) as usize;
@@ -86,14 +87,13 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<Sizes> {
     }
     job.run.threads = job.run.threads.max(1);
     let by_class = of_shards && job.experts.positives_per_expert > 0;
-    let positives = by_class.then(|| positives(&job)).transpose()?;
+    let positives = by_class.then(|| positives(&job, shards)).transpose()?;
     Ok(Sizes { job, validation_rows, positives })
 }
 
 /// Positives of each class in the job's shards, of the share of their rows that trains.
-fn positives(job: &Job) -> Result<Vec<u64>> {
-    let comm = Comm::serial();
-    let all = Dataset::new(described(&find(&job.data.train)?)?)?;
+fn positives(job: &Job, shards: Vec<ShardInfo>) -> Result<Vec<u64>> {
+    let (comm, all) = (Comm::serial(), Dataset::new(shards)?);
     let share = job.plan.rows as f64 / all.rows() as f64;
     let counted = HomeRows::new(&comm, all, 1).positives(&comm)?;
     Ok(counted.into_iter().map(|count| (count as f64 * share).round() as u64).collect())
@@ -107,11 +107,11 @@ pub(crate) fn rows_of_shards(globs: &[String]) -> Result<usize> {
     Ok(described(&find(globs)?)?.iter().map(|info| info.rows).sum())
 }
 
-/// Takes sizes from the job's shards.
+/// Takes sizes from the job's shards, which it gives.
 ///
 /// # Errors
 /// Exit 2: they aren't here; exit 4: what is wrong with them.
-pub(crate) fn sizes_of_shards(job: &mut Job, name: &str) -> Result<()> {
+pub(crate) fn sizes_of_shards(job: &mut Job, name: &str) -> Result<Vec<ShardInfo>> {
     let paths = find(&job.data.train).map_err(|error| {
         let text = format!("{name}: has no [plan], and its shards aren't here: {error}");
         Error::usage(text).hint("--rows 4e6 --features rgb:1024,audio:128 --classes 3862")
@@ -130,7 +130,7 @@ pub(crate) fn sizes_of_shards(job: &mut Job, name: &str) -> Result<()> {
         Kind::Frames => sum(&|info| info.frames).div_ceil(rows).clamp(1, FRAMES_MAX),
     };
     job.plan.labels_per_row = sum(&|info| info.positives) as f64 / rows as f64;
-    Ok(())
+    Ok(infos)
 }
 
 fn described(paths: &[PathBuf]) -> Result<Vec<ShardInfo>> {

@@ -5,7 +5,6 @@
 use serde_json::{Value, json};
 
 use super::Question;
-use super::experts::UNEVEN;
 use super::world::World;
 use crate::commands::bench::rank::steps::Step;
 use crate::cost::grid::Machine;
@@ -20,6 +19,9 @@ const NUMBER: usize = size_of::<f32>();
 /// Seconds of a thread for a number of a frame, of its features or behind a layer, there and back
 /// (it is dequantised, standardised, activated, pooled), by frames of 256 bytes through 256 units.
 const FRAME_NUMBER_SECONDS: f64 = 3e-9;
+/// How much longer than all of them in the mean the slowest thread of a team takes, for each time
+/// that their number is doubled.
+const UNEVEN: f64 = 0.04;
 /// A network that takes no time: what is left is a rank's own.
 pub(super) const FREE: Network = Network { bytes_per_second: f64::INFINITY, message_seconds: 0.0 };
 
@@ -30,7 +32,6 @@ pub(super) struct StepPlan {
     pub(super) of: &'static str,
     /// How often a run does it.
     pub(super) times: usize,
-    pub(super) seconds: f64,
     /// Of the fullest rank, what of it uneven threads and their beginnings take, and of each rank
     /// if all had as much and threads were even.
     pub(super) arithmetic: f64,
@@ -53,8 +54,12 @@ pub(super) struct Steps {
 }
 
 impl StepPlan {
+    fn seconds(&self) -> f64 {
+        self.arithmetic + self.host + self.waiting
+    }
+
     fn efficiency(&self) -> f64 {
-        self.ideal / self.seconds
+        self.ideal / self.seconds()
     }
 
     /// What takes most of the time beside what arithmetic would take if all ranks had as much.
@@ -67,7 +72,7 @@ impl StepPlan {
         ];
         let (name, most) =
             losses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("four of them");
-        if most < 0.1 * self.seconds { "arithmetic" } else { name }
+        if most < 0.1 * self.seconds() { "arithmetic" } else { name }
     }
 
     fn json(&self) -> Value {
@@ -75,7 +80,7 @@ impl StepPlan {
             "step": self.name,
             "of": self.of,
             "times": self.times,
-            "seconds": self.seconds,
+            "seconds": self.seconds(),
             "arithmetic_seconds": self.arithmetic,
             "threads_seconds": self.threads,
             "host_seconds": self.host,
@@ -112,7 +117,7 @@ impl Steps {
 
     /// Seconds of a run whose steps go to their ends.
     pub(super) fn total(&self) -> f64 {
-        self.all.iter().map(|step| step.times as f64 * step.seconds).sum()
+        self.all.iter().map(|step| step.times as f64 * step.seconds()).sum()
     }
 
     /// Of all steps together.
@@ -123,7 +128,7 @@ impl Steps {
 
     /// Bytes a second that the busiest step wants of a rank's input.
     pub(super) fn input_rate(&self) -> f64 {
-        self.all.iter().map(|step| step.input / step.seconds).fold(0.0, f64::max)
+        self.all.iter().map(|step| step.input / step.seconds()).fold(0.0, f64::max)
     }
 
     /// Ranks that have nothing to do in some step, the most of any.
@@ -151,6 +156,11 @@ impl Making<'_> {
         let all: usize = whole.large.iter().flat_map(|layout| &layout.experts).sum();
         let experts = all as f64 / classes.max(count) as f64;
         self.question.rates.flop_per_second(stage, experts, width) * self.world.threads as f64
+    }
+
+    /// What threads that end unevenly add to products.
+    pub(super) fn uneven(&self) -> f64 {
+        UNEVEN * (self.world.threads as f64).log2()
     }
 
     fn machine(&self, stage: u8) -> Machine {
@@ -237,7 +247,6 @@ impl Making<'_> {
             name: "pretrain",
             of: "epoch",
             times: job.pretrain.epochs,
-            seconds: seconds * times,
             arithmetic: arithmetic * times,
             threads: 0.0,
             ideal: flop / ranks as f64 / machine.flop_per_second,
@@ -268,7 +277,6 @@ impl Making<'_> {
             name: "activations",
             of: "pass",
             times: whole.job.rounds.count,
-            seconds: arithmetic + host,
             arithmetic,
             threads: 0.0,
             ideal,
@@ -288,8 +296,9 @@ impl Making<'_> {
         let own = self.rows(fullest) as f64;
         let blocks = whole.flop_of_blocks(Step::Shared, &whole.large, 1) / self.rate(2);
         let layers = whole.flop_of_layers(Step::Shared, 1) / self.rate(0);
-        let threads = own * (blocks + layers) * UNEVEN * (self.world.threads as f64).log2();
-        let arithmetic = own * (blocks + layers) + threads;
+        let products = own * (blocks + layers);
+        let threads = products * self.uneven();
+        let arithmetic = products + threads;
         let waves = whole.row_blocks(fullest).len().div_ceil(self.world.plan.wave.max(1));
         let all = parameters(&whole.large);
         let travel = experts_travel(&all, &owners(all.len(), ranks), fullest);
@@ -310,7 +319,6 @@ impl Making<'_> {
             name: "shared",
             of: "iteration",
             times: whole.job.rounds.count * whole.job.shared.iterations,
-            seconds: arithmetic + waiting + host,
             arithmetic,
             threads,
             ideal: rows as f64 / ranks as f64 * (blocks + layers),

@@ -112,8 +112,7 @@ impl Measure<'_> {
         if let Some(rank) = self.args.rank.filter(|rank| *rank >= ranks) {
             return Err(Error::usage(format!("--rank: found {rank}, expected below {ranks}")));
         }
-        let pool = self.pool.clone();
-        let data = planned::data(&Comm::serial(), self.job, &pool, self.job.plan.rows);
+        let data = planned::data(&Comm::serial(), self.job, &self.pool, self.job.plan.rows);
         let grid = |comm: &Comm| {
             let shape = shape_of(self.job, &data);
             grid(comm, self.job, (&data, &shape), self.args.threads)
@@ -122,15 +121,15 @@ impl Measure<'_> {
             true => grid(comm),
             false => {
                 let place = (0, ranks);
-                among_stand_ins(place, self.args.network, &pool, 0.0, |comm, _| grid(comm))
+                among_stand_ins(place, self.args.network, &self.pool, 0.0, |comm, _| grid(comm))
             }
         };
         let whole = Whole::new(self.job, &data, grid?);
         self.nobody_waits(&whole, here)?;
         let team_seconds = if here { 0.0 } else { replay::team_seconds(self.args.threads) };
         let steps = self.args.steps.iter().map(|step| match here {
-            true => self.here(comm, &whole, *step, &pool),
-            false => self.among_stand_ins(&whole, *step, &pool, team_seconds),
+            true => self.here(comm, &whole, *step),
+            false => self.among_stand_ins(&whole, *step, team_seconds),
         });
         let steps = steps.collect::<Result<Vec<_>>>()?;
         let pretrains = self.args.steps.contains(&Step::Pretrain);
@@ -152,13 +151,7 @@ impl Measure<'_> {
     }
 
     /// A rank whose others are stand-ins.
-    fn among_stand_ins(
-        &self,
-        whole: &Whole,
-        step: Step,
-        pool: &Rc<Pool>,
-        team_seconds: f64,
-    ) -> Result<Measured> {
+    fn among_stand_ins(&self, whole: &Whole, step: Step, team_seconds: f64) -> Result<Measured> {
         let (ranks, fullest) = (whole.ranks, whole.fullest(step));
         let rank = self.args.rank.unwrap_or(fullest);
         let rate = || self.rate(step, whole.some(step, fullest), &system::own_thread_seconds);
@@ -170,9 +163,9 @@ impl Measure<'_> {
             None => Sample::Seconds(self.args.seconds),
         };
         let (taken, missing) =
-            among_stand_ins(place, self.args.network, pool, team_seconds, |comm, waited| {
+            among_stand_ins(place, self.args.network, &self.pool, team_seconds, |comm, waited| {
                 let meter = Meter::new(comm, Clock::Replayed(waited), sample, step.skipped());
-                let missing = self.step(comm, whole, (step, true), &meter, pool)?;
+                let missing = self.step(comm, whole, (step, true), &meter)?;
                 Ok((taken(&meter)?, missing))
             })?;
         let peak_bytes = memory.peak().map(|peak| peak + missing.bytes);
@@ -187,7 +180,7 @@ impl Measure<'_> {
     }
 
     /// A rank among those that are there.
-    fn here(&self, comm: &Comm, whole: &Whole, step: Step, pool: &Pool) -> Result<Measured> {
+    fn here(&self, comm: &Comm, whole: &Whole, step: Step) -> Result<Measured> {
         let fullest = whole.fullest(step);
         let rate = || self.rate(step, whole.some(step, fullest), &system::own_thread_seconds);
         let before = rate();
@@ -195,7 +188,7 @@ impl Measure<'_> {
         let sample = Sample::Pieces(self.args.windows.unwrap_or(WINDOWS));
         let meter = Meter::new(comm, Clock::Wall(Instant::now()), sample, step.skipped());
         comm.barrier();
-        let missing = self.step(comm, whole, (step, false), &meter, pool)?;
+        let missing = self.step(comm, whole, (step, false), &meter)?;
         let (taken, peak) = (comm.agree(taken(&meter))?, memory.peak());
         // Threads share one process, whose memory that is.
         let peak = peak.filter(|_| comm.kind() != "threads of one process");
@@ -228,11 +221,10 @@ impl Measure<'_> {
         whole: &Whole,
         (step, sampled): (Step, bool),
         meter: &Meter,
-        pool: &Pool,
     ) -> Result<Missing> {
         let mut job = self.job.clone();
         job.shared.iterations = self.args.windows.unwrap_or(1) + 1;
-        let data = planned::data(comm, &job, pool, job.plan.rows);
+        let data = planned::data(comm, &job, &self.pool, job.plan.rows);
         let setting = Setting::measured(comm, &job, data)?;
         let host = Host::new(self.measuring.kernel, self.args.threads, job.model.epsilon);
         let rests = self.args.rest.map(|rate| rate * 1e9 * self.args.threads as f64);
@@ -242,7 +234,7 @@ impl Measure<'_> {
             Step::Pretrain => alone::pretraining(setting, device),
             Step::Experts => {
                 let most = launch::memory().unwrap_or(u64::MAX) / RESTING_SHARE;
-                let (own, bytes) = planned::rows_at_rest(&setting.data, pool, most as usize);
+                let (own, bytes) = planned::rows_at_rest(&setting.data, &self.pool, most as usize);
                 missing.bytes = bytes;
                 alone::expert_step(setting, device, &own)
             }
@@ -253,7 +245,7 @@ impl Measure<'_> {
                 device.stretch = waves.stretch;
                 let mut sample = job.clone();
                 sample.run.row_blocks = waves.row_blocks;
-                let data = planned::data(comm, &sample, pool, waves.rows);
+                let data = planned::data(comm, &sample, &self.pool, waves.rows);
                 let plan = setting.plan;
                 let setting = Setting { plan, ..Setting::measured(comm, &sample, data)? };
                 alone::shared_step(setting, device)
