@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use common::shards::{WIDTH, example, header, python, write};
 use proptest::prelude::*;
@@ -14,6 +15,7 @@ use reelscale::internals::flow::home_rows;
 use reelscale::internals::kernel::vector::Instructions;
 use reelscale::internals::labels::Labels;
 use reelscale::internals::model::features::Features;
+use reelscale::internals::names::Names;
 use reelscale::{Error, Exit};
 
 fn read_all(path: &Path) -> Result<(), Error> {
@@ -312,6 +314,57 @@ fn frames_may_be_floats_or_bytes_of_several_ranges() {
         assert_eq!(own.numbers(plain, &(0..9)), mixed.numbers(plain, &(at..at + 9)));
         at += 9;
     }
+}
+
+/// The first rows of a shard are the shard that whoever has no others would have written.
+#[test]
+fn the_first_rows_of_a_shard_are_a_shard() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let classes = (0..50).map(|class| format!("class {class}")).collect();
+    let names = Arc::new(Names::new(classes).unwrap());
+    let parts = Encoding::Bytes(vec![[4.0 / 255.0, -2.0], [0.8, 0.0]]);
+    let ways = [
+        (Kind::Video, Encoding::Floats),
+        (Kind::Video, Encoding::of_youtube8m()),
+        (Kind::Frames, Encoding::Halves),
+        (Kind::Frames, parts),
+    ];
+    for (way, (kind, encoding)) in ways.into_iter().enumerate() {
+        let named = Some(names.clone()).filter(|_| way % 2 == 0);
+        let write = |path: &Path, rows: usize| {
+            let writer = ShardWriter::create_encoded(path, &header(kind), encoding.clone());
+            let mut writer = writer.unwrap().named(named.clone());
+            for row in 0..rows {
+                let example = example(row, kind);
+                let values = match kind {
+                    Kind::Video => example.values.clone(),
+                    Kind::Frames => Values::FrameNumbers(numbers(row)),
+                };
+                writer.push(&Example { values, ..example }).unwrap();
+            }
+            writer.finish().unwrap();
+            ShardInfo::read(path).unwrap()
+        };
+        let all = write(&path(&format!("{way}-all.h5")), 600);
+        for rows in [1, 256, 300, 600] {
+            let (own, first) = (path(&format!("{way}-{rows}")), path(&format!("{way}-{rows}f")));
+            write(&own, rows);
+            all.write_first(rows, &first).unwrap();
+            assert!(fs::read(own).unwrap() == fs::read(first).unwrap(), "{way}: {rows}");
+        }
+    }
+    // What is damaged is told, and leaves nothing.
+    let (whole, first) = (path("0-all.h5"), path("first"));
+    let info = ShardInfo::read(&whole).unwrap();
+    let mut bytes = fs::read(&whole).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&whole, bytes).unwrap();
+    let error = info.write_first(600, &first).unwrap_err();
+    assert!(error.exit == Exit::Input && error.text.contains("is damaged"), "{error}");
+    let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with("first")));
 }
 
 /// What 16-bit floats can't hold is no number when it is read, and named with its place.

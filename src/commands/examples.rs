@@ -46,6 +46,7 @@ pub(crate) const PLAN: &str = "Examples:
 pub(crate) const SCALING: &str = "Examples:
   reelscale scaling strong job.toml --ranks 1,2,4,8 --threads 4 --output strong
   reelscale scaling weak job.toml --ranks 1,2,4 --rows-per-rank 8192 --repeat 3 --output weak
+  reelscale scaling weak job.toml --ranks 1,2 --rows-per-rank 8192 --rows-from data --output weak
   reelscale scaling strong job.toml --output strong    (in an allocation: 1, 2, 4, ... tasks)";
 
 pub(crate) const REPORT: &str = "Examples:

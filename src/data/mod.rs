@@ -6,6 +6,7 @@ mod annotations;
 mod attributes;
 mod class_names;
 mod content;
+mod copied;
 mod dataset;
 mod datasets;
 mod find;

@@ -11,16 +11,15 @@ use hdf5::{IndexType, IterationOrder};
 
 use super::class_names::CLASS_NAMES;
 use super::content::ShardDataset;
+use super::copied::copy;
 use super::proof::Opened;
 use super::reader::ShardReader;
-use super::schema::{ShardHeader, ShardInfo, hex, wrong};
+use super::schema::{ShardInfo, hex, wrong};
 use super::storage;
 use super::writer::ShardWriter;
 use crate::disk::{Disk, folder_of};
 use crate::error::{Error, Result};
-use crate::labels::Labels;
 use crate::model::bounds::FeatureBounds;
-use crate::progress::tick;
 
 /// What has become of a shard that was to be sealed.
 #[derive(Debug, PartialEq)]
@@ -58,13 +57,11 @@ pub fn seal(path: &Path, disk: &Disk) -> Result<SealOutcome> {
         return Ok(SealOutcome::Before);
     }
     let creator = nothing_else(&opened, &info)?;
-    let ShardInfo { kind, class_count, .. } = info;
-    let (parts, source, names) = (info.parts.clone(), info.source.clone(), info.class_names()?);
-    let header = ShardHeader { parts, class_count, kind, source };
+    let (header, names) = (info.header(), info.class_names()?);
     let mut writer =
         ShardWriter::anew(&place, &header, info.encoding.clone(), (&creator, Some(before.len())))?
             .named(names.map(Arc::new));
-    copy(&mut reader, &info, &mut writer)?;
+    copy(&mut reader, info.rows, &mut writer)?;
     let trailer = writer.complete()?;
     if trailer.content != content {
         let text = format!("found the content {}, then {}", hex(content), hex(trailer.content));
@@ -98,25 +95,6 @@ fn take_after(path: &Path, old: &Metadata) -> std::io::Result<()> {
     let file = File::open(path)?;
     let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
     file.set_permissions(old.permissions())
-}
-
-/// Rows that are copied at once.
-const ROWS: usize = 256;
-
-fn copy(reader: &mut ShardReader, info: &ShardInfo, writer: &mut ShardWriter) -> Result<()> {
-    for from in (0..info.rows).step_by(ROWS) {
-        let rows = from..(from + ROWS).min(info.rows);
-        let (ids, mut labels) = (reader.ids(rows.clone())?, Labels::new());
-        reader.labels(rows.clone(), &mut labels)?;
-        let (values, ends) = reader.stored(rows)?;
-        let mut at = 0;
-        for (row, (id, end)) in ids.iter().zip(ends).enumerate() {
-            writer.push_stored(&values[at..end], labels.row(row), id)?;
-            at = end;
-        }
-        tick();
-    }
-    Ok(())
 }
 
 /// Who made a file that holds nothing but a shard, in words for the new one.

@@ -289,7 +289,7 @@ pub(crate) fn recorded_now(comm: &Comm, job: &Job, before: &ReadBefore) -> Resul
 }
 
 /// How many rows shards have, and a digest of their contents in order, whatever they are called.
-fn of_shards(shards: &[ShardInfo]) -> Value {
+pub(crate) fn of_shards(shards: &[ShardInfo]) -> Value {
     let mut digest = Sha256::new();
     for shard in shards {
         digest.update(shard.digest.as_deref().unwrap_or("none"));

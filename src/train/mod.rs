@@ -46,7 +46,7 @@ use checkpoint_record::Resumable;
 pub use checkpoints::Checkpoints;
 pub(crate) use checkpoints::MARGIN;
 pub use data::Data;
-pub(crate) use data::recorded_now;
+pub(crate) use data::{of_shards, recorded_now};
 pub(crate) use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
 pub(crate) use fit::memory_budget;

@@ -227,3 +227,111 @@ fn ranks_of_a_weak_study_have_as_many_rows_each() {
     // Different rows have different results.
     assert!(found.iter().all(|reason| !reason.contains("different")), "{found:?}");
 }
+
+/// Shards of 200, 200 and 100 rows.
+fn three_shards(folder: &Path) {
+    let rows = "synthesize --rows 500 --rows-per-shard 200 --classes 32 --features 16";
+    reelscale(rows).arg("--output").path(folder).output();
+}
+
+/// Each size is trained on the first rows of the job's shards, and so gives the results that these
+/// rows give by hand; what changes them is refused.
+#[test]
+fn ranks_of_a_weak_study_have_the_first_rows_of_the_data() {
+    needs_mpi!();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    three_shards(&data);
+    let (job, study) = (job(folder.path(), ("", "")), folder.path().join("study"));
+    let first = "weak --repeat 1 --rows-per-rank 150 --rows-from data";
+    scaling(&format!("{first} --ranks 2"), &job, &study).stdout();
+    let (before, two) = (rows(&study), study.join("data/2-ranks.h5"));
+    let written = fs::metadata(&two).unwrap().modified().unwrap();
+    let command = scaling(&format!("{first} --ranks 1,2"), &job, &study);
+    let printed = command.stdout();
+    assert!(
+        printed.starts_with("weak scaling, 150 rows of the data and 1 thread a rank"),
+        "{printed}"
+    );
+    assert_eq!(json(&study.join("result.json"), "rows_from"), "data");
+    // It has gone on: nothing is measured or written twice.
+    let after = rows(&study);
+    assert_eq!((&after[..1], order(&after)), (&before[..], vec![(2, 1), (1, 1)]));
+    assert_eq!(fs::metadata(&two).unwrap().modified().unwrap(), written);
+
+    // By hand, of shards that are cut elsewhere.
+    let hand = folder.path().join("hand");
+    let rows_per_shard = "synthesize --rows 300 --rows-per-shard 75 --classes 32 --features 16";
+    reelscale(rows_per_shard).arg("--output").path(&hand).output();
+    for (ranks, shards) in [(1, "[01]"), (2, "[0-3]")] {
+        let record = study.join(format!("runs/{ranks}-ranks-1.json"));
+        assert_eq!(json(&record, "data")["train"]["rows"], 150 * ranks);
+        let run = folder.path().join(format!("hand-{ranks}"));
+        let globs = format!("data.train=[\"{}/*{shards}.h5\"]", hand.display());
+        let by_hand = reelscale("--comm serial train").path(&job).arg("--output").path(&run);
+        by_hand.arg("--set").arg(&globs).stdout();
+        for key in ["result_hash", "model_hash"] {
+            let expected = json(&run.join("run.json"), key);
+            assert!(expected.is_string(), "{key}");
+            assert_eq!(json(&record, key), expected, "{ranks} ranks: {key}");
+        }
+    }
+    // A shard that is taken whole is taken where it is.
+    let text = fs::read_to_string(study.join("jobs/2-ranks.toml")).unwrap();
+    let shards = ["data/synthetic-00000.h5", "study/data/2-ranks.h5"];
+    assert!(shards.iter().all(|name| text.contains(name)), "{text}");
+    assert_eq!((text.matches(".h5").count(), study.join("data/1-ranks.h5").exists()), (2, true));
+
+    let other = scaling("weak --ranks 1 --rows-per-rank 150", &job, &study).fails_with(6);
+    let what = "holds another study: --rows-from: found synthesized, it has data";
+    assert!(other.contains(what), "{other}");
+    fs::copy(data.join("synthetic-00001.h5"), data.join("synthetic-00002.h5")).unwrap();
+    let other = command.fails_with(6);
+    assert!(other.contains("holds another study: contents of data.train: found "), "{other}");
+    assert_eq!(rows(&study), after);
+}
+
+/// What is wrong with rows is told before anything runs, each time.
+#[test]
+fn data_without_the_rows_of_a_weak_study_are_refused() {
+    needs_mpi!();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    three_shards(&data);
+    let (job, study) = (job(folder.path(), ("", "")), folder.path().join("study"));
+    let of = |rows: &str| format!("weak --ranks 1,2 --repeat 1 --rows-from data {rows}");
+    let many = scaling(&of("--rows-per-rank 251"), &job, &study).fails_with(2);
+    let what = "--rows-per-rank: found 251 on 2 ranks, expected 250 at most: data.train has 500 \
+                rows; hint: fewer --ranks";
+    assert!(many.contains(what), "{many}");
+    let strong = scaling("strong --ranks 1 --rows-from data", &job, &study).fails_with(2);
+    assert!(strong.contains("--rows-from: found with strong"), "{strong}");
+    assert!(!study.exists());
+
+    let command = scaling(&of("--rows-per-rank 150"), &job, &study);
+    let shard = data.join("synthetic-00001.h5");
+    let whole = fs::read(&shard).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    fs::write(&shard, damaged).unwrap();
+    for _ in 0..2 {
+        let told = command.fails_with(4);
+        assert!(told.contains("synthetic-00001.h5") && told.contains("is damaged"), "{told}");
+    }
+    fs::remove_file(&shard).unwrap();
+    let told = command.fails_with(6);
+    assert!(told.contains("contents of data.train"), "{told}");
+    fs::write(&shard, whole).unwrap();
+    let within = study.join("data");
+    fs::remove_dir_all(&within).unwrap();
+    fs::write(&within, "in the way").unwrap();
+    let told = command.fails_with(5);
+    assert!(told.contains("study/data: "), "{told}");
+    fs::remove_file(&within).unwrap();
+    command.stdout();
+    assert_eq!(order(&rows(&study)), [(1, 1), (2, 1)]);
+
+    fs::remove_dir_all(&data).unwrap();
+    let gone = command.fails_with(4);
+    assert!(gone.contains("*.h5: matches no file"), "{gone}");
+}

@@ -51,10 +51,12 @@ pub(crate) struct Args {
     /// Runs on each number of ranks; they take turns.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     repeat: u64,
-    /// weak: rows for each rank, of which the job's validation_fraction validates. They are drawn
-    /// from a planted model, in the shape of the job's section [plan], else of its shards.
+    /// weak: rows for each rank, of which the job's validation_fraction validates.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rows_per_rank: Option<u64>,
+    /// weak: where they are from. Without it they are synthesized, as many as it takes.
+    #[arg(long, value_enum)]
+    rows_from: Option<RowsFrom>,
     /// Threads of a rank. Without it SLURM_CPUS_PER_TASK, run.threads of the job, or the cores here
     /// divided by the most ranks.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4096))]
@@ -101,6 +103,27 @@ impl Kind {
     }
 }
 
+/// Where the rows of a weak study are from.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RowsFrom {
+    /// Drawn from a planted model, in the shape of the job's section [plan], else of its shards.
+    Synthesized,
+    /// The first ones of the job's data.train.
+    Data,
+}
+
+impl RowsFrom {
+    fn name(self) -> &'static str {
+        match self {
+            RowsFrom::Synthesized => "synthesized",
+            RowsFrom::Data => "data",
+        }
+    }
+}
+
 /// Runs the study on this process alone.
 ///
 /// # Errors
@@ -117,9 +140,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let ranks = ranks(args)?;
     job.run.threads = threads(args, &job, &ranks);
     let launcher = Launcher::of(args)?;
-    let rows_per_rank = rows::per_rank(args)?;
-    let identity = Identity::new(args.kind, &job, rows_per_rank);
-    let data = rows::Data::of(&job, &args.job.display().to_string(), rows_per_rank)?;
+    let weak = rows::weak(args)?;
+    let most = ranks.last().copied().unwrap_or(1);
+    let data = rows::Data::of(&job, &args.job.display().to_string(), (weak, most))?;
+    let identity = Identity::new(args.kind, &job, weak, data.contents());
     let wanted = Wanted { kind: args.kind, repeats: args.repeat as usize, ranks };
     let mut study = Study::open(&args.output, identity, &job)?;
     data.make(&study, &launcher, &wanted)?;

@@ -1,42 +1,61 @@
-//! The rows of a study: strong, those of the job; weak, so many for each rank, drawn from a planted
-//! model in the job's shape, in a shard for each rank: P ranks take the first P of them.
+//! The rows of a study: strong, those of the job; weak, so many for each rank. Synthesized ones are
+//! drawn from a planted model in the job's shape, in a shard for each rank, of which P ranks take
+//! the first P. Those of the job's data are its shards as far as they go, and of the one in which
+//! the rows of P ranks end a shard of its own with the rows before that.
 
 use super::launcher::{Launcher, why};
 use super::study::Study;
 use super::verdict::Wanted;
-use super::{Args, Kind, exit_of};
+use super::{Args, Kind, RowsFrom, exit_of};
 use crate::commands::plan::{rows_of_shards, sizes_of_shards};
-use crate::data::find;
+use crate::data::{ShardInfo, find};
 use crate::disk::{Disk, there};
 use crate::error::{Error, Result};
+use crate::human::counted;
 use crate::job::{Job, PlanJob, Validation};
+use crate::train;
 
-/// What validates in a weak study of a job that names shards for it: they are of other rows.
+/// What validates in a weak study of a job that names shards for it: drawn rows have nothing to do
+/// with them, and as many on any number of ranks would be ever fewer for each.
 const FRACTION: f64 = 0.1;
 
-/// Rows for each rank that a weak study asks for.
+/// What a weak study asks for.
+#[derive(Clone, Copy)]
+pub(super) struct Weak {
+    pub(super) rows_per_rank: usize,
+    pub(super) from: RowsFrom,
+}
+
+/// What the arguments of a weak study ask for; none of a strong one.
 ///
 /// # Errors
-/// Exit 2: a weak one doesn't say, or a strong one does.
-pub(super) fn per_rank(args: &Args) -> Result<Option<usize>> {
-    let found = args.rows_per_rank.map(|rows| rows as usize);
-    match args.kind {
-        Kind::Weak if found.is_none() => {
+/// Exit 2: a weak one doesn't say how many rows a rank has, or a strong one says anything of rows.
+pub(super) fn weak(args: &Args) -> Result<Option<Weak>> {
+    let of_the_job = |option: &str| {
+        let text = format!("{option}: found with strong, whose rows are those of the job");
+        Err(Error::usage(text).hint("scaling weak"))
+    };
+    match (args.kind, args.rows_per_rank) {
+        (Kind::Weak, None) => {
             let text = "--rows-per-rank: found none, expected the rows of each rank";
             Err(Error::usage(text).hint("scaling weak JOB.toml --rows-per-rank 8192"))
         }
-        Kind::Strong if found.is_some() => {
-            let text = "--rows-per-rank: found with strong, whose rows are those of the job";
-            Err(Error::usage(text).hint("scaling weak"))
+        (Kind::Weak, Some(rows)) => {
+            let from = args.rows_from.unwrap_or(RowsFrom::Synthesized);
+            Ok(Some(Weak { rows_per_rank: rows as usize, from }))
         }
-        _ => Ok(found),
+        (Kind::Strong, Some(_)) => of_the_job("--rows-per-rank"),
+        (Kind::Strong, None) if args.rows_from.is_some() => of_the_job("--rows-from"),
+        (Kind::Strong, None) => Ok(None),
     }
 }
 
 /// Where rows come from, and how many there are.
 pub(super) struct Data {
-    rows_per_rank: Option<usize>,
+    weak: Option<Weak>,
     shape: PlanJob,
+    /// The job's own shards to train on, where rows are theirs.
+    shards: Option<Vec<ShardInfo>>,
     /// Rows of the job's own shards for validation.
     validation: usize,
 }
@@ -45,28 +64,56 @@ impl Data {
     /// Looks at the job's shards, where rows are theirs, or the shape is.
     ///
     /// # Errors
-    /// Exit 4: they aren't there, or aren't good.
-    pub(super) fn of(job: &Job, name: &str, rows_per_rank: Option<usize>) -> Result<Data> {
+    /// Exit 4: they aren't there, or aren't good; exit 2: they have fewer rows than `most` ranks
+    /// are to have.
+    pub(super) fn of(job: &Job, name: &str, (weak, most): (Option<Weak>, usize)) -> Result<Data> {
         let mut shaped = job.clone();
-        if rows_per_rank.is_none() || job.plan.rows == 0 {
+        let own = weak.is_none_or(|weak| weak.from == RowsFrom::Data);
+        let mut shards = None;
+        if own || job.plan.rows == 0 {
             find(&job.data.train)?;
-            sizes_of_shards(&mut shaped, name)?;
+            shards = Some(sizes_of_shards(&mut shaped, name)?).filter(|_| own);
+        }
+        if let Some(Weak { rows_per_rank, from: RowsFrom::Data }) = weak {
+            enough(shaped.plan.rows, rows_per_rank, most)?;
         }
         let validation = match job.data.validation_rows() {
-            Validation::Globs(globs) if rows_per_rank.is_none() => rows_of_shards(globs)?,
+            Validation::Globs(globs) if weak.is_none() => rows_of_shards(globs)?,
             _ => 0,
         };
-        Ok(Data { rows_per_rank, shape: shaped.plan, validation })
+        Ok(Data { weak, shape: shaped.plan, shards, validation })
     }
 
-    /// Makes the rows of a weak study by all its ranks, unless they are there.
+    /// The digest of what the job's shards hold, where rows are theirs.
+    pub(super) fn contents(&self) -> Option<String> {
+        let contents = train::of_shards(self.shards.as_deref()?)["contents"].take();
+        contents.as_str().map(String::from)
+    }
+
+    /// Makes what a weak study's runs read that isn't there yet.
     ///
     /// # Errors
-    /// What `reelscale synthesize` ends with; exit 5: the file system.
+    /// What `reelscale synthesize` ends with; exit 4: a shard of the job is damaged; exit 5: the
+    /// file system.
     pub(super) fn make(&self, study: &Study, launcher: &Launcher, wanted: &Wanted) -> Result<()> {
-        let Some(rows) = self.rows_per_rank else { return Ok(()) };
-        let most = study.ranks(wanted).last().copied().unwrap_or(1);
-        if find(&self.shards(study, most)).is_ok() {
+        let Some(Weak { rows_per_rank, from }) = self.weak else { return Ok(()) };
+        match from {
+            RowsFrom::Synthesized => {
+                let most = study.ranks(wanted).last().copied().unwrap_or(1);
+                self.synthesize(study, launcher, (rows_per_rank, most))
+            }
+            RowsFrom::Data => wanted.ranks.iter().try_for_each(|ranks| self.cut(study, *ranks)),
+        }
+    }
+
+    /// Draws the rows of `most` ranks by as many.
+    fn synthesize(
+        &self,
+        study: &Study,
+        launcher: &Launcher,
+        (rows, most): (usize, usize),
+    ) -> Result<()> {
+        if find(&self.train(study, most)).is_ok() {
             return Ok(());
         }
         // The first rows are the same, however many there are.
@@ -94,17 +141,53 @@ impl Data {
         }
     }
 
-    /// The shards of a weak study's first ranks.
-    fn shards(&self, study: &Study, ranks: usize) -> Vec<String> {
-        let name = |shard: usize| study.path(&format!("data/synthetic-{shard:05}.h5"));
-        (0..ranks).map(|shard| name(shard).display().to_string()).collect()
+    /// Writes the rows of the job's shard in which those of so many ranks end. What is there is of
+    /// the same rows: a study whose job has other ones is refused.
+    fn cut(&self, study: &Study, ranks: usize) -> Result<()> {
+        let (_, Some((shard, rows))) = self.first(ranks) else { return Ok(()) };
+        let (path, disk) = (study.path(&cut_name(ranks)), Disk::default());
+        if ShardInfo::read(&path).is_ok_and(|found| found.rows == rows) {
+            return Ok(());
+        }
+        let (folder, failed) = (study.path("data"), |error| Error::file(&path, &error));
+        disk.create_dir_all(&folder).map_err(|error| Error::file(&folder, &error))?;
+        if there(&path).map_err(failed)?.is_some() {
+            disk.remove_file(&path).map_err(failed)?;
+        }
+        let of = counted(ranks as u64, "rank");
+        log::info!("{of}: the first {rows} of {} rows of {}", shard.rows, shard.path.display());
+        shard.write_first(rows, &path)
+    }
+
+    /// The job's shards that so many ranks take whole, and of the next one how many rows.
+    fn first(&self, ranks: usize) -> (&[ShardInfo], Option<(&ShardInfo, usize)>) {
+        let shards = self.shards.as_deref().unwrap_or_default();
+        let mut left = self.weak.map_or(0, |weak| weak.rows_per_rank * ranks);
+        for (whole, shard) in shards.iter().enumerate() {
+            if left < shard.rows {
+                return (&shards[..whole], Some((shard, left)).filter(|_| left > 0));
+            }
+            left -= shard.rows;
+        }
+        (shards, None)
+    }
+
+    /// The shards that a weak study's first ranks train on.
+    fn train(&self, study: &Study, ranks: usize) -> Vec<String> {
+        let within = |name: String| study.path(&name).display().to_string();
+        if self.shards.is_none() {
+            return (0..ranks).map(|at| within(format!("data/synthetic-{at:05}.h5"))).collect();
+        }
+        let (whole, cut) = self.first(ranks);
+        let whole = whole.iter().map(|shard| shard.path.display().to_string());
+        whole.chain(cut.map(|_| within(cut_name(ranks)))).collect()
     }
 
     /// The job as it runs on so many ranks.
     pub(super) fn job(&self, job: &Job, ranks: usize, study: &Study) -> Job {
         let mut job = job.clone();
-        if self.rows_per_rank.is_some() {
-            job.data.train = self.shards(study, ranks);
+        if self.weak.is_some() {
+            job.data.train = self.train(study, ranks);
             job.data.validation_fraction = fraction(&job);
             job.data.validation = Vec::new();
         }
@@ -114,8 +197,8 @@ impl Data {
     /// The job with the sizes that it has on so many ranks, and rows that validate.
     pub(super) fn planned(&self, job: &Job, ranks: usize) -> (Job, usize) {
         let mut job = job.clone();
-        let rows = self.rows_per_rank.map_or(self.shape.rows, |rows| rows * ranks);
-        let share = match self.rows_per_rank {
+        let rows = self.weak.map_or(self.shape.rows, |weak| weak.rows_per_rank * ranks);
+        let share = match self.weak {
             Some(_) => fraction(&job),
             None => job.data.validation_fraction,
         };
@@ -123,6 +206,28 @@ impl Data {
         job.plan = PlanJob { rows: rows - of_them, ..self.shape.clone() };
         (job, of_them + self.validation)
     }
+}
+
+/// Within the study, the rows of a shard that so many ranks don't take whole.
+fn cut_name(ranks: usize) -> String {
+    format!("data/{ranks}-ranks.h5")
+}
+
+/// Whether so many ranks can have so many rows each.
+///
+/// # Errors
+/// Exit 2.
+fn enough(there: usize, rows_per_rank: usize, ranks: usize) -> Result<()> {
+    if rows_per_rank.checked_mul(ranks).is_some_and(|rows| rows <= there) {
+        return Ok(());
+    }
+    let of = counted(ranks as u64, "rank");
+    let text = format!(
+        "--rows-per-rank: found {rows_per_rank} on {of}, expected {} at most: data.train has {}",
+        there / ranks,
+        counted(there as u64, "row")
+    );
+    Err(Error::usage(text).hint("fewer --ranks, or --rows-from synthesized"))
 }
 
 /// The share of a weak study's rows that validates.

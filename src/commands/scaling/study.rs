@@ -5,7 +5,7 @@
 //!       result.json     what they come to, with the verdict; also table.csv, scaling.svg
 //!       rows.csv        a line for each run
 //!       jobs/N-ranks.toml, runs/N-ranks-REPEAT.json    the job and the record of each run
-//!       data/           the rows of a weak study
+//!       data/           the rows of a weak study that aren't whole shards of the job
 //!       run/            the run under way
 //! ```
 
@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Kind;
 use super::row::Row;
+use super::rows::Weak;
 use super::sizes::{Size, sizes};
 use super::verdict::{self, Wanted};
-use super::{picture, written};
+use super::{Kind, RowsFrom, picture, written};
 use crate::commands::program::{COMMIT, VERSION};
 use crate::disk::{Disk, read_text};
 use crate::error::{Error, Result};
@@ -40,15 +40,30 @@ pub(super) struct Identity {
     job: String,
     pub(super) threads: usize,
     pub(super) rows_per_rank: Option<usize>,
+    pub(super) rows_from: Option<RowsFrom>,
+    /// The digest of what the job's training shards hold, where the rows are theirs.
+    contents: Option<String>,
     /// Version and commit.
     program: String,
 }
 
 impl Identity {
-    pub(super) fn new(kind: Kind, job: &Job, rows_per_rank: Option<usize>) -> Identity {
-        let program = format!("{VERSION} {COMMIT}");
-        let (format, threads) = (FORMAT.into(), job.run.threads);
-        Identity { format, kind, job: job.to_toml(), threads, rows_per_rank, program }
+    pub(super) fn new(
+        kind: Kind,
+        job: &Job,
+        weak: Option<Weak>,
+        contents: Option<String>,
+    ) -> Identity {
+        Identity {
+            format: FORMAT.into(),
+            kind,
+            job: job.to_toml(),
+            threads: job.run.threads,
+            rows_per_rank: weak.map(|weak| weak.rows_per_rank),
+            rows_from: weak.map(|weak| weak.from),
+            contents,
+            program: format!("{VERSION} {COMMIT}"),
+        }
     }
 }
 
@@ -94,10 +109,23 @@ impl Study {
             true => read(&path, &of, job)?,
             false => File { of, rows: Vec::new() },
         };
+        let study = Study { folder: folder.into(), disk, file, planned: Vec::new(), _lock: lock };
+        // Whose folder this is stands there before anything else does.
+        study.write_file(STUDY, &study.text())?;
         for name in ["jobs", "runs"] {
-            disk.create_dir_all(&folder.join(name)).map_err(failed)?;
+            study.disk.create_dir_all(&folder.join(name)).map_err(failed)?;
         }
-        Ok(Study { folder: folder.into(), disk, file, planned: Vec::new(), _lock: lock })
+        Ok(study)
+    }
+
+    /// study.json.
+    fn text(&self) -> String {
+        serde_json::to_string_pretty(&self.file).expect("plain data") + "\n"
+    }
+
+    fn write_file(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path(name);
+        self.disk.write_text(&path, text).map_err(|error| Error::file(&path, &error))
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -144,18 +172,14 @@ impl Study {
     pub(super) fn write(&self, wanted: &Wanted) -> Result<()> {
         let (sizes, reasons) = self.judged(wanted);
         let of = &self.file.of;
-        let study = serde_json::to_string_pretty(&self.file).expect("plain data") + "\n";
         let files = [
-            (STUDY, study),
+            (STUDY, self.text()),
             ("rows.csv", written::rows(&self.file.rows)),
             ("table.csv", written::table(&sizes)),
             ("result.json", written::result(of, &sizes, &reasons)),
             ("scaling.svg", picture::svg(of.kind, &sizes, &reasons)),
         ];
-        files.iter().try_for_each(|(name, text)| {
-            let path = self.path(name);
-            self.disk.write_text(&path, text).map_err(|error| Error::file(&path, &error))
-        })
+        files.iter().try_for_each(|(name, text)| self.write_file(name, text))
     }
 
     /// The table and the verdict, for people.
@@ -190,12 +214,18 @@ fn read(path: &Path, of: &Identity, job: &Job) -> Result<File> {
         return Err(differs(&key, before, now));
     }
     let rows = |of: &Identity| of.rows_per_rank.map_or("none".into(), |rows| rows.to_string());
+    let from = |of: &Identity| of.rows_from.map_or("none", RowsFrom::name).to_string();
+    let contents = |of: &Identity| of.contents.clone().unwrap_or("none".into());
     Err(match () {
         () if found.kind != of.kind => {
             differs("what is measured", found.kind.name().into(), of.kind.name().into())
         }
         () if found.rows_per_rank != of.rows_per_rank => {
             differs("--rows-per-rank", rows(found), rows(of))
+        }
+        () if found.rows_from != of.rows_from => differs("--rows-from", from(found), from(of)),
+        () if found.contents != of.contents => {
+            differs("contents of data.train", contents(found), contents(of))
         }
         () => differs("program", found.program.clone(), of.program.clone()),
     })

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::Kind;
 use super::row::Row;
 use super::sizes::{Scaled, Size};
 use super::study::Identity;
+use super::{Kind, RowsFrom};
 use crate::commands::bench::table as columns;
 use crate::human::counted;
 
@@ -32,10 +32,12 @@ fn two(number: f64) -> String {
 /// What the figures are of.
 fn title(of: &Identity) -> String {
     let threads = counted(of.threads as u64, "thread");
-    match of.rows_per_rank {
-        None => format!("{} scaling, {threads} a rank", of.kind.name()),
-        Some(rows) => format!("{} scaling, {rows} rows and {threads} a rank", of.kind.name()),
-    }
+    let rows = match (of.rows_per_rank, of.rows_from) {
+        (None, _) => String::new(),
+        (Some(rows), Some(RowsFrom::Data)) => format!("{rows} rows of the data and "),
+        (Some(rows), _) => format!("{rows} rows and "),
+    };
+    format!("{} scaling, {rows}{threads} a rank", of.kind.name())
 }
 
 fn verdict(reasons: &[String]) -> &'static str {
@@ -89,6 +91,7 @@ pub(super) fn result(of: &Identity, sizes: &[Size], reasons: &[String]) -> Strin
         "kind": of.kind,
         "threads": of.threads,
         "rows_per_rank": of.rows_per_rank,
+        "rows_from": of.rows_from,
         "sizes": sizes,
         "other_load": LOAD,
     });
