@@ -134,6 +134,34 @@ fn status_of_a_run_that_is_finished_changes_nothing() {
     }
 }
 
+/// What is said of the next start is what that says itself.
+#[test]
+fn status_promises_nothing_that_the_next_start_refuses() {
+    let scratch = super::Scratch::new();
+    scratch.train("run").stdout();
+    let path = scratch.path("run/run.json");
+    let refused = || {
+        let told = scratch.train("run").fails_with(6);
+        let told = told.strip_prefix("reelscale: ").unwrap().trim_end().to_string();
+        let (found, text) = (scratch.status("run"), scratch.status_text("run"));
+        assert_eq!((&found["state"], &found["refused"]), (&"killed".into(), &told.clone().into()));
+        let line = format!("  refused     the same command would end with: {told}\n");
+        assert!(text.contains(&line) && !text.contains("same command goes on"), "{text}");
+        told
+    };
+    fs::write(&path, "{").unwrap();
+    assert!(refused().contains("run.json: "));
+    fs::remove_file(&path).unwrap();
+    let told = refused();
+    assert!(told.contains("run/model: exists already and isn't of this run; hint: "), "{told}");
+    fs::rename(scratch.path("run/model"), scratch.path("moved")).unwrap();
+    assert_eq!(scratch.status("run")["refused"], Value::Null);
+    let text = scratch.status_text("run");
+    assert!(text.contains("; the same command goes on from the last checkpoint\n"), "{text}");
+    scratch.train("run").stdout();
+    assert_eq!(scratch.status("run")["state"], "finished");
+}
+
 /// While it runs, of its ranks, and after it was killed in the middle of a line.
 #[test]
 fn status_of_a_run_under_way_and_of_one_that_was_killed() {

@@ -17,6 +17,7 @@ use self::left::Left;
 use self::position::Position;
 use super::examples;
 use super::out::{self, For, Format};
+use super::train::refusal;
 use crate::checkpoint::newest_listed;
 use crate::disk::read_text;
 use crate::error::Result;
@@ -71,6 +72,7 @@ fn found(run: &Path) -> Result<Value> {
     };
     let silent = age(&metrics);
     let running = matches!(state, State::Running | State::Unknown);
+    let refused = Some(state).filter(|_| !running).and_then(|_| refusal(run, &job));
     let left = Left::of(&job, &events, &position);
     let kept = record["kept"].as_object().filter(|_| state == State::Finished);
     let kept =
@@ -82,6 +84,7 @@ fn found(run: &Path) -> Result<Value> {
         "run": run.display().to_string(),
         "state": state.name(),
         "reason": record["error"].as_str().or(record["reason"].as_str()),
+        "refused": refused.map(|error| error.text),
         "step": position.step.name(),
         "round": position.round,
         "rounds": job.rounds.count,

@@ -8,6 +8,7 @@ use crate::report::name_of_step;
 pub(super) fn text(found: &Value) -> String {
     let mut text = format!("{}: {}\n", found["run"].as_str().unwrap_or_default(), state(found));
     for (name, line) in [
+        ("refused", refused(found)),
         ("now", now(found)),
         ("left", left(found)),
         ("ranks", ranks(found)),
@@ -33,19 +34,28 @@ fn state(found: &Value) -> String {
         _ => "this start".to_string(),
     };
     let since = since.map_or(String::new(), |since| format!("; {start} began {since} ago"));
+    let next = match found["refused"].is_null() {
+        true => "; the same command goes on from the last checkpoint",
+        false => "",
+    };
     match found["state"].as_str().unwrap_or_default() {
         "running" => format!("running{since}"),
         "stopped" => format!("stopped: {reason}"),
         "finished" => format!("finished: {reason}"),
-        "failed" => {
-            format!("failed: {reason}; the same command goes on from the last checkpoint")
+        "failed" => format!("failed: {reason}{next}"),
+        // The record of one that came to its end may have been lost since.
+        "killed" if !found["refused"].is_null() => {
+            format!("found no record that can be read of how it ended{since}")
         }
-        "killed" => format!(
-            "ended without a record, as a killed run does{since}; the same command goes on from \
-             the last checkpoint"
-        ),
+        "killed" => format!("ended without a record, as a killed run does{since}{next}"),
         _ => format!("taken by another host, where its process can't be seen from here{since}"),
     }
+}
+
+/// Why the same command wouldn't go on with it.
+fn refused(found: &Value) -> Option<String> {
+    let text = found["refused"].as_str()?;
+    Some(format!("the same command would end with: {text}"))
 }
 
 fn now(found: &Value) -> Option<String> {

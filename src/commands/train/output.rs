@@ -166,6 +166,16 @@ pub(crate) fn same_data(comm: &Comm, args: &Args, job: &Job, run: &Finished) -> 
     comm.agree(outcome)
 }
 
+/// Why a start with the job of the run in `output` would be refused, where it would be. Changes
+/// nothing.
+pub(crate) fn refusal(output: &Path, job: &Job) -> Option<Error> {
+    match RunDirectory::look(output, job) {
+        Err(error) => Some(error),
+        Ok(EarlierRun::Unfinished(run)) => own_model(output, Some(&run), job).err(),
+        Ok(EarlierRun::Finished(_) | EarlierRun::Nothing) => None,
+    }
+}
+
 /// Refuses a model that isn't the one which this run has put in place, as its record names it: the
 /// run could not put its own there in the end. Earlier versions named none, and may have been
 /// killed before they wrote their record: one of theirs that fits the job stays, and is compared
