@@ -195,6 +195,7 @@ DIST_FOLDER = $(BUNDLE_FOLDER)$(addprefix -,$(notdir $(MPICC)))
 dist: PACKAGES = openmpi-bin libopenmpi-dev libclang-dev pkg-config gcc g++ libc6-dev binutils \
                  python3 python3-pip
 dist: install-deps
+	packaging/version.sh
 	$(call brought,cmake==3.31.6)
 	env -u HDF5_DIR CMAKE=$(BUNDLE_FOLDER)/cmake/cmake/data/bin/cmake \
 	  cargo build --release --features static-hdf5 --target-dir $(DIST_FOLDER) --bin reelscale

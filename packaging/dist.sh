@@ -4,29 +4,20 @@
 #
 #   dist.sh PROGRAM FOLDER      writes FOLDER/reelscale-VERSION-linux-ARCHITECTURE-MPI.tar.gz
 #
-# VERSION is the tag vN.N.N that this commit has or comes after, as git describes it, else
-# Cargo.toml's. SOURCE_DATE_EPOCH: the time of all files, in seconds; default: the commit's.
+# VERSION is what version.sh says. SOURCE_DATE_EPOCH: the time of all files, in seconds; default:
+# the commit's.
 set -euo pipefail
 program=$(realpath "${1:?the built program}") out=$(realpath -m "${2:?folder of the archive}")
 cd "$(dirname "$0")/.."
 
-cargo_version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+version=$(packaging/version.sh)
 # Sources that were unpacked within another project's repository are none of its commits.
 if git ls-files --error-unmatch Cargo.toml >/dev/null 2>&1; then
   files() { git ls-files -z -- "$@"; }
   time=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-  version=$(git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || true)
 else
   files() { find "$@" -type f ! -path '*/__pycache__/*' -print0; }
   time=${SOURCE_DATE_EPOCH:-$(stat -c %Y Cargo.toml)}
-  version=
-fi
-version=${version#v}
-version=${version:-$cargo_version}
-# Between tags git adds commits and a hash to the last one; a tag itself is what the program says.
-if [[ $version != *-* && $version != "$cargo_version" ]]; then
-  echo "dist.sh: found version $cargo_version in Cargo.toml, expected the tag's, $version" >&2
-  exit 1
 fi
 
 libraries=$(ldd "$program")

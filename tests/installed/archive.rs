@@ -85,3 +85,44 @@ fn an_archive_has_the_same_bytes_each_time_and_all_that_its_documents_name() {
         }
     }
 }
+
+/// In a repository of its own: with the tag of Cargo.toml's version, with others, after one.
+#[test]
+fn the_version_of_an_archive_is_that_of_the_tag() {
+    if Command::new("git").arg("--version").output().is_err() {
+        return println!("skipped: no git");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::create_dir(at.join("packaging")).unwrap();
+    fs::copy(project("packaging/version.sh"), at.join("packaging/version.sh")).unwrap();
+    fs::write(at.join("Cargo.toml"), "[package]\nversion = \"1.2.0\"\n").unwrap();
+    let git = |arguments: &str| {
+        let who = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
+        let mut command = Command::new("git");
+        let told = command.args(who).args(arguments.split(' ')).current_dir(at).output().unwrap();
+        assert!(told.status.success(), "{arguments}: {told:?}");
+    };
+    let version = || {
+        let told = Command::new("bash").arg(at.join("packaging/version.sh")).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_string();
+        if told.status.success() { Ok(text(&told.stdout)) } else { Err(text(&told.stderr)) }
+    };
+    assert_eq!(version(), Ok("1.2.0".into()), "no repository");
+    git("init --quiet");
+    git("add .");
+    git("commit --quiet -m first");
+    assert_eq!(version(), Ok("1.2.0".into()), "no tag");
+    git("tag v1.2.0-rc1");
+    let refused = "version.sh: found version 1.2.0 in Cargo.toml, expected the tag's, 1.2.0-rc1";
+    assert_eq!(version(), Err(refused.into()));
+    git("tag v1.2.0");
+    git("tag -a v2.0.0 -m newer");
+    assert_eq!(version(), Ok("1.2.0".into()), "its own tag among others");
+    fs::write(at.join("Cargo.toml"), "[package]\nversion = \"1.2.0\"\n\n").unwrap();
+    assert_eq!(version(), Ok("1.2.0-dirty".into()));
+    git("tag -d v1.2.0-rc1 v2.0.0");
+    git("commit --quiet --all -m second");
+    let after = version().unwrap();
+    assert!(after.starts_with("1.2.0-1-g"), "{after}");
+}
