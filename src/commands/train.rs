@@ -31,7 +31,7 @@ use crate::job::{Job, documented};
 use crate::launch;
 use crate::report::{EarlierRun, Report, RunDirectory, SHARDS_READ, failure};
 use crate::signals;
-use crate::train::{Data, Heartbeat, Run, Setting, host_of, memory_budget};
+use crate::train::{Data, Heartbeat, Run, Setting, host_of, longer_window, memory_budget};
 
 /// Trains a model as a job file says.
 ///
@@ -232,6 +232,7 @@ impl Start<'_> {
             row_blocks: train.block_runs().iter().map(|run| run.len()).collect(),
             rows: train.rows(),
             grid: setting.grid.rows() > 1,
+            longer_window: longer_window(setting),
             planned_bytes: setting.plan.peak as u64,
             counted: self.counted.as_ref(),
             earlier: match &self.found {

@@ -38,7 +38,7 @@ pub(crate) use pieces::{Pieces, median};
 pub use run_directory::{EarlierRun, RunDirectory};
 pub(crate) use run_directory::{Finished, SHARDS_READ, Unfinished, read_job};
 pub(crate) use run_record::{Machine, RunRecord, host};
-pub(crate) use timers::{REPORTED_TIMER, Timer, Timers, table};
+pub(crate) use timers::{REPORTED_TIMER, Timer, Timers, WINDOW_WAITS, table};
 
 /// The report of one run on one rank.
 pub struct Report {

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 /// The timer of validations that only report (`experts.validate_every`).
 pub(crate) const REPORTED_TIMER: &str = "validation, to report";
+/// The timer of what the expert step's windows wait for others, if all of an epoch wait as long as
+/// the one in the middle.
+pub(crate) const WINDOW_WAITS: &str = "experts/usual window wait";
 
 /// A timer's name, every rank's seconds of it, and this rank's calls.
 pub(crate) type Timer = (String, Vec<f64>, u64);

@@ -3,7 +3,7 @@
 use super::data::Data;
 use super::grid::grid;
 use super::pretrain::{Learners, RowGroups};
-use super::setting::{plan, shape_of};
+use super::setting::{Setting, fit, plan, shape_of};
 use crate::comm::Comm;
 use crate::cost::budget::{BESIDE_THE_PLAN, GIB};
 use crate::error::Result;
@@ -59,6 +59,36 @@ pub(crate) fn memory_budget(comm: &Comm, job: &Job, data: &Data) -> Result<f64> 
         human::bytes(BESIDE_THE_PLAN.min(allowed)),
     );
     Ok(budget as f64 / GIB)
+}
+
+/// A longer window of the expert step, and how many windows an epoch has with the job's own and
+/// with this one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct LongerWindow {
+    pub(crate) rows: usize,
+    pub(crate) count: usize,
+    pub(crate) longer_count: usize,
+}
+
+/// Rows of the longest window that is worth a try: the default's.
+const WINDOW: usize = 8192;
+
+/// The longest window, of at least twice the job's, that ranks have memory for, if there is one and
+/// an epoch has fewer of them.
+pub(crate) fn longer_window(setting: &Setting) -> Option<LongerWindow> {
+    let Setting { comm, job, data, shape, learners, grid, .. } = setting;
+    let (total, shortest) = (data.train.rows(), 2 * job.experts.window_rows());
+    let count_of = |job: &Job| total.div_ceil(job.experts.window_rows());
+    let mut longer = (*job).clone();
+    let halves = std::iter::successors(Some(WINDOW), |rows| Some(rows / 2));
+    for rows in halves.take_while(|rows| *rows >= shortest) {
+        longer.experts.window = rows;
+        let [count, longer_count] = [job, &longer].map(count_of);
+        if longer_count < count && fit(comm, &longer, (data, shape), (grid, learners.count())) {
+            return Some(LongerWindow { rows, count, longer_count });
+        }
+    }
+    None
 }
 
 /// Rows of a slice of a mini-batch below which products are inefficient.

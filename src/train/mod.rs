@@ -49,7 +49,7 @@ pub use data::Data;
 pub(crate) use data::{of_shards, recorded_now};
 pub(crate) use ending::{Keep, Tries};
 use experts::{ExpertStep, ExpertsCourse};
-pub(crate) use fit::memory_budget;
+pub(crate) use fit::{LongerWindow, longer_window, memory_budget};
 pub(crate) use grid::grid;
 pub(crate) use pretrain::learner_count;
 use pretrain::{Pretrain, PretrainCourse, RowGroups};

@@ -108,14 +108,49 @@ fn advice_on_blocks_and_ranks() {
     let told = advice(&scratch, "uneven", &threads(scratch.train("uneven"), 2));
     assert!(told.contains(&"blocks".into()), "{told:?}");
     assert_eq!(beside_input(advice(&scratch, "alone", &scratch.train("alone"))), [""; 0]);
+    // Two threads at one class block, and each at one of its own.
+    let two = |run: &str| scratch.train(run).arg("--set").arg("run.threads=2");
+    let told = advice(&scratch, "shared", &two("shared"));
+    assert!(told.contains(&"threads".into()), "{told:?}");
+    let own = two("own").arg("--set").arg("run.class_blocks=2");
+    assert!(!advice(&scratch, "own", &own).contains(&"threads".into()));
     // Mini-batches of next to nothing, each an exchange.
     let experts = "epochs = 16\nbatch = 16\ncount = 1\nwindow = 16\n";
     let small = Scratch::of((1500, 96, 8), &job(experts, "threads = 1\nclass_blocks = 6"));
     let told = advice(&small, "many", &threads(small.train("many"), 6));
     assert!(told.contains(&"ranks".into()), "{told:?}");
+    advice_on_windows(&small);
     // A run this short gives none by itself.
     let short = scratch.train("short").env("REELSCALE_ADVICE_SECONDS", "3600").output();
     assert!(!String::from_utf8_lossy(&short.stderr).contains("advice: "));
+}
+
+/// Exchanges of a few rows; the window that is advised has the same bits and is silent, and with
+/// little memory it is the longest that there is room for.
+fn advice_on_windows(small: &Scratch) {
+    let two = |run: &str, set: &[&str]| {
+        let command = threads(small.train(run), 2);
+        set.iter().fold(command, |command, set| command.arg("--set").arg(*set))
+    };
+    let window = |run: &str, command: &TestCommand| {
+        let told = advice(small, run, command);
+        let report = json(&small.path(run).join("run.json"), "report");
+        let rows = |one: &Value| {
+            let (_, from) = one["text"].as_str()?.split_once("experts.window = ")?;
+            from.split_once(' ').map(|(rows, _)| rows.to_string())
+        };
+        let advised = report["advice"].as_array().unwrap().iter().find_map(rows);
+        assert_eq!(advised.is_some(), told.contains(&"window".into()), "{told:?}");
+        advised
+    };
+    assert_eq!(window("short windows", &two("short windows", &[])).as_deref(), Some("8192"));
+    assert_eq!(window("one window", &two("one window", &["experts.window=8192"])), None);
+    let hash = |run: &str| json(&small.path(run).join("run.json"), "result_hash");
+    assert_eq!(hash("short windows"), hash("one window"));
+    let refused = two("least", &["experts.window=1024", "run.memory_gib=1e-9"]).fails_with(9);
+    let least = refused.split_once("needs ").unwrap().1.split_once(" at least").unwrap().0;
+    let budget = format!("run.memory_gib={least}");
+    assert_eq!(window("little", &two("little", &[&budget])).as_deref(), Some("1024"));
 }
 
 /// A rank that computes slower than the others, and ranks bound to a core.

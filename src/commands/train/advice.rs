@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::human::counted;
-use crate::report::Timer;
+use crate::report::{Timer, WINDOW_WAITS};
+use crate::train::LongerWindow;
 
 /// Lines at most, and the share of the time that one must save at least.
 const LINES: usize = 3;
@@ -14,6 +15,9 @@ const LEAST_GAIN: f64 = 0.05;
 const SECONDS_LEAST: f64 = 10.0;
 /// Ranks don't pay where they exchange for this share of the time, or more.
 const EXCHANGES: f64 = 0.5;
+/// What of the expert step two threads lose that share a class block instead of taking one each:
+/// found 7 to 23 % (docs/report.md).
+const SHARED_BLOCKS: f64 = 0.15;
 
 /// A line of advice.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,8 +48,14 @@ pub(super) struct Measured<'a> {
     /// Class blocks and row blocks of each rank.
     pub(super) class_blocks: Vec<usize>,
     pub(super) row_blocks: Vec<usize>,
+    /// Threads of a rank that take class blocks through mini-batches; 0: none do.
+    pub(super) threads: usize,
+    /// Class blocks of the model that are wide enough.
+    pub(super) class_blocks_most: usize,
     /// Whether ranks are a grid of several rows, which deals class blocks to columns.
     pub(super) grid: bool,
+    /// What the job's window of the expert step could be instead.
+    pub(super) longer_window: Option<LongerWindow>,
     /// Whether all ranks pretrain.
     pub(super) all_pretrain: bool,
     pub(super) balanced: bool,
@@ -59,9 +69,10 @@ impl Measured<'_> {
         if self.seconds < least {
             return Vec::new();
         }
+        let of_blocks = [self.threads(), self.window()];
         let all = [self.bound(), self.input(), self.imbalance(), self.ranks()];
-        let mut all: Vec<Advice> =
-            all.into_iter().flatten().filter(|one| one.gain >= LEAST_GAIN).collect();
+        let all = all.into_iter().chain(of_blocks);
+        let mut all: Vec<Advice> = all.flatten().filter(|one| one.gain >= LEAST_GAIN).collect();
         all.sort_by(|a, b| b.gain.total_cmp(&a.gain));
         all.truncate(LINES);
         all
@@ -154,6 +165,36 @@ impl Measured<'_> {
         Some(Advice { about, text, gain })
     }
 
+    /// Ranks of fewer class blocks than threads, which share them.
+    fn threads(&self) -> Option<Advice> {
+        let fullest = self.class_blocks.iter().copied().max().unwrap_or(0);
+        let (ranks, threads) = (self.ranks_count(), self.threads);
+        let blocks = ranks * threads;
+        if self.grid || fullest == 0 || fullest >= threads || self.class_blocks_most < blocks {
+            return None;
+        }
+        let gain = SHARED_BLOCKS * most(&self.busy("experts")) / self.seconds;
+        let (shared, percent) = (counted(fullest as u64, "class block"), percent(gain));
+        let text = format!(
+            "{threads} threads of a rank share {shared}: run.class_blocks = {blocks}, one a \
+             thread, saves about {percent} of the time (other bits)"
+        );
+        Some(Advice { about: "threads", text, gain })
+    }
+
+    /// Windows so short that ranks wait for messages at each of them.
+    fn window(&self) -> Option<Advice> {
+        let LongerWindow { rows, count, longer_count } = self.longer_window?;
+        let fewer = 1.0 - longer_count as f64 / count as f64;
+        let gain = fewer * least(&self.timer(WINDOW_WAITS)) / self.seconds;
+        let percent = percent(gain);
+        let text = format!(
+            "ranks wait for messages in each of {count} windows an epoch: experts.window = {rows} \
+             saves up to {percent} of the time (a new run, the same bits)"
+        );
+        Some(Advice { about: "window", text, gain })
+    }
+
     /// More ranks than pay: they exchange more than they compute.
     fn ranks(&self) -> Option<Advice> {
         let (ranks, wait) = (self.ranks_count(), least(&self.timer("communication wait")));
@@ -212,6 +253,8 @@ mod tests {
             cores: vec![[2, 2]; 2],
             class_blocks: vec![4, 4],
             row_blocks: vec![8, 8],
+            threads: 2,
+            class_blocks_most: 8,
             all_pretrain: true,
             ..Measured::default()
         };
@@ -230,9 +273,22 @@ mod tests {
         assert_eq!(found(&[idle], |_| {}), [("imbalance", 20.0)]);
         assert_eq!(found(&[idle], |it| it.class_blocks = vec![2, 1]), [("blocks", 20.0)]);
         assert_eq!(found(&[idle], |it| it.balanced = true), []);
+        assert_eq!(found(&[], |it| it.class_blocks = vec![1, 1]), [("threads", 14.0)]);
+        assert_eq!(found(&[], |it| (it.class_blocks, it.threads) = (vec![1, 1], 0)), []);
+        assert_eq!(found(&[], |it| (it.class_blocks, it.grid) = (vec![1, 1], true)), []);
+        let narrow = |it: &mut Measured| {
+            (it.class_blocks, it.class_blocks_most) = (vec![1, 1], 3);
+        };
+        assert_eq!(found(&[], narrow), []);
         let all: (&str, &[f64]) = ("communication wait", &[80.0, 84.0]);
         assert_eq!(found(&[all], |_| {}), [("ranks", 40.0)]);
         assert_eq!(found(&[("communication wait", &[40.0, 84.0])], |_| {}), []);
         assert_eq!(found(&[all], |it| it.seconds = 1.0), []);
+        let messages = [(WINDOW_WAITS, &[24.0, 20.0][..])];
+        let longer = LongerWindow { rows: 8192, count: 10, longer_count: 2 };
+        assert_eq!(found(&messages, |_| {}), []);
+        assert_eq!(found(&messages, |it| it.longer_window = Some(longer)), [("window", 16.0)]);
+        let hardly = LongerWindow { longer_count: 8, ..longer };
+        assert_eq!(found(&messages, |it| it.longer_window = Some(hardly)), []);
     }
 }

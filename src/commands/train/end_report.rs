@@ -13,6 +13,7 @@ use crate::human::{bytes, count, counted, duration};
 use crate::job::Job;
 use crate::model::annotator::Annotator;
 use crate::report::{Pieces, REPORTED_TIMER, STEPS, Timer};
+use crate::train::LongerWindow;
 
 /// What a whole run is cut into, by the timers of these names; what is left is "other".
 const PHASES: [(&str, &str); 4] = [("opening", "opening data"), STEPS[0], STEPS[1], STEPS[2]];
@@ -30,6 +31,7 @@ pub(super) struct Began<'a> {
     pub(super) rows: usize,
     /// Whether ranks are a grid of several rows.
     pub(super) grid: bool,
+    pub(super) longer_window: Option<LongerWindow>,
     /// What the rank that needs most was to hold, by plan.
     pub(super) planned_bytes: u64,
     /// What this process holds; nobody counts in a test's world.

@@ -19,6 +19,8 @@ use crate::human::hex;
 use crate::job::{Job, MEASURED};
 use crate::launch;
 use crate::model::annotator::Annotator;
+use crate::model::experts::layouts;
+use crate::optim::Solver;
 use crate::report::{
     Kept, Machine, Report, RunDirectory, RunRecord, Timer, events_of, host, table,
 };
@@ -151,13 +153,21 @@ impl<'a> Ending<'a> {
         last.insert("memory".into(), memory);
         last.insert("checkpoint_bytes".into(), json!(report.checkpoint_bytes));
         let all_pretrain = !last.contains_key("pretraining_ranks");
+        let (experts, shape) = (&annotator.experts, &annotator.shape);
+        let width = annotator.layers.outputs();
+        let by_batches = matches!(job.experts.solver, Solver::MiniBatch(_));
+        // Devices go through a window in their own way.
+        let on_host = self.versions.1.split("; ").all(|device| device.starts_with("host"));
         let measured = Measured {
             seconds: seconds + began.opening_seconds,
             timers,
             cores,
-            class_blocks: annotator.experts.owners.runs().iter().map(|run| run.len()).collect(),
+            class_blocks: experts.owners.runs().iter().map(|run| run.len()).collect(),
             row_blocks: began.row_blocks.clone(),
+            threads: if by_batches && on_host { self.threads } else { 0 },
+            class_blocks_most: layouts(&experts.counts(), shape.dummy, width, 0).len(),
             grid: began.grid,
+            longer_window: began.longer_window,
             all_pretrain,
             balanced: job.run.balance == MEASURED,
         };

@@ -148,14 +148,15 @@ impl HeldBlocks<Joint> {
     }
 
     pub(crate) fn step(&mut self, mut team: Team<Kernel>, step: &JointStep) {
-        team.for_each(&mut self.blocks, |kernel, own| {
+        let work = |team: &mut Team<Kernel>, own: &mut Own<Joint>| {
             let Own { block: ClassBlock { layout, weights, state }, gradient, .. } = own;
-            scale_by_variable(layout, gradient, step.scales);
-            let instructions = kernel.gemm().instructions();
+            scale_by_variable(team, layout, gradient, step.scales);
+            let instructions = team.own().gemm().instructions();
             let (learning_rate, decayed) = (step.learning_rate, layout.biases());
             let step = Step { learning_rate, scale: 1.0, l2: step.l2, decayed };
-            let (team, weights) = (&mut Team::alone(kernel), Arc::make_mut(weights));
+            let weights = Arc::<Vec<f32>>::make_mut(weights);
             state.0.step(team, instructions, weights, gradient, step);
-        });
+        };
+        team.together(self.blocks.iter_mut().collect(), work);
     }
 }

@@ -4,6 +4,7 @@
 use crate::device::VARIABLES;
 use crate::device::host_arithmetic::square;
 use crate::model::{LANES, Layout, Role};
+use crate::team::Team;
 
 /// The variable of each panel of a block: 0 gates, 1 experts. (Biases are variable 2.)
 fn variables(layout: &Layout) -> impl Iterator<Item = usize> + '_ {
@@ -30,12 +31,17 @@ pub(crate) fn squares_of_panels(
     squares
 }
 
-/// Scales the block's gradient, each variable by its own factor.
-pub(crate) fn scale_by_variable(layout: &Layout, gradient: &mut [f32], scales: [f32; VARIABLES]) {
+/// Scales the block's gradient, each variable by its own factor; threads take panels.
+pub(crate) fn scale_by_variable<S: Send>(
+    team: &mut Team<S>,
+    layout: &Layout,
+    gradient: &mut [f32],
+    scales: [f32; VARIABLES],
+) {
     let (weights, biases) = gradient.split_at_mut(layout.biases());
     let panels = weights.chunks_exact_mut(layout.width * LANES);
-    for (panel, variable) in panels.zip(variables(layout)) {
+    team.for_each(panels.zip(variables(layout)), |_, (panel, variable)| {
         panel.iter_mut().for_each(|slope| *slope *= scales[variable]);
-    }
+    });
     biases.iter_mut().for_each(|slope| *slope *= scales[2]);
 }

@@ -8,6 +8,7 @@ mod course;
 mod early_stopping;
 mod held;
 mod restore;
+mod window_waits;
 
 use std::ops::Range;
 
@@ -17,6 +18,7 @@ pub(crate) use self::column::InColumn;
 pub(crate) use self::course::ExpertsCourse;
 use self::course::{NextWindow, OwnBlocks, StepUnderWay};
 use self::held::{ByBatches, ByPasses, Held};
+use self::window_waits::WindowWaits;
 use super::block_sums::total_over_blocks;
 use super::first_error::FirstError;
 use super::held_blocks::hide;
@@ -153,6 +155,7 @@ impl ExpertStep<'_> {
         let ExpertsJob { batch, row_slices: slices, learning_rate, l2, .. } = *self.job;
         let negatives = self.negatives(epoch, model.shape.class_count);
         let how = Learn { batch, slices, learning_rate, l2, negatives };
+        let mut waits = WindowWaits::begin(self.comm);
         loop {
             let (held, from) = (&mut *going.held, going.position.rows);
             let positions = from..rows.min(from + self.job.window_rows());
@@ -164,8 +167,10 @@ impl ExpertStep<'_> {
             // The position is set before a stop returns, since blocks may have been left behind in
             // this window.
             going.position.rows = state.boundary_after(passed, model, going)?;
+            waits.passed(self.comm);
             self.stint.reach(going.position.passed(rows));
         }
+        waits.end(self.comm, &mut state.report.timers);
         let loss = self.checked_loss(state, model, going)?;
         // The average is what is validated, and what the step leaves at its end.
         let swapped = going.held.swap_averages(&mut state.device);
@@ -231,6 +236,7 @@ impl ExpertStep<'_> {
         let mut windows = self.comm.agree(travel.windows(0))?;
         let all = (self.total_rows(), self.job.row_slices);
         let before = going.position.passed(all.0);
+        let mut waits = WindowWaits::begin(self.comm);
         loop {
             let visit = |device: &mut D, rows: &D::Rows, pace: &mut Pace| {
                 held.evaluate(device, rows, all, pace)
@@ -244,7 +250,9 @@ impl ExpertStep<'_> {
                 held.forget(device)?;
                 return Err(error);
             }
+            waits.passed(self.comm);
         }
+        waits.end(self.comm, &mut state.report.timers);
         self.comm.agree(held.advance(device, self.total_rows(), self.job))
     }
 
