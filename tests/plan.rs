@@ -2,6 +2,8 @@
 //! no data, and not for long. And `reelscale scaling`, which measures what a plan foretells.
 
 mod common;
+#[path = "plan/devices.rs"]
+mod devices;
 #[path = "plan/scaling.rs"]
 mod scaling;
 

@@ -79,6 +79,11 @@ impl DeviceArgs {
 }
 
 impl<'a> Told<'a> {
+    /// By an argument, which leaves a rank its share of what is free.
+    pub(crate) fn by(by: &'a str, name: &'a str) -> Told<'a> {
+        Told { by, name, memory_gib: 0.0 }
+    }
+
     pub(crate) fn by_job(job: &'a Job) -> Told<'a> {
         let run = &job.run;
         Told { by: "run.device", name: &run.device, memory_gib: run.device_memory_gib }
@@ -152,6 +157,11 @@ impl Given {
         summary(&self.ranks)
     }
 
+    /// Whether every rank has a GPU.
+    fn all_have_one(&self) -> bool {
+        self.ranks.iter().all(|has| has.identity.is_some())
+    }
+
     /// The same, but where a rank took a GPU by itself that `fits` refuses, it and the others of
     /// its node that did so take the processor. Collective.
     pub(crate) fn where_it_fits(
@@ -187,8 +197,15 @@ impl Given {
     /// # Errors
     /// Exit 9, common to all ranks: the memory of a device that was named doesn't suffice.
     pub(crate) fn planned(self, setting: &mut Setting) -> Result<Given> {
+        let all_have_one = self.all_have_one();
+        if all_have_one {
+            setting.choose_grid(true)?;
+        }
         let fits = |gpu: &Gpu| setting.fits(gpu.queue().limit());
         let given = self.where_it_fits(setting.comm, fits);
+        if all_have_one && !given.all_have_one() {
+            setting.choose_grid(false)?;
+        }
         log::info!("device: {}", given.line());
         if let RankDevice::Gpu(_) = given.device {
             log::info!("device: {STAYS_ON_HOST} run on the processor");

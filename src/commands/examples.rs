@@ -41,6 +41,7 @@ pub(crate) const PLAN: &str = "Examples:
   reelscale plan job.toml --ranks 1024 --threads 16 --network 10GB/s,2us
   reelscale plan job.toml --ranks 64 --threads 16 --sbatch
   reelscale plan job.toml --ranks 1024 --threads 16 --rehearse
+  reelscale plan job.toml --ranks 16 --threads 16 --device h200 --network 50GB/s,2us
   reelscale plan job.toml --calibrate rates.json";
 
 pub(crate) const SCALING: &str = "Examples:

@@ -32,7 +32,7 @@ pub struct DevicePhase {
 }
 
 impl DevicePhase {
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.1).sum()
     }
 }

@@ -8,6 +8,7 @@ mod column;
 mod device_classes;
 pub mod device_memory;
 mod device_sizes;
+pub(crate) mod device_time;
 pub(crate) mod flops;
 pub mod grid;
 pub mod memory;

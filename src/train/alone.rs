@@ -10,6 +10,7 @@ use super::shared::{self, SharedCourse};
 use super::state::State;
 use super::stints::EXPERT_STEP;
 use crate::comm::Comm;
+use crate::cost::grid::Machine;
 use crate::device::Device;
 use crate::error::Result;
 use crate::flow::grid::Lanes;
@@ -20,13 +21,19 @@ use crate::report::Report;
 use crate::stint::Stint;
 
 impl<'a> Setting<'a> {
-    /// As `new`, for a measure: nothing is compared, and no machine is looked at. Collective.
+    /// As `new` on ranks like `machine`, for a measure: nothing is compared, and no machine is
+    /// looked at. Collective.
     ///
     /// # Errors
     /// Exit 9, common to all ranks: the byte budget of the job can't be kept.
-    pub(crate) fn measured(comm: &'a Comm, job: &'a Job, data: Data) -> Result<Setting<'a>> {
+    pub(crate) fn measured(
+        comm: &'a Comm,
+        job: &'a Job,
+        data: Data,
+        machine: &Machine,
+    ) -> Result<Setting<'a>> {
         let shape = shape_of(job, &data);
-        let grid = grid(comm, job, (&data, &shape), job.run.threads)?;
+        let grid = grid(comm, job, (&data, &shape), machine)?;
         let learners = Learners::new(comm, learners_of(comm, job, &data, &grid));
         let plan = planned(comm, job, &data, (&grid, learners.count()))?;
         comm.use_threads(job.run.threads);

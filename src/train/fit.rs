@@ -6,6 +6,7 @@ use super::pretrain::{Learners, RowGroups};
 use super::setting::{Setting, fit, plan, shape_of};
 use crate::comm::Comm;
 use crate::cost::budget::{BESIDE_THE_PLAN, GIB};
+use crate::cost::grid::Machine;
 use crate::error::Result;
 use crate::job::{ExpertsJob, Job};
 use crate::model::annotator::Shape;
@@ -44,7 +45,7 @@ pub(crate) fn memory_budget(comm: &Comm, job: &Job, data: &Data) -> Result<f64> 
     }
     let shape = shape_of(job, data);
     let threads = !comm.max(!(job.run.threads as u64)) as usize;
-    let grid = comm.agree(grid(comm, job, (data, &shape), threads))?;
+    let grid = comm.agree(grid(comm, job, (data, &shape), &Machine::host(threads)))?;
     let planned = plan(comm, job, data, &grid)?.peak as u64;
     let budget = allowed.saturating_sub(BESIDE_THE_PLAN).max(1);
     if planned <= budget || named > 0.0 {

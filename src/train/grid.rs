@@ -12,20 +12,19 @@ use crate::model::experts::layouts;
 use crate::model::parameters;
 use crate::partition::Grid;
 
-/// The grid of the expert step on ranks of so many threads, as they deal now: what the job names,
-/// or the one that takes least time by the model of `cost::grid`, within the memory that ranks
-/// have.
+/// The grid of the expert step on ranks like `machine`, as they deal now: what the job names, or
+/// the one that takes least time by the model of `cost::grid`, within the memory that ranks have.
 ///
 /// # Errors
 /// Exit 2: the job names one of more ranks than there are.
-pub(crate) fn grid(comm: &Comm, job: &Job, of: (&Data, &Shape), threads: usize) -> Result<Grid> {
+pub(crate) fn grid(comm: &Comm, job: &Job, of: (&Data, &Shape), machine: &Machine) -> Result<Grid> {
     if let Some((rows, columns)) = named(job)
         && rows.saturating_mul(columns) > comm.size()
     {
         let (name, ranks) = (&job.run.grid, comm.size());
         return Err(Error::usage(format!("run.grid: found {name:?}, this run has {ranks} ranks")));
     }
-    Ok(grid_on(comm, job, of, Some(&Machine::host(threads))))
+    Ok(grid_on(comm, job, of, Some(machine)))
 }
 
 fn named(job: &Job) -> Option<(usize, usize)> {
@@ -75,6 +74,33 @@ fn class_costs(data: &Data, shape: &Shape) -> Vec<usize> {
 }
 
 impl Setting<'_> {
+    /// Chooses the grid anew, where ranks are to choose it, for GPUs that each has beside its
+    /// threads, or for those alone: what is hidden behind a processor's arithmetic isn't behind
+    /// that of a GPU. Collective.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub(crate) fn choose_grid(&mut self, gpus: bool) -> Result<()> {
+        let machine = match gpus {
+            true => Machine::gpu(self.threads),
+            false => Machine::host(self.threads),
+        };
+        let of = (&self.data, &self.shape);
+        let grid = self.comm.agree(grid(self.comm, self.job, of, &machine))?;
+        let (rows, columns) = (grid.rows(), grid.columns());
+        if (rows, columns) == (self.grid.rows(), self.grid.columns()) {
+            return Ok(());
+        }
+        log::info!(
+            "expert step on a grid of {rows} x {columns}, as ranks {}",
+            match gpus {
+                true => "have GPUs",
+                false => "don't all keep their GPUs",
+            }
+        );
+        self.take_data((self.data.clone(), grid), None).map(drop)
+    }
+
     /// The grid on `data`, as ranks deal now, which compute so many floating-point operations a
     /// second in the mean; if that isn't known, what a run begins with. Not `free`: each is a
     /// column, unless the job names a grid.

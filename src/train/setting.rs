@@ -12,7 +12,7 @@ use super::pretrain::{Learners, learners_of};
 use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::{Phase, Plan};
 use crate::cost::device_memory::DevicePlan;
-use crate::cost::grid::parts;
+use crate::cost::grid::{Machine, parts};
 use crate::cost::ranks::Ranks;
 use crate::data::Kind;
 use crate::device::Host;
@@ -72,19 +72,19 @@ pub(super) fn fit(
     job.run.memory_gib == 0.0 || with_ranks(comm, data, ranks, plan)
 }
 
-/// What a job on these data and this grid takes of this rank's device, of which that may take
-/// `limit` bytes.
+/// What a job on these data and this grid takes of a rank's device, of which that may take `limit`
+/// bytes.
 ///
 /// # Errors
 /// Exit 9: it doesn't suffice.
 fn device_plan(
     setting: &Setting,
     (data, grid): (&Data, &Grid),
-    limit: usize,
+    (rank, limit): (usize, usize),
 ) -> Result<DevicePlan> {
     let Setting { comm, job, shape, learners, .. } = setting;
     with_ranks(comm, data, (grid, learners.count()), |ranks| {
-        DevicePlan::new(job, shape, &data.experts, (ranks, comm.rank()), limit)
+        DevicePlan::new(job, shape, &data.experts, (ranks, rank), limit)
     })
 }
 
@@ -149,7 +149,7 @@ impl<'a> Setting<'a> {
         let shape = shape_of(job, &data);
         // The least of all ranks' threads is the largest of what is left out.
         let threads = !comm.max(!(job.run.threads as u64)) as usize;
-        let grid = comm.agree(grid(comm, job, (&data, &shape), threads))?;
+        let grid = comm.agree(grid(comm, job, (&data, &shape), &Machine::host(threads)))?;
         let told = format!("{} x {}", grid.rows(), grid.columns());
         same_on_all(comm, Exit::Usage, "run.grid", &told)?;
         let learners = Learners::new(comm, learners_of(comm, job, &data, &grid));
@@ -219,7 +219,7 @@ impl<'a> Setting<'a> {
         let plan = with_ranks(comm, data, (grid, self.learners.count()), |ranks| {
             Plan::new(job, shape, &data.experts, ranks, rank..rank + 1)
         })?;
-        limit.map(|limit| device_plan(self, (data, grid), limit)).transpose()?;
+        limit.map(|limit| device_plan(self, (data, grid), (rank, limit))).transpose()?;
         Ok(plan.peak)
     }
 
@@ -247,7 +247,15 @@ impl<'a> Setting<'a> {
     /// # Errors
     /// Exit 9: it doesn't.
     pub(crate) fn fits(&self, limit: usize) -> Result<()> {
-        device_plan(self, (&self.data, &self.grid), limit).map(drop)
+        self.device_plan_of(self.comm.rank(), limit).map(drop)
+    }
+
+    /// What a rank takes of its device, which may take `limit` bytes of its memory.
+    ///
+    /// # Errors
+    /// Exit 9: it doesn't suffice.
+    pub(crate) fn device_plan_of(&self, rank: usize, limit: usize) -> Result<DevicePlan> {
+        device_plan(self, (&self.data, &self.grid), (rank, limit))
     }
 
     /// Plans the memory of this rank's device, which may take `limit` bytes of it, if it has one.
@@ -256,7 +264,7 @@ impl<'a> Setting<'a> {
     /// # Errors
     /// Exit 9, common to all ranks: a device's memory doesn't suffice.
     pub fn plan_device(&mut self, limit: Option<usize>) -> Result<Option<DevicePlan>> {
-        let plan = limit.map(|limit| device_plan(self, (&self.data, &self.grid), limit));
+        let plan = limit.map(|limit| self.device_plan_of(self.comm.rank(), limit));
         let plan = self.comm.agree(plan.transpose())?;
         let wave = plan.as_ref().map_or(usize::MAX, |plan| plan.wave);
         // The least of all is the largest of what is left out.

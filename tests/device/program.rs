@@ -96,7 +96,43 @@ fn a_run_keeps_to_the_largest_buffer() {
         assert!(told.contains(&format!("device memory: {used} of {all} are used")), "{told}");
         let planned = told.lines().find(|line| line.contains("device memory planned")).unwrap();
         assert!(planned.contains(&format!("of {used}")), "{planned}");
+        // `plan` says the same of a device of so much memory.
+        let gib = gib.parse::<f64>().unwrap() / 4.0;
+        let plan = reelscale(&format!("plan --format json --device 1TFLOP/s,{gib}GiB"));
+        let plan = plan.path(&folder.join("job.toml")).stdout();
+        let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+        let bytes = plan["device"]["memory_bytes"].as_f64().unwrap();
+        let expected = format!("device memory planned {:.2} MiB of", bytes / (1 << 20) as f64);
+        assert!(planned.contains(&expected), "{expected}: {planned}");
     }
+}
+
+/// Ranks that all have a GPU choose their grid by what a GPU does; the bits are the same.
+#[test]
+fn gpus_choose_their_grid() {
+    if missing() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    shards(&folder.join("data"), 520, 1000, 200);
+    let text = format!(
+        "[data]\ntrain = [\"{}/data/*.h5\"]\n[pretrain]\nepochs = 0\n[experts]\nepochs = 1\n\
+         batch = 512\nrow_slices = 2\n[rounds]\ncount = 1\n[run]\nclass_blocks = 2\n",
+        folder.display()
+    );
+    fs::write(folder.join("job.toml"), text).unwrap();
+    let train = |device: &str| {
+        let line = format!("--comm threads=4 train --set run.device=\"{device}\" --output");
+        let told = reelscale(&line).path(&folder.join(device)).path(&folder.join("job.toml"));
+        let told = told.output();
+        assert!(told.status.success(), "{told:?}");
+        (String::from_utf8(told.stderr).unwrap(), hash(folder, device))
+    };
+    let ((host, expected), (gpu, found)) = (train("host"), train("opencl"));
+    assert!(host.contains("on a grid of 2 x 2 of 4 ranks"), "{host}");
+    assert!(gpu.contains("on a grid of 1 x 4, as ranks have GPUs"), "{gpu}");
+    assert_eq!(found, expected);
 }
 
 /// Nothing else is taken in silence.

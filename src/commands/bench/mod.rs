@@ -62,12 +62,19 @@ enum Benchmark {
 }
 
 /// eps of the loss.
-const EPSILON: f32 = 1e-5;
+pub(super) const EPSILON: f32 = 1e-5;
 
 /// How every benchmark measures.
 pub(crate) struct Measuring {
     repeat: usize,
     kernel: Instructions,
+}
+
+impl Measuring {
+    /// So many runs by the best instructions that there are.
+    pub(crate) fn times(repeat: usize) -> Measuring {
+        Measuring { repeat, kernel: Instructions::parse("auto").expect("a name of ours") }
+    }
 }
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {

@@ -31,7 +31,7 @@ impl Making<'_> {
         let (batch, width, shares) = (step.min(rows), whole.shape.outputs(), vec![1; ranks]);
         let slices = job.experts.row_slices;
         let work = Work { blocks: &all, width, batch, passes, slices, shares: &shares };
-        let rate = self.rate(1);
+        let rate = self.rate(Step::Experts);
         let machine = (&vec![rate; ranks][..], self.world.threads);
         let batches = rows.div_ceil(batch);
         let (learned, threads) = (f64::from(job.experts.negatives), self.world.threads as f64);
@@ -50,6 +50,7 @@ impl Making<'_> {
             host += EXCHANGE_SECONDS + EXCHANGED_NUMBER_SECONDS * numbers / threads;
             let exposed = (EXPOSED / blocks.len() as f64).min(1.0);
             waiting = waiting.max(exposed * exchange.seconds(&self.question.network));
+            host += self.over_the_bus(exchange.bytes);
         }
         // Where no gradients are exchanged, a block is one thread's, until there are fewer than
         // threads.
@@ -57,19 +58,20 @@ impl Making<'_> {
             1 => blocks.len() % self.world.threads,
             _ => blocks.len(),
         };
-        let turns = TURN_SECONDS * threads.log2() * shared_by_threads as f64;
+        let turns = TURN_SECONDS * self.doublings_of_threads() * shared_by_threads as f64;
         let products = learned * products;
         let uneven = products * self.uneven() + turns;
         let times = batches as f64;
+        let beside = self.beside_experts(blocks, products * times);
         StepPlan {
             name: "experts",
             of: "epoch",
             times: job.rounds.count * job.experts.epochs,
             arithmetic: (products + uneven) * times,
             threads: uneven * times,
-            ideal: whole.flop(Step::Experts) / ranks as f64 / rate,
+            ideal: whole.flop(Step::Experts) / ranks as f64 / self.best_rate(Step::Experts),
             waiting: waiting * times,
-            host: host * times,
+            host: host * times + beside,
             received: self.moved_in_experts(fullest, batches).received,
             idle: self.world.idle_in_experts(),
             input: 0.0,

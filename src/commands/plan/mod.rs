@@ -2,6 +2,7 @@
 //! there, by the formulas of `cost/`, in one process.
 
 mod advice;
+mod device;
 mod experts;
 mod rates;
 mod rehearse;
@@ -16,6 +17,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
+use self::device::{Gpu, Meant};
 use self::rates::Rates;
 use self::sizes::Sizes;
 pub(crate) use self::sizes::{rows_of_shards, sizes_of_shards};
@@ -65,6 +67,12 @@ pub(crate) struct Args {
     /// What a rank's link carries, and what a message costs.
     #[arg(long, default_value = "10GB/s,2us", value_parser = str::parse::<Network>)]
     network: Network,
+    /// What each rank computes with: host; a GPU that was measured (h200, h100); what one does of a
+    /// large product in float32, and its memory, as 40TFLOP/s,80GiB; cuda or opencl: that of the
+    /// rates, which --calibrate measures then. Without it the processor, or where run.device is
+    /// cuda or opencl that of the rates, or an H200.
+    #[arg(long, value_parser = str::parse::<Meant>)]
+    device: Option<Meant>,
     /// Rates of the machine meant, which --calibrate has measured there.
     #[arg(long)]
     rates: Option<PathBuf>,
@@ -115,13 +123,21 @@ struct Question {
     validation_rows: usize,
     network: Network,
     rates: Rates,
+    /// The GPU that each rank has, if they have any.
+    device: Option<Gpu>,
     pool: Rc<Pool>,
     /// Whether the positives of each class are those of the job's shards.
     counted: bool,
 }
 
 impl Question {
-    fn new(sizes: Sizes, name: String, ranks: usize, network: Network, rates: Rates) -> Question {
+    fn new(
+        sizes: Sizes,
+        name: String,
+        ranks: usize,
+        network: Network,
+        (rates, device): (Rates, Option<Gpu>),
+    ) -> Question {
         let Sizes { job, validation_rows, positives } = sizes;
         let (threads, counted) = (job.run.threads, positives.is_some());
         let mut pool = Pool::new(&job.plan, planned::width(&job));
@@ -129,7 +145,18 @@ impl Question {
             pool = pool.counted(positives);
         }
         let pool = Rc::new(pool);
-        Question { job, name, ranks, threads, validation_rows, network, rates, pool, counted }
+        Question {
+            device,
+            job,
+            name,
+            ranks,
+            threads,
+            validation_rows,
+            network,
+            rates,
+            pool,
+            counted,
+        }
     }
 
     /// The same on other ranks.
@@ -156,8 +183,14 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     }
     let name = args.job.display().to_string();
     let sizes = sizes::planned(&args, &name)?;
-    let rates = Rates::of(args.rates.as_deref(), args.calibrate.as_deref())?;
-    let question = Question::new(sizes, name, args.ranks as usize, args.network, rates);
+    let told = args.device.as_ref();
+    let rates = Rates::of(args.rates.as_deref(), args.calibrate.as_deref(), told)?;
+    let device = Gpu::meant(told, &sizes.job, rates.device.as_ref())?;
+    let question = Question::new(sizes, name, args.ranks as usize, args.network, (rates, device));
+    if args.rehearse && question.device.is_some() {
+        let text = "--rehearse: found ranks with a GPU each, expected the processor";
+        return Err(Error::usage(text).hint("--device host"));
+    }
     let rehearsal = args.rehearse.then_some((args.rank, args.rehearse_seconds));
     let narrator = args.progress.begin(comm);
     let found = found(&question, rehearsal)?;
@@ -181,10 +214,12 @@ pub(crate) fn seconds_on(
     network: Network,
     rates: Option<&Path>,
 ) -> Result<Vec<(usize, f64)>> {
-    let rates = Rates::of(rates, None)?;
+    let rates = Rates::of(rates, None, None)?;
     let seconds = |(ranks, job, validation_rows): (usize, Job, usize)| {
         let sizes = Sizes { job, validation_rows, positives: None };
-        let question = Question::new(sizes, String::new(), ranks, network, rates.clone());
+        let device = Gpu::meant(None, &sizes.job, rates.device.as_ref()).ok()?;
+        let of_ranks = (rates.clone(), device);
+        let question = Question::new(sizes, String::new(), ranks, network, of_ranks);
         let (_, steps) = question.on(ranks).ok()?;
         Some((ranks, steps.total()))
     };
@@ -197,12 +232,7 @@ fn found(question: &Question, rehearsal: Option<(Option<usize>, f64)>) -> Result
     let (world, steps) = question.on(question.ranks)?;
     let curve = curve(question, (&world, &steps));
     let advice = advice::advice(question, &steps);
-    let phases = world.phases.iter().map(|phase| {
-        let parts = phase.parts.iter().filter(|part| part.1 > 0);
-        let parts: Vec<Value> =
-            parts.map(|(name, bytes)| json!({ "part": name, "bytes": bytes })).collect();
-        json!({ "phase": phase.name, "bytes": phase.bytes(), "parts": parts })
-    });
+    let phases = world.phases.iter().map(|it| phase(it.name, it.bytes(), &it.parts));
     let checkpoints = world.checkpoints();
     let mut found = json!({
         "job": question.name,
@@ -227,10 +257,27 @@ fn found(question: &Question, rehearsal: Option<(Option<usize>, f64)>) -> Result
         "advice": advice,
         "assumptions": question.rates.assumptions(question, steps.core_rates()),
     });
+    if let (Some(gpu), Some(plan)) = (&question.device, &world.device) {
+        let phases = plan.phases.iter().map(|it| phase(it.name, it.bytes(), &it.parts));
+        found["device"] = json!({
+            "name": gpu.name,
+            "memory_bytes": plan.peak(),
+            "memory": phases.collect::<Vec<_>>(),
+            "class_blocks_come_and_go": plan.streams,
+        });
+    }
     if let Some(rehearsal) = rehearsal {
         found["rehearsed"] = rehearse::rehearse(question, &world, &found, rehearsal)?;
     }
     Ok(found)
+}
+
+/// What a phase takes of memory, part by part.
+fn phase(name: &str, bytes: usize, parts: &[(&str, usize)]) -> Value {
+    let parts = parts.iter().filter(|part| part.1 > 0);
+    let parts: Vec<Value> =
+        parts.map(|(name, bytes)| json!({ "part": name, "bytes": bytes })).collect();
+    json!({ "phase": name, "bytes": bytes, "parts": parts })
 }
 
 /// The job on other numbers of ranks: seconds of a run, efficiency of the expert step, memory.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Question;
+use super::device::{Meant, MeasuredGpu};
 use crate::comm::Comm;
 use crate::commands::bench::mixture::rate_of_core;
 use crate::device::host::Instructions;
@@ -40,6 +41,9 @@ pub(super) struct Rates {
     source: String,
     measured: Vec<Measured>,
     pub(super) copy_bytes_per_second: f64,
+    /// The machine's GPU, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) device: Option<MeasuredGpu>,
 }
 
 /// Flop a second in the gradient of the weights (stage 1) and of the activations (stage 2).
@@ -52,19 +56,26 @@ struct Measured {
 }
 
 impl Rates {
-    /// Those of a file, measured now and kept in a file, or stated ones.
+    /// Those of a file, measured now and kept in a file, of a device too where one is named that is
+    /// to be measured, or stated ones.
     ///
     /// # Errors
-    /// Exit 2: the file isn't one of rates; exit 5: it can't be written.
-    pub(super) fn of(file: Option<&Path>, calibrate: Option<&Path>) -> Result<Rates> {
+    /// Exit 2: the file isn't one of rates; exit 3 and 9: what that device gives; exit 5: the file
+    /// can't be written.
+    pub(super) fn of(
+        file: Option<&Path>,
+        calibrate: Option<&Path>,
+        device: Option<&Meant>,
+    ) -> Result<Rates> {
         match (file, calibrate) {
             (Some(path), _) => Rates::read(path),
-            (_, Some(path)) => Rates::measure(path),
+            (_, Some(path)) => Rates::measure(path, device),
             _ => Ok(Rates {
                 format: FORMAT.into(),
                 source: "stated, not measured: --calibrate FILE measures them".into(),
                 measured: Vec::new(),
                 copy_bytes_per_second: STATED_COPY,
+                device: None,
             }),
         }
     }
@@ -78,15 +89,21 @@ impl Rates {
                 && one.experts > 0
                 && one.width > 0
         };
-        let copies = rates.copy_bytes_per_second;
-        if rates.format != FORMAT || !rates.measured.iter().all(sane) || !RATES.contains(&copies) {
+        let of_device = rates.device.as_ref().map(|device| device.flop_per_second);
+        let others = [Some(rates.copy_bytes_per_second), of_device];
+        let others = others.iter().flatten().all(|rate| RATES.contains(rate));
+        if rates.format != FORMAT || !rates.measured.iter().all(sane) || !others {
             let text = "isn't a file that --calibrate has written: it writes one anew";
             return Err(wrong(text.into()));
         }
         Ok(rates)
     }
 
-    fn measure(path: &Path) -> Result<Rates> {
+    fn measure(path: &Path, device: Option<&Meant>) -> Result<Rates> {
+        let device = match device {
+            Some(Meant::Measured(kind)) => Some(MeasuredGpu::measure(kind)?),
+            _ => None,
+        };
         let mut measured = Vec::new();
         for width in WIDTHS {
             for experts in EXPERTS {
@@ -96,8 +113,8 @@ impl Rates {
             }
         }
         let source = format!("measured by --calibrate on {}", crate::report::host());
-        let rates =
-            Rates { format: FORMAT.into(), source, measured, copy_bytes_per_second: copy_rate() };
+        let (format, copy_bytes_per_second) = (FORMAT.into(), copy_rate());
+        let rates = Rates { format, source, measured, copy_bytes_per_second, device };
         let text = serde_json::to_string_pretty(&rates).expect("plain data") + "\n";
         let written = Disk::default().write_text(path, &text);
         written.map_err(|error| Error::file(path, &error))?;
@@ -127,9 +144,14 @@ impl Rates {
             true => ("counted", "shards"),
             false => (&zipf[..], "plan.zipf, for experts.positives_per_expert"),
         };
-        json!([
-            { "name": "core_gflops_experts", "value": first / 1e9, "source": self.source },
-            { "name": "core_gflops_shared", "value": second / 1e9, "source": self.source },
+        let of_ranks = match &question.device {
+            None => json!([
+                { "name": "core_gflops_experts", "value": first / 1e9, "source": self.source },
+                { "name": "core_gflops_shared", "value": second / 1e9, "source": self.source },
+            ]),
+            Some(gpu) => gpu.assumptions(question),
+        };
+        let others = json!([
             { "name": "copy_gbytes", "value": self.copy_bytes_per_second / 1e9,
               "source": self.source },
             { "name": "network_gbytes", "value": network.bytes_per_second / 1e9,
@@ -142,7 +164,9 @@ impl Rates {
             { "name": "class sizes", "value": class_sizes, "source": of_classes },
             { "name": "memory", "value": "without what MPI and HDF5 take",
               "source": "HDF5 up to 4 MiB for each of 16 open shards" },
-        ])
+        ]);
+        let all = [of_ranks, others].into_iter();
+        all.flat_map(|list| list.as_array().cloned().unwrap_or_default()).collect()
     }
 }
 

@@ -108,7 +108,8 @@ impl Steps {
             }
         }
         let threads = world.threads as f64;
-        Steps { all: steps, core_rates: [1, 2].map(|stage| making.rate(stage) / threads) }
+        let core_rates = [Step::Experts, Step::Shared].map(|step| making.rate(step) / threads);
+        Steps { all: steps, core_rates }
     }
 
     pub(super) fn core_rates(&self) -> [f64; 2] {
@@ -148,8 +149,32 @@ pub(super) struct Making<'a> {
 }
 
 impl Making<'_> {
-    /// Flop a second of a rank in the gradient of a stage, or in the shared layers (0).
-    pub(super) fn rate(&self, stage: u8) -> f64 {
+    /// Flop a second of a rank in the products of a step.
+    pub(super) fn rate(&self, step: Step) -> f64 {
+        match &self.question.device {
+            Some(gpu) => self.rate_of_device(gpu, step, false),
+            None => self.rate_of_host(step.stage()),
+        }
+    }
+
+    /// The same had one rank all of it: what efficiency is measured by.
+    pub(super) fn best_rate(&self, step: Step) -> f64 {
+        match &self.question.device {
+            Some(gpu) => self.rate_of_device(gpu, step, true),
+            None => self.rate_of_host(step.stage()),
+        }
+    }
+
+    /// The same in the shared layers.
+    fn layer_rate(&self) -> f64 {
+        match &self.question.device {
+            Some(gpu) => gpu.rates.flop_per_second,
+            None => self.rate_of_host(0),
+        }
+    }
+
+    /// Flop a second of a rank's threads in the gradient of a stage, or in the shared layers (0).
+    fn rate_of_host(&self, stage: u8) -> f64 {
         let whole = &self.world.whole;
         let (count, width) = (whole.large.len().max(1), whole.shape.outputs());
         let classes: usize = whole.large.iter().map(|layout| layout.classes.len()).sum();
@@ -160,11 +185,12 @@ impl Making<'_> {
 
     /// What threads that end unevenly add to products.
     pub(super) fn uneven(&self) -> f64 {
-        UNEVEN * (self.world.threads as f64).log2()
+        UNEVEN * self.doublings_of_threads()
     }
 
-    fn machine(&self, stage: u8) -> Machine {
-        Machine { flop_per_second: self.rate(stage), threads: self.world.threads }
+    /// How often one thread is doubled to those that share a rank's products; a device needs none.
+    pub(super) fn doublings_of_threads(&self) -> f64 {
+        if self.question.device.is_some() { 0.0 } else { (self.world.threads as f64).log2() }
     }
 
     /// Rows of the rank that has most, and row blocks of it.
@@ -215,11 +241,15 @@ impl Making<'_> {
             layers: (layer_flop / 6.0) as usize,
         };
         let steps = job.plan.rows.div_ceil(batch);
-        let machine = self.machine(1);
+        let flop_per_second = self.rate(Step::Pretrain);
+        let machine = Machine { flop_per_second, threads: self.world.threads };
         let fullest = whole.fullest(Step::Pretrain);
         let frames = if job.plan.frames > 0 { job.pretrain.frames.max(1) } else { 0 };
         let own_rows = whole.share_of_groups(fullest) * batch as f64;
-        let beside = self.frame_work(own_rows, frames);
+        let beside = match self.question.device {
+            Some(_) => self.beside_pretraining(own_rows, frames),
+            None => self.frame_work(own_rows, frames),
+        };
         let seconds =
             beside + pretraining::seconds(&work, learners, &self.question.network, &machine);
         let without = beside + pretraining::seconds(&work, learners, &FREE, &machine);
@@ -249,7 +279,7 @@ impl Making<'_> {
             times: job.pretrain.epochs,
             arithmetic: arithmetic * times,
             threads: 0.0,
-            ideal: flop / ranks as f64 / machine.flop_per_second,
+            ideal: flop / ranks as f64 / self.best_rate(Step::Pretrain),
             waiting: (seconds - without) * times,
             host: (without - arithmetic) * times,
             received: moved.received,
@@ -265,14 +295,17 @@ impl Making<'_> {
         let (rows, all) = (self.rows(fullest), whole.job.plan.rows);
         // Of three products forward and back one.
         let row = whole.flop_of_layers(Step::Shared, 1) / 3.0;
-        let rate = self.rate(0);
+        let rate = self.layer_rate();
         let input = self.row_bytes(whole.job.plan.frames) * rows as f64;
         let arithmetic = rows as f64 * row / rate;
         let ideal = all as f64 / whole.ranks as f64 * row / rate;
         // Whoever has no layers copies, at what memory gives a core.
         let copied =
             input / (self.question.rates.copy_bytes_per_second * self.world.threads as f64);
-        let host = copied + self.frame_work(rows as f64, whole.job.plan.frames) / 2.0;
+        let host = match self.question.device {
+            Some(_) => self.rows_to_device(rows as f64),
+            None => copied + self.frame_work(rows as f64, whole.job.plan.frames) / 2.0,
+        };
         StepPlan {
             name: "activations",
             of: "pass",
@@ -294,8 +327,10 @@ impl Making<'_> {
         let (ranks, rows) = (whole.ranks, whole.job.plan.rows);
         let fullest = whole.fullest(Step::Shared);
         let own = self.rows(fullest) as f64;
-        let blocks = whole.flop_of_blocks(Step::Shared, &whole.large, 1) / self.rate(2);
-        let layers = whole.flop_of_layers(Step::Shared, 1) / self.rate(0);
+        let flop = whole.flop_of_blocks(Step::Shared, &whole.large, 1);
+        let [blocks, best] =
+            [self.rate(Step::Shared), self.best_rate(Step::Shared)].map(|rate| flop / rate);
+        let layers = whole.flop_of_layers(Step::Shared, 1) / self.layer_rate();
         let products = own * (blocks + layers);
         let threads = products * self.uneven();
         let arithmetic = products + threads;
@@ -309,19 +344,22 @@ impl Making<'_> {
             let bytes = moved.received.max(moved.sent) as f64;
             bytes / network.bytes_per_second + messages as f64 * network.message_seconds
         };
-        let travelling = waves as f64 * seconds(&travel, travel.calls);
+        let travelling = waves as f64 * (seconds(&travel, travel.calls) + self.up_to_device());
         let summing = seconds(&sum, 2 * (ranks - 1));
         // Class blocks come while others are worked on.
         let waiting = (travelling - arithmetic).max(0.0) + summing;
         let received = waves * travel.received + sum.received;
-        let host = self.frame_work(own, whole.job.plan.frames);
+        let host = match self.question.device {
+            Some(_) => self.rows_to_device(own),
+            None => self.frame_work(own, whole.job.plan.frames),
+        };
         StepPlan {
             name: "shared",
             of: "iteration",
             times: whole.job.rounds.count * whole.job.shared.iterations,
             arithmetic,
             threads,
-            ideal: rows as f64 / ranks as f64 * (blocks + layers),
+            ideal: rows as f64 / ranks as f64 * (best + layers),
             waiting,
             host,
             received,

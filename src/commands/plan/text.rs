@@ -67,13 +67,14 @@ pub(super) fn text(found: &Value) -> String {
         .collect();
     text += &table(&steps);
     text += "\nmemory of the rank that has most\n";
-    for phase in list(of("memory")) {
-        let parts = list(&phase["parts"]).map(|part| {
-            format!("{} {}", part["part"].as_str().unwrap_or(""), bytes(&part["bytes"]))
-        });
-        let parts: Vec<String> = parts.collect();
-        let name = phase["phase"].as_str().unwrap_or("");
-        text += &format!("  {name}: {} = {}\n", bytes(&phase["bytes"]), parts.join(", "));
+    text += &phases(of("memory"));
+    if let Some(name) = of("device")["name"].as_str() {
+        let come = match of("device")["class_blocks_come_and_go"] == true {
+            true => "; class blocks come and go with each window",
+            false => "",
+        };
+        text += &format!("memory of its device, {name}{come}\n");
+        text += &phases(&of("device")["memory"]);
     }
     let points: Vec<Value> = list(of("curve"))
         .map(|point| {
@@ -100,6 +101,19 @@ pub(super) fn text(found: &Value) -> String {
         );
     }
     text
+}
+
+/// Phases of a memory, each with its parts.
+fn phases(found: &Value) -> String {
+    let line = |phase: &Value| {
+        let parts = list(&phase["parts"]).map(|part| {
+            format!("{} {}", part["part"].as_str().unwrap_or(""), bytes(&part["bytes"]))
+        });
+        let parts: Vec<String> = parts.collect();
+        let name = phase["phase"].as_str().unwrap_or("");
+        format!("  {name}: {} = {}\n", bytes(&phase["bytes"]), parts.join(", "))
+    };
+    list(found).map(line).collect()
 }
 
 /// What was measured beside what is planned, where something was.
@@ -138,9 +152,10 @@ pub(super) fn sbatch(found: &Value, args: &Args) -> String {
     let memory = node * (planned as u64 + BESIDE_THE_PLAN);
     let minutes = (TIME_MARGIN * number(&found["seconds"]) / 60.0).ceil().max(1.0) as u64;
     let (days, hours) = (minutes / 1440, minutes / 60 % 24);
+    let gpus = if found["device"].is_null() { "" } else { "#SBATCH --gpus-per-task=1\n" };
     format!(
         "\n#SBATCH --nodes={}\n#SBATCH --ntasks={ranks}\n#SBATCH --ntasks-per-node={node}\n\
-         #SBATCH --cpus-per-task={}\n\
+         #SBATCH --cpus-per-task={}\n{gpus}\
          #SBATCH --mem={}M\n#SBATCH --time={days}-{hours:02}:{:02}:00\n",
         ranks.div_ceil(node),
         found["threads"],

@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 
 use super::Question;
+use super::device::Gpu;
 use crate::commands::bench::rank::among_stand_ins;
 use crate::commands::bench::rank::planned::data_with;
-use crate::commands::bench::rank::steps::Whole;
+use crate::commands::bench::rank::steps::{Step, Whole};
 use crate::cost::budget::{Phase, Plan};
+use crate::cost::device_memory::DevicePlan;
+use crate::cost::grid::Machine;
 use crate::error::Result;
 use crate::job::Job;
 use crate::model::Layout;
@@ -45,27 +48,47 @@ pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) phases: Vec<Phase>,
     pub(super) threads: usize,
+    /// What the device of the rank that has most takes of its memory.
+    pub(super) device: Option<DevicePlan>,
+}
+
+/// What the device of the rank that has most in some step takes of its memory.
+fn of_device(setting: &Setting, whole: &Whole, gpu: &Gpu) -> Result<DevicePlan> {
+    let limit = gpu.limit(&whole.job);
+    let fullest = [Step::Pretrain, Step::Experts, Step::Shared].map(|step| whole.fullest(step));
+    let plans = fullest.map(|rank| setting.device_plan_of(rank, limit));
+    let plans = plans.into_iter().collect::<Result<Vec<_>>>()?;
+    Ok(plans.into_iter().max_by_key(DevicePlan::peak).expect("three of them"))
 }
 
 impl World {
     /// The job on so many ranks.
     ///
     /// # Errors
-    /// Exit 9: memory doesn't suffice; exit 2: a grid that these ranks don't fill.
+    /// Exit 9: memory doesn't suffice, or that of a device; exit 2: a grid that these ranks don't
+    /// fill.
     pub(super) fn new(
         job: &Job,
         ranks: usize,
-        Question { threads, validation_rows, network, pool, .. }: &Question,
+        Question { threads, validation_rows, network, pool, device, .. }: &Question,
     ) -> Result<World> {
         let mut job = job.clone();
         job.run.threads = *threads;
         among_stand_ins((0, ranks), *network, pool, 0.0, |comm, _| {
             let data = data_with(comm, &job, pool, (job.plan.rows, *validation_rows));
-            let setting = Setting::measured(comm, &job, data)?;
+            let machine = match device {
+                Some(_) => Machine::gpu(*threads),
+                None => Machine::host(*threads),
+            };
+            let setting = Setting::measured(comm, &job, data, &machine)?;
             let mut whole = Whole::new(&job, &setting.data, setting.grid.clone());
             whole.learners = setting.learners.count();
-            let (plan, phases) = (setting.plan.clone(), setting.phases());
-            Ok(World { whole, plan, phases, threads: *threads })
+            let (mut plan, phases) = (setting.plan.clone(), setting.phases());
+            let device = device.as_ref().map(|gpu| of_device(&setting, &whole, gpu));
+            let device = device.transpose()?;
+            let wave = device.as_ref().map_or(usize::MAX, |device| device.wave);
+            plan.wave = plan.wave.min(wave);
+            Ok(World { whole, plan, phases, threads: *threads, device })
         })
     }
 

@@ -26,6 +26,7 @@ use super::{Measuring, at_least_one};
 use crate::comm::{Comm, StopFlag};
 use crate::commands::allocator::counted_from_here;
 use crate::commands::out::Format;
+use crate::cost::grid::Machine;
 use crate::cost::network::Network;
 use crate::device::Host;
 use crate::error::{Error, Result};
@@ -114,8 +115,8 @@ impl Measure<'_> {
         }
         let data = planned::data(&Comm::serial(), self.job, &self.pool, self.job.plan.rows);
         let grid = |comm: &Comm| {
-            let shape = shape_of(self.job, &data);
-            grid(comm, self.job, (&data, &shape), self.args.threads)
+            let (shape, machine) = (shape_of(self.job, &data), Machine::host(self.args.threads));
+            grid(comm, self.job, (&data, &shape), &machine)
         };
         let grid = match here {
             true => grid(comm),
@@ -225,7 +226,8 @@ impl Measure<'_> {
         let mut job = self.job.clone();
         job.shared.iterations = self.args.windows.unwrap_or(1) + 1;
         let data = planned::data(comm, &job, &self.pool, job.plan.rows);
-        let setting = Setting::measured(comm, &job, data)?;
+        let machine = Machine::host(job.run.threads);
+        let setting = Setting::measured(comm, &job, data, &machine)?;
         let host = Host::new(self.measuring.kernel, self.args.threads, job.model.epsilon);
         let rests = self.args.rest.map(|rate| rate * 1e9 * self.args.threads as f64);
         let mut device = Metered { host, meter, rests, stretch: 1.0, batch: 0 };
@@ -247,7 +249,7 @@ impl Measure<'_> {
                 sample.run.row_blocks = waves.row_blocks;
                 let data = planned::data(comm, &sample, &self.pool, waves.rows);
                 let plan = setting.plan;
-                let setting = Setting { plan, ..Setting::measured(comm, &sample, data)? };
+                let setting = Setting { plan, ..Setting::measured(comm, &sample, data, &machine)? };
                 alone::shared_step(setting, device)
             }
             Step::Shared => alone::shared_step(setting, device),
