@@ -2,6 +2,7 @@
 
 mod advice;
 mod end_report;
+mod kernel_rate;
 mod output;
 mod result;
 mod session;

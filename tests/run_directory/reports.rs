@@ -46,7 +46,7 @@ fn threads(command: TestCommand, ranks: usize) -> TestCommand {
 fn a_report_sums_all_starts() {
     let scratch = Scratch::of((400, 12, 8), &job("epochs = 3\n", "threads = 1\nrow_blocks = 4"));
     scratch.train("run").arg("--max-time").arg("0").stdout();
-    let said = scratch.train("run").output();
+    let said = scratch.train("run").env("REELSCALE_ADVICE_SECONDS", "0").output();
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     let record = scratch.path("run/run.json");
     let (report, sessions) = (json(&record, "report"), json(&record, "sessions"));
@@ -63,6 +63,10 @@ fn a_report_sums_all_starts() {
     assert!(seconds(&phases["experts"]) > 0.0 && seconds(&phases["opening"]) > 0.0, "{report}");
     assert!(report["checkpoints"].as_u64().unwrap() >= 1, "{report}");
     assert!(report["rates"]["experts"]["gflops"].as_f64().is_some(), "{report}");
+    // Of what the kernel does by itself, which so small a run is far from.
+    let share = report["rates"]["experts"]["share_of_kernel"].as_f64().unwrap();
+    assert!(share > 0.0 && share < 0.9, "{report}");
+    assert!(said.contains("of what the kernel does here by itself"), "{said}");
     for line in
         ["in 2 starts, 0.0", "phases: opening data ", "within them: ", "rates: expert step "]
     {

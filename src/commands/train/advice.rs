@@ -19,6 +19,12 @@ const EXCHANGES: f64 = 0.5;
 /// found 7 to 23 % (docs/report.md).
 const SHARED_BLOCKS: f64 = 0.15;
 
+/// Whether so many seconds say something.
+pub(super) fn is_long_enough(seconds: f64) -> bool {
+    let least = std::env::var("REELSCALE_ADVICE_SECONDS").ok();
+    seconds >= least.and_then(|text| text.parse().ok()).unwrap_or(SECONDS_LEAST)
+}
+
 /// A line of advice.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Advice {
@@ -64,9 +70,7 @@ pub(super) struct Measured<'a> {
 impl Measured<'_> {
     /// At most three lines, the largest gain first.
     pub(super) fn advice(&self) -> Vec<Advice> {
-        let least = std::env::var("REELSCALE_ADVICE_SECONDS").ok();
-        let least = least.and_then(|text| text.parse().ok()).unwrap_or(SECONDS_LEAST);
-        if self.seconds < least {
+        if !is_long_enough(self.seconds) {
             return Vec::new();
         }
         let of_blocks = [self.threads(), self.window()];

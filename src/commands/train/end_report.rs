@@ -135,14 +135,15 @@ pub(super) fn report(sessions: &[Value], rates: Value, advice: &[Advice]) -> Val
 }
 
 /// Rows a second of each step, by the median time of its epochs or iterations, and what they make
-/// of arithmetic where that is known: with all rows drawn. The share of the peak is that of the
-/// probes of `run.balance`, where there were some.
+/// of arithmetic where that is known: with all rows drawn; as a share of what the `kernel` does by
+/// itself, where that was measured. The share of the peak is that of the probes of `run.balance`,
+/// where there were some.
 pub(super) fn rates(
     job: &Job,
     rows: usize,
     annotator: &Annotator,
     events: &[Value],
-    session: &Value,
+    (session, kernel): (&Value, Option<f64>),
 ) -> Value {
     let pieces = Pieces::of(events);
     let mut rates = serde_json::Map::new();
@@ -160,8 +161,10 @@ pub(super) fn rates(
         if step == "experts" && job.experts.negatives == 1.0 {
             let made = flop * rows as f64 / seconds;
             rate["gflops"] = json!((made / 1e8).round() / 10.0);
-            if let Some(peak) = peak.filter(|peak| *peak > 0.0) {
-                rate["share_of_measured_peak"] = json!((made / peak * 1e3).round() / 1e3);
+            for (name, all) in [("share_of_kernel", kernel), ("share_of_measured_peak", peak)] {
+                if let Some(all) = all.filter(|all| *all > 0.0) {
+                    rate[name] = json!((made / all * 1e3).round() / 1e3);
+                }
             }
         }
         rates.insert(step.into(), rate);
@@ -209,6 +212,9 @@ pub(super) fn lines(report: &Value) -> Vec<String> {
             format!("{} {} rows/s", title(step), count(number(&rate["rows_per_second"])));
         if let Some(gflops) = rate["gflops"].as_f64() {
             text += &format!(", {gflops} GFLOP/s");
+        }
+        if let Some(share) = rate["share_of_kernel"].as_f64() {
+            text += &format!(", {:.0} % of what the kernel does here by itself", 100.0 * share);
         }
         if let Some(share) = rate["share_of_measured_peak"].as_f64() {
             text += &format!(", {:.0} % of what run.balance has measured", 100.0 * share);
