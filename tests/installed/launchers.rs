@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Output;
 
 use super::common::launcher::{is_of_mpich, mpirun};
 use super::common::pinned_jobs::{VIDEOS, job, shards};
@@ -136,13 +137,18 @@ fn the_launcher_of_another_mpi_is_named() {
         return;
     }
     let scratch = Scratch::of((60, 5, 8), JOB);
-    let refused = scratch.train("run").launcher(other).ranks(2).within(60).output();
+    let run = || scratch.train("run").launcher(other).ranks(2).within(60).output();
+    // MPICH's launcher kills the second rank where that is slow to end, adds signal 9 to the exit
+    // status of the first, and may lose what either has said.
+    let told = |output: &Output| output.status.code() != Some(3 | 9);
+    let refused = (0..5).map(|_| run()).find(told).expect("not five times");
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(3), "{text}");
     // Once, unless the launcher is slow to end the second.
     assert!(text.contains("found a world of 1 rank beside ") && text.contains(expected), "{text}");
     assert!(!Path::new(&scratch.path("run")).exists(), "nothing is written");
-    let doctor = reelscale("doctor --device host").launcher(other).ranks(2).output();
+    let run = || reelscale("doctor --device host").launcher(other).ranks(2).output();
+    let doctor = (0..5).map(|_| run()).find(told).expect("not five times");
     let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert_eq!(doctor.status.code(), Some(3), "{told}");
     assert!(

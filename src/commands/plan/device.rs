@@ -154,7 +154,7 @@ impl Gpu {
     pub(super) fn limit(&self, job: &Job) -> usize {
         match job.run.device_memory_gib {
             0.0 => self.memory_bytes,
-            gib => (gib * GIB) as usize,
+            gib => self.memory_bytes.min((gib * GIB) as usize),
         }
     }
 }
