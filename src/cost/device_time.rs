@@ -2,6 +2,8 @@
 //! many of them are worked on at once (docs/benchmarks.md, "A rank a GPU"). The constants are those
 //! of an H200 (docs/gpu-notes.md).
 
+use serde::{Deserialize, Serialize};
+
 use crate::kernel::vector::LANES;
 
 /// Tiles that an H200 works on at once, one a multiprocessor.
@@ -23,7 +25,7 @@ const TURNED_COLUMN: f64 = 3.9e-9 / 1024.0;
 const LAUNCHES: f64 = 30e-6;
 
 /// A GPU, by what it does in a second.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DeviceRates {
     /// Flop a second of a large product in float32: an H200's times this is what others do.
     pub(crate) flop_per_second: f64,

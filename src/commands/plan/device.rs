@@ -35,12 +35,20 @@ const HOME_SECONDS: f64 = 0.72e-9;
 const ROW_NUMBER_SECONDS: f64 = 4e-9;
 const PRETRAINED_NUMBER_SECONDS: f64 = 43e-9;
 
-/// A GPU that each rank is meant to have.
-#[derive(Clone, Debug, PartialEq)]
+/// A GPU that each rank is meant to have; in a file of rates the one that was measured there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Gpu {
     pub(super) name: String,
+    #[serde(flatten)]
     pub(super) rates: DeviceRates,
     pub(super) memory_bytes: usize,
+    /// Where its figures come from.
+    #[serde(skip, default = "calibrated")]
+    source: &'static str,
+}
+
+fn calibrated() -> &'static str {
+    "measured by --calibrate"
 }
 
 /// What `--device` says.
@@ -50,14 +58,6 @@ pub(super) enum Meant {
     Gpu(Gpu),
     /// The one of a file of rates: of this kind, where it is measured now.
     Measured(String),
-}
-
-/// The GPU of a machine that was measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct MeasuredGpu {
-    pub(super) name: String,
-    pub(super) flop_per_second: f64,
-    pub(super) memory_bytes: u64,
 }
 
 /// Classes, experts of each and activations of the mini-batch by which a GPU is measured, its rows,
@@ -77,14 +77,15 @@ impl FromStr for Meant {
             _ => (),
         }
         let measured = MEASURED.iter().find(|known| known.0 == text);
-        let measured = measured.map(|known| Gpu::new(text, known.1, known.2));
+        let measured = measured.map(|known| Gpu::new(*known, "one was measured"));
         let number = |text: &str, unit: &str, most: f64| -> Option<f64> {
             let number: f64 = text.trim().strip_suffix(unit)?.parse().ok()?;
             (1e-3..=most).contains(&number).then_some(number)
         };
         let told = || {
             let (rate, memory) = text.split_once(',')?;
-            Some(Gpu::new(text, number(rate, "TFLOP/s", 1e6)?, number(memory, "GiB", 1e6)?))
+            let figures = (text, number(rate, "TFLOP/s", 1e6)?, number(memory, "GiB", 1e6)?);
+            Some(Gpu::new(figures, "as told"))
         };
         let expected = "expected host, h200, h100, cuda, opencl or as 40TFLOP/s,80GiB";
         measured.or_else(told).map(Meant::Gpu).ok_or_else(|| format!("found {text:?}, {expected}"))
@@ -92,9 +93,9 @@ impl FromStr for Meant {
 }
 
 impl Gpu {
-    fn new(name: &str, teraflops: f64, gib: f64) -> Gpu {
+    fn new((name, teraflops, gib): (&str, f64, f64), source: &'static str) -> Gpu {
         let rates = DeviceRates { flop_per_second: teraflops * 1e12 };
-        Gpu { name: name.into(), rates, memory_bytes: (gib * GIB) as usize }
+        Gpu { name: name.into(), rates, memory_bytes: (gib * GIB) as usize, source }
     }
 
     /// The one that is meant: as told, else where the job names a device that isn't its processor
@@ -105,18 +106,15 @@ impl Gpu {
     pub(super) fn meant(
         told: Option<&Meant>,
         job: &Job,
-        measured: Option<&MeasuredGpu>,
+        of_rates: Option<&Gpu>,
     ) -> Result<Option<Gpu>> {
-        let of_rates = measured.map(|measured| Gpu {
-            name: measured.name.clone(),
-            rates: DeviceRates { flop_per_second: measured.flop_per_second },
-            memory_bytes: measured.memory_bytes as usize,
-        });
+        let of_rates = of_rates.cloned();
         match (told, &*job.run.device) {
             (Some(Meant::Host), _) | (None, "auto" | "host") => Ok(None),
             (Some(Meant::Gpu(gpu)), _) => Ok(Some(gpu.clone())),
             (None, _) => {
-                Ok(of_rates.or_else(|| Some(Gpu::new("h200", MEASURED[0].1, MEASURED[0].2))))
+                let h200 = || Gpu::new(MEASURED[0], "one was measured");
+                Ok(Some(of_rates.unwrap_or_else(h200)))
             }
             (Some(Meant::Measured(name)), _) => {
                 let none = || {
@@ -131,18 +129,15 @@ impl Gpu {
 
     /// What a plan rests on, of ranks that have it.
     pub(super) fn assumptions(&self, question: &Question) -> Value {
-        let told = match MEASURED.iter().any(|known| known.0 == self.name) {
-            true => "one was measured",
-            false => "as told",
-        };
-        let found = "one H200 beside 16 threads was found to take it";
+        let (told, found) = (self.source, "one H200 beside 16 threads was found to take it");
         json!([
             { "name": "device", "value": self.name, "source": told },
             { "name": "device_product_tflops", "value": self.rates.flop_per_second / 1e12,
               "source": told },
             { "name": "device_memory_gib", "value": self.limit(&question.job) as f64 / GIB,
               "source": "run.device_memory_gib, else all it has" },
-            { "name": "bus_gbytes", "value": BUS_BYTES_PER_SECOND / 1e9, "source": told },
+            { "name": "bus_gbytes", "value": BUS_BYTES_PER_SECOND / 1e9,
+              "source": "that of one H200" },
             { "name": "rows_to_device_ns_a_number", "value": ROW_NUMBER_SECONDS * 1e9,
               "source": found },
             { "name": "pretraining_ns_a_number", "value": PRETRAINED_NUMBER_SECONDS * 1e9,
@@ -157,14 +152,12 @@ impl Gpu {
             gib => self.memory_bytes.min((gib * GIB) as usize),
         }
     }
-}
 
-impl MeasuredGpu {
     /// That of this machine, of a kind.
     ///
     /// # Errors
     /// Exit 3: there is none that gives the processor's bits; exit 9: it is lost.
-    pub(super) fn measure(kind: &str) -> Result<MeasuredGpu> {
+    pub(super) fn measure(kind: &str) -> Result<Gpu> {
         let measuring = Measuring::times(RUNS);
         let host = Host::named("auto", 1, EPSILON).expect("a name of ours");
         let given = chosen(&Comm::serial(), Told::by("--device", kind), Ok(host), EPSILON)?;
@@ -172,14 +165,14 @@ impl MeasuredGpu {
         let RankDevice::Gpu(gpu) = &given.device else {
             return Err(Error::new(Exit::Launch, format!("--device: found {name}, not {kind:?}")));
         };
-        let memory_bytes = gpu.queue().limit() as u64;
+        let memory_bytes = gpu.queue().limit();
         let found = mixture::run(&measuring, &mixture::Args::of(SHAPE, ROWS, 1, 1), given.device)?;
         let seconds = found[0]["seconds"].as_f64().expect("a measurement");
         let [classes, experts, width] = SHAPE;
         let cut = layouts(&vec![experts; classes], Dummy::Learned, width, 1);
         let panels = cut.iter().map(|layout| layout.panels).sum();
         let rates = DeviceRates::of_mini_batch(seconds, (ROWS, panels, width));
-        Ok(MeasuredGpu { name, flop_per_second: rates.flop_per_second, memory_bytes })
+        Ok(Gpu { name, rates, memory_bytes, source: calibrated() })
     }
 }
 

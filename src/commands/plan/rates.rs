@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Question;
-use super::device::{Meant, MeasuredGpu};
+use super::device::{Gpu, Meant};
 use crate::comm::Comm;
 use crate::commands::bench::mixture::rate_of_core;
 use crate::device::host::Instructions;
@@ -43,7 +43,7 @@ pub(super) struct Rates {
     pub(super) copy_bytes_per_second: f64,
     /// The machine's GPU, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) device: Option<MeasuredGpu>,
+    pub(super) device: Option<Gpu>,
 }
 
 /// Flop a second in the gradient of the weights (stage 1) and of the activations (stage 2).
@@ -89,7 +89,7 @@ impl Rates {
                 && one.experts > 0
                 && one.width > 0
         };
-        let of_device = rates.device.as_ref().map(|device| device.flop_per_second);
+        let of_device = rates.device.as_ref().map(|device| device.rates.flop_per_second);
         let others = [Some(rates.copy_bytes_per_second), of_device];
         let others = others.iter().flatten().all(|rate| RATES.contains(rate));
         if rates.format != FORMAT || !rates.measured.iter().all(sane) || !others {
@@ -101,7 +101,7 @@ impl Rates {
 
     fn measure(path: &Path, device: Option<&Meant>) -> Result<Rates> {
         let device = match device {
-            Some(Meant::Measured(kind)) => Some(MeasuredGpu::measure(kind)?),
+            Some(Meant::Measured(kind)) => Some(Gpu::measure(kind)?),
             _ => None,
         };
         let mut measured = Vec::new();

@@ -154,16 +154,17 @@ pub(super) struct Making<'a> {
 impl Making<'_> {
     /// Flop a second of a rank in the products of a step.
     pub(super) fn rate(&self, step: Step) -> f64 {
-        match &self.question.device {
-            Some(gpu) => self.rate_of_device(gpu, step, false),
-            None => self.rate_of_host(step.stage()),
-        }
+        self.rate_with(step, false)
     }
 
     /// The same had one rank all of it: what efficiency is measured by.
     pub(super) fn best_rate(&self, step: Step) -> f64 {
+        self.rate_with(step, true)
+    }
+
+    fn rate_with(&self, step: Step, all: bool) -> f64 {
         match &self.question.device {
-            Some(gpu) => self.rate_of_device(gpu, step, true),
+            Some(gpu) => self.rate_of_device(gpu, step, all),
             None => self.rate_of_host(step.stage()),
         }
     }
