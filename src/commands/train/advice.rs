@@ -130,32 +130,40 @@ impl Measured<'_> {
         Some(Advice { about: "input", text, gain })
     }
 
+    /// What the rank that takes longest for each step loses by that, as a share of the time:
+    /// pretraining, expert step and shared step.
+    fn over(&self) -> [f64; 3] {
+        ["pretrain", "experts", "shared"].map(|step| match step {
+            // Some ranks wait there, whoever has which blocks.
+            "pretrain" if !self.all_pretrain => 0.0,
+            step => {
+                let busy = self.busy(step);
+                (most(&busy) - mean(&busy)) / self.seconds
+            }
+        })
+    }
+
+    /// Class blocks that don't come out even, where the expert step loses most by that.
+    fn uneven_classes(&self) -> Option<usize> {
+        let [pretrain, experts, shared] = self.over();
+        let here = !self.grid && !self.balanced && experts >= shared + pretrain;
+        uneven(&self.class_blocks).filter(|_| here)
+    }
+
     /// Ranks that have more to do than others, or compute slower.
     fn imbalance(&self) -> Option<Advice> {
         if self.ranks_count() == 1 {
             return None;
         }
-        let over = |step: &str| {
-            let busy = self.busy(step);
-            most(&busy) - busy.iter().sum::<f64>() / busy.len().max(1) as f64
-        };
-        let pretrain = if self.all_pretrain { over("pretrain") } else { 0.0 };
-        let (experts, shared) = (over("experts"), over("shared"));
-        let gain = (pretrain + experts + shared) / self.seconds;
+        let gain = self.over().into_iter().sum();
         let percent = percent(gain);
         let ranks = counted(self.ranks_count() as u64, "rank");
-        let uneven = |blocks: &[usize]| {
-            let all: usize = blocks.iter().sum();
-            let mean = all as f64 / blocks.len().max(1) as f64;
-            let most = blocks.iter().copied().max().unwrap_or(0) as f64;
-            (all > 0 && most >= 1.1 * mean).then_some(all)
-        };
-        let classes = uneven(&self.class_blocks).filter(|_| !self.grid && !self.balanced);
         let rows = uneven(&self.row_blocks).filter(|_| !self.balanced);
-        let (about, text) = match (classes, rows) {
-            (Some(count), _) if experts >= shared + pretrain => {
-                ("blocks", uneven_text("class", count, &ranks, &percent))
-            }
+        let (about, text) = match (self.uneven_classes(), rows) {
+            (Some(count), _) => match self.block_a_thread() {
+                Some(blocks) => return Some(self.uneven_and_shared(count, blocks, gain)),
+                None => ("blocks", uneven_text("class", count, &ranks, &percent)),
+            },
             (_, Some(count)) => ("blocks", uneven_text("row", count, &ranks, &percent)),
             _ if self.balanced => return None,
             _ => (
@@ -169,16 +177,40 @@ impl Measured<'_> {
         Some(Advice { about, text, gain })
     }
 
-    /// Ranks of fewer class blocks than threads, which share them.
+    /// Class blocks of which each thread gets one, where the fullest rank has fewer than threads,
+    /// which share them.
+    fn block_a_thread(&self) -> Option<usize> {
+        let fullest = self.fullest();
+        let blocks = self.ranks_count() * self.threads;
+        let shared = !self.grid && fullest > 0 && fullest < self.threads;
+        (shared && self.class_blocks_most >= blocks).then_some(blocks)
+    }
+
+    /// Class blocks of the rank that has most.
+    fn fullest(&self) -> usize {
+        self.class_blocks.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Class blocks that neither come out even nor suffice for all threads: one number mends both.
+    fn uneven_and_shared(&self, count: usize, blocks: usize, uneven: f64) -> Advice {
+        let gain = uneven + SHARED_BLOCKS * mean(&self.busy("experts")) / self.seconds;
+        let ranks = counted(self.ranks_count() as u64, "rank");
+        let (threads, fullest, percent) = (self.threads, self.fullest(), percent(gain));
+        let text = format!(
+            "class blocks, {count}, don't come out even on {ranks}, and {threads} threads of one \
+             share {fullest}: run.class_blocks = {blocks}, one a thread, saves up to {percent} of \
+             the time (other bits)"
+        );
+        Advice { about: "blocks", text, gain }
+    }
+
+    /// Ranks of fewer class blocks than threads, which share them. Where the blocks don't come out
+    /// even either, `imbalance` names the number that mends both.
     fn threads(&self) -> Option<Advice> {
-        let fullest = self.class_blocks.iter().copied().max().unwrap_or(0);
-        let (ranks, threads) = (self.ranks_count(), self.threads);
-        let blocks = ranks * threads;
-        if self.grid || fullest == 0 || fullest >= threads || self.class_blocks_most < blocks {
-            return None;
-        }
+        let blocks = self.block_a_thread().filter(|_| self.uneven_classes().is_none())?;
         let gain = SHARED_BLOCKS * most(&self.busy("experts")) / self.seconds;
-        let (shared, percent) = (counted(fullest as u64, "class block"), percent(gain));
+        let (threads, percent) = (self.threads, percent(gain));
+        let shared = counted(self.fullest() as u64, "class block");
         let text = format!(
             "{threads} threads of a rank share {shared}: run.class_blocks = {blocks}, one a \
              thread, saves about {percent} of the time (other bits)"
@@ -224,6 +256,18 @@ fn uneven_text(kind: &str, count: usize, ranks: &str, percent: &str) -> String {
     )
 }
 
+/// All blocks of ranks that have so many each, where one has a tenth more than its share.
+fn uneven(blocks: &[usize]) -> Option<usize> {
+    let all: usize = blocks.iter().sum();
+    let mean = all as f64 / blocks.len().max(1) as f64;
+    let most = blocks.iter().copied().max().unwrap_or(0) as f64;
+    (all > 0 && most >= 1.1 * mean).then_some(all)
+}
+
+fn mean(seconds: &[f64]) -> f64 {
+    seconds.iter().sum::<f64>() / seconds.len().max(1) as f64
+}
+
 fn least(seconds: &[f64]) -> f64 {
     let least = seconds.iter().copied().fold(f64::INFINITY, f64::min);
     if least.is_finite() { least } else { 0.0 }
@@ -267,6 +311,25 @@ mod tests {
         advice.iter().map(|one| (one.about, (one.gain * 100.0).round())).collect()
     }
 
+    /// Uneven blocks that threads share: the number that is named comes out even, one a thread.
+    #[test]
+    fn one_number_of_class_blocks_is_named() {
+        let timers = timers(&[("experts", &[90.0, 60.0])]);
+        let measured = Measured {
+            seconds: 100.0,
+            timers: &timers,
+            class_blocks: vec![2, 1],
+            threads: 4,
+            class_blocks_most: 8,
+            ..Measured::default()
+        };
+        let texts: Vec<String> = measured.advice().into_iter().map(|one| one.text).collect();
+        let expected = "class blocks, 3, don't come out even on 2 ranks, and 4 threads of one \
+                        share 2: run.class_blocks = 8, one a thread, saves up to 26 % of the time \
+                        (other bits)";
+        assert_eq!(texts, [expected]);
+    }
+
     #[test]
     fn each_advice_is_given_by_its_numbers_only() {
         assert_eq!(found(&[], |_| {}), []);
@@ -284,6 +347,16 @@ mod tests {
             (it.class_blocks, it.class_blocks_most) = (vec![1, 1], 3);
         };
         assert_eq!(found(&[], narrow), []);
+        let short = |it: &mut Measured| {
+            (it.class_blocks, it.threads, it.class_blocks_most) = (vec![2, 1], 4, 8);
+        };
+        let narrower = |it: &mut Measured| {
+            (it.class_blocks, it.threads, it.class_blocks_most) = (vec![2, 1], 4, 7);
+        };
+        // Uneven and shared: one advice with one number, not two. 15 + 0.15 x 75.
+        let idle: (&str, &[f64]) = ("experts/communication wait", &[0.0, 30.0]);
+        assert_eq!(found(&[idle], short), [("blocks", 26.0)]);
+        assert_eq!(found(&[idle], narrower), [("blocks", 15.0)]);
         let all: (&str, &[f64]) = ("communication wait", &[80.0, 84.0]);
         assert_eq!(found(&[all], |_| {}), [("ranks", 40.0)]);
         assert_eq!(found(&[("communication wait", &[40.0, 84.0])], |_| {}), []);
