@@ -291,6 +291,44 @@ fn ranks_of_a_weak_study_have_the_first_rows_of_the_data() {
     assert_eq!(rows(&study), after);
 }
 
+/// A shard of the study in whose values a byte has changed is written anew, and what a killed start
+/// has left is removed; what isn't the program's stays.
+#[test]
+fn damaged_and_unfinished_rows_of_a_study_are_made_anew() {
+    needs_mpi!();
+    let folder = tempfile::tempdir().unwrap();
+    three_shards(&folder.path().join("data"));
+    let (job, study) = (job(folder.path(), ("", "")), folder.path().join("study"));
+    let command = |repeats: usize| {
+        let what =
+            format!("weak --ranks 1 --repeat {repeats} --rows-per-rank 150 --rows-from data");
+        scaling(&what, &job, &study)
+    };
+    command(1).stdout();
+    let (shard, within) = (study.join("data/1-ranks.h5"), study.join("data"));
+    let whole = fs::read(&shard).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    fs::write(&shard, &damaged).unwrap();
+    let told = reelscale("inspect").path(&shard).fails_with(4);
+    assert!(told.contains("dataset \"features\": can't be read"), "nothing else is: {told}");
+    for left in ["1-ranks.h5.4711.tmp", "16-ranks.h5.1.tmp", "own.h5.1.tmp"] {
+        fs::write(within.join(left), "half").unwrap();
+    }
+    let told = command(2).output();
+    assert!(told.status.success(), "{told:?}");
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("1-ranks.h5") && told.contains("it is written anew"), "{told}");
+    assert!(fs::read(&shard).unwrap() == whole, "the same rows");
+    let mut names: Vec<String> = fs::read_dir(&within)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["1-ranks.h5", "own.h5.1.tmp"]);
+    assert_eq!(order(&rows(&study)), [(1, 1), (1, 2)]);
+}
+
 /// What is wrong with rows is told before anything runs, each time.
 #[test]
 fn data_without_the_rows_of_a_weak_study_are_refused() {

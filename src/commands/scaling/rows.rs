@@ -3,12 +3,16 @@
 //! the first P. Those of the job's data are its shards as far as they go, and of the one in which
 //! the rows of P ranks end a shard of its own with the rows before that.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
 use super::launcher::{Launcher, why};
 use super::study::Study;
 use super::verdict::Wanted;
 use super::{Args, Kind, RowsFrom, exit_of};
 use crate::commands::plan::{rows_of_shards, sizes_of_shards};
-use crate::data::{ShardInfo, find};
+use crate::data::{ShardInfo, ShardReader, find};
 use crate::disk::{Disk, there};
 use crate::error::{Error, Result};
 use crate::human::counted;
@@ -102,7 +106,13 @@ impl Data {
                 let most = study.ranks(wanted).last().copied().unwrap_or(1);
                 self.synthesize(study, launcher, (rows_per_rank, most))
             }
-            RowsFrom::Data => wanted.ranks.iter().try_for_each(|ranks| self.cut(study, *ranks)),
+            RowsFrom::Data => {
+                remove_unfinished(&study.path("data"))?;
+                let unmeasured =
+                    |ranks: &&usize| (1..=wanted.repeats).any(|run| !study.has(**ranks, run));
+                let ranks = wanted.ranks.iter().filter(unmeasured);
+                ranks.copied().try_for_each(|ranks| self.cut(study, ranks))
+            }
         }
     }
 
@@ -142,16 +152,21 @@ impl Data {
     }
 
     /// Writes the rows of the job's shard in which those of so many ranks end. What is there is of
-    /// the same rows: a study whose job has other ones is refused.
+    /// the same rows, as far as it is whole: a study whose job has other ones is refused.
     fn cut(&self, study: &Study, ranks: usize) -> Result<()> {
         let (_, Some((shard, rows))) = self.first(ranks) else { return Ok(()) };
         let (path, disk) = (study.path(&cut_name(ranks)), Disk::default());
-        if ShardInfo::read(&path).is_ok_and(|found| found.rows == rows) {
-            return Ok(());
-        }
         let (folder, failed) = (study.path("data"), |error| Error::file(&path, &error));
         disk.create_dir_all(&folder).map_err(|error| Error::file(&folder, &error))?;
         if there(&path).map_err(failed)?.is_some() {
+            match whole(&path) {
+                Ok(found) if found.rows == rows => return Ok(()),
+                Ok(found) => {
+                    let text = format!("found {} rows, expected {rows}", found.rows);
+                    log::info!("{}: {text}; it is written anew", path.display());
+                }
+                Err(error) => log::info!("{}; it is written anew", error.text),
+            }
             disk.remove_file(&path).map_err(failed)?;
         }
         let of = counted(ranks as u64, "rank");
@@ -211,6 +226,47 @@ impl Data {
 /// Within the study, the rows of a shard that so many ranks don't take whole.
 fn cut_name(ranks: usize) -> String {
     format!("data/{ranks}-ranks.h5")
+}
+
+/// What the shard at `path` is, if every byte of it is as it was written.
+///
+/// # Errors
+/// Exit 4: it isn't.
+fn whole(path: &Path) -> Result<ShardInfo> {
+    let found = ShardInfo::read(path)?;
+    ShardReader::open(&found)?.check_in_full()?;
+    Ok(found)
+}
+
+/// Whether this is a shard of `cut_name` that a start was writing when it was killed:
+/// `4-ranks.h5.PID.tmp`.
+fn is_unfinished(name: &OsStr) -> bool {
+    let parts = name.to_str().map(|name| name.split('.').collect::<Vec<_>>());
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match parts.as_deref() {
+        Some([ranks, "h5", process, "tmp"]) => {
+            ranks.strip_suffix("-ranks").is_some_and(number) && number(process)
+        }
+        _ => false,
+    }
+}
+
+/// Removes what starts that were killed have left in the study's folder of rows, which no other
+/// process has meanwhile.
+///
+/// # Errors
+/// Exit 5.
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    // `cut` says what is wrong with the folder.
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::file(folder, &error))?;
+        if is_unfinished(&entry.file_name()) {
+            let path = entry.path();
+            Disk::default().remove_file(&path).map_err(|error| Error::file(&path, &error))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether so many ranks can have so many rows each.
