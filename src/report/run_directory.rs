@@ -12,7 +12,7 @@ use super::events::Events;
 use super::last_validation::{VALIDATION, ValidationFile};
 use super::lock::{HeldDirectory, LOCK, Lock};
 use super::tensorboard::TENSORBOARD;
-use crate::disk::{Disk, left_there, read_text, there};
+use crate::disk::{Disk, folder_of, left_there, read_text, there};
 use crate::error::{Error, Result};
 use crate::job::{Changes, Job};
 
@@ -37,7 +37,9 @@ const FILES: [&str; 13] = [
     TENSORBOARD,
     "events.out.tfevents.tmp",
 ];
-const FOLDERS: [&str; 4] = ["checkpoints", "ranks", "model", "model.tmp"];
+const CHECKPOINTS: &str = "checkpoints";
+const MODEL: &str = "model";
+const FOLDERS: [&str; 4] = [CHECKPOINTS, "ranks", MODEL, "model.tmp"];
 /// No job or record is larger; what claims to be is not read.
 pub(super) const TEXT_BYTES_MAX: u64 = 64 << 20;
 
@@ -293,13 +295,35 @@ fn text_of(path: &Path) -> Result<String> {
     read_text(path, TEXT_BYTES_MAX).map_err(failed)
 }
 
+/// What the next start of the run in `folder` does once its record is gone: where a model lies
+/// there it is refused as nobody's, until that is moved away, too.
+pub(crate) fn without_record(folder: &Path) -> String {
+    let checkpoint = |name: &OsStr| {
+        let name = name.as_encoded_bytes();
+        name.len() == 8 && name.iter().all(u8::is_ascii_digit)
+    };
+    let entries = fs::read_dir(folder.join(CHECKPOINTS)).into_iter().flatten().flatten();
+    let next = match entries.map(|entry| entry.file_name()).any(|name| checkpoint(&name)) {
+        true => "goes on from its last checkpoint",
+        false => "begins anew",
+    };
+    let model = there(&folder.join(MODEL)).is_ok_and(|found| found.is_some());
+    let what = if model { "run.json and the model beside it" } else { "run.json" };
+    format!("without {what} the run {next}")
+}
+
 /// What the record at `path` says of the run.
 fn recorded(path: &Path, changes: Changes) -> Result<EarlierRun> {
-    let hint = "without that file the run goes on from its last checkpoint";
-    let wrong =
-        |text: String| Error::run_directory(format!("{}: {text}", path.display())).hint(hint);
-    let record: Value =
-        serde_json::from_str(&text_of(path)?).map_err(|error| wrong(error.to_string()))?;
+    let wrong = |text: String| {
+        let error = Error::run_directory(format!("{}: {text}", path.display()));
+        error.hint(without_record(folder_of(path)))
+    };
+    let read = read_text(path, TEXT_BYTES_MAX).map_err(|error| match error.kind() {
+        // It is no text; anything else is the file system's, and the file may be whole.
+        io::ErrorKind::Other => wrong(error.to_string()),
+        _ => Error::run_directory(format!("{}: {error}", path.display())),
+    });
+    let record: Value = serde_json::from_str(&read?).map_err(|error| wrong(error.to_string()))?;
     let text = |key: &str| record[key].as_str().unwrap_or_default().to_string();
     let model_hash = text("model_hash");
     match record["finished"].as_bool() {

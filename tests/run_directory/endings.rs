@@ -26,6 +26,7 @@ fn what_cannot_be_written_in_the_end_is_found_before_computing() {
     fs::rename(scratch.path("run/model"), scratch.path("away")).unwrap();
     let text = scratch.train("run").ranks(2).fails_with(6);
     assert!(text.contains("run/model: found nothing, expected the model"), "{text}");
+    assert!(text.contains("hint: put that back; without run.json the run begins anew"), "{text}");
     fs::rename(scratch.path("away"), scratch.path("run/model")).unwrap();
     scratch.train("run").stdout();
     // A path that HDF5 can't take.
@@ -39,7 +40,9 @@ fn what_cannot_be_written_in_the_end_is_found_before_computing() {
     other.stdout();
     fs::rename(scratch.path("run/model"), scratch.path("away")).unwrap();
     fs::rename(scratch.path("other/model"), scratch.path("run/model")).unwrap();
-    scratch.train("run").fails_with(6);
+    let text = scratch.train("run").fails_with(6);
+    let hint = "put that back; without run.json and the model beside it the run begins anew";
+    assert!(text.contains(hint), "{text}");
 }
 
 /// A full disk when the model is to be put in place: here something that is in the way of all its

@@ -150,7 +150,10 @@ fn status_promises_nothing_that_the_next_start_refuses() {
         told
     };
     fs::write(&path, "{").unwrap();
-    assert!(refused().contains("run.json: "));
+    // Without the record alone it would be refused for its model.
+    let told = refused();
+    let hint = "; hint: without run.json and the model beside it the run begins anew";
+    assert!(told.contains("run.json: ") && told.ends_with(hint), "{told}");
     fs::remove_file(&path).unwrap();
     let told = refused();
     assert!(told.contains("run/model: exists already and isn't of this run; hint: "), "{told}");
@@ -160,6 +163,41 @@ fn status_promises_nothing_that_the_next_start_refuses() {
     assert!(text.contains("; the same command goes on from the last checkpoint\n"), "{text}");
     scratch.train("run").stdout();
     assert_eq!(scratch.status("run")["state"], "finished");
+}
+
+/// What the hint says of a record that can't be read comes true.
+#[test]
+fn a_record_that_cannot_be_read_says_what_goes_on_without_it() {
+    let scratch = super::Scratch::new();
+    scratch.train("whole").stdout();
+    let whole = json(&scratch.path("whole/run.json"), "result_hash");
+    scratch.begin("run");
+    let path = scratch.path("run/run.json");
+    let told = |text: &[u8]| {
+        fs::write(&path, text).unwrap();
+        let told = scratch.train("run").fails_with(6);
+        told.trim_end().rsplit_once("; hint: ").unwrap_or_else(|| panic!("{told}")).1.to_string()
+    };
+    let goes_on = "without run.json the run goes on from its last checkpoint";
+    assert_eq!([told(b"{"), told(b"{}"), told(b"\xff")], [goes_on; 3]);
+    let checkpoints = scratch.path("run/checkpoints");
+    fs::rename(&checkpoints, scratch.path("moved")).unwrap();
+    assert_eq!(told(b"{"), "without run.json the run begins anew");
+    fs::rename(scratch.path("moved"), &checkpoints).unwrap();
+    fs::create_dir(scratch.path("run/model")).unwrap();
+    let both = "without run.json and the model beside it the run goes on from its last checkpoint";
+    assert_eq!(told(b"{"), both);
+    fs::remove_dir(scratch.path("run/model")).unwrap();
+    fs::remove_file(&path).unwrap();
+    let output = scratch.train("run").output();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(json(&path, "result_hash"), whole);
+    // Finished: its checkpoints are gone, and its model is there.
+    assert_eq!(told(b"{"), "without run.json and the model beside it the run begins anew");
+    fs::remove_file(&path).unwrap();
+    fs::remove_dir_all(scratch.path("run/model")).unwrap();
+    scratch.train("run").stdout();
+    assert_eq!(json(&path, "result_hash"), whole);
 }
 
 /// While it runs, of its ranks, and after it was killed in the middle of a line.

@@ -13,7 +13,9 @@ use crate::data::ReadBefore;
 use crate::disk::{Disk, read_text, there};
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::report::{EarlierRun, Finished, RunDirectory, SHARDS_READ, Unfinished, failure, host};
+use crate::report::{
+    EarlierRun, Finished, RunDirectory, SHARDS_READ, Unfinished, failure, host, without_record,
+};
 use crate::train::recorded_now;
 
 /// No list of shards that have been read is larger; what claims to be is not read.
@@ -109,9 +111,8 @@ pub(crate) fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()>
             path.display(),
             run.model_hash
         );
-        return Err(Error::run_directory(text).hint(
-            "put it back; without run.json the run goes on from its last checkpoint, or anew",
-        ));
+        let hint = format!("put that back; {}", without_record(output));
+        return Err(Error::run_directory(text).hint(hint));
     }
     log::info!("{}: this run is finished: {}", output.display(), run.line);
     Ok(())
