@@ -4,8 +4,8 @@
 #
 #   dist.sh PROGRAM FOLDER      writes FOLDER/reelscale-VERSION-linux-ARCHITECTURE-MPI.tar.gz
 #
-# VERSION is what version.sh says. SOURCE_DATE_EPOCH: the time of all files, in seconds; default:
-# the commit's.
+# VERSION is what version.sh says; a program of another commit than this tree's is refused.
+# SOURCE_DATE_EPOCH: the time of all files, in seconds; default: the commit's.
 set -euo pipefail
 program=$(realpath "${1:?the built program}") out=$(realpath -m "${2:?folder of the archive}")
 cd "$(dirname "$0")/.."
@@ -15,6 +15,14 @@ version=$(packaging/version.sh)
 if git ls-files --error-unmatch Cargo.toml >/dev/null 2>&1; then
   files() { git ls-files -z -- "$@"; }
   time=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+  expected=$(git rev-parse HEAD)
+  # What may be wrong with this machine is none of the archive's business.
+  found=$({ "$program" doctor --device host || true; } | sed -n 's/^program .*, commit //p')
+  if [ "$found" != "$expected" ]; then
+    echo "dist.sh: $program: found a program of commit ${found:-unknown}, expected this tree's," \
+      "$expected; hint: build it anew" >&2
+    exit 1
+  fi
 else
   files() { find "$@" -type f ! -path '*/__pycache__/*' -print0; }
   time=${SOURCE_DATE_EPOCH:-$(stat -c %Y Cargo.toml)}
@@ -43,7 +51,6 @@ files ./*.md CITATION.cff LICENSE docs jobs slurm hdf5-data/README.md gpu-check/
   xargs -0 cp --parents -t "$root"
 {
   echo "version    $version"
-  # What may be wrong with this machine is none of the archive's business.
   { "$root/bin/reelscale" doctor --device host || true; } | grep -E '^(program|hdf5) '
   echo "needs      $(objdump -p "$program" | awk '$1 == "NEEDED" { print $2 }' | sort | xargs)"
   echo "glibc      $(objdump -T "$program" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1), or newer"

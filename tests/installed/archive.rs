@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::common::sha256;
-use super::{project, read};
+use super::{git, project, read};
 
 /// Makes the archive in `folder` and returns its path.
 fn dist(folder: &Path, shell: &str) -> PathBuf {
@@ -97,12 +97,7 @@ fn the_version_of_an_archive_is_that_of_the_tag() {
     fs::create_dir(at.join("packaging")).unwrap();
     fs::copy(project("packaging/version.sh"), at.join("packaging/version.sh")).unwrap();
     fs::write(at.join("Cargo.toml"), "[package]\nversion = \"1.2.0\"\n").unwrap();
-    let git = |arguments: &str| {
-        let who = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
-        let mut command = Command::new("git");
-        let told = command.args(who).args(arguments.split(' ')).current_dir(at).output().unwrap();
-        assert!(told.status.success(), "{arguments}: {told:?}");
-    };
+    let git = |arguments: &str| git(at, arguments);
     let version = || {
         let told = Command::new("bash").arg(at.join("packaging/version.sh")).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_string();
@@ -125,4 +120,31 @@ fn the_version_of_an_archive_is_that_of_the_tag() {
     git("commit --quiet --all -m second");
     let after = version().unwrap();
     assert!(after.starts_with("1.2.0-1-g"), "{after}");
+}
+
+/// A program of another commit than the one that the archive's name would say.
+#[test]
+fn an_older_program_is_refused() {
+    if Command::new("git").arg("--version").output().is_err() {
+        return println!("skipped: no git");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::create_dir(at.join("packaging")).unwrap();
+    for name in ["packaging/dist.sh", "packaging/version.sh", "Cargo.toml"] {
+        fs::copy(project(name), at.join(name)).unwrap();
+    }
+    git(at, "init --quiet");
+    git(at, "add .");
+    git(at, "commit --quiet -m first");
+    let mut command = Command::new("bash");
+    command.arg(at.join("packaging/dist.sh")).arg(env!("CARGO_BIN_EXE_reelscale"));
+    let told = command.arg(at.join("build")).output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(1), "{text}");
+    let head = fs::read_to_string(at.join(".git/refs/heads/main"))
+        .or_else(|_| fs::read_to_string(at.join(".git/refs/heads/master")));
+    let expected = format!("expected this tree's, {}; hint: build it anew", head.unwrap().trim());
+    assert!(text.contains("found a program of commit ") && text.contains(&expected), "{text}");
+    assert!(!at.join("build").exists());
 }
