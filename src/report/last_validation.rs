@@ -4,7 +4,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::lock::HeldDirectory;
@@ -37,10 +38,24 @@ pub(crate) struct LastValidation {
     /// Validation rows.
     pub(crate) videos: u64,
     /// From which score on a class counts as predicted.
+    #[serde(deserialize_with = "threshold")]
     pub(crate) threshold: f32,
     pub(crate) curve: Curve,
     pub(crate) calibration: Vec<CalibrationBin>,
     pub(crate) classes: Vec<ValidatedClass>,
+}
+
+/// A threshold out of a file; one beyond float32 would be shown as infinity.
+fn threshold<'de, D: Deserializer<'de>>(from: D) -> Result<f32, D::Error> {
+    let found = f64::deserialize(from)?;
+    let short = found as f32;
+    match short.is_finite() {
+        true => Ok(short),
+        false => {
+            let text = format!("threshold: found {found:e}, expected a number within float32");
+            Err(D::Error::custom(text))
+        }
+    }
 }
 
 const COLUMNS: [&str; 10] = [

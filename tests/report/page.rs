@@ -66,6 +66,16 @@ fn runs_under_way_stopped_and_finished_have_a_page() {
     stands_alone(&half);
     assert!(half.contains("Under way when this was written") && half.contains("<polyline"));
 
+    // A threshold beyond float32 isn't shown as infinity.
+    let found = fs::read_to_string(scratch.path("wide/validation.json")).unwrap();
+    let beyond = found.replace("\"threshold\":0.5", "\"threshold\":1e308");
+    assert!(beyond != found);
+    fs::write(open.join("validation.json"), beyond).unwrap();
+    let refused = page(&scratch, &["open"]);
+    let text = "validation.json: threshold: found 1e308, expected a number within float32";
+    assert!(refused.contains(text) && !refused.contains("precision at"), "{refused}");
+    assert!(!refused.contains("validation.json: not there"), "{refused}");
+
     let both = page(&scratch, &["wide", "stopped", "open"]);
     stands_alone(&both);
     for expected in ["3 runs", "Settings that differ", "experts.count", "GAP@20 on validation"] {

@@ -35,7 +35,7 @@ pub(super) struct ByClass {
 
 fn finite(text: &str) -> std::result::Result<f32, String> {
     let found = text.parse().ok().filter(|threshold: &f32| threshold.is_finite());
-    found.ok_or_else(|| "expected a number".into())
+    found.ok_or_else(|| "expected a number within float32".into())
 }
 
 impl ByClass {

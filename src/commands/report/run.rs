@@ -94,17 +94,17 @@ impl Run {
         if points.is_empty() {
             missing.push("metrics.jsonl: no event yet; there are no curves".into());
         }
-        let validation = LastValidation::read(path).unwrap_or_else(|text| {
-            missing.push(format!("validation.json: {text}"));
-            None
-        });
-        if validation.is_none() {
-            missing.push(
-                "validation.json: not there, so there are no figures of classes: the run has no \
-                 validation rows, hasn't been validated yet, or is of an earlier version"
-                    .into(),
-            );
-        }
+        let (validation, without) = match LastValidation::read(path) {
+            Ok(Some(found)) => (Some(found), None),
+            Ok(None) => {
+                let text = "not there, so there are no figures of classes: the run has no \
+                            validation rows, hasn't been validated yet, or is of an earlier \
+                            version";
+                (None, Some(text.to_string()))
+            }
+            Err(text) => (None, Some(text)),
+        };
+        missing.extend(without.map(|text| format!("validation.json: {text}")));
         if record["timers"].as_object().is_none_or(|timers| timers.is_empty()) {
             missing.push("run.json: no timers: they are written when a start ends".into());
         }
