@@ -30,11 +30,19 @@ struct Known {
     after: Option<Vec<(&'static str, f64)>>,
     /// What ranks have worked, as they said first within the outermost stint and last.
     worked: Option<[Vec<u32>; 2]>,
+    /// How much of a kind of stint's amount the kernel by itself would take a second.
+    kernel: BTreeMap<&'static str, f64>,
 }
 
 impl Known {
     const fn new() -> Known {
-        Known { under_way: Vec::new(), spent: BTreeMap::new(), after: None, worked: None }
+        Known {
+            under_way: Vec::new(),
+            spent: BTreeMap::new(),
+            after: None,
+            worked: None,
+            kernel: BTreeMap::new(),
+        }
     }
 }
 
@@ -188,6 +196,13 @@ pub(crate) fn comes_after(after: &[(&'static str, f64)]) {
     }
 }
 
+/// Says how much of the amount of stints of a `kind` the kernel by itself would take a second.
+pub(crate) fn kernel_takes(kind: &'static str, a_second: f64) {
+    if HEARD.get() {
+        known().kernel.insert(kind, a_second);
+    }
+}
+
 /// Bits of the milliseconds that a rank says it has worked: three days.
 pub(crate) const WORKED_BITS: u32 = 28;
 
@@ -226,6 +241,8 @@ pub(crate) struct Look {
     pub(crate) alone: Duration,
     /// Seconds that were waited meanwhile.
     pub(crate) waited: f64,
+    /// How much of its amount the kernel by itself would take a second, where somebody has said so.
+    pub(crate) kernel: Option<f64>,
 }
 
 /// All that is under way.
@@ -254,6 +271,7 @@ pub(crate) fn look<R>(look: impl FnOnce(&View) -> R) -> R {
             taken,
             alone,
             waited: WAITED.load(Relaxed).saturating_sub(entry.waited) as f64 / 1e9,
+            kernel: known.kernel.get(entry.kind).copied(),
         }
     });
     let looks = looks.collect();
@@ -307,6 +325,7 @@ mod tests {
         let length = Length { before: 10, parts: (2, "epoch"), ..Length::of(40, "rows") };
         let outer = Stint::begin("step", "a step", length);
         comes_after(&[("step", 2.0), ("other", 1.0)]);
+        kernel_takes("step", 7.0);
         std::thread::sleep(Duration::from_millis(20));
         outer.reach(20);
         let inner = Stint::begin("other", "another", Length::of(8, "blocks"));
@@ -319,6 +338,7 @@ mod tests {
             let [step, other] = &view.looks[..] else { panic!("{view:?}") };
             assert_eq!((&*step.name, step.done, step.length), ("a step", 20, length));
             assert_eq!((&*other.name, other.done), ("another", 4));
+            assert_eq!((step.kernel, other.kernel), (Some(7.0), None));
             assert!(step.taken == step.alone && step.taken <= step.elapsed, "{step:?}");
             assert!((0.5..9.0).contains(&step.waited) && (0.5..9.0).contains(&other.waited));
             assert_eq!(view.after, None, "nobody has come by one of the other kind");

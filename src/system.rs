@@ -1,6 +1,9 @@
 //! What only some systems have: calls of Linux and its /proc, each with what does instead where
 //! there is none. The only file that names either.
 
+#[path = "system/processors.rs"]
+mod processors;
+
 use std::fs::{self, File};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,6 +14,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
 use rustix::process::{Pid, Signal};
+
+pub(crate) use self::processors::{cores_online, threads_of_core};
 
 fn proc(name: &str) -> Option<String> {
     fs::read_to_string(Path::new("/proc").join(name)).ok()
@@ -48,16 +53,6 @@ pub(crate) fn cores_of(number: Pid) -> Option<usize> {
     #[cfg(not(target_os = "linux"))]
     let (mask, _) = (0, number);
     Some(mask).filter(|mask| *mask > 0)
-}
-
-/// Cores of this machine, whoever may run on them.
-pub(crate) fn cores_online() -> usize {
-    let Ok(text) = fs::read_to_string("/sys/devices/system/cpu/online") else { return cores() };
-    let ranges = text.trim().split(',').filter_map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(last.parse::<usize>().ok()? + 1 - first.parse::<usize>().ok()?)
-    });
-    ranges.sum::<usize>().max(1)
 }
 
 /// Bytes of memory of this machine; `None` where the system doesn't tell.

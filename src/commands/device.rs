@@ -9,6 +9,7 @@ use crate::comm::Comm;
 use crate::device::Host;
 use crate::device::gpu::choice::{Chosen, NO_DRIVER, OnNode, choose};
 use crate::device::gpu::{Gpu, STAYS_ON_HOST};
+use crate::device::host::Instructions;
 use crate::error::{Error, Exit, Result};
 use crate::human;
 use crate::job::{DEVICE_NAMES, Job};
@@ -155,6 +156,15 @@ impl Given {
     /// One line that says what all ranks have.
     pub(crate) fn line(&self) -> String {
         summary(&self.ranks)
+    }
+
+    /// This rank's instructions, where every rank computes with its processor.
+    pub(crate) fn instructions(&self) -> Option<Instructions> {
+        let host = match &self.device {
+            RankDevice::Host(host) => host.instructions(),
+            RankDevice::Gpu(_) => return None,
+        };
+        self.ranks.iter().all(|has| has.identity.is_none()).then_some(host)
     }
 
     /// Whether every rank has a GPU.

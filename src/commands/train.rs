@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use self::end_report::Began;
+use self::kernel_rate::KernelRates;
 pub(crate) use self::output::refusal;
 use self::output::{finished, in_utf8, read_before, same_data};
 use self::result::Ending;
@@ -175,9 +176,12 @@ impl Start<'_> {
         comm.agree(directory.map_or(Ok(()), write_shards))?;
         let devices = given.line();
         let versions = (kernel, devices.as_str());
+        let processors = given.instructions().filter(|_| !self.surroundings.simulated);
+        let rates = processors.map(|kernel| kernel_rate::measured(&setting, kernel));
+        let told = (versions, rates.unwrap_or_default());
         match given.device {
-            RankDevice::Host(host) => self.compute(setting, &whole_job, versions, host),
-            RankDevice::Gpu(gpu) => self.compute(setting, &whole_job, versions, gpu),
+            RankDevice::Host(host) => self.compute(setting, &whole_job, told, host),
+            RankDevice::Gpu(gpu) => self.compute(setting, &whole_job, told, gpu),
         }
     }
 
@@ -186,7 +190,7 @@ impl Start<'_> {
         &self,
         setting: Setting,
         whole_job: &Job,
-        versions: (&str, &str),
+        (versions, kernel_rates): ((&str, &str), KernelRates),
         device: D,
     ) -> Result<()> {
         let (comm, args, directory) = (self.comm, self.args, self.directory.as_ref());
@@ -202,7 +206,7 @@ impl Start<'_> {
         let checkpoints = self.checkpoints(job, whole_job, &setting.data);
         let heartbeat = self.heartbeat(job);
         let record = (whole_job, versions, job.run.threads);
-        let began = (self.began(&setting), setting.data.recorded(job));
+        let began = (self.began(&setting, kernel_rates), setting.data.recorded(job));
         let mut ending = Ending::new((comm, disk, args), directory, record, began);
         if let EarlierRun::Unfinished(before) = &self.found {
             ending.named_before.clone_from(&before.model_hash);
@@ -223,7 +227,7 @@ impl Start<'_> {
     }
 
     /// What the report at the end has of the beginning.
-    fn began(&self, setting: &Setting) -> Began<'_> {
+    fn began(&self, setting: &Setting, kernel_rates: KernelRates) -> Began<'_> {
         let opening = self.surroundings.clock.today().duration_since(self.started);
         let train = &setting.data.train;
         Began {
@@ -234,6 +238,7 @@ impl Start<'_> {
             rows: train.rows(),
             grid: setting.grid.rows() > 1,
             longer_window: longer_window(setting),
+            kernel_rates,
             planned_bytes: setting.plan.peak as u64,
             counted: self.counted.as_ref(),
             earlier: match &self.found {

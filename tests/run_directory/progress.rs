@@ -58,7 +58,9 @@ fn shares(lines: &[&str], beginning: &str) -> Vec<u32> {
 #[test]
 fn a_log_tells_how_far_every_step_has_come() {
     let scratch = scratch();
-    let stderr = stderr_of(scratch.told("lines").output());
+    // As if it were long, which has the kernel measured.
+    let long = scratch.told("lines").env("REELSCALE_ADVICE_SECONDS", "0");
+    let stderr = stderr_of(long.output());
     let lines = told(&stderr);
     for step in ["pretraining", "round 1/1, expert step", "round 1/1, shared step"] {
         let shares = shares(&lines, step);
@@ -66,12 +68,20 @@ fn a_log_tells_how_far_every_step_has_come() {
         assert!(shares.iter().any(|share| (1..100).contains(share)), "{step}: {shares:?}");
     }
     // Which they are, others that work meanwhile decide.
-    for part in ["epoch 2/3 ", "iteration ", " rows/s", "; left 0:00:0", ", of run 0:00:0"] {
+    let rates = [" rows/s", " % of the kernel's rate"];
+    let parts = ["epoch 2/3 ", "iteration ", "; left 0:00:0", ", of run 0:00:0"];
+    for part in rates.iter().chain(&parts) {
         assert!(lines.iter().any(|line| line.contains(part)), "{part}\n{stderr}");
+    }
+    let report = json(&scratch.path("lines/run.json"), "report");
+    for step in ["pretrain", "experts", "shared"] {
+        let share = report["rates"][step]["share_of_kernel"].as_f64().unwrap();
+        assert!(share > 0.0 && share < 1.5, "{step}: {report}");
     }
     // None of it is part of the job, or of what comes of it.
     let silent = stderr_of(scratch.told("off").arg("--progress").arg("off").output());
     assert!(told(&silent).is_empty() && !silent.contains('\x1b'), "{silent}");
+    assert!(!silent.contains("kernel does here"), "measured only where a run is long: {silent}");
     assert_eq!(scratch.result("lines"), scratch.result("off"));
     let refused = scratch.train("no").arg("--progress").arg("loud").fails_with_usage();
     assert!(refused.contains("auto, live, lines, off"), "{refused}");

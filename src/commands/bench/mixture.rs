@@ -100,14 +100,14 @@ pub(crate) fn run(measuring: &Measuring, args: &Args, device: RankDevice) -> Res
 }
 
 /// Floating-point operations a second of one core in the gradient of stage `stage` of these class
-/// blocks, by `clock`: the best of `repeat` runs.
-pub(crate) fn rate_of_core(
+/// blocks, by `clock`: in each of `repeat` runs.
+pub(crate) fn rates_of_core(
     kernel: Instructions,
     stage: u8,
     experts: &Experts,
     repeat: usize,
     clock: &dyn Fn() -> f64,
-) -> f64 {
+) -> Vec<f64> {
     let classes = experts.layouts.last().map_or(0, |layout| layout.classes.end);
     let width = experts.layouts.first().map_or(0, |layout| layout.width);
     let args = Args::of([classes, 0, width], RATE_ROWS, stage, 1);
@@ -119,15 +119,29 @@ pub(crate) fn rate_of_core(
         _ => stage_2(kernels, experts, passing),
     };
     run();
-    let seconds = (0..repeat).map(|_| {
-        let before = clock();
-        black_box(run());
-        clock() - before
-    });
-    let best = seconds.fold(f64::INFINITY, f64::min);
     let counts = experts.layouts.iter().flat_map(|layout| &layout.experts);
     let columns = counts.map(|count| flops::columns(1, *count)).sum();
-    flops::logits_and_gradient(RATE_ROWS, width, columns) / best
+    let flop = flops::logits_and_gradient(RATE_ROWS, width, columns);
+    let rates = (0..repeat).map(|_| {
+        let before = clock();
+        black_box(run());
+        flop / (clock() - before)
+    });
+    rates.collect()
+}
+
+/// The best of one core's runs.
+pub(crate) fn best(rates: Vec<f64>) -> f64 {
+    rates.into_iter().fold(0.0, f64::max)
+}
+
+/// What `work` gives on each of so many threads that do it at once.
+pub(crate) fn at_once<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
+        // A thread that panics has ended the run (`caught.rs`).
+        threads.into_iter().flat_map(|thread| thread.join()).collect()
+    })
 }
 
 /// Median seconds of one gradient on the processor, and the loss of all rows.

@@ -76,7 +76,8 @@ pub(crate) struct Args {
     /// Rates of the machine meant, which --calibrate has measured there.
     #[arg(long)]
     rates: Option<PathBuf>,
-    /// Measures this machine for about a minute, keeps its rates in this file, and plans by them.
+    /// Measures this machine, all of its cores, for a minute or two, keeps its rates in this file
+    /// and plans by them.
     #[arg(long, conflicts_with = "rates")]
     calibrate: Option<PathBuf>,
     /// Also measures here one rank of each kind that there would be, as `bench rank` does, and says

@@ -1,6 +1,7 @@
 //! What a core of the machine meant does in a second: measured there (`--calibrate`), or stated.
 
 use std::path::Path;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,13 +9,14 @@ use serde_json::{Value, json};
 use super::Question;
 use super::device::{Gpu, Meant};
 use crate::comm::Comm;
-use crate::commands::bench::mixture::rate_of_core;
+use crate::commands::bench::mixture::{at_once, rates_of_core};
 use crate::device::host::Instructions;
 use crate::disk::{Disk, read_text};
 use crate::error::{Error, Result};
 use crate::model::LANES;
 use crate::model::experts::{Experts, layouts};
 use crate::model::spec::Dummy;
+use crate::report::median;
 use crate::system;
 
 /// Bytes of a file of rates at most.
@@ -31,9 +33,9 @@ const EXPERTS: [usize; 4] = [1, 4, 16, 64];
 const WIDTHS: [usize; 3] = [256, 1024, 2048];
 /// Columns of the class blocks of a measurement, about, and its runs.
 const COLUMNS: usize = 2048;
-const RUNS: usize = 3;
+const RUNS: usize = 5;
 
-/// Rates of one core.
+/// Rates of one core while all cores of its machine are at work.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Rates {
     format: String,
@@ -170,30 +172,40 @@ impl Rates {
     }
 }
 
-/// Flop a second of one core, by the time of its own thread.
+/// Flop a second of a core while all cores do the same: what they take from one another, the
+/// clock's rate first, they take from ranks too. In the mean over cores, of each its median run.
 fn rate(stage: u8, experts: usize, width: usize) -> f64 {
     // Whole groups of classes in one block, in which no lane is left empty.
     let classes = (COLUMNS / (2 * experts + 1)).next_multiple_of(LANES);
     let cut = layouts(&vec![experts; classes], Dummy::Learned, width, 1);
     let owners = Comm::serial().deal(cut.len());
     let experts = Experts::new(cut, owners, 7, 0);
-    rate_of_core(
-        Instructions::parse("auto").expect("a name of ours"),
-        stage,
-        &experts,
-        RUNS,
-        &system::own_thread_seconds,
-    )
+    let kernel = Instructions::parse("auto").expect("a name of ours");
+    of_busy_cores(|| {
+        let began = Instant::now();
+        rates_of_core(kernel, stage, &experts, RUNS, &|| began.elapsed().as_secs_f64())
+    })
 }
 
-/// Bytes a second that one core copies.
+/// Bytes a second that a core copies while all cores do.
 fn copy_rate() -> f64 {
-    let (from, mut to) = (vec![1_u8; 64 << 20], vec![0_u8; 64 << 20]);
-    let seconds = (0..RUNS).map(|_| {
-        let began = std::time::Instant::now();
-        to.copy_from_slice(std::hint::black_box(&from));
-        std::hint::black_box(&mut to);
-        began.elapsed().as_secs_f64()
-    });
-    from.len() as f64 / seconds.fold(f64::INFINITY, f64::min)
+    of_busy_cores(|| {
+        let (from, mut to) = (vec![1_u8; 64 << 20], vec![0_u8; 64 << 20]);
+        let rates = (0..RUNS).map(|_| {
+            let began = Instant::now();
+            to.copy_from_slice(std::hint::black_box(&from));
+            std::hint::black_box(&mut to);
+            from.len() as f64 / began.elapsed().as_secs_f64()
+        });
+        rates.collect()
+    })
+}
+
+/// The mean over the cores of this machine of the median of what each finds while all do `work`,
+/// one thread on each.
+fn of_busy_cores(work: impl Fn() -> Vec<f64> + Sync) -> f64 {
+    let cores = system::cores().div_ceil(system::threads_of_core());
+    let mut of_cores = at_once(cores, work);
+    let medians: Vec<f64> = of_cores.iter_mut().map(|rates| median(rates)).collect();
+    medians.iter().sum::<f64>() / medians.len() as f64
 }

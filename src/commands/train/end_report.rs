@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::advice::Advice;
+use super::kernel_rate::KernelRates;
 use crate::commands::allocator::Counted;
 use crate::cost::flops;
 use crate::human::{bytes, count, counted, duration};
@@ -32,6 +33,7 @@ pub(super) struct Began<'a> {
     /// Whether ranks are a grid of several rows.
     pub(super) grid: bool,
     pub(super) longer_window: Option<LongerWindow>,
+    pub(super) kernel_rates: KernelRates,
     /// What the rank that needs most was to hold, by plan.
     pub(super) planned_bytes: u64,
     /// What this process holds; nobody counts in a test's world.
@@ -140,10 +142,10 @@ pub(super) fn report(sessions: &[Value], rates: Value, advice: &[Advice]) -> Val
 /// where there were some.
 pub(super) fn rates(
     job: &Job,
-    rows: usize,
+    began: &Began,
     annotator: &Annotator,
     events: &[Value],
-    (session, kernel): (&Value, Option<f64>),
+    session: &Value,
 ) -> Value {
     let pieces = Pieces::of(events);
     let mut rates = serde_json::Map::new();
@@ -157,14 +159,17 @@ pub(super) fn rates(
         let Some(seconds) = pieces.median(step, true).filter(|seconds| *seconds > 0.0) else {
             continue;
         };
-        let mut rate = json!({ "rows_per_second": (rows as f64 / seconds).round() });
+        let rows_per_second = began.rows as f64 / seconds;
+        let mut rate = json!({ "rows_per_second": rows_per_second.round() });
+        let rounded = |share: f64| json!((share * 1e3).round() / 1e3);
+        if let Some(kernel) = began.kernel_rates.get(step) {
+            rate["share_of_kernel"] = rounded(rows_per_second / kernel);
+        }
         if step == "experts" && job.experts.negatives == 1.0 {
-            let made = flop * rows as f64 / seconds;
+            let made = flop * rows_per_second;
             rate["gflops"] = json!((made / 1e8).round() / 10.0);
-            for (name, all) in [("share_of_kernel", kernel), ("share_of_measured_peak", peak)] {
-                if let Some(all) = all.filter(|all| *all > 0.0) {
-                    rate[name] = json!((made / all * 1e3).round() / 1e3);
-                }
+            if let Some(peak) = peak.filter(|peak| *peak > 0.0) {
+                rate["share_of_measured_peak"] = rounded(made / peak);
             }
         }
         rates.insert(step.into(), rate);

@@ -8,13 +8,11 @@ use sha2::{Digest, Sha256};
 
 use super::super::program;
 use super::Args;
-use super::advice::{Measured, is_long_enough};
+use super::advice::Measured;
 use super::end_report::{self, Began, with_what_they_recorded};
-use super::kernel_rate;
 use crate::artifact;
 use crate::comm::{Comm, library_version};
 use crate::commands::allocator::Counted;
-use crate::device::host::Instructions;
 use crate::disk::Disk;
 use crate::error::{Exit, Result};
 use crate::human::hex;
@@ -143,7 +141,6 @@ impl<'a> Ending<'a> {
         (timers, cores, memory): (&[Timer], Vec<[u64; 2]>, Value),
         events: &[Value],
     ) -> (Value, Vec<Value>) {
-        let kernel = self.kernel_rate(timers, &trained.annotator);
         let (job, began, annotator) = (self.job, &self.began, &trained.annotator);
         let mut sessions = with_what_they_recorded(&trained.sessions, &began.earlier);
         let seconds = report.elapsed().as_secs_f64();
@@ -176,24 +173,13 @@ impl<'a> Ending<'a> {
         };
         let advice = measured.advice();
         let last = sessions.last().unwrap_or(&Value::Null);
-        let rates = end_report::rates(job, began.rows, annotator, events, (last, kernel));
+        let rates = end_report::rates(job, began, annotator, events, last);
         (end_report::report(&sessions, rates, &advice), sessions)
     }
 
     /// Whether all ranks compute with their processors.
     fn on_host(&self) -> bool {
         self.versions.1.split("; ").all(|device| device.starts_with("host"))
-    }
-
-    /// Floating-point operations a second of the kernel by itself, where the expert step takes a
-    /// minute, of which that isn't a hundredth. After memory was looked at, which it takes a
-    /// little of. Collective.
-    fn kernel_rate(&self, timers: &[Timer], annotator: &Annotator) -> Option<f64> {
-        let experts = timers.iter().find(|timer| timer.0 == "experts")?;
-        let seconds = experts.1.iter().copied().fold(0.0, f64::max);
-        let kernel = Instructions::parse(&self.job.run.kernel).ok().filter(|_| self.on_host())?;
-        let measured = || kernel_rate::measured(self.comm, annotator, kernel, self.threads);
-        is_long_enough(seconds / 6.0).then(measured)
     }
 
     /// Bytes of the rank that needs most: planned, held, and all of its process, the program's own,
