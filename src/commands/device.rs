@@ -158,13 +158,17 @@ impl Given {
         summary(&self.ranks)
     }
 
+    /// Whether every rank computes with its processor.
+    pub(crate) fn on_host(&self) -> bool {
+        self.ranks.iter().all(|has| has.identity.is_none())
+    }
+
     /// This rank's instructions, where every rank computes with its processor.
     pub(crate) fn instructions(&self) -> Option<Instructions> {
-        let host = match &self.device {
-            RankDevice::Host(host) => host.instructions(),
-            RankDevice::Gpu(_) => return None,
-        };
-        self.ranks.iter().all(|has| has.identity.is_none()).then_some(host)
+        match &self.device {
+            RankDevice::Host(host) if self.on_host() => Some(host.instructions()),
+            _ => None,
+        }
     }
 
     /// Whether every rank has a GPU.
@@ -290,4 +294,22 @@ fn summary(ranks: &[Has]) -> String {
         false => format!("{line} on {count} of {} ranks", ranks.len()),
     });
     lines.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Why a rank has no GPU may be told in several parts.
+    #[test]
+    fn ranks_without_a_gpu_are_on_their_processors() {
+        let given = |identity: Option<&str>| {
+            let line = Chosen::Host { why: "GPUs by CUDA: none; GPUs by OpenCL: none".into() };
+            let (node, line) = ("a".into(), line.describe());
+            let has = Has { node, auto: true, identity: identity.map(String::from), line };
+            let device = RankDevice::Host(Host::named("auto", 1, 1e-5).unwrap());
+            Given { device, ranks: vec![has], own: 0 }
+        };
+        assert!(given(None).on_host() && !given(Some("x")).on_host());
+    }
 }

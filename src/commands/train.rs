@@ -14,7 +14,7 @@ use self::end_report::Began;
 use self::kernel_rate::KernelRates;
 pub(crate) use self::output::refusal;
 use self::output::{finished, in_utf8, read_before, same_data};
-use self::result::Ending;
+use self::result::{ComputedBy, Ending};
 use self::session::{shared_by_ranks, tries};
 use super::allocator::{Counted, counted_from_here, keep_what_is_given_back};
 use super::device::{RankDevice, Told, chosen};
@@ -174,11 +174,11 @@ impl Start<'_> {
             false => Ok(()),
         };
         comm.agree(directory.map_or(Ok(()), write_shards))?;
-        let devices = given.line();
-        let versions = (kernel, devices.as_str());
+        let (devices, on_host) = (given.line(), given.on_host());
+        let computed_by = ComputedBy { kernel, devices: &devices, on_host };
         let processors = given.instructions().filter(|_| !self.surroundings.simulated);
         let rates = processors.map(|kernel| kernel_rate::measured(&setting, kernel));
-        let told = (versions, rates.unwrap_or_default());
+        let told = (computed_by, rates.unwrap_or_default());
         match given.device {
             RankDevice::Host(host) => self.compute(setting, &whole_job, told, host),
             RankDevice::Gpu(gpu) => self.compute(setting, &whole_job, told, gpu),
@@ -190,7 +190,7 @@ impl Start<'_> {
         &self,
         setting: Setting,
         whole_job: &Job,
-        (versions, kernel_rates): ((&str, &str), KernelRates),
+        (computed_by, kernel_rates): (ComputedBy, KernelRates),
         device: D,
     ) -> Result<()> {
         let (comm, args, directory) = (self.comm, self.args, self.directory.as_ref());
@@ -205,7 +205,7 @@ impl Start<'_> {
         );
         let checkpoints = self.checkpoints(job, whole_job, &setting.data);
         let heartbeat = self.heartbeat(job);
-        let record = (whole_job, versions, job.run.threads);
+        let record = (whole_job, computed_by, job.run.threads);
         let began = (self.began(&setting, kernel_rates), setting.data.recorded(job));
         let mut ending = Ending::new((comm, disk, args), directory, record, began);
         if let EarlierRun::Unfinished(before) = &self.found {

@@ -28,6 +28,17 @@ use crate::system::own_peak;
 use crate::tell;
 use crate::train::Trained;
 
+/// What all ranks compute with.
+#[derive(Clone, Copy)]
+pub(crate) struct ComputedBy<'a> {
+    /// Instructions of the processor's kernels.
+    pub(crate) kernel: &'a str,
+    /// A line about their devices.
+    pub(crate) devices: &'a str,
+    /// Whether these are processors alone.
+    pub(crate) on_host: bool,
+}
+
 /// A run that is to leave something behind.
 pub(crate) struct Ending<'a> {
     comm: &'a Comm,
@@ -36,8 +47,7 @@ pub(crate) struct Ending<'a> {
     /// On rank 0.
     directory: Option<&'a RunDirectory>,
     job: &'a Job,
-    /// Instructions of the processor's kernels; devices.
-    versions: (&'a str, &'a str),
+    computed_by: ComputedBy<'a>,
     threads: usize,
     began: Began<'a>,
     /// The model's content hash, once it is known.
@@ -54,7 +64,7 @@ impl<'a> Ending<'a> {
     pub(crate) fn new(
         (comm, disk, args): (&'a Comm, &'a Disk, &'a Args),
         directory: Option<&'a RunDirectory>,
-        (job, versions, threads): (&'a Job, (&'a str, &'a str), usize),
+        (job, computed_by, threads): (&'a Job, ComputedBy<'a>, usize),
         (began, data): (Began<'a>, Value),
     ) -> Ending<'a> {
         let (model_hash, named_before, lines) = (None, String::new(), Vec::new());
@@ -64,7 +74,7 @@ impl<'a> Ending<'a> {
             args,
             directory,
             job,
-            versions,
+            computed_by,
             threads,
             began,
             model_hash,
@@ -106,7 +116,7 @@ impl<'a> Ending<'a> {
             machine: Machine::here(launch::cores()),
             ranks: comm.size(),
             threads_per_rank: self.threads,
-            versions: versions(self.versions),
+            versions: versions(self.computed_by),
             started_unix_seconds: unix_seconds(self.began.started),
             seconds: report.elapsed().as_secs_f64(),
             timers: timers.iter().map(|(name, ranks, _)| (name.clone(), ranks.clone())).collect(),
@@ -157,7 +167,7 @@ impl<'a> Ending<'a> {
         let width = annotator.layers.outputs();
         let by_batches = matches!(job.experts.solver, Solver::MiniBatch(_));
         // Devices go through a window in their own way.
-        let on_host = self.on_host();
+        let on_host = self.computed_by.on_host;
         let measured = Measured {
             seconds: seconds + began.opening_seconds,
             timers,
@@ -175,11 +185,6 @@ impl<'a> Ending<'a> {
         let last = sessions.last().unwrap_or(&Value::Null);
         let rates = end_report::rates(job, began, annotator, events, last);
         (end_report::report(&sessions, rates, &advice), sessions)
-    }
-
-    /// Whether all ranks compute with their processors.
-    fn on_host(&self) -> bool {
-        self.versions.1.split("; ").all(|device| device.starts_with("host"))
     }
 
     /// Bytes of the rank that needs most: planned, held, and all of its process, the program's own,
@@ -247,7 +252,7 @@ fn gathered(comm: &Comm, report: &Report) -> Vec<Timer> {
         .collect()
 }
 
-fn versions((kernel, devices): (&str, &str)) -> BTreeMap<&'static str, String> {
+fn versions(ComputedBy { kernel, devices, .. }: ComputedBy) -> BTreeMap<&'static str, String> {
     let mpi = library_version().unwrap_or("none".into());
     let (hdf5, kernel) = (crate::data::library_version(), kernel.to_string());
     let commit = program::COMMIT.to_string();
