@@ -171,9 +171,17 @@ impl Given {
         }
     }
 
-    /// Whether every rank has a GPU.
-    fn all_have_one(&self) -> bool {
-        self.ranks.iter().all(|has| has.identity.is_some())
+    /// Bytes that any rank may take of its GPU, where every rank has one. Collective.
+    pub(crate) fn least_limit(&self, comm: &Comm) -> Option<usize> {
+        if self.ranks.iter().any(|has| has.identity.is_none()) {
+            return None;
+        }
+        let own = match &self.device {
+            RankDevice::Gpu(gpu) => gpu.queue().limit(),
+            RankDevice::Host(_) => usize::MAX,
+        };
+        // The least of all is the largest of what is left out.
+        Some(!comm.max(!(own as u64)) as usize)
     }
 
     /// The same, but where a rank took a GPU by itself that `fits` refuses, it and the others of
@@ -211,14 +219,14 @@ impl Given {
     /// # Errors
     /// Exit 9, common to all ranks: the memory of a device that was named doesn't suffice.
     pub(crate) fn planned(self, setting: &mut Setting) -> Result<Given> {
-        let all_have_one = self.all_have_one();
-        if all_have_one {
-            setting.choose_grid(true)?;
+        let limit = self.least_limit(setting.comm);
+        if limit.is_some() {
+            setting.choose_ranks(limit)?;
         }
         let fits = |gpu: &Gpu| setting.fits(gpu.queue().limit());
         let given = self.where_it_fits(setting.comm, fits);
-        if all_have_one && !given.all_have_one() {
-            setting.choose_grid(false)?;
+        if limit.is_some() && given.least_limit(setting.comm).is_none() {
+            setting.choose_ranks(None)?;
         }
         log::info!("device: {}", given.line());
         if let RankDevice::Gpu(_) = given.device {
@@ -311,5 +319,6 @@ mod tests {
             Given { device, ranks: vec![has], own: 0 }
         };
         assert!(given(None).on_host() && !given(Some("x")).on_host());
+        assert_eq!(given(None).least_limit(&Comm::serial()), None);
     }
 }

@@ -159,7 +159,7 @@ impl Start<'_> {
             data => data?,
         };
         announce(comm, &job, &data, kernel);
-        job.run.memory_gib = memory_budget(comm, &job, &data)?;
+        job.run.memory_gib = memory_budget(comm, &job, &data, given.least_limit(comm))?;
         let shards = data.read_in_full();
         // A run that can't begin leaves no directory behind.
         let mut setting = Setting::new(comm, &job, data)?;

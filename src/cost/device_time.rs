@@ -24,6 +24,18 @@ const TURNED_COLUMN: f64 = 3.9e-9 / 1024.0;
 /// Seconds that the launches of a mini-batch or a visit take.
 const LAUNCHES: f64 = 30e-6;
 
+/// Seconds that a number of a row's features takes in pretraining on its way from its shard to the
+/// device and back, and bytes of frames a second, from memory that is like any other.
+pub(crate) const PRETRAINED_NUMBER_SECONDS: f64 = 43e-9;
+pub(crate) const PLAIN_BYTES_PER_SECOND: f64 = 17e9;
+
+/// Seconds of a row of so many features in pretraining beside products, of which so many frames are
+/// drawn; 0: it is of video level.
+pub(crate) fn beside_pretraining(features: usize, frames: usize) -> f64 {
+    let of_frames = (frames * features) as f64 / PLAIN_BYTES_PER_SECOND;
+    of_frames + features as f64 * PRETRAINED_NUMBER_SECONDS
+}
+
 /// A GPU, by what it does in a second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DeviceRates {

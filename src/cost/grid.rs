@@ -55,17 +55,19 @@ pub struct Machine {
     pub flop_per_second: f64,
     /// Threads that share its work on the host.
     pub threads: usize,
+    /// Whether products are a GPU's.
+    pub gpu: bool,
 }
 
 impl Machine {
     /// A processor with so many threads.
     pub fn host(threads: usize) -> Machine {
-        Machine { flop_per_second: 100e9 * threads as f64, threads }
+        Machine { flop_per_second: 100e9 * threads as f64, threads, gpu: false }
     }
 
     /// A GPU beside so many threads.
     pub fn gpu(threads: usize) -> Machine {
-        Machine { flop_per_second: 40e12, threads }
+        Machine { flop_per_second: 40e12, threads, gpu: true }
     }
 }
 

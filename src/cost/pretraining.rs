@@ -16,14 +16,22 @@
 //! shared layers  4 s max(a, A / P') + 4 s bytes, 2 (P' - 1) messages
 //! loss, norms    2 (min(P' - 1, 3) + log2 P') messages
 //! lengths        5 log2 P' messages
+//! rows           on a GPU, of f features and t frames: (43 ns + t / 17 GB/s) f B g / G
 //! ```
+//!
+//! A GPU's rows take most of its time: products, which take what tiles do (`device_time.rs`), are
+//! up to 25 times as fast as a processor's, and of what rows take on their way there and back each
+//! rank has its share.
 //!
 //! All of it is one after the other, as it is: nothing is behind anything. The boundary between two
 //! mini-batches takes all ranks, whatever P' is.
 
+use super::device_time::{DeviceRates, beside_pretraining};
 use super::grid::{Machine, NUMBER, NUMBER_SECONDS, ROW_SECONDS};
 use super::network::{Network, doublings};
+use crate::device::gpu::VISIT_ROWS;
 use crate::kernel::matrix::stride_of;
+use crate::kernel::vector::LANES;
 use crate::partition::Owners;
 use crate::tree::nodes_of;
 
@@ -51,6 +59,27 @@ pub(crate) struct MiniBatchWork<'a> {
     pub(crate) shared: usize,
     /// Multiply-adds of a row's way through them.
     pub(crate) layers: usize,
+    /// Features of a row, and frames that are drawn of it; 0: it is of video level.
+    pub(crate) features: usize,
+    pub(crate) frames: usize,
+}
+
+impl MiniBatchWork<'_> {
+    /// The same machine by what its products do on so many ranks: a GPU's are the slower the fewer
+    /// tiles the class blocks of the fullest rank are cut into.
+    fn machine_on(&self, ranks: usize, machine: &Machine) -> Machine {
+        let owners = Owners::even(self.blocks.len(), ranks, 0);
+        let own = |rank: usize| self.blocks[owners.run(rank)].iter().sum::<usize>();
+        let most = (0..ranks).map(own).max().unwrap_or(0);
+        let panels = most / (self.width + 1) / LANES;
+        if !machine.gpu || panels == 0 {
+            return *machine;
+        }
+        let rates = DeviceRates { flop_per_second: machine.flop_per_second };
+        let rows = self.rows.min(VISIT_ROWS);
+        let seconds = rates.pretraining(rows, panels, self.width);
+        Machine { flop_per_second: 6.0 * (rows * most) as f64 / seconds, ..*machine }
+    }
 }
 
 /// Partial sums that are left of leaves: the most of a rank, and those of all ranks.
@@ -71,17 +100,23 @@ pub(crate) fn seconds(
     let rows = work.rows as f64;
     // Nobody needs dL/dv where no layers are.
     let products = if work.shared > 0 { 6.0 } else { 4.0 };
+    let row_seconds = match machine.gpu {
+        true => beside_pretraining(work.features, work.frames),
+        false => 0.0,
+    };
     let of = |rank: usize| {
         let parameters = work.blocks[blocks.run(rank)].iter().sum::<usize>() as f64;
         let own = groups.run(rank).len() as f64;
-        let layers = work.layers as f64 * own / work.groups as f64;
+        let own_rows = rows * own / work.groups as f64;
         let shared = work.shared as f64;
         let beside = LEAF_FLOP * shared * own + LEARNING_FLOP * (parameters + shared);
-        products * rows * parameters + 6.0 * rows * layers + beside
+        let layers = 6.0 * own_rows * work.layers as f64;
+        let flop = products * rows * parameters + layers + beside;
+        flop / machine.flop_per_second + own_rows * row_seconds
     };
-    let arithmetic = (0..ranks).map(of).fold(0.0, f64::max) / machine.flop_per_second;
+    let own = (0..ranks).map(of).fold(0.0, f64::max);
     if ranks == 1 {
-        return arithmetic;
+        return own;
     }
     let share = ranks as f64;
     let sum = |owners: &Owners| {
@@ -98,8 +133,7 @@ pub(crate) fn seconds(
     // Where there are no shared layers, neither their gradient nor dL/dv travels.
     let long = if work.shared > 0 { 5 } else { 2 };
     let messages = long * others + 2 * (others.min(FEW) + rounds) + 5 * rounds;
-    arithmetic
-        + host / machine.threads as f64
+    own + host / machine.threads as f64
         + messages as f64 * network.message_seconds
         + NUMBER * numbers / network.bytes_per_second
 }
@@ -115,7 +149,7 @@ pub(crate) fn pretraining_ranks(
 ) -> usize {
     // More can't have any work.
     let most = work.blocks.len().max(work.groups).clamp(1, ranks);
-    let timed = |ranks| (seconds(work, ranks, network, machine), ranks);
+    let timed = |ranks| (seconds(work, ranks, network, &work.machine_on(ranks, machine)), ranks);
     let mut timed: Vec<(f64, usize)> = (1..=most).map(timed).collect();
     timed.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     timed.into_iter().map(|(_, ranks)| ranks).find(|ranks| fits(*ranks)).unwrap_or(ranks)
@@ -150,6 +184,8 @@ mod tests {
             groups,
             shared: frame + video,
             layers: 30 * frame + video,
+            features: 1152,
+            frames: 30,
         }
     }
 
@@ -176,12 +212,37 @@ mod tests {
         assert_eq!(choose(&|_| false), 64);
     }
 
+    /// Ranks share the rows that come to GPUs; where features are few, what is left isn't worth an
+    /// exchange.
+    #[test]
+    fn gpus_get_a_number_of_their_own() {
+        let blocks = blocks(3862, 2, 2048);
+        let work = youtube8m(&blocks);
+        let on = |work: &MiniBatchWork, machine: Machine, ranks: usize| {
+            pretraining_ranks(work, ranks, &NETWORK, &machine, &|_| true)
+        };
+        let gpus = [1, 4, 16, 64, 256].map(|ranks| on(&work, Machine::gpu(16), ranks));
+        assert_eq!(gpus, [1, 4, 16, 37, 75]);
+        // Few features, and products that a GPU makes nothing of.
+        let work = MiniBatchWork { features: 16, frames: 0, shared: 0, layers: 0, ..work };
+        let found = [Machine::host(16), Machine::gpu(16)].map(|machine| on(&work, machine, 4));
+        assert_eq!(found, [4, 1]);
+    }
+
     /// A tiny model isn't worth a message, a slow network is worth fewer ranks.
     #[test]
     fn messages_and_slow_links_cost_ranks() {
         let small = [600; 4];
-        let work =
-            MiniBatchWork { blocks: &small, width: 8, rows: 64, groups: 2, shared: 72, layers: 64 };
+        let work = MiniBatchWork {
+            blocks: &small,
+            width: 8,
+            rows: 64,
+            groups: 2,
+            shared: 72,
+            layers: 64,
+            features: 8,
+            frames: 0,
+        };
         assert_eq!(on(&work, 8), 1);
         let blocks = blocks(3862, 2, 2048);
         let work = youtube8m(&blocks);

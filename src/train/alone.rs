@@ -3,14 +3,13 @@
 
 use super::data::Data;
 use super::experts::{ExpertStep, ExpertsCourse};
-use super::grid::grid;
+use super::grid::{RanksHave, grid};
 use super::pretrain::{Learners, Pretrain, PretrainCourse, RowGroups, learners_of};
 use super::setting::{Setting, planned, shape_of};
 use super::shared::{self, SharedCourse};
 use super::state::State;
 use super::stints::EXPERT_STEP;
 use crate::comm::Comm;
-use crate::cost::grid::Machine;
 use crate::device::Device;
 use crate::error::Result;
 use crate::flow::grid::Lanes;
@@ -21,8 +20,8 @@ use crate::report::Report;
 use crate::stint::Stint;
 
 impl<'a> Setting<'a> {
-    /// As `new` on ranks like `machine`, for a measure: nothing is compared, and no machine is
-    /// looked at. Collective.
+    /// As `new` on ranks that each may take `device_limit` bytes of a GPU, or compute with their
+    /// processors, for a measure: nothing is compared, and no machine is looked at. Collective.
     ///
     /// # Errors
     /// Exit 9, common to all ranks: the byte budget of the job can't be kept.
@@ -30,11 +29,12 @@ impl<'a> Setting<'a> {
         comm: &'a Comm,
         job: &'a Job,
         data: Data,
-        machine: &Machine,
+        device_limit: Option<usize>,
     ) -> Result<Setting<'a>> {
         let shape = shape_of(job, &data);
-        let grid = grid(comm, job, (&data, &shape), machine)?;
-        let learners = Learners::new(comm, learners_of(comm, job, &data, &grid));
+        let have = RanksHave { threads: job.run.threads, device_limit };
+        let grid = grid(comm, job, (&data, &shape), &have.machine())?;
+        let learners = Learners::new(comm, learners_of(comm, job, &data, (&grid, have)));
         let plan = planned(comm, job, &data, (&grid, learners.count()))?;
         comm.use_threads(job.run.threads);
         let lanes = Lanes::new(comm, &grid);

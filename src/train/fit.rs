@@ -1,12 +1,11 @@
 //! How a run fits the machine: warnings before anything large is made.
 
 use super::data::Data;
-use super::grid::grid;
-use super::pretrain::{Learners, RowGroups};
-use super::setting::{Setting, fit, plan, shape_of};
+use super::grid::{RanksHave, grid};
+use super::pretrain::{Learners, RowGroups, learners_of};
+use super::setting::{Setting, fit, planned, shape_of};
 use crate::comm::Comm;
 use crate::cost::budget::{BESIDE_THE_PLAN, GIB};
-use crate::cost::grid::Machine;
 use crate::error::Result;
 use crate::job::{ExpertsJob, Job};
 use crate::model::annotator::Shape;
@@ -30,11 +29,18 @@ pub(crate) fn warn_of_memory(comm: &Comm, planned: u64) {
 
 /// The GiB that a rank may take where the job names none: 0, any, as long as the plan stays within
 /// what control groups and Slurm allow the rank that they allow least; else that, without what
-/// isn't planned. Ranks would be ended beyond it. Collective.
+/// isn't planned. Ranks would be ended beyond it. Where each may take `device_limit` bytes of a
+/// GPU, the plan is the larger one of that and of processors alone, which may be what is left.
+/// Collective.
 ///
 /// # Errors
 /// As `Setting::new`.
-pub(crate) fn memory_budget(comm: &Comm, job: &Job, data: &Data) -> Result<f64> {
+pub(crate) fn memory_budget(
+    comm: &Comm,
+    job: &Job,
+    data: &Data,
+    device_limit: Option<usize>,
+) -> Result<f64> {
     let named = job.run.memory_gib;
     let own = launch::memory_allowed().filter(|_| named == 0.0);
     // The least of all ranks is the largest of what is left out. Ranks may be told differently: all
@@ -45,8 +51,16 @@ pub(crate) fn memory_budget(comm: &Comm, job: &Job, data: &Data) -> Result<f64> 
     }
     let shape = shape_of(job, data);
     let threads = !comm.max(!(job.run.threads as u64)) as usize;
-    let grid = comm.agree(grid(comm, job, (data, &shape), &Machine::host(threads)))?;
-    let planned = plan(comm, job, data, &grid)?.peak as u64;
+    let plan = |device_limit| {
+        let have = RanksHave { threads, device_limit };
+        let grid = comm.agree(grid(comm, job, (data, &shape), &have.machine()))?;
+        let learners = learners_of(comm, job, data, (&grid, have));
+        Ok(planned(comm, job, data, (&grid, learners))?.peak as u64)
+    };
+    let mut planned = plan(None)?;
+    if device_limit.is_some() {
+        planned = planned.max(plan(device_limit)?);
+    }
     let budget = allowed.saturating_sub(BESIDE_THE_PLAN).max(1);
     if planned <= budget || named > 0.0 {
         return Ok(named);

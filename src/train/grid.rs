@@ -2,6 +2,7 @@
 //! of `cost::grid` chooses, its slices dealt by what ranks do.
 
 use super::data::Data;
+use super::pretrain::{Learners, learners_of};
 use super::setting::{Setting, fit};
 use crate::comm::Comm;
 use crate::cost::grid::{Machine, NETWORK, Work, choose, seconds_on};
@@ -11,6 +12,29 @@ use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
 use crate::model::parameters;
 use crate::partition::Grid;
+
+/// What ranks compute with, by which they choose their grid and those that pretrain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RanksHave {
+    /// The least of all ranks' threads.
+    pub(crate) threads: usize,
+    /// Bytes that any rank may take of its GPU, where each has one. None: processors.
+    pub(crate) device_limit: Option<usize>,
+}
+
+impl RanksHave {
+    pub(crate) fn processors(threads: usize) -> RanksHave {
+        RanksHave { threads, device_limit: None }
+    }
+
+    /// A rank as the model of costs knows it.
+    pub(crate) fn machine(&self) -> Machine {
+        match self.device_limit {
+            Some(_) => Machine::gpu(self.threads),
+            None => Machine::host(self.threads),
+        }
+    }
+}
 
 /// The grid of the expert step on ranks like `machine`, as they deal now: what the job names, or
 /// the one that takes least time by the model of `cost::grid`, within the memory that ranks have.
@@ -74,30 +98,34 @@ fn class_costs(data: &Data, shape: &Shape) -> Vec<usize> {
 }
 
 impl Setting<'_> {
-    /// Chooses the grid anew, where ranks are to choose it, for GPUs that each has beside its
-    /// threads, or for those alone: what is hidden behind a processor's arithmetic isn't behind
-    /// that of a GPU. Collective.
+    /// Chooses the grid, where ranks are to choose it, and the ranks that pretrain anew: for GPUs
+    /// that each has beside its threads, of which any may take `device_limit` bytes, or for those
+    /// threads alone. What is hidden behind a processor's arithmetic isn't behind that of a GPU.
+    /// Collective.
     ///
     /// # Errors
     /// As `new`.
-    pub(crate) fn choose_grid(&mut self, gpus: bool) -> Result<()> {
-        let machine = match gpus {
-            true => Machine::gpu(self.threads),
-            false => Machine::host(self.threads),
-        };
+    pub(crate) fn choose_ranks(&mut self, device_limit: Option<usize>) -> Result<()> {
+        let have = RanksHave { threads: self.threads, device_limit };
         let of = (&self.data, &self.shape);
-        let grid = self.comm.agree(grid(self.comm, self.job, of, &machine))?;
+        let grid = self.comm.agree(grid(self.comm, self.job, of, &have.machine()))?;
         let (rows, columns) = (grid.rows(), grid.columns());
-        if (rows, columns) == (self.grid.rows(), self.grid.columns()) {
+        let count = learners_of(self.comm, self.job, &self.data, (&grid, have));
+        let other_grid = (rows, columns) != (self.grid.rows(), self.grid.columns());
+        if !other_grid && count == self.learners.count() {
             return Ok(());
         }
-        log::info!(
-            "expert step on a grid of {rows} x {columns}, as ranks {}",
-            match gpus {
-                true => "have GPUs",
-                false => "don't all keep their GPUs",
-            }
-        );
+        let why = match device_limit {
+            Some(_) => "as ranks have GPUs",
+            None => "as ranks don't all keep their GPUs",
+        };
+        if other_grid {
+            log::info!("expert step on a grid of {rows} x {columns}, {why}");
+        }
+        if count != self.learners.count() {
+            log::info!("pretraining on {count} of {} ranks, {why}", self.comm.size());
+            self.learners = Learners::new(self.comm, count);
+        }
         self.take_data((self.data.clone(), grid), None).map(drop)
     }
 

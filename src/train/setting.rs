@@ -7,12 +7,12 @@ use super::balance::Speeds;
 use super::data::Data;
 use super::experts::InColumn;
 use super::fit::{tell_of_idle_ranks, warn_of_memory, warn_of_short_slices};
-use super::grid::grid;
+use super::grid::{RanksHave, grid};
 use super::pretrain::{Learners, learners_of};
 use crate::comm::{Comm, same_on_all};
 use crate::cost::budget::{Phase, Plan};
 use crate::cost::device_memory::DevicePlan;
-use crate::cost::grid::{Machine, parts};
+use crate::cost::grid::parts;
 use crate::cost::ranks::Ranks;
 use crate::data::Kind;
 use crate::device::Host;
@@ -49,7 +49,8 @@ pub fn shape_of(job: &Job, data: &Data) -> Shape {
 /// # Errors
 /// Exit 9, common to all ranks: the byte budget can't be kept.
 pub fn plan(comm: &Comm, job: &Job, data: &Data, grid: &Grid) -> Result<Plan> {
-    planned(comm, job, data, (grid, learners_of(comm, job, data, grid)))
+    let have = RanksHave::processors(job.run.threads);
+    planned(comm, job, data, (grid, learners_of(comm, job, data, (grid, have))))
 }
 
 /// The same, where so many ranks pretrain.
@@ -70,6 +71,19 @@ pub(super) fn fit(
     let plan = |ranks: &Ranks| Plan::new(job, shape, &data.experts, ranks, 0..comm.size()).is_ok();
     // Without a budget any plan does.
     job.run.memory_gib == 0.0 || with_ranks(comm, data, ranks, plan)
+}
+
+/// Whether the devices of all ranks suffice, each of which may take `limit` bytes of its own.
+pub(super) fn fit_on_devices(
+    comm: &Comm,
+    job: &Job,
+    (data, shape): (&Data, &Shape),
+    (ranks, limit): ((&Grid, usize), usize),
+) -> bool {
+    with_ranks(comm, data, ranks, |ranks| {
+        let plan = |rank| DevicePlan::new(job, shape, &data.experts, (ranks, rank), limit);
+        (0..comm.size()).all(|rank| plan(rank).is_ok())
+    })
 }
 
 /// What a job on these data and this grid takes of a rank's device, of which that may take `limit`
@@ -149,10 +163,11 @@ impl<'a> Setting<'a> {
         let shape = shape_of(job, &data);
         // The least of all ranks' threads is the largest of what is left out.
         let threads = !comm.max(!(job.run.threads as u64)) as usize;
-        let grid = comm.agree(grid(comm, job, (&data, &shape), &Machine::host(threads)))?;
+        let have = RanksHave::processors(threads);
+        let grid = comm.agree(grid(comm, job, (&data, &shape), &have.machine()))?;
         let told = format!("{} x {}", grid.rows(), grid.columns());
         same_on_all(comm, Exit::Usage, "run.grid", &told)?;
-        let learners = Learners::new(comm, learners_of(comm, job, &data, &grid));
+        let learners = Learners::new(comm, learners_of(comm, job, &data, (&grid, have)));
         let plan = planned(comm, job, &data, (&grid, learners.count()))?;
         let place = if plan.scratch() { ", activations in a scratch file" } else { "" };
         log::info!("memory planned {}{place}", human::bytes(plan.peak as u64));

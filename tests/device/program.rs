@@ -135,6 +135,46 @@ fn gpus_choose_their_grid() {
     assert_eq!(found, expected);
 }
 
+/// So do they with the ranks that pretrain, which `plan` foretells: what a GPU computes at once
+/// isn't worth a message.
+#[test]
+fn gpus_choose_who_pretrains() {
+    if missing() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    shards(&folder.join("data"), 520, 1000, 8);
+    let text = format!(
+        "[data]\ntrain = [\"{}/data/*.h5\"]\n[model]\nshared = [{{ dense = 256 }}]\n[pretrain]\n\
+         epochs = 1\nexperts = 2\nbatch = 256\n[rounds]\ncount = 0\n[run]\nthreads = 1\n\
+         class_blocks = 4\n",
+        folder.display()
+    );
+    let job = folder.join("job.toml");
+    fs::write(&job, text).unwrap();
+    let train = |device: &str| {
+        let line = format!("--comm threads=4 train --set run.device=\"{device}\" --output");
+        let told = reelscale(&line).path(&folder.join(device)).path(&job).output();
+        assert!(told.status.success(), "{told:?}");
+        let record = fs::read_to_string(folder.join(device).join("run.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        let learners = record["sessions"][0]["pretraining_ranks"].as_u64().unwrap_or(4);
+        (String::from_utf8(told.stderr).unwrap(), learners, hash(folder, device))
+    };
+    let planned = |device: &str| {
+        let line = format!("plan --format json --ranks 4 --threads 1 --device {device}");
+        let plan = reelscale(&line).path(&job).stdout();
+        serde_json::from_str::<serde_json::Value>(&plan).unwrap()["pretraining_ranks"].as_u64()
+    };
+    let ((host, all, expected), (gpu, one, found)) = (train("host"), train("opencl"));
+    assert_eq!([Some(all), Some(one)], [planned("host"), planned("1TFLOP/s,8GiB")]);
+    assert_eq!([all, one], [4, 1], "{host}{gpu}");
+    assert!(gpu.contains("pretraining on 1 of 4 ranks, as ranks have GPUs"), "{gpu}");
+    assert!(!host.contains("pretraining on"), "{host}");
+    assert_eq!(found, expected);
+}
+
 /// Nothing else is taken in silence.
 #[test]
 fn a_device_that_is_missing_ends_the_run() {

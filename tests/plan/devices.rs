@@ -56,6 +56,25 @@ fn gpus_have_a_grid_of_their_own() {
     assert_eq!(on("--set run.device=\"cuda\"")["device"]["name"], "h200");
 }
 
+/// What one GPU computes at once isn't worth a message to others, as long as it has the memory for
+/// all of it.
+#[test]
+fn gpus_pretrain_on_ranks_of_their_own_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    let text = "[data]\ntrain = [\"nowhere/*.h5\"]\n[model]\nshared = [{ dense = 256 }]\n\
+                [pretrain]\nepochs = 1\nexperts = 2\nbatch = 256\n[rounds]\ncount = 0\n\
+                [run]\nclass_blocks = 4\n[plan]\nrows = 520\nfeatures = 8\nclasses = 1000\n\
+                labels_per_row = 3\n";
+    std::fs::write(&path, text).unwrap();
+    let on = |device: &str| {
+        let found = plan(&path, &format!("--ranks 4 --threads 1 --device {device}"));
+        found["pretraining_ranks"].as_u64().unwrap()
+    };
+    let found = ["host", "h200", "1TFLOP/s,0.01GiB", "1TFLOP/s,0.006GiB"].map(on);
+    assert_eq!(found, [4, 1, 1, 4]);
+}
+
 #[test]
 fn devices_are_asked_for_and_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use crate::commands::bench::rank::steps::Step;
 use crate::commands::bench::{EPSILON, Measuring, mixture};
 use crate::commands::device::{RankDevice, Told, chosen};
 use crate::cost::budget::GIB;
-use crate::cost::device_time::DeviceRates;
+use crate::cost::device_time::{DeviceRates, PLAIN_BYTES_PER_SECOND, PRETRAINED_NUMBER_SECONDS};
 use crate::device::Host;
 use crate::device::gpu::{PASS_ROWS, VISIT_ROWS};
 use crate::error::{Error, Exit, Result};
@@ -25,15 +25,12 @@ use crate::model::spec::Dummy;
 
 /// GPUs that have been measured: TFLOP/s of a large product in float32, and GiB.
 const MEASURED: [(&str, f64, f64); 2] = [("h200", 49.5, 139.0), ("h100", 50.1, 79.0)];
-/// Bytes a second between a host and its GPU, from memory that stays where it is, and from other.
+/// Bytes a second between a host and its GPU, from memory that stays where it is.
 const BUS_BYTES_PER_SECOND: f64 = 55e9;
-const PLAIN_BYTES_PER_SECOND: f64 = 17e9;
 /// Seconds that a byte of the weights takes home after an epoch, where it is checked.
 const HOME_SECONDS: f64 = 0.72e-9;
-/// Seconds that a number of a row's features takes from its shard to the device in the shared step,
-/// and on its way there and back in pretraining.
+/// Seconds that a number of a row's features takes from its shard to the device in the shared step.
 const ROW_NUMBER_SECONDS: f64 = 4e-9;
-const PRETRAINED_NUMBER_SECONDS: f64 = 43e-9;
 
 /// A GPU that each rank is meant to have; in a file of rates the one that was measured there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -215,13 +212,6 @@ impl Making<'_> {
         let blocks = self.world.whole.row_blocks(rank).len().max(1);
         let rows = self.rows(rank);
         rows.div_ceil(blocks) * self.world.plan.wave.clamp(1, blocks)
-    }
-
-    /// Seconds of so many rows of pretraining beside a device's products.
-    pub(super) fn beside_pretraining(&self, rows: f64, frames: usize) -> f64 {
-        let features = self.world.whole.job.plan.features as f64;
-        let of_frames = rows * frames as f64 * features / PLAIN_BYTES_PER_SECOND;
-        of_frames + rows * features * PRETRAINED_NUMBER_SECONDS
     }
 
     /// Seconds of an epoch of the expert step beside a device's products, if ranks have one: its

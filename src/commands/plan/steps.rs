@@ -236,6 +236,7 @@ impl Making<'_> {
         let batch = job.pretrain.batch.min(job.plan.rows);
         let count = Blocks::even(whole.all_row_blocks(), groups(batch, job.pretrain.groups)).len();
         let layer_flop = whole.flop_of_layers(Step::Pretrain, 1);
+        let frames = if job.plan.frames > 0 { job.pretrain.frames.max(1) } else { 0 };
         let work = MiniBatchWork {
             blocks: &blocks,
             width: layers.outputs(),
@@ -243,16 +244,19 @@ impl Making<'_> {
             groups: count,
             shared: layers.parameters(),
             layers: (layer_flop / 6.0) as usize,
+            features: job.plan.features,
+            frames,
         };
         let steps = job.plan.rows.div_ceil(batch);
         let flop_per_second = self.rate(Step::Pretrain);
-        let machine = Machine { flop_per_second, threads: self.world.threads };
+        let gpu = self.question.device.is_some();
+        let machine = Machine { flop_per_second, threads: self.world.threads, gpu };
         let fullest = whole.fullest(Step::Pretrain);
-        let frames = if job.plan.frames > 0 { job.pretrain.frames.max(1) } else { 0 };
         let own_rows = whole.share_of_groups(fullest) * batch as f64;
-        let beside = match self.question.device {
-            Some(_) => self.beside_pretraining(own_rows, frames),
-            None => {
+        // What rows take on their way to a GPU, the model has.
+        let beside = match gpu {
+            true => 0.0,
+            false => {
                 let read = own_rows * SHUFFLED_ROW_SECONDS / self.world.threads as f64;
                 read + self.frame_work(own_rows, frames)
             }

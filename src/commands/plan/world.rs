@@ -9,7 +9,6 @@ use crate::commands::bench::rank::planned::data_with;
 use crate::commands::bench::rank::steps::{Step, Whole};
 use crate::cost::budget::{Phase, Plan};
 use crate::cost::device_memory::DevicePlan;
-use crate::cost::grid::Machine;
 use crate::error::Result;
 use crate::job::Job;
 use crate::model::Layout;
@@ -76,11 +75,8 @@ impl World {
         job.run.threads = *threads;
         among_stand_ins((0, ranks), *network, pool, 0.0, |comm, _| {
             let data = data_with(comm, &job, pool, (job.plan.rows, *validation_rows));
-            let machine = match device {
-                Some(_) => Machine::gpu(*threads),
-                None => Machine::host(*threads),
-            };
-            let setting = Setting::measured(comm, &job, data, &machine)?;
+            let limit = device.as_ref().map(|gpu| gpu.limit(&job));
+            let setting = Setting::measured(comm, &job, data, limit)?;
             let mut whole = Whole::new(&job, &setting.data, setting.grid.clone());
             whole.learners = setting.learners.count();
             let (mut plan, phases) = (setting.plan.clone(), setting.phases());

@@ -16,7 +16,8 @@ use crate::model::parameters;
 use crate::model::shared::SharedLayers;
 use crate::partition::{Blocks, Grid, Owners, groups};
 use crate::train::Data;
-use crate::train::setting::{fit, shape_of};
+use crate::train::grid::RanksHave;
+use crate::train::setting::{fit, fit_on_devices, shape_of};
 
 /// The ranks that pretrain, among all.
 #[derive(Clone)]
@@ -65,9 +66,8 @@ impl<'a> Learners<'a> {
     }
 }
 
-/// Multiply-adds of a row, of which so many frames are drawn (0: all), on its way through `layers`.
+/// Multiply-adds of a row, of which so many frames are drawn, on its way through `layers`.
 fn multiply_adds(layers: &SharedLayers, frames: usize) -> usize {
-    let frames = if frames == 0 { FRAMES_MAX } else { frames };
     let of_frames = layers.frame_network().len();
     let places = layers.places.iter().enumerate();
     let each = places.map(|(index, place)| {
@@ -77,12 +77,13 @@ fn multiply_adds(layers: &SharedLayers, frames: usize) -> usize {
     each.sum()
 }
 
-/// On how many of `ranks` ranks this job pretrains, whose memory suffices for those that `fits`.
+/// On how many of `ranks` ranks like `machine` this job pretrains, whose memory suffices for those
+/// that `fits`.
 pub(crate) fn learner_count(
     job: &Job,
     shape: &Shape,
     rows: (usize, usize),
-    ranks: usize,
+    (ranks, machine): (usize, &Machine),
     fits: &dyn Fn(usize) -> bool,
 ) -> usize {
     match job.pretrain.ranks {
@@ -90,6 +91,11 @@ pub(crate) fn learner_count(
         0 => {
             let (rows, row_blocks) = rows;
             let layers = shape.shared_layers();
+            // 0: all of them.
+            let frames = match job.pretrain.frames {
+                0 => FRAMES_MAX,
+                drawn => drawn,
+            };
             let small = vec![job.pretrain.experts; shape.class_count];
             let cut = layouts(&small, shape.dummy, layers.outputs(), shape.class_blocks);
             let blocks = parameters(&cut);
@@ -100,20 +106,31 @@ pub(crate) fn learner_count(
                 rows: job.pretrain.batch.min(rows),
                 groups: Blocks::even(row_blocks, most).len(),
                 shared: layers.parameters(),
-                layers: multiply_adds(&layers, job.pretrain.frames),
+                layers: multiply_adds(&layers, frames),
+                features: shape.parts.iter().map(|part| part.size).sum(),
+                frames: if shape.pooling.is_some() { frames } else { 0 },
             };
-            pretraining_ranks(&work, ranks, &NETWORK, &Machine::host(job.run.threads), fits)
+            pretraining_ranks(&work, ranks, &NETWORK, machine, fits)
         }
         count => count.min(ranks),
     }
 }
 
 /// The same on the ranks that are there, alike on all. Collective.
-pub(crate) fn learners_of(comm: &Comm, job: &Job, data: &Data, grid: &Grid) -> usize {
+pub(crate) fn learners_of(
+    comm: &Comm,
+    job: &Job,
+    data: &Data,
+    (grid, have): (&Grid, RanksHave),
+) -> usize {
     let shape = shape_of(job, data);
-    let fits = |count: usize| fit(comm, job, (data, &shape), (grid, count));
+    let fits = |count: usize| {
+        let of = (data, &shape);
+        let on_devices = |limit| fit_on_devices(comm, job, of, ((grid, count), limit));
+        fit(comm, job, of, (grid, count)) && have.device_limit.is_none_or(on_devices)
+    };
     let rows = (data.train.rows(), data.train.blocks.len());
-    let own = learner_count(job, &shape, rows, comm.size(), &fits);
-    // Ranks may have different numbers of threads.
+    let own = learner_count(job, &shape, rows, (comm.size(), &have.machine()), &fits);
+    // Whatever ranks were told differently.
     comm.max(own as u64) as usize
 }

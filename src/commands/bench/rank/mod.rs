@@ -226,8 +226,7 @@ impl Measure<'_> {
         let mut job = self.job.clone();
         job.shared.iterations = self.args.windows.unwrap_or(1) + 1;
         let data = planned::data(comm, &job, &self.pool, job.plan.rows);
-        let machine = Machine::host(job.run.threads);
-        let setting = Setting::measured(comm, &job, data, &machine)?;
+        let setting = Setting::measured(comm, &job, data, None)?;
         let host = Host::new(self.measuring.kernel, self.args.threads, job.model.epsilon);
         let rests = self.args.rest.map(|rate| rate * 1e9 * self.args.threads as f64);
         let mut device = Metered { host, meter, rests, stretch: 1.0, batch: 0 };
@@ -249,7 +248,7 @@ impl Measure<'_> {
                 sample.run.row_blocks = waves.row_blocks;
                 let data = planned::data(comm, &sample, &self.pool, waves.rows);
                 let plan = setting.plan;
-                let setting = Setting { plan, ..Setting::measured(comm, &sample, data, &machine)? };
+                let setting = Setting { plan, ..Setting::measured(comm, &sample, data, None)? };
                 alone::shared_step(setting, device)
             }
             Step::Shared => alone::shared_step(setting, device),

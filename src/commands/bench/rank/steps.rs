@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::cost::grid::Machine;
 use crate::cost::{self, flops};
 use crate::flow::home_rows::FRAME_ROWS_AT_ONCE;
 use crate::job::Job;
@@ -82,7 +83,9 @@ impl Whole {
         let columns = grid.deal(&parameters(&large), &vec![1; ranks]);
         let rows = job.plan.rows;
         let row_blocks = row_blocks(job.run.row_blocks, rows).min(rows);
-        let learners = learner_count(job, &shape, (rows, row_blocks), ranks, &|_| true);
+        let machine = Machine::host(job.run.threads);
+        let of = (ranks, &machine);
+        let learners = learner_count(job, &shape, (rows, row_blocks), of, &|_| true);
         Whole { job: job.clone(), shape, ranks, grid, columns, learners, small, large }
     }
 
