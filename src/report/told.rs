@@ -211,8 +211,8 @@ mod tests {
         let view = View { looks: vec![half.clone()], after: Some(3600.0), slowest: None };
         assert_eq!(lines(&view), expected);
         let quick =
-            View { looks: vec![Look { kernel: Some(160.0), ..half.clone() }], ..view.clone() };
-        let said = "100 rows/s, 63 % of the kernel's rate, waits 10 %; left";
+            View { looks: vec![Look { kernel: Some(150.0), ..half.clone() }], ..view.clone() };
+        let said = "100 rows/s, 67 % of the kernel's rate, waits 10 %; left";
         assert!(lines(&quick)[0].contains(said), "{:?}", lines(&quick));
         assert_eq!(lines(&quick)[1..], expected[1..]);
         let apart = |longer| lines(&View { slowest: Some((3, longer)), ..view.clone() });

@@ -149,7 +149,8 @@ impl Setting<'_> {
             return grid.seconds(blocks, shares, rates) / all / slices;
         }
         let work = work(self.job, (&self.data, &self.shape), blocks, shares);
-        let seconds = seconds_on(&work, grid, &NETWORK, (rates, self.threads));
+        let machine = Machine::host(self.threads);
+        let seconds = seconds_on(&work, grid, &NETWORK, (rates, &machine)).all();
         seconds / (4.0 * all * work.batch as f64)
     }
 }

@@ -1,9 +1,6 @@
-//! What the expert step takes of a rank, beside what the choice of its grid goes by
-//! (`cost/grid.rs`): threads that end unevenly, what exchanges take of one thread, and those that
-//! aren't hidden. The constants are those of ranks of sixteen threads as `bench rank` measured them
-//! on 16 to 1,024 ranks (BENCHMARKS.md, "More ranks than are here").
+//! What the expert step takes of a rank, by the model that chooses its grid (`cost/grid.rs`).
 
-use super::steps::{FREE, Making, StepPlan};
+use super::steps::{Making, StepPlan};
 use crate::commands::bench::rank::steps::Step;
 use crate::cost::grid::{Exchange, Work, parts, seconds_on};
 use crate::cost::searches::searches;
@@ -11,16 +8,6 @@ use crate::cost::traffic::{ExpertEpoch, Moved, experts};
 use crate::device::Part;
 use crate::model::{Layout, parameters, stride_of};
 use crate::partition::Grid;
-
-/// Seconds that a class block's turn takes beside its products, for each time that the number of
-/// threads is doubled: they begin and end several times, and their shares are small products.
-const TURN_SECONDS: f64 = 0.125e-3;
-/// Seconds of one thread for the exchanges of a mini-batch, and of a core for a number that is
-/// exchanged, beside those of `cost/grid.rs`.
-const EXCHANGE_SECONDS: f64 = 0.7e-3;
-const EXCHANGED_NUMBER_SECONDS: f64 = 5.4e-9;
-/// Of a rank's exchanges those of so many class blocks aren't behind the arithmetic of others.
-const EXPOSED: f64 = 2.0;
 
 impl Making<'_> {
     pub(super) fn experts(&self) -> StepPlan {
@@ -31,36 +18,18 @@ impl Making<'_> {
         let (batch, width, shares) = (step.min(rows), whole.shape.outputs(), vec![1; ranks]);
         let slices = job.experts.row_slices;
         let work = Work { blocks: &all, width, batch, passes, slices, shares: &shares };
-        let rate = self.rate(Step::Experts);
-        let machine = (&vec![rate; ranks][..], self.world.threads);
+        let machine = self.machine(Step::Experts);
+        let rates = vec![machine.flop_per_second; ranks];
         let batches = rows.div_ceil(batch);
-        let (learned, threads) = (f64::from(job.experts.negatives), self.world.threads as f64);
-        let without = seconds_on(&work, grid, &FREE, machine);
         let fullest = whole.fullest(Step::Experts);
         let blocks = whole.own(Step::Experts, fullest);
-        let own = whole.flop_of_blocks(Step::Experts, blocks, batch) * whole.slices(fullest) as f64
-            / slices as f64
-            / rate;
-        let products = own.min(without);
-        let mut host = without - products;
-        let mut waiting = seconds_on(&work, grid, &self.question.network, machine) - without;
+        let found = seconds_on(&work, grid, &self.question.network, (&rates, &machine));
+        let mut host = found.host;
         if grid.rows() > 1 && !passes {
-            let exchange = Exchange::of(&work, &parameters(blocks), grid.rows());
-            let numbers = exchange.bytes / size_of::<f32>() as f64;
-            host += EXCHANGE_SECONDS + EXCHANGED_NUMBER_SECONDS * numbers / threads;
-            let exposed = (EXPOSED / blocks.len() as f64).min(1.0);
-            waiting = waiting.max(exposed * exchange.seconds(&self.question.network));
-            host += self.over_the_bus(exchange.bytes);
+            host += self.over_the_bus(Exchange::of(&work, &parameters(blocks), grid.rows()).bytes);
         }
-        // Where no gradients are exchanged, a block is one thread's, until there are fewer than
-        // threads.
-        let shared_by_threads = match grid.rows() {
-            1 => blocks.len() % self.world.threads,
-            _ => blocks.len(),
-        };
-        let turns = TURN_SECONDS * self.doublings_of_threads() * shared_by_threads as f64;
-        let products = learned * products;
-        let uneven = products * self.uneven() + turns;
+        let learned = f64::from(job.experts.negatives);
+        let (products, uneven) = (learned * found.products, found.threads);
         let times = batches as f64;
         let beside = self.beside_experts(blocks, products * times);
         StepPlan {
@@ -70,7 +39,7 @@ impl Making<'_> {
             arithmetic: (products + uneven) * times,
             threads: uneven * times,
             ideal: whole.flop(Step::Experts) / ranks as f64 / self.best_rate(Step::Experts),
-            waiting: waiting * times,
+            waiting: found.waiting * times,
             host: host * times + beside,
             received: self.moved_in_experts(fullest, batches).received,
             idle: self.world.idle_in_experts(),

@@ -26,7 +26,7 @@ const SHUFFLED_ROW_SECONDS: f64 = 8e-6;
 /// that their number is doubled.
 const UNEVEN: f64 = 0.04;
 /// A network that takes no time: what is left is a rank's own.
-pub(super) const FREE: Network = Network { bytes_per_second: f64::INFINITY, message_seconds: 0.0 };
+const FREE: Network = Network { bytes_per_second: f64::INFINITY, message_seconds: 0.0 };
 
 /// A step, once.
 pub(super) struct StepPlan {
@@ -162,6 +162,12 @@ impl Making<'_> {
         self.rate_with(step, true)
     }
 
+    /// A rank in the products of a step.
+    pub(super) fn machine(&self, step: Step) -> Machine {
+        let gpu = self.question.device.is_some();
+        Machine { flop_per_second: self.rate(step), threads: self.world.threads, gpu }
+    }
+
     fn rate_with(&self, step: Step, all: bool) -> f64 {
         match &self.question.device {
             Some(gpu) => self.rate_of_device(gpu, step, all),
@@ -248,13 +254,11 @@ impl Making<'_> {
             frames,
         };
         let steps = job.plan.rows.div_ceil(batch);
-        let flop_per_second = self.rate(Step::Pretrain);
-        let gpu = self.question.device.is_some();
-        let machine = Machine { flop_per_second, threads: self.world.threads, gpu };
+        let machine = self.machine(Step::Pretrain);
         let fullest = whole.fullest(Step::Pretrain);
         let own_rows = whole.share_of_groups(fullest) * batch as f64;
         // What rows take on their way to a GPU, the model has.
-        let beside = match gpu {
+        let beside = match machine.gpu {
             true => 0.0,
             false => {
                 let read = own_rows * SHUFFLED_ROW_SECONDS / self.world.threads as f64;
