@@ -160,7 +160,8 @@ fn status_promises_nothing_that_the_next_start_refuses() {
     fs::rename(scratch.path("run/model"), scratch.path("moved")).unwrap();
     assert_eq!(scratch.status("run")["refused"], Value::Null);
     let text = scratch.status_text("run");
-    assert!(text.contains("; the same command goes on from the last checkpoint\n"), "{text}");
+    let next = "; the same command begins it anew, as there is no checkpoint\n";
+    assert!(text.contains(next), "{text}");
     scratch.train("run").stdout();
     assert_eq!(scratch.status("run")["state"], "finished");
 }

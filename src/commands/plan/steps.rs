@@ -242,7 +242,7 @@ impl Making<'_> {
         let batch = job.pretrain.batch.min(job.plan.rows);
         let count = Blocks::even(whole.all_row_blocks(), groups(batch, job.pretrain.groups)).len();
         let layer_flop = whole.flop_of_layers(Step::Pretrain, 1);
-        let frames = if job.plan.frames > 0 { job.pretrain.frames.max(1) } else { 0 };
+        let frames = whole.frames(Step::Pretrain);
         let work = MiniBatchWork {
             blocks: &blocks,
             width: layers.outputs(),

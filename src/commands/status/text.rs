@@ -34,9 +34,10 @@ fn state(found: &Value) -> String {
         _ => "this start".to_string(),
     };
     let since = since.map_or(String::new(), |since| format!("; {start} began {since} ago"));
-    let next = match found["refused"].is_null() {
-        true => "; the same command goes on from the last checkpoint",
-        false => "",
+    let next = match (found["refused"].is_null(), found["checkpoint"].is_null()) {
+        (true, false) => "; the same command goes on from the last checkpoint",
+        (true, true) => "; the same command begins it anew, as there is no checkpoint",
+        (false, _) => "",
     };
     match found["state"].as_str().unwrap_or_default() {
         "running" => format!("running{since}"),

@@ -166,14 +166,18 @@ impl Whole {
         }
     }
 
-    /// Of the shared layers, which frames pass each by itself.
-    pub(crate) fn flop_of_layers(&self, step: Step, rows: usize) -> f64 {
-        let layers = self.shape.shared_layers();
-        let frames = match (self.job.plan.frames, self.job.pretrain.frames, step) {
+    /// Frames of a row that a step takes; 0 where rows have none.
+    pub(crate) fn frames(&self, step: Step) -> usize {
+        match (self.job.plan.frames, self.job.pretrain.frames, step) {
             (0, ..) => 0,
             (_, drawn @ 1.., Step::Pretrain) => drawn,
             (all, ..) => all,
-        };
+        }
+    }
+
+    /// Of the shared layers, which frames pass each by itself.
+    pub(crate) fn flop_of_layers(&self, step: Step, rows: usize) -> f64 {
+        let (layers, frames) = (self.shape.shared_layers(), self.frames(step));
         let weights = layers.places.iter().enumerate().map(|(index, place)| {
             let of_frames = index < layers.frame_network().len();
             let times = if of_frames { frames } else { 1 };
