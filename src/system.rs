@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::AddressFamily;
 use rustix::process::{Pid, Signal};
 
-pub(crate) use self::processors::{cores_online, threads_of_core};
+pub(crate) use self::processors::{cores_online, whole_cores};
 
 fn proc(name: &str) -> Option<String> {
     fs::read_to_string(Path::new("/proc").join(name)).ok()
@@ -33,17 +33,18 @@ fn proc_bytes(file: &str, name: &str) -> Option<u64> {
     Some(proc_field(file, name)?.split_whitespace().next()?.parse::<u64>().ok()? << 10)
 }
 
-/// Cores that this process may run on.
-#[cfg(target_os = "linux")]
-pub(crate) fn cores() -> usize {
-    let mask = rustix::thread::sched_getaffinity(None);
-    mask.map_or(1, |mask| mask.count() as usize).max(1)
+/// Processors that this process may run on, by number.
+fn allowed() -> Vec<usize> {
+    #[cfg(target_os = "linux")]
+    if let Ok(mask) = rustix::thread::sched_getaffinity(None) {
+        return (0..rustix::thread::CpuSet::MAX_CPU).filter(|at| mask.is_set(*at)).collect();
+    }
+    (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
 }
 
 /// Cores that this process may run on.
-#[cfg(not(target_os = "linux"))]
 pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    allowed().len().max(1)
 }
 
 /// Cores that process `number` may run on, where the system tells.

@@ -10,7 +10,8 @@
 //! threads        of those 7.7 % for each time that T is doubled, 14 % where a rank has one block;
 //!                0.048 ms by log2 T of each block that threads share: all, or where R = 1 those
 //!                that are left when each thread has had as many
-//! host           2.5 us a row that comes here; R > 1: 0.3 ms, 5.8 ns a number exchanged; over T
+//! host           2.5 us a row that comes here, and R > 1 5.8 ns a number exchanged, both over T
+//!                threads; R > 1: 0.3 ms of one
 //! rows           4 (d + 1) bytes of B / R rows
 //! exchange       R > 1: 8 p (R - 1) / R bytes, and 4 (R - 1) messages a part of a block
 //! ```
@@ -20,8 +21,10 @@
 //! half of its own, part by part, and not in less than 0.6 ms. A solver that takes all rows for a
 //! step exchanges once a pass, when all rows have gone by: behind nothing.
 //!
-//! The constants were fitted to 75 measurements of `bench rank` with sixteen threads
-//! (docs/plan.md, "Among many ranks"). Threads of a GPU's rank share no products.
+//! The constants were fitted to measurements of `bench rank` with sixteen threads on cores of 55
+//! GFLOP/s (docs/plan.md, "Among many ranks"). Faster cores do the rest faster, too, so that ranks
+//! choose as if they had those. A GPU's products have no threads, and a rate that a rank was
+//! measured to have is that of its threads together.
 
 use super::network::Network;
 use crate::kernel::matrix::stride_of;
@@ -42,6 +45,8 @@ const UNEVEN_AT_ONE: f64 = 0.14;
 /// Seconds that a class block's turn takes beside its products, for each time that the number of
 /// threads is doubled: they begin and end several times, and their shares are small products.
 const TURN_SECONDS: f64 = 0.048e-3;
+/// What a core did in a second where these were found.
+const CORE_FLOP_PER_SECOND: f64 = 55e9;
 /// Share of the arithmetic behind which exchanges go on, and of how many blocks they never do.
 const HIDING: f64 = 0.75;
 const EXPOSED: f64 = 2.0;
@@ -65,6 +70,8 @@ pub struct Work<'a> {
     pub passes: bool,
     /// S.
     pub slices: usize,
+    /// Share of the rows from which a class block learns.
+    pub learned: f64,
     /// How much each rank takes, by what it computes a second.
     pub shares: &'a [usize],
 }
@@ -78,17 +85,24 @@ pub struct Machine {
     pub threads: usize,
     /// Whether products are a GPU's.
     pub gpu: bool,
+    /// Whether what threads lose that end unevenly isn't in the rate.
+    pub uneven: bool,
 }
 
 impl Machine {
     /// A processor with so many threads.
     pub fn host(threads: usize) -> Machine {
-        Machine { flop_per_second: 100e9 * threads as f64, threads, gpu: false }
+        Machine { flop_per_second: 100e9 * threads as f64, threads, gpu: false, uneven: true }
     }
 
     /// A GPU beside so many threads.
     pub fn gpu(threads: usize) -> Machine {
-        Machine { flop_per_second: 40e12, threads, gpu: true }
+        Machine { flop_per_second: 40e12, threads, gpu: true, uneven: false }
+    }
+
+    /// Ranks that were measured to do so much in the mean, each with all of so many threads.
+    pub fn measured(flop_per_second: f64, threads: usize) -> Machine {
+        Machine { flop_per_second, threads, gpu: false, uneven: false }
     }
 }
 
@@ -180,12 +194,8 @@ pub(crate) fn seconds_on(
         let operation = slowest.fold(0.0, f64::max);
         seconds_in_column(work, of(column), rows, network, (operation, machine))
     };
-    if rates.iter().any(|rate| *rate != rates[0]) {
-        let all = (0..columns).map(in_column);
-        return all.max_by(|a, b| a.all().total_cmp(&b.all())).expect("a column");
-    }
-    let sum = |column: usize| of(column).iter().sum::<usize>();
-    in_column((0..columns).max_by_key(|column| sum(*column)).expect("a column"))
+    let all = (0..columns).map(in_column);
+    all.max_by(|a, b| a.all().total_cmp(&b.all())).expect("a column")
 }
 
 /// The same of the ranks of a column that has these blocks, of which the slowest takes so long for
@@ -199,8 +209,8 @@ fn seconds_in_column(
 ) -> Seconds {
     let parameters = blocks.iter().sum::<usize>() as f64;
     let exchanged = Exchange::of(work, blocks, rows);
-    let products = 4.0 * parameters * work.batch as f64 * operation;
-    let doublings = if machine.gpu { 0.0 } else { (machine.threads as f64).log2() };
+    let products = work.learned * 4.0 * parameters * work.batch as f64 * operation;
+    let doublings = if machine.uneven { (machine.threads as f64).log2() } else { 0.0 };
     let (uneven, shared_by_threads) = match (blocks.len(), rows) {
         (1, _) => (UNEVEN_AT_ONE, 1),
         (count, 1) => (UNEVEN, count % machine.threads),
@@ -251,7 +261,11 @@ pub fn choose(
     };
     let shapes = (1..=work.slices.min(ranks)).map(shape);
     let shapes = shapes.filter(|shape| shape.0 == 1 || shape.1 > 0 && fits(*shape));
-    let timed = shapes.map(|shape| (seconds(work, shape, network, machine), shape));
+    let mut machine = *machine;
+    if machine.uneven {
+        machine.flop_per_second = CORE_FLOP_PER_SECOND * machine.threads as f64;
+    }
+    let timed = shapes.map(|shape| (seconds(work, shape, network, &machine), shape));
     let best = timed.reduce(|best, next| if next.0 < best.0 { next } else { best });
     best.expect("one row at least").1
 }
@@ -272,7 +286,7 @@ mod tests {
     }
 
     fn work<'a>(blocks: &'a [usize], batch: usize, slices: usize, shares: &'a [usize]) -> Work<'a> {
-        Work { blocks, width: WIDTH, batch, passes: false, slices, shares }
+        Work { blocks, width: WIDTH, batch, passes: false, slices, learned: 1.0, shares }
     }
 
     /// The grid that is chosen on ranks of 16 threads, and its efficiency in percent: flop of a
@@ -281,8 +295,9 @@ mod tests {
         let blocks = blocks(shape);
         let shares = &vec![1; ranks];
         let work = work(&blocks, batch, 64, shares);
-        let machine = Machine::host(16);
+        let mut machine = Machine::host(16);
         let grid = choose(&work, &NETWORK, &machine, &|_| true);
+        machine.flop_per_second = 16.0 * CORE_FLOP_PER_SECOND;
         let found = seconds(&work, grid, &NETWORK, &machine);
         let columns = (shape.0 * (2 * shape.1 + 1)) as f64;
         let flop = 4.0 * WIDTH as f64 * columns * batch as f64 / ranks as f64;
@@ -297,11 +312,11 @@ mod tests {
         let of = |(ranks, batch)| SHAPES.map(|shape| chosen(shape, ranks, batch));
         let found = [(64, large), (256, large), (1024, large), (1024, small), (64, 512)].map(of);
         let expected = [
-            [((4, 16), 58), ((1, 64), 70), ((4, 16), 66), ((1, 64), 76)],
-            [((10, 25), 45), ((2, 128), 66), ((8, 31), 54), ((2, 128), 74)],
-            [((13, 75), 25), ((8, 128), 53), ((32, 31), 40), ((8, 128), 63)],
-            [((13, 75), 6), ((4, 242), 26), ((32, 31), 8), ((4, 256), 46)],
-            [((1, 64), 28), ((1, 64), 58), ((2, 31), 39), ((1, 64), 75)],
+            [((4, 16), 62), ((1, 64), 71), ((4, 16), 69), ((1, 64), 76)],
+            [((13, 19), 54), ((2, 128), 68), ((16, 16), 58), ((2, 128), 75)],
+            [((13, 75), 32), ((8, 128), 60), ((32, 31), 48), ((8, 128), 69)],
+            [((13, 75), 11), ((4, 242), 35), ((32, 31), 14), ((4, 256), 53)],
+            [((1, 64), 33), ((1, 64), 64), ((2, 31), 47), ((1, 64), 76)],
         ];
         assert_eq!(found, expected);
     }

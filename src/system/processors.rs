@@ -1,24 +1,28 @@
 //! Processors as the system lists them. Where there are no such lists, each is a core of its own.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::cores;
+use super::{allowed, cores};
 
 /// Cores of this machine, whoever may run on them.
 pub(crate) fn cores_online() -> usize {
-    listed("online").unwrap_or_else(cores)
+    text("online").map_or_else(cores, |list| count(&list).max(1))
 }
 
-/// Processors that are threads of one core, the first one, and share what it does.
-pub(crate) fn threads_of_core() -> usize {
-    listed("cpu0/topology/thread_siblings_list").unwrap_or(1)
+/// Cores with all of their threads, of which some processors are, that this process may run on.
+pub(crate) fn whole_cores() -> usize {
+    let siblings = |at: usize| {
+        let list = text(&format!("cpu{at}/topology/thread_siblings_list"));
+        list.unwrap_or_else(|| at.to_string())
+    };
+    allowed().into_iter().map(siblings).collect::<BTreeSet<String>>().len().max(1)
 }
 
-/// How many are in one of the system's lists.
-fn listed(name: &str) -> Option<usize> {
-    let path = Path::new("/sys/devices/system/cpu").join(name);
-    Some(count(&fs::read_to_string(path).ok()?).max(1))
+/// What the system says of its processors under this name.
+fn text(name: &str) -> Option<String> {
+    fs::read_to_string(Path::new("/sys/devices/system/cpu").join(name)).ok()
 }
 
 /// How many numbers a list such as `0-3,8,10-11` has.
@@ -41,6 +45,6 @@ mod tests {
         {
             assert_eq!(count(list), expected, "{list:?}");
         }
-        assert!((1..=cores_online()).contains(&threads_of_core()));
+        assert!((1..=cores()).contains(&whole_cores()));
     }
 }

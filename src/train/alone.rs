@@ -39,7 +39,7 @@ impl<'a> Setting<'a> {
         comm.use_threads(job.run.threads);
         let lanes = Lanes::new(comm, &grid);
         let (speeds, threads) = (None, job.run.threads);
-        Ok(Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds, threads })
+        Ok(Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds, threads, have })
     }
 }
 

@@ -88,7 +88,8 @@ fn work<'a>(
 ) -> Work<'a> {
     let (batch, passes) = job.experts.step_rows(data.train.rows());
     let (width, slices) = (shape.shared_layers().outputs(), job.experts.row_slices);
-    Work { blocks, width, batch, passes, slices, shares }
+    let learned = f64::from(job.experts.negatives);
+    Work { blocks, width, batch, passes, slices, learned, shares }
 }
 
 /// Parameters of each class block of the expert step.
@@ -107,6 +108,7 @@ impl Setting<'_> {
     /// As `new`.
     pub(crate) fn choose_ranks(&mut self, device_limit: Option<usize>) -> Result<()> {
         let have = RanksHave { threads: self.threads, device_limit };
+        self.have = have;
         let of = (&self.data, &self.shape);
         let grid = self.comm.agree(grid(self.comm, self.job, of, &have.machine()))?;
         let (rows, columns) = (grid.rows(), grid.columns());
@@ -133,8 +135,8 @@ impl Setting<'_> {
     /// second in the mean; if that isn't known, what a run begins with. Not `free`: each is a
     /// column, unless the job names a grid.
     pub(crate) fn grid_anew(&self, data: &Data, mean: Option<f64>, free: bool) -> Grid {
-        let mut machine = Machine::host(self.threads);
-        machine.flop_per_second = mean.unwrap_or(machine.flop_per_second);
+        let measured = mean.map(|mean| Machine::measured(mean, self.threads));
+        let machine = measured.unwrap_or_else(|| self.have.machine());
         grid_on(self.comm, self.job, (data, &self.shape), Some(&machine).filter(|_| free))
     }
 
@@ -149,7 +151,8 @@ impl Setting<'_> {
             return grid.seconds(blocks, shares, rates) / all / slices;
         }
         let work = work(self.job, (&self.data, &self.shape), blocks, shares);
-        let machine = Machine::host(self.threads);
+        let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+        let machine = Machine::measured(mean, self.threads);
         let seconds = seconds_on(&work, grid, &NETWORK, (rates, &machine)).all();
         seconds / (4.0 * all * work.batch as f64)
     }

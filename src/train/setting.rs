@@ -149,6 +149,8 @@ pub struct Setting<'a> {
     pub(crate) speeds: Option<Speeds<'a>>,
     /// The least of all ranks' threads.
     pub(crate) threads: usize,
+    /// By what they choose their grid.
+    pub(crate) have: RanksHave,
 }
 
 impl<'a> Setting<'a> {
@@ -184,7 +186,7 @@ impl<'a> Setting<'a> {
         }
         let (lanes, speeds) = (Lanes::new(comm, &grid), None);
         let setting =
-            Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds, threads };
+            Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds, threads, have };
         setting.keep_activations()?;
         Ok(setting)
     }

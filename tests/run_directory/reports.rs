@@ -74,6 +74,21 @@ fn a_report_sums_all_starts() {
     }
 }
 
+/// The kernel is measured on a class block of its own, which is small whatever the mixtures are.
+#[test]
+fn the_kernel_is_measured_of_wide_and_large_mixtures() {
+    let text = "[model]\nshared = [{ dense = 2048 }]\n[pretrain]\nepochs = 1\n[experts]\n\
+                epochs = 1\ncount = 64\n[shared]\niterations = 1\n[rounds]\ncount = 1\n[run]\n\
+                threads = 2\n";
+    let scratch = Scratch::of((120, 12, 3), text);
+    threads(scratch.train("run"), 2).env("REELSCALE_ADVICE_SECONDS", "0").stdout();
+    let report = json(&scratch.path("run/run.json"), "report");
+    for step in ["pretrain", "experts", "shared"] {
+        let share = report["rates"][step]["share_of_kernel"].as_f64().unwrap();
+        assert!(share > 0.0 && share < 1.5, "{step}: {report}");
+    }
+}
+
 #[test]
 fn validations_that_only_report_change_nothing() {
     let text =

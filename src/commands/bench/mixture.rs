@@ -54,7 +54,7 @@ pub(crate) struct Args {
 }
 
 /// Rows of a rate.
-const RATE_ROWS: usize = 2048;
+pub(crate) const RATE_ROWS: usize = 2048;
 /// Rows that a thread takes at once in stage 2.
 const ROWS: usize = 240;
 
@@ -104,15 +104,12 @@ pub(crate) fn run(measuring: &Measuring, args: &Args, device: RankDevice) -> Res
 pub(crate) fn rates_of_core(
     kernel: Instructions,
     stage: u8,
-    experts: &Experts,
+    (experts, rows): (&Experts, &SomeRows),
     repeat: usize,
     clock: &dyn Fn() -> f64,
 ) -> Vec<f64> {
-    let classes = experts.layouts.last().map_or(0, |layout| layout.classes.end);
-    let width = experts.layouts.first().map_or(0, |layout| layout.width);
-    let args = Args::of([classes, 0, width], RATE_ROWS, stage, 1);
-    let (activations, labels) = some_rows(&args);
-    let passing = Passing { activations: &activations, labels: &labels, weights: &[] };
+    let SomeRows { activations, labels } = rows;
+    let passing = Passing { activations, labels, weights: &[] };
     let kernels = &mut [Kernel::new(kernel, EPSILON)];
     let mut run = || match stage {
         1 => stage_1(kernels, experts, passing),
@@ -121,13 +118,30 @@ pub(crate) fn rates_of_core(
     run();
     let counts = experts.layouts.iter().flat_map(|layout| &layout.experts);
     let columns = counts.map(|count| flops::columns(1, *count)).sum();
-    let flop = flops::logits_and_gradient(RATE_ROWS, width, columns);
+    let width = experts.layouts.first().map_or(0, |layout| layout.width);
+    let flop = flops::logits_and_gradient(labels.rows(), width, columns);
     let rates = (0..repeat).map(|_| {
         let before = clock();
         black_box(run());
         flop / (clock() - before)
     });
     rates.collect()
+}
+
+/// Rows that a core is measured with.
+pub(crate) struct SomeRows {
+    activations: Matrix,
+    labels: Labels,
+}
+
+impl SomeRows {
+    /// So many rows for these class blocks.
+    pub(crate) fn of(experts: &Experts, rows: usize) -> SomeRows {
+        let classes = experts.layouts.last().map_or(0, |layout| layout.classes.end);
+        let width = experts.layouts.first().map_or(0, |layout| layout.width);
+        let (activations, labels) = some_rows(&Args::of([classes, 0, width], rows, 1, 1));
+        SomeRows { activations, labels }
+    }
 }
 
 /// The best of one core's runs.

@@ -17,7 +17,8 @@ impl Making<'_> {
         let (step, passes) = job.experts.step_rows(rows);
         let (batch, width, shares) = (step.min(rows), whole.shape.outputs(), vec![1; ranks]);
         let slices = job.experts.row_slices;
-        let work = Work { blocks: &all, width, batch, passes, slices, shares: &shares };
+        let learned = f64::from(job.experts.negatives);
+        let work = Work { blocks: &all, width, batch, passes, slices, learned, shares: &shares };
         let machine = self.machine(Step::Experts);
         let rates = vec![machine.flop_per_second; ranks];
         let batches = rows.div_ceil(batch);
@@ -28,8 +29,7 @@ impl Making<'_> {
         if grid.rows() > 1 && !passes {
             host += self.over_the_bus(Exchange::of(&work, &parameters(blocks), grid.rows()).bytes);
         }
-        let learned = f64::from(job.experts.negatives);
-        let (products, uneven) = (learned * found.products, found.threads);
+        let (products, uneven) = (found.products, found.threads);
         let times = batches as f64;
         let beside = self.beside_experts(blocks, products * times);
         StepPlan {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Question;
 use super::device::{Gpu, Meant};
 use crate::comm::Comm;
-use crate::commands::bench::mixture::{at_once, rates_of_core};
+use crate::commands::bench::mixture::{RATE_ROWS, SomeRows, at_once, rates_of_core};
 use crate::device::host::Instructions;
 use crate::disk::{Disk, read_text};
 use crate::error::{Error, Result};
@@ -34,6 +34,8 @@ const WIDTHS: [usize; 3] = [256, 1024, 2048];
 /// Columns of the class blocks of a measurement, about, and its runs.
 const COLUMNS: usize = 2048;
 const RUNS: usize = 5;
+/// Bytes that a core copies: more than its share of caches.
+const COPIED: usize = 16 << 20;
 
 /// Rates of one core while all cores of its machine are at work.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -181,16 +183,17 @@ fn rate(stage: u8, experts: usize, width: usize) -> f64 {
     let owners = Comm::serial().deal(cut.len());
     let experts = Experts::new(cut, owners, 7, 0);
     let kernel = Instructions::parse("auto").expect("a name of ours");
+    let rows = SomeRows::of(&experts, RATE_ROWS);
     of_busy_cores(|| {
         let began = Instant::now();
-        rates_of_core(kernel, stage, &experts, RUNS, &|| began.elapsed().as_secs_f64())
+        rates_of_core(kernel, stage, (&experts, &rows), RUNS, &|| began.elapsed().as_secs_f64())
     })
 }
 
 /// Bytes a second that a core copies while all cores do.
 fn copy_rate() -> f64 {
     of_busy_cores(|| {
-        let (from, mut to) = (vec![1_u8; 64 << 20], vec![0_u8; 64 << 20]);
+        let (from, mut to) = (vec![1_u8; COPIED], vec![0_u8; COPIED]);
         let rates = (0..RUNS).map(|_| {
             let began = Instant::now();
             to.copy_from_slice(std::hint::black_box(&from));
@@ -204,8 +207,7 @@ fn copy_rate() -> f64 {
 /// The mean over the cores of this machine of the median of what each finds while all do `work`,
 /// one thread on each.
 fn of_busy_cores(work: impl Fn() -> Vec<f64> + Sync) -> f64 {
-    let cores = system::cores().div_ceil(system::threads_of_core());
-    let mut of_cores = at_once(cores, work);
+    let mut of_cores = at_once(system::whole_cores(), work);
     let medians: Vec<f64> = of_cores.iter_mut().map(|rates| median(rates)).collect();
     medians.iter().sum::<f64>() / medians.len() as f64
 }

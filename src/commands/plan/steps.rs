@@ -165,7 +165,8 @@ impl Making<'_> {
     /// A rank in the products of a step.
     pub(super) fn machine(&self, step: Step) -> Machine {
         let gpu = self.question.device.is_some();
-        Machine { flop_per_second: self.rate(step), threads: self.world.threads, gpu }
+        let (flop_per_second, threads) = (self.rate(step), self.world.threads);
+        Machine { flop_per_second, threads, gpu, uneven: !gpu }
     }
 
     fn rate_with(&self, step: Step, all: bool) -> f64 {

@@ -14,7 +14,7 @@ use super::{Args, Kind, RowsFrom, exit_of};
 use crate::commands::plan::{rows_of_shards, sizes_of_shards};
 use crate::data::{ShardInfo, ShardReader, find};
 use crate::disk::{Disk, there};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::human::counted;
 use crate::job::{Job, PlanJob, Validation};
 use crate::train;
@@ -165,7 +165,10 @@ impl Data {
                     let text = format!("found {} rows, expected {rows}", found.rows);
                     log::info!("{}: {text}; it is written anew", path.display());
                 }
-                Err(error) => log::info!("{}; it is written anew", error.text),
+                Err(error) if error.exit == Exit::Input => {
+                    log::info!("{}; it is written anew", error.text);
+                }
+                Err(error) => return Err(error),
             }
             disk.remove_file(&path).map_err(failed)?;
         }

@@ -162,7 +162,9 @@ pub(super) fn rates(
         let rows_per_second = began.rows as f64 / seconds;
         let mut rate = json!({ "rows_per_second": rows_per_second.round() });
         let rounded = |share: f64| json!((share * 1e3).round() / 1e3);
-        if let Some(kernel) = began.kernel_rates.get(step) {
+        // Of an earlier start, on other ranks perhaps, nothing was measured.
+        let ran = session["phases"][step][0].as_f64().is_some_and(|seconds| seconds > 0.0);
+        if let Some(kernel) = began.kernel_rates.get(step).filter(|_| ran) {
             rate["share_of_kernel"] = rounded(rows_per_second / kernel);
         }
         if step == "experts" && job.experts.negatives == 1.0 {

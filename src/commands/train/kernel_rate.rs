@@ -6,21 +6,26 @@ use std::time::Instant;
 
 use super::advice::is_long_enough;
 use crate::comm::Comm;
-use crate::commands::bench::mixture::{at_once, best, rates_of_core};
+use crate::commands::bench::mixture::{SomeRows, at_once, best, rates_of_core};
 use crate::commands::bench::rank::steps::{Step, Whole};
+use crate::data::ShardInfo;
 use crate::device::host::Instructions;
+use crate::model::LANES;
 use crate::model::experts::{Experts, layouts};
-use crate::model::{LANES, Layout};
 use crate::optim::Solver;
 use crate::report::STEPS;
 use crate::stint;
 use crate::train::Setting;
 
-/// Numbers of the class block that it is measured on, about: a tenth of a second, where sixteen
-/// classes don't have more.
-const NUMBERS: usize = 1 << 18;
+/// Numbers of the class block that it is measured on, at most, and its columns, about.
+const NUMBERS: usize = 1 << 20;
+const COLUMNS: usize = 256;
+/// Numbers times rows, about, and the rows that make whole tiles and those that are soon drawn.
+const NUMBERS_AND_ROWS: usize = 1 << 28;
+const ROWS: [usize; 2] = [240, 512];
 /// What a core is said to do in a second, to foresee how long a run takes. By it a run of a minute
-/// has 6e12 operations for each thread, of which measuring two gradients is a six-hundredth.
+/// has 6e12 operations for each thread, of which measuring two gradients, three runs of 1e9 each,
+/// is a thousandth.
 const CORE_FLOP_PER_SECOND: f64 = 100e9;
 
 /// Rows a second that the products of a step would take, at the rate that the kernel has by itself
@@ -47,8 +52,9 @@ pub(super) fn measured(setting: &Setting, kernel: Instructions) -> KernelRates {
     if !is_long_enough(flop / threads as f64 / CORE_FLOP_PER_SECOND / 6.0) {
         return KernelRates::new();
     }
-    let [weights, activations] =
-        [1, 2].map(|stage| of_all_threads(setting, &whole.large, kernel, stage));
+    let counts = whole.large.iter().flat_map(|layout| &layout.experts);
+    let mean = counts.sum::<usize>() / whole.shape.class_count.max(1);
+    let [weights, activations] = of_all_threads(setting, mean, kernel);
     let rates = STEPS.iter().zip(steps).filter(|(_, (_, times))| *times > 0);
     let rates = rates.map(|((name, told), (step, _))| {
         let kernel = if step.stage() == 2 { activations } else { weights };
@@ -62,28 +68,35 @@ pub(super) fn measured(setting: &Setting, kernel: Instructions) -> KernelRates {
 /// The run as all of its rows and ranks.
 fn whole(setting: &Setting) -> Whole {
     let train = &setting.data.train;
-    let frames = train.dataset().shards().iter().map(|shard| shard.frames).sum::<usize>();
+    let sums = |sums: [usize; 2], shard: &ShardInfo| [sums[0] + shard.rows, sums[1] + shard.frames];
+    // Rows that validate may lie in the same shards.
+    let [rows, frames] = train.dataset().shards().iter().fold([0; 2], sums);
     let mut job = setting.job.clone();
-    (job.plan.rows, job.plan.frames) = (train.rows(), frames.div_ceil(train.rows().max(1)));
+    (job.plan.rows, job.plan.frames) = (train.rows(), frames.div_ceil(rows.max(1)));
     Whole::new(&job, &setting.data, setting.grid.clone())
 }
 
-/// Floating-point operations a second of all threads of all ranks at once, in the gradient of stage
-/// `stage`, on mixtures such as the first of `blocks`. Collective.
-fn of_all_threads(setting: &Setting, blocks: &[Layout], kernel: Instructions, stage: u8) -> f64 {
-    let (comm, shape) = (setting.comm, &setting.shape);
-    let counts: Vec<usize> = blocks.iter().flat_map(|layout| &layout.experts).copied().collect();
-    let width = shape.outputs();
-    let of_class = (2 * counts.first().copied().unwrap_or(1) + 1) * (width + 1);
-    let classes = (NUMBERS / of_class).next_multiple_of(LANES).min(counts.len());
-    let cut = layouts(&counts[..classes], shape.dummy, width, 1);
+/// Floating-point operations a second of all threads of all ranks at once in the gradients of both
+/// stages, on a class block of about so many experts a class. Collective.
+fn of_all_threads(setting: &Setting, experts: usize, kernel: Instructions) -> [f64; 2] {
+    let (comm, width) = (setting.comm, setting.shape.outputs());
+    let most = (NUMBERS / LANES / (width + 1)).saturating_sub(1) / 2;
+    let experts = experts.min(most).max(1);
+    let of_class = 2 * experts + 1;
+    let classes = (COLUMNS / of_class).next_multiple_of(LANES).max(LANES);
+    let rows = NUMBERS_AND_ROWS / (classes * of_class * (width + 1));
+    let cut = layouts(&vec![experts; classes], setting.shape.dummy, width, 1);
     let owners = Comm::serial().deal(cut.len());
     let experts = &Experts::new(cut, owners, 7, 0);
-    comm.barrier();
-    let of_thread = || {
-        let began = Instant::now();
-        best(rates_of_core(kernel, stage, experts, 2, &|| began.elapsed().as_secs_f64()))
-    };
-    let own: f64 = at_once(setting.job.run.threads, of_thread).into_iter().sum();
-    comm.all_gather(&[own]).into_iter().sum()
+    let rows = &SomeRows::of(experts, rows.clamp(ROWS[0], ROWS[1]));
+    let own = [1, 2].map(|stage| {
+        comm.barrier();
+        let of_thread = || {
+            let began = Instant::now();
+            let clock = || began.elapsed().as_secs_f64();
+            best(rates_of_core(kernel, stage, (experts, rows), 2, &clock))
+        };
+        at_once(setting.job.run.threads, of_thread).into_iter().sum::<f64>()
+    });
+    comm.all_gather(&[own]).into_iter().fold([0.0; 2], |[a, b], [c, d]| [a + c, b + d])
 }

@@ -21,7 +21,7 @@ pub use self::pool::Pool;
 use self::report::{Found, Measured};
 use self::stand_ins::StandIns;
 use self::steps::{Missing, Step, Whole, columns};
-use super::mixture::{best, rates_of_core};
+use super::mixture::{RATE_ROWS, SomeRows, best, rates_of_core};
 use super::{Measuring, at_least_one};
 use crate::comm::{Comm, StopFlag};
 use crate::commands::allocator::counted_from_here;
@@ -271,7 +271,8 @@ impl Measure<'_> {
         let owners = Comm::serial().deal(some.len());
         let experts = Experts::new(some, owners, 7, 0);
         let kernel = self.measuring.kernel;
-        best(rates_of_core(kernel, step.stage(), &experts, RATE_RUNS, clock))
+        let rows = SomeRows::of(&experts, RATE_ROWS);
+        best(rates_of_core(kernel, step.stage(), (&experts, &rows), RATE_RUNS, clock))
     }
 }
 
