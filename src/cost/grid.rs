@@ -23,8 +23,7 @@
 //!
 //! The constants were fitted to measurements of `bench rank` with sixteen threads on cores of 55
 //! GFLOP/s (docs/plan.md, "Among many ranks"). Faster cores do the rest faster, too, so that ranks
-//! choose as if they had those. A GPU's products have no threads, and a rate that a rank was
-//! measured to have is that of its threads together.
+//! choose as if they had those. A GPU's rate, and one that a rank was measured at, has it all.
 
 use super::network::Network;
 use crate::kernel::matrix::stride_of;
@@ -90,19 +89,20 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A processor with so many threads.
+    /// A processor with so many threads; 0 stands for one.
     pub fn host(threads: usize) -> Machine {
+        let threads = threads.max(1);
         Machine { flop_per_second: 100e9 * threads as f64, threads, gpu: false, uneven: true }
     }
 
     /// A GPU beside so many threads.
     pub fn gpu(threads: usize) -> Machine {
-        Machine { flop_per_second: 40e12, threads, gpu: true, uneven: false }
+        Machine { flop_per_second: 40e12, threads: threads.max(1), gpu: true, uneven: false }
     }
 
     /// Ranks that were measured to do so much in the mean, each with all of so many threads.
     pub fn measured(flop_per_second: f64, threads: usize) -> Machine {
-        Machine { flop_per_second, threads, gpu: false, uneven: false }
+        Machine { flop_per_second, threads: threads.max(1), gpu: false, uneven: false }
     }
 }
 
