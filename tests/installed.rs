@@ -23,6 +23,15 @@ fn read(path: &str) -> String {
     fs::read_to_string(project(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// Whether git is here; says what is skipped where it isn't.
+fn git_is_here() -> bool {
+    let here = Command::new("git").arg("--version").output().is_ok();
+    if !here {
+        println!("skipped: no git");
+    }
+    here
+}
+
 /// Runs git in the repository `at`.
 fn git(at: &Path, arguments: &str) {
     let who = ["-c", "user.name=test", "-c", "user.email=test@localhost"];

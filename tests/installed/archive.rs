@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::common::sha256;
-use super::{git, project, read};
+use super::{git, git_is_here, project, read};
 
 /// Makes the archive in `folder` and returns its path.
 fn dist(folder: &Path, shell: &str) -> PathBuf {
@@ -89,8 +89,8 @@ fn an_archive_has_the_same_bytes_each_time_and_all_that_its_documents_name() {
 /// In a repository of its own: with the tag of Cargo.toml's version, with others, after one.
 #[test]
 fn the_version_of_an_archive_is_that_of_the_tag() {
-    if Command::new("git").arg("--version").output().is_err() {
-        return println!("skipped: no git");
+    if !git_is_here() {
+        return;
     }
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
@@ -125,8 +125,8 @@ fn the_version_of_an_archive_is_that_of_the_tag() {
 /// A program of another commit than the one that the archive's name would say.
 #[test]
 fn an_older_program_is_refused() {
-    if Command::new("git").arg("--version").output().is_err() {
-        return println!("skipped: no git");
+    if !git_is_here() {
+        return;
     }
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
