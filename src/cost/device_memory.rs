@@ -9,7 +9,7 @@
 
 use super::budget::GIB;
 use super::device_classes::HeldBytes;
-use super::device_sizes::Sizes;
+use super::device_sizes::{OfAllRanks, Sizes};
 use super::ranks::Ranks;
 use crate::device::gpu::{Bounds, LOGITS_BYTES, VISIT_ROWS};
 use crate::device::slices::vectors_of;
@@ -65,7 +65,12 @@ struct Needs<'a> {
     validated: bool,
 }
 
-impl Needs<'_> {
+impl<'a> Needs<'a> {
+    fn new(job: &'a Job, of_all: &OfAllRanks, ranks: (&Ranks, usize)) -> Needs<'a> {
+        let validated = ranks.0.validation.is_some();
+        Needs { job, sizes: Sizes::new(job, of_all, ranks), validated }
+    }
+
     /// Numbers for each parameter of own class blocks in pretraining (0), of its solver, gradient
     /// and average, and in the expert step (1).
     fn numbers(&self, step: usize) -> [usize; 3] {
@@ -245,6 +250,14 @@ impl Needs<'_> {
             Bounds { logits_bytes: logits, blocks_bytes: blocks, rest_bytes: limit - others };
         Some(DevicePlan { room, wave, streams: come, phases })
     }
+
+    /// What it comes to within so many bytes: with all class blocks there, if that can be; else
+    /// they come and go, with fair logits. None: it can't keep to that.
+    fn fitting(&self, limit: usize) -> Option<DevicePlan> {
+        let whole = logits_tried().find_map(|logits| self.within(limit, logits, false));
+        let fair = || logits_tried().filter(|logits| *logits <= LOGITS_BYTES / 16);
+        whole.or_else(|| fair().find_map(|logits| self.within(limit, logits, true)))
+    }
 }
 
 /// Rows on their way to activations, and then past the class blocks.
@@ -304,16 +317,25 @@ impl DevicePlan {
         ranks: (&Ranks, usize),
         limit: usize,
     ) -> Result<DevicePlan> {
-        let sizes = Sizes::new(job, shape, experts, ranks);
-        let needs = Needs { job, sizes, validated: ranks.0.validation.is_some() };
-        // All class blocks there, if that can be; else they come and go, with fair logits.
-        let whole = logits_tried().find_map(|logits| needs.within(limit, logits, false));
-        let fair = || logits_tried().filter(|logits| *logits <= LOGITS_BYTES / 16);
-        let fitting = whole.or_else(|| fair().find_map(|logits| needs.within(limit, logits, true)));
-        fitting.ok_or_else(|| {
+        let needs = Needs::new(job, &OfAllRanks::new(job, shape, experts, ranks.0), ranks);
+        needs.fitting(limit).ok_or_else(|| {
             let told = (job.run.device_memory_gib, limit);
             too_little("run.device_memory_gib", told, &needs.least()).hint(HINT)
         })
+    }
+
+    /// Whether the devices of the first so many of `ranks` suffice, of each of which `limit` bytes
+    /// may be taken.
+    pub(crate) fn all_fit(
+        job: &Job,
+        shape: &Shape,
+        experts: &[usize],
+        (ranks, count): (&Ranks, usize),
+        limit: usize,
+    ) -> bool {
+        let of_all = OfAllRanks::new(job, shape, experts, ranks);
+        let fits = |rank| Needs::new(job, &of_all, (ranks, rank)).fitting(limit).is_some();
+        (0..count).all(fits)
     }
 
     /// Bytes of the phase that takes most, without rows at rest, which take what is left.

@@ -17,7 +17,7 @@ use crate::model::features::FRAMES_MAX;
 use crate::model::shared::LayerPlace;
 use crate::model::spec::{Layer, Normalize};
 use crate::optim::Solver;
-use crate::partition::{Blocks, OwnedBlocks, groups};
+use crate::partition::{Blocks, Columns, OwnedBlocks, Owners, groups};
 
 pub(super) const FLOAT: usize = size_of::<f32>();
 /// Of a panel's column of sixteen, for each row.
@@ -26,7 +26,7 @@ pub(super) const LANE_BYTES: usize = LANES * FLOAT;
 const LABEL_BYTES: usize = 7 * size_of::<u32>();
 
 /// The shared layers.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct SharedBytes {
     /// Whether there are any.
     pub(super) any: bool,
@@ -44,6 +44,7 @@ pub(super) struct SharedBytes {
 }
 
 /// The frame network and pooling.
+#[derive(Clone, Copy)]
 struct FrameBytes {
     /// Bytes of a frame as it comes, and whose it is.
     sent: usize,
@@ -137,30 +138,59 @@ pub(super) struct Sizes {
     pub(super) scored_rows: usize,
 }
 
-impl Sizes {
-    pub(super) fn new(
-        job: &Job,
-        shape: &Shape,
-        experts: &[usize],
-        (ranks, rank): (&Ranks, usize),
-    ) -> Sizes {
+/// What the sizes of all ranks have in common.
+pub(super) struct OfAllRanks {
+    width: usize,
+    /// All class blocks while pretraining and in the expert step, and who has which.
+    blocks: [Vec<Layout>; 2],
+    columns: [Columns; 2],
+    /// The largest class block.
+    visitor: ClassBytes,
+    shared: SharedBytes,
+    groups: Groups,
+    group_owners: Owners,
+    row_block: usize,
+}
+
+/// Rows of the longest row block.
+fn longest(blocks: &Blocks) -> usize {
+    (0..blocks.len()).map(|block| blocks.block(block).len()).max().unwrap_or(0)
+}
+
+impl OfAllRanks {
+    pub(super) fn new(job: &Job, shape: &Shape, experts: &[usize], ranks: &Ranks) -> OfAllRanks {
         let width = shape.outputs();
         let layouts = |experts: &[usize]| layouts(experts, shape.dummy, width, shape.class_blocks);
-        let all = [layouts(&vec![job.pretrain.experts; shape.class_count]), layouts(experts)];
+        let blocks = [layouts(&vec![job.pretrain.experts; shape.class_count]), layouts(experts)];
+        let groups = Groups::new(job, ranks.train.blocks);
+        OfAllRanks {
+            width,
+            columns: [ranks.small_columns(&blocks[0]), ranks.columns(&blocks[1])],
+            visitor: ClassBytes::most(&blocks.concat()),
+            blocks,
+            shared: SharedBytes::new(shape, ranks.frame_number),
+            group_owners: (ranks.deal_small)(groups.shares.len()),
+            groups,
+            row_block: longest(ranks.train.blocks),
+        }
+    }
+}
+
+impl Sizes {
+    pub(super) fn new(job: &Job, of_all: &OfAllRanks, (ranks, rank): (&Ranks, usize)) -> Sizes {
+        let OfAllRanks { width, blocks: all, columns, groups, .. } = of_all;
+        let (width, [of_small, of_large]) = (*width, columns);
         let apart = ranks.grid.and_then(|(grid, _)| {
             let place = grid.place(rank).filter(|_| grid.rows() > 1)?;
-            let held = ranks.columns(&all[1]).of_column.run(place.column);
+            let held = of_large.of_column.run(place.column);
             let vectors = vectors_of_run(grid.slices().run(place.row)) + 1;
             Some((all[1][held].to_vec(), vectors))
         });
-        let small = ranks.small_columns(&all[0]).owners.run(rank);
-        let large = || all[1][ranks.columns(&all[1]).owners.run(rank)].to_vec();
+        let small = of_small.owners.run(rank);
+        let large = || all[1][of_large.owners.run(rank)].to_vec();
         let train = ranks.train;
-        let rows = train.blocks.items();
-        let row_block = (0..train.blocks.len()).map(|block| train.blocks.block(block).len()).max();
-        let window_rows = job.experts.window_rows().min(rows);
-        let groups = Groups::new(job, train.blocks);
-        let own_groups = (ranks.deal_small)(groups.shares.len()).run(rank);
+        let window_rows = job.experts.window_rows().min(train.blocks.items());
+        let own_groups = of_all.group_owners.run(rank);
         let validation = ranks.validation.map_or(0, |rows| rows.items(rank));
         Sizes {
             width,
@@ -169,9 +199,9 @@ impl Sizes {
             frames_drawn: job.pretrain.frames,
             sums_apart: apart.as_ref().map(|(_, vectors)| *vectors),
             own: [all[0][small.clone()].to_vec(), apart.map_or_else(large, |(held, _)| held)],
-            visitor: ClassBytes::most(&all.concat()),
+            visitor: of_all.visitor,
             visitors: ROOMS.min(all[0].len().max(all[1].len())),
-            shared: SharedBytes::new(shape, ranks.frame_number),
+            shared: of_all.shared,
             pretrain_rows: groups.shares.iter().sum(),
             first_block: small.start,
             pretrain_own: (groups.shares[own_groups.clone()].iter().sum(), own_groups),
@@ -180,7 +210,7 @@ impl Sizes {
                 Solver::MiniBatch(_) => job.experts.batch.min(window_rows),
                 Solver::FullBatch(_) => PASS_ROWS.min(window_rows),
             },
-            row_block: row_block.unwrap_or(0),
+            row_block: of_all.row_block,
             rows: train.items(rank),
             row_blocks: train.owners.run(rank),
             scored_rows: validation.min(HOST_ROWS),
@@ -197,7 +227,6 @@ impl Sizes {
     ) -> Sizes {
         let width = shape.outputs();
         let layouts = layouts(experts, shape.dummy, width, shape.class_blocks);
-        let row_block = (0..rows.blocks.len()).map(|block| rows.blocks.block(block).len()).max();
         Sizes {
             width,
             stride: stride_of(width),
@@ -213,7 +242,7 @@ impl Sizes {
             pretrain_own: (0, 0..0),
             window_rows: 0,
             batch_rows: 0,
-            row_block: row_block.unwrap_or(0),
+            row_block: longest(rows.blocks),
             rows: rows.items(rank),
             row_blocks: rows.owners.run(rank),
             scored_rows: rows.items(rank).min(HOST_ROWS),

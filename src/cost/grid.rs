@@ -78,7 +78,7 @@ pub struct Work<'a> {
 /// What the model knows of a rank.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
-    /// In the mean over all ranks, which differ as their shares do.
+    /// Where one stands for all ranks, in the mean; they differ as their shares do.
     pub flop_per_second: f64,
     /// Threads that share its work on the host.
     pub threads: usize,
@@ -171,31 +171,31 @@ pub fn seconds(work: &Work, shape: (usize, usize), network: &Network, machine: &
     let grid = Grid::by_speed(shape, work.slices, (work.blocks, work.shares), 0);
     let shares = || work.shares.iter().map(|share| (*share).max(1) as f64);
     let mean = shares().sum::<f64>() / work.shares.len() as f64;
-    let rates: Vec<f64> = shares().map(|share| share / mean * machine.flop_per_second).collect();
-    seconds_on(work, &grid, network, (&rates, machine)).all()
+    let rate = |share: f64| share / mean * machine.flop_per_second;
+    let machines = shares().map(|share| Machine { flop_per_second: rate(share), ..*machine });
+    seconds_on(work, &grid, network, &machines.collect::<Vec<Machine>>()).all()
 }
 
-/// The same on a grid, where work is dealt in shares to ranks like `machine`, but that they compute
-/// so many floating-point operations a second each.
+/// The same on a grid, where work is dealt in shares to these ranks, alike but in their rates.
 pub(crate) fn seconds_on(
     work: &Work,
     grid: &Grid,
     network: &Network,
-    (rates, machine): (&[f64], &Machine),
+    machines: &[Machine],
 ) -> Seconds {
     let (rows, columns) = (grid.rows(), grid.columns());
     let dealt = grid.deal(work.blocks, work.shares).of_column;
     let of = |column: usize| &work.blocks[dealt.run(column)];
     let in_column = |column: usize| {
-        let rates = rates[column * rows..].iter();
-        let each = grid.slices_of_rows().zip(rates);
+        let own = &machines[column * rows..];
+        let share = |slices: usize| slices as f64 / work.slices as f64;
+        let each = grid.slices_of_rows().zip(own);
         // Seconds of an operation on each row of the mini-batch.
-        let slowest = each.map(|(own, rate)| own as f64 / work.slices as f64 / rate);
+        let slowest = each.map(|(slices, rank)| share(slices) / rank.flop_per_second);
         let operation = slowest.fold(0.0, f64::max);
-        seconds_in_column(work, of(column), rows, network, (operation, machine))
+        seconds_in_column(work, of(column), rows, network, (operation, &own[0]))
     };
-    let all = (0..columns).map(in_column);
-    all.max_by(|a, b| a.all().total_cmp(&b.all())).expect("a column")
+    (0..columns).map(in_column).max_by(|a, b| a.all().total_cmp(&b.all())).expect("a column")
 }
 
 /// The same of the ranks of a column that has these blocks, of which the slowest takes so long for

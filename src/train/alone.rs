@@ -38,8 +38,8 @@ impl<'a> Setting<'a> {
         let plan = planned(comm, job, &data, (&grid, learners.count()))?;
         comm.use_threads(job.run.threads);
         let lanes = Lanes::new(comm, &grid);
-        let (speeds, threads) = (None, job.run.threads);
-        Ok(Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds, threads, have })
+        let speeds = None;
+        Ok(Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds, have })
     }
 }
 

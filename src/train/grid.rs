@@ -107,7 +107,7 @@ impl Setting<'_> {
     /// # Errors
     /// As `new`.
     pub(crate) fn choose_ranks(&mut self, device_limit: Option<usize>) -> Result<()> {
-        let have = RanksHave { threads: self.threads, device_limit };
+        let have = RanksHave { device_limit, ..self.have };
         self.have = have;
         let of = (&self.data, &self.shape);
         let grid = self.comm.agree(grid(self.comm, self.job, of, &have.machine()))?;
@@ -135,7 +135,7 @@ impl Setting<'_> {
     /// second in the mean; if that isn't known, what a run begins with. Not `free`: each is a
     /// column, unless the job names a grid.
     pub(crate) fn grid_anew(&self, data: &Data, mean: Option<f64>, free: bool) -> Grid {
-        let measured = mean.map(|mean| Machine::measured(mean, self.threads));
+        let measured = mean.map(|mean| Machine::measured(mean, self.have.threads));
         let machine = measured.unwrap_or_else(|| self.have.machine());
         grid_on(self.comm, self.job, (data, &self.shape), Some(&machine).filter(|_| free))
     }
@@ -151,9 +151,9 @@ impl Setting<'_> {
             return grid.seconds(blocks, shares, rates) / all / slices;
         }
         let work = work(self.job, (&self.data, &self.shape), blocks, shares);
-        let mean = rates.iter().sum::<f64>() / rates.len() as f64;
-        let machine = Machine::measured(mean, self.threads);
-        let seconds = seconds_on(&work, grid, &NETWORK, (rates, &machine)).all();
+        let measured = |rate: &f64| Machine::measured(*rate, self.have.threads);
+        let machines: Vec<Machine> = rates.iter().map(measured).collect();
+        let seconds = seconds_on(&work, grid, &NETWORK, &machines).all();
         seconds / (4.0 * all * work.batch as f64)
     }
 }

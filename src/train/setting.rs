@@ -81,8 +81,7 @@ pub(super) fn fit_on_devices(
     (ranks, limit): ((&Grid, usize), usize),
 ) -> bool {
     with_ranks(comm, data, ranks, |ranks| {
-        let plan = |rank| DevicePlan::new(job, shape, &data.experts, (ranks, rank), limit);
-        (0..comm.size()).all(|rank| plan(rank).is_ok())
+        DevicePlan::all_fit(job, shape, &data.experts, (ranks, comm.size()), limit)
     })
 }
 
@@ -147,8 +146,6 @@ pub struct Setting<'a> {
     pub lanes: Lanes<'a>,
     /// What a rank is said to compute a second, in place of a measurement.
     pub(crate) speeds: Option<Speeds<'a>>,
-    /// The least of all ranks' threads.
-    pub(crate) threads: usize,
     /// By what they choose their grid.
     pub(crate) have: RanksHave,
 }
@@ -164,8 +161,7 @@ impl<'a> Setting<'a> {
         same_on_all(comm, Exit::Input, "data", &data.described())?;
         let shape = shape_of(job, &data);
         // The least of all ranks' threads is the largest of what is left out.
-        let threads = !comm.max(!(job.run.threads as u64)) as usize;
-        let have = RanksHave::processors(threads);
+        let have = RanksHave::processors(!comm.max(!(job.run.threads as u64)) as usize);
         let grid = comm.agree(grid(comm, job, (&data, &shape), &have.machine()))?;
         let told = format!("{} x {}", grid.rows(), grid.columns());
         same_on_all(comm, Exit::Usage, "run.grid", &told)?;
@@ -185,8 +181,7 @@ impl<'a> Setting<'a> {
             log::info!("expert step on a grid of {rows} x {columns} of {} ranks", comm.size());
         }
         let (lanes, speeds) = (Lanes::new(comm, &grid), None);
-        let setting =
-            Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds, threads, have };
+        let setting = Setting { comm, job, data, plan, shape, learners, grid, lanes, speeds, have };
         setting.keep_activations()?;
         Ok(setting)
     }

@@ -19,25 +19,23 @@ impl Making<'_> {
         let slices = job.experts.row_slices;
         let learned = f64::from(job.experts.negatives);
         let work = Work { blocks: &all, width, batch, passes, slices, learned, shares: &shares };
-        let machine = self.machine(Step::Experts);
-        let rates = vec![machine.flop_per_second; ranks];
+        let machines = vec![self.machine(Step::Experts); ranks];
         let batches = rows.div_ceil(batch);
         let fullest = whole.fullest(Step::Experts);
         let blocks = whole.own(Step::Experts, fullest);
-        let found = seconds_on(&work, grid, &self.question.network, (&rates, &machine));
+        let found = seconds_on(&work, grid, &self.question.network, &machines);
         let mut host = found.host;
         if grid.rows() > 1 && !passes {
             host += self.over_the_bus(Exchange::of(&work, &parameters(blocks), grid.rows()).bytes);
         }
-        let (products, uneven) = (found.products, found.threads);
         let times = batches as f64;
-        let beside = self.beside_experts(blocks, products * times);
+        let beside = self.beside_experts(blocks, found.products * times);
         StepPlan {
             name: "experts",
             of: "epoch",
             times: job.rounds.count * job.experts.epochs,
-            arithmetic: (products + uneven) * times,
-            threads: uneven * times,
+            arithmetic: (found.products + found.threads) * times,
+            threads: found.threads * times,
             ideal: whole.flop(Step::Experts) / ranks as f64 / self.best_rate(Step::Experts),
             waiting: found.waiting * times,
             host: host * times + beside,

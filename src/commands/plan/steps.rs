@@ -164,9 +164,12 @@ impl Making<'_> {
 
     /// A rank in the products of a step.
     pub(super) fn machine(&self, step: Step) -> Machine {
-        let gpu = self.question.device.is_some();
-        let (flop_per_second, threads) = (self.rate(step), self.world.threads);
-        Machine { flop_per_second, threads, gpu, uneven: !gpu }
+        let threads = self.world.threads;
+        let machine = match &self.question.device {
+            Some(_) => Machine::gpu(threads),
+            None => Machine::host(threads),
+        };
+        Machine { flop_per_second: self.rate(step), ..machine }
     }
 
     fn rate_with(&self, step: Step, all: bool) -> f64 {

@@ -47,7 +47,7 @@ pub(super) fn measured(setting: &Setting, kernel: Instructions) -> KernelRates {
         (Step::Shared, job.rounds.count * iterations),
     ];
     let flop = steps.iter().map(|(step, times)| whole.flop(*step) * *times as f64).sum::<f64>();
-    let threads = setting.threads * setting.comm.size();
+    let threads = setting.have.threads * setting.comm.size();
     // A minute, where advice wants ten seconds.
     if !is_long_enough(flop / threads as f64 / CORE_FLOP_PER_SECOND / 6.0) {
         return KernelRates::new();
