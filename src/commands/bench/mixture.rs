@@ -53,8 +53,6 @@ pub(crate) struct Args {
     seed: u64,
 }
 
-/// Rows of a rate.
-pub(crate) const RATE_ROWS: usize = 2048;
 /// Rows that a thread takes at once in stage 2.
 const ROWS: usize = 240;
 
@@ -145,8 +143,8 @@ impl SomeRows {
 }
 
 /// The best of one core's runs.
-pub(crate) fn best(rates: Vec<f64>) -> f64 {
-    rates.into_iter().fold(0.0, f64::max)
+pub(crate) fn best(rates: &[f64]) -> f64 {
+    rates.iter().copied().fold(0.0, f64::max)
 }
 
 /// What `work` gives on each of so many threads that do it at once.

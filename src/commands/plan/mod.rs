@@ -2,6 +2,7 @@
 //! there, by the formulas of `cost/`, in one process.
 
 mod advice;
+mod calibration;
 mod device;
 mod experts;
 mod rates;

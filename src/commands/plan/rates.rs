@@ -1,23 +1,15 @@
 //! What a core of the machine meant does in a second: measured there (`--calibrate`), or stated.
 
 use std::path::Path;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Question;
+use super::calibration::{self, Calibration};
 use super::device::{Gpu, Meant};
-use crate::comm::Comm;
-use crate::commands::bench::mixture::{RATE_ROWS, SomeRows, at_once, rates_of_core};
-use crate::device::host::Instructions;
 use crate::disk::{Disk, read_text};
 use crate::error::{Error, Result};
-use crate::model::LANES;
-use crate::model::experts::{Experts, layouts};
-use crate::model::spec::Dummy;
-use crate::report::median;
-use crate::system;
 
 /// Bytes of a file of rates at most.
 const BYTES_MAX: u64 = 1 << 20;
@@ -28,14 +20,6 @@ const FORMAT: &str = "reelscale-rates";
 const STATED_FLOP_PER_SECOND: f64 = 100e9;
 /// What a core copies.
 const STATED_COPY: f64 = 4e9;
-/// Experts a class and activations of which cores are measured.
-const EXPERTS: [usize; 4] = [1, 4, 16, 64];
-const WIDTHS: [usize; 3] = [256, 1024, 2048];
-/// Columns of the class blocks of a measurement, about, and its runs.
-const COLUMNS: usize = 2048;
-const RUNS: usize = 5;
-/// Bytes that a core copies: more than its share of caches.
-const COPIED: usize = 16 << 20;
 
 /// Rates of one core while all cores of its machine are at work.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,11 +36,11 @@ pub(super) struct Rates {
 
 /// Flop a second in the gradient of the weights (stage 1) and of the activations (stage 2).
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Measured {
-    experts: usize,
-    width: usize,
-    stage_1: f64,
-    stage_2: f64,
+pub(super) struct Measured {
+    pub(super) experts: usize,
+    pub(super) width: usize,
+    pub(super) stage_1: f64,
+    pub(super) stage_2: f64,
 }
 
 impl Rates {
@@ -108,16 +92,12 @@ impl Rates {
             Some(Meant::Measured(kind)) => Some(Gpu::measure(kind)?),
             _ => None,
         };
-        let mut measured = Vec::new();
-        for width in WIDTHS {
-            for experts in EXPERTS {
-                let [stage_1, stage_2] = [1, 2].map(|stage| rate(stage, experts, width));
-                measured.push(Measured { experts, width, stage_1, stage_2 });
-                crate::progress::tick();
-            }
-        }
-        let source = format!("measured by --calibrate on {}", crate::report::host());
-        let (format, copy_bytes_per_second) = (FORMAT.into(), copy_rate());
+        let Calibration { measured, copy_bytes_per_second, disturbed } = calibration::measure();
+        let host = crate::report::host();
+        let source = format!(
+            "measured by --calibrate on {host}, whose cores took {disturbed:.2} of their best time"
+        );
+        let format = FORMAT.into();
         let rates = Rates { format, source, measured, copy_bytes_per_second, device };
         let text = serde_json::to_string_pretty(&rates).expect("plain data") + "\n";
         let written = Disk::default().write_text(path, &text);
@@ -172,42 +152,4 @@ impl Rates {
         let all = [of_ranks, others].into_iter();
         all.flat_map(|list| list.as_array().cloned().unwrap_or_default()).collect()
     }
-}
-
-/// Flop a second of a core while all cores do the same: what they take from one another, the
-/// clock's rate first, they take from ranks too. In the mean over cores, of each its median run.
-fn rate(stage: u8, experts: usize, width: usize) -> f64 {
-    // Whole groups of classes in one block, in which no lane is left empty.
-    let classes = (COLUMNS / (2 * experts + 1)).next_multiple_of(LANES);
-    let cut = layouts(&vec![experts; classes], Dummy::Learned, width, 1);
-    let owners = Comm::serial().deal(cut.len());
-    let experts = Experts::new(cut, owners, 7, 0);
-    let kernel = Instructions::parse("auto").expect("a name of ours");
-    let rows = SomeRows::of(&experts, RATE_ROWS);
-    of_busy_cores(|| {
-        let began = Instant::now();
-        rates_of_core(kernel, stage, (&experts, &rows), RUNS, &|| began.elapsed().as_secs_f64())
-    })
-}
-
-/// Bytes a second that a core copies while all cores do.
-fn copy_rate() -> f64 {
-    of_busy_cores(|| {
-        let (from, mut to) = (vec![1_u8; COPIED], vec![0_u8; COPIED]);
-        let rates = (0..RUNS).map(|_| {
-            let began = Instant::now();
-            to.copy_from_slice(std::hint::black_box(&from));
-            std::hint::black_box(&mut to);
-            from.len() as f64 / began.elapsed().as_secs_f64()
-        });
-        rates.collect()
-    })
-}
-
-/// The mean over the cores of this machine of the median of what each finds while all do `work`,
-/// one thread on each.
-fn of_busy_cores(work: impl Fn() -> Vec<f64> + Sync) -> f64 {
-    let mut of_cores = at_once(system::whole_cores(), work);
-    let medians: Vec<f64> = of_cores.iter_mut().map(|rates| median(rates)).collect();
-    medians.iter().sum::<f64>() / medians.len() as f64
 }

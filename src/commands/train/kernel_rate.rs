@@ -94,7 +94,7 @@ fn of_all_threads(setting: &Setting, experts: usize, kernel: Instructions) -> [f
         let of_thread = || {
             let began = Instant::now();
             let clock = || began.elapsed().as_secs_f64();
-            best(rates_of_core(kernel, stage, (experts, rows), 2, &clock))
+            best(&rates_of_core(kernel, stage, (experts, rows), 2, &clock))
         };
         at_once(setting.job.run.threads, of_thread).into_iter().sum::<f64>()
     });

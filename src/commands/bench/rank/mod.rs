@@ -21,7 +21,7 @@ pub use self::pool::Pool;
 use self::report::{Found, Measured};
 use self::stand_ins::StandIns;
 use self::steps::{Missing, Step, Whole, columns};
-use super::mixture::{RATE_ROWS, SomeRows, best, rates_of_core};
+use super::mixture::{SomeRows, best, rates_of_core};
 use super::{Measuring, at_least_one};
 use crate::comm::{Comm, StopFlag};
 use crate::commands::allocator::counted_from_here;
@@ -73,8 +73,9 @@ pub(crate) struct Args {
     overrides: Vec<String>,
 }
 
-/// Runs of the kernel alone, before and after.
+/// Runs of the kernel alone, before and after, and their rows.
 const RATE_RUNS: usize = 3;
+const RATE_ROWS: usize = 2048;
 /// Columns of the class blocks that they take, about.
 const RATE_COLUMNS: usize = 4096;
 /// Windows of ranks that are there.
@@ -272,7 +273,7 @@ impl Measure<'_> {
         let experts = Experts::new(some, owners, 7, 0);
         let kernel = self.measuring.kernel;
         let rows = SomeRows::of(&experts, RATE_ROWS);
-        best(rates_of_core(kernel, step.stage(), (&experts, &rows), RATE_RUNS, clock))
+        best(&rates_of_core(kernel, step.stage(), (&experts, &rows), RATE_RUNS, clock))
     }
 }
 
