@@ -10,7 +10,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::model::annotator::Annotator;
-use crate::report::{Kept, RunDirectory, events_of};
+use crate::report::{CHECKPOINTS, Kept, MODEL, RunDirectory, events_of};
 use crate::train::{CheckpointModel, model_of_checkpoint};
 
 /// Which model of a run.
@@ -57,9 +57,9 @@ impl Which {
                 let loaded = Store::load_from(comm, path)?;
                 Ok(Found::Checkpoint(Box::new(loaded), None))
             }
-            ([_, 1, 1], CheckpointModel::Best) => model(comm, &path.join("model")),
+            ([_, 1, 1], CheckpointModel::Best) => model(comm, &path.join(MODEL)),
             ([_, 1, _], _) => {
-                let store = Store::new(path.join("checkpoints"), Disk::default());
+                let store = Store::new(path.join(CHECKPOINTS), Disk::default());
                 match store.newest(comm)? {
                     Some(loaded) => Ok(Found::Checkpoint(Box::new(loaded), Some(store))),
                     None => {

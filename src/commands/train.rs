@@ -31,7 +31,7 @@ use crate::flow::verify::verify;
 use crate::human::{self, counted};
 use crate::job::{Job, documented};
 use crate::launch;
-use crate::report::{EarlierRun, Report, RunDirectory, SHARDS_READ, failure};
+use crate::report::{CHECKPOINTS, EarlierRun, Report, RunDirectory, SHARDS_READ, failure};
 use crate::signals;
 use crate::train::{Data, Heartbeat, Run, Setting, host_of, longer_window, memory_budget};
 
@@ -272,7 +272,7 @@ impl Start<'_> {
         directory.remove_signs();
         if done {
             let disk = self.surroundings.disk.clone();
-            Store::new(self.args.output.join("checkpoints"), disk).remove_all();
+            Store::new(self.args.output.join(CHECKPOINTS), disk).remove_all();
         }
     }
 }

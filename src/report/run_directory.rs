@@ -37,8 +37,9 @@ const FILES: [&str; 13] = [
     TENSORBOARD,
     "events.out.tfevents.tmp",
 ];
-const CHECKPOINTS: &str = "checkpoints";
-const MODEL: &str = "model";
+/// Folders of a run: its checkpoints, and its model.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+pub(crate) const MODEL: &str = "model";
 const FOLDERS: [&str; 4] = [CHECKPOINTS, "ranks", MODEL, "model.tmp"];
 /// No job or record is larger; what claims to be is not read.
 pub(super) const TEXT_BYTES_MAX: u64 = 64 << 20;

@@ -16,6 +16,7 @@ use crate::job::Job;
 use crate::model::annotator::Shape;
 use crate::model::experts::Experts;
 use crate::names::Names;
+use crate::report::MODEL;
 
 /// A model that fits the job's, and which of its classes are the run's.
 pub(crate) struct InitialModel {
@@ -139,7 +140,7 @@ pub(super) fn hash_now(comm: &Comm, job: &Job) -> Result<Option<String>> {
 /// # Errors
 /// Exit 6: there is neither.
 fn place(path: &Path) -> Result<PathBuf> {
-    let within = path.join("model");
+    let within = path.join(MODEL);
     let is_model = |path: &&PathBuf| path.join("manifest.json").exists();
     [path.to_path_buf(), within].iter().find(is_model).cloned().ok_or_else(|| {
         let text = format!("model.initial: {}: found no model", path.display());

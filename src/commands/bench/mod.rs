@@ -153,11 +153,9 @@ impl Measuring {
     }
 }
 
-/// The upper one of the two in the middle where their count is even. There is one at least.
+/// There is one number at least.
 fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
-    let mut numbers: Vec<f64> = numbers.into_iter().collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
+    crate::report::median(&mut numbers.into_iter().collect::<Vec<f64>>())
 }
 
 /// A folder of its own below the system's temporary one, gone with the value.

@@ -23,7 +23,7 @@ use crate::disk::read_text;
 use crate::error::Result;
 use crate::human::json_line;
 use crate::job::Job;
-use crate::report::{EVENTS_BYTES_MAX, Kept, RunDirectory, events_of, read_job};
+use crate::report::{CHECKPOINTS, EVENTS_BYTES_MAX, Kept, RunDirectory, events_of, read_job};
 
 /// Says where a run stands: step, round and epoch, since when, what is left, who computes it, its
 /// last checkpoint.
@@ -62,7 +62,7 @@ fn found(run: &Path) -> Result<Value> {
     let metrics = run.join("metrics.jsonl");
     // A run that has just begun has none yet.
     let events = events_of(&read_text(&metrics, EVENTS_BYTES_MAX).unwrap_or_default());
-    let checkpoint = newest_listed(&run.join("checkpoints"));
+    let checkpoint = newest_listed(&run.join(CHECKPOINTS));
     let about = checkpoint.as_ref().map_or(&Value::Null, |(_, about)| about);
     let holder = Holder::of(run);
     let state = State::of(&holder, &record);

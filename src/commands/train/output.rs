@@ -14,7 +14,8 @@ use crate::disk::{Disk, read_text, there};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::report::{
-    EarlierRun, Finished, RunDirectory, SHARDS_READ, Unfinished, failure, host, without_record,
+    EarlierRun, Finished, MODEL, RunDirectory, SHARDS_READ, Unfinished, failure, host,
+    without_record,
 };
 use crate::train::recorded_now;
 
@@ -99,7 +100,7 @@ pub(crate) fn in_utf8(output: &Path) -> Result<()> {
 /// # Errors
 /// Exit 6: its model isn't there, or is another one; exit 5: the file system refuses.
 pub(crate) fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()> {
-    let path = output.join("model");
+    let path = output.join(MODEL);
     disk.sync_above(&path).map_err(|error| Error::file(output, &error))?;
     let found = match there(&path).map_err(|error| Error::file(&path, &error))? {
         None => "nothing".to_string(),
@@ -182,7 +183,7 @@ pub(crate) fn refusal(output: &Path, job: &Job) -> Option<Error> {
 /// killed before they wrote their record: one of theirs that fits the job stays, and is compared
 /// with what the run comes to.
 fn own_model(output: &Path, run: Option<&Unfinished>, job: &Job) -> Result<()> {
-    let path = output.join("model");
+    let path = output.join(MODEL);
     if there(&path).map_err(|error| Error::file(&path, &error))?.is_none() {
         return Ok(());
     }

@@ -22,7 +22,7 @@ use crate::model::annotator::Annotator;
 use crate::model::experts::layouts;
 use crate::optim::Solver;
 use crate::report::{
-    Kept, Machine, Report, RunDirectory, RunRecord, Timer, events_of, host, table,
+    Kept, MODEL, Machine, Report, RunDirectory, RunRecord, Timer, events_of, host, table,
 };
 use crate::system::own_peak;
 use crate::tell;
@@ -215,7 +215,7 @@ impl<'a> Ending<'a> {
             "sessions": self.began.earlier });
         let written = self.directory.map_or(Ok(()), |directory| directory.record(&record));
         self.comm.agree(written)?;
-        let path = self.args.output.join("model");
+        let path = self.args.output.join(MODEL);
         artifact::save_hashed(self.comm, self.disk, &path, model, &hash)?;
         Ok(hash)
     }

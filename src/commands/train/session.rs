@@ -9,7 +9,7 @@ use super::{Args, Start, Surroundings};
 use crate::checkpoint::Store;
 use crate::comm::Comm;
 use crate::job::Job;
-use crate::report::{EarlierRun, host};
+use crate::report::{CHECKPOINTS, EarlierRun, host};
 use crate::signals::{self, Deadline};
 use crate::train::{Checkpoints, Data, MARGIN, Tries};
 
@@ -23,7 +23,7 @@ impl Start<'_> {
         let (identity, contents) = (data.identity(), data.contents());
         let identity =
             json!({ "job": whole_job.to_toml(), "data": identity, "contents": contents });
-        let store = Store::new(args.output.join("checkpoints"), disk.clone());
+        let store = Store::new(args.output.join(CHECKPOINTS), disk.clone());
         let timed = comm.is_root() && !simulated;
         let deadline = timed.then(|| end(self.started, args.max_time)).flatten();
         let deadline = deadline.map(|end| Deadline::watch(end, MARGIN, comm.stop_flag()));
