@@ -78,8 +78,8 @@ pub(crate) fn room_for_scoring(
     let validation = Some(rows);
     let ranks = Ranks { train: rows, validation, deal, deal_small: deal, frame_number, grid: None };
     let blocks = ClassBlocks::new(shape, experts, &|layouts| ranks.columns(layouts));
-    let sizes = |rank| Sizes::of(conditions, shape, (&blocks, &blocks), &ranks, rank);
-    let sizes: Vec<Sizes> = (0..rows.owners.ranks()).map(sizes).collect();
+    let all = 0..rows.owners.ranks();
+    let sizes = Sizes::of_ranks(conditions, shape, (&blocks, &blocks), &ranks, all);
     let least = |sizes: &Sizes| sizes.large + sum(&sizes.scoring()) + sizes.labels();
     let most = sizes.iter().map(least).max().expect("a rank");
     if most > limit {
@@ -120,11 +120,9 @@ impl Needs {
         let small = vec![job.pretrain.experts; shape.class_count];
         let small = ClassBlocks::new(shape, &small, &|layouts| ranks.small_columns(layouts));
         let large = ClassBlocks::new(shape, experts, &|layouts| ranks.columns(layouts));
-        let needs = |rank| {
-            let sizes = Sizes::of(conditions, shape, (&small, &large), ranks, rank);
-            Needs::new(job, sizes, ranks.validation.is_some())
-        };
-        which.map(needs).collect()
+        let sizes = Sizes::of_ranks(conditions, shape, (&small, &large), ranks, which);
+        let needs = |sizes| Needs::new(job, sizes, ranks.validation.is_some());
+        sizes.into_iter().map(needs).collect()
     }
 
     fn new(job: &Job, sizes: Sizes, validated: bool) -> Needs {

@@ -25,6 +25,8 @@
 //! Ranks may own runs of any length, or nothing. What all ranks do alike, because waves are
 //! exchanges, follows from the rank that has least room.
 
+use std::ops::Range;
+
 use super::column::InColumn;
 use super::grid::NETWORK;
 use super::network;
@@ -165,20 +167,35 @@ pub(super) fn tree(leaves: usize) -> usize {
 }
 
 impl Sizes {
-    /// The sizes of `rank`; `small` and `large` are the class blocks while pretraining and in the
+    /// The sizes of the ranks `which`; `blocks` are the class blocks while pretraining and in the
     /// expert step.
-    pub(super) fn of(
+    pub(super) fn of_ranks(
+        conditions: Conditions,
+        shape: &Shape,
+        blocks: (&ClassBlocks, &ClassBlocks),
+        ranks: &Ranks,
+        which: Range<usize>,
+    ) -> Vec<Sizes> {
+        let rows = ranks.train.blocks;
+        let groups = Blocks::even(rows.len(), conditions.groups);
+        let owners = (ranks.deal_small)(groups.len());
+        let of = |rank| {
+            let group_rows = rows.run(groups.run(owners.run(rank))).len();
+            Sizes::of(conditions, shape, blocks, ranks, (rank, group_rows))
+        };
+        which.map(of).collect()
+    }
+
+    fn of(
         conditions: Conditions,
         shape: &Shape,
         (small, large): (&ClassBlocks, &ClassBlocks),
         ranks: &Ranks,
-        rank: usize,
+        (rank, group_rows): (usize, usize),
     ) -> Sizes {
         let layers = shape.shared_layers();
         let [block, classes, columns] = larger(small.largest, large.largest);
         let rows = ranks.train;
-        let groups = Blocks::even(rows.blocks.len(), conditions.groups);
-        let own_groups = (ranks.deal_small)(groups.len()).run(rank);
         let frames = shape.pooling.is_some();
         let features = match frames {
             // As they were stored, of as many frames as a video may have.
@@ -209,7 +226,7 @@ impl Sizes {
             tape: layers.tape_width() * FLOAT,
             all_rows: rows.blocks.items(),
             rows: rows.items(rank),
-            group_rows: rows.blocks.run(groups.run(own_groups)).len(),
+            group_rows,
             row_block: conditions.row_block,
             row_blocks: rows.owners.run(rank).len(),
             class_blocks: [small, large]

@@ -120,8 +120,8 @@ pub(super) fn bytes(annotating: &Annotating, way: Way, deal: &dyn Fn(usize) -> O
     let class_blocks = ClassBlocks::new(shape, experts, &|layouts| ranks_of.columns(layouts));
     let row_block = blocks.longest();
     let conditions = Conditions { threads, frames_drawn: 0, groups: 1, limited: true, row_block };
-    let of = |rank| Sizes::of(conditions, shape, (&class_blocks, &class_blocks), &ranks_of, rank);
-    let sizes: Vec<Sizes> = (0..ranks).map(of).collect();
+    let blocks = (&class_blocks, &class_blocks);
+    let sizes = Sizes::of_ranks(conditions, shape, blocks, &ranks_of, 0..ranks);
     let own = sizes.iter().map(|sizes| sizes.large).max().unwrap_or(0);
     let (at_once, sizes) = (sizes[0].rows, &sizes[0]);
     let video = top * PAIR + ID;
