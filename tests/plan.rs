@@ -120,6 +120,39 @@ fn memory_is_what_training_plans() {
     }
 }
 
+/// Options go before what the shards say, each for itself.
+#[test]
+fn sizes_of_shards_are_overridden_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    shards(folder.path(), 700, 20, 12);
+    let job = folder.path().join("job.toml");
+    let train = |globs: &str| {
+        let text = format!("[data]\ntrain = [\"{}/{globs}\"]\n", folder.path().display());
+        std::fs::write(&job, text).unwrap();
+    };
+    train("*.h5");
+    let sizes = |arguments: &str| {
+        let found = plan(&job, arguments);
+        ["rows", "features", "classes", "frames"].map(|key| found[key].as_u64().unwrap())
+    };
+    assert_eq!(sizes(""), [700, 12, 20, 0]);
+    assert_eq!(sizes("--classes 500"), [700, 12, 500, 0]);
+    assert_eq!(sizes("--rows 9e6 --frames 30"), [9_000_000, 12, 20, 30]);
+    assert_eq!(sizes("--set plan.features=64"), [700, 64, 20, 0]);
+    let refused = |arguments: &str, code: i32, text: &str| {
+        let told = reelscale(&format!("plan {} {arguments}", job.display())).fails_with(code);
+        assert!(told.contains(text), "{told}");
+    };
+    // Shards that training would refuse are refused.
+    shards(&folder.path().join("other"), 30, 8, 12);
+    train("**/*.h5");
+    refused("", 4, "expected video-level");
+    // Without shards rows alone are too little.
+    train("nowhere/*.h5");
+    refused("--rows 1e6", 2, "its shards aren't here");
+    assert_eq!(sizes("--rows 1e6 --features 8 --classes 5"), [1_000_000, 8, 5, 0]);
+}
+
 #[test]
 fn what_can_not_be_planned_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -134,8 +167,15 @@ fn what_can_not_be_planned_is_refused() {
     refused("--rows 1e3 --features rgb:1024,rgb:128", 2, "--features: found");
     refused("--rows 1e6 --set run.memory_gib=0.0001", 9, "run.memory_gib: found 0.0001");
     refused("--rows 1e6 --sbatch --format json", 2, "--sbatch: found --format json");
+    refused("--rows 0", 2, "--rows: found 0");
     let rates = folder.path().join("rates.json");
     std::fs::write(&rates, "{\"format\":\"other\"}").unwrap();
+    let elsewhere = folder.path().join("nowhere/rates.json");
+    for (file, code) in [(&rates, 2), (&path, 2), (&elsewhere, 5)] {
+        let line = format!("--rows 1e6 --calibrate {}", file.display());
+        let text = if code == 2 { "exists and isn't a file of rates" } else { "nowhere: No such" };
+        refused(&line, code, text);
+    }
     refused(&format!("--rows 1e6 --rates {}", rates.display()), 2, "--rates");
     let line = format!("--comm threads=2 plan {} --rows 1e6", path.display());
     let printed = reelscale(&line).fails_with(2);

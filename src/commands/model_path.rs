@@ -58,14 +58,11 @@ impl Which {
                 Ok(Found::Checkpoint(Box::new(loaded), None))
             }
             ([_, 1, 1], CheckpointModel::Best) => model(comm, &path.join(MODEL)),
-            ([_, 1, _], _) => {
+            ([_, 1, whole], _) => {
                 let store = Store::new(path.join(CHECKPOINTS), Disk::default());
                 match store.newest(comm)? {
                     Some(loaded) => Ok(Found::Checkpoint(Box::new(loaded), Some(store))),
-                    None => {
-                        let text = format!("{}: found no model and no checkpoint", path.display());
-                        Err(Error { agreed: true, ..Error::run_directory(text) })
-                    }
+                    None => Err(Error { agreed: true, ..nothing_last(path, whole == 1) }),
                 }
             }
             (_, CheckpointModel::Last) => {
@@ -148,6 +145,23 @@ fn told_of_run(path: &Path, model: &ModelFolder) -> Option<String> {
     })
 }
 
+/// What is said of a run without checkpoints, of which the best model or the last is wanted.
+fn nothing_last(run: &Path, finished: bool) -> Error {
+    let run = run.display();
+    match finished {
+        true => Error::usage(format!("{run}: --which last: a finished run keeps its best model"))
+            .hint("--which best, which is the default"),
+        false => Error::run_directory(format!("{run}: found no model and no checkpoint")),
+    }
+}
+
 fn model(comm: &Comm, path: &Path) -> Result<Found> {
-    ModelFolder::open_whole(comm, path).map(|model| Found::Model(Box::new(model)))
+    let run = path.parent().filter(|run| run.join("job.toml").exists() && !path.exists());
+    let found = ModelFolder::open_whole(comm, path).map(|model| Found::Model(Box::new(model)));
+    found.map_err(|error| match run {
+        Some(run) => {
+            error.hint(format!("the run isn't finished: {} takes its best so far", run.display()))
+        }
+        None => error,
+    })
 }

@@ -19,7 +19,7 @@ use crate::synthetic::Planted;
 #[command(after_help = crate::commands::examples::SYNTHESIZE)]
 pub(crate) struct Args {
     /// Number of examples.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1 << 48))]
     rows: u64,
     /// Number of classes.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -40,7 +40,8 @@ pub(crate) struct Args {
     #[arg(long)]
     output: PathBuf,
     /// Rows of a shard.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 48))]
     rows_per_shard: u64,
     #[command(flatten)]
     progress: Progress,

@@ -154,7 +154,8 @@ impl Start<'_> {
         let data = match opened(comm, &job, &before, args.verify) {
             Err(error) if error.is_stop() => {
                 let reason = "told to stop before anything was computed";
-                return stopped(comm, args, reason, "the same command begins it");
+                let next = if there { "goes on with it" } else { "begins it" };
+                return stopped(comm, args, reason, &format!("the same command {next}"));
             }
             data => data?,
         };

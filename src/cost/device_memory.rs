@@ -349,7 +349,7 @@ fn too_little(name: &str, (told, limit): (f64, usize), least: &[DevicePhase]) ->
     let phase = most(least).expect("a phase that takes something");
     let gib = (phase.bytes() as f64 / GIB * 1e6).ceil() / 1e6;
     let found = match told > 0.0 {
-        true => format!("found {told}"),
+        true => format!("found {told} GiB"),
         false => format!("this rank's share of what is free is {}", human::bytes(limit as u64)),
     };
     let mut parts: Vec<_> = phase.parts.iter().filter(|part| part.1 > 0).collect();
@@ -357,7 +357,7 @@ fn too_little(name: &str, (told, limit): (f64, usize), least: &[DevicePhase]) ->
     let parts = parts.iter().map(|(name, bytes)| format!("{name} {}", human::bytes(*bytes as u64)));
     let parts = parts.collect::<Vec<_>>().join(", ");
     let text = format!(
-        "{name}: {found}, this needs {gib:.6} at least on a rank's device ({}: {parts})",
+        "{name}: {found}, this needs {gib:.6} GiB at least on a rank's device ({}: {parts})",
         phase.name
     );
     Error::new(Exit::Resources, text)

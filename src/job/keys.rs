@@ -238,8 +238,8 @@ keys! {
         tensorboard: bool = false, Boolean, "", Execution;
     }
 
-    /// How large the data are that this job is for, where they aren't here: `reelscale bench rank`
-    /// goes by it. Training doesn't look at it.
+    /// How large the data are that this job is for, where they aren't here: `reelscale plan`,
+    /// `scaling` and `bench rank` go by it. Training doesn't look at it.
     plan: PlanJob {
         /// Rows to train on; 0: the job has no plan.
         rows: usize = 0, Integer(0, 1 << 48), "rows", Execution;

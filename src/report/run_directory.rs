@@ -134,7 +134,9 @@ impl RunDirectory {
                 Error::run_directory(format!("{start}{key}: found {now}, the run has {before}"))
             };
             let lines = changes.forbidden.iter().map(line).collect();
-            Error::all(lines).map_err(|error| error.hint("choose another --output"))?;
+            let own = format!("`train {name}/{JOB} --output {name}` goes on with it");
+            let hint = format!("{own}; for another job choose another --output");
+            Error::all(lines).map_err(|error| error.hint(hint))?;
         }
         match has(RECORD) {
             true => recorded(&path.join(RECORD), changes),

@@ -125,6 +125,18 @@ fn a_strong_study_goes_on_and_its_figures_are_those_of_the_records() {
     let found = reasons(&study);
     assert!(found.iter().all(|reason| !reason.contains("different")), "{found:?}");
 
+    // Runs that can't be are refused.
+    let text = fs::read_to_string(study.join("study.json")).unwrap();
+    let seconds = json(&study.join("study.json"), "rows")[0]["seconds"].to_string();
+    for (found, edited) in
+        [("\"repeat\": 2", "\"repeat\": 1"), ("\"ranks\": 2", "\"ranks\": 0"), (&seconds, "0.0")]
+    {
+        assert!(text.contains(found), "{found} in {text}");
+        fs::write(study.join("study.json"), text.replace(found, edited)).unwrap();
+        let told = command.clone().fails_with(6);
+        assert!(told.contains("can't be"), "{edited}: {told}");
+    }
+    fs::write(study.join("study.json"), text).unwrap();
     // Nothing is left to do; another job is refused, and the study stays.
     command.stdout();
     assert_eq!(rows(&study), after);

@@ -78,8 +78,15 @@ fn inspect_finds_experts_that_say_nothing_and_classes_that_are_alike() {
     let text = reelscale("inspect --class 30").path(&changed).fails_with(2);
     assert!(text.contains("expected the name of a class or a number below 30"), "{text}");
 
+    // A run has its model; one whose model isn't there says so.
+    let run = scratch.path("run");
+    assert_eq!(inspected(&run, "")["content"], inspected(&run.join("model"), "")["content"]);
+    std::fs::rename(run.join("model"), run.join("model.away")).unwrap();
+    let text = reelscale("inspect").path(&run).fails_with(2);
+    assert!(text.contains("run: found a run; ") && text.contains("isn't there"), "{text}");
+
     let shards = inspected(&scratch.path("data"), "");
     assert_eq!((&shards["rows"], &shards["classes"]), (&600.into(), &30.into()));
     let text = reelscale("inspect --class 1").path(&scratch.path("data")).fails_with(2);
-    assert!(text.contains("found shards, expected a model"), "{text}");
+    assert!(text.contains("--class: found no model, expected the directory of one"), "{text}");
 }

@@ -105,6 +105,10 @@ fn what_stands_in_files_is_shown_and_never_taken_for_the_page() {
     let refused = reelscale("report").path(&odd).arg("--output");
     let text = refused.path(&scratch.path("thesis.html")).fails_with(2);
     assert!(text.contains("exists and is no report"), "{text}");
+    // What has no end, or nobody writes to, is not waited for.
+    let refused = reelscale("report").path(&odd).arg("--output").arg("/dev/zero");
+    let text = refused.fails_with(2);
+    assert!(text.contains("exists and is no report"), "{text}");
     assert_eq!(fs::read_to_string(scratch.path("thesis.html")).unwrap(), "years of work");
 }
 

@@ -164,6 +164,16 @@ fn status_promises_nothing_that_the_next_start_refuses() {
     assert!(text.contains(next), "{text}");
     scratch.train("run").stdout();
     assert_eq!(scratch.status("run")["state"], "finished");
+
+    // A finished run without its model, and one that was stopped without its checkpoints.
+    fs::rename(scratch.path("run/model"), scratch.path("away")).unwrap();
+    let told = scratch.train("run").fails_with(6);
+    let refused = scratch.status("run")["refused"].as_str().unwrap().to_string();
+    assert!(refused.contains("run/model: found nothing") && told.contains(&refused), "{told}");
+    scratch.begin("stopped");
+    fs::remove_dir_all(scratch.path("stopped/checkpoints")).unwrap();
+    let text = scratch.status_text("stopped");
+    assert!(text.contains(next) && !text.contains("goes on"), "{text}");
 }
 
 /// What the hint says of a record that can't be read comes true.

@@ -14,12 +14,13 @@ use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::human::{self, json_line};
 use crate::names::Names;
+use crate::report::MODEL;
 
 /// Shows what shards or a model hold, and checks them in full.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = crate::commands::examples::INSPECT)]
 pub(crate) struct Args {
-    /// Shards, folders of shards, globs, or the directory of one model.
+    /// Shards, folders of shards, globs, or the directory of one model or of a finished run.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Print only a hash of the content, the same for equal contents however shards are cut.
@@ -41,6 +42,23 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let of_model = |path: &&PathBuf| {
         ["manifest.json", "shared.h5"].iter().any(|name| path.join(name).exists())
     };
+    let of_run = |path: &&PathBuf| path.join("job.toml").exists();
+    if let Some(run) = args.paths.iter().find(of_run) {
+        return match (&args.paths[..], run.join(MODEL)) {
+            ([_], path) if of_model(&&path) && !args.seal => model(comm, &path, &args),
+            ([_], path) => {
+                let (run, path) = (run.display(), path.display());
+                let text = format!("{run}: found a run; {path} isn't there yet, or not to seal");
+                let hint =
+                    "reelscale status says where it stands, reelscale export writes its best";
+                comm.agree(Err(Error::usage(text).hint(hint)))
+            }
+            _ => {
+                let text = format!("{}: found a run, expected it alone", run.display());
+                comm.agree(Err(Error::usage(text)))
+            }
+        };
+    }
     match args.paths.iter().find(of_model) {
         Some(path) if args.seal => {
             let text = format!("{}: found a model, expected shards to seal", path.display());
@@ -52,7 +70,7 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
         }
         Some(path) => model(comm, path, &args),
         None if args.class.is_some() => {
-            let text = "--class: found shards, expected a model";
+            let text = "--class: found no model, expected the directory of one, or of a run";
             comm.agree(Err(Error::usage(text)))
         }
         None if args.seal => shards::seal_all(comm, &args.paths),

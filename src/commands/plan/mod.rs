@@ -37,8 +37,8 @@ use crate::stint::{Length, Stint};
 /// Ranks of the curve, at most.
 const RANKS_MAX: u64 = 4096;
 
-/// Says what a job will take: memory, bytes, seconds of each step, and what limits it. Nothing is
-/// computed, and no data are needed.
+/// Says what a job will take: memory, bytes, seconds of each step, and what limits it. No data are
+/// needed, and nothing but --rehearse and --calibrate computes.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = crate::commands::examples::PLAN)]
 pub(crate) struct Args {
@@ -50,7 +50,8 @@ pub(crate) struct Args {
     /// Threads of a rank meant. Without it those of the job, or 1.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4096))]
     threads: Option<u64>,
-    /// Rows to train on: 500e6.
+    /// Rows of the data, of which data.validation_fraction is held back, unless --validation-rows
+    /// says what is: 500e6.
     #[arg(long, value_parser = sizes::count)]
     rows: Option<u64>,
     /// Rows to validate on.
@@ -242,6 +243,9 @@ fn found(question: &Question, rehearsal: Option<(Option<usize>, f64)>) -> Result
         "threads": question.threads,
         "rows": question.job.plan.rows,
         "validation_rows": question.validation_rows,
+        "features": question.job.plan.features,
+        "classes": question.job.plan.classes,
+        "frames": question.job.plan.frames,
         "grid": format!("{}x{}", world.whole.grid.rows(), world.whole.grid.columns()),
         "pretraining_ranks": world.whole.learners,
         "memory_bytes": world.plan.peak,

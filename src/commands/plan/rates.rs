@@ -1,6 +1,7 @@
 //! What a core of the machine meant does in a second: measured there (`--calibrate`), or stated.
 
 use std::path::Path;
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use super::Question;
 use super::calibration::{self, Calibration};
 use super::device::{Gpu, Meant};
-use crate::disk::{Disk, read_text};
+use crate::disk::{Disk, read_text, there};
 use crate::error::{Error, Result};
 
 /// Bytes of a file of rates at most.
@@ -80,7 +81,8 @@ impl Rates {
         let of_device = rates.device.as_ref().map(|device| device.rates.flop_per_second);
         let others = [Some(rates.copy_bytes_per_second), of_device];
         let others = others.iter().flatten().all(|rate| RATES.contains(rate));
-        if rates.format != FORMAT || !rates.measured.iter().all(sane) || !others {
+        let measured = !rates.measured.is_empty() && rates.measured.iter().all(sane);
+        if rates.format != FORMAT || !measured || !others {
             let text = "isn't a file that --calibrate has written: it writes one anew";
             return Err(wrong(text.into()));
         }
@@ -88,6 +90,7 @@ impl Rates {
     }
 
     fn measure(path: &Path, device: Option<&Meant>) -> Result<Rates> {
+        replaceable(path)?;
         let device = match device {
             Some(Meant::Measured(kind)) => Some(Gpu::measure(kind)?),
             _ => None,
@@ -95,7 +98,7 @@ impl Rates {
         let Calibration { measured, copy_bytes_per_second, disturbed } = calibration::measure();
         let host = crate::report::host();
         let source = format!(
-            "measured by --calibrate on {host}, whose cores took {disturbed:.2} of their best time"
+            "measured by --calibrate on {host}; runs took {disturbed:.2} times as long as the best"
         );
         let format = FORMAT.into();
         let rates = Rates { format, source, measured, copy_bytes_per_second, device };
@@ -151,5 +154,21 @@ impl Rates {
         ]);
         let all = [of_ranks, others].into_iter();
         all.flat_map(|list| list.as_array().cloned().unwrap_or_default()).collect()
+    }
+}
+
+/// Sees that rates may be written to `path`, before they are measured for a minute.
+///
+/// # Errors
+/// Exit 2: something else is there; exit 5: there is no such folder.
+fn replaceable(path: &Path) -> Result<()> {
+    let failed = |error: io::Error| Error::file(path, &error);
+    if there(path).map_err(failed)?.is_some() && Rates::read(path).is_err() {
+        let text = format!("--calibrate: {}: exists and isn't a file of rates", path.display());
+        return Err(Error::usage(text).hint("name another file, or remove this one"));
+    }
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => fs::read_dir(folder).map(drop).map_err(|error| Error::file(folder, &error)),
+        None => Ok(()),
     }
 }

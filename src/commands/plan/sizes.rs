@@ -1,15 +1,19 @@
 //! How large the data are: as options say, as the job's section [plan] says, or as its shards are.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Args;
 use crate::comm::Comm;
 use crate::data::{Dataset, Kind, ShardInfo, find};
+use crate::disk::read_text;
 use crate::error::{Error, Result};
 use crate::flow::home_rows::HomeRows;
-use crate::job::{Job, Validation};
+use crate::job::{Job, PlanJob, Validation};
 use crate::model::features::FRAMES_MAX;
+
+/// Bytes of a job file at most.
+const BYTES_MAX: u64 = 16 << 20;
 
 /// A whole number, also as 500e6.
 pub(super) fn count(text: &str) -> std::result::Result<u64, String> {
@@ -32,6 +36,48 @@ fn features(text: &str) -> Option<u64> {
     let parts = parts?;
     let names: BTreeSet<&str> = parts.iter().map(|part| part.0).collect();
     (names.len() == parts.len()).then(|| parts.iter().map(|part| part.1).sum())
+}
+
+/// A size that options and the job's section [plan] may say, and shards.
+#[derive(Clone, Copy, PartialEq)]
+enum Size {
+    Rows,
+    Features,
+    Classes,
+    Frames,
+}
+
+impl Size {
+    const ALL: [(Size, &'static str); 4] = [
+        (Size::Rows, "rows"),
+        (Size::Features, "features"),
+        (Size::Classes, "classes"),
+        (Size::Frames, "frames"),
+    ];
+
+    fn of(self, plan: &mut PlanJob) -> &mut usize {
+        match self {
+            Size::Rows => &mut plan.rows,
+            Size::Features => &mut plan.features,
+            Size::Classes => &mut plan.classes,
+            Size::Frames => &mut plan.frames,
+        }
+    }
+}
+
+/// The sizes that a job file, which can be read, or these assignments say.
+fn told(job: &Path, sets: &[String]) -> Vec<Size> {
+    let text = read_text(job, BYTES_MAX).unwrap_or_default();
+    let file = toml::from_str::<toml::Table>(&text).unwrap_or_default();
+    let plan = file.get("plan").and_then(toml::Value::as_table);
+    let told = |name: &str| {
+        let assigned = |set: &String| set.split('=').next().map(str::trim) == Some(name);
+        sets.iter().any(assigned)
+    };
+    let all = Size::ALL.into_iter().filter(|(_, name)| {
+        plan.is_some_and(|plan| plan.contains_key(*name)) || told(&format!("plan.{name}"))
+    });
+    all.map(|(size, _)| size).collect()
 }
 
 /// What is planned for.
@@ -61,11 +107,25 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<Sizes> {
     set("rows", args.rows);
     set("classes", args.classes);
     set("frames", args.frames);
+    if args.rows == Some(0) {
+        return Err(Error::usage("--rows: found 0, expected a row at least"));
+    }
     let mut job = Job::read(&args.job, &sets)?;
     let asked = args.validation_rows.map(|rows| rows as usize);
-    let of_shards = job.plan.rows == 0;
+    let mut told = told(&args.job, &sets);
+    told.retain(|size| *size != Size::Rows || job.plan.rows > 0);
+    // A section [plan] has its defaults, too; whoever says all sizes needs no shards either.
+    let whole = [Size::Rows, Size::Features, Size::Classes].iter().all(|size| told.contains(size));
+    let of_shards = !whole && Job::read(&args.job, &args.overrides)?.plan.rows == 0;
     let shards = match of_shards {
-        true => sizes_of_shards(&mut job, name)?,
+        true => {
+            let mut before = job.plan.clone();
+            let shards = sizes_of_shards(&mut job, name)?;
+            for size in &told {
+                *size.of(&mut job.plan) = *size.of(&mut before);
+            }
+            shards
+        }
         false => Vec::new(),
     };
     let validation = match job.data.validation_rows() {
@@ -86,12 +146,13 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<Sizes> {
         job.run.threads = threads as usize;
     }
     job.run.threads = job.run.threads.max(1);
-    let by_class = of_shards && job.experts.positives_per_expert > 0;
+    let counted = of_shards && !told.contains(&Size::Classes);
+    let by_class = counted && job.experts.positives_per_expert > 0;
     let positives = by_class.then(|| positives(&job, shards)).transpose()?;
     Ok(Sizes { job, validation_rows, positives })
 }
 
-/// Positives of each class in the job's shards, of the share of their rows that trains.
+/// Positives of each class in the job's shards, as many as so many rows to train on have.
 fn positives(job: &Job, shards: Vec<ShardInfo>) -> Result<Vec<u64>> {
     let (comm, all) = (Comm::serial(), Dataset::new(shards)?);
     let share = job.plan.rows as f64 / all.rows() as f64;
@@ -117,6 +178,8 @@ pub(crate) fn sizes_of_shards(job: &mut Job, name: &str) -> Result<Vec<ShardInfo
         Error::usage(text).hint("--rows 4e6 --features rgb:1024,audio:128 --classes 3862")
     })?;
     let infos = described(&paths)?;
+    // Whoever trains would be told of shards that don't go together.
+    Dataset::new(infos.clone())?;
     let sum = |of: &dyn Fn(&ShardInfo) -> usize| infos.iter().map(of).sum::<usize>();
     let (rows, first) = (sum(&|info| info.rows), &infos[0]);
     if rows == 0 {

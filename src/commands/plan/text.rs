@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Args;
 use crate::commands::bench::table;
 use crate::cost::budget::BESIDE_THE_PLAN;
-use crate::human;
+use crate::human::{self, counted};
 
 /// What is asked for beyond what is planned.
 const MEMORY_MARGIN: f64 = 1.15;
@@ -31,11 +31,14 @@ fn percent(value: &Value) -> String {
 pub(super) fn text(found: &Value) -> String {
     let of = |key: &str| &found[key];
     let mut text = format!(
-        "{} on {} ranks of {} threads: {} rows, grid {}, {} of ranks pretrain\n",
+        "{} on {} of {} threads: {} rows of {} features, {} classes; grid {}, ranks that pretrain: \
+         {}\n",
         of("job").as_str().unwrap_or(""),
-        of("ranks"),
+        counted(of("ranks").as_u64().unwrap_or(0), "rank"),
         of("threads"),
         of("rows"),
+        of("features"),
+        of("classes"),
         of("grid").as_str().unwrap_or(""),
         of("pretraining_ranks"),
     );
@@ -87,18 +90,20 @@ pub(super) fn text(found: &Value) -> String {
         })
         .collect();
     text += &format!("\n{}", table(&points));
-    text += &format!("more than {} ranks don't pay\n", of("pays_up_to_ranks"));
+    let pays = counted(of("pays_up_to_ranks").as_u64().unwrap_or(0), "rank");
+    text += &format!("more than {pays} don't pay\n");
     text += &rehearsed(of("rehearsed"));
     for line in list(of("advice")).filter_map(Value::as_str) {
         text += &format!("would help: {line}\n");
     }
     for one in list(of("assumptions")) {
         let source = one["source"].as_str().unwrap_or("");
-        text += &format!(
-            "assumed: {} = {} ({source})\n",
-            one["name"].as_str().unwrap_or(""),
-            one["value"]
-        );
+        let value = match one["value"].as_f64().filter(|value| value.fract() != 0.0) {
+            Some(value) => format!("{value:.3}"),
+            None => one["value"].to_string(),
+        };
+        let name = one["name"].as_str().unwrap_or("");
+        text += &format!("assumed: {name} = {value} ({source})\n");
     }
     text
 }

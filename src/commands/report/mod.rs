@@ -8,12 +8,14 @@ mod run;
 mod settings;
 mod timers;
 
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use self::page::{Cell, escape, facts, page, table};
 use self::run::{Run, State};
 use super::out::{For, print_here};
-use crate::disk::{Disk, read, there};
+use crate::disk::{Disk, there};
 use crate::error::{Error, Result};
 use crate::human::{counted, duration};
 
@@ -36,12 +38,15 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let output = &args.output;
     let refused = |error| Error::file(output, &error);
-    if there(output).map_err(refused)?.is_some() {
-        let found = read(output).map_err(refused)?;
-        if !found.starts_with(page::BEGINS.as_bytes()) {
-            let text = format!("{}: exists and is no report", output.display());
-            return Err(Error::usage(text).hint("choose another --output"));
-        }
+    // What isn't a file isn't opened: a pipe would wait.
+    let earlier = there(output).map_err(refused)?;
+    let is_report = |found: &Metadata| match found.is_file() {
+        true => begins_as_report(output),
+        false => Ok(false),
+    };
+    if earlier.as_ref().map(is_report).transpose().map_err(refused)? == Some(false) {
+        let text = format!("{}: exists and is no report", output.display());
+        return Err(Error::usage(text).hint("choose another --output"));
     }
     let runs: Vec<Run> = args.runs.iter().map(|path| Run::read(path)).collect::<Result<_>>()?;
     let runs = told_apart(runs, &args.runs);
@@ -49,6 +54,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Disk::default().write_text(output, &text).map_err(refused)?;
     let about = format!("{}: {}", output.display(), counted(runs.len() as u64, "run"));
     print_here(For::Reading, &format!("{about}\n"))
+}
+
+/// Whether the file at `path` begins as a report does.
+fn begins_as_report(path: &Path) -> io::Result<bool> {
+    let mut found = Vec::new();
+    File::open(path)?.take(page::BEGINS.len() as u64).read_to_end(&mut found)?;
+    Ok(found == page::BEGINS.as_bytes())
 }
 
 /// Runs of the same name have their whole paths for names.

@@ -9,6 +9,7 @@
 //!       run/            the run under way
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use super::row::Row;
 use super::rows::Weak;
 use super::sizes::{Size, sizes};
 use super::verdict::{self, Wanted};
-use super::{Kind, RowsFrom, picture, written};
+use super::{Kind, RANKS_MAX, RowsFrom, picture, written};
 use crate::commands::program::{COMMIT, VERSION};
 use crate::disk::{Disk, read_text};
 use crate::error::{Error, Result};
@@ -28,8 +29,9 @@ use crate::report::{LOCK, Lock};
 
 const STUDY: &str = "study.json";
 const FORMAT: &str = "reelscale-scaling";
-/// No study is larger.
+/// No study is larger, and no run takes other seconds.
 const BYTES_MAX: u64 = 64 << 20;
+const SECONDS: std::ops::RangeInclusive<f64> = 1e-3..=1e9;
 
 /// What must be the same for all rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -201,6 +203,15 @@ fn read(path: &Path, of: &Identity, job: &Job) -> Result<File> {
     };
     let text = read_text(path, BYTES_MAX).map_err(|error| damaged(error.to_string()))?;
     let file: File = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    let mut runs = BTreeSet::new();
+    for row in &file.rows {
+        let seconds = row.seconds.unwrap_or(1.0);
+        let sane = (1..=RANKS_MAX as usize).contains(&row.ranks) && SECONDS.contains(&seconds);
+        if !sane || !runs.insert((row.ranks, row.repeat)) {
+            let text = format!("run {} on {} ranks can't be", row.repeat, row.ranks);
+            return Err(damaged(text));
+        }
+    }
     let found = &file.of;
     if found == of {
         return Ok(file);

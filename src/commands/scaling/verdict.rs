@@ -105,6 +105,9 @@ fn others(rows: &[&Row]) -> Option<String> {
         let before = row.others_before.map(|cores| (cores, "before", row));
         before.into_iter().chain(row.others_during.map(|cores| (cores, "during", row)))
     });
+    if rows.iter().any(|row| (row.others_before, row.others_during) == (None, None)) {
+        return Some("nothing says whether others worked on the machine meanwhile".into());
+    }
     let (cores, when, row) = seen.max_by(|a, b| a.0.total_cmp(&b.0))?;
     let most = OTHERS_MAX.max(OTHERS_SHARE * row.node_cores as f64);
     (cores > most).then(|| {

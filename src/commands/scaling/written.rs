@@ -80,7 +80,7 @@ pub(super) fn text(of: &Identity, sizes: &[Size], reasons: &[String], folder: &P
     text += &format!("\n{}\n", verdict(reasons));
     reasons.iter().for_each(|reason| text += &format!("  {reason}\n"));
     let folder = folder.display();
-    text + &format!("{folder}: result.json, table.csv, rows.csv, scaling.svg, runs/\n")
+    text + &format!("{folder}: result.json, table.csv, rows.csv, scaling.svg, jobs/, runs/\n")
 }
 
 /// result.json.

@@ -199,12 +199,15 @@ struct Starts {
 }
 
 fn starts(record: &Value, sessions: &Value, holder: &Holder) -> Starts {
-    let all = [sessions, &record["sessions"]].into_iter().flat_map(|all| all.as_array());
-    let times = all.flatten().filter_map(|session| session["started_unix_seconds"].as_u64());
-    let mut times: Vec<u64> = times.chain(holder.started).collect();
-    times.sort_unstable();
-    times.dedup();
-    Starts { count: times.len(), first: times.first().copied() }
+    let times = |all: &Value| -> Vec<u64> {
+        let all = all.as_array().into_iter().flatten();
+        all.filter_map(|session| session["started_unix_seconds"].as_u64()).collect()
+    };
+    // Several may begin in one second, so that they are counted rather than told apart.
+    let all = [sessions, &record["sessions"]].map(times);
+    let mut times = all.into_iter().max_by_key(Vec::len).unwrap_or_default();
+    times.extend(holder.started.filter(|started| !times.contains(started)));
+    Starts { count: times.len(), first: times.iter().min().copied() }
 }
 
 /// Seconds since 1970.

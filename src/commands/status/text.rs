@@ -41,6 +41,8 @@ fn state(found: &Value) -> String {
     };
     match found["state"].as_str().unwrap_or_default() {
         "running" => format!("running{since}"),
+        // The reason says what it left; whoever has taken that away changed what comes next.
+        "stopped" if found["checkpoint"].is_null() => format!("stopped{next}"),
         "stopped" => format!("stopped: {reason}"),
         "finished" => format!("finished: {reason}"),
         "failed" => format!("failed: {reason}{next}"),
@@ -97,10 +99,9 @@ fn left(found: &Value) -> Option<String> {
         Some(time) => format!(
             "at most {step}{time} of the run, by the median times of epochs and iterations so far"
         ),
-        None => format!(
-            "{step}more of the run than can be told: it has not seen {} yet",
-            names(&left["not_seen_yet"])
-        ),
+        None => {
+            format!("{step}of the run unknown until it has seen {}", names(&left["not_seen_yet"]))
+        }
     })
 }
 

@@ -100,8 +100,17 @@ pub(crate) fn in_utf8(output: &Path) -> Result<()> {
 /// # Errors
 /// Exit 6: its model isn't there, or is another one; exit 5: the file system refuses.
 pub(crate) fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()> {
+    let synced = disk.sync_above(&output.join(MODEL));
+    synced.map_err(|error| Error::file(output, &error))?;
+    has_its_model(output, run)?;
+    log::info!("{}: this run is finished: {}", output.display(), run.line);
+    Ok(())
+}
+
+/// # Errors
+/// Exit 6: the model of a finished run isn't there, or is another one.
+fn has_its_model(output: &Path, run: &Finished) -> Result<()> {
     let path = output.join(MODEL);
-    disk.sync_above(&path).map_err(|error| Error::file(output, &error))?;
     let found = match there(&path).map_err(|error| Error::file(&path, &error))? {
         None => "nothing".to_string(),
         Some(_) => ModelFolder::open(&path)?.manifest.content_hash,
@@ -115,7 +124,6 @@ pub(crate) fn finished(disk: &Disk, output: &Path, run: &Finished) -> Result<()>
         let hint = format!("put that back; {}", without_record(output));
         return Err(Error::run_directory(text).hint(hint));
     }
-    log::info!("{}: this run is finished: {}", output.display(), run.line);
     Ok(())
 }
 
@@ -174,7 +182,8 @@ pub(crate) fn refusal(output: &Path, job: &Job) -> Option<Error> {
     match RunDirectory::look(output, job) {
         Err(error) => Some(error),
         Ok(EarlierRun::Unfinished(run)) => own_model(output, Some(&run), job).err(),
-        Ok(EarlierRun::Finished(_) | EarlierRun::Nothing) => None,
+        Ok(EarlierRun::Finished(run)) => has_its_model(output, &run).err(),
+        Ok(EarlierRun::Nothing) => None,
     }
 }
 
