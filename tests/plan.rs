@@ -139,6 +139,18 @@ fn sizes_of_shards_are_overridden_one_by_one() {
     assert_eq!(sizes("--classes 500"), [700, 12, 500, 0]);
     assert_eq!(sizes("--rows 9e6 --frames 30"), [9_000_000, 12, 20, 30]);
     assert_eq!(sizes("--set plan.features=64"), [700, 64, 20, 0]);
+    assert_eq!(sizes("--set plan.rows=9000"), [9000, 12, 20, 0]);
+    // Records of runs name all keys, of those of a plan that isn't there the defaults.
+    let text = std::fs::read_to_string(&job).unwrap();
+    let none = "[plan]\nrows = 0\nfeatures = 1024\nclasses = 1000\nframes = 0\n";
+    std::fs::write(&job, text + none).unwrap();
+    assert_eq!(sizes(""), [700, 12, 20, 0]);
+    assert_eq!(sizes("--rows 5e6"), [5_000_000, 12, 20, 0]);
+    // What validates is held back of the rows, or said.
+    train("*.h5\"]\nvalidation_fraction = 0.1 # [\"");
+    assert_eq!(sizes("--rows 9e6"), [8_100_000, 12, 20, 0]);
+    assert_eq!(sizes("--rows 9e6 --validation-rows 1000"), [9_000_000, 12, 20, 0]);
+    assert_eq!(sizes("--validation-rows 1000"), [630, 12, 20, 0]);
     let refused = |arguments: &str, code: i32, text: &str| {
         let told = reelscale(&format!("plan {} {arguments}", job.display())).fails_with(code);
         assert!(told.contains(text), "{told}");
@@ -165,18 +177,19 @@ fn what_can_not_be_planned_is_refused() {
     refused("", 2, "has no [plan], and its shards aren't here");
     refused("--rows 1e3 --features nothing", 2, "--features: found");
     refused("--rows 1e3 --features rgb:1024,rgb:128", 2, "--features: found");
-    refused("--rows 1e6 --set run.memory_gib=0.0001", 9, "run.memory_gib: found 0.0001");
-    refused("--rows 1e6 --sbatch --format json", 2, "--sbatch: found --format json");
-    refused("--rows 0", 2, "--rows: found 0");
+    let sizes = "--rows 1e6 --features 40 --classes 200";
+    refused(&format!("{sizes} --set run.memory_gib=0.0001"), 9, "run.memory_gib: found 0.0001");
+    refused(&format!("{sizes} --sbatch --format json"), 2, "--sbatch: found --format json");
+    refused("--rows 0 --features 40 --classes 200", 2, "--rows: found 0");
     let rates = folder.path().join("rates.json");
     std::fs::write(&rates, "{\"format\":\"other\"}").unwrap();
     let elsewhere = folder.path().join("nowhere/rates.json");
     for (file, code) in [(&rates, 2), (&path, 2), (&elsewhere, 5)] {
-        let line = format!("--rows 1e6 --calibrate {}", file.display());
+        let line = format!("{sizes} --calibrate {}", file.display());
         let text = if code == 2 { "exists and isn't a file of rates" } else { "nowhere: No such" };
         refused(&line, code, text);
     }
-    refused(&format!("--rows 1e6 --rates {}", rates.display()), 2, "--rates");
+    refused(&format!("{sizes} --rates {}", rates.display()), 2, "--rates");
     let line = format!("--comm threads=2 plan {} --rows 1e6", path.display());
     let printed = reelscale(&line).fails_with(2);
     assert!(printed.contains("expected one process"), "{printed}");

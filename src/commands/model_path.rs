@@ -10,7 +10,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::model::annotator::Annotator;
-use crate::report::{CHECKPOINTS, Kept, MODEL, RunDirectory, events_of};
+use crate::report::{CHECKPOINTS, JOB, Kept, MODEL, RunDirectory, events_of};
 use crate::train::{CheckpointModel, model_of_checkpoint};
 
 /// Which model of a run.
@@ -49,7 +49,7 @@ impl Which {
     /// Exit 6: there is none; common to all ranks.
     pub(crate) fn found(self, comm: &Comm, path: &Path) -> Result<Found> {
         // Ranks may see what is new later than others: rank 0 says what is there.
-        let [checkpoint, run, whole] = ["state.json", "job.toml", "model/manifest.json"]
+        let [checkpoint, run, whole] = ["state.json", JOB, "model/manifest.json"]
             .map(|name| u8::from(path.join(name).exists()));
         let of_root = comm.all_gather(&[[checkpoint, run, whole]])[0];
         match (of_root, self.which) {
@@ -156,12 +156,16 @@ fn nothing_last(run: &Path, finished: bool) -> Error {
 }
 
 fn model(comm: &Comm, path: &Path) -> Result<Found> {
-    let run = path.parent().filter(|run| run.join("job.toml").exists() && !path.exists());
     let found = ModelFolder::open_whole(comm, path).map(|model| Found::Model(Box::new(model)));
+    let unfinished = |run: &&Path| {
+        let finished = RunDirectory::record_of(run).is_some_and(|run| run["finished"] == true);
+        path.ends_with(MODEL) && !path.exists() && run.join(JOB).exists() && !finished
+    };
+    let run = path.parent().filter(unfinished).map(|run| run.join("").display().to_string());
     found.map_err(|error| match run {
-        Some(run) => {
-            error.hint(format!("the run isn't finished: {} takes its best so far", run.display()))
+        Some(run) if !run.is_empty() => {
+            error.hint(format!("the run isn't finished: --model {run} takes its best so far"))
         }
-        None => error,
+        _ => error,
     })
 }

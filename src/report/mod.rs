@@ -36,7 +36,7 @@ pub(crate) use log_lines::{install, thread_is};
 pub(crate) use narrator::{Narrator, Pace, Tells};
 pub(crate) use pieces::{Pieces, median};
 pub(crate) use run_directory::{
-    CHECKPOINTS, Finished, MODEL, SHARDS_READ, Unfinished, read_job, without_record,
+    CHECKPOINTS, Finished, JOB, MODEL, SHARDS_READ, Unfinished, read_job, without_record,
 };
 pub use run_directory::{EarlierRun, RunDirectory};
 pub(crate) use run_record::{Machine, RunRecord, host};

@@ -16,7 +16,7 @@ use crate::disk::{Disk, folder_of, left_there, read_text, there};
 use crate::error::{Error, Result};
 use crate::job::{Changes, Job};
 
-pub(super) const JOB: &str = "job.toml";
+pub(crate) const JOB: &str = "job.toml";
 const RECORD: &str = "run.json";
 pub(super) const METRICS: &str = "metrics.jsonl";
 /// Shards without proof that the run has read in full, so that its next start needn't.

@@ -78,12 +78,12 @@ fn inspect_finds_experts_that_say_nothing_and_classes_that_are_alike() {
     let text = reelscale("inspect --class 30").path(&changed).fails_with(2);
     assert!(text.contains("expected the name of a class or a number below 30"), "{text}");
 
-    // A run has its model; one whose model isn't there says so.
+    // A run stands for its model.
     let run = scratch.path("run");
     assert_eq!(inspected(&run, "")["content"], inspected(&run.join("model"), "")["content"]);
-    std::fs::rename(run.join("model"), run.join("model.away")).unwrap();
-    let text = reelscale("inspect").path(&run).fails_with(2);
-    assert!(text.contains("run: found a run; ") && text.contains("isn't there"), "{text}");
+    std::fs::rename(run.join("model"), run.join("away")).unwrap();
+    let text = reelscale("inspect").path(&run).fails_with(4);
+    assert!(text.contains("a run has its model once it is finished"), "{text}");
 
     let shards = inspected(&scratch.path("data"), "");
     assert_eq!((&shards["rows"], &shards["classes"]), (&600.into(), &30.into()));

@@ -14,7 +14,7 @@ use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::human::{self, json_line};
 use crate::names::Names;
-use crate::report::MODEL;
+use crate::report::{JOB, MODEL};
 
 /// Shows what shards or a model hold, and checks them in full.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,23 +42,12 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let of_model = |path: &&PathBuf| {
         ["manifest.json", "shared.h5"].iter().any(|name| path.join(name).exists())
     };
-    let of_run = |path: &&PathBuf| path.join("job.toml").exists();
-    if let Some(run) = args.paths.iter().find(of_run) {
-        return match (&args.paths[..], run.join(MODEL)) {
-            ([_], path) if of_model(&&path) && !args.seal => model(comm, &path, &args),
-            ([_], path) => {
-                let (run, path) = (run.display(), path.display());
-                let text = format!("{run}: found a run; {path} isn't there yet, or not to seal");
-                let hint =
-                    "reelscale status says where it stands, reelscale export writes its best";
-                comm.agree(Err(Error::usage(text).hint(hint)))
-            }
-            _ => {
-                let text = format!("{}: found a run, expected it alone", run.display());
-                comm.agree(Err(Error::usage(text)))
-            }
-        };
-    }
+    // A run stands for its model.
+    let of_run = |path: &PathBuf| {
+        let within = path.join(MODEL);
+        if path.join(JOB).exists() && of_model(&&within) { within } else { path.clone() }
+    };
+    let args = Args { paths: args.paths.iter().map(of_run).collect(), ..args };
     match args.paths.iter().find(of_model) {
         Some(path) if args.seal => {
             let text = format!("{}: found a model, expected shards to seal", path.display());
@@ -74,7 +63,14 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
             comm.agree(Err(Error::usage(text)))
         }
         None if args.seal => shards::seal_all(comm, &args.paths),
-        None => shards::describe(comm, &args.paths, args.hash, args.format),
+        None => {
+            let run = args.paths.iter().find(|path| path.join(JOB).exists());
+            let shards = shards::describe(comm, &args.paths, args.hash, args.format);
+            shards.map_err(|error| match run {
+                Some(_) => error.hint("a run has its model once it is finished: reelscale status"),
+                None => error,
+            })
+        }
     }
 }
 

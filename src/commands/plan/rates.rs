@@ -163,7 +163,8 @@ impl Rates {
 /// Exit 2: something else is there; exit 5: there is no such folder.
 fn replaceable(path: &Path) -> Result<()> {
     let failed = |error: io::Error| Error::file(path, &error);
-    if there(path).map_err(failed)?.is_some() && Rates::read(path).is_err() {
+    let earlier = there(path).map_err(failed)?;
+    if earlier.is_some_and(|found| !found.is_file() || Rates::read(path).is_err()) {
         let text = format!("--calibrate: {}: exists and isn't a file of rates", path.display());
         return Err(Error::usage(text).hint("name another file, or remove this one"));
     }

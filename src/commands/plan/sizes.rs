@@ -1,19 +1,15 @@
 //! How large the data are: as options say, as the job's section [plan] says, or as its shards are.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Args;
 use crate::comm::Comm;
 use crate::data::{Dataset, Kind, ShardInfo, find};
-use crate::disk::read_text;
 use crate::error::{Error, Result};
 use crate::flow::home_rows::HomeRows;
-use crate::job::{Job, PlanJob, Validation};
+use crate::job::{Job, Validation};
 use crate::model::features::FRAMES_MAX;
-
-/// Bytes of a job file at most.
-const BYTES_MAX: u64 = 16 << 20;
 
 /// A whole number, also as 500e6.
 pub(super) fn count(text: &str) -> std::result::Result<u64, String> {
@@ -36,48 +32,6 @@ fn features(text: &str) -> Option<u64> {
     let parts = parts?;
     let names: BTreeSet<&str> = parts.iter().map(|part| part.0).collect();
     (names.len() == parts.len()).then(|| parts.iter().map(|part| part.1).sum())
-}
-
-/// A size that options and the job's section [plan] may say, and shards.
-#[derive(Clone, Copy, PartialEq)]
-enum Size {
-    Rows,
-    Features,
-    Classes,
-    Frames,
-}
-
-impl Size {
-    const ALL: [(Size, &'static str); 4] = [
-        (Size::Rows, "rows"),
-        (Size::Features, "features"),
-        (Size::Classes, "classes"),
-        (Size::Frames, "frames"),
-    ];
-
-    fn of(self, plan: &mut PlanJob) -> &mut usize {
-        match self {
-            Size::Rows => &mut plan.rows,
-            Size::Features => &mut plan.features,
-            Size::Classes => &mut plan.classes,
-            Size::Frames => &mut plan.frames,
-        }
-    }
-}
-
-/// The sizes that a job file, which can be read, or these assignments say.
-fn told(job: &Path, sets: &[String]) -> Vec<Size> {
-    let text = read_text(job, BYTES_MAX).unwrap_or_default();
-    let file = toml::from_str::<toml::Table>(&text).unwrap_or_default();
-    let plan = file.get("plan").and_then(toml::Value::as_table);
-    let told = |name: &str| {
-        let assigned = |set: &String| set.split('=').next().map(str::trim) == Some(name);
-        sets.iter().any(assigned)
-    };
-    let all = Size::ALL.into_iter().filter(|(_, name)| {
-        plan.is_some_and(|plan| plan.contains_key(*name)) || told(&format!("plan.{name}"))
-    });
-    all.map(|(size, _)| size).collect()
 }
 
 /// What is planned for.
@@ -107,34 +61,47 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<Sizes> {
     set("rows", args.rows);
     set("classes", args.classes);
     set("frames", args.frames);
-    if args.rows == Some(0) {
+    let says = |key: &str| {
+        let of = |set: &String| set.split('=').next().map(str::trim) == Some(key);
+        sets.iter().any(of)
+    };
+    let mut job = Job::read(&args.job, &sets)?;
+    // What a file without rows says in [plan] is no plan: records of runs name all keys.
+    let apart = args.overrides.iter().filter(|set| !set.trim_start().starts_with("plan."));
+    let apart: Vec<String> = apart.cloned().collect();
+    let has_plan = Job::read(&args.job, &apart)?.plan.rows > 0;
+    let told = ["plan.rows", "plan.features", "plan.classes"].into_iter().all(says);
+    let mut shards = Vec::new();
+    if !has_plan && !told {
+        let mut shaped = job.clone();
+        shards = sizes_of_shards(&mut shaped, name)?;
+        let before = std::mem::replace(&mut job.plan, shaped.plan);
+        let plan = &mut job.plan;
+        let of = |told: &str, size: &mut usize, before: usize| {
+            if says(told) {
+                *size = before;
+            }
+        };
+        of("plan.rows", &mut plan.rows, before.rows);
+        of("plan.features", &mut plan.features, before.features);
+        of("plan.classes", &mut plan.classes, before.classes);
+        of("plan.frames", &mut plan.frames, before.frames);
+        if says("plan.labels_per_row") {
+            plan.labels_per_row = before.labels_per_row;
+        }
+    }
+    if job.plan.rows == 0 {
         return Err(Error::usage("--rows: found 0, expected a row at least"));
     }
-    let mut job = Job::read(&args.job, &sets)?;
     let asked = args.validation_rows.map(|rows| rows as usize);
-    let mut told = told(&args.job, &sets);
-    told.retain(|size| *size != Size::Rows || job.plan.rows > 0);
-    // A section [plan] has its defaults, too; whoever says all sizes needs no shards either.
-    let whole = [Size::Rows, Size::Features, Size::Classes].iter().all(|size| told.contains(size));
-    let of_shards = !whole && Job::read(&args.job, &args.overrides)?.plan.rows == 0;
-    let shards = match of_shards {
-        true => {
-            let mut before = job.plan.clone();
-            let shards = sizes_of_shards(&mut job, name)?;
-            for size in &told {
-                *size.of(&mut job.plan) = *size.of(&mut before);
-            }
-            shards
-        }
-        false => Vec::new(),
-    };
+    let counted = !shards.is_empty() && !says("plan.rows");
     let validation = match job.data.validation_rows() {
-        Validation::Fraction(share) if of_shards || asked.is_none() => {
+        Validation::Fraction(share) if counted || asked.is_none() => {
             let rows = (job.plan.rows as f64 * share) as usize;
             job.plan.rows -= rows;
             rows
         }
-        Validation::Globs(globs) if of_shards => rows_of_shards(globs)?,
+        Validation::Globs(globs) if !shards.is_empty() && asked.is_none() => rows_of_shards(globs)?,
         _ => 0,
     };
     let validation_rows = asked.unwrap_or(validation);
@@ -146,8 +113,8 @@ pub(super) fn planned(args: &Args, name: &str) -> Result<Sizes> {
         job.run.threads = threads as usize;
     }
     job.run.threads = job.run.threads.max(1);
-    let counted = of_shards && !told.contains(&Size::Classes);
-    let by_class = counted && job.experts.positives_per_expert > 0;
+    let same_classes = shards.first().is_some_and(|info| info.class_count == job.plan.classes);
+    let by_class = same_classes && job.experts.positives_per_expert > 0;
     let positives = by_class.then(|| positives(&job, shards)).transpose()?;
     Ok(Sizes { job, validation_rows, positives })
 }

@@ -99,7 +99,8 @@ pub(super) fn text(found: &Value) -> String {
     for one in list(of("assumptions")) {
         let source = one["source"].as_str().unwrap_or("");
         let value = match one["value"].as_f64().filter(|value| value.fract() != 0.0) {
-            Some(value) => format!("{value:.3}"),
+            // Four digits.
+            Some(value) => format!("{value:.3e}").parse().unwrap_or(value).to_string(),
             None => one["value"].to_string(),
         };
         let name = one["name"].as_str().unwrap_or("");

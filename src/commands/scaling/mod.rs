@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     repeat: u64,
     /// weak: rows for each rank, of which the job's validation_fraction validates.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     rows_per_rank: Option<u64>,
     /// weak: where they are from. Without it they are synthesized, as many as it takes.
     #[arg(long, value_enum)]

@@ -32,9 +32,6 @@ pub(super) struct Weak {
 
 /// What the arguments of a weak study ask for; none of a strong one.
 ///
-/// Rows of a rank: of all ranks together they can be counted.
-const ROWS_MAX: u64 = 1 << 40;
-
 /// # Errors
 /// Exit 2: a weak one doesn't say how many rows a rank has, or a strong one says anything of rows.
 pub(super) fn weak(args: &Args) -> Result<Option<Weak>> {
@@ -46,10 +43,6 @@ pub(super) fn weak(args: &Args) -> Result<Option<Weak>> {
         (Kind::Weak, None) => {
             let text = "--rows-per-rank: found none, expected the rows of each rank";
             Err(Error::usage(text).hint("scaling weak JOB.toml --rows-per-rank 8192"))
-        }
-        (Kind::Weak, Some(rows)) if rows > ROWS_MAX => {
-            let text = format!("--rows-per-rank: found {rows}, expected {ROWS_MAX} at most");
-            Err(Error::usage(text))
         }
         (Kind::Weak, Some(rows)) => {
             let from = args.rows_from.unwrap_or(RowsFrom::Synthesized);

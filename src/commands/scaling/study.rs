@@ -205,11 +205,14 @@ fn read(path: &Path, of: &Identity, job: &Job) -> Result<File> {
     let file: File = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
     let mut runs = BTreeSet::new();
     for row in &file.rows {
-        let seconds = row.seconds.unwrap_or(1.0);
-        let sane = (1..=RANKS_MAX as usize).contains(&row.ranks) && SECONDS.contains(&seconds);
-        if !sane || !runs.insert((row.ranks, row.repeat)) {
-            let text = format!("run {} on {} ranks can't be", row.repeat, row.ranks);
-            return Err(damaged(text));
+        let (ranks, repeat, seconds) = (row.ranks, row.repeat, row.seconds.unwrap_or(1.0));
+        let sane = (1..=RANKS_MAX as usize).contains(&ranks) && repeat > 0;
+        if !sane || !SECONDS.contains(&seconds) {
+            let text = format!("found run {repeat} on {ranks} ranks of {seconds} seconds");
+            return Err(damaged(text + ", which can't be"));
+        }
+        if !runs.insert((ranks, repeat)) {
+            return Err(damaged(format!("found run {repeat} on {ranks} ranks twice")));
         }
     }
     let found = &file.of;

@@ -105,18 +105,17 @@ fn others(rows: &[&Row]) -> Option<String> {
         let before = row.others_before.map(|cores| (cores, "before", row));
         before.into_iter().chain(row.others_during.map(|cores| (cores, "during", row)))
     });
-    if rows.iter().any(|row| (row.others_before, row.others_during) == (None, None)) {
-        return Some("nothing says whether others worked on the machine meanwhile".into());
-    }
-    let (cores, when, row) = seen.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    let most = OTHERS_MAX.max(OTHERS_SHARE * row.node_cores as f64);
-    (cores > most).then(|| {
-        let repeat = row.repeat;
-        format!(
+    let most = |row: &Row| OTHERS_MAX.max(OTHERS_SHARE * row.node_cores as f64);
+    let worst = seen.max_by(|a, b| a.0.total_cmp(&b.0));
+    if let Some((cores, when, row)) = worst.filter(|(cores, _, row)| *cores > most(row)) {
+        let (repeat, most) = (row.repeat, most(row));
+        return Some(format!(
             "other load: {cores:.2} cores worked for others {when} run {repeat}, expected at \
              most {most:.2}"
-        )
-    })
+        ));
+    }
+    let unseen = rows.iter().any(|row| (row.others_before, row.others_during) == (None, None));
+    unseen.then(|| "nothing says whether others worked on the machine meanwhile".into())
 }
 
 /// What must be the same for all.

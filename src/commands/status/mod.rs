@@ -6,6 +6,7 @@ mod left;
 mod position;
 mod text;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -199,15 +200,16 @@ struct Starts {
 }
 
 fn starts(record: &Value, sessions: &Value, holder: &Holder) -> Starts {
-    let times = |all: &Value| -> Vec<u64> {
-        let all = all.as_array().into_iter().flatten();
-        all.filter_map(|session| session["started_unix_seconds"].as_u64()).collect()
+    let all = [sessions, &record["sessions"]].into_iter().flat_map(|all| all.as_array());
+    // Starts of the same second have gone on from different checkpoints.
+    let of = |session: &Value| {
+        Some((session["started_unix_seconds"].as_u64()?, session["checkpoint"].as_u64()))
     };
-    // Several may begin in one second, so that they are counted rather than told apart.
-    let all = [sessions, &record["sessions"]].map(times);
-    let mut times = all.into_iter().max_by_key(Vec::len).unwrap_or_default();
-    times.extend(holder.started.filter(|started| !times.contains(started)));
-    Starts { count: times.len(), first: times.iter().min().copied() }
+    let mut all: BTreeSet<(u64, Option<u64>)> = all.flatten().filter_map(of).collect();
+    if let Some(started) = holder.started.filter(|own| all.iter().all(|(time, _)| time != own)) {
+        all.insert((started, None));
+    }
+    Starts { count: all.len(), first: all.first().map(|(time, _)| *time) }
 }
 
 /// Seconds since 1970.
