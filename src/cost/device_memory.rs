@@ -348,16 +348,20 @@ impl DevicePlan {
 fn too_little(name: &str, (told, limit): (f64, usize), least: &[DevicePhase]) -> Error {
     let phase = most(least).expect("a phase that takes something");
     let gib = (phase.bytes() as f64 / GIB * 1e6).ceil() / 1e6;
-    let found = match told > 0.0 {
-        true => format!("found {told} GiB"),
-        false => format!("this rank's share of what is free is {}", human::bytes(limit as u64)),
+    let (found, needed) = match told > 0.0 {
+        true => (format!("found {told}"), format!("{gib:.6}")),
+        false => {
+            let free = human::bytes(limit as u64);
+            let needed = human::bytes(phase.bytes() as u64);
+            (format!("this rank's share of what is free is {free}"), needed)
+        }
     };
     let mut parts: Vec<_> = phase.parts.iter().filter(|part| part.1 > 0).collect();
     parts.sort_by_key(|part| std::cmp::Reverse(part.1));
     let parts = parts.iter().map(|(name, bytes)| format!("{name} {}", human::bytes(*bytes as u64)));
     let parts = parts.collect::<Vec<_>>().join(", ");
     let text = format!(
-        "{name}: {found}, this needs {gib:.6} GiB at least on a rank's device ({}: {parts})",
+        "{name}: {found}, this needs {needed} at least on a rank's device ({}: {parts})",
         phase.name
     );
     Error::new(Exit::Resources, text)
