@@ -152,11 +152,6 @@ pub(super) struct OfAllRanks {
     row_block: usize,
 }
 
-/// Rows of the longest row block.
-fn longest(blocks: &Blocks) -> usize {
-    (0..blocks.len()).map(|block| blocks.block(block).len()).max().unwrap_or(0)
-}
-
 impl OfAllRanks {
     pub(super) fn new(job: &Job, shape: &Shape, experts: &[usize], ranks: &Ranks) -> OfAllRanks {
         let width = shape.outputs();
@@ -171,7 +166,7 @@ impl OfAllRanks {
             shared: SharedBytes::new(shape, ranks.frame_number),
             group_owners: (ranks.deal_small)(groups.shares.len()),
             groups,
-            row_block: longest(ranks.train.blocks),
+            row_block: ranks.train.blocks.longest(),
         }
     }
 }
@@ -242,7 +237,7 @@ impl Sizes {
             pretrain_own: (0, 0..0),
             window_rows: 0,
             batch_rows: 0,
-            row_block: longest(rows.blocks),
+            row_block: rows.blocks.longest(),
             rows: rows.items(rank),
             row_blocks: rows.owners.run(rank),
             scored_rows: rows.items(rank).min(HOST_ROWS),

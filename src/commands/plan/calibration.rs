@@ -32,7 +32,7 @@ const COPIED: usize = 16 << 20;
 pub(super) struct Calibration {
     pub(super) measured: Vec<Measured>,
     pub(super) copy_bytes_per_second: f64,
-    /// How much longer than its best a run took in the mean: 1 on a machine that is left alone.
+    /// How much longer than its best a round took in the mean: 1 on a machine that is left alone.
     pub(super) disturbed: f64,
 }
 
@@ -90,7 +90,7 @@ impl Subject {
         let began = Instant::now();
         let kernel = Instructions::parse("auto").expect("a name of ours");
         let clock = || began.elapsed().as_secs_f64();
-        best(&rates_of_core(kernel, stage, (&self.blocks, &self.rows), 1, &clock))
+        rates_of_core(kernel, stage, (&self.blocks, &self.rows), 1, &clock)[0]
     }
 }
 
@@ -108,14 +108,13 @@ fn harmonic_mean(rates: &[f64]) -> f64 {
     rates.len() as f64 / rates.iter().map(|rate| 1.0 / rate).sum::<f64>()
 }
 
-/// How much longer than the best of its kernel a run took, in the mean over all runs.
+/// How much longer than the best of its kernel a round took, in the mean over all of all kernels.
 fn disturbance(found: &[Vec<f64>]) -> f64 {
-    let longer = |rates: &Vec<f64>| {
+    let longer = found.iter().flat_map(|rates| {
         let best = best(rates);
-        rates.iter().map(move |rate| best / rate).collect::<Vec<f64>>()
-    };
-    let all: Vec<f64> = found.iter().flat_map(longer).collect();
-    all.iter().sum::<f64>() / all.len() as f64
+        rates.iter().map(move |rate| best / rate)
+    });
+    longer.sum::<f64>() / found.iter().map(Vec::len).sum::<usize>() as f64
 }
 
 #[cfg(test)]
@@ -126,7 +125,7 @@ mod tests {
     fn a_disturbed_machine_takes_longer_in_the_mean() {
         assert_eq!(harmonic_mean(&[2.0, 6.0]), 3.0);
         assert_eq!(disturbance(&[vec![5.0, 5.0], vec![2.0, 2.0]]), 1.0);
-        // One run of four took twice its kernel's best time.
+        // One round of four took twice its kernel's best time.
         assert_eq!(disturbance(&[vec![4.0, 2.0], vec![3.0, 3.0]]), 1.25);
     }
 }
