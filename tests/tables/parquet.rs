@@ -13,7 +13,7 @@ use super::{ROWS, hash};
 /// Runs `code`, which has numpy, pyarrow and `write(name, columns, **how)`.
 pub fn pyarrow(folder: &Path, code: &str) -> bool {
     let needed = ["numpy==2.2.6", "pyarrow==21.0.0"];
-    let python = packages::python("table-python", &needed, "numpy, pyarrow");
+    let python = packages::python("table-python", &needed, "numpy, pyarrow.compute");
     let Some(mut python) = python else { return false };
     let code = format!(
         "import numpy as np, pyarrow as pa, pyarrow.parquet as pq\n\
