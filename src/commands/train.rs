@@ -31,6 +31,7 @@ use crate::flow::verify::verify;
 use crate::human::{self, counted};
 use crate::job::{Job, documented};
 use crate::launch;
+use crate::model::experts::layouts;
 use crate::report::{CHECKPOINTS, EarlierRun, Report, RunDirectory, SHARDS_READ, failure};
 use crate::signals;
 use crate::train::{Data, Heartbeat, Run, Setting, host_of, longer_window, memory_budget};
@@ -231,10 +232,15 @@ impl Start<'_> {
     fn began(&self, setting: &Setting, kernel_rates: KernelRates) -> Began<'_> {
         let opening = self.surroundings.clock.today().duration_since(self.started);
         let train = &setting.data.train;
+        let (experts, shape) = (setting.data.experts.clone(), &setting.shape);
+        let cut = layouts(&experts, shape.dummy, shape.outputs(), shape.class_blocks);
+        let owners = setting.owners(&cut, false);
         Began {
             started: self.started,
             opening_seconds: opening.unwrap_or_default().as_secs_f64(),
             nodes: self.nodes,
+            experts,
+            class_blocks: owners.runs().iter().map(|run| run.len()).collect(),
             row_blocks: train.block_runs().iter().map(|run| run.len()).collect(),
             rows: train.rows(),
             grid: setting.grid.rows() > 1,

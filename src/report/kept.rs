@@ -116,7 +116,7 @@ impl Kept {
 
 /// Whether the run itself may keep the model that this event is of: one of an epoch of pretraining,
 /// or of the end of a step. Within the expert step only the step looks at its epochs.
-fn is_offered(event: &Value) -> bool {
+pub(crate) fn is_offered(event: &Value) -> bool {
     match event["step"].as_str() {
         Some("pretrain") => true,
         Some("experts") => event["epoch"].is_null(),

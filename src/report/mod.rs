@@ -29,7 +29,7 @@ use crate::progress::set_phase;
 use timeline::Timeline;
 
 pub use events::Events;
-pub(crate) use kept::{EVENTS_BYTES_MAX, Kept, events_of};
+pub(crate) use kept::{EVENTS_BYTES_MAX, Kept, events_of, is_offered};
 pub(crate) use last_validation::{LastValidation, ValidatedClass, ValidationFile};
 pub(crate) use lock::{HeldDirectory, LOCK, Lock};
 pub(crate) use log_lines::{install, thread_is};
@@ -221,6 +221,15 @@ impl Report {
 /// The steps of a run, as jobs and events name them and as people do.
 pub(crate) const STEPS: [(&str, &str); 3] =
     [("pretrain", "pretraining"), ("experts", "expert step"), ("shared", "shared step")];
+
+/// What a whole run is cut into, by the timers of these names; what is left is "other".
+pub(crate) const PHASES: [(&str, &str); 4] =
+    [("opening", "opening data"), STEPS[0], STEPS[1], STEPS[2]];
+
+/// What people call the phase that the report of a run names so.
+pub(crate) fn name_of_phase(phase: &str) -> &str {
+    PHASES.iter().find(|known| known.0 == phase).map_or(phase, |known| known.1)
+}
 
 /// What people call the step that events name so.
 pub(crate) fn name_of_step(step: &str) -> Option<&'static str> {

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
 
 use super::common::{json, reelscale};
 use super::older_runs::Copy;
@@ -38,10 +41,16 @@ fn runs_under_way_stopped_and_finished_have_a_page() {
         hash.as_str().unwrap(),
         "precision against recall",
         "Calibration",
-        "best classes",
-        "worst classes",
+        "The 15 best classes",
+        "The 15 worst classes",
         "Frequent and rare classes",
         "Where the time went",
+        "rows a second",
+        "node-hours",
+        "memory held",
+        "of which",
+        "The model kept is that of ",
+        "Timers of the last start",
         "class 7",
         "<rect x=",
         "loss of wide against",
@@ -82,6 +91,41 @@ fn runs_under_way_stopped_and_finished_have_a_page() {
         assert!(both.contains(expected), "{expected}");
     }
     assert!(!both.contains("All settings are the same"));
+}
+
+/// Beside newer events the record of an earlier start says neither which model is kept nor how the
+/// run is computed; and a model that no run keeps isn't its best one.
+#[test]
+fn a_run_that_goes_on_is_told_by_its_events() {
+    let scratch = scratch();
+    scratch.train("run").stdout();
+    let (record, events) = (scratch.path("run/run.json"), scratch.path("run/metrics.jsonl"));
+    let within = "{\"step\":\"experts\",\"round\":1,\"epoch\":9,\
+                  \"validation\":{\"gap_at_20\":0.9999}}\n";
+    let mut text = fs::read_to_string(&events).unwrap();
+    text += within;
+    fs::write(&events, &text).unwrap();
+    let ended = page(&scratch, &["run"]);
+    assert!(ended.contains("of the best model that the run may keep"), "{ended}");
+    assert!(!ended.contains("<dd>0.9999</dd>"), "{ended}");
+
+    let mut stale: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    assert!(ended.contains("<dt>ranks × threads</dt>"), "{ended}");
+    stale["finished"] = false.into();
+    stale["kept"]["why"] = "of an earlier start".into();
+    stale["report"]["advice"] = serde_json::json!([{ "text": "less <b>load</b>" }]);
+    fs::write(&record, stale.to_string()).unwrap();
+    let later = SystemTime::now() + Duration::from_secs(5);
+    let lock = fs::File::options().write(true).open(scratch.path("run/lock")).unwrap();
+    lock.set_modified(later).unwrap();
+    let found = page(&scratch, &["run"]);
+    stands_alone(&found);
+    assert!(found.contains("The model it would keep so far is that of "), "{found}");
+    assert!(!found.contains("of an earlier start"), "{found}");
+    assert!(found.contains("The start that hasn&#39;t ended yet isn&#39;t in it"), "{found}");
+    assert!(found.contains("Timers of the last start that has ended"), "{found}");
+    assert!(!found.contains("ranks × threads"), "{found}");
+    assert!(found.contains("What would help") && found.contains("less &lt;b&gt;load"), "{found}");
 }
 
 #[test]

@@ -74,6 +74,25 @@ fn a_report_sums_all_starts() {
     }
 }
 
+/// The rate of the expert step is that of its own mixtures, also where the model at hand is still
+/// that of pretraining, of fewer experts.
+#[test]
+fn a_rate_is_that_of_the_steps_own_mixtures() {
+    let text = job("epochs = 2\ncount = 8\nlearning_rate = 1e-9\n", "threads = 1\n");
+    let text = text.replacen("[pre", "validation_fraction = 0.2\n[pre", 1);
+    let text = text.replacen("epochs = 0", "epochs = 3\nexperts = 1", 1);
+    let scratch = Scratch::of((2000, 48, 16), &text);
+    scratch.train("run").stdout();
+    let record = scratch.path("run/run.json");
+    assert_eq!(json(&record, "kept")["step"], "pretrain", "experts that learn nothing are best");
+    let rate = &json(&record, "report")["rates"]["experts"];
+    let [gflops, rows] = ["gflops", "rows_per_second"].map(|key| rate[key].as_f64().unwrap());
+    // 4 d for each column, of 48 classes of 8 experts, 9 gates.
+    let expected = rows * 4.0 * 16.0 * 48.0 * 17.0 / 1e9;
+    assert!((gflops - expected).abs() <= 0.051, "{gflops} {expected}");
+    assert!(expected > 0.3, "{expected}: one expert would look the same");
+}
+
 /// The kernel is measured on a class block of its own, which is small whatever the mixtures are.
 #[test]
 fn the_kernel_is_measured_of_wide_and_large_mixtures() {

@@ -182,7 +182,12 @@ fn best_and_worst(found: &LastValidation) -> String {
     // The more frequent one first where two are as good.
     let precision = |class: &Numbered| class.1.average_precision().unwrap_or(0.0);
     classes.sort_by(|a, b| precision(b).total_cmp(&precision(a)));
-    let shown = SHOWN.min(classes.len());
+    // Few are one list, in which none stands twice.
+    if classes.len() <= SHOWN {
+        let all = listed(&classes);
+        return format!("<h3>The classes, the best first</h3>\n{all}");
+    }
+    let shown = SHOWN.min(classes.len() / 2);
     let best = listed(&classes[..shown]);
     let worst: Vec<Numbered> = classes.iter().rev().take(shown).copied().collect();
     let of = match enough {

@@ -2,6 +2,7 @@
 
 mod classes;
 mod curves;
+mod ended;
 pub(super) mod page;
 mod plot;
 mod run;
@@ -149,7 +150,7 @@ fn summaries(runs: &[Run]) -> String {
         cells
     };
     let rows: Vec<Vec<Cell>> = runs.iter().map(row).collect();
-    let head = ["run", "", "best GAP@20", "MAP", "Hit@1", "PERR", "time", "result"];
+    let head = ["run", "", "GAP@20", "MAP", "Hit@1", "PERR", "time", "result"];
     table(&head, &rows)
 }
 
@@ -160,18 +161,19 @@ fn about(run: &Run) -> String {
         shown.extend(value.map(|value| (name, format!("{value:.4}"))));
     }
     shown.push(("time in all", duration(run.seconds())));
-    if let (Some(ranks), Some(threads)) =
-        (run.record["ranks"].as_u64(), run.record["threads_per_rank"].as_u64())
-    {
+    let recorded = |key: &str| run.record[key].as_u64().filter(|_| run.state != State::Open);
+    if let (Some(ranks), Some(threads)) = (recorded("ranks"), recorded("threads_per_rank")) {
         shown.push(("ranks × threads", format!("{ranks} × {threads}")));
     }
     let mut text = facts(&shown);
     if run.best().is_some() {
-        text += "<p class='soft'>Metrics of the best validation by GAP@20.</p>\n";
+        text += "<p class='soft'>Metrics on the validation rows, of the best model that the run \
+                 may keep.</p>\n";
     }
     text += &kept(run);
     text += &curves::of_run(run);
     text += &run.validation.as_ref().map_or(String::new(), classes::of);
+    text += &ended::of(run);
     text += &timers::of(run);
     if let Some(hash) = result_hash(run) {
         text += &format!("<h3>Result</h3>\n<p><code>{}</code></p>\n", escape(hash));
@@ -184,15 +186,10 @@ fn about(run: &Run) -> String {
     text + &settings::all(run)
 }
 
-/// Which model the run keeps, where its record says so.
+/// Which model the run keeps, where there is one yet.
 fn kept(run: &Run) -> String {
-    let kept = &run.record["kept"];
-    let Some(why) = kept["why"].as_str() else { return String::new() };
-    let mut of = kept["step"].as_str().unwrap_or_default().to_string();
-    for key in ["round", "epoch"] {
-        if let Some(number) = kept[key].as_u64() {
-            of += &format!(", {key} {number}");
-        }
-    }
-    format!("<p>The model kept is of {}: {}.</p>\n", escape(&of), escape(why))
+    let Some(kept) = &run.kept else { return String::new() };
+    let sentence = kept.sentence(run.state == State::Finished);
+    let (first, rest) = sentence.split_at(1);
+    format!("<p>{}{}.</p>\n", first.to_uppercase(), escape(rest))
 }

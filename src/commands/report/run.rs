@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::plot::Band;
 use crate::disk::{read_text, there};
 use crate::error::{Error, Result};
-use crate::report::{LastValidation, STEPS, events_of};
+use crate::job::Job;
+use crate::report::{Kept, LastValidation, STEPS, events_of, is_offered};
 
 /// No file of a run that is read here is larger; what claims to be is not read.
 const BYTES_MAX: u64 = 1 << 30;
@@ -23,6 +24,8 @@ pub(super) struct Run {
     /// `run.json`, or nothing.
     pub(super) record: Value,
     pub(super) points: Vec<Point>,
+    /// The model that it has kept, or would keep so far.
+    pub(super) kept: Option<Kept>,
     pub(super) validation: Option<LastValidation>,
     /// How far it has come.
     pub(super) state: State,
@@ -50,6 +53,8 @@ pub(super) struct Point {
     pub(super) seconds: f64,
     pub(super) loss: Option<f64>,
     pub(super) validation: Value,
+    /// Whether the run may keep the model that it is of.
+    pub(super) offered: bool,
 }
 
 /// What stands along the horizontal axis.
@@ -90,7 +95,15 @@ impl Run {
             false => String::new(),
         };
         let record: Value = serde_json::from_str(&record).unwrap_or_default();
-        let points = points_of(&events);
+        let events = events_of(&events);
+        let state = state(path, &record);
+        let kept = match state {
+            // The record is that of an earlier start.
+            State::Open => None,
+            _ => serde_json::from_value(record["kept"].clone()).ok(),
+        };
+        let kept = kept.or_else(|| Kept::of(&events, &Job::recorded(&job).ok()?.experts));
+        let points = points_of(events);
         if points.is_empty() {
             missing.push("metrics.jsonl: no event yet; there are no curves".into());
         }
@@ -111,9 +124,8 @@ impl Run {
         let name = path.canonicalize().ok().and_then(|path| path.file_name().map(Into::into));
         let name: std::ffi::OsString = name.unwrap_or_else(|| path.as_os_str().into());
         let name = name.to_string_lossy().into_owned();
-        let state = state(path, &record);
         let settings = settings_of(&job);
-        Ok(Run { name, settings, job, record, points, validation, state, missing })
+        Ok(Run { name, settings, job, record, points, kept, validation, state, missing })
     }
 
     /// The horizontal axis in `unit`, of which `scale` seconds are one.
@@ -151,14 +163,16 @@ impl Run {
         points.filter_map(|point| Some((Run::at(along, point, unit), value(point)?))).collect()
     }
 
-    /// Seconds since the run began.
+    /// Seconds of all its starts, as far as they have told.
     pub(super) fn seconds(&self) -> f64 {
-        self.points.last().map_or(0.0, |point| point.seconds)
+        let told = self.record["report"]["seconds"].as_f64().unwrap_or(0.0);
+        self.points.last().map_or(0.0, |point| point.seconds).max(told)
     }
 
-    /// The metrics of the best validation by GAP@20.
+    /// The best validation by GAP@20 of a model that the run may keep: that of the one it keeps.
     pub(super) fn best(&self) -> Option<&Point> {
-        let validated = self.points.iter().filter_map(|point| {
+        let offered = self.points.iter().filter(|point| point.offered);
+        let validated = offered.filter_map(|point| {
             let gap = point.validation["gap_at_20"].as_f64()?;
             Some((gap, point))
         });
@@ -178,10 +192,10 @@ fn settings_of(job: &str) -> Vec<(String, String)> {
     settings
 }
 
-/// The events of `metrics.jsonl`.
-fn points_of(text: &str) -> Vec<Point> {
+/// The events of `metrics.jsonl` as points of curves.
+fn points_of(events: Vec<Value>) -> Vec<Point> {
     let (mut points, mut pass, mut before, mut last) = (Vec::new(), 0.0, 0.0, 0.0);
-    for mut event in events_of(text) {
+    for mut event in events {
         let Some(step) = step_of(&event) else { continue };
         if event["epoch"].is_u64() || event["iteration"].is_u64() {
             pass += 1.0;
@@ -198,6 +212,7 @@ fn points_of(text: &str) -> Vec<Point> {
             pass,
             seconds: event["seconds"].as_f64().unwrap_or(before + at),
             loss: event["loss"].as_f64(),
+            offered: is_offered(&event),
             validation: event["validation"].take(),
         });
     }
@@ -240,7 +255,7 @@ mod tests {
             line("\"experts\",\"round\":1,\"validation\":{\"gap_at_20\":0.2}", 5.0),
             "{\"step\":\"shared\",\"ro".to_string(),
         ];
-        let points = points_of(&text.concat());
+        let points = points_of(events_of(&text.concat()));
         let found: Vec<_> = points.iter().map(|point| (point.pass, point.seconds)).collect();
         assert_eq!(found, [(1.0, 10.0), (2.0, 20.0), (2.0, 25.0)]);
         assert_eq!(points[2].validation["gap_at_20"], 0.2);

@@ -1,7 +1,7 @@
 //! Where the time of a run's last start went, over its ranks.
 
 use super::page::{Cell, table};
-use super::run::Run;
+use super::run::{Run, State};
 
 /// A table of timers, the longest first; nothing where there are none.
 pub(super) fn of(run: &Run) -> String {
@@ -38,8 +38,12 @@ pub(super) fn of(run: &Run) -> String {
     };
     let rows: Vec<Vec<Cell>> = timers.iter().map(row).collect();
     let head = ["seconds", "mean", "least (rank)", "most (rank)", "of the start", ""];
+    let which = match run.state {
+        State::Open => "last start that has ended",
+        _ => "last start",
+    };
     format!(
-        "<h3>Where the time went</h3>\n<p class='soft'>In the last start, {all:.1} s. Waiting and \
+        "<h3>Timers of the {which}</h3>\n<p class='soft'>Of {all:.1} s. Waiting and \
          checkpoints are parts of steps, too.</p>\n{}",
         table(&head, &rows)
     )

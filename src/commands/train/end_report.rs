@@ -2,6 +2,7 @@
 //! rates, and what would help. Plain data, which `run.json` keeps as `report`.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
@@ -12,12 +13,9 @@ use crate::commands::allocator::Counted;
 use crate::cost::flops;
 use crate::human::{bytes, count, counted, duration};
 use crate::job::Job;
-use crate::model::annotator::Annotator;
-use crate::report::{Pieces, REPORTED_TIMER, STEPS, Timer};
+use crate::report::{PHASES, Pieces, REPORTED_TIMER, Timer, name_of_phase};
 use crate::train::LongerWindow;
 
-/// What a whole run is cut into, by the timers of these names; what is left is "other".
-const PHASES: [(&str, &str); 4] = [("opening", "opening data"), STEPS[0], STEPS[1], STEPS[2]];
 /// What is within those.
 const WITHIN: [&str; 4] = ["validation", "checkpoints", "input wait", "communication wait"];
 
@@ -27,6 +25,9 @@ pub(super) struct Began<'a> {
     /// Seconds until its report began: opening data, above all.
     pub(super) opening_seconds: f64,
     pub(super) nodes: usize,
+    /// Experts of each class in the expert step, and the class blocks of each rank there.
+    pub(super) experts: Rc<Vec<usize>>,
+    pub(super) class_blocks: Vec<usize>,
     /// Row blocks of each rank.
     pub(super) row_blocks: Vec<usize>,
     pub(super) rows: usize,
@@ -143,14 +144,14 @@ pub(super) fn report(sessions: &[Value], rates: Value, advice: &[Advice]) -> Val
 pub(super) fn rates(
     job: &Job,
     began: &Began,
-    annotator: &Annotator,
+    width: usize,
     events: &[Value],
     session: &Value,
 ) -> Value {
     let pieces = Pieces::of(events);
     let mut rates = serde_json::Map::new();
-    let columns: usize = annotator.experts.counts().iter().map(|own| flops::columns(1, *own)).sum();
-    let width = annotator.layers.outputs();
+    // The model at hand may be that of pretraining.
+    let columns: usize = began.experts.iter().map(|own| flops::columns(1, *own)).sum();
     let flop = flops::logits_and_gradient(1, width, columns);
     let probes = session["balance"].as_array().and_then(|told| told.last());
     let peak = probes.and_then(|told| told["flop_per_second"].as_array());
@@ -193,15 +194,11 @@ pub(super) fn lines(report: &Value) -> Vec<String> {
             "ended by force: {started}, known only up to the last checkpoint, as other"
         ));
     }
-    let title = |name: &str| {
-        let phase = PHASES.iter().find(|phase| phase.0 == name);
-        phase.map_or(name.to_string(), |phase| phase.1.to_string())
-    };
     let list = |of: &Value| -> Vec<String> {
         let all = of.as_object().into_iter().flatten();
         let one = |(name, three): (&String, &Value)| {
             let (least, most) = (number(&three["least"]), number(&three["most"]));
-            let mut text = format!("{} {}", title(name), percent(three));
+            let mut text = format!("{} {}", name_of_phase(name), percent(three));
             let [least, most] = [least, most].map(|seconds| format!("{seconds:.1}"));
             if least != most {
                 text += &format!(" ({least} to {most} s over ranks)");
@@ -216,7 +213,7 @@ pub(super) fn lines(report: &Value) -> Vec<String> {
     lines.push(format!("within them: {within}"));
     let rates = report["rates"].as_object().into_iter().flatten().map(|(step, rate)| {
         let mut text =
-            format!("{} {} rows/s", title(step), count(number(&rate["rows_per_second"])));
+            format!("{} {} rows/s", name_of_phase(step), count(number(&rate["rows_per_second"])));
         if let Some(gflops) = rate["gflops"].as_f64() {
             text += &format!(", {gflops} GFLOP/s");
         }

@@ -165,6 +165,11 @@ impl<'a> Ending<'a> {
         let all_pretrain = !last.contains_key("pretraining_ranks");
         let (experts, shape) = (&annotator.experts, &annotator.shape);
         let width = annotator.layers.outputs();
+        let class_blocks = match experts.counts() == *began.experts {
+            true => experts.owners.runs().iter().map(|run| run.len()).collect(),
+            // The model at hand is that of pretraining.
+            false => began.class_blocks.clone(),
+        };
         let by_batches = matches!(job.experts.solver, Solver::MiniBatch(_));
         // Devices go through a window in their own way.
         let on_host = self.computed_by.on_host;
@@ -172,10 +177,10 @@ impl<'a> Ending<'a> {
             seconds: seconds + began.opening_seconds,
             timers,
             cores,
-            class_blocks: experts.owners.runs().iter().map(|run| run.len()).collect(),
+            class_blocks,
             row_blocks: began.row_blocks.clone(),
             threads: if by_batches && on_host { self.threads } else { 0 },
-            class_blocks_most: layouts(&experts.counts(), shape.dummy, width, 0).len(),
+            class_blocks_most: layouts(&began.experts, shape.dummy, width, 0).len(),
             grid: began.grid,
             longer_window: began.longer_window,
             all_pretrain,
@@ -183,7 +188,7 @@ impl<'a> Ending<'a> {
         };
         let advice = measured.advice();
         let last = sessions.last().unwrap_or(&Value::Null);
-        let rates = end_report::rates(job, began, annotator, events, last);
+        let rates = end_report::rates(job, began, width, events, last);
         (end_report::report(&sessions, rates, &advice), sessions)
     }
 
