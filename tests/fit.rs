@@ -100,4 +100,8 @@ fn what_slurm_allows_is_the_budget_of_a_job_that_names_none() {
     assert!(code == Some(0) && !text.contains("control groups or Slurm"), "{text}");
     let (text, code, _) = run("small", 1, Some("257"));
     assert!(code == Some(9) && text.contains("run.memory_gib: found 0.0009765625"), "{text}");
+    let (text, code, output) = run("none", 1, Some("60"));
+    let told = "allow a rank 60.00 MiB, which is no more than the 256.00 MiB that are left to MPI";
+    assert!(code == Some(9) && text.contains(told) && text.contains("(--mem)"), "{text}");
+    assert!(!output.exists());
 }

@@ -33,6 +33,14 @@ pub(crate) fn newest_listed(folder: &Path) -> Option<(u64, Value)> {
     })
 }
 
+/// Whether there are checkpoints in `folder` of which none can be read as `newest_listed` does: no
+/// run goes on from any of them, and none begins anew beside them.
+pub(crate) fn none_listed(folder: &Path) -> bool {
+    let names = entries(folder).unwrap_or_default();
+    let some = names.iter().any(|name| name.to_str().and_then(number_of).is_some());
+    some && newest_listed(folder).is_none()
+}
+
 /// A run of a family's blocks in one file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FamilyFile {

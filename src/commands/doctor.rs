@@ -1,11 +1,12 @@
 //! `reelscale doctor`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::out::{self, For};
+use super::out::{self, For, Format};
 use super::program;
 use super::{doctor_devices, doctor_memory};
 use crate::comm::{Comm, library, library_version};
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     /// the processor's bit by bit; auto: for all GPUs; host: for none.
     #[arg(long, default_value = "auto", value_parser = PossibleValuesParser::new(DEVICE_NAMES))]
     device: String,
+    /// For people, or one JSON object.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 /// What one rank finds.
@@ -59,13 +63,17 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     if let Err(error) = launch::check_world(comm.size(), library().as_deref()) {
         problems.insert(0, error.text);
     }
-    out::print(comm, For::Reading, || {
-        let mut lines = describe(&ranks, &scratch);
-        lines.extend(problems.iter().map(|problem| format!("problem    {problem}")));
-        if problems.is_empty() {
-            lines.push("healthy    nothing wrong was found".into());
+    let facts = facts(&scratch);
+    out::print(comm, For::Reading, || match args.format {
+        Format::Json => human::json_line(&as_json(&facts, &ranks, &problems)),
+        Format::Text => {
+            let mut lines = describe(&facts, &ranks);
+            lines.extend(problems.iter().map(|problem| format!("problem    {problem}")));
+            if problems.is_empty() {
+                lines.push("healthy    nothing wrong was found".into());
+            }
+            lines.join("\n") + "\n"
         }
-        lines.join("\n") + "\n"
     })?;
     match problems.len() {
         0 => Ok(()),
@@ -168,8 +176,8 @@ fn problems_of(ranks: &[Rank]) -> Vec<String> {
     problems
 }
 
-/// Lines for people.
-fn describe(ranks: &[Rank], scratch: &std::path::Path) -> Vec<String> {
+/// What all ranks have in common, by name.
+fn facts(scratch: &Path) -> Vec<(&'static str, String)> {
     let variable = |name: &str| std::env::var(name).ok();
     let mpi = match (library_version(), library()) {
         (Some(library), _) => library,
@@ -178,21 +186,37 @@ fn describe(ranks: &[Rank], scratch: &std::path::Path) -> Vec<String> {
     };
     let kernels: Vec<&str> = Instructions::available().iter().map(|one| one.name()).collect();
     let kernels = kernels.join(" ");
-    let mut lines = vec![
-        format!("program    reelscale {}, commit {}", program::VERSION, program::COMMIT),
-        format!("launcher   {}", launch::launcher()),
-        format!("pmix       {}", variable("PMIX_VERSION").unwrap_or("not in use".into())),
-        format!("mpi        {mpi}"),
-        format!("hdf5       {}", crate::data::library_version()),
-        format!("kernels    {kernels} (the last is chosen; products are our own, no BLAS)"),
-        format!("scratch    {}", scratch.display()),
+    let mut facts = vec![
+        ("program", format!("reelscale {}, commit {}", program::VERSION, program::COMMIT)),
+        ("launcher", launch::launcher()),
+        ("pmix", variable("PMIX_VERSION").unwrap_or("not in use".into())),
+        ("mpi", mpi),
+        ("hdf5", crate::data::library_version()),
+        ("kernels", format!("{kernels} (the last is chosen; products are our own, no BLAS)")),
+        ("scratch", scratch.display().to_string()),
     ];
     if let Some(job) = variable("SLURM_JOB_ID") {
         let left = signals::slurm_end()
             .and_then(|end| end.duration_since(std::time::SystemTime::now()).ok());
         let left = left.map_or("unknown".into(), |left| human::duration(left.as_secs_f64()));
-        lines.push(format!("slurm      job {job}, time left {left}"));
+        facts.push(("slurm", format!("job {job}, time left {left}")));
     }
+    facts
+}
+
+/// For programs.
+fn as_json(facts: &[(&str, String)], ranks: &[Rank], problems: &[String]) -> Value {
+    let facts = facts.iter().map(|(name, value)| (name.to_string(), json!(value)));
+    let mut found: serde_json::Map<String, Value> = facts.collect();
+    found.insert("ranks".into(), json!(ranks));
+    found.insert("problems".into(), json!(problems));
+    Value::Object(found)
+}
+
+/// Lines for people.
+fn describe(facts: &[(&str, String)], ranks: &[Rank]) -> Vec<String> {
+    let line = |(name, value): &(&str, String)| format!("{name:<11}{value}");
+    let mut lines: Vec<String> = facts.iter().map(line).collect();
     lines.push(format!(
         "{:<10} {:<20} {:>5} {:>7} {:>8} {:>12}  processor",
         "rank", "host", "cores", "threads", "kernel", "memory"

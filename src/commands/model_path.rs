@@ -16,7 +16,8 @@ use crate::train::{CheckpointModel, model_of_checkpoint};
 /// Which model of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Which {
-    /// Of a run or a checkpoint the best model so far, or the one that it stood at last.
+    /// Of a run or a checkpoint the best model so far, or the one that it stood at last. A finished
+    /// run has kept its best model alone.
     #[arg(long, value_enum, default_value_t = CheckpointModel::Best)]
     which: CheckpointModel,
 }

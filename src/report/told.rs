@@ -20,19 +20,21 @@ pub(super) fn lines(view: &View) -> Vec<String> {
     let (Some(outermost), Some(innermost)) = (view.looks.first(), view.looks.last()) else {
         return Vec::new();
     };
-    let (work, left) = (work(view), times_left(view));
+    let (work, left, of_part) = (work(view), times_left(view), left_of_part_under_way(view));
     let rate = rate(innermost);
     let words = [rate.clone(), share_of_kernel(innermost), waits(innermost), slowest(view)];
     let speed: Vec<String> = words.into_iter().flatten().collect();
-    let line = |speed: &[String], times: usize| {
-        let times = &left[..left.len().min(times)];
-        let left =
-            if times.is_empty() { "".into() } else { format!("; left {}", times.join(", ")) };
+    let line = |speed: &[String], left: &[String]| {
+        let left = if left.is_empty() { "".into() } else { format!("; left {}", left.join(", ")) };
         [&work[..], speed].concat().join(", ") + &left
     };
     let rate = rate.as_slice();
     let step = format!("{} {}", outermost.name, percent(share(outermost)));
-    vec![line(&speed, 3), line(rate, 2), line(&[], 2), line(&[], 1), step]
+    let all: Vec<String> = left.iter().cloned().chain(of_part).collect();
+    let of_step = &left[..left.len().min(1)];
+    let shorter = [(rate, &left[..]), (rate, of_step), (&[], &left), (&[], of_step)];
+    let shorter = shorter.map(|(speed, left)| line(speed, left));
+    [line(&speed, &all)].into_iter().chain(shorter).chain([step]).collect()
 }
 
 /// What is under way, and how much of each is done.
@@ -61,16 +63,21 @@ fn slowest(view: &View) -> Option<String> {
     Some(format!("rank {rank} works {} more than the mean", percent(longer)))
 }
 
-/// What is left of the outermost, of the run and of its part, as far as it is known.
+/// What is left of the outermost and of the run, as far as it is known.
 fn times_left(view: &View) -> Vec<String> {
     let outermost = &view.looks[0];
     let Some(seconds) = left(outermost) else { return Vec::new() };
     let mut times = vec![human::duration(seconds)];
-    let of = |what: &str, seconds: f64| format!("of {what} {}", human::duration(seconds));
-    times.extend(view.after.map(|after| of("run", seconds + after)));
-    let part = left_of_part(outermost).filter(|_| view.looks.len() == 1);
-    times.extend(part.map(|seconds| of(outermost.length.parts.1, seconds)));
+    times.extend(view.after.map(|after| format!("of run {}", human::duration(seconds + after))));
     times
+}
+
+/// What is left of the outermost's part, where nothing goes on within that.
+fn left_of_part_under_way(view: &View) -> Option<String> {
+    let outermost = &view.looks[0];
+    left(outermost)?;
+    let seconds = left_of_part(outermost).filter(|_| view.looks.len() == 1)?;
+    Some(format!("of {} {}", outermost.length.parts.1, human::duration(seconds)))
 }
 
 /// How much of it is done, 0 to 1.
@@ -204,6 +211,7 @@ mod tests {
             "expert step 25 %, epoch 3/10 50 %, 100 rows/s, waits 10 %; left 0:01:30, of run \
              1:01:30, of epoch 0:00:05",
             "expert step 25 %, epoch 3/10 50 %, 100 rows/s; left 0:01:30, of run 1:01:30",
+            "expert step 25 %, epoch 3/10 50 %, 100 rows/s; left 0:01:30",
             "expert step 25 %, epoch 3/10 50 %; left 0:01:30, of run 1:01:30",
             "expert step 25 %, epoch 3/10 50 %; left 0:01:30",
             "expert step 25 %",
@@ -226,6 +234,10 @@ mod tests {
         let expected = "expert step 25 %, epoch 3/10 50 %, 100 rows/s, waits 8 %; left 0:01:26, of \
                         epoch 0:00:01";
         assert_eq!(text, expected);
+        // Where nothing is known of the run, the epoch's time still goes first.
+        let alone = View { looks: vec![half.clone()], after: None, slowest: None };
+        let expected = "expert step 25 %, epoch 3/10 50 %, 100 rows/s; left 0:01:30";
+        assert_eq!(lines(&alone)[1], expected);
         // While a validation goes on what it does is told.
         let scores = look("scoring", Length::of(400, "rows"), 100, [2.0, 2.0, 0.0]);
         let text = told(vec![half, scores], None);

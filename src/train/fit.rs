@@ -6,7 +6,7 @@ use super::pretrain::{Learners, RowGroups, learners_of};
 use super::setting::{Setting, fit, planned, shape_of};
 use crate::comm::Comm;
 use crate::cost::budget::{BESIDE_THE_PLAN, GIB};
-use crate::error::Result;
+use crate::error::{Error, Exit, Result};
 use crate::job::{ExpertsJob, Job};
 use crate::model::annotator::Shape;
 use crate::model::experts::layouts;
@@ -34,7 +34,7 @@ pub(crate) fn warn_of_memory(comm: &Comm, planned: u64) {
 /// Collective.
 ///
 /// # Errors
-/// As `Setting::new`.
+/// As `Setting::new`; exit 9 where nothing would be left.
 pub(crate) fn memory_budget(
     comm: &Comm,
     job: &Job,
@@ -61,9 +61,18 @@ pub(crate) fn memory_budget(
     if device_limit.is_some() {
         planned = planned.max(plan(device_limit)?);
     }
-    let budget = allowed.saturating_sub(BESIDE_THE_PLAN).max(1);
+    let budget = allowed.saturating_sub(BESIDE_THE_PLAN);
     if planned <= budget || named > 0.0 {
         return Ok(named);
+    }
+    if budget == 0 {
+        let [planned, allowed, beside] = [planned, allowed, BESIDE_THE_PLAN].map(human::bytes);
+        let text = format!(
+            "memory planned {planned}, control groups or Slurm allow a rank {allowed}, which is no \
+             more than the {beside} that are left to MPI and HDF5"
+        );
+        let hint = "more memory for the job (--mem), fewer ranks on a node, or run.memory_gib";
+        return Err(Error { agreed: true, ..Error::new(Exit::Resources, text).hint(hint) });
     }
     log::info!(
         "memory planned {}, control groups or Slurm allow a rank {}: it keeps to {}, which leaves \
@@ -71,7 +80,7 @@ pub(crate) fn memory_budget(
         human::bytes(planned),
         human::bytes(allowed),
         human::bytes(budget),
-        human::bytes(BESIDE_THE_PLAN.min(allowed)),
+        human::bytes(BESIDE_THE_PLAN),
     );
     Ok(budget as f64 / GIB)
 }

@@ -30,6 +30,8 @@ threads = 1
 row_blocks = 8
 ";
 
+const NULL: Value = Value::Null;
+
 impl Scratch {
     fn status(&self, run: &str) -> Value {
         let text = reelscale("status --format json").path(&self.path(run)).stdout();
@@ -124,6 +126,13 @@ fn status_of_a_run_that_is_finished_changes_nothing() {
     assert_eq!(found["kept"], json(&scratch.path("run/run.json"), "kept"));
     let text = scratch.status_text("run");
     assert!(text.contains("run: finished: 1 round done\n"), "{text}");
+    assert!(
+        text.contains("  time        0:00:0") && text.contains(" in 1 start; ended "),
+        "{text}"
+    );
+    assert_eq!((&found["done"], &found["of"], &found["round"]), (&NULL, &NULL, &1.into()));
+    let seconds = json(&scratch.path("run/run.json"), "report")["seconds"].clone();
+    assert_eq!(found["seconds"], seconds, "{found}");
     assert!(text.contains("the model kept is that of round 1, "), "{text}");
     assert_eq!(digests(&scratch, "run"), before);
     for other in ["data", "run/job.toml"] {
@@ -174,6 +183,19 @@ fn status_promises_nothing_that_the_next_start_refuses() {
     fs::remove_dir_all(scratch.path("stopped/checkpoints")).unwrap();
     let text = scratch.status_text("stopped");
     assert!(text.contains(next) && !text.contains("goes on"), "{text}");
+
+    // Of checkpoints of which none is whole no run goes on, and none begins anew.
+    scratch.begin("damaged");
+    let checkpoints = fs::read_dir(scratch.path("damaged/checkpoints")).unwrap();
+    for checkpoint in checkpoints {
+        fs::write(checkpoint.unwrap().path().join("state.json"), "{").unwrap();
+    }
+    let told = scratch.train("damaged").fails_with(6);
+    let hint = "hint: no checkpoint of this run is whole; use a new --output";
+    assert!(told.contains(hint), "{told}");
+    let text = scratch.status_text("damaged");
+    assert!(text.contains("found checkpoints, none of which can be read"), "{text}");
+    assert!(text.contains(hint) && !text.contains("begins it anew"), "{text}");
 }
 
 /// What the hint says of a record that can't be read comes true.

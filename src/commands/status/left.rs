@@ -47,7 +47,8 @@ impl Left {
     }
 
     /// Seconds of the step and of the run, less those since the last event where it runs; `null`
-    /// where a kind that is left has not been seen yet, which is named.
+    /// where epochs or iterations are left of which none has been seen yet: these are named. What
+    /// ends a step, a validation, counts as soon as one was seen.
     pub(super) fn json(&self, since_last_event: Option<f64>) -> Value {
         let known = |left: &[(Kind, usize)]| -> f64 {
             let seconds =
@@ -55,9 +56,11 @@ impl Left {
             left.iter().map(seconds).sum()
         };
         let unseen = |left: &[(Kind, usize)]| -> Vec<&str> {
-            let unseen =
-                left.iter().filter(|(kind, count)| *count > 0 && self.median(*kind).is_none());
-            let mut names: Vec<&str> = unseen.map(|(kind, _)| name_of(*kind)).collect();
+            let is_unseen = |(kind, count): &&(Kind, usize)| {
+                kind.1 && *count > 0 && self.median(*kind).is_none()
+            };
+            let unseen = left.iter().filter(is_unseen);
+            let mut names: Vec<&str> = unseen.map(|((step, _), _)| name_of(*step)).collect();
             names.sort_unstable();
             names.dedup();
             names
@@ -74,14 +77,12 @@ impl Left {
     }
 }
 
-fn name_of((step, is_piece): Kind) -> &'static str {
-    match (step, is_piece) {
-        (Step::Pretrain, _) => "an epoch of pretraining",
-        (Step::Experts, true) => "an epoch of the expert step",
-        (Step::Experts, false) => "the end of an expert step",
-        (Step::Shared, true) => "an iteration of the shared step",
-        (Step::Shared, false) => "the end of a shared step",
-        (Step::Done, _) => "the end",
+fn name_of(step: Step) -> &'static str {
+    match step {
+        Step::Pretrain => "an epoch of pretraining",
+        Step::Experts => "an epoch of the expert step",
+        Step::Shared => "an iteration of the shared step",
+        Step::Done => "the end",
     }
 }
 
@@ -115,7 +116,14 @@ mod tests {
         assert_eq!(found["step_seconds"], 5.0);
         assert_eq!(found["run_seconds"], Value::Null);
         assert_eq!(found["run_seconds_at_least"], 5.0);
-        assert_eq!(found["not_seen_yet"].as_array().unwrap().len(), 4);
+        let unseen = json!(["an epoch of the expert step", "an iteration of the shared step"]);
+        assert_eq!(found["not_seen_yet"], unseen);
+        // Within the first expert step its own time is known.
+        let mut within = events.clone();
+        within.push(event(r#"{"step":"experts","round":1,"epoch":1}"#, 19.0, 10.0));
+        let found = left(&within);
+        assert_eq!((&found["step_seconds"], &found["run_seconds"]), (&json!(29.0), &Value::Null));
+        assert_eq!(found["not_seen_yet"], json!(["an iteration of the shared step"]));
         let rest = [
             (r#"{"step":"experts","round":1,"epoch":4}"#, 10.0),
             (r#"{"step":"experts","round":1}"#, 1.0),

@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 
 use self::holder::{Alive, Holder, signs};
 use self::left::Left;
-use self::position::Position;
+use self::position::{Position, Step};
 use super::examples;
 use super::out::{self, For, Format};
 use super::train::refusal;
-use crate::checkpoint::newest_listed;
+use crate::checkpoint::{newest_listed, none_listed};
 use crate::disk::read_text;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::human::json_line;
 use crate::job::Job;
 use crate::report::{CHECKPOINTS, EVENTS_BYTES_MAX, Kept, RunDirectory, events_of, read_job};
@@ -68,12 +68,20 @@ fn found(run: &Path) -> Result<Value> {
     let holder = Holder::of(run);
     let state = State::of(&holder, &record);
     let position = match state {
-        State::Finished => Position::done(),
+        State::Finished => Position::done(&job),
         _ => Position::of(&job, &events, &about["standing"]),
     };
     let silent = age(&metrics);
     let running = matches!(state, State::Running | State::Unknown);
-    let refused = Some(state).filter(|_| !running).and_then(|_| refusal(run, &job));
+    let refused = Some(state).filter(|_| !running && state != State::Finished);
+    let refused = refused.and_then(|_| unreadable(run));
+    let refused = refused.or_else(|| refusal(run, &job).filter(|_| !running));
+    // The record of an earlier start says nothing of this one.
+    let ended = matches!(state, State::Finished | State::Stopped | State::Failed);
+    let recorded = Some(&record).filter(|_| ended).unwrap_or(&Value::Null);
+    let seconds = recorded["report"]["seconds"].as_f64().or(recorded["seconds"].as_f64());
+    let last_start = recorded["started_unix_seconds"].as_u64().zip(recorded["seconds"].as_f64());
+    let under_way = Some(position.step).filter(|step| *step != Step::Done);
     let left = Left::of(&job, &events, &position);
     let kept = record["kept"].as_object().filter(|_| state == State::Finished);
     let kept =
@@ -84,14 +92,14 @@ fn found(run: &Path) -> Result<Value> {
     Ok(json!({
         "run": run.display().to_string(),
         "state": state.name(),
-        "reason": record["error"].as_str().or(record["reason"].as_str()),
+        "reason": recorded["error"].as_str().or(recorded["reason"].as_str()),
         "refused": refused.map(|error| error.text),
         "step": position.step.name(),
         "round": position.round,
         "rounds": job.rounds.count,
-        "done": position.done,
-        "of": position.pieces(&job),
-        "pieces": position.step.pieces(),
+        "done": under_way.map(|_| position.done),
+        "of": under_way.map(|_| position.pieces(&job)),
+        "pieces": under_way.map(|step| step.pieces()),
         "loss": events.iter().rev().find_map(|event| event["loss"].as_f64()),
         "validation_gap_at_20":
             events.iter().rev().find_map(|event| event["validation"]["gap_at_20"].as_f64()),
@@ -101,7 +109,8 @@ fn found(run: &Path) -> Result<Value> {
         "seconds_since_start": since.and_then(|since| now().checked_sub(since)),
         "first_started_unix_seconds": starts.first,
         "starts": starts.count,
-        "seconds": record["seconds"].as_f64().filter(|_| !running),
+        "seconds": seconds,
+        "ended_unix_seconds": last_start.map(|(began, took)| began + took as u64),
         "left": left.json(silent.filter(|_| running)),
         "ranks": ranks(&job, &holder, &record, about, run),
         "checkpoint": checkpoint.as_ref().map(|(number, about)| json!({
@@ -112,6 +121,15 @@ fn found(run: &Path) -> Result<Value> {
         })),
         "kept": kept,
     }))
+}
+
+/// What train says of checkpoints of which none can be read.
+fn unreadable(run: &Path) -> Option<Error> {
+    let folder = run.join(CHECKPOINTS);
+    let found = || format!("{}: found checkpoints, none of which can be read", folder.display());
+    none_listed(&folder).then(|| {
+        Error::run_directory(found()).hint("no checkpoint of this run is whole; use a new --output")
+    })
 }
 
 /// What a run is doing.

@@ -50,8 +50,8 @@ pub(super) fn has_shared_step(job: &Job) -> bool {
 
 impl Position {
     /// Of a run that is finished.
-    pub(super) fn done() -> Position {
-        Position { step: Step::Done, round: 0, done: 0 }
+    pub(super) fn done(job: &Job) -> Position {
+        Position { step: Step::Done, round: job.rounds.count, done: 0 }
     }
 
     /// Where these events and the `standing` of a checkpoint leave a run: the further of both, as
@@ -78,7 +78,7 @@ impl Position {
 
     fn begins(job: &Job, round: usize) -> Position {
         match round > job.rounds.count {
-            true => Position::done(),
+            true => Position::done(job),
             false => Position { step: Step::Experts, round, done: 0 },
         }
     }

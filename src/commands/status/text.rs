@@ -1,5 +1,7 @@
 //! Where a run stands, in words.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::Value;
 
 use crate::human::{counted, duration};
@@ -9,6 +11,7 @@ pub(super) fn text(found: &Value) -> String {
     let mut text = format!("{}: {}\n", found["run"].as_str().unwrap_or_default(), state(found));
     for (name, line) in [
         ("refused", refused(found)),
+        ("time", time(found)),
         ("now", now(found)),
         ("left", left(found)),
         ("ranks", ranks(found)),
@@ -61,6 +64,15 @@ fn refused(found: &Value) -> Option<String> {
     Some(format!("the same command would end with: {text}"))
 }
 
+/// How long a run that has ended took, and when that was.
+fn time(found: &Value) -> Option<String> {
+    let starts = counted(found["starts"].as_u64()?, "start");
+    let taken = format!("{} in {starts}", duration(found["seconds"].as_f64()?));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let ago = now.checked_sub(found["ended_unix_seconds"].as_u64()?);
+    Some(taken + &ago.map_or(String::new(), |ago| format!("; ended {} ago", duration(ago as f64))))
+}
+
 fn now(found: &Value) -> Option<String> {
     let (done, of) = (&found["done"], &found["of"]);
     let pieces = found["pieces"].as_str()?;
@@ -93,15 +105,16 @@ fn left(found: &Value) -> Option<String> {
         let list = list.as_array().into_iter().flatten();
         list.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
     };
-    let step = ago(&left["step_seconds"]).map(|time| format!("{time} of this step, "));
-    let step = step.unwrap_or_default();
-    Some(match ago(&left["run_seconds"]) {
-        Some(time) => format!(
-            "at most {step}{time} of the run, by the median times of epochs and iterations so far"
-        ),
-        None => {
-            format!("{step}of the run unknown until it has seen {}", names(&left["not_seen_yet"]))
+    let step = ago(&left["step_seconds"]).map(|time| format!("{time} of this step"));
+    let by = "by the median times of epochs and iterations so far";
+    let unseen = names(&left["not_seen_yet"]);
+    Some(match (step, ago(&left["run_seconds"])) {
+        (Some(step), Some(run)) => format!("at most {step}, {run} of the run, {by}"),
+        (None, Some(run)) => format!("at most {run} of the run, {by}"),
+        (Some(step), None) => {
+            format!("at most {step}, {by}; of the run unknown until it has seen {unseen}")
         }
+        (None, None) => format!("unknown until it has seen {unseen}"),
     })
 }
 
