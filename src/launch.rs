@@ -14,7 +14,7 @@ use rustix::termios::tcgetwinsize;
 use crate::error::{Error, Exit, Result};
 use crate::system;
 
-pub(crate) use self::launcher::{check_world, describe as launcher};
+pub(crate) use self::launcher::{check_world, describe as launcher, processes};
 pub(crate) use crate::system::{cores, cores_online as online};
 
 fn number(name: &str) -> Option<usize> {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use common::{reelscale, shards};
+use common::{needs_mpi, reelscale, shards};
 use serde_json::Value;
 
 /// A job with a plan for `rows` rows, and further lines.
@@ -91,6 +91,49 @@ fn bytes_are_those_that_a_rank_gets() {
         let (planned, measured) = (of(step(&planned, "experts")), of(&measured["steps"][0]));
         let ratio = planned / measured;
         assert!((0.95..1.05).contains(&ratio), "{more} {ranks}: {planned} {measured}");
+    }
+}
+
+/// What Slurm says of an allocation concerns the ranks that are meant, not the plan.
+#[test]
+fn a_plan_is_made_alone_within_an_allocation() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = job(folder.path(), 3000, "");
+    let line = format!("plan {} --ranks 4", job.display());
+    let outside = reelscale(&line).stdout();
+    let within = reelscale(&line).env("SLURM_JOB_ID", "5").env("SLURM_NTASKS", "4");
+    assert_eq!(within.stdout(), outside);
+    needs_mpi!();
+    let started = reelscale(&line).ranks(2).fails_with(2);
+    assert!(started.contains("found 2 ranks, expected one process"), "{started}");
+}
+
+/// Storage limits steps where it is said, and times checkpoints always; a node takes what its ranks
+/// get from others.
+#[test]
+fn storage_and_nodes_have_their_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = job(folder.path(), 4_000_000, "");
+    let of = |found: &Value, name: &str, key: &str| step(found, name)[key].as_f64().unwrap();
+    let free = plan(&job, "--ranks 8 --ranks-per-node 2");
+    let slow = plan(&job, "--ranks 8 --ranks-per-node 8 --storage 1MB/s");
+    assert_eq!(step(&slow, "pretrain")["limited_by"], "input");
+    let [rate, at] = ["input_bytes_per_second", "checkpoint_seconds"];
+    assert_eq!(free[rate], slow[rate]);
+    let bytes = free["checkpoint_bytes"].as_f64().unwrap();
+    assert!((free[at].as_f64().unwrap() / (bytes / 8e9) - 1.0).abs() < 1e-9, "{free}");
+    assert!((slow[at].as_f64().unwrap() / (bytes / 8e6) - 1.0).abs() < 1e-9, "{slow}");
+    for name in ["pretrain", "experts", "shared"] {
+        let [before, after] = [&free, &slow].map(|found| of(found, name, "seconds"));
+        let late = of(&slow, name, "input_waiting_seconds");
+        assert!((after - late - before).abs() < 1e-9 * after, "{name}: {before} {after} {late}");
+        assert_eq!(of(&free, name, "input_waiting_seconds"), 0.0);
+        let [rank, node] = ["bytes_received", "node_bytes_received"];
+        let [rank, node] = [rank, node].map(|key| of(&free, name, key));
+        // Two ranks, to which six of seven others are far.
+        assert!((node - rank * 2.0 * 6.0 / 7.0).abs() < 1.0, "{name}: {rank} {node}");
+        assert_eq!(of(&slow, name, "node_bytes_received"), 0.0);
+        assert!(of(&free, name, "messages") > 0.0);
     }
 }
 
@@ -219,6 +262,11 @@ fn a_setting_that_would_help_is_named_and_helps() {
     let gain = 1.0 - seconds(&after) / seconds(&before);
     let told: f64 = advice.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!((100.0 * gain - told).abs() < 1.0 && told > 5.0, "{advice}: {gain}");
+    // Few classes in many blocks fill up groups of sixteen: of each setting the best is named.
+    let few = plan(Path::new("jobs/quickstart.toml"), "--rows 1e5 --features 128 --classes 20");
+    let few: Vec<&str> = few["advice"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
+    assert!(few[0].starts_with("run.class_blocks = 1: "), "{few:?}");
+    assert_eq!(few.iter().filter(|line| line.contains("class_blocks")).count(), 1, "{few:?}");
     // Where all is well nothing is advised.
     let one = plan(&job, "--ranks 1 --threads 1");
     assert_eq!(one["advice"], Value::Array(Vec::new()), "{one}");

@@ -54,7 +54,7 @@ pub use read_shards::read_shards_by_this_program;
 
 /// Trains video annotators too large for one machine.
 #[derive(Debug, Parser)]
-#[command(name = "reelscale", version)]
+#[command(name = "reelscale", version, after_help = examples::ALL)]
 pub struct Arguments {
     /// What ranks are: auto (MPI if a launcher of MPI started it), serial, mpi, or threads=N.
     #[arg(long, global = true, default_value = "auto", value_parser = Ranks::parse)]
@@ -114,6 +114,8 @@ impl Arguments {
             Command::Report(args) => return report::run(&args),
             _ => {}
         }
+        // A plan of ranks has none itself, also within an allocation for them.
+        let plans = matches!(self.command, Command::Plan(_));
         let mpi = matches!(self.comm, Ranks::Mpi)
             || matches!(self.comm, Ranks::Auto) && launch::by_launcher();
         signals::ignore_size_limit();
@@ -130,8 +132,9 @@ impl Arguments {
         if let Command::Train(_) | Command::Annotate(_) = self.command {
             signals::take_signals()?;
         }
-        let comm = if mpi { launch::in_turn(Comm::mpi())? } else { Comm::serial() };
-        let alone_is_fine = matches!(self.command, Command::Inspect(_) | Command::Doctor(_));
+        let comm = if mpi && !plans { launch::in_turn(Comm::mpi())? } else { Comm::serial() };
+        let alone_is_fine =
+            plans || matches!(self.command, Command::Inspect(_) | Command::Doctor(_));
         on_ranks(comm, |comm| {
             if !alone_is_fine {
                 launch::in_turn(launch::check_world(comm.size(), library().as_deref()))?;

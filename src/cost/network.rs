@@ -61,19 +61,45 @@ impl Network {
 impl FromStr for Network {
     type Err = String;
 
-    /// As `10GB/s,2us`.
+    /// As `10GB/s,2us`, or `100Gb/s,2us`, of bits.
     fn from_str(text: &str) -> Result<Network, String> {
-        let number = |text: &str, unit: &str| -> Option<f64> {
-            let number: f64 = text.trim().strip_suffix(unit)?.parse().ok()?;
-            // Whatever link there is, in GB/s and in us.
-            (1e-6..=1e9).contains(&number).then_some(number)
-        };
         let both = text.split_once(',').and_then(|(bytes, time)| {
-            let bytes_per_second = number(bytes, "GB/s")? * 1e9;
-            Some(Network { bytes_per_second, message_seconds: number(time, "us")? / 1e6 })
+            let (time, of_second) = in_units(time, &TIMES)?;
+            let bytes_per_second = bytes_per_second(bytes).ok()?;
+            Some(Network { bytes_per_second, message_seconds: time / of_second })
         });
-        both.ok_or_else(|| format!("found {text:?}, expected as 10GB/s,2us"))
+        both.ok_or_else(|| format!("found {text:?}, expected as 10GB/s,2us or 100Gb/s,500ns"))
     }
+}
+
+/// Units of bytes a second, b of bits, and those of which a second has so many. No one ends as
+/// another one does.
+const RATES: [(&str, f64); 6] = [
+    ("TB/s", 1e12),
+    ("GB/s", 1e9),
+    ("MB/s", 1e6),
+    ("Tb/s", 1e12 / 8.0),
+    ("Gb/s", 1e9 / 8.0),
+    ("Mb/s", 1e6 / 8.0),
+];
+const TIMES: [(&str, f64); 3] = [("ns", 1e9), ("us", 1e6), ("ms", 1e3)];
+
+/// A number in one of these units, as large as it is for some link there is, and the unit's own.
+fn in_units(text: &str, units: &[(&str, f64)]) -> Option<(f64, f64)> {
+    let number = |(unit, of): &(&str, f64)| {
+        let number: f64 = text.trim().strip_suffix(unit)?.trim().parse().ok()?;
+        (1e-6..=1e9).contains(&number).then_some((number, *of))
+    };
+    units.iter().find_map(number)
+}
+
+/// Bytes a second, as `1GB/s`.
+///
+/// # Errors
+/// It isn't one.
+pub(crate) fn bytes_per_second(text: &str) -> Result<f64, String> {
+    let found = in_units(text, &RATES).map(|(number, of)| number * of);
+    found.ok_or_else(|| format!("found {text:?}, expected as 1GB/s"))
 }
 
 /// Rounds in which what one rank has comes to `ranks` ranks where each round doubles those that
@@ -153,7 +179,13 @@ mod tests {
     #[test]
     fn a_network_is_two_numbers() {
         assert_eq!("10GB/s,2us".parse(), Ok(NETWORK));
-        for text in ["", "10GB/s", "10,2", "0GB/s,2us", "10GB/s,-1us", "infGB/s,2us"] {
+        assert_eq!("80Gb/s,2000ns".parse(), Ok(NETWORK));
+        assert_eq!("10000 MB/s, 0.002ms".parse(), Ok(NETWORK));
+        assert_eq!(bytes_per_second("200MB/s"), Ok(2e8));
+        for text in ["", "GB/s", "1GB", "1", "0MB/s", "nanGB/s"] {
+            assert!(bytes_per_second(text).is_err(), "{text}");
+        }
+        for text in ["", "10GB/s", "10,2", "0GB/s,2us", "10GB/s,-1us", "infGB/s,2us", "10g/s,2us"] {
             assert!(text.parse::<Network>().unwrap_err().contains("expected"), "{text}");
         }
     }

@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::device::{DeviceArgs, RankDevice, chosen};
 use super::out::{self, For, Format};
 use crate::comm::Comm;
+use crate::commands::examples;
 use crate::device::Host;
 use crate::device::host::Instructions;
 use crate::error::{Error, Result};
@@ -29,7 +30,7 @@ use crate::system;
 
 /// Measures the parts of the program on this machine.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = crate::commands::examples::BENCH)]
+#[command(after_help = examples::BENCH)]
 pub(crate) struct Args {
     #[command(subcommand)]
     benchmark: Benchmark,
@@ -50,14 +51,23 @@ pub(crate) struct Args {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Benchmark {
+    #[command(after_help = examples::BENCH_ANNOTATE)]
     Annotate(annotate::Args),
+    #[command(after_help = examples::BENCH_GEMM)]
     Gemm(gemm::Args),
+    #[command(after_help = examples::BENCH_INPUT)]
     Input(input::Args),
+    #[command(after_help = examples::BENCH_MIXTURE)]
     Mixture(mixture::Args),
+    #[command(after_help = examples::BENCH_SUM)]
     Sum(sum::Args),
+    #[command(after_help = examples::BENCH_METRICS)]
     Metrics(metrics::Args),
+    #[command(after_help = examples::BENCH_OVERLAP)]
     Overlap(overlap::Args),
+    #[command(after_help = examples::BENCH_RANK)]
     Rank(rank::Args),
+    #[command(after_help = examples::BENCH_TRAIN)]
     Train(train::Args),
 }
 
@@ -203,6 +213,7 @@ pub(super) fn table(rows: &[Value]) -> String {
     let Some(Value::Object(first)) = rows.first() else { return String::new() };
     let cell = |value: &Value| match value {
         Value::String(text) => text.clone(),
+        Value::Null => "-".into(),
         Value::Number(number) if number.is_f64() => {
             format!("{:.4}", number.as_f64().expect("a float"))
         }

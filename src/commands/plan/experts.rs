@@ -1,10 +1,11 @@
 //! What the expert step takes of a rank, by the model that chooses its grid (`cost/grid.rs`).
 
-use super::steps::{Making, StepPlan};
+use super::step_plan::StepPlan;
+use super::steps::Making;
 use crate::commands::bench::rank::steps::Step;
 use crate::cost::grid::{Exchange, Work, parts, seconds_on};
 use crate::cost::searches::searches;
-use crate::cost::traffic::{ExpertEpoch, Moved, experts};
+use crate::cost::traffic::{ExpertEpoch, Moved, experts, row_bytes};
 use crate::device::Part;
 use crate::model::{Layout, parameters, stride_of};
 use crate::partition::Grid;
@@ -30,6 +31,9 @@ impl Making<'_> {
         }
         let times = batches as f64;
         let beside = self.beside_experts(blocks, found.products * times);
+        let window = job.experts.window_rows().min(rows);
+        let windows = rows.div_ceil(window);
+        let late = self.window_late(window / grid.rows(), found.all() * times / windows as f64);
         StepPlan {
             name: "experts",
             of: "epoch",
@@ -37,12 +41,25 @@ impl Making<'_> {
             arithmetic: (found.products + found.threads) * times,
             threads: found.threads * times,
             ideal: whole.flop(Step::Experts) / ranks as f64 / self.best_rate(Step::Experts),
-            waiting: found.waiting * times,
+            waiting: found.waiting * times + late * windows as f64,
             host: host * times + beside,
-            received: self.moved_in_experts(fullest, batches).received,
+            moved: self.moved_in_experts(fullest, batches),
             idle: self.world.idle_in_experts(),
             input: 0.0,
+            late: 0.0,
         }
+    }
+
+    /// Seconds by which so many rows of a window come to a rank late: they travel while the window
+    /// before is worked on. That of a mini-batch's rows counts their bytes, not the messages.
+    fn window_late(&self, rows: usize, work: f64) -> f64 {
+        let (ranks, network) = (self.world.whole.ranks, &self.question.network);
+        if ranks == 1 {
+            return 0.0;
+        }
+        let bytes = rows * row_bytes(self.world.whole.shape.outputs());
+        let messages = (ranks - 1) as f64 * network.message_seconds;
+        (messages + bytes as f64 / network.bytes_per_second - work).max(0.0)
     }
 
     fn moved_in_experts(&self, rank: usize, batches: usize) -> Moved {

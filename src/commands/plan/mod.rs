@@ -8,6 +8,7 @@ mod experts;
 mod rates;
 mod rehearse;
 mod sizes;
+mod step_plan;
 mod steps;
 mod text;
 mod world;
@@ -28,12 +29,15 @@ use super::bench::rank::{Pool, planned};
 use super::out::{self, For, Format};
 use super::progress::Progress;
 use crate::comm::Comm;
-use crate::cost::network::Network;
+use crate::cost::network::{Network, bytes_per_second};
 use crate::error::{Error, Result};
 use crate::human::json_line;
 use crate::job::Job;
+use crate::launch;
 use crate::stint::{Length, Stint};
 
+/// What a rank is said to write of a checkpoint in a second, where nobody says it.
+const STORAGE: f64 = 1e9;
 /// Ranks of the curve, at most.
 const RANKS_MAX: u64 = 4096;
 
@@ -69,6 +73,10 @@ pub(crate) struct Args {
     /// What a rank's link carries, and what a message costs.
     #[arg(long, default_value = "10GB/s,2us", value_parser = str::parse::<Network>)]
     network: Network,
+    /// What a rank reads and writes a second: 2GB/s. Steps that read more than that wait for their
+    /// input. Without it none does, and checkpoints are timed at 1 GB/s.
+    #[arg(long, value_parser = bytes_per_second)]
+    storage: Option<f64>,
     /// What each rank computes with: host; a GPU that was measured (h200, h100); what one does of a
     /// large product in float32, and its memory, as 40TFLOP/s,80GiB; cuda or opencl: that of the
     /// rates, which --calibrate measures then. Without it the processor, or where run.device is
@@ -100,7 +108,7 @@ pub(crate) struct Args {
     /// Also the lines of a Slurm script that ask for what is planned.
     #[arg(long)]
     sbatch: bool,
-    /// Ranks of a node, for --sbatch.
+    /// Ranks of a node, for --sbatch and what its link takes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     ranks_per_node: u64,
     /// Sets a key of the job: --set experts.count=16
@@ -125,6 +133,9 @@ struct Question {
     threads: usize,
     validation_rows: usize,
     network: Network,
+    /// Bytes a second that a rank reads and writes, where that limits steps.
+    storage: Option<f64>,
+    ranks_per_node: usize,
     rates: Rates,
     /// The GPU that each rank has, if they have any.
     device: Option<Gpu>,
@@ -156,6 +167,8 @@ impl Question {
             threads,
             validation_rows,
             network,
+            storage: None,
+            ranks_per_node: 1,
             rates,
             pool,
             counted,
@@ -176,9 +189,11 @@ impl Question {
 }
 
 pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
-    if comm.size() > 1 {
-        let text = format!("plan: found {} ranks, expected one process", comm.size());
-        return Err(Error::usage(text).hint("reelscale plan JOB --ranks 1024, without mpirun"));
+    let processes = comm.size().max(launch::processes());
+    if processes > 1 {
+        let text = format!("plan: found {processes} ranks, expected one process");
+        let error = Error::usage(text).hint("reelscale plan JOB --ranks 1024, without mpirun");
+        return launch::in_turn(Err(error));
     }
     if args.sbatch && args.format == Format::Json {
         let text = "--sbatch: found --format json, expected text, whose lines Slurm reads";
@@ -189,7 +204,12 @@ pub(crate) fn run(comm: &Comm, args: Args) -> Result<()> {
     let told = args.device.as_ref();
     let rates = Rates::of(args.rates.as_deref(), args.calibrate.as_deref(), told)?;
     let device = Gpu::meant(told, &sizes.job, rates.device.as_ref())?;
-    let question = Question::new(sizes, name, args.ranks as usize, args.network, (rates, device));
+    let ranks = args.ranks as usize;
+    let question = Question {
+        storage: args.storage,
+        ranks_per_node: args.ranks_per_node.min(args.ranks) as usize,
+        ..Question::new(sizes, name, ranks, args.network, (rates, device))
+    };
     if args.rehearse && question.device.is_some() {
         let text = "--rehearse: found ranks with a GPU each, expected the processor";
         return Err(Error::usage(text).hint("--device host"));
@@ -234,9 +254,16 @@ pub(crate) fn seconds_on(
 fn found(question: &Question, rehearsal: Option<(Option<usize>, f64)>) -> Result<Value> {
     let (world, steps) = question.on(question.ranks)?;
     let curve = curve(question, (&world, &steps));
-    let advice = advice::advice(question, &steps);
+    let advice = advice::advice(question, &world, &steps);
     let phases = world.phases.iter().map(|it| phase(it.name, it.bytes(), &it.parts));
     let checkpoints = world.checkpoints();
+    let storage = question.storage.unwrap_or(STORAGE) * question.ranks as f64;
+    let written_in = |checkpoint: &Checkpoint| checkpoint.bytes() as f64 / storage;
+    let of_checkpoint = |checkpoint: &Checkpoint| {
+        let mut of = checkpoint.json();
+        of["seconds"] = json!(written_in(checkpoint));
+        of
+    };
     let mut found = json!({
         "job": question.name,
         "ranks": question.ranks,
@@ -252,12 +279,13 @@ fn found(question: &Question, rehearsal: Option<(Option<usize>, f64)>) -> Result
         "memory": phases.collect::<Vec<_>>(),
         "scratch_file": world.plan.scratch(),
         "checkpoint_bytes": checkpoints.iter().map(Checkpoint::bytes).max().unwrap_or(0),
-        "checkpoints": checkpoints.iter().map(Checkpoint::json).collect::<Vec<_>>(),
+        "checkpoint_seconds": checkpoints.iter().map(written_in).fold(0.0, f64::max),
+        "checkpoints": checkpoints.iter().map(of_checkpoint).collect::<Vec<_>>(),
         "model_bytes": world.model_bytes(),
         "input_bytes_per_second": steps.input_rate(),
         "idle_ranks": steps.idle_ranks(),
         "seconds": steps.total(),
-        "steps": steps.json(),
+        "steps": steps.json(question.ranks, question.ranks_per_node),
         "curve": curve,
         "pays_up_to_ranks": pays_up_to(&curve),
         "advice": advice,
@@ -314,14 +342,36 @@ fn curve(question: &Question, (world, steps): (&World, &Steps)) -> Vec<Value> {
     points.collect()
 }
 
-/// The most ranks up to which twice as many take at most two thirds of the time.
+/// The most ranks that pay: by every doubling of fewer ones that do, down to the fewest that can
+/// run, they take at most two thirds of the time.
 fn pays_up_to(curve: &[Value]) -> u64 {
-    let of = |point: &Value| (point["ranks"].as_u64(), point["seconds"].as_f64());
-    let points: Vec<(u64, f64)> = curve.iter().filter_map(|p| of(p).0.zip(of(p).1)).collect();
-    let half = |ranks: u64| points.iter().find(|point| 2 * point.0 == ranks);
-    let pays = |(ranks, seconds): &&(u64, f64)| {
-        *ranks == 1 || half(*ranks).is_some_and(|half| *seconds <= half.1 * 2.0 / 3.0)
+    let of = |point: &Value| point["ranks"].as_u64().zip(point["seconds"].as_f64());
+    let doublings = curve.iter().filter_map(of).filter(|point| point.0.is_power_of_two());
+    let better = |(fewer, longer): (u64, f64), (ranks, seconds): (u64, f64)| {
+        let doubled = (ranks / fewer).ilog2() as i32;
+        match seconds <= longer * (2.0_f64 / 3.0).powi(doubled) {
+            true => (ranks, seconds),
+            false => (fewer, longer),
+        }
     };
-    let doublings = points.iter().filter(|point| point.0.is_power_of_two());
-    doublings.take_while(pays).last().map_or(1, |point| point.0)
+    doublings.reduce(better).map_or(1, |point| point.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_doubling_that_does_not_pay_is_no_end_where_the_next_one_does() {
+        let pays = |points: &[(u64, f64)]| {
+            let point =
+                |(ranks, seconds): &(u64, f64)| json!({ "ranks": ranks, "seconds": seconds });
+            pays_up_to(&points.iter().map(point).collect::<Vec<_>>())
+        };
+        assert_eq!(pays(&[(1, 9.0), (2, 6.0), (4, 5.0), (8, 4.5)]), 2);
+        assert_eq!(pays(&[(1, 9.0), (2, 7.0), (3, 1.0), (4, 4.0), (8, 2.6), (16, 2.0)]), 8);
+        // The fewest that can run are the first, were they many.
+        assert_eq!(pays(&[(4, 9.0), (8, 7.0)]), 4);
+        assert_eq!(pays(&[(8, 9.0), (16, 5.0)]), 16);
+    }
 }

@@ -1,15 +1,15 @@
 //! What a core of the machine meant does in a second: measured there (`--calibrate`), or stated.
 
+use std::io;
 use std::path::Path;
-use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Question;
 use super::calibration::{self, Calibration};
 use super::device::{Gpu, Meant};
-use crate::disk::{Disk, read_text, there};
+use super::{Question, STORAGE};
+use crate::disk::{Disk, folder_of, read_text, there};
 use crate::error::{Error, Result};
 
 /// Bytes of a file of rates at most.
@@ -144,6 +144,12 @@ impl Rates {
             { "name": "network_gbytes", "value": network.bytes_per_second / 1e9,
               "source": "--network" },
             { "name": "message_us", "value": network.message_seconds * 1e6, "source": "--network" },
+            { "name": "storage_gbytes",
+              "value": question.storage.unwrap_or(STORAGE) / 1e9,
+              "source": match question.storage {
+                  Some(_) => "--storage",
+                  None => "stated, for checkpoints; no step waits for input without --storage",
+              } },
             { "name": "threads", "value": question.threads,
               "source": "each has a core of its own" },
             { "name": "labels_per_row", "value": question.job.plan.labels_per_row,
@@ -160,7 +166,7 @@ impl Rates {
 /// Sees that rates may be written to `path`, before they are measured for a minute.
 ///
 /// # Errors
-/// Exit 2: something else is there; exit 5: there is no such folder.
+/// Exit 2: something else is there; exit 5: there is no such folder, or it takes no file.
 fn replaceable(path: &Path) -> Result<()> {
     let failed = |error: io::Error| Error::file(path, &error);
     let earlier = there(path).map_err(failed)?;
@@ -168,8 +174,5 @@ fn replaceable(path: &Path) -> Result<()> {
         let text = format!("--calibrate: {}: exists and isn't a file of rates", path.display());
         return Err(Error::usage(text).hint("name another file, or remove this one"));
     }
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => fs::read_dir(folder).map(drop).map_err(|error| Error::file(folder, &error)),
-        None => Ok(()),
-    }
+    Disk::default().try_folder_of(path).map_err(|error| Error::file(folder_of(path), &error))
 }

@@ -2,9 +2,10 @@
 //! Efficiency is that of `bench rank`: the flop of 1 / P of a step at the kernel's rate, over the
 //! seconds of the fullest rank.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Question;
+use super::step_plan::StepPlan;
 use super::world::World;
 use crate::commands::bench::rank::steps::Step;
 use crate::cost::grid::Machine;
@@ -28,72 +29,11 @@ const UNEVEN: f64 = 0.04;
 /// A network that takes no time: what is left is a rank's own.
 const FREE: Network = Network { bytes_per_second: f64::INFINITY, message_seconds: 0.0 };
 
-/// A step, once.
-pub(super) struct StepPlan {
-    pub(super) name: &'static str,
-    /// What it is once: an epoch, an iteration, a pass.
-    pub(super) of: &'static str,
-    /// How often a run does it.
-    pub(super) times: usize,
-    /// Of the fullest rank, what of it uneven threads and their beginnings take, and of each rank
-    /// if all had as much and threads were even.
-    pub(super) arithmetic: f64,
-    pub(super) threads: f64,
-    pub(super) ideal: f64,
-    /// What of the network isn't behind arithmetic, and host work.
-    pub(super) waiting: f64,
-    pub(super) host: f64,
-    pub(super) received: usize,
-    pub(super) idle: usize,
-    /// Bytes that a rank reads.
-    pub(super) input: f64,
-}
-
 /// All steps of a run.
 pub(super) struct Steps {
     all: Vec<StepPlan>,
     /// Flop of a core a second in the gradients of stages 1 and 2.
     core_rates: [f64; 2],
-}
-
-impl StepPlan {
-    fn seconds(&self) -> f64 {
-        self.arithmetic + self.host + self.waiting
-    }
-
-    fn efficiency(&self) -> f64 {
-        self.ideal / self.seconds()
-    }
-
-    /// What takes most of the time beside what arithmetic would take if all ranks had as much.
-    fn limited_by(&self) -> &'static str {
-        let losses = [
-            ("too few blocks", self.arithmetic - self.threads - self.ideal),
-            ("uneven threads", self.threads),
-            ("host work", self.host),
-            ("network", self.waiting),
-        ];
-        let (name, most) =
-            losses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("four of them");
-        if most < 0.1 * self.seconds() { "arithmetic" } else { name }
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "step": self.name,
-            "of": self.of,
-            "times": self.times,
-            "seconds": self.seconds(),
-            "arithmetic_seconds": self.arithmetic,
-            "threads_seconds": self.threads,
-            "host_seconds": self.host,
-            "waiting_seconds": self.waiting,
-            "bytes_received": self.received,
-            "idle_ranks": self.idle,
-            "limited_by": self.limited_by(),
-            "efficiency": self.efficiency(),
-        })
-    }
 }
 
 impl Steps {
@@ -110,6 +50,10 @@ impl Steps {
                 steps.push(making.shared());
             }
         }
+        if let Some(storage) = question.storage {
+            let late = |step: &StepPlan| (step.input / storage - step.with_input()).max(0.0);
+            steps.iter_mut().for_each(|step| step.late = late(step));
+        }
         let threads = world.threads as f64;
         let core_rates = [Step::Experts, Step::Shared].map(|step| making.rate(step) / threads);
         Steps { all: steps, core_rates }
@@ -124,15 +68,22 @@ impl Steps {
         self.all.iter().map(|step| step.times as f64 * step.seconds()).sum()
     }
 
+    /// Seconds of it in which ranks wait for the network.
+    pub(super) fn waiting(&self) -> f64 {
+        self.all.iter().map(|step| step.times as f64 * step.waiting).sum()
+    }
+
     /// Of all steps together.
     pub(super) fn efficiency(&self) -> f64 {
         let ideal: f64 = self.all.iter().map(|step| step.times as f64 * step.ideal).sum();
         ideal / self.total()
     }
 
-    /// Bytes a second that the busiest step wants of a rank's input.
+    /// Bytes a second that the busiest step wants of a rank's input, so as not to wait: 0 where no
+    /// step computes on what it reads, as a pass without shared layers only copies.
     pub(super) fn input_rate(&self) -> f64 {
-        self.all.iter().map(|step| step.input / step.seconds()).fold(0.0, f64::max)
+        let computing = self.all.iter().filter(|step| step.arithmetic > 0.0);
+        computing.map(|step| step.input / step.with_input()).fold(0.0, f64::max)
     }
 
     /// Ranks that have nothing to do in some step, the most of any.
@@ -140,8 +91,10 @@ impl Steps {
         self.all.iter().map(|step| step.idle).max().unwrap_or(0)
     }
 
-    pub(super) fn json(&self) -> Vec<Value> {
-        self.all.iter().map(StepPlan::json).collect()
+    /// On so many ranks, so many of them on a node.
+    pub(super) fn json(&self, ranks: usize, of_node: usize) -> Vec<Value> {
+        let beyond = (ranks - of_node) as f64 / (ranks - 1).max(1) as f64;
+        self.all.iter().map(|step| step.json((of_node, beyond))).collect()
     }
 }
 
@@ -301,9 +254,10 @@ impl Making<'_> {
             ideal: flop / ranks as f64 / self.best_rate(Step::Pretrain),
             waiting: (seconds - without) * times,
             host: (without - arithmetic) * times,
-            received: moved.received,
+            moved,
             idle: ranks - learners,
             input: self.row_bytes(frames) * (rows / learners) as f64,
+            late: 0.0,
         }
     }
 
@@ -334,9 +288,10 @@ impl Making<'_> {
             ideal,
             waiting: 0.0,
             host,
-            received: 0,
+            moved: Moved::default(),
             idle: self.without_rows(),
             input,
+            late: 0.0,
         }
     }
 
@@ -367,7 +322,7 @@ impl Making<'_> {
         let summing = seconds(&sum, 2 * (ranks - 1));
         // Class blocks come while others are worked on.
         let waiting = (travelling - arithmetic).max(0.0) + summing;
-        let received = waves * travel.received + sum.received;
+        let moved = travel * waves + sum;
         let host = match self.question.device {
             Some(_) => self.rows_to_device(own),
             None => self.frame_work(own, whole.job.plan.frames),
@@ -381,9 +336,10 @@ impl Making<'_> {
             ideal: rows as f64 / ranks as f64 * (best + layers),
             waiting,
             host,
-            received,
+            moved,
             idle: self.without_rows(),
             input: self.row_bytes(whole.job.plan.frames) * own,
+            late: 0.0,
         }
     }
 }

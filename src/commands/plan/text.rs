@@ -43,13 +43,18 @@ pub(super) fn text(found: &Value) -> String {
         of("pretraining_ranks"),
     );
     text += &format!(
-        "about {} in all; model {}, checkpoint {}; a rank takes {} of memory and reads {}/s at \
-         most\n\n",
+        "about {} in all; model {}, checkpoint {} in {:.1} s; a rank takes {} of memory and reads \
+         {}\n\n",
         human::duration(number(of("seconds"))),
         bytes(of("model_bytes")),
         bytes(of("checkpoint_bytes")),
+        number(of("checkpoint_seconds")),
         bytes(of("memory_bytes")),
-        human::bytes(number(of("input_bytes_per_second")) as u64),
+        match number(of("input_bytes_per_second")) as u64 {
+            // No step computes while it reads.
+            0 => "as fast as its disk".to_string(),
+            rate => format!("{}/s at most", human::bytes(rate)),
+        },
     );
     let steps: Vec<Value> = list(of("steps"))
         .map(|step| {
@@ -60,8 +65,10 @@ pub(super) fn text(found: &Value) -> String {
                 "seconds": step["seconds"],
                 "arithmetic": step["arithmetic_seconds"],
                 "host": step["host_seconds"],
-                "waiting": step["waiting_seconds"],
+                "waiting": number(&step["waiting_seconds"])
+                    + number(&step["input_waiting_seconds"]),
                 "received": bytes(&step["bytes_received"]),
+                "messages": step["messages"],
                 "idle ranks": step["idle_ranks"],
                 "efficiency": percent(&step["efficiency"]),
                 "limited by": step["limited_by"],
@@ -90,8 +97,12 @@ pub(super) fn text(found: &Value) -> String {
         })
         .collect();
     text += &format!("\n{}", table(&points));
-    let pays = counted(of("pays_up_to_ranks").as_u64().unwrap_or(0), "rank");
-    text += &format!("more than {pays} don't pay\n");
+    let pays = of("pays_up_to_ranks").as_u64().unwrap_or(0);
+    let most = list(of("curve")).last().and_then(|point| point["ranks"].as_u64());
+    text += &match most == Some(pays) {
+        true => format!("{pays} ranks pay still: more haven't been looked at\n"),
+        false => format!("more than {} doesn't pay\n", counted(pays, "rank")),
+    };
     text += &rehearsed(of("rehearsed"));
     for line in list(of("advice")).filter_map(Value::as_str) {
         text += &format!("would help: {line}\n");

@@ -9,7 +9,7 @@ use crate::comm::Comm;
 use crate::commands::bench::table;
 use crate::commands::out::{self, For, Format};
 use crate::error::{Error, Exit, Result};
-use crate::human::{self, json_line};
+use crate::human::{self, counted, json_line};
 
 /// A step of a rank, measured.
 pub(super) struct Measured {
@@ -166,13 +166,16 @@ impl Found {
              being polled for"
                 .to_string(),
             format!(
-                "{} threads: each item of work was timed on one core here and given to the thread \
+                "{}: each item of work was timed on one core here and given to the thread \
                  that is free first; they share no cache and no memory bandwidth",
-                args.threads
+                counted(args.threads as u64, "thread")
             ),
-            format!("a team of all threads begins in {:.1} us", self.team_seconds * 1e6),
-            "buffers of MPI aren't in peak_bytes".to_string(),
+            "buffers of MPI aren't in the memory that is told".to_string(),
         ]);
+        if self.team_seconds > 0.0 {
+            lines
+                .push(format!("a team of all threads begins in {:.1} us", self.team_seconds * 1e6));
+        }
         lines
     }
 }
