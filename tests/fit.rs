@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{json, reelscale};
+use common::{json, needs_mpi, reelscale};
 
 fn job(folder: &Path, rows: &str, text: &str) -> PathBuf {
     let data = folder.join("data");
@@ -104,4 +104,13 @@ fn what_slurm_allows_is_the_budget_of_a_job_that_names_none() {
     let told = "allow a rank 60.00 MiB, which is no more than the 256.00 MiB that are left to MPI";
     assert!(code == Some(9) && text.contains(told) && text.contains("(--mem)"), "{text}");
     assert!(!output.exists());
+    // Ranks come to one end where one of them names a budget itself.
+    needs_mpi!();
+    let train = ["train", job.to_str().unwrap(), "--output", output.to_str().unwrap()];
+    let program = env!("CARGO_BIN_EXE_reelscale");
+    let own = [":", "-n", "1", program].into_iter().chain(train);
+    let ranks = reelscale("").ranks(1).env("SLURM_MEM_PER_NODE", "120");
+    let ranks = train.into_iter().chain(own).fold(ranks, |ranks, word| ranks.arg(word));
+    let text = ranks.arg("--set").arg("run.memory_gib=1").fails_with(9);
+    assert!(text.contains(told) && !text.contains("damaged"), "{text}");
 }

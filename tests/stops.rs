@@ -280,7 +280,8 @@ fn the_doctor_finds_what_is_wrong() {
     let found: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
     assert_eq!(found["ranks"].as_array().unwrap().len(), 2, "{found}");
     assert!(found["mpi"].as_str().unwrap().contains("Open MPI"), "{found}");
-    assert!(found["problems"][1].as_str().unwrap().starts_with("rank 1: /nowhere"), "{found}");
+    let problems: Vec<String> = serde_json::from_value(found["problems"].clone()).unwrap();
+    assert!(problems.iter().any(|text| text.starts_with("rank 1: /nowhere")), "{problems:?}");
     let alone = reelscale("doctor").env("SLURM_NTASKS", "4").output();
     let text = String::from_utf8_lossy(&alone.stdout).into_owned();
     assert!(text.contains("srun --mpi=pmix") && alone.status.code() == Some(3), "{text}");

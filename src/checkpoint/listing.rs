@@ -20,25 +20,27 @@ const VERSION_MIN: u32 = 1;
 /// No `state.json` is larger; what claims to be is not read.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// The number of the newest checkpoint in `folder` that can be read, and what it says it is of. Its
-/// other files aren't looked at, and it may be gone by now: a run may go on meanwhile.
-pub(crate) fn newest_listed(folder: &Path) -> Option<(u64, Value)> {
-    let names = entries(folder).ok()?;
-    let numbers = names.iter().rev().filter_map(|name| number_of(name.to_str()?));
-    numbers.into_iter().find_map(|number| {
-        let path = folder.join(format!("{number:08}/state.json"));
-        let text = read_text(&path, BYTES_MAX).ok()?;
-        let listing = Listing::parse(&path, text.as_bytes()).ok()?.ok()?;
-        Some((number, listing.about))
-    })
-}
+/// What a run does about checkpoints of which none is whole.
+pub(super) const NONE_IS_WHOLE: &str = "no checkpoint of this run is whole; use a new --output";
 
-/// Whether there are checkpoints in `folder` of which none can be read as `newest_listed` does: no
-/// run goes on from any of them, and none begins anew beside them.
-pub(crate) fn none_listed(folder: &Path) -> bool {
+/// The number of the newest checkpoint in `folder` whose list can be read, and what that says it is
+/// of; nothing where there are none. Its other files aren't looked at, and it may be gone by now: a
+/// run may go on meanwhile.
+///
+/// # Errors
+/// Exit 6, as `Store::newest`: no list can be read, or the newest one is of a newer version.
+pub(crate) fn newest_listed(folder: &Path) -> Result<Option<(u64, Value)>> {
+    let mut first_error = None;
     let names = entries(folder).unwrap_or_default();
-    let some = names.iter().any(|name| name.to_str().and_then(number_of).is_some());
-    some && newest_listed(folder).is_none()
+    for number in names.iter().rev().filter_map(|name| number_of(name.to_str()?)) {
+        let path = folder.join(format!("{number:08}/state.json"));
+        let text = read_text(&path, BYTES_MAX).map_err(|error| damaged(&path, error));
+        match text.and_then(|text| Listing::parse(&path, text.as_bytes())) {
+            Ok(listing) => return Ok(Some((number, listing?.about))),
+            Err(error) => _ = first_error.get_or_insert(error),
+        }
+    }
+    first_error.map_or(Ok(None), |error| Err(error.hint(NONE_IS_WHOLE)))
 }
 
 /// A run of a family's blocks in one file.

@@ -6,7 +6,7 @@ mod loaded;
 mod names;
 mod store;
 
-pub(crate) use listing::{newest_listed, none_listed};
+pub(crate) use listing::newest_listed;
 pub use loaded::Loaded;
 pub(crate) use loaded::SavedItems;
 pub use store::{Contents, Family, Store};

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::listing::{FamilyFile, Listing};
+use super::listing::{FamilyFile, Listing, NONE_IS_WHOLE};
 use super::loaded::{Loaded, SavedBlocks, SavedItems};
 use super::names::{NEXT, entries, is_checkpoint, is_own, number_of};
 use crate::comm::Comm;
@@ -288,9 +288,7 @@ impl Store {
         }
         match first_error {
             None => Ok(None),
-            Some(error) => {
-                Err(error.hint("no checkpoint of this run is whole; use a new --output"))
-            }
+            Some(error) => Err(error.hint(NONE_IS_WHOLE)),
         }
     }
 

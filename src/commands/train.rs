@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use self::end_report::Began;
+pub(crate) use self::end_report::ended_by_force;
 use self::kernel_rate::KernelRates;
 pub(crate) use self::output::refusal;
 use self::output::{finished, in_utf8, read_before, same_data};

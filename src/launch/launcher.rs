@@ -88,38 +88,37 @@ pub(crate) fn check_world(size: usize, library: Option<&str>) -> Result<()> {
 
 fn check(size: usize, library: Option<&str>, variable: Variable) -> Result<()> {
     let launcher = Launcher::found(variable);
-    let Some((name, tasks)) = several(&launcher, variable).filter(|_| size == 1) else {
-        return Ok(());
-    };
-    let who = match (&launcher, library) {
-        (Launcher::Nobody, _) | (_, None) => String::new(),
-        (launcher, Some(library)) => {
-            let library = library.split(',').next().unwrap_or_default();
-            format!(": {} started a program of {library}", launcher.name())
-        }
-    };
-    let text =
-        format!("found a world of 1 rank beside {name}={tasks}, expected {tasks} ranks{who}");
-    Err(Error::new(Exit::Launch, text).hint(cure(&launcher, library)))
-}
-
-/// The variable that says of how many processes this is one, where there are several.
-fn several(launcher: &Launcher, variable: Variable) -> Option<(&'static str, usize)> {
     // mpirun says itself how many it started, also within an allocation for more.
     let variables = match launcher {
         Launcher::OpenMpi => &["OMPI_COMM_WORLD_SIZE"][..],
         Launcher::Mpich => &["PMI_SIZE"],
         _ => &["PMI_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"],
     };
-    let tasks = |name: &str| variable(name)?.trim().parse::<usize>().ok();
-    let all = variables.iter().filter_map(|name| Some((*name, tasks(name)?)));
-    all.into_iter().find(|(_, tasks)| *tasks > 1)
+    for name in variables {
+        let tasks = variable(name).and_then(|text| text.trim().parse::<usize>().ok());
+        if let Some(tasks) = tasks.filter(|tasks| *tasks > 1 && size == 1) {
+            let who = match (&launcher, library) {
+                (Launcher::Nobody, _) | (_, None) => String::new(),
+                (launcher, Some(library)) => {
+                    let library = library.split(',').next().unwrap_or_default();
+                    format!(": {} started a program of {library}", launcher.name())
+                }
+            };
+            let text = format!(
+                "found a world of 1 rank beside {name}={tasks}, expected {tasks} ranks{who}"
+            );
+            return Err(Error::new(Exit::Launch, text).hint(cure(&launcher, library)));
+        }
+    }
+    Ok(())
 }
 
-/// Processes that a launcher has started with this one, and this one.
+/// Processes that a launcher has started with this one, and this one. What Slurm has allocated is
+/// no process yet.
 pub(crate) fn processes() -> usize {
-    let several = several(&Launcher::found(&variable), &variable).map(|found| found.1);
-    several.filter(|_| super::by_launcher()).unwrap_or(1)
+    let of = |name: &&str| variable(name)?.trim().parse::<usize>().ok();
+    let names = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
+    names.iter().find_map(of).unwrap_or(1)
 }
 
 /// How ranks of this library find each other.

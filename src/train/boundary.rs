@@ -188,6 +188,9 @@ impl<D: Device> State<'_, D> {
         }
         let seconds = self.report.elapsed().as_millis() as f64 / 1e3;
         self.record_of_session("seconds", json!(seconds));
+        // Should this start be killed, nothing else says how many it has written.
+        let count = self.checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.count) + 1;
+        self.record_of_session("checkpoints", json!(count));
         let (comm, Some(checkpoints)) = (self.setting.comm, &mut self.checkpoints) else {
             return Ok(());
         };

@@ -55,7 +55,9 @@ pub struct Checkpoints {
     failed: bool,
     /// Boundaries since the last checkpoint.
     boundaries: usize,
-    /// Seconds spent in writing them.
+    /// Those of this start, and seconds spent in writing them.
+    #[doc(hidden)]
+    pub(crate) count: usize,
     #[doc(hidden)]
     pub(crate) seconds: f64,
 }
@@ -101,6 +103,7 @@ impl Checkpoints {
             cost,
             failed,
             boundaries,
+            count: 0,
             seconds,
         }
     }
@@ -212,6 +215,7 @@ impl Checkpoints {
         (self.last, self.cost, self.boundaries) = (now, now - started, 0);
         self.failed = outcome.is_err();
         self.seconds += self.cost.as_secs_f64();
+        self.count += 1;
         if self.cost.as_secs() > 0 {
             log::info!("checkpoint  {:.1} s", self.cost.as_secs_f64());
         }

@@ -62,17 +62,14 @@ pub(crate) fn memory_budget(
         planned = planned.max(plan(device_limit)?);
     }
     let budget = allowed.saturating_sub(BESIDE_THE_PLAN);
-    if planned <= budget || named > 0.0 {
+    if planned <= budget {
         return Ok(named);
     }
-    if budget == 0 {
-        let [planned, allowed, beside] = [planned, allowed, BESIDE_THE_PLAN].map(human::bytes);
-        let text = format!(
-            "memory planned {planned}, control groups or Slurm allow a rank {allowed}, which is no \
-             more than the {beside} that are left to MPI and HDF5"
-        );
-        let hint = "more memory for the job (--mem), fewer ranks on a node, or run.memory_gib";
-        return Err(Error { agreed: true, ..Error::new(Exit::Resources, text).hint(hint) });
+    // A rank whose own job names a budget isn't limited here.
+    let nothing_left = named == 0.0 && budget == 0;
+    comm.agree(if nothing_left { Err(too_little(planned, allowed)) } else { Ok(()) })?;
+    if named > 0.0 {
+        return Ok(named);
     }
     log::info!(
         "memory planned {}, control groups or Slurm allow a rank {}: it keeps to {}, which leaves \
@@ -83,6 +80,17 @@ pub(crate) fn memory_budget(
         human::bytes(BESIDE_THE_PLAN),
     );
     Ok(budget as f64 / GIB)
+}
+
+/// Memory of which nothing is left for the plan.
+fn too_little(planned: u64, allowed: u64) -> Error {
+    let [planned, allowed, beside] = [planned, allowed, BESIDE_THE_PLAN].map(human::bytes);
+    let text = format!(
+        "memory planned {planned}, control groups or Slurm allow a rank {allowed}, which is no \
+         more than the {beside} that are left to MPI and HDF5"
+    );
+    let hint = "more memory for the job (--mem), fewer ranks on a node, or run.memory_gib";
+    Error::new(Exit::Resources, text).hint(hint)
 }
 
 /// A longer window of the expert step, and how many windows an epoch has with the job's own and

@@ -122,8 +122,8 @@ fn a_run_that_goes_on_is_told_by_its_events() {
     stands_alone(&found);
     assert!(found.contains("The model it would keep so far is that of "), "{found}");
     assert!(!found.contains("of an earlier start"), "{found}");
-    assert!(found.contains("The start that hasn&#39;t ended yet isn&#39;t in it"), "{found}");
-    assert!(found.contains("Timers of the last start that has ended"), "{found}");
+    assert!(found.contains("A start that has left no record isn&#39;t in it"), "{found}");
+    assert!(found.contains("Timers of the last start that left a record"), "{found}");
     assert!(!found.contains("ranks × threads"), "{found}");
     assert!(found.contains("What would help") && found.contains("less &lt;b&gt;load"), "{found}");
 }

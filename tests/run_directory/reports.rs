@@ -74,6 +74,25 @@ fn a_report_sums_all_starts() {
     }
 }
 
+/// Of a start that was killed its last checkpoint says how many it has written.
+#[test]
+fn checkpoints_of_a_killed_start_are_counted() {
+    let scratch = Scratch::of((400, 12, 8), &job("epochs = 3\n", "threads = 1\nrow_blocks = 4"));
+    let reports = ["stopped", "killed"].map(|run| {
+        scratch.train(run).arg("--max-time").arg("0").stdout();
+        let record = scratch.path(run).join("run.json");
+        if run == "killed" {
+            std::fs::remove_file(&record).unwrap();
+        }
+        scratch.train(run).stdout();
+        json(&record, "report")
+    });
+    let of = |key: &str| reports.each_ref().map(|report| report[key].as_u64().unwrap());
+    assert_eq!(of("starts_without_phases"), [0, 1]);
+    let [stopped, killed] = of("checkpoints");
+    assert!(killed == stopped && killed >= 2, "{reports:?}");
+}
+
 /// The rate of the expert step is that of its own mixtures, also where the model at hand is still
 /// that of pretraining, of fewer experts.
 #[test]
@@ -90,7 +109,8 @@ fn a_rate_is_that_of_the_steps_own_mixtures() {
     // 4 d for each column, of 48 classes of 8 experts, 9 gates.
     let expected = rows * 4.0 * 16.0 * 48.0 * 17.0 / 1e9;
     assert!((gflops - expected).abs() <= 0.051, "{gflops} {expected}");
-    assert!(expected > 0.3, "{expected}: one expert would look the same");
+    // One expert, three columns, would be 0.07 less at least.
+    assert!(expected > 0.085, "{expected}");
 }
 
 /// The kernel is measured on a class block of its own, which is small whatever the mixtures are.

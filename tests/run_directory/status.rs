@@ -126,13 +126,14 @@ fn status_of_a_run_that_is_finished_changes_nothing() {
     assert_eq!(found["kept"], json(&scratch.path("run/run.json"), "kept"));
     let text = scratch.status_text("run");
     assert!(text.contains("run: finished: 1 round done\n"), "{text}");
-    assert!(
-        text.contains("  time        0:00:0") && text.contains(" in 1 start; ended "),
-        "{text}"
-    );
+    assert!(text.contains("  time        0:0") && text.contains(" in 1 start; ended "), "{text}");
     assert_eq!((&found["done"], &found["of"], &found["round"]), (&NULL, &NULL, &1.into()));
     let seconds = json(&scratch.path("run/run.json"), "report")["seconds"].clone();
     assert_eq!(found["seconds"], seconds, "{found}");
+    let events = fs::read_to_string(scratch.path("run/metrics.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    let [ended, last] = [&found["ended_unix_seconds"], &last["unix_seconds"]];
+    assert!(ended.as_f64().unwrap() > last.as_f64().unwrap() - 1.0, "{ended} {last}");
     assert!(text.contains("the model kept is that of round 1, "), "{text}");
     assert_eq!(digests(&scratch, "run"), before);
     for other in ["data", "run/job.toml"] {
@@ -190,12 +191,13 @@ fn status_promises_nothing_that_the_next_start_refuses() {
     for checkpoint in checkpoints {
         fs::write(checkpoint.unwrap().path().join("state.json"), "{").unwrap();
     }
+    let text = scratch.status_text("damaged");
     let told = scratch.train("damaged").fails_with(6);
     let hint = "hint: no checkpoint of this run is whole; use a new --output";
     assert!(told.contains(hint), "{told}");
-    let text = scratch.status_text("damaged");
-    assert!(text.contains("found checkpoints, none of which can be read"), "{text}");
-    assert!(text.contains(hint) && !text.contains("begins it anew"), "{text}");
+    assert!(text.contains("/state.json: ") && text.contains(hint), "{text}");
+    assert!(text.contains("checkpoint  none that can be read\n"), "{text}");
+    assert!(!text.contains("begins it anew") && text.contains("damaged: stopped\n"), "{text}");
 }
 
 /// What the hint says of a record that can't be read comes true.

@@ -55,7 +55,7 @@ fn trials(question: &Question, world: &World, waiting: f64) -> Vec<Trial> {
     }
     // A window saves waiting alone.
     for times in [2, 4, 8] {
-        let window = job.experts.window * times;
+        let window = job.experts.window_rows() * times;
         if window <= WINDOW_MAX && waiting >= LEAST_GAIN {
             let change = |job: &mut Job| job.experts.window = window;
             add("experts.window", window.to_string(), "same bits", &change);

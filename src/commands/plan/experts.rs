@@ -50,8 +50,9 @@ impl Making<'_> {
         }
     }
 
-    /// Seconds by which so many rows of a window come to a rank late: they travel while the window
-    /// before is worked on. That of a mini-batch's rows counts their bytes, not the messages.
+    /// Seconds by which so many rows of a window come to a rank late: they travel while it works
+    /// for `work` seconds on the window before. What a mini-batch waits has their bytes, no
+    /// messages.
     fn window_late(&self, rows: usize, work: f64) -> f64 {
         let (ranks, network) = (self.world.whole.ranks, &self.question.network);
         if ranks == 1 {

@@ -108,7 +108,8 @@ pub(crate) struct Args {
     /// Also the lines of a Slurm script that ask for what is planned.
     #[arg(long)]
     sbatch: bool,
-    /// Ranks of a node, for --sbatch and what its link takes.
+    /// Ranks of a node, for --sbatch and the bytes that come to it. Seconds don't count a link that
+    /// they share.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     ranks_per_node: u64,
     /// Sets a key of the job: --set experts.count=16
@@ -267,6 +268,7 @@ fn found(question: &Question, rehearsal: Option<(Option<usize>, f64)>) -> Result
     let mut found = json!({
         "job": question.name,
         "ranks": question.ranks,
+        "ranks_per_node": question.ranks_per_node,
         "threads": question.threads,
         "rows": question.job.plan.rows,
         "validation_rows": question.validation_rows,
@@ -342,8 +344,8 @@ fn curve(question: &Question, (world, steps): (&World, &Steps)) -> Vec<Value> {
     points.collect()
 }
 
-/// The most ranks that pay: by every doubling of fewer ones that do, down to the fewest that can
-/// run, they take at most two thirds of the time.
+/// The most ranks that pay. The fewest that can run do; k doublings of a number that pays do if
+/// they take at most (2/3)^k of its time.
 fn pays_up_to(curve: &[Value]) -> u64 {
     let of = |point: &Value| point["ranks"].as_u64().zip(point["seconds"].as_f64());
     let doublings = curve.iter().filter_map(of).filter(|point| point.0.is_power_of_two());

@@ -147,8 +147,8 @@ impl Rates {
             { "name": "storage_gbytes",
               "value": question.storage.unwrap_or(STORAGE) / 1e9,
               "source": match question.storage {
-                  Some(_) => "--storage",
-                  None => "stated, for checkpoints; no step waits for input without --storage",
+                  Some(_) => "--storage, of each rank",
+                  None => "stated, of each rank, for checkpoints; steps wait for no input",
               } },
             { "name": "threads", "value": question.threads,
               "source": "each has a core of its own" },

@@ -56,7 +56,7 @@ impl StepPlan {
 
     /// `beyond`: the share of what comes to a rank that comes from other nodes.
     pub(super) fn json(&self, (ranks_per_node, beyond): (usize, f64)) -> Value {
-        let of_node = (self.moved.received * ranks_per_node) as f64 * beyond;
+        let of_node = self.moved.received as f64 * ranks_per_node as f64 * beyond;
         json!({
             "step": self.name,
             "of": self.of,

@@ -43,7 +43,7 @@ pub(super) fn text(found: &Value) -> String {
         of("pretraining_ranks"),
     );
     text += &format!(
-        "about {} in all; model {}, checkpoint {} in {:.1} s; a rank takes {} of memory and reads \
+        "about {} in all; model {}, checkpoint {} in {:.2} s; a rank takes {} of memory and reads \
          {}\n\n",
         human::duration(number(of("seconds"))),
         bytes(of("model_bytes")),
@@ -58,7 +58,7 @@ pub(super) fn text(found: &Value) -> String {
     );
     let steps: Vec<Value> = list(of("steps"))
         .map(|step| {
-            json!({
+            let mut row = json!({
                 "step": step["step"],
                 "of": step["of"],
                 "times": step["times"],
@@ -72,7 +72,11 @@ pub(super) fn text(found: &Value) -> String {
                 "idle ranks": step["idle_ranks"],
                 "efficiency": percent(&step["efficiency"]),
                 "limited by": step["limited_by"],
-            })
+            });
+            if of("ranks_per_node").as_u64() > Some(1) {
+                row["received by the node"] = bytes(&step["node_bytes_received"]).into();
+            }
+            row
         })
         .collect();
     text += &table(&steps);
@@ -101,7 +105,7 @@ pub(super) fn text(found: &Value) -> String {
     let most = list(of("curve")).last().and_then(|point| point["ranks"].as_u64());
     text += &match most == Some(pays) {
         true => format!("{pays} ranks pay still: more haven't been looked at\n"),
-        false => format!("more than {} doesn't pay\n", counted(pays, "rank")),
+        false => format!("beyond {} no doubling pays\n", counted(pays, "rank")),
     };
     text += &rehearsed(of("rehearsed"));
     for line in list(of("advice")).filter_map(Value::as_str) {

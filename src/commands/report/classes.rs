@@ -185,7 +185,9 @@ fn best_and_worst(found: &LastValidation) -> String {
     // Few are one list, in which none stands twice.
     if classes.len() <= SHOWN {
         let all = listed(&classes);
-        return format!("<h3>The classes, the best first</h3>\n{all}");
+        let of = "Those that some validation video has.";
+        let head = format!("<h3>The classes, the best first</h3>\n<p class='soft'>{of}</p>\n");
+        return head + &all;
     }
     let shown = SHOWN.min(classes.len() / 2);
     let best = listed(&classes[..shown]);

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::page::{Cell, escape, facts, table};
 use super::run::{Run, State};
-use crate::human::{bytes, count, counted};
+use crate::commands::train::ended_by_force;
+use crate::human::{bytes, count};
 use crate::report::name_of_phase;
 
 /// All of it; nothing where the record has none.
@@ -19,7 +20,8 @@ pub(super) fn of(run: &Run) -> String {
     text += &shares(&report["phases"], "step");
     text += &shares(&report["within"], "of which");
     text += &rates(&report["rates"]);
-    text += &facts(&held(report));
+    let held = held(report);
+    text += &if held.is_empty() { String::new() } else { facts(&held) };
     text + &advice(&report["advice"])
 }
 
@@ -30,13 +32,11 @@ fn scope(run: &Run, report: &Value) -> String {
         1 => "Seconds of ranks, in one start.".to_string(),
         starts => format!("Seconds of ranks, over {starts} starts."),
     };
-    if let Some(unknown) = report["starts_without_phases"].as_u64().filter(|count| *count > 0) {
-        let started = counted(unknown, "start");
-        text +=
-            &format!(" {started} ended by force: known only up to the last checkpoint, as other.");
+    if let Some(unknown) = ended_by_force(report) {
+        text += &format!(" Ended by {unknown}.");
     }
     if run.state == State::Open {
-        text += " The start that hasn't ended yet isn't in it.";
+        text += " A start that has left no record isn't in it.";
     }
     text
 }
@@ -64,25 +64,28 @@ fn shares(phases: &Value, what: &str) -> String {
 
 /// Rows a second of each step, and what share they are of what was measured beside them.
 fn rates(rates: &Value) -> String {
+    type Figure = (&'static str, &'static str, fn(f64) -> String);
+    let percent: fn(f64) -> String = |share| format!("{:.0} %", 100.0 * share);
+    let figures: [Figure; 4] = [
+        ("rows_per_second", "rows a second", count),
+        ("share_of_kernel", "of the kernel by itself", percent),
+        ("gflops", "GFLOP/s", |gflops| format!("{gflops:.1}")),
+        ("share_of_measured_peak", "of the measured peak", percent),
+    ];
+    let steps = || rates.as_object().into_iter().flatten();
+    // What no step has has no column.
+    let known = |figure: &Figure| steps().any(|(_, rate)| rate[figure.0].is_f64());
+    let known: Vec<Figure> = figures.into_iter().filter(known).collect();
     let row = |(step, rate): (&String, &Value)| {
-        let share = |key: &str| {
-            let share = rate[key].as_f64();
-            Cell::Number(share.map_or("–".into(), |share| format!("{:.0} %", 100.0 * share)))
-        };
-        let gflops = rate["gflops"].as_f64();
-        Some(vec![
-            Cell::text(name_of_phase(step)),
-            Cell::Number(count(rate["rows_per_second"].as_f64()?)),
-            share("share_of_kernel"),
-            Cell::Number(gflops.map_or("–".into(), |gflops| format!("{gflops:.1}"))),
-            share("share_of_measured_peak"),
-        ])
+        let of = |(key, _, text): &Figure| rate[*key].as_f64().map_or("–".into(), text);
+        let cells = known.iter().map(|figure| Cell::Number(of(figure)));
+        std::iter::once(Cell::text(name_of_phase(step))).chain(cells).collect()
     };
-    let rows: Vec<Vec<Cell>> = rates.as_object().into_iter().flatten().filter_map(row).collect();
-    if rows.is_empty() {
+    let rows: Vec<Vec<Cell>> = steps().map(row).collect();
+    if known.is_empty() {
         return String::new();
     }
-    let head = ["step", "rows a second", "of the kernel by itself", "GFLOP/s", "of run.balance's"];
+    let head: Vec<&str> = std::iter::once("step").chain(known.iter().map(|of| of.1)).collect();
     table(&head, &rows)
 }
 
@@ -97,7 +100,7 @@ fn held(report: &Value) -> Vec<(&'static str, String)> {
         ("largest checkpoint", of(&report["checkpoint_bytes"])),
         ("memory planned", of(&memory["planned_bytes"])),
         ("memory held", of(&memory["held_bytes"])),
-        ("with MPI and HDF5", of(&memory["resident_bytes"])),
+        ("all of the process", of(&memory["resident_bytes"])),
     ];
     known.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }

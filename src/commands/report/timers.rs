@@ -39,7 +39,7 @@ pub(super) fn of(run: &Run) -> String {
     let rows: Vec<Vec<Cell>> = timers.iter().map(row).collect();
     let head = ["seconds", "mean", "least (rank)", "most (rank)", "of the start", ""];
     let which = match run.state {
-        State::Open => "last start that has ended",
+        State::Open => "last start that left a record",
         _ => "last start",
     };
     format!(

@@ -48,7 +48,7 @@ impl Left {
 
     /// Seconds of the step and of the run, less those since the last event where it runs; `null`
     /// where epochs or iterations are left of which none has been seen yet: these are named. What
-    /// ends a step, a validation, counts as soon as one was seen.
+    /// ends a step, a validation, counts as soon as one was seen, and `ends_unseen` before.
     pub(super) fn json(&self, since_last_event: Option<f64>) -> Value {
         let known = |left: &[(Kind, usize)]| -> f64 {
             let seconds =
@@ -72,6 +72,7 @@ impl Left {
             "run_seconds": all(&self.run),
             "run_seconds_at_least": less(known(&self.run)),
             "not_seen_yet": unseen(&self.run),
+            "ends_unseen": self.run.iter().any(|(kind, _)| !kind.1 && self.median(*kind).is_none()),
             "by": "the median time of the pieces of each kind, of the last start where it has any",
         })
     }
@@ -124,6 +125,7 @@ mod tests {
         let found = left(&within);
         assert_eq!((&found["step_seconds"], &found["run_seconds"]), (&json!(29.0), &Value::Null));
         assert_eq!(found["not_seen_yet"], json!(["an iteration of the shared step"]));
+        assert_eq!(found["ends_unseen"], true);
         let rest = [
             (r#"{"step":"experts","round":1,"epoch":4}"#, 10.0),
             (r#"{"step":"experts","round":1}"#, 1.0),
@@ -138,6 +140,7 @@ mod tests {
         // A whole round: 4 x 10 + 1 + 5 x 2 + 1.5.
         let found = left(&events);
         assert_eq!((&found["step_seconds"], &found["run_seconds"]), (&json!(40.0), &json!(51.5)));
+        assert_eq!(found["ends_unseen"], false);
         events.push(event(r#"{"step":"shared","round":2,"iteration":4}"#, at + 2.0, 2.0));
         assert_eq!(left(&events)["run_seconds"], 2.5);
         events.push(event(r#"{"step":"shared","round":2}"#, at + 4.0, 2.0));

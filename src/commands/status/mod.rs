@@ -19,9 +19,9 @@ use self::position::{Position, Step};
 use super::examples;
 use super::out::{self, For, Format};
 use super::train::refusal;
-use crate::checkpoint::{newest_listed, none_listed};
+use crate::checkpoint::newest_listed;
 use crate::disk::read_text;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::human::json_line;
 use crate::job::Job;
 use crate::report::{CHECKPOINTS, EVENTS_BYTES_MAX, Kept, RunDirectory, events_of, read_job};
@@ -63,7 +63,10 @@ fn found(run: &Path) -> Result<Value> {
     let metrics = run.join("metrics.jsonl");
     // A run that has just begun has none yet.
     let events = events_of(&read_text(&metrics, EVENTS_BYTES_MAX).unwrap_or_default());
-    let checkpoint = newest_listed(&run.join(CHECKPOINTS));
+    let (checkpoint, unreadable) = match newest_listed(&run.join(CHECKPOINTS)) {
+        Ok(found) => (found, None),
+        Err(error) => (None, Some(error)),
+    };
     let about = checkpoint.as_ref().map_or(&Value::Null, |(_, about)| about);
     let holder = Holder::of(run);
     let state = State::of(&holder, &record);
@@ -73,14 +76,18 @@ fn found(run: &Path) -> Result<Value> {
     };
     let silent = age(&metrics);
     let running = matches!(state, State::Running | State::Unknown);
-    let refused = Some(state).filter(|_| !running && state != State::Finished);
-    let refused = refused.and_then(|_| unreadable(run));
-    let refused = refused.or_else(|| refusal(run, &job).filter(|_| !running));
+    let unreadable = unreadable.filter(|_| !running && state != State::Finished);
+    let checkpoints_unreadable = unreadable.is_some();
+    let refused = unreadable.or_else(|| refusal(run, &job).filter(|_| !running));
     // The record of an earlier start says nothing of this one.
     let ended = matches!(state, State::Finished | State::Stopped | State::Failed);
     let recorded = Some(&record).filter(|_| ended).unwrap_or(&Value::Null);
     let seconds = recorded["report"]["seconds"].as_f64().or(recorded["seconds"].as_f64());
-    let last_start = recorded["started_unix_seconds"].as_u64().zip(recorded["seconds"].as_f64());
+    // Those of a start count from when it began to open its data.
+    let began = recorded["started_unix_seconds"].as_u64();
+    let sessions = recorded["sessions"].as_array();
+    let took = sessions.and_then(|all| all.last()?["seconds"].as_f64());
+    let took = took.or(recorded["seconds"].as_f64()).map(|took| took.ceil() as u64);
     let under_way = Some(position.step).filter(|step| *step != Step::Done);
     let left = Left::of(&job, &events, &position);
     let kept = record["kept"].as_object().filter(|_| state == State::Finished);
@@ -110,7 +117,7 @@ fn found(run: &Path) -> Result<Value> {
         "first_started_unix_seconds": starts.first,
         "starts": starts.count,
         "seconds": seconds,
-        "ended_unix_seconds": last_start.map(|(began, took)| began + took as u64),
+        "ended_unix_seconds": began.zip(took).and_then(|(began, took)| began.checked_add(took)),
         "left": left.json(silent.filter(|_| running)),
         "ranks": ranks(&job, &holder, &record, about, run),
         "checkpoint": checkpoint.as_ref().map(|(number, about)| json!({
@@ -119,17 +126,9 @@ fn found(run: &Path) -> Result<Value> {
             "step": about["standing"]["step"],
             "round": about["standing"]["round"],
         })),
+        "checkpoints_unreadable": checkpoints_unreadable,
         "kept": kept,
     }))
-}
-
-/// What train says of checkpoints of which none can be read.
-fn unreadable(run: &Path) -> Option<Error> {
-    let folder = run.join(CHECKPOINTS);
-    let found = || format!("{}: found checkpoints, none of which can be read", folder.display());
-    none_listed(&folder).then(|| {
-        Error::run_directory(found()).hint("no checkpoint of this run is whole; use a new --output")
-    })
 }
 
 /// What a run is doing.

@@ -96,7 +96,7 @@ impl Position {
             ("experts", ..) if has_shared_step(job) => {
                 Position { step: Step::Shared, round, done: 0 }
             }
-            ("experts", ..) | ("shared", _, None) => Position::begins(job, round + 1),
+            ("experts", ..) | ("shared", _, None) => Position::begins(job, round.saturating_add(1)),
             ("shared", _, Some(done)) => Position { step: Step::Shared, round, done },
             _ => return None,
         })

@@ -50,7 +50,7 @@ fn state(found: &Value) -> String {
         "finished" => format!("finished: {reason}"),
         "failed" => format!("failed: {reason}{next}"),
         // The record of one that came to its end may have been lost since.
-        "killed" if !found["refused"].is_null() => {
+        "killed" if !found["refused"].is_null() && found["checkpoints_unreadable"] != true => {
             format!("found no record that can be read of how it ended{since}")
         }
         "killed" => format!("ended without a record, as a killed run does{since}{next}"),
@@ -69,8 +69,8 @@ fn time(found: &Value) -> Option<String> {
     let starts = counted(found["starts"].as_u64()?, "start");
     let taken = format!("{} in {starts}", duration(found["seconds"].as_f64()?));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-    let ago = now.checked_sub(found["ended_unix_seconds"].as_u64()?);
-    Some(taken + &ago.map_or(String::new(), |ago| format!("; ended {} ago", duration(ago as f64))))
+    let ago = now.saturating_sub(found["ended_unix_seconds"].as_u64()?);
+    Some(taken + &format!("; ended {} ago", duration(ago as f64)))
 }
 
 fn now(found: &Value) -> Option<String> {
@@ -108,11 +108,13 @@ fn left(found: &Value) -> Option<String> {
     let step = ago(&left["step_seconds"]).map(|time| format!("{time} of this step"));
     let by = "by the median times of epochs and iterations so far";
     let unseen = names(&left["not_seen_yet"]);
+    // Steps may stop early; of the validation at their end nothing is known before the first.
+    let about = if left["ends_unseen"] == true { "about" } else { "at most" };
     Some(match (step, ago(&left["run_seconds"])) {
-        (Some(step), Some(run)) => format!("at most {step}, {run} of the run, {by}"),
-        (None, Some(run)) => format!("at most {run} of the run, {by}"),
+        (Some(step), Some(run)) => format!("{about} {step}, {run} of the run, {by}"),
+        (None, Some(run)) => format!("{about} {run} of the run, {by}"),
         (Some(step), None) => {
-            format!("at most {step}, {by}; of the run unknown until it has seen {unseen}")
+            format!("{about} {step}, {by}; of the run unknown until it has seen {unseen}")
         }
         (None, None) => format!("unknown until it has seen {unseen}"),
     })
@@ -144,6 +146,9 @@ fn ranks(found: &Value) -> Option<String> {
 
 fn checkpoint(found: &Value) -> Option<String> {
     let checkpoint = &found["checkpoint"];
+    if found["checkpoints_unreadable"] == true {
+        return Some("none that can be read".into());
+    }
     let Some(number) = checkpoint["number"].as_u64() else {
         return (found["state"] != "finished").then(|| "none yet".into());
     };

@@ -180,6 +180,13 @@ pub(super) fn rates(
     rates.into()
 }
 
+/// How many starts left no record of their own, where some did.
+pub(crate) fn ended_by_force(report: &Value) -> Option<String> {
+    let unknown = report["starts_without_phases"].as_u64().filter(|count| *count > 0)?;
+    let starts = counted(unknown, "start");
+    Some(format!("force: {starts}, known only up to the last checkpoint, as other"))
+}
+
 /// The report for people.
 pub(super) fn lines(report: &Value) -> Vec<String> {
     let number = |value: &Value| value.as_f64().unwrap_or(0.0);
@@ -188,12 +195,7 @@ pub(super) fn lines(report: &Value) -> Vec<String> {
     let time = duration(number(&report["seconds"]));
     let hours = number(&report["node_hours"]);
     let mut lines = vec![format!("time: {time} in {starts}, {hours:.4} node-hours")];
-    if let Some(unknown) = report["starts_without_phases"].as_u64().filter(|count| *count > 0) {
-        let started = counted(unknown, "start");
-        lines.push(format!(
-            "ended by force: {started}, known only up to the last checkpoint, as other"
-        ));
-    }
+    lines.extend(ended_by_force(report).map(|starts| format!("ended by {starts}")));
     let list = |of: &Value| -> Vec<String> {
         let all = of.as_object().into_iter().flatten();
         let one = |(name, three): (&String, &Value)| {

@@ -163,13 +163,8 @@ impl<'a> Ending<'a> {
         last.insert("memory".into(), memory);
         last.insert("checkpoint_bytes".into(), json!(report.checkpoint_bytes));
         let all_pretrain = !last.contains_key("pretraining_ranks");
-        let (experts, shape) = (&annotator.experts, &annotator.shape);
+        let shape = &annotator.shape;
         let width = annotator.layers.outputs();
-        let class_blocks = match experts.counts() == *began.experts {
-            true => experts.owners.runs().iter().map(|run| run.len()).collect(),
-            // The model at hand is that of pretraining.
-            false => began.class_blocks.clone(),
-        };
         let by_batches = matches!(job.experts.solver, Solver::MiniBatch(_));
         // Devices go through a window in their own way.
         let on_host = self.computed_by.on_host;
@@ -177,7 +172,7 @@ impl<'a> Ending<'a> {
             seconds: seconds + began.opening_seconds,
             timers,
             cores,
-            class_blocks,
+            class_blocks: began.class_blocks.clone(),
             row_blocks: began.row_blocks.clone(),
             threads: if by_batches && on_host { self.threads } else { 0 },
             class_blocks_most: layouts(&began.experts, shape.dummy, width, 0).len(),
