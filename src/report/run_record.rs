@@ -49,7 +49,9 @@ pub(crate) struct RunRecord<'a> {
     pub(crate) threads_per_rank: usize,
     /// Commit of the program, MPI library, HDF5, instructions of the kernels, devices.
     pub(crate) versions: BTreeMap<&'static str, String>,
+    /// When this start began, and rank 0's process.
     pub(crate) started_unix_seconds: u64,
+    pub(crate) pid: u32,
     pub(crate) seconds: f64,
     /// Seconds of each timer on every rank.
     pub(crate) timers: BTreeMap<String, Vec<f64>>,

@@ -200,6 +200,24 @@ fn status_promises_nothing_that_the_next_start_refuses() {
     assert!(!text.contains("begins it anew") && text.contains("damaged: stopped\n"), "{text}");
 }
 
+/// Of two starts of one second the record of the first says nothing of the second.
+#[test]
+fn starts_of_one_second_are_told_apart() {
+    let scratch = super::Scratch::new();
+    scratch.begin("run");
+    assert_eq!(scratch.status("run")["state"], "stopped");
+    let path = scratch.path("run/lock");
+    let pid = json(&path, "pid");
+    assert_eq!(json(&scratch.path("run/run.json"), "pid"), pid);
+    let text = fs::read_to_string(&path).unwrap();
+    // No process has that number: it is beyond the most that Linux gives.
+    let other = text.replace(&format!("\"pid\":{pid}"), "\"pid\":4194399");
+    assert!(other != text, "{text}");
+    fs::write(&path, other).unwrap();
+    let found = scratch.status("run");
+    assert_eq!((&found["state"], &found["reason"]), (&"killed".into(), &NULL), "{found}");
+}
+
 /// What the hint says of a record that can't be read comes true.
 #[test]
 fn a_record_that_cannot_be_read_says_what_goes_on_without_it() {

@@ -150,7 +150,11 @@ impl State {
     /// By who has the directory and what the last start to end has recorded.
     fn of(holder: &Holder, record: &Value) -> State {
         let of_last_start = match (holder.started, record["started_unix_seconds"].as_u64()) {
-            (Some(started), Some(recorded)) => started == recorded,
+            // Two starts of one second are two processes.
+            (Some(started), Some(recorded)) => {
+                let pid = &record["pid"];
+                started == recorded && (pid.is_null() || *pid == holder.owner["pid"])
+            }
             // Earlier versions' locks don't say when they were taken.
             _ => {
                 !record.is_null()

@@ -69,6 +69,8 @@ impl Start<'_> {
         let host_of = |name: &Vec<u8>| name.split(|byte| *byte == b' ').next().map(<[u8]>::to_vec);
         self.nodes = names.iter().filter_map(host_of).collect::<BTreeSet<_>>().len();
         let name = names.swap_remove(0);
+        let start = String::from_utf8_lossy(&name);
+        let pid = start.split(' ').nth(1).and_then(|pid| pid.parse::<u32>().ok());
         let seconds = unix_seconds(self.started);
         let session = json!({ "started_unix_seconds": seconds, "host": host(), "ranks": comm.size(),
                 "ranks_are": comm.kind() });
@@ -78,10 +80,10 @@ impl Start<'_> {
             "job": job,
             "ranks": comm.size(),
             "started_unix_seconds": seconds,
+            "pid": pid,
             "sessions": [session],
         });
         let (disk, output) = (&self.surroundings.disk, &self.args.output);
-        let start = String::from_utf8_lossy(&name);
         failure::run_begins(disk, &RunDirectory::record_in(output), record, &start);
     }
 }

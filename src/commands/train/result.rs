@@ -118,6 +118,7 @@ impl<'a> Ending<'a> {
             threads_per_rank: self.threads,
             versions: versions(self.computed_by),
             started_unix_seconds: unix_seconds(self.began.started),
+            pid: std::process::id(),
             seconds: report.elapsed().as_secs_f64(),
             timers: timers.iter().map(|(name, ranks, _)| (name.clone(), ranks.clone())).collect(),
             messages: comm.all_gather(&[traffic.messages]),
