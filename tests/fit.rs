@@ -108,9 +108,15 @@ fn what_slurm_allows_is_the_budget_of_a_job_that_names_none() {
     needs_mpi!();
     let train = ["train", job.to_str().unwrap(), "--output", output.to_str().unwrap()];
     let program = env!("CARGO_BIN_EXE_reelscale");
-    let own = [":", "-n", "1", program].into_iter().chain(train);
-    let ranks = reelscale("").ranks(1).env("SLURM_MEM_PER_NODE", "120");
-    let ranks = train.into_iter().chain(own).fold(ranks, |ranks, word| ranks.arg(word));
-    let text = ranks.arg("--set").arg("run.memory_gib=1").fails_with(9);
+    let ranks = |megabytes: &str, budget: &str| {
+        let own = [":", "-n", "1", program].into_iter().chain(train);
+        let ranks = reelscale("").ranks(1).env("SLURM_MEM_PER_NODE", megabytes);
+        let ranks = train.into_iter().chain(own).fold(ranks, |ranks, word| ranks.arg(word));
+        ranks.arg("--set").arg(format!("run.memory_gib={budget}"))
+    };
+    let text = ranks("120", "1").fails_with(9);
     assert!(text.contains(told) && !text.contains("damaged"), "{text}");
+    // By 12 MiB of its own one plans within what the other has to be told of.
+    ranks("536", "0.0117").stdout();
+    assert_eq!(hash(&output), hash(&whole));
 }

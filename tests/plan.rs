@@ -103,6 +103,11 @@ fn a_plan_is_made_alone_within_an_allocation() {
     let outside = reelscale(&line).stdout();
     let within = reelscale(&line).env("SLURM_JOB_ID", "5").env("SLURM_NTASKS", "4");
     assert_eq!(within.stdout(), outside);
+    // Steps of Slurm start processes, also without a PMI by which they would find one another.
+    let step = |tasks: &str| reelscale(&line).env("SLURM_STEP_NUM_TASKS", tasks);
+    assert_eq!(step("1").env("SLURM_NTASKS", "4").stdout(), outside);
+    let started = step("4").fails_with(2);
+    assert!(started.contains("found 4 ranks, expected one process"), "{started}");
     needs_mpi!();
     let started = reelscale(&line).ranks(2).fails_with(2);
     assert!(started.contains("found 2 ranks, expected one process"), "{started}");

@@ -5,11 +5,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::loaded::damaged;
 use super::names::{entries, number_of};
-use crate::disk::read_text;
 use crate::error::{Error, Result};
+use crate::folder::sums::{self, LIST_BYTES_MAX, Sums};
+use crate::folder::{Folder, same_sum};
+use crate::human::hex;
 
 const FORMAT: &str = "reelscale-checkpoint";
 /// Version of the records in a checkpoint. In version 1 they were values without names, one after
@@ -17,30 +20,49 @@ const FORMAT: &str = "reelscale-checkpoint";
 const VERSION: u32 = 2;
 const VERSION_MIN: u32 = 1;
 
-/// No `state.json` is larger; what claims to be is not read.
-const BYTES_MAX: u64 = 1 << 30;
+/// The name of the file.
+pub(super) const STATE: &str = "state.json";
 
 /// What a run does about checkpoints of which none is whole.
 pub(super) const NONE_IS_WHOLE: &str = "no checkpoint of this run is whole; use a new --output";
 
-/// The number of the newest checkpoint in `folder` whose list can be read, and what that says it is
-/// of; nothing where there are none. Its other files aren't looked at, and it may be gone by now: a
+/// The number of the newest checkpoint in `folder` whose list is whole, and what that says it is
+/// of; nothing where there are none. Its other files aren't read, and it may be gone by now: a
 /// run may go on meanwhile.
 ///
 /// # Errors
 /// Exit 6, as `Store::newest`: no list can be read, or the newest one is of a newer version.
 pub(crate) fn newest_listed(folder: &Path) -> Result<Option<(u64, Value)>> {
     let mut first_error = None;
-    let names = entries(folder).unwrap_or_default();
+    let failed = |error| Error::storage(format!("{}: {error}", folder.display()));
+    let names = entries(folder).map_err(failed)?;
     for number in names.iter().rev().filter_map(|name| number_of(name.to_str()?)) {
-        let path = folder.join(format!("{number:08}/state.json"));
-        let text = read_text(&path, BYTES_MAX).map_err(|error| damaged(&path, error));
-        match text.and_then(|text| Listing::parse(&path, text.as_bytes())) {
+        let path = folder.join(format!("{number:08}"));
+        let listed = || {
+            let (_, text) = proven(&Folder::open_no_link(&path)?)?;
+            Listing::parse(&path.join(STATE), &text)
+        };
+        match listed() {
             Ok(listing) => return Ok(Some((number, listing?.about))),
             Err(error) => _ = first_error.get_or_insert(error),
         }
     }
     first_error.map_or(Ok(None), |error| Err(error.hint(NONE_IS_WHOLE)))
+}
+
+/// The sums of all files of the checkpoint in `folder`, which has these files and no others, and
+/// the text of its list, which has the sum that they say.
+///
+/// # Errors
+/// Exit 6: it isn't so.
+pub(super) fn proven(folder: &Folder) -> Result<(Sums, Vec<u8>)> {
+    let listed = sums::read(folder)?;
+    sums::same_files(folder, listed.keys().map(String::as_str))?;
+    let file = folder.file(STATE)?;
+    let text = file.whole(LIST_BYTES_MAX)?;
+    let expected = listed.get(STATE).map_or("none", String::as_str);
+    same_sum(file.path(), &hex(&Sha256::digest(&text)), expected)?;
+    Ok((listed, text))
 }
 
 /// A run of a family's blocks in one file.

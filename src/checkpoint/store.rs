@@ -23,18 +23,17 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::listing::{FamilyFile, Listing, NONE_IS_WHOLE};
+use super::listing::{FamilyFile, Listing, NONE_IS_WHOLE, STATE, proven};
 use super::loaded::{Loaded, SavedBlocks, SavedItems};
 use super::names::{NEXT, entries, is_checkpoint, is_own, number_of};
 use crate::comm::Comm;
 use crate::disk::{Disk, DiskFile, folder_of, left_there, there};
 use crate::error::{Error, Result};
-use crate::folder::sums::{self, LIST_BYTES_MAX, SUMS};
-use crate::folder::{Folder, same_sum};
+use crate::folder::Folder;
+use crate::folder::sums::{self, SUMS};
 use crate::human::hex;
 use crate::partition::Owners;
 
-const STATE: &str = "state.json";
 const COMMON: &str = "common.bin";
 const EVENTS: &str = "metrics.jsonl";
 /// Bytes that are written at once.
@@ -330,16 +329,7 @@ impl Store {
     fn try_load(&self, comm: &Comm, number: u64) -> Result<Result<Loaded>> {
         let path = self.path(number);
         let folder = comm.agree(Folder::open_no_link(&path))?;
-        let state = || {
-            let listed = sums::read(&folder)?;
-            sums::same_files(&folder, listed.keys().map(String::as_str))?;
-            let file = folder.file(STATE)?;
-            let text = file.whole(LIST_BYTES_MAX)?;
-            let expected = listed.get(STATE).map_or("none", String::as_str);
-            same_sum(file.path(), &hex(&Sha256::digest(&text)), expected)?;
-            Ok((listed, text))
-        };
-        let (listed, text) = comm.agree(state())?;
+        let (listed, text) = comm.agree(proven(&folder))?;
         let path = path.join(STATE);
         let listing = match comm.agree(Listing::parse(&path, &text))? {
             Ok(listing) => listing,

@@ -215,7 +215,7 @@ impl Checkpoints {
         (self.last, self.cost, self.boundaries) = (now, now - started, 0);
         self.failed = outcome.is_err();
         self.seconds += self.cost.as_secs_f64();
-        self.count += 1;
+        self.count += usize::from(outcome.is_ok());
         if self.cost.as_secs() > 0 {
             log::info!("checkpoint  {:.1} s", self.cost.as_secs_f64());
         }

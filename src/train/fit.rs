@@ -62,13 +62,11 @@ pub(crate) fn memory_budget(
         planned = planned.max(plan(device_limit)?);
     }
     let budget = allowed.saturating_sub(BESIDE_THE_PLAN);
-    if planned <= budget {
-        return Ok(named);
-    }
-    // A rank whose own job names a budget isn't limited here.
-    let nothing_left = named == 0.0 && budget == 0;
+    // Ranks that name budgets have plans of their own.
+    let is_limited = named == 0.0 && planned > budget;
+    let nothing_left = is_limited && budget == 0;
     comm.agree(if nothing_left { Err(too_little(planned, allowed)) } else { Ok(()) })?;
-    if named > 0.0 {
+    if !is_limited {
         return Ok(named);
     }
     log::info!(

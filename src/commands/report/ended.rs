@@ -74,7 +74,7 @@ fn rates(rates: &Value) -> String {
     ];
     let steps = || rates.as_object().into_iter().flatten();
     // What no step has has no column.
-    let known = |figure: &Figure| steps().any(|(_, rate)| rate[figure.0].is_f64());
+    let known = |figure: &Figure| steps().any(|(_, rate)| rate[figure.0].as_f64().is_some());
     let known: Vec<Figure> = figures.into_iter().filter(known).collect();
     let row = |(step, rate): (&String, &Value)| {
         let of = |(key, _, text): &Figure| rate[*key].as_f64().map_or("–".into(), text);

@@ -78,7 +78,10 @@ fn found(run: &Path) -> Result<Value> {
     let running = matches!(state, State::Running | State::Unknown);
     let unreadable = unreadable.filter(|_| !running && state != State::Finished);
     let checkpoints_unreadable = unreadable.is_some();
-    let refused = unreadable.or_else(|| refusal(run, &job).filter(|_| !running));
+    // As train looks: at the record and the model first.
+    let by_record = refusal(run, &job).filter(|_| !running);
+    let record_refused = by_record.is_some();
+    let refused = by_record.or(unreadable);
     // The record of an earlier start says nothing of this one.
     let ended = matches!(state, State::Finished | State::Stopped | State::Failed);
     let recorded = Some(&record).filter(|_| ended).unwrap_or(&Value::Null);
@@ -101,6 +104,7 @@ fn found(run: &Path) -> Result<Value> {
         "state": state.name(),
         "reason": recorded["error"].as_str().or(recorded["reason"].as_str()),
         "refused": refused.map(|error| error.text),
+        "record_refused": record_refused,
         "step": position.step.name(),
         "round": position.round,
         "rounds": job.rounds.count,
@@ -155,8 +159,10 @@ impl State {
                 let pid = &record["pid"];
                 started == recorded && (pid.is_null() || *pid == holder.owner["pid"])
             }
+            // Put there before the model, by a start that ended meanwhile.
+            (Some(_), None) => false,
             // Earlier versions' locks don't say when they were taken.
-            _ => {
+            (None, _) => {
                 !record.is_null()
                     && record["finished"] != json!(null)
                     && holder.is_older_than_record
@@ -227,8 +233,15 @@ fn starts(record: &Value, sessions: &Value, holder: &Holder) -> Starts {
         Some((session["started_unix_seconds"].as_u64()?, session["checkpoint"].as_u64()))
     };
     let mut all: BTreeSet<(u64, Option<u64>)> = all.flatten().filter_map(of).collect();
-    if let Some(started) = holder.started.filter(|own| all.iter().all(|(time, _)| time != own)) {
-        all.insert((started, None));
+    let pid = &record["pid"];
+    let is_another = |own: &u64| {
+        let of_record = record["started_unix_seconds"].as_u64() == Some(*own);
+        let pids_differ = of_record && !pid.is_null() && *pid != holder.owner["pid"];
+        pids_differ || all.iter().all(|(time, _)| time != own)
+    };
+    if let Some(started) = holder.started.filter(is_another) {
+        // No checkpoint has that number.
+        all.insert((started, Some(u64::MAX)));
     }
     Starts { count: all.len(), first: all.first().map(|(time, _)| *time) }
 }

@@ -50,7 +50,7 @@ fn state(found: &Value) -> String {
         "finished" => format!("finished: {reason}"),
         "failed" => format!("failed: {reason}{next}"),
         // The record of one that came to its end may have been lost since.
-        "killed" if !found["refused"].is_null() && found["checkpoints_unreadable"] != true => {
+        "killed" if found["record_refused"] == true => {
             format!("found no record that can be read of how it ended{since}")
         }
         "killed" => format!("ended without a record, as a killed run does{since}{next}"),
@@ -147,7 +147,7 @@ fn ranks(found: &Value) -> Option<String> {
 fn checkpoint(found: &Value) -> Option<String> {
     let checkpoint = &found["checkpoint"];
     if found["checkpoints_unreadable"] == true {
-        return Some("none that can be read".into());
+        return Some("none that this program can go on from".into());
     }
     let Some(number) = checkpoint["number"].as_u64() else {
         return (found["state"] != "finished").then(|| "none yet".into());
