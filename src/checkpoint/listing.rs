@@ -1,6 +1,7 @@
 //! `state.json` of a checkpoint: what it is of, and in which files its class blocks lie.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::loaded::damaged;
-use super::names::{entries, number_of};
+use super::names::{numbers, path_of};
 use crate::error::{Error, Result};
 use crate::folder::sums::{self, LIST_BYTES_MAX, Sums};
 use crate::folder::{Folder, same_sum};
@@ -23,9 +24,6 @@ const VERSION_MIN: u32 = 1;
 /// The name of the file.
 pub(super) const STATE: &str = "state.json";
 
-/// What a run does about checkpoints of which none is whole.
-pub(super) const NONE_IS_WHOLE: &str = "no checkpoint of this run is whole; use a new --output";
-
 /// The number of the newest checkpoint in `folder` whose list is whole, and what that says it is
 /// of; nothing where there are none. Its other files aren't read, and it may be gone by now: a
 /// run may go on meanwhile.
@@ -33,21 +31,38 @@ pub(super) const NONE_IS_WHOLE: &str = "no checkpoint of this run is whole; use 
 /// # Errors
 /// Exit 6, as `Store::newest`: no list can be read, or the newest one is of a newer version.
 pub(crate) fn newest_listed(folder: &Path) -> Result<Option<(u64, Value)>> {
+    let numbers = numbers(folder).map_err(|error| cannot_be_listed(folder, error))?;
+    newest(numbers, |number| {
+        let path = path_of(folder, number);
+        let (_, text) = proven(&Folder::open_no_link(&path)?)?;
+        let listing = Listing::parse(&path.join(STATE), &text)?;
+        Ok(listing.map(|listing| (number, listing.about)))
+    })
+}
+
+/// What `read` gives of the newest one of these checkpoints, oldest first, that is whole. Its inner
+/// error, one of a newer version, is the end: going on from the one before would lose what it has.
+///
+/// # Errors
+/// That inner error; the first one of `read` where none is whole.
+pub(super) fn newest<T>(
+    numbers: Vec<u64>,
+    read: impl Fn(u64) -> Result<Result<T>>,
+) -> Result<Option<T>> {
     let mut first_error = None;
-    let failed = |error| Error::storage(format!("{}: {error}", folder.display()));
-    let names = entries(folder).map_err(failed)?;
-    for number in names.iter().rev().filter_map(|name| number_of(name.to_str()?)) {
-        let path = folder.join(format!("{number:08}"));
-        let listed = || {
-            let (_, text) = proven(&Folder::open_no_link(&path)?)?;
-            Listing::parse(&path.join(STATE), &text)
-        };
-        match listed() {
-            Ok(listing) => return Ok(Some((number, listing?.about))),
+    for number in numbers.into_iter().rev() {
+        match read(number) {
+            Ok(found) => return found.map(Some),
             Err(error) => _ = first_error.get_or_insert(error),
         }
     }
-    first_error.map_or(Ok(None), |error| Err(error.hint(NONE_IS_WHOLE)))
+    let hint = "no checkpoint of this run is whole; use a new --output";
+    first_error.map_or(Ok(None), |error| Err(error.hint(hint)))
+}
+
+/// A folder of which nobody can say which checkpoints it has.
+pub(super) fn cannot_be_listed(folder: &Path, error: io::Error) -> Error {
+    Error::storage(format!("{}: {error}", folder.display()))
 }
 
 /// The sums of all files of the checkpoint in `folder`, which has these files and no others, and

@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::folder::sums::SUMS;
 
@@ -21,6 +21,16 @@ pub(crate) fn entries(folder: &Path) -> io::Result<Vec<OsString>> {
         entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<OsString>>>()?;
     names.sort();
     Ok(names)
+}
+
+/// The checkpoints in `folder`, oldest first.
+pub(crate) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+    Ok(entries(folder)?.iter().filter_map(|name| number_of(name.to_str()?)).collect())
+}
+
+/// Where the checkpoint of this number lies in `folder`.
+pub(crate) fn path_of(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:08}"))
 }
 
 /// The number of a checkpoint whose folder has this name.

@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::listing::{FamilyFile, Listing, NONE_IS_WHOLE, STATE, proven};
+use super::listing::{FamilyFile, Listing, STATE, cannot_be_listed, newest, proven};
 use super::loaded::{Loaded, SavedBlocks, SavedItems};
-use super::names::{NEXT, entries, is_checkpoint, is_own, number_of};
+use super::names::{NEXT, entries, is_checkpoint, is_own, number_of, numbers, path_of};
 use crate::comm::Comm;
 use crate::disk::{Disk, DiskFile, folder_of, left_there, there};
 use crate::error::{Error, Result};
@@ -233,21 +233,19 @@ impl Store {
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.folder.join(format!("{number:08}"))
+        path_of(&self.folder, number)
     }
 
     /// The checkpoints that rank 0 sees, oldest first. Collective.
     fn common_numbers(&self, comm: &Comm) -> Result<Vec<u64>> {
         let own = if comm.is_root() { self.numbers() } else { Ok(Vec::new()) };
-        let failed = |error| Error::storage(format!("{}: {error}", self.folder.display()));
-        let own = comm.agree(own.map_err(failed))?;
+        let own = comm.agree(own.map_err(|error| cannot_be_listed(&self.folder, error)))?;
         Ok(comm.all_gather_any(&own).swap_remove(0))
     }
 
     /// The checkpoints that are there, oldest first.
     fn numbers(&self) -> io::Result<Vec<u64>> {
-        let names = entries(&self.folder)?;
-        Ok(names.iter().filter_map(|name| number_of(name.to_str()?)).collect())
+        numbers(&self.folder)
     }
 
     /// The newest checkpoint that is whole, if there are any at all, for the run that goes on from
@@ -273,22 +271,13 @@ impl Store {
     /// Exit 6: there are checkpoints and none is whole, or the newest whole one is of a newer
     /// version; exit 5: their folder can't be read; common to all ranks.
     pub(crate) fn newest(&self, comm: &Comm) -> Result<Option<Loaded>> {
-        let mut first_error = None;
-        for number in self.common_numbers(comm)?.into_iter().rev() {
-            match self.try_load(comm, number) {
-                Ok(loaded) => return loaded.map(Some),
-                Err(error) => {
-                    if comm.is_root() {
-                        log::warn!("{}; trying the checkpoint before it", error.text);
-                    }
-                    first_error.get_or_insert(error);
+        newest(self.common_numbers(comm)?, |number| {
+            self.try_load(comm, number).inspect_err(|error| {
+                if comm.is_root() {
+                    log::warn!("{}; trying the checkpoint before it", error.text);
                 }
-            }
-        }
-        match first_error {
-            None => Ok(None),
-            Some(error) => Err(error.hint(NONE_IS_WHOLE)),
-        }
+            })
+        })
     }
 
     /// The checkpoint in `path`, a folder of one. Every rank takes part.

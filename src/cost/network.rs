@@ -43,7 +43,7 @@ pub struct Way {
 
 impl Network {
     /// Seconds of messages of so many bytes in all.
-    fn messages(&self, count: usize, bytes: usize) -> f64 {
+    pub(crate) fn messages(&self, count: usize, bytes: usize) -> f64 {
         count as f64 * self.message_seconds + bytes as f64 / self.bytes_per_second
     }
 

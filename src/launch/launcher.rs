@@ -116,9 +116,8 @@ fn check(size: usize, library: Option<&str>, variable: Variable) -> Result<()> {
 /// Processes that a launcher has started with this one, and this one. What Slurm has allocated is
 /// no process yet.
 pub(crate) fn processes() -> usize {
-    let of = |name: &&str| variable(name)?.trim().parse::<usize>().ok();
     let names = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
-    names.iter().find_map(of).unwrap_or(1)
+    names.into_iter().find_map(super::number).unwrap_or(1)
 }
 
 /// How ranks of this library find each other.

@@ -1,5 +1,7 @@
 //! Settings that would help: each tried by itself, by the same formulas.
 
+use std::collections::BTreeSet;
+
 use super::Question;
 use super::steps::Steps;
 use super::world::World;
@@ -63,15 +65,14 @@ fn trials(question: &Question, world: &World, waiting: f64) -> Vec<Trial> {
     }
     // As many blocks as ranks, or some times that, come out even.
     let large = &world.whole.large;
-    let mut seen = vec![large.len()];
+    let mut seen = BTreeSet::from([large.len()]);
     let counts: Vec<usize> = large.iter().flat_map(|layout| layout.experts.clone()).collect();
     let shape = &world.whole.shape;
     for wanted in [1, 2, 4].map(|times| question.ranks * times) {
         let blocks = layouts(&counts, shape.dummy, shape.outputs(), wanted).len();
-        if !seen.contains(&blocks) {
+        if seen.insert(blocks) {
             let change = |job: &mut Job| job.run.class_blocks = wanted;
             add("run.class_blocks", wanted.to_string(), "other bits", &change);
-            seen.push(blocks);
         }
     }
     if job.run.row_blocks != 0 {
@@ -96,12 +97,8 @@ pub(super) fn advice(question: &Question, world: &World, steps: &Steps) -> Vec<S
     });
     let mut tried: Vec<(f64, Trial)> = tried.collect();
     tried.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut keys = Vec::new();
-    tried.retain(|(_, trial)| {
-        let first = !keys.contains(&trial.key);
-        keys.push(trial.key);
-        first
-    });
+    let mut keys = BTreeSet::new();
+    tried.retain(|(_, trial)| keys.insert(trial.key));
     let line = |(gain, Trial { setting, note, .. }): &(f64, Trial)| {
         format!("{setting}: {:.0} % less time ({note})", 100.0 * gain)
     };

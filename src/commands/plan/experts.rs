@@ -59,8 +59,7 @@ impl Making<'_> {
             return 0.0;
         }
         let bytes = rows * row_bytes(self.world.whole.shape.outputs());
-        let messages = (ranks - 1) as f64 * network.message_seconds;
-        (messages + bytes as f64 / network.bytes_per_second - work).max(0.0)
+        (network.messages(ranks - 1, bytes) - work).max(0.0)
     }
 
     fn moved_in_experts(&self, rank: usize, batches: usize) -> Moved {

@@ -176,6 +176,11 @@ impl Question {
         }
     }
 
+    /// Bytes of a checkpoint that a rank writes in a second.
+    fn written_per_second(&self) -> f64 {
+        self.storage.unwrap_or(STORAGE)
+    }
+
     /// The same on other ranks.
     fn on(&self, ranks: usize) -> Result<(World, Steps)> {
         self.with(&self.job, ranks)
@@ -258,13 +263,8 @@ fn found(question: &Question, rehearsal: Option<(Option<usize>, f64)>) -> Result
     let advice = advice::advice(question, &world, &steps);
     let phases = world.phases.iter().map(|it| phase(it.name, it.bytes(), &it.parts));
     let checkpoints = world.checkpoints();
-    let storage = question.storage.unwrap_or(STORAGE) * question.ranks as f64;
-    let written_in = |checkpoint: &Checkpoint| checkpoint.bytes() as f64 / storage;
-    let of_checkpoint = |checkpoint: &Checkpoint| {
-        let mut of = checkpoint.json();
-        of["seconds"] = json!(written_in(checkpoint));
-        of
-    };
+    // All ranks write at once.
+    let storage = question.written_per_second() * question.ranks as f64;
     let mut found = json!({
         "job": question.name,
         "ranks": question.ranks,
@@ -281,8 +281,8 @@ fn found(question: &Question, rehearsal: Option<(Option<usize>, f64)>) -> Result
         "memory": phases.collect::<Vec<_>>(),
         "scratch_file": world.plan.scratch(),
         "checkpoint_bytes": checkpoints.iter().map(Checkpoint::bytes).max().unwrap_or(0),
-        "checkpoint_seconds": checkpoints.iter().map(written_in).fold(0.0, f64::max),
-        "checkpoints": checkpoints.iter().map(of_checkpoint).collect::<Vec<_>>(),
+        "checkpoint_seconds": checkpoints.iter().map(|it| it.seconds(storage)).fold(0.0, f64::max),
+        "checkpoints": checkpoints.iter().map(|it| it.json(storage)).collect::<Vec<_>>(),
         "model_bytes": world.model_bytes(),
         "input_bytes_per_second": steps.input_rate(),
         "idle_ranks": steps.idle_ranks(),

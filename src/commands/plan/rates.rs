@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::Question;
 use super::calibration::{self, Calibration};
 use super::device::{Gpu, Meant};
-use super::{Question, STORAGE};
 use crate::disk::{Disk, folder_of, read_text, there};
 use crate::error::{Error, Result};
 
@@ -145,7 +145,7 @@ impl Rates {
               "source": "--network" },
             { "name": "message_us", "value": network.message_seconds * 1e6, "source": "--network" },
             { "name": "storage_gbytes",
-              "value": question.storage.unwrap_or(STORAGE) / 1e9,
+              "value": question.written_per_second() / 1e9,
               "source": match question.storage {
                   Some(_) => "--storage, of each rank",
                   None => "stated, of each rank, for checkpoints; steps wait for no input",

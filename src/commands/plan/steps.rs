@@ -315,8 +315,7 @@ impl Making<'_> {
         let sum = ordered_sum(self.world.shared(), NUMBER, &row_blocks, fullest);
         let network = &self.question.network;
         let seconds = |moved: &Moved, messages: usize| {
-            let bytes = moved.received.max(moved.sent) as f64;
-            bytes / network.bytes_per_second + messages as f64 * network.message_seconds
+            network.messages(messages, moved.received.max(moved.sent))
         };
         let travelling = waves as f64 * (seconds(&travel, travel.calls) + self.up_to_device());
         let summing = seconds(&sum, 2 * (ranks - 1));

@@ -30,13 +30,19 @@ impl Checkpoint {
         self.weights + self.learning + self.best
     }
 
-    pub(super) fn json(&self) -> Value {
+    /// Seconds in which it is written, so many bytes in each.
+    pub(super) fn seconds(&self, bytes_per_second: f64) -> f64 {
+        self.bytes() as f64 / bytes_per_second
+    }
+
+    pub(super) fn json(&self, bytes_per_second: f64) -> Value {
         json!({
             "step": self.step,
             "bytes": self.bytes(),
             "weights": self.weights,
             "optimizer_state": self.learning,
             "best_models": self.best,
+            "seconds": self.seconds(bytes_per_second),
         })
     }
 }

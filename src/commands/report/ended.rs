@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::page::{Cell, escape, facts, table};
+use super::page::{Cell, escape, facts, sentence, table};
 use super::run::{Run, State};
 use crate::commands::train::ended_by_force;
 use crate::human::{bytes, count};
@@ -33,7 +33,7 @@ fn scope(run: &Run, report: &Value) -> String {
         starts => format!("Seconds of ranks, over {starts} starts."),
     };
     if let Some(unknown) = ended_by_force(report) {
-        text += &format!(" Ended by {unknown}.");
+        text += &format!(" {}", sentence(&unknown));
     }
     if run.state == State::Open {
         text += " A start that has left no record isn't in it.";

@@ -189,7 +189,6 @@ fn about(run: &Run) -> String {
 /// Which model the run keeps, where there is one yet.
 fn kept(run: &Run) -> String {
     let Some(kept) = &run.kept else { return String::new() };
-    let sentence = kept.sentence(run.state == State::Finished);
-    let (first, rest) = sentence.split_at(1);
-    format!("<p>{}{}.</p>\n", first.to_uppercase(), escape(rest))
+    let words = kept.sentence(run.state == State::Finished);
+    format!("<p>{}</p>\n", escape(&page::sentence(&words)))
 }

@@ -12,6 +12,12 @@ pub(crate) fn escape(text: &str) -> String {
     marked(&in_a_line(text))
 }
 
+/// Words as a sentence, of ASCII at its beginning, not yet as a page can have it.
+pub(super) fn sentence(words: &str) -> String {
+    let (first, rest) = words.split_at(1);
+    format!("{}{rest}.", first.to_uppercase())
+}
+
 /// The same of several lines.
 pub(super) fn escape_lines(text: &str) -> String {
     marked(&in_lines(text))

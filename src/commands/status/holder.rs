@@ -69,6 +69,11 @@ impl Holder {
         let later = recorded.zip(taken).is_some_and(|(recorded, taken)| recorded + ABOUT >= taken);
         Holder { owner, started, alive, is_older_than_record: later }
     }
+
+    /// Whether it may be the process of this number; earlier versions' records have none.
+    pub(super) fn may_be(&self, pid: &Value) -> bool {
+        pid.is_null() || *pid == self.owner["pid"]
+    }
 }
 
 /// Of the signs of life that ranks leave in `folder` how many are no older than so many seconds,

@@ -155,10 +155,7 @@ impl State {
     fn of(holder: &Holder, record: &Value) -> State {
         let of_last_start = match (holder.started, record["started_unix_seconds"].as_u64()) {
             // Two starts of one second are two processes.
-            (Some(started), Some(recorded)) => {
-                let pid = &record["pid"];
-                started == recorded && (pid.is_null() || *pid == holder.owner["pid"])
-            }
+            (Some(started), Some(recorded)) => started == recorded && holder.may_be(&record["pid"]),
             // Put there before the model, by a start that ended meanwhile.
             (Some(_), None) => false,
             // Earlier versions' locks don't say when they were taken.
@@ -233,11 +230,9 @@ fn starts(record: &Value, sessions: &Value, holder: &Holder) -> Starts {
         Some((session["started_unix_seconds"].as_u64()?, session["checkpoint"].as_u64()))
     };
     let mut all: BTreeSet<(u64, Option<u64>)> = all.flatten().filter_map(of).collect();
-    let pid = &record["pid"];
     let is_another = |own: &u64| {
         let of_record = record["started_unix_seconds"].as_u64() == Some(*own);
-        let pids_differ = of_record && !pid.is_null() && *pid != holder.owner["pid"];
-        pids_differ || all.iter().all(|(time, _)| time != own)
+        of_record && !holder.may_be(&record["pid"]) || all.iter().all(|(time, _)| time != own)
     };
     if let Some(started) = holder.started.filter(is_another) {
         // No checkpoint has that number.

@@ -1,7 +1,5 @@
 //! Where a run stands, in words.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde_json::Value;
 
 use crate::human::{counted, duration};
@@ -68,8 +66,7 @@ fn refused(found: &Value) -> Option<String> {
 fn time(found: &Value) -> Option<String> {
     let starts = counted(found["starts"].as_u64()?, "start");
     let taken = format!("{} in {starts}", duration(found["seconds"].as_f64()?));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-    let ago = now.saturating_sub(found["ended_unix_seconds"].as_u64()?);
+    let ago = super::now().saturating_sub(found["ended_unix_seconds"].as_u64()?);
     Some(taken + &format!("; ended {} ago", duration(ago as f64)))
 }
 

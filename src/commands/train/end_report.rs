@@ -184,7 +184,7 @@ pub(super) fn rates(
 pub(crate) fn ended_by_force(report: &Value) -> Option<String> {
     let unknown = report["starts_without_phases"].as_u64().filter(|count| *count > 0)?;
     let starts = counted(unknown, "start");
-    Some(format!("force: {starts}, known only up to the last checkpoint, as other"))
+    Some(format!("ended by force: {starts}, known only up to the last checkpoint, as other"))
 }
 
 /// The report for people.
@@ -195,7 +195,7 @@ pub(super) fn lines(report: &Value) -> Vec<String> {
     let time = duration(number(&report["seconds"]));
     let hours = number(&report["node_hours"]);
     let mut lines = vec![format!("time: {time} in {starts}, {hours:.4} node-hours")];
-    lines.extend(ended_by_force(report).map(|starts| format!("ended by {starts}")));
+    lines.extend(ended_by_force(report));
     let list = |of: &Value| -> Vec<String> {
         let all = of.as_object().into_iter().flatten();
         let one = |(name, three): (&String, &Value)| {
